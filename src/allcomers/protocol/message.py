@@ -1,0 +1,229 @@
+"""Request and Response as a handler sees them, and FileSlice, a part of a file on its way out.
+
+This file knows how messages look to an app. How they look on the wire is known by `head` (the first lines) and
+`http1` (the bodies); who the peer is and when things happen, by the connection.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import IO, Protocol, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+SPOOL_AT = 512 * 1024
+"""Bytes of a request body that are held in memory; a longer one goes to a temporary file."""
+
+
+class File(Protocol):
+    """What FileSlice needs of an open file."""
+
+    def fileno(self) -> int: ...
+
+
+class FileSlice:
+    """`count` bytes of an open file from `offset` on: sent with sendfile(2) where nothing encrypts them.
+
+    The file stays open until the answer's `close` runs; the slice never moves the file's own position.
+    """
+
+    __slots__ = ("count", "file", "offset")
+
+    def __init__(self, file: File, offset: int, count: int) -> None:
+        self.file = file
+        self.offset = offset
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, most: int) -> bytes:
+        """At most `most` bytes from the start of the slice; b"" where the file has become shorter than said."""
+        return os.pread(self.file.fileno(), min(most, self.count), self.offset)
+
+    def skip(self, count: int) -> None:
+        """Drop `count` bytes from the start: they are sent."""
+        self.offset += count
+        self.count -= count
+
+
+Segment: TypeAlias = bytes | memoryview | FileSlice
+"""What goes to a socket in one call."""
+
+Piece: TypeAlias = bytes | FileSlice
+"""What an app's body is made of."""
+
+
+class Headers(Mapping[str, str]):
+    """The fields of a message: names without regard to case, values as str (Latin-1, RFC 9110 section 5.5).
+
+    `headers["accept"]` joins the values of repeated fields with ", " (section 5.3); `all(name)` lists them.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        self._values: dict[str, list[str]] = {}
+        for name, value in pairs:
+            self._values.setdefault(name.decode("latin-1").lower(), []).append(
+                value.strip(b" \t").decode("latin-1")
+            )
+
+    def __getitem__(self, name: str) -> str:
+        values = self._values[name.lower()]
+        return ("; " if name.lower() == "cookie" else ", ").join(values)  # RFC 6265 joins cookies with ";"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Headers({dict(self)!r})"
+
+    def all(self, name: str) -> list[str]:
+        """Each value of the fields called `name`, in their order; empty where there is none."""
+        return list(self._values.get(name.lower(), ()))
+
+
+class Request:
+    """One HTTP request, whole: its body has arrived before a handler sees it.
+
+    method    str, as sent: "GET"
+    target    str, as sent: "/a%20b?c=d" (ASCII, RFC 9112 section 3.2); an absolute form keeps its path and query only
+    path      str, percent-decoded once, UTF-8 with surrogateescape: "/a b"; "*" for OPTIONS *
+    query     str, undecoded, without the "?": "c=d"
+    host      str, the authority asked for: "example.org:8000"; "" where an HTTP/1.0 request has none
+    minor     int, 0 or 1: the version is HTTP/1.minor
+    headers   Headers
+    trailers  Headers that came after a chunked body
+    stream    the body as a binary file at its start, in memory or in a temporary file
+    peer      str, the client's address: "127.0.0.1"; "" on a Unix socket
+    scheme    "http" or "https"
+    """
+
+    def __init__(
+        self,
+        *,
+        method: str,
+        target: str,
+        host: str = "",
+        minor: int = 1,
+        fields: Iterable[tuple[bytes, bytes]] = (),
+        trailer_fields: Iterable[tuple[bytes, bytes]] = (),
+        body: Body | None = None,
+        peer: str = "",
+        scheme: str = "http",
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.host = host
+        self.minor = minor
+        self.fields = fields
+        self.trailer_fields = trailer_fields
+        self.peer = peer
+        self.scheme = scheme
+        self._body = body
+        self.prefix = ""
+        """The part of the path that `routes` took off: a handler below "/api/" sees `prefix` "/api"."""
+
+    @cached_property
+    def headers(self) -> Headers:
+        return Headers(self.fields)
+
+    @cached_property
+    def trailers(self) -> Headers:
+        return Headers(self.trailer_fields)
+
+    @cached_property
+    def path(self) -> str:
+        path = self.target.partition("?")[0]
+        if "%" in path:
+            return unquote_to_bytes(path).decode("utf-8", "surrogateescape")
+        return path
+
+    @property
+    def query(self) -> str:
+        return self.target.partition("?")[2]
+
+    @property
+    def stream(self) -> IO[bytes]:
+        if self._body is None:
+            return io.BytesIO()
+        return self._body.file
+
+    @cached_property
+    def body(self) -> bytes:
+        """The whole body as bytes; `stream` reads a large one piece by piece."""
+        if self._body is None:
+            return b""
+        self._body.file.seek(0)
+        return self._body.file.read()
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.target!r}>"
+
+
+class Body:
+    """A request body while it arrives: memory up to SPOOL_AT, then a temporary file (deleted once closed)."""
+
+    __slots__ = ("file", "size")
+
+    def __init__(self) -> None:
+        self.file: IO[bytes] = io.BytesIO()
+        self.size = 0
+
+    def write(self, piece: bytes) -> None:
+        if self.size <= SPOOL_AT < self.size + len(piece):
+            memory, self.file = self.file, tempfile.TemporaryFile(prefix="allcomers-")  # noqa: SIM115
+            memory.seek(0)
+            self.file.write(memory.read())
+        self.file.write(piece)
+        self.size += len(piece)
+
+    def rewind(self) -> None:
+        """The whole body is here: the next read starts at its first byte."""
+        self.file.seek(0)
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class Response:
+    """One answer.
+
+    body     bytes; a FileSlice; or an iterable of both, asked for its next piece only when the last one is sent
+    status   int, 200 to 599
+    headers  names and values as str: a mapping, or pairs where one repeats. Latin-1, with no CR, LF or NUL:
+             else the client gets a 500. Date, Server, Connection and the framing fields are the server's to set;
+             a Content-Length here stands for the length of an iterable.
+    close    called with no argument when the answer is sent or its client gone
+    """
+
+    __slots__ = ("body", "close", "headers", "status")
+
+    def __init__(
+        self,
+        body: Piece | Iterable[Piece] = b"",
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        close: Callable[[], object] | None = None,
+    ) -> None:
+        self.body = body
+        self.status = status
+        self.headers: list[tuple[str, str]] = list(
+            headers.items() if isinstance(headers, Mapping) else headers
+        )
+        self.close = close
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status}>"
+
+
+Handler: TypeAlias = Callable[[Request], Response]
+"""What answers HTTP requests: called once a request, in a thread that `--calls` chooses."""
