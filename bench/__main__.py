@@ -1,0 +1,40 @@
+"""`python -m bench NAME [OPTIONS]` runs one benchmark; without a name, lists them."""
+
+import argparse
+import importlib
+import sys
+
+from bench import harness
+
+NAMES = ("cost", "idle", "fairness", "slow", "signals", "startup")
+
+
+def main(argv: list[str]) -> int:
+    if not argv or argv[0] not in NAMES:
+        return listing(unknown=argv[0] if argv and not argv[0].startswith("-") else None)
+    module = importlib.import_module(f"bench.{argv[0]}")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m bench {argv[0]}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.options(parser)
+    try:
+        module.run(parser.parse_args(argv[1:]))
+    except harness.CannotMeasureError as error:
+        print(f"bench {argv[0]}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def listing(unknown: str | None) -> int:
+    if unknown:
+        print(f"There is no benchmark {unknown!r}.\n", file=sys.stderr)
+    print("python -m bench NAME [--help]\n")
+    for name in NAMES:
+        doc = importlib.import_module(f"bench.{name}").__doc__ or ""
+        print(f"  {name:10}{doc.splitlines()[0]}")
+    return 2 if unknown else 0
+
+
+sys.exit(main(sys.argv[1:]))

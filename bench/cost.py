@@ -1,0 +1,114 @@
+"""CPU per request of a 13-byte answer and of a 64-byte echo, as a ratio to the floor in C.
+
+64 keep-alive connections, closed loop: wrk for HTTP, load/echo_load.c for the service, the server on one core
+and the load on the other. CPU is user and system time of the whole server process tree over the measured
+seconds, divided by the requests answered. Each contender starts afresh in each round, is warmed up, and is
+compared with the floor of the same round; the order within a round is shuffled. What wrk cannot drive to
+saturation is still charged for what it used.
+"""
+
+import argparse
+import random
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from bench import harness
+from bench.harness import Launch
+
+BROWSER = (
+    "Connection: keep-alive",
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    "Accept-Language: en-GB,en;q=0.9,de;q=0.8",
+    "Accept-Encoding: gzip, deflate, br, zstd",
+    "Upgrade-Insecure-Requests: 1",
+    "Sec-Fetch-Dest: document",
+    "Sec-Fetch-Mode: navigate",
+    "Cookie: session=0123456789abcdef0123456789abcdef; theme=dark",
+)
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--models", type=harness.names, default=["epoll"], metavar="M,N")
+    parser.add_argument("--kinds", type=harness.names, default=["web", "echo"], help="web, echo (default: both)")
+    parser.add_argument("--head", choices=("wrk", "browser"), default="wrk", help="what wrk sends")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=2.0, help="measured, per contender and round")
+    parser.add_argument("--no-nginx", dest="nginx", action="store_false")
+
+
+def run(args: argparse.Namespace) -> None:
+    figures = {}
+    for kind in args.kinds:
+        measured = rounds(kind, contenders(kind, args), args)
+        report(kind, measured)
+        figures[kind] = measured
+    harness.save("cost" if args.head == "wrk" else f"cost-{args.head}", figures)
+
+
+def contenders(kind: str, args: argparse.Namespace) -> dict[str, Launch]:
+    """By name; the first is the floor."""
+    if kind == "echo":
+        floor = Launch([str(harness.compiled("floor/echo_floor.c")), "0"])
+        return {"floor in C": floor} | {
+            f"allcomers {model}": harness.allcomers("run", "bench/apps.py:Echo", "-m", model) for model in args.models
+        }
+    found = {"floor in C": harness.hello("floor")}
+    if args.nginx:
+        try:
+            found["nginx"] = harness.hello("nginx")
+        except harness.CannotMeasureError as error:
+            harness.warn(str(error))
+    return found | {f"allcomers {model}": harness.hello(model) for model in args.models}
+
+
+def rounds(kind: str, launches: dict[str, Launch], args: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    measured: dict[str, list[dict[str, Any]]] = {name: [] for name in launches}
+    floor = next(iter(launches))
+    for _ in range(args.rounds):
+        for name in random.sample(list(launches), len(launches)):
+            measured[name].append(measure(kind, launches[name], args))
+        for samples in measured.values():
+            samples[-1]["ratio"] = samples[-1]["micros"] / measured[floor][-1]["micros"]
+    return measured
+
+
+def measure(kind: str, launch: Launch, args: argparse.Namespace) -> dict[str, Any]:
+    """One contender, once: started, warmed up, loaded, ended."""
+    with harness.serving(launch) as server:
+        drive(kind, server, 0.5, args)
+        before = harness.cpu_seconds(server.pid)
+        result = drive(kind, server, args.seconds, args)
+        used = harness.cpu_seconds(server.pid) - before
+    if not result["requests"]:
+        raise harness.CannotMeasureError(f"not one answer from {' '.join(launch.command)}")
+    return {**result, "micros": used / result["requests"] * 1e6, "busy": used / result["seconds"]}
+
+
+def drive(kind: str, server: harness.Server, seconds: float, args: argparse.Namespace) -> dict[str, Any]:
+    if kind == "echo":
+        return harness.echo_load(server.address, seconds)
+    return harness.wrk(server.address, seconds, heads=BROWSER if args.head == "browser" else ())
+
+
+def report(kind: str, measured: dict[str, list[dict[str, Any]]]) -> None:
+    def column(samples: Sequence[dict[str, Any]], key: str) -> list[float]:
+        return [sample[key] for sample in samples if key in sample]
+
+    print(f"\n{kind}: 64 keep-alive connections; median (lowest..highest) of the rounds\n")
+    harness.table(
+        ["server", "CPU µs/request", "/ floor", "requests/s", "p99 ms", "busy", "errors"],
+        [
+            [
+                name,
+                harness.spread(column(samples, "micros")),
+                harness.spread(column(samples, "ratio")),
+                f"{statistics.median(s['requests'] / s['seconds'] for s in samples):,.0f}",
+                harness.spread(column(samples, "p99")),
+                f"{statistics.median(column(samples, 'busy')):.0%}",
+                sum(sample["errors"] for sample in samples),
+            ]
+            for name, samples in measured.items()
+        ],
+    )

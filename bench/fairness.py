@@ -1,0 +1,441 @@
+"""How evenly N workers share connections: one listener or many, all woken or one, accept one or all.
+
+The servers here are not allcomers but sketches of its workers, in plain Python and this file: an epoll loop
+that accepts, reads a request, works 0.1 ms of CPU, answers with its own number. Seven designs:
+
+  exclusive/all   one listener, EPOLLEXCLUSIVE; a worker that wakes accepts all that waits
+  exclusive/one   the same, but accepts one a wake-up
+  rotating/one    exclusive/one that then takes the listener out of its epoll and puts it back, and so goes
+                  to the end of the kernel's queue of who is woken next
+  rotating/few    the same with up to 8 accepts a wake-up
+  shared/all      one listener, plain: each connection wakes every worker that sleeps
+  shared/one
+  reuseport/all   a listener each, SO_REUSEPORT: the kernel's hash of the addresses decides
+
+Workloads, each in rounds of shuffled order:
+
+  burst      64 keep-alive connections opened at once; then each sends a request every 20 ms
+  gaps       the same, opened 2 ms apart
+  short      1,000 new connections a second for one request each; one in 200 makes its worker sleep 50 ms.
+             Times are those of the others: who waits behind a busy worker?
+  replace    short, and every 300 ms a worker gets TERM (it accepts what waits, answers all it has, goes) and
+             another takes its place: how many connections fail?
+  crash      the same with KILL
+
+Times run from when a request was due. `max/mean` is the busiest worker's connections over the mean: 1 is even,
+N is one worker for all. `CPU` is that of all workers per answer; where workers are replaced, of those that are
+left at the end, so look at it for the first three only. `futile` is wake-ups by the listener that found nothing
+to accept, per connection. The load has one core and the workers the other, or with `--cores 2` all share both.
+"""
+
+import argparse
+import errno
+import heapq
+import itertools
+import multiprocessing
+import os
+import random
+import select
+import signal
+import socket
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bench import clients, harness
+from bench.harness import Address
+
+KEEP, GAP, BEAT, SLEEP, SLOW_EACH, RATE = 64, 0.002, 0.020, 0.050, 200, 1000
+FORK = multiprocessing.get_context("fork")
+ACCEPTED, FUTILE = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    exclusive: bool = False
+    reuseport: bool = False
+    rotate: bool = False
+    most: int = 2048  # accepts a wake-up
+
+
+DESIGNS = {
+    "exclusive/all": Design(exclusive=True),
+    "exclusive/one": Design(exclusive=True, most=1),
+    "rotating/one": Design(exclusive=True, rotate=True, most=1),
+    "rotating/few": Design(exclusive=True, rotate=True, most=8),
+    "shared/all": Design(),
+    "shared/one": Design(most=1),
+    "reuseport/all": Design(reuseport=True),
+}
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--cores", type=int, choices=(1, 2), default=1, help="that the workers run on")
+    parser.add_argument("--designs", type=harness.names, default=list(DESIGNS), metavar="D,E")
+    parser.add_argument("--workloads", type=harness.names, default=list(WORKLOADS), metavar="W,X")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+
+
+def run(args: argparse.Namespace) -> None:
+    harness.raise_descriptor_limit()
+    cost = calibrate()
+    figures: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for workload in args.workloads:
+        measured: dict[str, list[dict[str, Any]]] = {name: [] for name in args.designs}
+        for _ in range(args.rounds):
+            for name in random.sample(args.designs, len(args.designs)):
+                measured[name].append(measure(workload, DESIGNS[name], args, cost))
+        report(workload, measured, args)
+        figures[workload] = measured
+    harness.save(f"fairness-{args.workers}x{args.cores}", figures)
+
+
+def report(workload: str, measured: dict[str, list[dict[str, Any]]], args: argparse.Namespace) -> None:
+    print(f"\n{workload}: {args.workers} workers on {args.cores} core(s)\n")
+    harness.table(
+        ["design", "max/mean", "idle workers", "p50 ms", "p99 ms", "CPU µs", "futile", "failed", "connections"],
+        [
+            [
+                name,
+                harness.spread([r["max_mean"] for r in rounds]),
+                harness.spread([r["unused"] for r in rounds], 0),
+                harness.spread([r["p50"] for r in rounds]),
+                harness.spread([r["p99"] for r in rounds], 1),
+                harness.spread([r["cpu"] for r in rounds], 0),
+                f"{statistics.median(r['futile'] for r in rounds):.2f}",
+                sum(r["failed"] for r in rounds),
+                sum(sum(r["connections"]) for r in rounds),
+            ]
+            for name, rounds in measured.items()
+        ],
+    )
+
+
+def process_ns(pid: int) -> int:
+    """Time on a core in nanoseconds, as utime and stime are too coarse here (proc_pid_schedstat)."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+
+
+def measure(workload: str, design: Design, args: argparse.Namespace, cost: int) -> dict[str, Any]:
+    with crew(design, args, cost) as workers:
+        load = WORKLOADS[workload](workers, args.seconds)
+        connections, futile = workers.tally[ACCEPTED::2], workers.tally[FUTILE::2]
+        used = sum(process_ns(process.pid) for process in workers.live.values()) / 1000
+    return {
+        "connections": connections,
+        "max_mean": max(connections) * len(connections) / sum(connections),
+        "unused": connections.count(0),
+        "cpu": used / len(load.times),
+        "futile": sum(futile) / sum(connections),
+        "p50": statistics.median(load.times),
+        "p99": harness.percentile(load.times, 99),
+        "failed": load.failed,
+        "how": sorted(set(load.errors)),
+    }
+
+
+# The workers ---------------------------------------------------------------------------------------------
+
+
+def calibrate() -> int:
+    """How far to count for 0.1 ms of CPU."""
+    harness.pin(harness.SERVER_CORE)
+    times = []
+    for _ in range(200):
+        began = time.perf_counter()
+        sum(range(10_000))
+        times.append(time.perf_counter() - began)
+    harness.pin(None)
+    return int(10_000 * 0.0001 / statistics.median(times))
+
+
+class Worker:
+    """One process: accept, read, work, answer."""
+
+    def __init__(self, number: int, listener: socket.socket, design: Design, tally: Any, cost: int) -> None:
+        self.number, self.listener, self.design, self.tally, self.cost = number, listener, design, tally, cost
+        self.epoll = select.epoll()
+        self.peers: dict[int, socket.socket] = {}
+        self.events = select.EPOLLIN | (select.EPOLLEXCLUSIVE if design.exclusive else 0)
+        self.leaving = False
+
+    def serve(self) -> None:
+        woken, wake = socket.socketpair()
+        wake.setblocking(False)
+        signal.set_wakeup_fd(wake.fileno())
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        self.epoll.register(woken, select.EPOLLIN)
+        self.epoll.register(self.listener, self.events)
+        while not (self.leaving and not self.peers):
+            for fd, _ in self.epoll.poll(1 if self.leaving else -1):
+                if fd == woken.fileno():
+                    self.leave(woken)
+                elif fd != self.listener.fileno():
+                    self.answer(fd)
+                elif not self.leaving:
+                    self.welcome(self.design.most)
+                    if self.design.rotate:
+                        self.epoll.unregister(self.listener)
+                        self.epoll.register(self.listener, self.events)
+
+    def welcome(self, most: int) -> None:
+        for number in range(most):
+            try:
+                sock, _ = self.listener.accept()
+            except BlockingIOError:
+                self.tally[2 * self.number + FUTILE] += number == 0
+                return
+            self.tally[2 * self.number + ACCEPTED] += 1
+            sock.setblocking(False)
+            self.peers[sock.fileno()] = sock
+            self.epoll.register(sock, select.EPOLLIN)
+
+    def answer(self, fd: int) -> None:
+        sock = self.peers.get(fd)
+        if sock is None:  # the listener, which another event of this wake-up has closed
+            return
+        try:
+            data = sock.recv(65536)
+            if data.startswith(b"GET /slow"):
+                time.sleep(SLEEP)
+            elif data:
+                sum(range(self.cost))
+            if data:
+                sock.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n%02d" % self.number)
+                return
+        except OSError:
+            pass
+        self.peers.pop(fd).close()
+
+    def leave(self, woken: socket.socket) -> None:
+        """What TERM should do: take what already waits, then no more."""
+        self.epoll.unregister(woken)
+        self.welcome(1_000_000)
+        self.epoll.unregister(self.listener)
+        self.listener.close()
+        self.leaving = True
+
+
+@dataclass(slots=True)
+class Crew:
+    design: Design
+    count: int
+    cores: int
+    cost: int
+    address: Address = ("127.0.0.1", 0)
+    shared: socket.socket | None = None
+    live: dict[int, Any] = field(default_factory=dict)
+    gone: list[Any] = field(default_factory=list)
+    tally: Any = None
+
+    def start(self, number: int) -> None:
+        """A worker for the place `number`; under reuseport it makes its own listener once it runs."""
+        ready, says = FORK.Pipe(duplex=False)
+        self.live[number] = FORK.Process(target=self.work, args=(number, says), daemon=True)
+        self.live[number].start()
+        says.close()
+        ready.poll(5)
+        ready.close()
+
+    def work(self, number: int, says: Any) -> None:
+        core = None if self.cores == 2 else harness.SERVER_CORE
+        harness.pin(core if core is not None else harness.CORES[number % len(harness.CORES)])
+        forget_all_but({says.fileno(), self.shared.fileno() if self.shared else -1})
+        listener = self.shared or self.listen()
+        worker = Worker(number, listener, self.design, self.tally, self.cost)
+        says.send(None)
+        worker.serve()
+
+    def listen(self) -> socket.socket:
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self.design.reuseport:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(self.address)
+        listener.listen(2048)
+        listener.setblocking(False)
+        return listener
+
+    def replace(self, number: int, signum: int, _now: float) -> None:
+        """The next worker listens before the old one goes, where that can be."""
+        old = self.live[number]
+        if signum == signal.SIGTERM:
+            self.start(number)
+            os.kill(old.pid, signum)
+        else:
+            os.kill(old.pid, signum)
+            self.start(number)
+        self.gone.append(old)
+
+
+def forget_all_but(kept: set[int]) -> None:
+    """A worker that is forked amid the load must not hold the load's own sockets open."""
+    for fd in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+        if fd > 2 and fd not in kept:
+            with suppress(OSError):
+                os.close(fd)
+
+
+@contextmanager
+def crew(design: Design, args: argparse.Namespace, cost: int) -> Iterator[Crew]:
+    workers = Crew(design, args.workers, args.cores, cost, tally=FORK.Array("q", 2 * args.workers, lock=False))
+    holder = workers.listen()  # binds a free port; under reuseport nobody may listen on it but the workers
+    workers.address = holder.getsockname()
+    if design.reuseport:
+        holder.close()
+    else:
+        workers.shared = holder
+    for number in range(args.workers):
+        workers.start(number)
+    harness.pin(harness.LOAD_CORE if args.cores == 1 else None)
+    time.sleep(0.05)
+    try:
+        yield workers
+    finally:
+        for process in [*workers.live.values(), *workers.gone]:
+            process.kill()
+            process.join()
+        holder.close()
+        harness.pin(None)
+
+
+# The load ------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, eq=False)
+class Visit:
+    """One connection of the load, or one request on it that is due."""
+
+    sock: socket.socket
+    request: bytes
+    due: float
+    slow: bool = False
+    begun: bool = False
+    answers: int = 0
+
+
+class Load:
+    """Open loop: requests are sent when due, whatever has become of those before."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.epoll = select.epoll()
+        self.visits: dict[int, Visit] = {}
+        self.agenda: list[tuple[float, int, Callable[[float], object]]] = []
+        self.order = itertools.count()
+        self.times: list[float] = []
+        self.errors: list[str] = []
+
+    @property
+    def failed(self) -> int:
+        return len(self.errors)
+
+    def at(self, when: float, act: Callable[[float], object]) -> None:
+        heapq.heappush(self.agenda, (when, next(self.order), act))
+
+    def run(self, until: float) -> None:
+        while (now := time.perf_counter()) < until:
+            while self.agenda and self.agenda[0][0] <= now:
+                when, _, act = heapq.heappop(self.agenda)
+                act(when)
+            wake = min(until, self.agenda[0][0]) if self.agenda else until
+            for fd, _ in self.epoll.poll(max(0.0, wake - time.perf_counter())):
+                self.ready(self.visits[fd])
+
+    def open(self, due: float, request: bytes = clients.REQUEST, slow: bool = False) -> Visit:
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.connect_ex(self.address)
+        visit = self.visits[sock.fileno()] = Visit(sock, request, due, slow)
+        self.epoll.register(sock, select.EPOLLOUT)
+        return visit
+
+    def ready(self, visit: Visit) -> None:
+        try:
+            if not visit.begun:
+                visit.begun = True
+                visit.sock.send(visit.request)
+                self.epoll.modify(visit.sock, select.EPOLLIN)
+            elif clients.parse(visit.sock.recv(4096)) is None:
+                raise ConnectionResetError(errno.ECONNRESET, "no answer")
+            else:
+                self.answered(visit)
+        except OSError as error:
+            self.errors.append(errno.errorcode.get(error.errno or 0, str(error)))
+            self.close(visit)
+
+    def answered(self, visit: Visit) -> None:
+        raise NotImplementedError
+
+    def close(self, visit: Visit) -> None:
+        del self.visits[visit.sock.fileno()]
+        visit.sock.close()
+
+
+class Keepers(Load):
+    """64 keep-alive connections; each asks every 20 ms from the time it is open, or when it is answered."""
+
+    def answered(self, visit: Visit) -> None:
+        now = time.perf_counter()
+        self.times.append((now - visit.due) * 1000)
+        visit.answers += 1
+        visit.due = max(now, visit.due + BEAT)
+        self.at(visit.due, lambda _: self.ask(visit))
+
+    def ask(self, visit: Visit) -> None:
+        visit.begun = False
+        self.ready(visit)
+
+
+class Visitors(Load):
+    """New connections at a steady rate, one request each; some make their worker sleep."""
+
+    def answered(self, visit: Visit) -> None:
+        if not visit.slow:
+            self.times.append((time.perf_counter() - visit.due) * 1000)
+        self.close(visit)
+
+    def plan(self, start: float, seconds: float) -> None:
+        for number in range(int(seconds * RATE)):
+            slow = number % SLOW_EACH == SLOW_EACH // 2
+            request = clients.REQUEST.replace(b"/", b"/slow", 1) if slow else clients.REQUEST
+            self.at(start + number / RATE, partial(self.open, request=request, slow=slow))
+
+
+def keepers(crew: Crew, seconds: float, gap: float) -> Load:
+    load = Keepers(crew.address)
+    start = time.perf_counter()
+    for number in range(KEEP):
+        load.at(start + number * gap, load.open)
+    load.run(start + KEEP * gap + seconds)
+    load.errors += ["unanswered"] * sum(not visit.answers for visit in load.visits.values())
+    return load
+
+
+def visitors(crew: Crew, seconds: float, signum: int | None = None) -> Load:
+    load = Visitors(crew.address)
+    start = time.perf_counter()
+    load.plan(start, seconds)
+    if signum is not None:
+        for turn in range(int(seconds / 0.3)):
+            load.at(start + 0.15 + turn * 0.3, partial(crew.replace, turn % crew.count, signum))
+    load.run(start + seconds + 1)
+    load.errors += ["unanswered"] * len(load.visits)
+    return load
+
+
+WORKLOADS: dict[str, Callable[[Crew, float], Load]] = {
+    "burst": lambda crew, seconds: keepers(crew, seconds, 0.0),
+    "gaps": lambda crew, seconds: keepers(crew, seconds, GAP),
+    "short": visitors,
+    "replace": lambda crew, seconds: visitors(crew, seconds, signal.SIGTERM),
+    "crash": lambda crew, seconds: visitors(crew, seconds, signal.SIGKILL),
+}

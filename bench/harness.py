@@ -1,0 +1,345 @@
+"""What every benchmark shares: start a server on its core, know what it uses, drive a load, print and save.
+
+It knows processes and figures; it knows nothing of what a benchmark measures. The clients in Python are in
+clients.py. Only processes started here are ever ended, by their pid.
+"""
+
+import ctypes
+import json
+import math
+import os
+import platform
+import re
+import resource
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+OUT = HERE / "out"
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
+TICKS = os.sysconf("SC_CLK_TCK")
+LISTENING = re.compile(rb"Listening at: (?:https?|tcp)://([0-9.]+):(\d+)")
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1  # prctl(2): a benchmark that is killed takes its servers with it
+
+Address = tuple[str, int]
+
+
+class CannotMeasureError(Exception):
+    """Something that a benchmark needs is missing or did not start: said in one line."""
+
+
+# Processes -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a server is started. `address` is set where the server cannot say it on stderr itself."""
+
+    command: list[str]
+    address: Address | None = None
+    drain: int = signal.SIGTERM  # the signal that ends it once all requests are answered
+
+
+@dataclass(slots=True)
+class Server:
+    """A server that runs and listens. `log` holds all that it wrote to stdout and stderr."""
+
+    process: subprocess.Popen[bytes]
+    address: Address
+    log: Path
+    launch: Launch
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+
+def allcomers(verb: str, target: str, *options: str) -> Launch:
+    """`allcomers run TARGET` or `serve DIR` on a free port, from the environment that runs this."""
+    program = Path(sys.executable).with_name("allcomers")
+    if not program.exists() or not (ROOT / "src/allcomers/cli.py").exists():
+        raise CannotMeasureError(f"allcomers cannot be started yet: {program} and cli.py are needed")
+    return Launch([str(program), verb, target, "-b", "127.0.0.1:0", *options])
+
+
+def hello(model: str, *options: str, app: str = "Hello") -> Launch:
+    """The HTTP server that a `--models` entry names: a model of allcomers, or the peer `nginx` or `floor`."""
+    if model == "floor":
+        return Launch([str(compiled("floor/http_floor.c")), "0"])
+    if model == "nginx":
+        return nginx(*options)
+    return allcomers("run", f"bench/apps.py:{app}", "-m", model, *options)
+
+
+def nginx(*options: str) -> Launch:
+    """nginx that answers the same 13 bytes; of allcomers' options it knows those that the benchmarks use."""
+    program = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
+    if program is None:
+        raise CannotMeasureError("nginx is not installed (Debian: apt-get install nginx-light)")
+    given = dict(zip(options[::2], options[1::2], strict=True))
+    port = free_port()
+    place = OUT / f"nginx-{port}"
+    place.mkdir(parents=True, exist_ok=True)
+    conf = place / "nginx.conf"
+    paths = " ".join(f"{kind}_temp_path tmp;" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    conf.write_text(
+        f"daemon off; worker_processes {given.get('--workers', 1)}; pid nginx.pid; error_log stderr;\n"
+        "worker_rlimit_nofile 20000; events { worker_connections 16384; }\n"
+        f"http {{ access_log off; default_type text/plain; keepalive_requests 1000000000; {paths}\n"
+        f"client_header_timeout {given.get('--head-timeout', 10)}s;\n"
+        f'server {{ listen 127.0.0.1:{port} backlog=2048; return 200 "Hello, World!"; }} }}\n'
+    )
+    command = [program, "-p", str(place), "-e", "stderr", "-c", str(conf)]
+    return Launch(command, ("127.0.0.1", port), drain=signal.SIGQUIT)
+
+
+def compiled(source: str) -> Path:
+    """A C program of bench/, compiled into bench/out when it is older than its source."""
+    program = OUT / Path(source).stem
+    if not program.exists() or program.stat().st_mtime < (HERE / source).stat().st_mtime:
+        OUT.mkdir(exist_ok=True)
+        if shutil.which("cc") is None:
+            raise CannotMeasureError("a C compiler is needed (Debian: apt-get install gcc libc6-dev)")
+        subprocess.run(["cc", "-O2", "-Wall", "-o", program, HERE / source], check=True)
+    return program
+
+
+def in_child(core: int | None) -> Callable[[], None]:
+    """What a child does between fork and exec: its core, all the descriptors it may have, an end with us."""
+
+    def prepare() -> None:
+        pin(core)
+        raise_descriptor_limit()
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    return prepare
+
+
+def pin(core: int | None) -> None:
+    """Puts this process on one core; None gives it all."""
+    os.sched_setaffinity(0, CORES if core is None else [core])
+
+
+def raise_descriptor_limit() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@contextmanager
+def serving(launch: Launch, core: int | None = SERVER_CORE) -> Iterator[Server]:
+    """A server on its core from when it listens to the end of the block."""
+    logs = OUT / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    log = logs / f"{os.getpid()}-{time.monotonic_ns()}.log"
+    with log.open("wb") as err:
+        process = subprocess.Popen(
+            launch.command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=err,
+            stderr=err,
+            preexec_fn=in_child(core),
+            start_new_session=True,
+        )
+    try:
+        yield Server(process, wait_until_ready(process, launch, log), log, launch)
+    finally:
+        end(process, launch)
+        if log.stat().st_size < 200:  # the Listening line alone is not worth keeping
+            log.unlink()
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], launch: Launch, log: Path) -> Address:
+    limit = time.monotonic() + 10
+    while time.monotonic() < limit and process.poll() is None:
+        if launch.address and accepts(launch.address):
+            return launch.address
+        if found := LISTENING.search(log.read_bytes()):
+            return found[1].decode(), int(found[2])
+        time.sleep(0.005)
+    said = log.read_text(errors="replace").strip()[-1500:]
+    raise CannotMeasureError(f"did not start: {' '.join(launch.command)} (exit {process.poll()})\n{said}")
+
+
+def accepts(address: Address) -> bool:
+    try:
+        socket.create_connection(address, timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def end(process: subprocess.Popen[bytes] | subprocess.Popen[str], launch: Launch) -> None:
+    """TERM, then KILL for what is left of the tree after 5 s: told, as a server should not need it."""
+    family = {pid: born(pid) for pid in tree(process.pid)}
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        warn(f"TERM did not end {' '.join(launch.command)} within 5 s")
+        process.kill()
+        process.wait()
+    for _ in range(20):
+        left = [pid for pid, since in family.items() if since and born(pid) == since]
+        if not left:
+            return
+        time.sleep(0.05)
+    warn(f"left behind by {' '.join(launch.command)}: {left}")
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+
+
+def warn(line: str) -> None:
+    print(f"  ! {line}", file=sys.stderr)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+# What a process tree uses --------------------------------------------------------------------------------
+
+
+def children(pid: int) -> list[int]:
+    """The processes that any thread of `pid` has forked and that live."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except OSError:
+        return []
+
+
+def tree(pid: int) -> list[int]:
+    return [pid, *(member for child in children(pid) for member in tree(child))]
+
+
+def stat(pid: int) -> list[str]:
+    """/proc/PID/stat from its third field on (proc_pid_stat(5)); empty when the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def born(pid: int) -> str:
+    """The start time of a process: with the pid, its identity. Empty when it is gone or a zombie."""
+    fields = stat(pid)
+    return fields[19] if fields and fields[0] != "Z" else ""
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process, all that it forked, and all of those that it has reaped."""
+    return sum(sum(map(int, stat(member)[11:15])) for member in tree(pid)) / TICKS
+
+
+def anonymous_kib(pid: int) -> int:
+    """Anonymous memory of a tree in KiB, pages that its members share counted once (Pss_Anon)."""
+    total = 0
+    for member in tree(pid):
+        rollup = Path(f"/proc/{member}/smaps_rollup").read_text()
+        total += int(re.search(r"^Pss_Anon:\s+(\d+)", rollup, re.M)[1])  # type: ignore[index]
+    return total
+
+
+# Loads ---------------------------------------------------------------------------------------------------
+
+
+def wrk(address: Address, seconds: float, connections: int = 64, heads: Sequence[str] = ()) -> dict[str, Any]:
+    """One thread of wrk on the load's core. Gives requests, seconds, errors, and p50, p99, max in ms.
+
+    wrk takes whole seconds only: `seconds` is rounded up.
+    """
+    if shutil.which("wrk") is None:
+        raise CannotMeasureError("wrk is needed to make the load (Debian: apt-get install wrk)")
+    more = [part for head in heads for part in ("-H", head)]
+    host, port = address
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}", "-s", str(HERE / "load/wrk.lua"), *more]
+    return load([*command, f"http://{host}:{port}/"], seconds)
+
+
+def echo_load(address: Address, seconds: float, connections: int = 64) -> dict[str, Any]:
+    """64 bytes there and back on each connection. Gives requests (round trips), seconds and errors."""
+    program = compiled("load/echo_load.c")
+    result = load([str(program), str(address[1]), str(connections), f"{seconds:g}"], seconds)
+    return {"requests": result.pop("round_trips"), **result}
+
+
+def load(command: list[str], seconds: float) -> dict[str, Any]:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 20, preexec_fn=in_child(LOAD_CORE))
+    if done.returncode:
+        raise CannotMeasureError(f"{command[0]} failed: {done.stderr.strip() or done.stdout.strip()}")
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+# Figures -------------------------------------------------------------------------------------------------
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that `percent` of all do not exceed (nearest rank); nan of nothing."""
+    if not values:
+        return math.nan
+    return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """`median (lowest..highest)` of the rounds."""
+    if not values:
+        return "-"
+    low, mid, high = min(values), statistics.median(values), max(values)
+    return f"{mid:.{digits}f} ({low:.{digits}f}..{high:.{digits}f})"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Prints columns as wide as they need, the first to the left and the others to the right."""
+    lines = [list(head), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for number, line in enumerate(lines):
+        cells = [cell.rjust(width) for cell, width in zip(line, widths, strict=True)]
+        print("  ".join([line[0].ljust(widths[0]), *cells[1:]]).rstrip())
+        if number == 0:
+            print("  ".join("-" * width for width in widths))
+
+
+def save(name: str, figures: object) -> None:
+    """bench/out/NAME.json: the figures, and where and how they came about."""
+    OUT.mkdir(exist_ok=True)
+    path = OUT / f"{name}.json"
+    path.write_text(json.dumps({**surroundings(), "figures": figures}, indent=1) + "\n")
+    print(f"\nsaved {path.relative_to(ROOT)}")
+
+
+def surroundings() -> dict[str, object]:
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return {
+        "command": " ".join(["python", "-m", "bench", *sys.argv[1:]]),
+        "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "commit": commit.stdout.strip(),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "cpu": cpu[1] if cpu else platform.machine(),
+        "cores": len(CORES),
+        "load average": os.getloadavg(),
+    }
+
+
+def names(text: str) -> list[str]:
+    """`--models epoll,asyncio` as a list."""
+    return [name for name in text.split(",") if name]

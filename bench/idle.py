@@ -1,0 +1,123 @@
+"""10,000 idle keep-alive connections: the memory that each costs, and whether all are still answered.
+
+500 connections warm the server up and stay; then 10,000 more are opened, each answered one request and left
+idle. Memory is Pss_Anon of /proc/PID/smaps_rollup summed over the server's process tree: anonymous user
+memory, shared pages once; the kernel's socket buffers are not in it. The difference before and after the
+10,000, divided by them, is the figure. Then all 10,500 send one more request at once, and each answer counts.
+`nginx` and `floor` are allowed among the models.
+"""
+
+import argparse
+import select
+import socket
+import time
+
+from bench import clients, harness
+from bench.harness import Address
+
+WARM_UP, BATCH = 500, 100
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--models", type=harness.names, default=["epoll", "asyncio"], metavar="M,N")
+    parser.add_argument("--connections", type=int, default=10_000)
+    parser.add_argument("--settle", type=float, default=1.0, help="seconds of quiet before memory is read")
+
+
+def run(args: argparse.Namespace) -> None:
+    harness.raise_descriptor_limit()
+    harness.pin(harness.LOAD_CORE)
+    measured = {model: measure(model, args) for model in args.models}
+    print(f"\n{args.connections:,} idle connections beside {WARM_UP} that warmed the server up\n")
+    harness.table(
+        ["server", "KB each, idle", "KB each, after the burst", "base MB", "answered once more", "lost", "burst s"],
+        [
+            [
+                model,
+                f"{m['idle_kb']:.2f}",
+                f"{m['after_kb']:.2f}",
+                f"{m['base_kib'] / 1024:.1f}",
+                f"{m['answered']:,}",
+                m["lost"],
+                f"{m['burst_seconds']:.2f}",
+            ]
+            for model, m in measured.items()
+        ],
+    )
+    harness.save("idle", measured)
+
+
+def measure(model: str, args: argparse.Namespace) -> dict[str, float]:
+    with harness.serving(harness.hello(model)) as server:
+        held = hold(server.address, WARM_UP)
+        time.sleep(args.settle)
+        base = harness.anonymous_kib(server.pid)
+        held += hold(server.address, args.connections)
+        time.sleep(args.settle)
+        idle = harness.anonymous_kib(server.pid)
+        began = time.perf_counter()
+        answered = burst(held)
+        seconds = time.perf_counter() - began
+        time.sleep(args.settle)
+        after = harness.anonymous_kib(server.pid)
+        for sock in held:
+            sock.close()
+    return {
+        "base_kib": base,
+        "idle_kb": (idle - base) * 1.024 / args.connections,
+        "after_kb": (after - base) * 1.024 / args.connections,
+        "answered": answered,
+        "lost": len(held) - answered,
+        "burst_seconds": seconds,
+    }
+
+
+def hold(address: Address, count: int) -> list[socket.socket]:
+    """`count` connections, each answered once, opened a hundred at a time."""
+    held: list[socket.socket] = []
+    while len(held) < count:
+        batch = [clients.connect(address) for _ in range(min(BATCH, count - len(held)))]
+        for sock in batch:
+            sock.sendall(clients.REQUEST)
+        for sock in batch:
+            if clients.receive(sock).status != 200:
+                raise harness.CannotMeasureError("a connection was refused its first answer")
+        held += batch
+    return held
+
+
+def burst(held: list[socket.socket], patience: float = 10.0) -> int:
+    """One request on every connection before any answer is read; how many whole answers 200 came."""
+    epoll = select.epoll()
+    waiting = {sock.fileno(): (sock, bytearray()) for sock in held}
+    for sock in held:
+        epoll.register(sock, select.EPOLLIN)
+        try:
+            sock.sendall(clients.REQUEST)
+        except OSError:
+            del waiting[sock.fileno()]
+    answered = 0
+    while waiting and (events := epoll.poll(patience)):
+        for fd, _ in events:
+            if fd not in waiting:
+                epoll.unregister(fd)
+                continue
+            outcome = read(*waiting[fd])
+            if outcome is not None:
+                answered += outcome
+                del waiting[fd]
+    epoll.close()
+    return answered
+
+
+def read(sock: socket.socket, data: bytearray) -> bool | None:
+    """True once the answer is whole and 200, False when the connection is lost, None before."""
+    try:
+        piece = sock.recv(65536)
+    except OSError:
+        return False
+    data += piece
+    answer = clients.parse(data)
+    if answer is None:
+        return None if piece else False
+    return answer.status == 200
