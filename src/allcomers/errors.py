@@ -2,7 +2,10 @@
 
 Two families: what a peer did (`Refusal`, `PeerError`: it costs that peer its connection, nobody else
 anything) and what the operator must mend (`ConfigError`, `AppError`, `ListenError`: one line and an exit code).
+Beside them `HttpError`, with which a handler answers.
 """
+
+from collections.abc import Iterable, Mapping
 
 
 class AllcomersError(Exception):
@@ -28,6 +31,28 @@ class PeerError(AllcomersError):
 
 class AnswerError(AllcomersError):
     """An app's answer cannot be sent as it is: a bad header, a body of the wrong type or length."""
+
+
+class HttpError(AllcomersError):
+    """Raised by a handler: answer `status`, 400 to 599, with `message` as a small plain text.
+
+    The client sees `message`; empty, it is the status's own phrase ("Not Found"). `headers` are as Response takes them
+    (a 401 needs its WWW-Authenticate, RFC 9110 section 11.6.1). The connection stays open, unlike after a Refusal.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str = "",
+        *,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    ) -> None:
+        if not 400 <= status <= 599:
+            raise ValueError(f"HttpError: the status is {status}, not 400 to 599")
+        super().__init__(f"{status} {message}")
+        self.status = status
+        self.message = message
+        self.headers = list(headers.items() if isinstance(headers, Mapping) else headers)
 
 
 class OperatorError(AllcomersError):

@@ -11,11 +11,16 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import IO, Protocol, TypeAlias
-from urllib.parse import unquote_to_bytes
+from typing import IO, Any, Protocol, TypeAlias
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from allcomers.errors import HttpError
 
 SPOOL_AT = 512 * 1024
 """Bytes of a request body that are held in memory; a longer one goes to a temporary file."""
+
+FORM_FIELDS = 1000
+"""Fields in one query or form; more is 400. Precedent: Django's DATA_UPLOAD_MAX_NUMBER_FIELDS."""
 
 
 class File(Protocol):
@@ -68,9 +73,7 @@ class Headers(Mapping[str, str]):
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         self._values: dict[str, list[str]] = {}
         for name, value in pairs:
-            self._values.setdefault(name.decode("latin-1").lower(), []).append(
-                value.strip(b" \t").decode("latin-1")
-            )
+            self._values.setdefault(name.decode("latin-1").lower(), []).append(value.strip(b" \t").decode("latin-1"))
 
     def __getitem__(self, name: str) -> str:
         values = self._values[name.lower()]
@@ -104,6 +107,8 @@ class Request:
     stream    the body as a binary file at its start, in memory or in a temporary file
     peer      str, the client's address: "127.0.0.1"; "" on a Unix socket
     scheme    "http" or "https"
+
+    args, form and json() read what a client filled in; what it got wrong is an HttpError.
     """
 
     def __init__(
@@ -164,8 +169,50 @@ class Request:
         self._body.file.seek(0)
         return self._body.file.read()
 
+    @cached_property
+    def args(self) -> dict[str, str]:
+        """The query's fields, decoded; of one that repeats the last wins. HttpError(400) as for `form`."""
+        return _urlencoded(self.query)
+
+    @cached_property
+    def form(self) -> dict[str, str]:
+        """The fields of an HTML form (application/x-www-form-urlencoded), decoded; {} where the body is empty.
+
+        Of a field that repeats the last wins, so that a checkbox beats the hidden field before it. Raises
+        HttpError(400) for what is no UTF-8 or has over FORM_FIELDS fields, HttpError(415) for a body of another type:
+        multipart/form-data, which uploads files, is not read here.
+        """
+        if not self.body:
+            return {}
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/x-www-form-urlencoded":
+            raise HttpError(415, "A form is sent as application/x-www-form-urlencoded.")
+        return _urlencoded(self.body)
+
+    def json(self) -> Any:  # Any, as json.loads: a handler would else have to cast each level
+        """The body read as JSON (RFC 8259), whatever its Content-Type says. Raises HttpError(400) where it is none."""
+        import json
+
+        try:
+            return json.loads(self.body, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            raise HttpError(400, "The body is not valid JSON.") from None
+
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target!r}>"
+
+
+def _urlencoded(text: str | bytes) -> dict[str, str]:
+    try:
+        if isinstance(text, bytes):
+            text = text.decode()
+        return dict(parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=FORM_FIELDS))
+    except ValueError:  # UnicodeDecodeError is one
+        raise HttpError(400, "The form or the query is not valid.") from None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")  # NaN and Infinity, which Python would take
 
 
 class Body:
@@ -179,7 +226,7 @@ class Body:
 
     def write(self, piece: bytes) -> None:
         if self.size <= SPOOL_AT < self.size + len(piece):
-            memory, self.file = self.file, tempfile.TemporaryFile(prefix="allcomers-")  # noqa: SIM115
+            memory, self.file = self.file, tempfile.TemporaryFile(prefix="allcomers-")
             memory.seek(0)
             self.file.write(memory.read())
         self.file.write(piece)
@@ -201,10 +248,12 @@ class Response:
     headers  names and values as str: a mapping, or pairs where one repeats. Latin-1, with no CR, LF or NUL:
              else the client gets a 500. Date, Server, Connection and the framing fields are the server's to set;
              a Content-Length here stands for the length of an iterable.
+    trailers fields to follow a body that goes in chunks, for a client that takes them; read when the body has ended,
+             so that the iterable may fill the list (RFC 9110, 6.5)
     close    called with no argument when the answer is sent or its client gone
     """
 
-    __slots__ = ("body", "close", "headers", "status")
+    __slots__ = ("body", "close", "headers", "status", "trailers")
 
     def __init__(
         self,
@@ -212,13 +261,13 @@ class Response:
         *,
         status: int = 200,
         headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        trailers: Iterable[tuple[str, str]] = (),
         close: Callable[[], object] | None = None,
     ) -> None:
         self.body = body
         self.status = status
-        self.headers: list[tuple[str, str]] = list(
-            headers.items() if isinstance(headers, Mapping) else headers
-        )
+        self.headers: list[tuple[str, str]] = list(headers.items() if isinstance(headers, Mapping) else headers)
+        self.trailers = trailers
         self.close = close
 
     def __repr__(self) -> str:

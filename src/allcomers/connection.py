@@ -1,0 +1,294 @@
+"""One peer under any model: the driver reports what has happened, the connection says what it wants.
+
+A connection knows everything about one peer but its socket: what it said, what it is owed, how long it may take. It
+has no socket, no clock and no thread: bytes and `now` (seconds of a monotonic clock) go in, values come out. That is
+what lets the same code run under a blocking thread, a poller, an asyncio loop; and be tested without any of them.
+
+The verbs in the past tense are reports. What comes next is data: `wants` and `deadline`, set anew by every report.
+One owner at a time calls them. `HttpConnection` and `ServiceConnection` say what the bytes mean.
+
+    while conn.wants:                                     # a blocking model is this, whole
+        if conn.wants & CALL:    conn.answered(conn.take_call()(), now())
+        elif conn.wants & WRITE: conn.sent(send(sock, conn.output()), now())
+        else:                    conn.received(sock.recv(65536), now())
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from allcomers.codec import Clear, Tls
+from allcomers.config import Limits
+from allcomers.errors import PeerError, Refusal
+from allcomers.protocol.message import Segment
+
+if TYPE_CHECKING:
+    import ssl
+
+READ: Final = 1
+CALL: Final = 2
+WRITE: Final = 4
+RUNNING: Final = 8
+"""What a connection wants, added up: to hear, to have a call run, to speak, to have the answer of the call that runs.
+
+READ and WRITE are numbered as POLLIN and POLLOUT are (poll(2), epoll(7)): a mask goes to the kernel as it is.
+"""
+
+HIGH_WATER: Final = 64 * 1024
+"""Bytes unsent above which nothing more is read or called; bytes heard ahead above which nothing more is read."""
+
+GRACE: Final = 5.0
+"""Seconds before a minimum rate counts: Kestrel's MinRequestBodyDataRate has the same."""
+
+STALL: Final = 10.0
+"""Seconds over which the rate of an answer is looked at: a kernel opens a slow reader's window in large steps."""
+
+LINGER: Final = 2.0
+"""Seconds for which a refused peer is still heard, so that it reads the refusal rather than a reset."""
+
+FAREWELL: Final = 1.0
+"""Seconds that an idle peer has, when the server leaves, for a request that is already on its way."""
+
+Work: TypeAlias = Callable[[], Any]
+"""An app's call, to be run anywhere, once; what it returns goes to answered(). It does not raise."""
+
+
+class Phase(enum.Enum):
+    """Where a connection is. One at a time, changed by `Connection.enter` alone."""
+
+    IDLE = "nothing has come since the last answer"
+    HEAD = "a part of a message's beginning is here"
+    BODY = "the rest of a message is coming"
+    DUE = "a call can be taken"
+    RUNNING = "a call was taken and has not answered"
+    CLOSING = "what is queued goes out, then this ends"
+    CLOSED = "over"
+
+
+IDLE, HEAD, BODY, DUE, CALLED, CLOSING, CLOSED = Phase
+
+
+class Connection:
+    """What every peer has: a codec, a phase, a deadline.
+
+    wants     int: a sum of READ, CALL, WRITE, RUNNING; 0 means: close the socket
+    deadline  float: when expired() is due if nothing else happens; math.inf for never
+    phase     Phase
+    peer      str: the peer's address
+    served    int: messages answered so far
+    """
+
+    __slots__ = (
+        "_ended",
+        "_flushed",
+        "_held",
+        "_leaving",
+        "_limits",
+        "_looked",
+        "_moved",
+        "_since",
+        "_writing",
+        "codec",
+        "deadline",
+        "peer",
+        "phase",
+        "served",
+        "wants",
+    )
+
+    def __init__(self, limits: Limits, peer: str, tls: ssl.SSLContext | None, now: float) -> None:
+        self.codec = Clear() if tls is None else Tls(tls)
+        self.peer = peer
+        self.phase = IDLE
+        self.served = 0
+        self.wants = READ
+        self.deadline = now + limits.head_timeout
+        self._limits = limits
+        self._since = now  # when this phase began, or what it sent had gone out
+        self._flushed = True  # has what this phase sent gone out?
+        self._looked = now  # when the rate was last looked at
+        self._moved = 0  # bytes moved since
+        self._held = -1  # bytes of ours that the kernel held then; -1 at the first look
+        self._writing = False  # is there something to send?
+        self._ended = False  # the peer says no more
+        self._leaving = False  # the server says no more after this
+
+    # ------------------------------------------------------------ reports
+
+    def received(self, data: bytes, now: float) -> None:
+        """The socket gave `data`; b"" is end of file."""
+        try:
+            heard = self.codec.received(data)
+            if heard is None or self.phase is CLOSING:
+                self._ended = self._ended or heard == b""
+            elif heard:
+                if not self._writing:
+                    self._moved += len(heard)
+                self._heard(heard, now)
+            else:
+                self._ended = True
+                self._heard_end(now)
+        except Refusal as refusal:
+            self._refuse(refusal, now)
+        except PeerError:
+            self.close(now, linger=True)
+        self._settle(now)
+
+    def output(self) -> Segment:
+        """The first unsent segment; b"" (codec.END) where the driver is to shut the sending side down.
+
+        Only while wants has WRITE. Raises PeerError where the codec or a file fails: report it with lost().
+        """
+        return self.codec.output()
+
+    def sent(self, count: int, now: float) -> None:
+        """The socket took `count` bytes of output()."""
+        self.codec.sent(count)
+        self._moved += count
+        self._settle(now)
+
+    def take_call(self) -> Work:
+        """The call that is due. Only while wants has CALL."""
+        raise NotImplementedError
+
+    def answered(self, reply: Any, now: float) -> None:
+        """The call that was taken returned `reply`."""
+        raise NotImplementedError
+
+    def expired(self, now: float, held: int = 0) -> None:
+        """The deadline has come. `held`: bytes sent that the kernel still holds for this peer.
+
+        Not the end while bytes still move at the minimum rate: then the deadline moves on.
+        """
+        if now < self.deadline:
+            return
+        taken = self._moved + max(0, self._held) - held if self._held >= 0 else self._moved
+        if (self._writing or self.phase is BODY) and taken >= self._limits.min_rate * (now - self._looked):
+            self._looked = now
+            self._moved = 0
+            self._held = held
+        else:
+            self._expire(now)
+        self._settle(now)
+
+    def drain(self, now: float) -> None:
+        """The server leaves: answer what is asked, then close."""
+        if not self._leaving:
+            self._leaving = True
+            self._since = now
+            self._settle(now)
+
+    def lost(self, now: float) -> None:
+        """The socket failed, or the server closes it: whatever was due is off."""
+        self.codec.discard()
+        self.enter(CLOSED, now)
+        self._settle(now)
+
+    def farewell(self) -> Work | None:
+        """What the app is to do now that the peer is gone, once; None while a call of it runs still."""
+        return None
+
+    # ------------------------------------------------------------ what a kind of connection says
+
+    def _heard(self, data: bytes, now: float) -> None:
+        """The peer said `data`. Raises Refusal or PeerError."""
+        raise NotImplementedError
+
+    def _heard_end(self, now: float) -> None:
+        """The peer says no more. Raises Refusal or PeerError."""
+        raise NotImplementedError
+
+    def _ahead(self) -> int:
+        """Bytes heard that no call has taken."""
+        raise NotImplementedError
+
+    def _may_call(self) -> bool:
+        """In the phase DUE: may the call run, or must more be sent before?"""
+        return self.codec.unsent < HIGH_WATER
+
+    def _patience(self) -> float:
+        """Seconds that the peer may take in the phase IDLE."""
+        return self._limits.keep_alive if self.served else self._limits.head_timeout
+
+    def _refuse(self, refusal: Refusal, now: float) -> None:
+        """Say why, where the protocol has words for it, and close."""
+        self.close(now, linger=True)
+
+    def _expire(self, now: float) -> None:
+        """The peer is too slow, or idle for too long."""
+        self.lost(now)
+
+    # ------------------------------------------------------------ what all share
+
+    def enter(self, phase: Phase, now: float) -> None:
+        """The one place where the phase changes."""
+        self.phase = phase
+        self._since = now
+        self._flushed = False
+        if not self._writing:  # else a peer that asks and does not read would buy time with each question
+            self._looked = now
+            self._moved = 0
+
+    def close(self, now: float, *, linger: bool = False) -> None:
+        """Send what is queued, then close; with `linger`, hear (and forget) the peer for a moment more."""
+        if linger or not self.codec.closes_silently:
+            self.codec.end()
+        self._ended = self._ended or not linger
+        self.enter(CLOSING, now)
+
+    def _settle(self, now: float) -> None:
+        """What is wanted from here on, and until when: the one place that decides both."""
+        pending = self.codec.pending
+        if pending is not self._writing:
+            self._writing = pending
+            self._looked = now
+            self._moved = 0
+            self._held = -1
+            if not pending and not self._flushed:
+                self._flushed = True
+                self._since = now
+        self.wants = wants = self._wanted(pending)
+        if wants:
+            self.deadline = self._until(pending)
+        elif self.phase is not CLOSED:
+            self.enter(CLOSED, now)
+
+    def _wanted(self, pending: bool) -> int:
+        phase = self.phase
+        if phase is CLOSED:
+            return 0
+        wants = WRITE if pending else 0
+        if phase is DUE:
+            if not pending or self._may_call():
+                wants |= CALL
+        elif phase is CALLED:
+            wants |= RUNNING
+        if not self._ended and (phase is CLOSING or self._hears_more(pending)):
+            wants |= READ
+        return wants
+
+    def _hears_more(self, pending: bool) -> bool:
+        """Back-pressure: not while much is unsent, nor while much is heard and not yet looked at."""
+        if pending and self.codec.unsent > HIGH_WATER:
+            return False
+        return self.phase not in _BUSY or self._ahead() < HIGH_WATER
+
+    def _until(self, pending: bool) -> float:
+        phase = self.phase
+        if pending:
+            return self._looked + (GRACE if self._held < 0 else STALL)
+        if phase is IDLE:
+            return self._since + (min(FAREWELL, self._patience()) if self._leaving else self._patience())
+        if phase is HEAD:
+            return self._since + self._limits.head_timeout
+        if phase is BODY:
+            return self._looked + GRACE
+        if phase is CLOSING:
+            return self._since + LINGER
+        return math.inf
+
+
+_BUSY = (DUE, CALLED)

@@ -1,0 +1,350 @@
+"""An HTTP/1.1 peer: its requests in order, one call each, the answers in the same order (RFC 9112).
+
+The next request is looked at only when the answer to the one before is queued whole: nothing is shared between two
+requests, and what follows a refused one is never looked at. An answer that is an iterable is pulled one piece a call,
+and only once the piece before has gone out: no call ever waits for a slow client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from allcomers.connection import BODY, CALLED, CLOSED, DUE, HEAD, IDLE, Connection, Work
+from allcomers.errors import AnswerError, Refusal
+from allcomers.http_calls import ENDLESS, End, HttpEndpoint, Plan, Stream, call, failed
+from allcomers.protocol import http1
+from allcomers.protocol.head import CONTINUE, RequestHead, encode_fields, status_line
+from allcomers.protocol.message import Body, FileSlice, Piece, Request, Response
+
+if TYPE_CHECKING:
+    pass
+
+SERVER: Final = b"Server: allcomers\r\n"
+_CLOSE: Final = b"Connection: close\r\n"
+
+
+class HttpConnection(Connection):
+    """One client of an HttpEndpoint."""
+
+    __slots__ = ("_began", "_body", "_called", "_endpoint", "_head", "_inbound", "_queued", "_stream")
+
+    def __init__(self, endpoint: HttpEndpoint, peer: str, now: float) -> None:
+        limits = endpoint.limits
+        super().__init__(limits, peer, endpoint.tls, now)
+        self._endpoint = endpoint
+        self._inbound = http1.Requests(limits)
+        self._head: RequestHead | None = None
+        self._body: Body | None = None
+        self._stream: Stream | None = None  # the answer that comes in pieces
+        self._began = now  # when the first byte of this request came
+        self._called = False  # does a call run?
+        self._queued: list[Record] | None = None  # answers queued whole that have not gone out
+
+    # ------------------------------------------------------------ requests
+
+    def _heard(self, data: bytes, now: float) -> None:
+        self._inbound.feed(data)
+        if self.phase is IDLE:
+            self._began = now
+        self._advance(now)
+
+    def _advance(self, now: float) -> None:
+        """Go on as far as the bytes at hand allow. Raises Refusal."""
+        inbound = self._inbound
+        if self.phase is IDLE or self.phase is HEAD:
+            self._head = head = inbound.head()
+            if head is None:
+                if inbound.buffered and self.phase is IDLE:
+                    self._enter_head(now)
+            elif inbound.complete:
+                self.enter(DUE, now)
+            else:
+                self._body = Body()
+                if head.expects and not inbound.buffered:
+                    self.codec.push(CONTINUE)
+                self.enter(BODY, now)
+        if self.phase is BODY:
+            body = self._body
+            assert body is not None
+            body.write(inbound.body())
+            if inbound.complete:
+                body.rewind()
+                self.enter(DUE, now)
+
+    def _enter_head(self, now: float) -> None:
+        """The time for the first head counts from accept: sending nothing must buy none."""
+        since = now if self.served else self._since
+        self.enter(HEAD, now)
+        self._since = since
+
+    def _heard_end(self, now: float) -> None:
+        if self.phase is HEAD or self.phase is BODY:
+            raise Refusal(400, "the connection ended in the middle of a request")
+
+    def _ahead(self) -> int:
+        return self._inbound.buffered
+
+    # ------------------------------------------------------------ calls
+
+    def take_call(self) -> Work:
+        self._called = True
+        self.phase = CALLED
+        self.wants = self._wanted(self._writing)
+        if self._stream is not None:
+            return self._stream.step
+        return partial(call, self._endpoint, self._request())
+
+    def _may_call(self) -> bool:
+        # The next piece of an answer waits until the one before has gone out; the next request need not.
+        return self._stream is None and super()._may_call()
+
+    def _request(self) -> Request:
+        head = self._head
+        assert head is not None
+        return Request(
+            method=head.method,
+            target=head.target,
+            host=head.host,
+            minor=head.minor,
+            fields=head.fields,
+            trailer_fields=self._inbound.trailers,
+            body=self._body,
+            peer=self.peer,
+            scheme="http" if self._endpoint.tls is None else "https",
+        )
+
+    def answered(self, reply: Response | Stream | Piece | End, now: float) -> None:
+        """What _call or a Stream's step returned."""
+        self._called = False
+        try:
+            if self.phase is CLOSED:
+                self._forget(reply)
+            elif isinstance(reply, Response):
+                self._answer(reply, now)
+            elif isinstance(reply, Stream):
+                self._begin(reply, now)
+            else:
+                self._go_on(reply, now)
+        except AnswerError as error:
+            self._forget(reply)
+            self._answer(failed(self._endpoint, error, self._request()), now)
+        except Refusal as refusal:  # the next request is here already, and malformed
+            self._refuse(refusal, now)
+        self._settle(now)
+
+    def _forget(self, reply: Response | Stream | Piece | End) -> None:
+        """This answer cannot be sent, or nobody is there to take it: close what it has open."""
+        if isinstance(reply, Stream):
+            reply.close()
+        elif isinstance(reply, Response):
+            Stream(reply, iter(()), self._endpoint, self._request()).close()
+        elif isinstance(reply, End):
+            self._stream = None
+
+    # ------------------------------------------------------------ answers
+
+    def _answer(self, response: Response, now: float) -> None:
+        """Queue an answer whose body is at hand: bytes or a FileSlice. Raises AnswerError before it queues a byte."""
+        body = response.body
+        assert isinstance(body, bytes | FileSlice)
+        plan = self._plan(response, len(body), now)
+        self.codec.push(plan.block)
+        if plan.most < len(body):
+            body = FileSlice(body.file, body.offset, plan.most) if isinstance(body, FileSlice) else body[: plan.most]
+        self.codec.push(body)
+        self._finish(response, len(body), plan.persists and len(body) == plan.most, now)
+
+    def _begin(self, stream: Stream, now: float) -> None:
+        """Queue the head and the first piece of an answer whose body is an iterable. Raises AnswerError."""
+        stream.plan = self._plan(stream.response, None, now)
+        self._stream = stream
+        self.codec.push(stream.plan.block)
+        self._go_on(stream.first, now)
+
+    def _go_on(self, piece: Piece | End, now: float) -> None:
+        """Queue a further piece, or end the answer."""
+        stream = self._stream
+        assert stream is not None
+        if isinstance(piece, End):
+            self._end_stream(stream, piece, now)
+            return
+        size = min(len(piece), stream.left)
+        if size < len(piece):  # longer than its Content-Length: cut (RFC 9112, 6.3)
+            piece = FileSlice(piece.file, piece.offset, size) if isinstance(piece, FileSlice) else piece[:size]
+        stream.sent += size
+        for segment in http1.chunk(piece) if stream.plan.chunked else (piece,):
+            self.codec.push(segment)
+        self.enter(DUE, now)
+
+    def _end_stream(self, stream: Stream, end: End, now: float) -> None:
+        """The iterable is at its end: closed already, by the call that found it."""
+        plan = stream.plan
+        whole = end is End.WHOLE and (plan.most == ENDLESS or stream.sent == plan.most)
+        if whole and plan.chunked:
+            self.codec.push(self._last_chunk(stream.response))
+        self._stream = None
+        stream.response.close = None
+        self._finish(stream.response, stream.sent, plan.persists and whole, now)
+
+    def _finish(self, response: Response, size: int, persists: bool, now: float) -> None:
+        """The answer is queued whole, with a body of `size` bytes: on to the next request."""
+        head = self._head
+        assert head is not None
+        if self._endpoint.log is not None or response.close is not None:
+            self._note(Record(head, response.status, size, self._began, response.close))
+        self.served += 1
+        self._head = None
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+        if not persists:
+            # A client that did not expect the end may have sent more: it must read the answer, not a reset.
+            self.close(now, linger=head.persists or self._inbound.buffered > 0)
+            return
+        self.enter(IDLE, now)
+        if self._inbound.buffered:
+            self._began = now
+            self._advance(now)
+
+    def _plan(self, response: Response, size: int | None, now: float) -> Plan:
+        """The head of an answer with a body of `size` bytes, or of a size not known. Raises AnswerError."""
+        head = self._head
+        assert head is not None
+        more = self._inbound.buffered > 0
+        persists = head.persists and (more or not (self._ended or self._leaving))
+        fields, ours = encode_fields(response.headers)
+        if ours:
+            if "content-length" in ours:
+                size = _declared(ours["content-length"])
+            persists = persists and "close" not in ours.get("connection", "").lower()
+        status = response.status
+        chunked = False
+        if status == 204 or status == 304:
+            framing, most = b"", 0  # RFC 9112, 6.3, rule 1: these have no body
+        elif size is not None:
+            framing, most = b"Content-Length: %d\r\n" % size, size
+        else:
+            most = ENDLESS
+            chunked = head.minor == 1
+            persists = persists and chunked
+            framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+        if head.method == "HEAD":
+            most, chunked = 0, False
+        connection = (b"Connection: keep-alive\r\n" if head.minor == 0 else b"") if persists else _CLOSE
+        date = self._endpoint.date(now)
+        block = b"".join((status_line(status), fields, date, SERVER, framing, connection, http1.CRLF))
+        return Plan(block, most, chunked, persists)
+
+    def _last_chunk(self, response: Response) -> bytes:
+        """RFC 9110, 6.5.1: trailers go only to a client that says it takes them."""
+        head = self._head
+        assert head is not None
+        if response.trailers and b"trailers" in head.named.get(b"te", b"").lower():
+            try:
+                return http1.last_chunk(response.trailers)
+            except AnswerError as error:  # the answer is out, all but these
+                self._endpoint.report(error, self._request())
+        return http1.last_chunk()
+
+    # ------------------------------------------------------------ refusals and ends
+
+    def _refuse(self, refusal: Refusal, now: float) -> None:
+        body = refusal.reason.encode("ascii") + b".\n"
+        length = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n" % len(body)
+        date = self._endpoint.date(now)
+        self.codec.push(b"".join((status_line(refusal.status), length, date, SERVER, _CLOSE, http1.CRLF, body)))
+        if self._endpoint.log is not None:
+            self._note(Record(self._head, refusal.status, len(body), self._began, None))
+        self.close(now, linger=True)
+
+    def _expire(self, now: float) -> None:
+        if not self._writing and self.phase in (HEAD, BODY):
+            self._refuse(Refusal(408, "the request did not come in time"), now)
+        elif not self._writing and self.phase is IDLE and self.codec.ready:
+            self.close(now)
+        else:
+            self.lost(now)
+
+    def sent(self, count: int, now: float) -> None:
+        super().sent(count, now)
+        if self._queued is not None and not self._writing:
+            self._note_all(0, now)
+
+    def lost(self, now: float) -> None:
+        if self._queued is not None:
+            self._note_all(self.codec.unsent, now)
+        super().lost(now)
+
+    def _note(self, record: Record) -> None:
+        """An answer is queued whole: to be noted, and its file closed, once it has gone out."""
+        if self._queued is None:
+            self._queued = []
+        self._queued.append(record)
+
+    def _note_all(self, unsent: int, now: float) -> None:
+        """What was queued has gone out, but for `unsent` bytes at its end."""
+        records, self._queued = self._queued or [], None
+        for record in reversed(records):
+            missing = min(unsent, record.sent)
+            record.sent -= missing
+            unsent -= missing
+        for record in records:
+            if record.close is not None:
+                record.close()
+            if self._endpoint.log is not None:
+                record.write(self._endpoint, self.peer, now)
+
+    def farewell(self) -> Work | None:
+        if self._called or self._stream is None:
+            return None
+        stream, self._stream = self._stream, None
+        return stream.close
+
+
+def _declared(value: str) -> int:
+    if not (value.isascii() and value.isdigit()):
+        raise AnswerError(f"Content-Length is not a number: {value!r}")
+    return int(value)
+
+
+class Record:
+    """An answer to be noted once it has gone out; `head` is None for a request that was refused."""
+
+    __slots__ = ("began", "close", "head", "sent", "status")
+
+    def __init__(
+        self, head: RequestHead | None, status: int, sent: int, began: float, close: Callable[[], object] | None
+    ) -> None:
+        self.head = head
+        self.status = status
+        self.sent = sent
+        self.began = began
+        self.close = close
+
+    def write(self, endpoint: HttpEndpoint, peer: str, now: float) -> None:
+        log, head = endpoint.log, self.head
+        assert log is not None
+        seconds = now - self.began
+        when = endpoint.wall() - seconds
+        if head is None:
+            log.refused(when=when, peer=peer, line=b"", status=self.status, sent=self.sent, seconds=seconds)
+            return
+        log.log(
+            when=when,
+            peer=peer,
+            method=head.method,
+            target=head.target,
+            version=f"HTTP/1.{head.minor}",
+            status=self.status,
+            sent=self.sent,
+            seconds=seconds,
+            host=head.host,
+            referer=_text(head, b"referer"),
+            agent=_text(head, b"user-agent"),
+        )
+
+
+def _text(head: RequestHead, name: bytes) -> str:
+    return head.named.get(name, b"").strip(b" \t").decode("latin-1")

@@ -1,0 +1,52 @@
+"""An inbox: how other threads hand something to a loop that waits in the kernel.
+
+A deque, which threads may share, and a descriptor that becomes readable when there is something in it. The descriptor
+is written once for as many items as gather before the loop looks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Inbox(Generic[T]):
+    """put() from any thread; take() from the one that watches fileno()."""
+
+    def __init__(self) -> None:
+        self._items: deque[T] = deque()
+        self._reader, self._writer = os.pipe()  # pipe(7): eventfd(2) would be one descriptor, on Linux alone
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+        self._rung = False
+
+    def fileno(self) -> int:
+        """Readable when there is something to take."""
+        return self._reader
+
+    def put(self, item: T) -> None:
+        """Add `item`; wake the loop unless somebody has done so since it last looked."""
+        self._items.append(item)
+        if not self._rung:
+            self._rung = True
+            with suppress(BlockingIOError):  # a full pipe wakes as well
+                os.write(self._writer, b"!")
+
+    def take(self) -> list[T]:
+        """All that is there, in order; [] if nothing is."""
+        with suppress(BlockingIOError):
+            os.read(self._reader, 4096)
+        self._rung = False  # before the items are taken: what is put from here on rings again
+        items = []
+        with suppress(IndexError):
+            while True:
+                items.append(self._items.popleft())
+        return items
+
+    def close(self) -> None:
+        os.close(self._reader)
+        os.close(self._writer)

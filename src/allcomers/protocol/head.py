@@ -1,0 +1,357 @@
+"""Heads: the request line or status line and the fields below it, bytes to values and back (RFC 9112, 2 to 6).
+
+A server that guesses gets smuggled through, so nothing is guessed: what the grammar does not allow is a Refusal.
+The parse is one regular expression for the first line and one `findall` for all fields; a field becomes an object
+of its own only when an app reads it. The patterns are possessive (`++`): they cannot backtrack, whatever is sent.
+
+This file knows one head at a time, complete. Where a head ends in the stream is known by `http1`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import NoReturn, TypeAlias, TypeVar
+
+from allcomers.errors import AnswerError, Refusal
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"  # RFC 9110, 5.6.2
+_VALUE = rb"[\t\x20-\x7e\x80-\xff]"  # RFC 9110, 5.5: anything but control bytes
+
+_REQUEST_LINE = re.compile(rb"(%b++) ([\x21-\x7e]++) HTTP/1\.([01])\r\n" % _TOKEN)
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: (%b*+))?\r\n" % _VALUE)
+_FIELD = re.compile(rb"^(%b++):[ \t]*+(%b*+)\r\n" % (_TOKEN, _VALUE), re.MULTILINE)
+_DIGITS = re.compile(rb"[0-9]++")
+_CODINGS = re.compile(rb"%b++(?:[ \t]*+,[ \t]*+%b++)*+" % (_TOKEN, _TOKEN))
+
+# uri-host [ ":" port ] of RFC 3986, 3.2.2, less the comma: it would let two hosts pass for one.
+_REG_NAME = rb"(?:[0-9A-Za-z\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})++"
+_HOST = re.compile(rb"(?:%b|\[[0-9A-Fa-f:.]++\])(?::([0-9]{1,5}+))?" % _REG_NAME)
+_ABSOLUTE = re.compile(rb"https?+://([^/?#]*+)([^#]*+)", re.IGNORECASE)
+
+_hosts: dict[bytes, str] = {}
+_MOST_KNOWN = 1024
+_LONGEST_KNOWN = 200
+
+Fields: TypeAlias = list[tuple[bytes, bytes]]
+"""Field lines in their order: names as sent, values with optional trailing white space."""
+
+_ONCE = (b"host", b"content-length", b"transfer-encoding", b"expect")
+_MOST_DIGITS = 19  # 2**63 has 19: more is no length that anything could hold
+
+
+def _remember(memory: dict[K, V], key: K, value: V) -> None:
+    """Keep what was checked once; a full memory is emptied rather than let grow."""
+    if len(memory) >= _MOST_KNOWN:
+        memory.clear()
+    memory[key] = value
+
+
+class RequestHead:
+    """What a request's head says of itself, checked.
+
+    method   str: any token (RFC 9110, 9.1)
+    target   str: origin form, or "*"; of an absolute form, what follows the authority
+    host     str: the authority asked for, of the absolute form or of Host; "" where HTTP/1.0 sent none
+    minor    int: 0 or 1
+    fields   list of (name, value) as bytes: names as sent, values with optional trailing white space
+    named    dict of lower-case name to value: for one that repeats, the last
+    length   int or None: Content-Length
+    chunked  bool: the body is in chunks
+    persists bool: the client lets the connection stay open (RFC 9112, 9.3)
+    expects  bool: the client waits for 100 Continue before it sends the body (RFC 9110, 10.1.1)
+    """
+
+    __slots__ = (
+        "chunked", "expects", "fields", "host", "length", "method", "minor", "named", "persists", "target",
+    )  # fmt: skip
+
+    method: str
+    target: str
+    host: str
+    minor: int
+    fields: Fields
+    named: dict[bytes, bytes]
+    length: int | None
+    chunked: bool
+    persists: bool
+    expects: bool
+
+
+class ResponseHead:
+    """What a response's head says of itself: the client role of the same framing.
+
+    status int; reason bytes; the rest as in RequestHead.
+    """
+
+    __slots__ = ("chunked", "fields", "length", "minor", "named", "persists", "reason", "status")
+
+    status: int
+    reason: bytes
+    minor: int
+    fields: Fields
+    named: dict[bytes, bytes]
+    length: int | None
+    chunked: bool
+    persists: bool
+
+
+# ---------------------------------------------------------------- reading a request
+
+
+def parse_request(block: bytes, max_headers: int) -> RequestHead:
+    """The head in `block`: from the first line through the CRLF of the last field, without the empty line.
+
+    Raises Refusal with the status that RFC 9112 and DESIGN's "HTTP strictness" give.
+    """
+    line = _REQUEST_LINE.match(block)
+    if line is None:
+        refuse_request_line(block)
+    method, target, minor = line.groups()
+    head = RequestHead()
+    head.method = method.decode("ascii")
+    head.minor = 1 if minor == b"1" else 0
+    head.fields, head.named = fields, named = parse_fields(block[line.end() :], max_headers)
+    if len(named) < len(fields):
+        _check_doubles(head)
+    head.host = _host(named.get(b"host"), head.minor)
+    if target.startswith(b"/") and b"#" not in target and method != b"CONNECT":
+        head.target = target.decode("ascii")
+    else:
+        _other_target(head, target)
+    _framing(head)
+    head.persists = _persists(head)
+    head.expects = b"expect" in named and _expects(head)
+    return head
+
+
+def check_request_line(block: bytes) -> None:
+    """Refuse at once a first line that can never begin a request; `block` holds it with its CRLF."""
+    if _REQUEST_LINE.match(block) is None:
+        refuse_request_line(block)
+
+
+def refuse_request_line(block: bytes) -> NoReturn:
+    """Say what is wrong with a first line that does not match: the first fault from left to right."""
+    line = block.partition(b"\r\n")[0]
+    method, _, rest = line.partition(b" ")
+    target, _, version = rest.partition(b" ")
+    if re.fullmatch(rb"%b++" % _TOKEN, method) is None:
+        raise Refusal(400, "the method is not a token")
+    if re.fullmatch(rb"[\x21-\x7e]++", target) is None:
+        raise Refusal(400, "the target is empty or has a byte that must be percent-encoded")
+    if target == b"*" and method != b"OPTIONS":
+        raise Refusal(400, "only OPTIONS may ask for *")
+    if re.fullmatch(rb"HTTP/[0-9]\.[0-9]", version) is None:
+        raise Refusal(400, "the version is not HTTP/ and two digits with a dot")
+    raise Refusal(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+
+
+def parse_fields(block: bytes, most: int) -> tuple[Fields, dict[bytes, bytes]]:
+    """The field lines of `block`, as a list in order and as a dict of lower-case names.
+
+    One pass both checks and splits: a match begins at a line's start and ends with its CRLF, so as many matches
+    as there are LF means that nothing lies between them. A name with an underscore is dropped, as nginx does:
+    in a WSGI environ, X_Forwarded_For would be X-Forwarded-For.
+    """
+    fields = _FIELD.findall(block)
+    lines = block.count(b"\n")
+    if len(fields) != lines or (not lines and block):
+        raise Refusal(400, "a header line is malformed")
+    if lines > most:
+        raise Refusal(431, f"more than {most} header lines")
+    if b"_" in block:
+        fields = [field for field in fields if b"_" not in field[0]]
+    return fields, {name.lower(): value for name, value in fields}
+
+
+def _check_doubles(head: RequestHead | ResponseHead) -> None:
+    """Refuse a doubled field that must stand once; join what Connection says in several lines."""
+    seen = [name.lower() for name, _ in head.fields]
+    for name in _ONCE:
+        if seen.count(name) > 1:
+            raise Refusal(400, f"{name.decode('ascii')} stands more than once")
+    if seen.count(b"connection") > 1:
+        head.named[b"connection"] = b",".join(v for n, v in head.fields if n.lower() == b"connection")
+
+
+def _host(value: bytes | None, minor: int) -> str:
+    if value is None:
+        if minor:
+            raise Refusal(400, "Host is missing")
+        return ""
+    return _hosts.get(value) or _authority(value)
+
+
+def _authority(value: bytes) -> str:
+    """The authority in `value`, checked; a server is asked for the same few, so these are remembered."""
+    authority = _check_authority(value.rstrip(b" \t"))
+    if len(value) <= _LONGEST_KNOWN:
+        _remember(_hosts, value, authority)
+    return authority
+
+
+def _check_authority(value: bytes) -> str:
+    match = _HOST.fullmatch(value)
+    if match is None or int(match[1] or 0) > 65535:
+        raise Refusal(400, "the host is not a name or address with an optional port")
+    return value.decode("ascii")
+
+
+def _other_target(head: RequestHead, target: bytes) -> None:
+    """The forms of RFC 9112, 3.2, beside the origin form."""
+    if head.method == "CONNECT":
+        raise Refusal(501, "CONNECT is not implemented here")
+    if target == b"*" and head.method == "OPTIONS":
+        head.target = "*"
+        return
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        raise Refusal(400, "the target is in none of the forms that HTTP knows")
+    head.host = _authority(match[1])
+    rest = match[2].decode("ascii")
+    if not rest and head.method == "OPTIONS":
+        head.target = "*"  # RFC 9112, 3.2.4
+    else:
+        head.target = rest if rest.startswith("/") else "/" + rest
+
+
+def _framing(head: RequestHead | ResponseHead) -> None:
+    """How long is the body? RFC 9112, 6.3, without any of its repairs."""
+    named = head.named
+    head.length = None
+    head.chunked = False
+    if b"transfer-encoding" in named:
+        if b"content-length" in named:
+            raise Refusal(400, "both Content-Length and Transfer-Encoding")
+        if head.minor == 0:
+            raise Refusal(400, "HTTP/1.0 has no Transfer-Encoding")
+        _check_codings(named[b"transfer-encoding"].rstrip(b" \t").lower())
+        head.chunked = True
+    elif b"content-length" in named:
+        value = named[b"content-length"].rstrip(b" \t")
+        if _DIGITS.fullmatch(value) is None:
+            raise Refusal(400, "Content-Length is not a number")
+        if len(value.lstrip(b"0")) >= _MOST_DIGITS:
+            raise Refusal(413, "Content-Length is beyond any size")
+        head.length = int(value)
+
+
+def _check_codings(value: bytes) -> None:
+    if value == b"chunked":
+        return
+    if _CODINGS.fullmatch(value) is None:
+        raise Refusal(400, "Transfer-Encoding is malformed")
+    codings = [coding.strip(b" \t") for coding in value.split(b",")]
+    if b"chunked" in codings[:-1]:
+        raise Refusal(400, "chunked must be the last transfer coding, and only once")
+    raise Refusal(501, "the only transfer coding known here is chunked")
+
+
+def _persists(head: RequestHead | ResponseHead) -> bool:
+    value = head.named.get(b"connection")
+    if value is None:
+        return head.minor == 1
+    options = {option.strip(b" \t") for option in value.lower().split(b",")}
+    if b"close" in options:
+        return False
+    return head.minor == 1 or b"keep-alive" in options
+
+
+def _expects(head: RequestHead) -> bool:
+    if head.named[b"expect"].rstrip(b" \t").lower() != b"100-continue":
+        raise Refusal(417, "the only expectation known here is 100-continue")
+    return head.minor == 1  # RFC 9110, 10.1.1: ignored in HTTP/1.0
+
+
+# ---------------------------------------------------------------- reading a response
+
+
+def parse_response(block: bytes, max_headers: int) -> ResponseHead:
+    """As parse_request, for the client role. Raises Refusal: the server's head is malformed."""
+    line = check_status_line(block)
+    head = ResponseHead()
+    minor, status, reason = line.groups()
+    head.minor, head.status, head.reason = int(minor), int(status), reason or b""
+    head.fields, head.named = parse_fields(block[line.end() :], max_headers)
+    if len(head.named) < len(head.fields):
+        _check_doubles(head)
+    _framing(head)
+    head.persists = _persists(head)
+    return head
+
+
+def check_status_line(block: bytes) -> re.Match[bytes]:
+    """The status line that `block` begins with. Raises Refusal (502): it is malformed."""
+    line = _STATUS_LINE.match(block)
+    if line is None:
+        raise Refusal(502, "the status line is malformed")
+    return line
+
+
+# ---------------------------------------------------------------- writing
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_STATUS_LINES = {s.value: b"HTTP/1.1 %d %b\r\n" % (s, s.phrase.encode("ascii")) for s in HTTPStatus}
+
+_OURS = frozenset(("connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"))
+"""Fields of an answer that its framing and its connection decide."""
+
+_NAME_OK = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE_OK = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+_known: dict[tuple[str, str], bytes] = {}
+
+
+def status_line(status: int) -> bytes:
+    """b"HTTP/1.1 200 OK" and CRLF; a code without a name of its own has an empty reason (RFC 9112, 4)."""
+    line = _STATUS_LINES.get(status)
+    if line is None:
+        if not 200 <= status <= 999:
+            raise AnswerError(f"{status} is no status for a final answer")
+        line = b"HTTP/1.1 %d \r\n" % status
+    return line
+
+
+def encode_fields(headers: Iterable[tuple[str, str]]) -> tuple[bytes, Mapping[str, str]]:
+    """An app's fields as they go out, and apart from them those that are the server's to set, by lower-case name.
+
+    Raises AnswerError for a name that is no token and for a value with CR, LF, NUL or another control character:
+    an app that copies input into a header must not let that input write headers of its own.
+    """
+    lines = []
+    ours: dict[str, str] = {}
+    for pair in headers:
+        # PERF: apps repeat their fields; a look-up costs 0.1 µs, check and encode 1.4 µs (python -m bench.micro).
+        line = _known.get(pair)
+        if line is None:
+            name, value = pair
+            line = _encode_field(name, value)
+            if name.lower() in _OURS:
+                ours[name.lower()] = value
+                continue
+            if len(line) <= _LONGEST_KNOWN:
+                _remember(_known, pair, line)
+        lines.append(line)
+    return b"".join(lines), ours
+
+
+def _encode_field(name: str, value: str) -> bytes:
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise AnswerError(f"a header is a pair of str, not {name!r}: {value!r}")
+    if _NAME_OK.fullmatch(name) is None:
+        raise AnswerError(f"{name!r} is not a header name")
+    if _VALUE_OK.fullmatch(value) is None:
+        raise AnswerError(f"the value of header {name!r} has a character that no header can carry: {value!r}")
+    return f"{name}: {value}\r\n".encode("latin-1")
+
+
+def request_head(method: str, target: str, host: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
+    """A request's head with its empty line: the client role. The caller gives the framing fields."""
+    lines = b"".join(_encode_field(name, value) for name, value in headers)
+    return f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n".encode("ascii") + lines + b"\r\n"

@@ -1,0 +1,323 @@
+"""HTTP/1.1 framing: where each head and each body begins and ends in a stream of bytes (RFC 9112).
+
+`Requests` reads what a client sends, `Responses` what a server sends (the load generator's role); `chunk` and
+`last_chunk` write. What is refused is refused the same whether its bytes come at once or one by one, every limit
+is a number, and the time spent is linear in the bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from allcomers.config import Limits
+from allcomers.errors import Refusal
+from allcomers.protocol import head as heads
+from allcomers.protocol.head import Fields, RequestHead, ResponseHead
+from allcomers.protocol.message import FileSlice, Piece
+
+CRLF: Final = b"\r\n"
+
+_STRAY = re.compile(rb"\r(?!\n|\Z)|(?<!\r)\n")
+"""A CR without its LF, or a LF without its CR. A CR at the very end may still get its LF."""
+
+_TOKEN_BYTE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
+
+MAX_EXTENSIONS = 16 * 1024
+"""Bytes of chunk extensions that a body may carry in all; nobody uses them but to hurt. Node.js has the same."""
+
+_EXTENSION = rb"(?:;[\t\x20-\x7e\x80-\xff]*+)?"
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)(%b)\r\n" % _EXTENSION)
+_SIZE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+%b\r?+)?+" % _EXTENSION)
+
+
+class Inbound:
+    """The messages of one direction of one connection, cut out of the bytes as they come.
+
+    feed(data); head() until it gives one; body() until `complete`; head() again. It holds what was fed and not
+    yet taken, and nothing else.
+    """
+
+    __slots__ = ("_body", "_buffer", "_limits", "_scanned", "trailers")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.trailers: Fields = []
+        """The fields that came after the last body, where it was chunked."""
+        self._buffer = b""
+        self._scanned = 0  # so much of a head that is not whole yet has been looked at
+        self._body: FixedBody | ChunkedBody | EndlessBody | None = None
+
+    @property
+    def buffered(self) -> int:
+        """Bytes fed and not yet taken."""
+        return len(self._buffer)
+
+    @property
+    def complete(self) -> bool:
+        """Is the body of the last head here whole?"""
+        return self._body is None
+
+    def feed(self, data: bytes) -> None:
+        self._buffer = self._buffer + data if self._buffer else data
+
+    def body(self) -> bytes:
+        """What has come of the body since the last call: maybe b"". Raises Refusal: 400, 413, 431."""
+        body = self._body
+        if body is None:
+            return b""
+        piece, self._buffer = body.take(self._buffer)
+        if body.done:
+            self.trailers = body.trailers
+            self._body = None
+        return piece
+
+    def end(self) -> None:
+        """The peer has closed. Raises Refusal (400) where that cuts a message short."""
+        if isinstance(self._body, EndlessBody):
+            self._body = None
+        elif self._body is not None or self._buffer:
+            raise Refusal(400, "the connection ended in the middle of a message")
+
+    def _block(self) -> bytes | None:
+        """The next head's lines without the empty one, taken off the buffer, once they are all here."""
+        buffer = self._buffer
+        if buffer.startswith(b"\r"):
+            buffer = self._skip_empty_lines()
+        end = buffer.find(b"\r\n\r\n", max(0, self._scanned - 3), self._limits.max_head)
+        if end < 0:
+            if buffer:
+                self._check_begun(buffer)
+            return None
+        self._scanned = 0
+        self._buffer = buffer[end + 4 :]
+        return buffer[: end + 2]
+
+    def _skip_empty_lines(self) -> bytes:
+        """RFC 9112, 2.2: empty lines before the first line are forgiven (old clients send one after a body)."""
+        buffer = self._buffer
+        begin = 0
+        while buffer.startswith(CRLF, begin):
+            begin += 2
+        self._buffer = buffer[begin:]
+        return self._buffer
+
+    def _check_begun(self, buffer: bytes) -> None:
+        """Refuse what can never become a head, without waiting for the rest of it."""
+        if _TOKEN_BYTE.match(buffer) is None and buffer != b"\r":
+            raise Refusal(400, "the first byte begins no HTTP message")
+        begin = max(0, self._scanned - 1)
+        _check_stray(buffer[: self._limits.max_head], begin)
+        line_end = buffer.find(CRLF, 0, self._limits.max_head)
+        if line_end >= begin:
+            self._check_first_line(buffer[: line_end + 2])
+        if len(buffer) >= self._limits.max_head:
+            if line_end < 0:
+                raise Refusal(414, f"the first line is longer than {self._limits.max_head} bytes")
+            raise Refusal(431, f"the head is larger than {self._limits.max_head} bytes")
+        self._scanned = len(buffer)
+
+    def _check_first_line(self, line: bytes) -> None:
+        raise NotImplementedError
+
+    def _expect_body(self, head: RequestHead | ResponseHead) -> None:
+        """From here on, what comes is the body of `head`."""
+        self.trailers = []
+        if head.chunked:
+            self._body = ChunkedBody(self._limits)
+        elif head.length:
+            if head.length > self._limits.max_body:
+                raise Refusal(413, f"the body is larger than {self._limits.max_body} bytes")
+            self._body = FixedBody(head.length)
+
+
+class Requests(Inbound):
+    """What a client sends."""
+
+    __slots__ = ()
+
+    def head(self) -> RequestHead | None:
+        """The next request's head, once it is whole. Raises Refusal: 400, 413, 414, 417, 431, 501, 505."""
+        block = self._block()
+        if block is None:
+            return None
+        head = heads.parse_request(block, self._limits.max_headers)
+        if head.chunked or head.length:
+            self._expect_body(head)
+        return head
+
+    def _check_first_line(self, line: bytes) -> None:
+        heads.check_request_line(line)
+
+
+class Responses(Inbound):
+    """What a server sends: the client's role."""
+
+    __slots__ = ()
+
+    def head(self, method: str) -> ResponseHead | None:
+        """The head of the next response to a `method` request, once it is whole. Raises Refusal (400, 431, 502).
+
+        An interim response (1xx) is a head like any other, with no body: ask again for the final one.
+        """
+        block = self._block()
+        if block is None:
+            return None
+        head = heads.parse_response(block, self._limits.max_headers)
+        if method == "HEAD" or head.status < 200 or head.status in (204, 304):  # RFC 9112, 6.3, rule 1
+            return head
+        self._expect_body(head)
+        if head.length is None and not head.chunked:  # rule 8
+            self._body = EndlessBody()
+            head.persists = False
+        return head
+
+    def _check_first_line(self, line: bytes) -> None:
+        heads.check_status_line(line)
+
+
+def _check_stray(block: bytes, begin: int = 0) -> None:
+    """Refuse a bare CR or LF (RFC 9112, 2.2: what one recipient takes for a line's end, another does not)."""
+    if _STRAY.search(block, begin) is not None:
+        raise Refusal(400, "a line ends with a bare CR or LF")
+
+
+# ---------------------------------------------------------------- bodies, on their way in
+
+
+class FixedBody:
+    """A body of as many bytes as Content-Length says (RFC 9112, 6.2)."""
+
+    __slots__ = ("_left",)
+    trailers: Fields = []  # noqa: RUF012 - none, ever
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+
+    @property
+    def done(self) -> bool:
+        return self._left == 0
+
+    def take(self, data: bytes) -> tuple[bytes, bytes]:
+        """(the body's part of `data`, what follows it)."""
+        piece = data[: self._left]
+        self._left -= len(piece)
+        return piece, data[len(piece) :]
+
+
+class EndlessBody:
+    """A body that ends when its sender closes (RFC 9112, 6.3, rule 8): responses only."""
+
+    __slots__ = ()
+    trailers: Fields = []  # noqa: RUF012 - none, ever
+    done = False
+
+    def take(self, data: bytes) -> tuple[bytes, bytes]:
+        return data, b""
+
+
+class ChunkedBody:
+    """A body in chunks, and the fields after it (RFC 9112, 7.1).
+
+    What take() cannot use yet goes back to the caller's buffer: a size line or a trailer that is not whole. That is
+    less than `max_head` bytes, or refused.
+    """
+
+    __slots__ = (
+        "_extensions",
+        "_left",
+        "_limits",
+        "_size",
+        "_step",
+        "done",
+        "trailers",
+    )
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._size = 0  # of all chunks announced so far
+        self._left = 0  # of the chunk that is coming
+        self._extensions = 0
+        self._step = self._size_line
+        self.done = False
+        self.trailers: Fields = []
+
+    def take(self, data: bytes) -> tuple[bytes, bytes]:
+        """(the chunks' content in `data`, the bytes not used). A step that lacks bytes leaves its place as it was."""
+        pieces: list[bytes] = []
+        at = 0
+        while not self.done:
+            after = self._step(data, at, pieces)
+            if after < 0:
+                break
+            at = after
+        return b"".join(pieces), data[at:]
+
+    def _size_line(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        line = _SIZE_LINE.match(data, at)
+        if line is None:
+            if len(data) - at > MAX_EXTENSIONS or _SIZE_BEGUN.fullmatch(data, at) is None:
+                raise Refusal(400, "a chunk's size line is malformed")
+            return -1
+        self._left = int(line[1], 16)
+        self._size += self._left
+        self._extensions += len(line[2])
+        if self._extensions > MAX_EXTENSIONS:
+            raise Refusal(400, f"chunk extensions of more than {MAX_EXTENSIONS} bytes")
+        if self._size > self._limits.max_body:
+            raise Refusal(413, f"the body is larger than {self._limits.max_body} bytes")
+        self._step = self._content if self._left else self._trailers
+        return line.end()
+
+    def _content(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        if at == len(data):
+            return -1
+        piece = data[at : at + self._left]
+        pieces.append(piece)
+        self._left -= len(piece)
+        if not self._left:
+            self._step = self._content_end
+        return at + len(piece)
+
+    def _content_end(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        if data.startswith(CRLF, at):
+            self._step = self._size_line
+            return at + 2
+        if data[at : at + 2] in (b"", b"\r"):
+            return -1
+        raise Refusal(400, "a chunk is not as long as it says")
+
+    def _trailers(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        if data.startswith(CRLF, at):
+            self.done = True
+            return at + 2
+        end = data.find(b"\r\n\r\n", at, at + self._limits.max_head)
+        if end < 0:
+            begun = data[at : at + self._limits.max_head]
+            if len(begun) >= self._limits.max_head:
+                raise Refusal(431, f"the trailers are larger than {self._limits.max_head} bytes")
+            if begun.endswith(b"\n"):  # so far these are whole lines: check them now, at most max_headers times
+                heads.parse_fields(begun, self._limits.max_headers)
+            return -1
+        self.trailers, _ = heads.parse_fields(data[at : end + 2], self._limits.max_headers)
+        self.done = True
+        return end + 4
+
+
+# ---------------------------------------------------------------- bodies, on their way out
+
+
+def chunk(piece: Piece) -> list[Piece]:
+    """`piece` as one chunk; an empty piece is no chunk, for that would end the body."""
+    size = len(piece)
+    if not size:
+        return []
+    if isinstance(piece, FileSlice):
+        return [b"%x\r\n" % size, piece, CRLF]
+    return [b"%x\r\n%b\r\n" % (size, piece)]
+
+
+def last_chunk(trailers: Iterable[tuple[str, str]] = ()) -> bytes:
+    """The end of a chunked body. Raises AnswerError for a trailer that no field can carry."""
+    return b"0\r\n%b\r\n" % heads.encode_fields(trailers)[0]

@@ -1,0 +1,187 @@
+"""A peer of a plain TCP service: its messages in order, one call each, as the service's framing cuts them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from allcomers.config import Limits
+from allcomers.connection import CALLED, CLOSED, DUE, HEAD, IDLE, Connection, Work
+from allcomers.errors import PeerError
+from allcomers.protocol.lines import Framing
+
+if TYPE_CHECKING:
+    import ssl
+
+
+class Talker(Protocol):
+    """What a connection needs of a Service: an instance for each peer."""
+
+    framing: Framing
+    idle_timeout: float | None
+    peer: str
+    closing: bool
+
+    def connected(self) -> bytes | None: ...
+    def request(self, data: bytes) -> bytes | None: ...
+    def lost(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceEndpoint:
+    """What all connections of a service share.
+
+    service  makes the Talker of a new peer
+    report   called with an app's exception and the peer that met it
+    """
+
+    service: Callable[[], Talker]
+    limits: Limits
+    report: Callable[[BaseException, str], object]
+    tls: ssl.SSLContext | None = None
+
+
+class ServiceConnection(Connection):
+    """One client of a ServiceEndpoint."""
+
+    __slots__ = ("_buffer", "_called", "_endpoint", "_messages", "_next", "_talker", "_waiting")
+
+    def __init__(self, endpoint: ServiceEndpoint, peer: str, now: float) -> None:
+        super().__init__(endpoint.limits, peer, endpoint.tls, now)
+        self._endpoint = endpoint
+        self._talker: Talker | None = None  # made by the first call, where calls run
+        self._buffer = b""  # the beginning of a message
+        self._messages: list[bytes] = []  # whole ones
+        self._next = 0  # the one of them that is to be taken next
+        self._waiting = 0  # bytes of those not taken
+        self._called = False
+        self.enter(DUE, now)  # the first call greets the peer
+        self._settle(now)
+
+    def _heard(self, data: bytes, now: float) -> None:
+        talker = self._talker
+        if talker is None:  # before the first call there is no framing
+            self._buffer += data
+            return
+        messages, self._buffer = talker.framing.split(self._buffer + data if self._buffer else data)
+        if messages:
+            self._messages = self._messages[self._next :] + messages if self._messages else messages
+            self._next = 0
+            self._waiting += sum(map(len, messages))
+        if self.phase is IDLE or self.phase is HEAD:
+            self._rest(now)
+
+    def _rest(self, now: float) -> None:
+        """No call runs: what is next?"""
+        if self._messages:
+            self.enter(DUE, now)
+        elif self._ended:
+            self.close(now)
+        elif self._buffer:
+            if self.phase is not HEAD:
+                self.enter(HEAD, now)
+        else:
+            self.enter(IDLE, now)
+
+    def _heard_end(self, now: float) -> None:
+        if self.phase is HEAD:
+            raise PeerError("the connection ended in the middle of a message")
+
+    def _ahead(self) -> int:
+        return self._waiting + len(self._buffer)
+
+    def _patience(self) -> float:
+        talker = self._talker
+        if talker is None or talker.idle_timeout is None:
+            return self._limits.keep_alive
+        return talker.idle_timeout
+
+    def take_call(self) -> Work:
+        self._called = True
+        self.phase = CALLED
+        self.wants = self._wanted(self._writing)
+        talker = self._talker
+        if talker is None:
+            return partial(_greet, self._endpoint, self.peer)
+        message = self._messages[self._next]
+        self._next += 1
+        self._waiting -= len(message)
+        if self._next == len(self._messages):
+            self._messages = []
+            self._next = 0
+        return partial(_request, self._endpoint, talker, message)
+
+    def answered(self, reply: Answer, now: float) -> None:
+        """What _greet or _request returned."""
+        self._called = False
+        if self._talker is None:
+            self._talker = reply.talker
+            if self._buffer:
+                early, self._buffer = self._buffer, b""
+                try:
+                    self._heard(early, now)
+                except PeerError:
+                    reply.ends = True
+        if self.phase is not CLOSED:
+            if reply.data:
+                self.codec.push(reply.data)
+            self.served += 1
+            if reply.ends or (self._leaving and not self._messages):
+                self.close(now, linger=True)
+            else:
+                self._rest(now)
+        self._settle(now)
+
+    def _expire(self, now: float) -> None:
+        if self._writing:
+            self.lost(now)
+        else:
+            self.close(now)
+
+    def farewell(self) -> Work | None:
+        if self._called or self._talker is None:
+            return None
+        talker, self._talker = self._talker, None
+        return partial(_lose, self._endpoint, talker)
+
+
+class Answer:
+    """What a call of a service returns: bytes to send, framed already, and whether the connection ends with them."""
+
+    __slots__ = ("data", "ends", "talker")
+
+    def __init__(self, talker: Talker | None, data: bytes, ends: bool) -> None:
+        self.talker = talker
+        self.data = data
+        self.ends = ends
+
+
+def _greet(endpoint: ServiceEndpoint, peer: str) -> Answer:
+    try:
+        talker = endpoint.service()
+        talker.peer = peer
+        return _framed(talker, talker.connected())
+    except BaseException as error:
+        endpoint.report(error, peer)
+        return Answer(None, b"", ends=True)
+
+
+def _request(endpoint: ServiceEndpoint, talker: Talker, message: bytes) -> Answer:
+    try:
+        return _framed(talker, talker.request(message))
+    except BaseException as error:
+        endpoint.report(error, talker.peer)
+        return Answer(talker, b"", ends=True)
+
+
+def _framed(talker: Talker, answer: bytes | None) -> Answer:
+    return Answer(talker, b"" if answer is None else talker.framing.wrap(answer), talker.closing)
+
+
+def _lose(endpoint: ServiceEndpoint, talker: Talker) -> None:
+    try:
+        talker.lost()
+    except BaseException as error:
+        endpoint.report(error, talker.peer)
