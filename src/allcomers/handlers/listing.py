@@ -1,0 +1,52 @@
+"""What a list of a folder shows: what may be asked for, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from .pages import Entry
+from .tree import ABSENT, SHORT, Opened, Tree, is_hidden
+
+MAX_ENTRIES = 10_000
+"""Names on one page: a folder of a million files costs one reading of their names, not a page of 150 MB."""
+
+
+def entries(tree: Tree, names: Sequence[bytes], folder: Opened) -> tuple[list[Entry], int]:
+    """The first MAX_ENTRIES of an open folder, folders first, then by name without regard to case; and how many
+    more there are. Raises OSError as `Tree.open` does."""
+    with os.scandir(folder.fileno()) as found:
+        seen = [entry for entry in found if not is_hidden(os.fsencode(entry.name))]
+    seen.sort(key=lambda entry: (not _is_folder(entry), entry.name.casefold(), entry.name))
+    shown = (_look(tree, names, entry) for entry in seen[:MAX_ENTRIES])
+    return [entry for entry in shown if entry], max(0, len(seen) - MAX_ENTRIES)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _look(tree: Tree, names: Sequence[bytes], entry: os.DirEntry[str]) -> Entry | None:
+    """One line, or None for what cannot be asked for: a fifo, or a link that leads out of the root."""
+    name = os.fsencode(entry.name)
+    try:
+        if entry.is_symlink():  # only an attempt tells: where it leads, size and date included, may not be ours to say
+            return _opened_entry(name, tree.open([*names, name]))
+        if not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
+            return None
+        found = entry.stat(follow_symlinks=False)
+    except OSError as error:
+        if error.errno in ABSENT or error.errno in SHORT:
+            return None
+        raise
+    return Entry(name, entry.is_dir(follow_symlinks=False), found.st_size, int(found.st_mtime))
+
+
+def _opened_entry(name: bytes, opened: Opened) -> Entry:
+    try:
+        return Entry(name, opened.is_folder, opened.size, opened.modified)
+    finally:
+        opened.close()
