@@ -1,0 +1,273 @@
+"""Class handlers: a class with get, post, put, delete ... becomes a Handler.
+
+    class Hello(Web):
+        def get(self, request):
+            return f"Hello, {html.escape(request.args.get('name', 'you'))}"
+
+This file knows which method of the class answers which HTTP method, and how what it returns becomes a Response. Which
+path leads to which class is known by `routes`; how a Response looks on the wire (a HEAD's missing body, Content-Length,
+chunks), by the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
+
+from allcomers.errors import AnswerError, ConfigError, HttpError
+from allcomers.protocol.message import FileSlice, Handler, Piece, Request, Response
+
+if TYPE_CHECKING:
+    from json import JSONEncoder
+
+Fields: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+"""Header fields as a method may give them."""
+
+Content: TypeAlias = str | bytes | dict[Any, Any] | list[Any] | Iterable[str | Piece] | None
+"""What becomes a body."""
+
+Answer: TypeAlias = Content | Response | tuple[Content, int] | tuple[Content, int, Fields]
+"""What a method of a Web class may return."""
+
+COMMON = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""The methods that dispatch without being asked for, in the order of an Allow field.
+
+Precedent: Django's View and Flask's MethodView have these and TRACE. TRACE and the rest of the registry are left to
+`extra_methods`: nobody who writes a helper called `update`, `search`, `copy`, `query` or `trace` means to publish it.
+"""
+
+_REGISTRY = """
+    ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR
+    MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PUT QUERY REBIND REPORT
+    SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL
+"""
+REGISTERED = frozenset(_REGISTRY.split())
+"""https://www.iana.org/assignments/http-methods (RFC 9110 section 16.1.1): known, so 405 and not 501."""
+
+HTML = "text/html; charset=utf-8"
+OCTETS = "application/octet-stream"
+JSON = "application/json"
+PLAIN = "text/plain; charset=utf-8"
+
+_HTML_FIELDS = [("Content-Type", HTML)]  # Response copies it, so no answer can change another's
+
+
+class Web:
+    """Subclass it and write `get`, `post`, `put`, `patch`, `delete`, `head`, `options`: each takes a Request.
+
+    What a method returns, and what is sent:
+
+    str            text/html; charset=utf-8 (precedent: Flask); what UTF-8 cannot say (a lone surrogate) as "?"
+    bytes          application/octet-stream; bytearray and memoryview too
+    dict, list     application/json, compact, UTF-8 (RFC 8259); NaN and Infinity raise ValueError
+    None           204, no body
+    an iterable    (a generator) of str, bytes or FileSlice: streamed piece by piece. Its first piece, asked for within
+                   the call, decides the type as above, unless the headers of a tuple name one. So an HttpError raised
+                   before the first yield is still a proper answer. Its `close` is called at the end.
+    Response       as it is
+    a tuple        (value, status) or (value, status, headers): value is one of the above but a Response;
+                   a Content-Type in headers replaces the one above
+
+    Anything else raises AnswerError: the client gets a 500. HttpError(status, message), raised, becomes a small plain
+    text answer.
+
+    HEAD falls back to `get`; OPTIONS is answered with Allow, also for "*"; a registered method that the class lacks
+    gets 405 with Allow (RFC 9110 section 15.5.6), any other 501 (section 15.6.2). Method names are case-sensitive
+    (section 9.1): `get` as sent on the wire is a 501. Only COMMON dispatches, and what `extra_methods` adds.
+
+    One instance serves all requests of a worker: what is set on `self` belongs to one worker process, is shared by its
+    threads (so guard it with a lock where `--calls pool` or a thread model may run two calls at once), and is not seen
+    by other workers.
+    """
+
+    extra_methods: ClassVar[tuple[str, ...]] = ()
+    """Further registered methods that dispatch: ("PROPFIND", "VERSION-CONTROL") calls propfind, version_control."""
+
+    _names: ClassVar[dict[str, str]] = {"OPTIONS": "options"}
+    _allow: ClassVar[str] = "OPTIONS"
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._names = _method_names(cls)
+        cls._allow = ", ".join(cls._names)
+
+    # PERF: 1.1 µs for a short str on top of the method's own call, of which making the Response is 0.8; a small dict
+    # 4 µs: python bench/micro.py
+    def __call__(self, request: Request) -> Response:
+        """Answer one request. Raises what the method raises but HttpError, and AnswerError for what cannot be sent."""
+        name = self._names.get(request.method)
+        if name is None:
+            return self._no_method(request)
+        try:
+            value = getattr(self, name)(request)
+            if type(value) is str:
+                return Response(value.encode("utf-8", "replace"), headers=_HTML_FIELDS)
+            return _respond(value)
+        except HttpError as error:
+            return error_response(error)
+
+    def options(self, request: Request) -> Answer:
+        """204 with Allow (RFC 9110 section 9.3.7); override it for CORS."""
+        return Response(status=204, headers=[("Allow", self._allow)])
+
+    def _no_method(self, request: Request) -> Response:
+        if request.method in REGISTERED:
+            return error_response(HttpError(405, headers=[("Allow", self._allow)]))
+        return error_response(HttpError(501))
+
+
+def as_handler(target: object) -> Handler:
+    """A Handler from a Web subclass (makes one instance, without arguments), a Web instance or any Handler.
+
+    Raises ConfigError for anything else; what the class's own __init__ raises passes through.
+    """
+    if isinstance(target, type):
+        if issubclass(target, Web):
+            return target()
+        raise ConfigError(f"{target.__name__} is a class but no Web: give an instance, {target.__name__}(...)")
+    if not callable(target):
+        raise ConfigError(f"{target!r} is no handler: give a Web class, or what takes a Request and returns a Response")
+    if _is_async(target):
+        raise ConfigError(f"{target!r} is async: a handler is a plain def")
+    return cast(Handler, target)
+
+
+def error_response(error: HttpError) -> Response:
+    """The small plain text answer that an HttpError stands for."""
+    text = error.message or _phrase(error.status)
+    return Response(
+        f"{text}\n".encode("utf-8", "replace"),
+        status=error.status,
+        headers=[("Content-Type", PLAIN), *error.headers],
+    )
+
+
+def _phrase(status: int) -> str:
+    from http import HTTPStatus
+
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return f"Error {status}"
+
+
+def _method_names(cls: type[Web]) -> dict[str, str]:
+    """HTTP method to attribute name, for those that `cls` has; by name, so that any descriptor works."""
+    names = {}
+    for method in (*COMMON, *_checked_extra(cls)):
+        name = method.lower().replace("-", "_")
+        if method == "HEAD" and not callable(getattr(cls, "head", None)):
+            name = "get"
+        found = getattr(cls, name, None)
+        if _is_async(found):
+            raise ConfigError(f"{cls.__name__}.{name} is async: a Web class has plain def methods")
+        if callable(found):
+            names[method] = name
+    return names
+
+
+def _checked_extra(cls: type[Web]) -> tuple[str, ...]:
+    extra: Iterable[str] = cls.extra_methods
+    if isinstance(extra, str):
+        raise ConfigError(f"{cls.__name__}.extra_methods is a str: write ({extra!r},)")
+    for method in extra:
+        if method not in REGISTERED:
+            raise ConfigError(f"{cls.__name__}.extra_methods: {method!r} is no registered HTTP method")
+    return tuple(extra)
+
+
+def _is_async(function: object) -> bool:
+    """Whether calling it gives a coroutine or an asynchronous generator (without the import of inspect, 10 ms)."""
+    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+    return bool(flags & (0x80 | 0x200))  # CO_COROUTINE, CO_ASYNC_GENERATOR
+
+
+def _respond(value: object) -> Response:
+    if isinstance(value, Response):
+        return value
+    if isinstance(value, tuple):
+        content, status, fields = _unpacked(value)
+        if content is None:
+            return Response(status=status, headers=fields)
+        return _with_body(content, status, fields)
+    if value is None:
+        return Response(status=204)
+    return _with_body(value, 200, [])
+
+
+def _unpacked(value: tuple[Any, ...]) -> tuple[object, int, list[tuple[str, str]]]:
+    """(content, status, fields) of a returned tuple."""
+    if len(value) not in (2, 3) or not isinstance(value[1], int) or not 200 <= value[1] <= 599:
+        raise AnswerError(f"a returned tuple is (value, status) or (value, status, headers), not {value!r:.80}")
+    content, status, fields = value if len(value) == 3 else (*value, ())
+    if isinstance(content, tuple | Response):
+        raise AnswerError(f"a returned tuple begins with a plain value, not with a {type(content).__name__}")
+    pairs = fields.items() if isinstance(fields, Mapping) else fields or ()
+    return content, status, list(pairs)
+
+
+def _with_body(value: object, status: int, fields: list[tuple[str, str]]) -> Response:
+    typed = any(name.lower() == "content-type" for name, _ in fields)
+    body, kind, close = _body(value, typed)
+    if not typed:
+        fields = [("Content-Type", kind), *fields]
+    return Response(body, status=status, headers=fields, close=close)
+
+
+Close: TypeAlias = Callable[[], object] | None
+
+
+def _body(value: object, typed: bool) -> tuple[Piece | Iterator[Piece], str, Close]:
+    """(the body, its media type, what to call at the end); `typed`: the media type is already known."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace"), HTML, None
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value), OCTETS, None
+    if isinstance(value, dict | list):
+        return _json(value), JSON, None
+    if isinstance(value, Iterable):
+        return _stream(value, typed)
+    raise AnswerError(
+        f"a handler returned {type(value).__name__}, not str, bytes, dict, list, None, an iterable, Response or tuple"
+    )
+
+
+def _json(value: object) -> bytes:
+    try:
+        return _json_encoder(False).encode(value).encode()
+    except UnicodeEncodeError:
+        # A lone surrogate (a path with %ff in it has one) is no UTF-8, but JSON can escape it.
+        return _json_encoder(True).encode(value).encode()
+
+
+@cache
+def _json_encoder(ensure_ascii: bool) -> JSONEncoder:
+    """Kept: json.dumps makes a new one for each call with options, which costs 1.7 µs."""
+    from json import JSONEncoder
+
+    return JSONEncoder(ensure_ascii=ensure_ascii, allow_nan=False, separators=(",", ":"))
+
+
+def _stream(value: Iterable[object], typed: bool) -> tuple[Iterator[Piece], str, Close]:
+    pieces = iter(value)
+    close: Close = getattr(value, "close", None)
+    if typed:
+        return map(_piece, pieces), OCTETS, close
+    try:
+        first = next(pieces, "")
+        kind = HTML if isinstance(first, str) else OCTETS
+        return chain((_piece(first),), map(_piece, pieces)), kind, close
+    except BaseException:
+        if close:  # there will be no Response to do it
+            close()
+        raise
+
+
+def _piece(piece: object) -> Piece:
+    if isinstance(piece, str):
+        return piece.encode("utf-8", "replace")
+    if isinstance(piece, bytes | FileSlice):
+        return piece
+    raise AnswerError(f"a streamed answer yielded {type(piece).__name__}, not str, bytes or FileSlice")
