@@ -20,7 +20,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from allcomers.codec import Clear, Tls
+from allcomers.codec import Clear
 from allcomers.config import Limits
 from allcomers.errors import PeerError, Refusal
 from allcomers.protocol.message import Segment
@@ -83,6 +83,7 @@ class Connection:
 
     __slots__ = (
         "_ended",
+        "_farewell",
         "_flushed",
         "_held",
         "_leaving",
@@ -100,7 +101,7 @@ class Connection:
     )
 
     def __init__(self, limits: Limits, peer: str, tls: ssl.SSLContext | None, now: float) -> None:
-        self.codec = Clear() if tls is None else Tls(tls)
+        self.codec = Clear() if tls is None else _new_tls(tls)
         self.peer = peer
         self.phase = IDLE
         self.served = 0
@@ -115,6 +116,7 @@ class Connection:
         self._writing = False  # is there something to send?
         self._ended = False  # the peer says no more
         self._leaving = False  # the server says no more after this
+        self._farewell = FAREWELL
 
     # ------------------------------------------------------------ reports
 
@@ -174,11 +176,15 @@ class Connection:
             self._expire(now)
         self._settle(now)
 
-    def drain(self, now: float) -> None:
-        """The server leaves: answer what is asked, then close."""
+    def drain(self, now: float, patience: float = FAREWELL) -> None:
+        """The server leaves, or others wait: answer what is asked, then close.
+
+        An idle peer has `patience` seconds for a request that is on its way; one that never asked has FAREWELL.
+        """
         if not self._leaving:
             self._leaving = True
             self._since = now
+            self._farewell = patience if self.served else FAREWELL
             self._settle(now)
 
     def lost(self, now: float) -> None:
@@ -281,7 +287,7 @@ class Connection:
         if pending:
             return self._looked + (GRACE if self._held < 0 else STALL)
         if phase is IDLE:
-            return self._since + (min(FAREWELL, self._patience()) if self._leaving else self._patience())
+            return self._since + (self._farewell if self._leaving else self._patience())
         if phase is HEAD:
             return self._since + self._limits.head_timeout
         if phase is BODY:
@@ -292,3 +298,9 @@ class Connection:
 
 
 _BUSY = (DUE, CALLED)
+
+
+def _new_tls(context: ssl.SSLContext) -> Clear:
+    from allcomers.tls import Tls  # late: see there
+
+    return Tls(context)

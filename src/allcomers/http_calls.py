@@ -152,7 +152,8 @@ def call(endpoint: HttpEndpoint, request: Request) -> Response | Stream:
             raise
         return stream
     except HttpError as error:
-        return Response((error.message + "\n").encode(), status=error.status, headers=[_TEXT, *error.headers])
+        text = (error.message or "refused") + "\n"
+        return Response(text.encode("utf-8", "replace"), status=error.status, headers=[_TEXT, *error.headers])
     except BaseException as error:  # SystemExit too: one request does not stop a server
         return failed(endpoint, error, request)
 

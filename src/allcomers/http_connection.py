@@ -348,3 +348,10 @@ class Record:
 
 def _text(head: RequestHead, name: bytes) -> str:
     return head.named.get(name, b"").strip(b" \t").decode("latin-1")
+
+
+def busy(date: bytes) -> bytes:
+    """What a client is told for whom there is no place: 503, to be sent as it is (RFC 9110, 15.6.4)."""
+    body = b"There is no place free; try again in a moment.\n"
+    fields = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nRetry-After: 1\r\n" % len(body)
+    return b"".join((status_line(503), fields, date, SERVER, _CLOSE, http1.CRLF, body))

@@ -46,7 +46,3 @@ class Inbox(Generic[T]):
             while True:
                 items.append(self._items.popleft())
         return items
-
-    def close(self) -> None:
-        os.close(self._reader)
-        os.close(self._writer)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import IO, Any, Protocol, TypeAlias
@@ -226,6 +225,8 @@ class Body:
 
     def write(self, piece: bytes) -> None:
         if self.size <= SPOOL_AT < self.size + len(piece):
+            import tempfile  # late: it takes longer to load than all the rest of a small server
+
             memory, self.file = self.file, tempfile.TemporaryFile(prefix="allcomers-")
             memory.seek(0)
             self.file.write(memory.read())
@@ -266,7 +267,9 @@ class Response:
     ) -> None:
         self.body = body
         self.status = status
-        self.headers: list[tuple[str, str]] = list(headers.items() if isinstance(headers, Mapping) else headers)
+        # PERF: a type test first, for asking whether a list is a Mapping takes 0.25 µs (bench/micro.py).
+        pairs = headers.items() if type(headers) is not list and isinstance(headers, Mapping) else headers
+        self.headers: list[tuple[str, str]] = list(pairs)
         self.trailers = trailers
         self.close = close
 

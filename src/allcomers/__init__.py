@@ -1,0 +1,60 @@
+"""A Python server for all comers: any TCP protocol, any web app, any concurrency model, measured.
+
+The names below are loaded when they are first used: importing allcomers costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from allcomers.errors import HttpError
+    from allcomers.handlers.routes import routes
+    from allcomers.handlers.service import Service
+    from allcomers.handlers.site import Site
+    from allcomers.handlers.web import Web
+    from allcomers.protocol.lines import Delimited, LengthPrefixed, Raw
+    from allcomers.protocol.message import FileSlice, Request, Response
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Delimited",
+    "FileSlice",
+    "HttpError",
+    "LengthPrefixed",
+    "Raw",
+    "Request",
+    "Response",
+    "Service",
+    "Site",
+    "Web",
+    "routes",
+]
+
+_HOMES = {
+    "Delimited": "protocol.lines",
+    "FileSlice": "protocol.message",
+    "HttpError": "errors",
+    "LengthPrefixed": "protocol.lines",
+    "Raw": "protocol.lines",
+    "Request": "protocol.message",
+    "Response": "protocol.message",
+    "Service": "handlers.service",
+    "Site": "handlers.site",
+    "Web": "handlers.web",
+    "routes": "handlers.routes",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'allcomers' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"allcomers.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

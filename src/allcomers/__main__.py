@@ -1,0 +1,5 @@
+"""python -m allcomers"""
+
+from allcomers.cli import main
+
+raise SystemExit(main())

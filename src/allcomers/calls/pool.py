@@ -1,0 +1,51 @@
+"""Pool: calls run on N threads of their own.
+
+Right when calls wait (for a database, a file, another server): the loop serves others meanwhile, and N is how many
+may wait at once. Costs two hand-overs between threads for each call; for calls that compute it gains nothing, for the
+interpreter runs one at a time. Under the blocking models it is a limit: many connections, N calls at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+from allcomers.connection import Work
+
+
+class Pool:
+    """N threads, started by the first call: after a fork, so that each process has its own."""
+
+    inline = False
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._queue: SimpleQueue[tuple[Work, Callable[[Any], object]]] = SimpleQueue()
+        self._start = threading.Lock()
+        self._started = False
+
+    def submit(self, work: Work, done: Callable[[Any], object]) -> None:
+        if not self._started:
+            self._start_threads()
+        self._queue.put((work, done))
+
+    def run(self, work: Work) -> Any:
+        answer: SimpleQueue[Any] = SimpleQueue()
+        self.submit(work, answer.put)
+        return answer.get()
+
+    def _start_threads(self) -> None:
+        with self._start:
+            if not self._started:
+                for number in range(self._threads):
+                    # Daemons: a call that never returns must not keep a process that was told to stop.
+                    threading.Thread(target=self._serve, name=f"call-{number}", daemon=True).start()
+                self._started = True
+
+    def _serve(self) -> None:
+        while True:
+            work, done = self._queue.get()
+            done(work())
+            del work, done  # while it waits, a thread must not keep the last request alive

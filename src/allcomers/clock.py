@@ -1,0 +1,22 @@
+"""The Date field, made once a second."""
+
+from __future__ import annotations
+
+import time
+
+from allcomers.handlers.conditions import http_date
+
+
+class DateLine:
+    """Called with `now` of the monotonic clock: the field's line with its CRLF (RFC 9110, 6.6.1)."""
+
+    def __init__(self) -> None:
+        self._line = b""
+        self._until = 0.0
+
+    def __call__(self, now: float) -> bytes:
+        if now >= self._until:
+            wall = time.time()
+            self._line = b"Date: %b\r\n" % http_date(int(wall)).encode("ascii")
+            self._until = now + 1.0 - wall % 1.0
+        return self._line

@@ -1,0 +1,118 @@
+"""The models: who waits for the sockets. One table, each model a module with `serve(serving)`, imported when chosen."""
+
+from __future__ import annotations
+
+import importlib
+import select
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from allcomers.errors import ConfigError
+
+if TYPE_CHECKING:
+    import socket
+
+    from allcomers.calls import Calls
+    from allcomers.connection import Connection
+    from allcomers.orders import Orders
+
+
+@dataclass(slots=True, kw_only=True)
+class Serving:
+    """What a model is given.
+
+    listeners        sockets that listen, non-blocking, shared with other workers perhaps
+    connect          (peer's address, now) to the Connection of a peer that was accepted
+    calls            where calls run
+    orders           the signals of this process
+    busy             what a peer is told that cannot be served
+    threads          how many threads the thread-pool has
+    max_connections  how many peers at once; None for the model's own measure
+    shared           do other processes accept from the same listeners?
+    """
+
+    listeners: list[socket.socket]
+    connect: Callable[[str, float], Connection]
+    calls: Calls
+    orders: Orders
+    busy: bytes = b""
+    threads: int = 32
+    max_connections: int | None = None
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A line of the table.
+
+    how    how it works, in a line
+    good   what it is good for, in a line
+    needs  the name in the module `select` without which it cannot run here, and what that is
+    """
+
+    name: str
+    module: str
+    how: str
+    good: str
+    needs: tuple[str, str] = ("", "")
+
+    @property
+    def obstacle(self) -> str:
+        """Why it cannot run on this system; empty if it can."""
+        name, what = self.needs
+        return f"needs {what}" if name and not hasattr(select, name) else ""
+
+    def load(self) -> Callable[[Serving], None]:
+        """Its `serve`: returns when the orders say so. Raises ConfigError where it cannot run here."""
+        if self.obstacle:
+            raise ConfigError(f"--model {self.name} cannot run on this system: it {self.obstacle}")
+        serve: Callable[[Serving], None] = importlib.import_module(f"allcomers.models.{self.module}").serve
+        return serve
+
+
+_EPOLL = ("epoll", "epoll(7), which Linux has")
+
+TABLE = {
+    model.name: model
+    for model in (
+        Model("iterative", "iterative", "one client at a time, the next waits", "learning; a lone client"),
+        Model("process", "process", "a new process for each connection", "isolation; few, long connections"),
+        Model("thread", "thread", "a new thread for each connection", "some hundred clients; calls that wait"),
+        Model("thread-pool", "thread_pool", "N threads, each serves one connection at a time", "a bound on threads"),
+        Model(
+            "select", "select_loop", "one thread watches all sockets by select(2)", "any system; below 1,000 clients"
+        ),
+        Model(
+            "poll",
+            "poll_loop",
+            "one thread watches all sockets by poll(2)",
+            "any POSIX system; some thousand clients",
+            ("poll", "poll(2), which POSIX systems have"),
+        ),
+        Model(
+            "epoll", "epoll_loop", "the kernel tells which sockets are ready", "most servers; 10,000 clients", _EPOLL
+        ),
+        Model("epoll-et", "epoll_et_loop", "epoll that tells each change once", "the same, fewer system calls", _EPOLL),
+        Model(
+            "kqueue",
+            "kqueue_loop",
+            "the kernel queues events of sockets",
+            "most servers, on macOS and BSD",
+            ("kqueue", "kqueue(2), which macOS and BSD have"),
+        ),
+        Model("asyncio", "asyncio_loop", "an asyncio loop (uvloop if installed) watches them", "async code beside it"),
+    )
+}
+
+
+def find(name: str) -> Model:
+    """The model called `name`. Raises ConfigError."""
+    if name not in TABLE:
+        raise ConfigError(f"--model {name!r} is not known; choose one of {', '.join(TABLE)}")
+    return TABLE[name]
+
+
+def best() -> str:
+    """The name of the best poller that this system has."""
+    return next(name for name in ("epoll", "kqueue", "poll", "select") if not TABLE[name].obstacle)

@@ -1,0 +1,241 @@
+"""What the blocking models share: a conversation with one peer in one thread, and the door where peers are let in.
+
+`converse` is the blocking model whole: do what the connection wants, wait in the kernel for nothing else. The sockets
+are non-blocking all the same and the waiting is poll(2)'s, for a thread must wait for three things at once: its peer,
+its peer's deadline, and the word that it should leave because others wait or the server stops. That word is a `Room`.
+
+A model of threads or processes has so many places. When all are taken and somebody waits outside, one that has nothing
+to do is asked to leave, and who is busy says `Connection: close` with the answer: idle peers never starve newcomers.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from time import monotonic
+from typing import Protocol
+
+from allcomers import sockets
+from allcomers.calls import Calls
+from allcomers.connection import CALL, READ, WRITE, Connection
+from allcomers.errors import PeerError
+from allcomers.models import Serving
+
+PATIENCE = 0.1
+"""Seconds that an idle peer has for a request on its way when its place is wanted."""
+
+
+class Room(Protocol):
+    """Whether there is room for this conversation to go on."""
+
+    @property
+    def over(self) -> bool:
+        """Does the server stop at once?"""
+        ...
+
+    def filenos(self) -> list[int]:
+        """Descriptors that become readable when it may be wanted that somebody leaves."""
+        ...
+
+    def wanted(self) -> bool:
+        """Is this conversation to end with its next answer? True means that the asker counts on it."""
+        ...
+
+
+class Exit:
+    """The Room of many conversations: a pipe. A byte in it asks one of them to leave, its end asks all.
+
+    A pipe, because the conversations may be processes; because they wait in poll(2); and because the kernel gives
+    each byte to one reader only. If the acceptor dies, the pipe ends, and so do they.
+    """
+
+    over = False
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+
+    def filenos(self) -> list[int]:
+        return [self._reader]
+
+    def wanted(self) -> bool:
+        try:
+            os.read(self._reader, 1)
+        except BlockingIOError:
+            return False
+        return True
+
+    def ask_one(self) -> None:
+        """Somebody waits: one is to leave."""
+        os.write(self._writer, b"!")
+
+    def ask_none(self) -> None:
+        """Nobody waits any more: take back what nobody heeded."""
+        with suppress(BlockingIOError):
+            os.read(self._reader, 4096)
+
+    def ask_all(self) -> None:
+        """The server leaves."""
+        if self._writer >= 0:
+            os.close(self._writer)
+            self._writer = -1
+
+
+def converse(sock: socket.socket, conn: Connection, calls: Calls, room: Room) -> None:
+    """Serve one peer to its end, and close its socket."""
+    waiting = _Waiting(sock, room)
+    try:
+        while (wants := conn.wants) and not room.over:
+            if wants & CALL:
+                reply = calls.run(conn.take_call())
+                if room.wanted():
+                    conn.drain(monotonic(), PATIENCE)
+                conn.answered(reply, monotonic())
+            elif wants & WRITE and _send(sock, conn):
+                pass
+            elif waiting.readable(conn):
+                conn.received(sock.recv(sockets.RECEIVE), monotonic())
+    except (OSError, PeerError):
+        pass
+    finally:
+        conn.lost(monotonic())
+        if farewell := conn.farewell():
+            calls.run(farewell)
+        sock.close()
+
+
+def _send(sock: socket.socket, conn: Connection) -> bool:
+    """Send the next segment; False if the kernel takes nothing now."""
+    try:
+        count = sockets.send(sock, conn.output())
+    except BlockingIOError:
+        return False
+    conn.sent(count, monotonic())
+    return True
+
+
+class _Waiting:
+    """One thread's wait for what its connection wants."""
+
+    def __init__(self, sock: socket.socket, room: Room) -> None:
+        self._sock = sock
+        self._room = room
+        self._poll = select.poll()
+        self._leaving = False
+        for fd in room.filenos():
+            self._poll.register(fd, select.POLLIN)
+
+    def readable(self, conn: Connection) -> bool:
+        """Wait until something happens; True if it is that the peer has said something."""
+        fd = self._sock.fileno()
+        self._poll.register(fd, conn.wants & (READ | WRITE))
+        events = dict(self._poll.poll(max(0.0, (conn.deadline - monotonic()) * 1000) if conn.deadline < 1e9 else None))
+        if not events:
+            conn.expired(monotonic(), sockets.held(self._sock))
+        event = events.pop(fd, 0)
+        if events and not self._leaving and self._room.wanted():
+            self._leaving = True
+            for other in self._room.filenos():
+                self._poll.unregister(other)
+            conn.drain(monotonic(), PATIENCE)
+        return bool(event & ~select.POLLOUT) and bool(conn.wants & READ)
+
+
+class Door:
+    """Where peers are let in, one after another, while there are places; and at the end, seen out.
+
+    start(sock, peer) begins a conversation elsewhere; that it has ended is told by left().
+    """
+
+    def __init__(self, serving: Serving, room: Exit, places: int, start: Callable[[socket.socket, str], None]) -> None:
+        self._serving = serving
+        self._room = room
+        self._places = places
+        self._start = start
+        self._present = 0
+        self._asked = False  # somebody inside to leave, for somebody outside
+        self._resume = 0.0  # when to accept again, after the system had no descriptors left
+        self._poll = select.poll()
+        self._actions: dict[int, Callable[[], object]] = {}
+        self.watch(serving.orders.fileno(), serving.orders.read)
+        self._watch_listeners()
+
+    def watch(self, fd: int, action: Callable[[], object]) -> None:
+        """Run `action` whenever `fd` is readable."""
+        self._actions[fd] = action
+        self._poll.register(fd, select.POLLIN)
+
+    def left(self, count: int) -> None:
+        """So many conversations have ended."""
+        self._present -= count
+        if self._asked and count:
+            self._asked = False
+            self._room.ask_none()
+            self._watch_listeners()
+
+    def run(self) -> None:
+        """Until the orders are to leave; then until all have left, or the orders' deadline."""
+        orders = self._serving.orders
+        while not orders.draining:
+            self._turn(None)
+        self._unwatch_listeners()
+        self._room.ask_all()
+        for listener in self._serving.listeners:
+            while not orders.quitting and (found := self._accept(listener)):
+                while self._present >= self._places and self._wait_for_leavers():
+                    pass
+                self._let_in(*found)
+            listener.close()
+        while self._present and self._wait_for_leavers():
+            pass
+
+    def _wait_for_leavers(self) -> bool:
+        left = self._serving.orders.deadline - monotonic()
+        if left > 0:
+            self._turn(left)
+        return left > 0
+
+    def _turn(self, timeout: float | None) -> None:
+        if self._resume:
+            timeout = min(sockets.PAUSE, timeout or sockets.PAUSE)
+            if monotonic() >= self._resume:
+                self._resume = 0.0
+                self._watch_listeners()
+        for fd, _ in self._poll.poll(None if timeout is None else timeout * 1000):
+            self._actions[fd]()
+
+    def _watch_listeners(self) -> None:
+        for listener in self._serving.listeners:
+            self.watch(listener.fileno(), partial(self._knocked, listener))
+
+    def _unwatch_listeners(self) -> None:
+        for listener in self._serving.listeners:
+            if self._actions.pop(listener.fileno(), None):
+                self._poll.unregister(listener.fileno())
+
+    def _knocked(self, listener: socket.socket) -> None:
+        if self._present >= self._places:
+            self._unwatch_listeners()
+            self._asked = True
+            self._room.ask_one()
+        elif found := self._accept(listener):
+            self._let_in(*found)
+
+    def _accept(self, listener: socket.socket) -> tuple[socket.socket, str] | None:
+        try:
+            return sockets.accept(listener)
+        except OSError:
+            self._unwatch_listeners()
+            self._resume = monotonic() + sockets.PAUSE
+            return None
+
+    def _let_in(self, sock: socket.socket, peer: str) -> None:
+        try:
+            self._start(sock, peer)
+            self._present += 1
+        except (OSError, RuntimeError):  # no more processes or threads to be had
+            sockets.refuse(sock, self._serving.busy)

@@ -1,0 +1,52 @@
+"""The epoll model: the kernel keeps the list of sockets and tells which are ready (epoll(7)). Linux.
+
+    epoll_wait → those that are ready → a step for each → epoll_wait → …
+
+The set of sockets lives in the kernel, which adds each one that becomes ready to a list of its own: a wait costs as
+much as there are busy clients, and 10,000 idle ones cost nothing. Level-triggered: a socket is told as ready for as
+long as it is.
+
+Use it for most servers. Calls that wait belong in `--calls pool`, for on this thread they keep everybody waiting.
+"""
+
+from __future__ import annotations
+
+import select
+
+from allcomers.models import Serving, readiness
+
+
+class EpollPoller:
+    """An epoll object; what of it is registered is kept here, for the kernel wants to know new from known."""
+
+    most = 1 << 30
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._known: set[int] = set()
+
+    def watch(self, fd: int, wants: int) -> None:
+        if fd in self._known:
+            self._epoll.modify(fd, wants)  # READ and WRITE are EPOLLIN and EPOLLOUT
+        else:
+            self._known.add(fd)
+            self._epoll.register(fd, wants)
+
+    def watch_listener(self, fd: int) -> None:
+        # Of several workers that wait for the same listener, the kernel wakes one (epoll_ctl(2)).
+        self._known.add(fd)
+        self._epoll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+
+    def forget(self, fd: int) -> None:
+        if fd in self._known:
+            self._known.remove(fd)
+            # Closing would do, unless a child process has the socket too: then it would be told of for ever.
+            self._epoll.unregister(fd)
+
+    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        return self._epoll.poll(timeout)
+
+
+def serve(serving: Serving) -> None:
+    """Serve until the orders say stop and the last peer has gone."""
+    readiness.serve(serving, EpollPoller())

@@ -1,0 +1,74 @@
+"""The iterative model: one client at a time, the next waits.
+
+    accept → serve → close → accept → serve → close → …
+
+One thread, one conversation, from its first byte to its last; whoever else has connected waits in the kernel's backlog.
+It costs nothing: no switch, no lock, no second stack. And one slow client is everybody's slow server.
+
+Use it to learn what the other models are for, or where there is only ever one client: a tool on your own machine.
+
+An idle client would keep the next one waiting for as long as it likes. So while somebody waits, the one inside is told
+`Connection: close` with its answer, and if it has nothing to ask, it has to leave.
+"""
+
+from __future__ import annotations
+
+import select
+from time import monotonic, sleep
+
+from allcomers import sockets
+from allcomers.models import Serving
+from allcomers.models.blocking import converse
+
+
+class Doorstep:
+    """The Room of the only conversation: somebody waits at the door, or the server stops."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+        self._poll = select.poll()
+        for fd in self.filenos():
+            self._poll.register(fd, select.POLLIN)
+
+    @property
+    def over(self) -> bool:
+        return self._serving.orders.quitting
+
+    def filenos(self) -> list[int]:
+        return [self._serving.orders.fileno(), *(listener.fileno() for listener in self._serving.listeners)]
+
+    def wanted(self) -> bool:
+        return self.happens(0) or self._serving.orders.draining
+
+    def happens(self, timeout: float | None) -> bool:
+        """Wait until somebody is at the door (True) or an order has been carried out."""
+        ready = {fd for fd, _ in self._poll.poll(timeout)}
+        if self._serving.orders.fileno() in ready:
+            self._serving.orders.read()
+        return bool(ready - {self._serving.orders.fileno()})
+
+
+def serve(serving: Serving) -> None:
+    """Serve until the orders say stop; then who waits already, until the backlog is empty."""
+    orders = serving.orders
+    doorstep = Doorstep(serving)
+    while not orders.draining:
+        if doorstep.happens(None):
+            serve_one(serving, doorstep)
+    while monotonic() < orders.deadline and serve_one(serving, doorstep):
+        pass
+
+
+def serve_one(serving: Serving, doorstep: Doorstep) -> bool:
+    """Serve the next who waits; False if nobody does."""
+    for listener in serving.listeners:
+        try:
+            found = sockets.accept(listener)
+        except OSError:
+            sleep(sockets.PAUSE)  # no descriptors left: nobody is served meanwhile, as ever in this model
+            return True
+        if found is not None:
+            sock, peer = found
+            converse(sock, serving.connect(peer, monotonic()), serving.calls, doorstep)
+            return True
+    return False

@@ -1,0 +1,60 @@
+"""The kqueue model: the kernel queues events of sockets (kqueue(2)). macOS and the BSDs.
+
+    kevent → those that are ready → a step for each → kevent → …
+
+What epoll is on Linux: the set lives in the kernel, a wait costs as much as there are busy clients. Reading and writing
+are filters of their own, added and deleted apart.
+
+Use it for most servers on these systems.
+"""
+
+from __future__ import annotations
+
+import select
+import sys
+from select import POLLHUP, POLLIN, POLLOUT
+
+from allcomers.connection import READ, WRITE
+from allcomers.models import Serving, readiness
+
+if sys.platform != "linux":
+
+    class KqueuePoller:
+        """A kqueue object; what is watched is kept here, for a filter is added or deleted, never set."""
+
+        most = 1 << 30
+
+        def __init__(self) -> None:
+            self._kqueue = select.kqueue()
+            self._watched: dict[int, int] = {}
+
+        def watch(self, fd: int, wants: int) -> None:
+            changes = []
+            was = self._watched.get(fd, 0)
+            for want, kind in ((READ, select.KQ_FILTER_READ), (WRITE, select.KQ_FILTER_WRITE)):
+                if (wants ^ was) & want:
+                    action = select.KQ_EV_ADD if wants & want else select.KQ_EV_DELETE
+                    changes.append(select.kevent(fd, kind, action))
+            if changes:
+                self._kqueue.control(changes, 0)
+            self._watched[fd] = wants
+
+        def watch_listener(self, fd: int) -> None:
+            self.watch(fd, READ)
+
+        def forget(self, fd: int) -> None:
+            self.watch(fd, 0)
+            del self._watched[fd]
+
+        def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+            events = self._kqueue.control(None, 512, timeout)
+            return [(event.ident, _as_poll(event)) for event in events]
+
+    def _as_poll(event: select.kevent) -> int:
+        if event.filter == select.KQ_FILTER_READ:
+            return POLLIN
+        return POLLOUT | POLLHUP if event.flags & select.KQ_EV_EOF else POLLOUT
+
+    def serve(serving: Serving) -> None:
+        """Serve until the orders say stop and the last peer has gone."""
+        readiness.serve(serving, KqueuePoller())

@@ -1,0 +1,39 @@
+"""The poll model: one thread watches all sockets by poll(2).
+
+    poll(all) → those that are ready → a step for each → poll(all) → …
+
+select without its bitmap: a list of descriptors, as many as there are. The whole list still goes to the kernel and back
+for each wait, so that a wait costs as much as there are clients, busy or not.
+
+Use it on POSIX systems that have neither epoll nor kqueue.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+
+from allcomers.models import Serving, readiness
+
+
+class PollPoller:
+    """A select.poll object, which keeps the list."""
+
+    most = 1 << 30
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self.forget = self._poll.unregister
+        # READ and WRITE are POLLIN and POLLOUT; registering again replaces what was watched for.
+        self.watch = self._poll.register
+
+    def watch_listener(self, fd: int) -> None:
+        self._poll.register(fd, select.POLLIN)
+
+    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        return self._poll.poll(None if timeout is None else math.ceil(timeout * 1000))
+
+
+def serve(serving: Serving) -> None:
+    """Serve until the orders say stop and the last peer has gone."""
+    readiness.serve(serving, PollPoller())

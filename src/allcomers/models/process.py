@@ -1,0 +1,72 @@
+"""The process model: a new process for each connection, gone when the client leaves.
+
+    accept → fork ┬→ serve → close → exit
+    accept → fork ┼→ serve → close → exit
+    accept → …    ┴→ …
+
+As inetd and the first web servers did. Whatever a conversation does, corrupts or leaks ends with it, and the kernel
+runs as many at once as there are cores. A fork costs about a millisecond and some MB of memory that are no longer
+shared; nothing that a handler keeps in memory outlives its connection, or is seen by another.
+
+Use it where each conversation is long, few at once, and must not be able to hurt the next. When all places
+(--max-connections, 256 by default) are taken, the next client waits in the kernel's backlog.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+import traceback
+from contextlib import suppress
+from time import monotonic
+
+from allcomers.models import Serving
+from allcomers.models.blocking import Door, Exit, converse
+
+PLACES = 256
+"""Processes at most: Apache's prefork has the same ServerLimit."""
+
+
+def serve(serving: Serving) -> None:
+    """Serve until the orders say stop and the last child has ended."""
+    children: set[int] = set()
+    room = Exit()
+
+    def start(sock: socket.socket, peer: str) -> None:
+        child = os.fork()
+        if child == 0:
+            _be_child(serving, room, sock, peer)
+        children.add(child)
+        sock.close()
+
+    def reap() -> None:
+        gone = {child for child in children if os.waitpid(child, os.WNOHANG)[0]}
+        children.difference_update(gone)
+        door.left(len(gone))
+
+    gc.freeze()  # what is there now is never collected: its pages stay shared with the children
+    door = Door(serving, room, serving.max_connections or PLACES, start)
+    serving.orders.on(signal.SIGCHLD, reap)
+    door.run()
+    for child in children:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+
+
+def _be_child(serving: Serving, room: Exit, sock: socket.socket, peer: str) -> None:
+    """Serve this one peer, then exit; never return into the parent's code."""
+    try:
+        serving.orders.forget()
+        for listener in serving.listeners:
+            listener.close()
+        room.ask_all()  # closes this process's end: the pipe ends when the parent's does
+        converse(sock, serving.connect(peer, monotonic()), serving.calls, room)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)

@@ -1,0 +1,320 @@
+"""The loop that all pollers share: one thread, many peers, a system call only where the kernel says it will not wait.
+
+A poller has three verbs, and is a page of code in a file of its own:
+
+    watch(fd, wants)   tell of READ and WRITE, as far as `wants` has them; 0 for neither
+    forget(fd)         tell no more; `fd` is about to be closed
+    wait(timeout)      [(fd, events)] with events as poll(2) numbers them; None waits for ever
+
+What it tells is remembered in the channel: `readable` until a read came short, `writable` until a send would have
+blocked. So the same code serves pollers that tell a state again and again (level-triggered) and those that tell each
+change once (edge-triggered); the first are watched for what is wanted, the second for all from the start.
+
+READ normally stays watched, and a send is tried before it is watched for: a small request and its answer are one recv
+and one send, with no call to the poller but wait().
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from functools import partial
+from select import POLLERR, POLLHUP, POLLIN, POLLOUT
+from time import monotonic
+from typing import Any, Final, Protocol
+
+from allcomers import sockets
+from allcomers.connection import CALL, IDLE, READ, WRITE, Connection
+from allcomers.deadlines import NEVER, Deadlines
+from allcomers.errors import PeerError
+from allcomers.inbox import Inbox
+from allcomers.models import Serving
+
+STEPS: Final = 64
+"""Things done for one peer before it is another's turn: as many pipelined requests, or so many reads of an upload."""
+
+BATCH: Final = 64
+"""Peers accepted before those who are here have their turn."""
+
+PATIENCE: Final = 0.1
+"""Seconds that an idle peer has for a request on its way when its place is wanted."""
+
+_GONE: Final = POLLERR | POLLHUP
+_READ_OR_WRITE: Final = READ | WRITE
+
+
+class Poller(Protocol):
+    """What a model brings.
+
+    most    int: descriptors must be below this
+    """
+
+    most: int
+
+    def watch(self, fd: int, wants: int) -> None: ...
+    def watch_listener(self, fd: int) -> None: ...
+    def forget(self, fd: int) -> None: ...
+    def wait(self, timeout: float | None) -> list[tuple[int, int]]: ...
+
+
+class Channel:
+    """A peer's socket and its connection, and what the poller said of the one on behalf of the other."""
+
+    __slots__ = ("conn", "fd", "readable", "sock", "watched", "writable")
+
+    def __init__(self, sock: socket.socket, conn: Connection) -> None:
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.conn = conn
+        self.readable = False
+        self.writable = True
+        self.watched = 0
+
+
+class Loop:
+    """Everything between a poller and the connections."""
+
+    def __init__(self, serving: Serving, poller: Poller) -> None:
+        self._serving = serving
+        self._poller = poller
+        self._channels: dict[int, Channel] = {}
+        self._deadlines = Deadlines()
+        self._again: list[Channel] = []  # had their turn and could go on
+        self._inbox: Inbox[tuple[Channel, Any]] = Inbox()
+        self._batch = 1 if serving.shared else BATCH
+        self._crowded = False  # all places are taken and somebody waits outside
+        self._draining = False
+        self._others: dict[int, Callable[[float], None]] = {
+            serving.orders.fileno(): self._take_orders,
+            self._inbox.fileno(): self._take_answers,
+        }
+        for fd in self._others:
+            poller.watch(fd, READ)
+        self._watch_listeners()
+
+    # ------------------------------------------------------------ for who waits
+
+    @property
+    def over(self) -> bool:
+        """Is there nothing left to serve, or no time left to serve it?"""
+        if not self._draining:
+            return False
+        return not self._channels or monotonic() >= self._serving.orders.deadline
+
+    def handle(self, fd: int, events: int, now: float) -> None:
+        """The poller tells `events` of `fd`."""
+        channel = self._channels.get(fd)
+        if channel is None:
+            if fd in self._others:
+                self._others[fd](now)
+            return
+        if events & POLLIN:
+            channel.readable = True
+        if events & POLLOUT:
+            channel.writable = True
+        if events & _GONE:
+            channel.readable = channel.writable = True
+            if not channel.conn.wants & _READ_OR_WRITE:  # a call runs for a peer that is gone: stop being told so
+                channel.conn.lost(now)
+        self._drive(channel, now)
+
+    def turn(self, now: float) -> float | None:
+        """What is due by the clock; the seconds until there may be more, None for never."""
+        if self._again:
+            channels, self._again = self._again, []
+            for channel in channels:
+                if self._channels.get(channel.fd) is channel:
+                    self._drive(channel, now)
+        deadlines = self._deadlines
+        when = deadlines.next()
+        if when <= now:
+            for fd in deadlines.due(now):
+                self._expire(fd, now)
+            when = deadlines.next()
+        if self._again:
+            return 0.0
+        if self._draining:
+            when = min(when, self._serving.orders.deadline)
+        return None if when == NEVER else max(0.0, when - now)
+
+    # ------------------------------------------------------------ peers
+
+    def _drive(self, channel: Channel, now: float) -> None:
+        """Do what the connection wants, for as long as that needs no waiting."""
+        conn = channel.conn
+        sock = channel.sock
+        if self._crowded:
+            conn.drain(now, PATIENCE)
+        try:
+            for _ in range(STEPS):
+                wants = conn.wants
+                if wants & CALL:
+                    self._call(channel, conn)
+                elif wants & WRITE and channel.writable:
+                    try:
+                        count = sockets.send(sock, conn.output())
+                    except BlockingIOError:
+                        channel.writable = False
+                        continue
+                    conn.sent(count, now)
+                elif wants & READ and channel.readable:
+                    try:
+                        data = sock.recv(sockets.RECEIVE)
+                    except BlockingIOError:
+                        channel.readable = False
+                        continue
+                    # A read that comes short has emptied the socket (epoll(7)); an end of file goes on being told.
+                    channel.readable = len(data) == sockets.RECEIVE
+                    conn.received(data, now)
+                else:
+                    break
+            else:
+                self._again.append(channel)
+        except (OSError, PeerError):
+            conn.lost(now)
+        self._settle(channel, conn)
+
+    def _call(self, channel: Channel, conn: Connection) -> None:
+        work = conn.take_call()
+        if self._serving.calls.inline:
+            conn.answered(work(), monotonic())
+        else:
+            self._serving.calls.submit(work, partial(self._post, channel))
+
+    def _post(self, channel: Channel, reply: Any) -> None:
+        """In the thread of the call: its answer goes to the loop's own."""
+        self._inbox.put((channel, reply))
+
+    def _take_answers(self, now: float) -> None:
+        for channel, reply in self._inbox.take():
+            channel.conn.answered(reply, now)
+            if self._channels.get(channel.fd) is channel:
+                self._drive(channel, now)
+            else:
+                self._farewell(channel.conn)
+
+    def _settle(self, channel: Channel, conn: Connection) -> None:
+        """Watch for what is wanted now, until the time that is set for it."""
+        wants = conn.wants
+        if not wants:
+            self._close(channel)
+            return
+        watch = wants & READ if channel.writable else wants & _READ_OR_WRITE
+        if watch != channel.watched:
+            channel.watched = watch
+            self._poller.watch(channel.fd, watch)
+        self._deadlines.set(channel.fd, conn.deadline)
+
+    def _close(self, channel: Channel) -> None:
+        del self._channels[channel.fd]
+        self._poller.forget(channel.fd)
+        channel.sock.close()
+        self._farewell(channel.conn)
+        if self._crowded and not self._draining:
+            self._crowded = False
+            self._watch_listeners()
+
+    def _farewell(self, conn: Connection) -> None:
+        if farewell := conn.farewell():
+            self._serving.calls.submit(farewell, lambda _: None)
+
+    def _expire(self, fd: int, now: float) -> None:
+        channel = self._channels.get(fd)
+        if channel is None:
+            if fd in self._listeners():
+                self._watch_listeners()
+            return
+        if channel.conn.deadline <= now:
+            channel.conn.expired(now, sockets.held(channel.sock))
+            self._drive(channel, now)
+        else:
+            self._deadlines.set(fd, channel.conn.deadline)
+
+    # ------------------------------------------------------------ newcomers
+
+    def _listeners(self) -> dict[int, socket.socket]:
+        return {listener.fileno(): listener for listener in self._serving.listeners}
+
+    def _watch_listeners(self) -> None:
+        for fd, listener in self._listeners().items():
+            if fd not in self._others:
+                self._others[fd] = partial(self._accept, listener)
+                self._poller.watch_listener(fd)
+
+    def _unwatch_listeners(self) -> None:
+        for fd in self._listeners():
+            if self._others.pop(fd, None):
+                self._poller.forget(fd)
+
+    def _is_full(self) -> bool:
+        most = self._serving.max_connections
+        return most is not None and len(self._channels) >= most
+
+    def _accept(self, listener: socket.socket, now: float) -> None:
+        for _ in range(self._batch):
+            if self._is_full():
+                self._make_room(now)
+                return
+            try:
+                found = sockets.accept(listener)
+            except OSError:
+                self._unwatch_listeners()
+                self._deadlines.set(listener.fileno(), now + sockets.PAUSE)
+                return
+            if found is None:
+                return
+            self._let_in(*found, now)
+
+    def _make_room(self, now: float) -> None:
+        """All places are taken and somebody waits: who has been idle longest leaves, or who is answered next."""
+        self._unwatch_listeners()
+        self._crowded = True
+        idle = (channel for channel in self._channels.values() if channel.conn.phase is IDLE and channel.conn.served)
+        longest = min(idle, key=lambda channel: channel.conn.deadline, default=None)
+        if longest is not None:
+            self._drive(longest, now)
+
+    def _let_in(self, sock: socket.socket, peer: str, now: float) -> None:
+        if sock.fileno() >= self._poller.most:
+            sockets.refuse(sock, self._serving.busy)
+            return
+        channel = Channel(sock, self._serving.connect(peer, now))
+        self._channels[channel.fd] = channel
+        if self._draining:
+            channel.conn.drain(now)
+        self._drive(channel, now)
+
+    # ------------------------------------------------------------ orders
+
+    def _take_orders(self, now: float) -> None:
+        orders = self._serving.orders
+        orders.read()
+        if orders.draining and not self._draining:
+            self._drain(now)
+
+    def _drain(self, now: float) -> None:
+        """Let in who waits already, close the door, answer what is asked."""
+        self._draining = True
+        self._unwatch_listeners()
+        for listener in self._serving.listeners:
+            try:
+                while found := sockets.accept(listener):
+                    self._let_in(*found, now)
+            except OSError:
+                pass
+            listener.close()
+        for channel in list(self._channels.values()):
+            channel.conn.drain(now)
+            self._settle(channel, channel.conn)
+
+
+def serve(serving: Serving, poller: Poller) -> None:
+    """Run a Loop on `poller` until the orders say stop."""
+    loop = Loop(serving, poller)
+    timeout: float | None = None
+    while not loop.over:
+        events = poller.wait(timeout)
+        now = monotonic()
+        for fd, event in events:
+            loop.handle(fd, event, now)
+        timeout = loop.turn(now)

@@ -1,0 +1,51 @@
+"""The select model: one thread watches all sockets by select(2).
+
+    select(all) → those that are ready → a step for each → select(all) → …
+
+The oldest way to serve many clients with one thread, and the one that every system has. Before each wait the whole set
+is copied to the kernel, which looks at every member: the cost of a wait grows with all clients, not with the busy ones.
+And the set is a bitmap of FD_SETSIZE (1,024) bits: a client whose descriptor is beyond it cannot be watched. It is told
+so (503) and the others are served on.
+
+Use it where nothing better is, below some hundred clients.
+"""
+
+from __future__ import annotations
+
+import select
+from select import POLLIN, POLLOUT
+
+from allcomers.connection import READ, WRITE
+from allcomers.models import Serving, readiness
+
+FD_SETSIZE = 1024
+"""Compiled into the C library (select(2)); Python cannot ask for it."""
+
+
+class SelectPoller:
+    """Two sets, and a copy of both for each wait."""
+
+    most = FD_SETSIZE
+
+    def __init__(self) -> None:
+        self._reading: set[int] = set()
+        self._writing: set[int] = set()
+
+    def watch(self, fd: int, wants: int) -> None:
+        (self._reading.add if wants & READ else self._reading.discard)(fd)
+        (self._writing.add if wants & WRITE else self._writing.discard)(fd)
+
+    def watch_listener(self, fd: int) -> None:
+        self._reading.add(fd)
+
+    def forget(self, fd: int) -> None:
+        self.watch(fd, 0)
+
+    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        readable, writable, _ = select.select(self._reading, self._writing, (), timeout)
+        return [(fd, POLLIN) for fd in readable] + [(fd, POLLOUT) for fd in writable]
+
+
+def serve(serving: Serving) -> None:
+    """Serve until the orders say stop and the last peer has gone."""
+    readiness.serve(serving, SelectPoller())

@@ -1,0 +1,45 @@
+"""The thread-pool model: N threads, each serves one connection at a time.
+
+              ┌→ thread 1: serve → close → next
+    accept → queue → thread 2: serve → close → next
+              └→ thread N: …
+
+The threads are there before the clients are, so none waits for a thread to start, and there are never more than N
+(--threads, 32 by default). A connection has its thread until it closes; keep-alive clients with nothing to ask are sent
+away when others wait.
+
+Use it where the number of threads must be bounded: each has a database connection, say.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from queue import SimpleQueue
+from time import monotonic
+
+from allcomers.inbox import Inbox
+from allcomers.models import Serving
+from allcomers.models.blocking import Door, Exit, converse
+
+
+def serve(serving: Serving) -> None:
+    """Serve until the orders say stop and the last conversation has ended."""
+    waiting: SimpleQueue[tuple[socket.socket, str]] = SimpleQueue()
+    ended: Inbox[None] = Inbox()
+    room = Exit()
+
+    def talk() -> None:
+        while True:
+            sock, peer = waiting.get()
+            try:
+                converse(sock, serving.connect(peer, monotonic()), serving.calls, room)
+            finally:
+                ended.put(None)
+
+    places = min(serving.threads, serving.max_connections or serving.threads)
+    for number in range(places):
+        threading.Thread(target=talk, name=f"peer-{number}", daemon=True).start()
+    door = Door(serving, room, places, lambda sock, peer: waiting.put((sock, peer)))
+    door.watch(ended.fileno(), lambda: door.left(len(ended.take())))
+    door.run()

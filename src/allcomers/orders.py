@@ -1,0 +1,76 @@
+"""Orders: what signals ask of a process, read in its own time.
+
+A handler of signals interrupts whatever runs, and whatever it touches may be half done. So here it does nothing; the
+interpreter writes the signal's number into a pipe (signal.set_wakeup_fd), the loop that serves reads it like any
+other input, and what is to be done is done there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+
+def _nothing(signum: int, frame: object) -> None:
+    """The handler of every signal that is an order: the number is in the pipe already."""
+
+
+class Orders:
+    """The signals of this process. One a process, made in its main thread.
+
+    draining  bool: finish what is begun, take nothing new
+    quitting  bool: stop now
+    deadline  float: when draining becomes quitting, on the monotonic clock
+    """
+
+    def __init__(self, graceful_timeout: float) -> None:
+        self.draining = False
+        self.quitting = False
+        self.deadline = float("inf")
+        self._graceful_timeout = graceful_timeout
+        self._actions: dict[int, Callable[[], object]] = {}
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+        self.listen()
+
+    def listen(self) -> None:
+        """Have the numbers of signals written here; again, where something else has taken them."""
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+
+    def fileno(self) -> int:
+        """Readable when a signal has come."""
+        return self._reader
+
+    def on(self, signum: int, action: Callable[[], object]) -> None:
+        """Run `action` in read() after `signum` has come."""
+        self._actions[signum] = action
+        signal.signal(signum, _nothing)
+
+    def read(self) -> None:
+        """Carry out what has come, each order once however often it came."""
+        with suppress(BlockingIOError):
+            for signum in dict.fromkeys(os.read(self._reader, 4096)):
+                self._actions.get(signum, lambda: None)()
+
+    def drain(self) -> None:
+        """Finish what is begun, for as long as the graceful time-out says."""
+        if not self.draining:
+            self.draining = True
+            self.deadline = time.monotonic() + self._graceful_timeout
+
+    def quit(self) -> None:
+        """Stop now."""
+        self.draining = self.quitting = True
+        self.deadline = 0.0
+
+    def forget(self) -> None:
+        """In a process that was forked: signals do what they do by default, the pipe is the parent's."""
+        signal.set_wakeup_fd(-1)
+        for signum in self._actions:
+            signal.signal(signum, signal.SIG_DFL)
+        os.close(self._reader)
+        os.close(self._writer)

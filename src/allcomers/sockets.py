@@ -1,0 +1,203 @@
+"""Sockets: listen, accept, send a segment, and what the kernel can tell of them. The one file that knows errno."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+import stat
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from allcomers.errors import ConfigError, ListenError, PeerError
+from allcomers.protocol.message import FileSlice, Segment
+
+RECEIVE: Final = 64 * 1024
+"""Bytes asked of a socket at once. What comes short of it is all that was there."""
+
+_FILE_STEP: Final = 1024 * 1024
+"""Bytes of a file handed to the kernel at once, so that one download does not keep a loop from the others."""
+
+EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+"""accept(2) fails for want of descriptors or memory: trying again at once would spin."""
+
+PAUSE: Final = 0.1
+"""Seconds for which nothing is accepted then."""
+
+
+class Bind:
+    """An address to listen on: HOST:PORT, [HOST]:PORT, :PORT, unix:PATH or fd://N. Raises ConfigError."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.path = ""
+        self.fd = -1
+        self.host = ""
+        self.port = 0
+        if text.startswith("unix:"):
+            self.path = text.removeprefix("unix:")
+            if not self.path:
+                raise ConfigError("--bind unix:PATH needs a path")
+        elif text.startswith("fd://"):
+            self.fd = self._number(text.removeprefix("fd://"), 1 << 20)
+        else:
+            host, colon, port = text.rpartition(":")
+            if not colon or (":" in host and not (host.startswith("[") and host.endswith("]"))):
+                raise ConfigError(f"--bind {text!r} is not HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N")
+            self.host = host.strip("[]")
+            self.port = self._number(port, 65535)
+
+    def _number(self, text: str, most: int) -> int:
+        if not (text.isascii() and text.isdigit()) or int(text) > most:
+            raise ConfigError(f"--bind {self.text!r}: {text!r} is not a number from 0 to {most}")
+        return int(text)
+
+
+def listen(bind: Bind, backlog: int) -> list[socket.socket]:
+    """Listening sockets for `bind`: one for each address that its host has. Raises ListenError."""
+    try:
+        if bind.fd >= 0:
+            return [_configure(socket.socket(fileno=bind.fd), backlog)]
+        if bind.path:
+            return [_listen_unix(bind.path, backlog)]
+        return _listen_tcp(bind.host, bind.port, backlog)
+    except socket.gaierror as error:
+        raise ListenError(f"cannot listen on {bind.text}: {error.strerror}") from None
+    except OSError as error:
+        hint = {
+            errno.EADDRINUSE: "; another program listens there (--bind takes another port, port 0 a free one)",
+            errno.EACCES: "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
+        }.get(error.errno or 0, "")
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ListenError(f"cannot listen on {bind.text}: {reason}{hint}") from None
+
+
+def _listen_tcp(host: str, port: int, backlog: int) -> list[socket.socket]:
+    found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    listeners: list[socket.socket] = []
+    for family, kind, proto, _, address in dict.fromkeys(found):
+        listener = socket.socket(family, kind, proto)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # "localhost" is both 127.0.0.1 and ::1: with port 0, one free port for both.
+        listener.bind((address[0], listeners[0].getsockname()[1], *address[2:]) if listeners else address)
+        listeners.append(_configure(listener, backlog))
+    return listeners
+
+
+def _listen_unix(path: str, backlog: int) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(path)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or not _is_abandoned(path):
+            raise
+        Path(path).unlink()
+        listener.bind(path)
+    return _configure(listener, backlog)
+
+
+def _is_abandoned(path: str) -> bool:
+    """Is this a socket that a server left behind? One that somebody still listens on is not ours to take."""
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(path) == errno.ECONNREFUSED
+
+
+def _configure(listener: socket.socket, backlog: int) -> socket.socket:
+    if listener.family != socket.AF_UNIX:
+        # What is accepted inherits it (tcp(7)): one call here, none for each peer. An answer is sent whole already,
+        # so Nagle's waiting could only delay its last part.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.listen(backlog)
+    listener.setblocking(False)
+    return listener
+
+
+def name(listener: socket.socket, scheme: str) -> str:
+    """The address as a person would type it: "http://127.0.0.1:8000", "unix:/run/app.sock"."""
+    address = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{os.fsdecode(address)}"
+    host = f"[{address[0]}]" if listener.family == socket.AF_INET6 else address[0]
+    return f"{scheme}://{host}:{address[1]}"
+
+
+def accept(listener: socket.socket) -> tuple[socket.socket, str] | None:
+    """A peer that waits and its address; None if nobody does, or no longer. Raises OSError if EXHAUSTED."""
+    try:
+        sock, address = listener.accept()
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise
+        return None  # this one peer has gone again (accept(2): ECONNABORTED and its like)
+    sock.setblocking(False)
+    return sock, address[0] if isinstance(address, tuple) else ""
+
+
+def send(sock: socket.socket, segment: Segment) -> int:
+    """Send what the kernel takes of `segment`, a file by sendfile(2); b"" ends our side. The count of bytes sent.
+
+    Raises BlockingIOError where it takes nothing now, PeerError where a file has become too short.
+    """
+    if isinstance(segment, FileSlice):
+        step = min(segment.count, _FILE_STEP)
+        count = os.sendfile(sock.fileno(), segment.file.fileno(), segment.offset, step)
+        if count == 0:
+            raise PeerError("a file became shorter while it was sent")
+        return count
+    if segment:
+        return sock.send(segment)
+    sock.shutdown(socket.SHUT_WR)
+    return 0
+
+
+def refuse(sock: socket.socket, words: bytes) -> None:
+    """Tell a peer that cannot be served why, as far as its socket takes it at once, and close."""
+    try:
+        if words:
+            sock.send(words)
+        sock.shutdown(socket.SHUT_WR)
+        sock.recv(RECEIVE)  # a socket closed with something unread would reset the peer before it reads
+    except OSError:
+        pass
+    sock.close()
+
+
+def held(sock: socket.socket) -> int:
+    """Bytes sent that the peer has not acknowledged; 0 where the system does not tell (tcp(7), SIOCOUTQ)."""
+    try:
+        import fcntl
+        import termios
+
+        return int(struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0\0\0\0"))[0])
+    except (OSError, ImportError):
+        return 0
+
+
+_SO_ATTACH_FILTER: Final = 26
+
+
+def deafen(listeners: Iterable[socket.socket]) -> None:
+    """Let nobody new begin to connect, while who waits in the backlog is still served; Linux only, else nothing.
+
+    A listener that is closed resets who came between the last accept and the close. A socket filter (socket(7),
+    SO_ATTACH_FILTER) of one instruction, "take 0 bytes", drops each SYN before: its sender tries again a second
+    later and then meets a closed port, or the next server.
+    """
+    for listener in listeners:
+        if listener.family == socket.AF_UNIX or (not hasattr(socket, "EPOLLIN") and os.uname().sysname != "Linux"):
+            continue
+        drop = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K, 0
+        program = struct.pack("HP", 1, ctypes.addressof(drop))
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+        except OSError:
+            return

@@ -1,0 +1,260 @@
+"""The supervisor: starts the workers, replaces one that dies, and does what signals ask.
+
+It serves nobody and loads no app, so nothing that an app does can bring it down. It opens the listeners and keeps them:
+workers come and go, and who connects meanwhile waits in the backlog for the next.
+
+    TERM        drain: serve who waits already, finish what is begun, exit
+    INT, QUIT   stop quickly
+    HUP         read the options again, replace the workers one after another
+    TTIN, TTOU  one worker more, one less
+    USR1        reopen the logs
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+from allcomers import sockets
+from allcomers.errors import OperatorError
+from allcomers.orders import Orders
+from allcomers.worker import Job, complain, work
+
+_logger = logging.getLogger("allcomers.supervisor")
+
+STEADY: Final = 5.0
+"""Seconds after which a worker that dies is replaced at once; one that dies sooner, later and later."""
+
+BACK_OFF: Final = (0.1, 30.0)
+"""Seconds before the second replacement in a row, doubled for each that follows; and the most."""
+
+MERCY: Final = 1.0
+"""Seconds that a worker has beyond its deadline before it is killed."""
+
+
+@dataclass(slots=True)
+class Worker:
+    """A process that was started.
+
+    ready    the pipe that it writes when it serves; -1 once it has
+    leaving  when it will be killed, if it was told to go; else 0
+    """
+
+    pid: int
+    ready: int
+    born: float
+    leaving: float = 0.0
+
+
+class Supervisor:
+    """Runs until told to stop. One a process, in its main thread.
+
+    renew  reads the options again, for HUP. Raises OperatorError.
+    """
+
+    def __init__(self, job: Job, scheme: str, renew: Callable[[], Job]) -> None:
+        self._job = job
+        self._scheme = scheme
+        self._renew = renew
+        self._wanted = job.config.workers
+        self._workers: dict[int, Worker] = {}
+        self._old: list[Worker] = []  # to be replaced, after HUP
+        self._failures = 0  # workers in a row that died soon
+        self._resume = 0.0  # when to start the next
+        self._told = False  # that we listen
+        self._status = 0
+        self._listeners: list[socket.socket] = []
+        self._lifeline = (-1, -1)
+
+    def run(self) -> int:
+        """The exit status: 0, or that of a first worker that could not begin. Raises ListenError, ConfigError."""
+        for text in self._job.config.bind:
+            self._listeners += sockets.listen(sockets.Bind(text), self._job.config.backlog)
+        self._lifeline = os.pipe()
+        self._orders = orders = Orders(self._job.config.graceful_timeout)
+        orders.on(signal.SIGTERM, self._drain)
+        orders.on(signal.SIGINT, self._quit)
+        orders.on(signal.SIGQUIT, self._quit)
+        orders.on(signal.SIGHUP, self._reload)
+        orders.on(signal.SIGTTIN, lambda: self._scale(1))
+        orders.on(signal.SIGTTOU, lambda: self._scale(-1))
+        orders.on(signal.SIGUSR1, lambda: self._signal_all(signal.SIGUSR1))
+        orders.on(signal.SIGCHLD, self._reap)
+        while self._workers or not orders.draining:
+            self._staff()
+            self._wait()
+        for listener in self._listeners:
+            if listener.family == socket.AF_UNIX:
+                Path(os.fsdecode(listener.getsockname())).unlink(missing_ok=True)
+        return self._status
+
+    # ------------------------------------------------------------ waiting
+
+    def _wait(self) -> None:
+        """Until an order, a worker's word, or the next thing that is due."""
+        poll = select.poll()
+        poll.register(self._orders.fileno(), select.POLLIN)
+        starting = {worker.ready: worker for worker in self._workers.values() if worker.ready >= 0}
+        for fd in starting:
+            poll.register(fd, select.POLLIN)
+        for fd, event in poll.poll(self._timeout()):
+            if fd in starting:
+                self._heard_of(starting[fd], bool(event & select.POLLIN))
+            else:
+                self._orders.read()
+
+    def _timeout(self) -> float | None:
+        """Milliseconds to the next thing that is due."""
+        times = [worker.leaving for worker in self._workers.values() if worker.leaving]
+        if self._resume and not self._orders.draining:
+            times.append(self._resume)
+        return max(0.0, min(times) - monotonic()) * 1000 + 1 if times else None
+
+    def _heard_of(self, worker: Worker, ready: bool) -> None:
+        os.close(worker.ready)
+        worker.ready = -1
+        if not ready:
+            return  # it died: SIGCHLD tells how
+        _logger.debug("worker %d is ready", worker.pid)
+        if self._old:
+            self._dismiss(self._old.pop(0), signal.SIGTERM)
+        if not self._told and all(other.ready < 0 for other in self._workers.values()):
+            self._told = True
+            for listener in self._listeners:
+                print(f"Listening at: {sockets.name(listener, self._scheme)} (pid {os.getpid()})", file=sys.stderr)
+            sys.stderr.flush()
+
+    # ------------------------------------------------------------ workers
+
+    def _staff(self) -> None:
+        """As many workers as are wanted: start one, dismiss one, kill one that does not go."""
+        now = monotonic()
+        for worker in self._workers.values():
+            if worker.leaving and now >= worker.leaving:
+                _logger.warning("worker %d did not stop in time and is killed", worker.pid)
+                os.kill(worker.pid, signal.SIGKILL)
+                worker.leaving = now + MERCY
+        if self._orders.draining:
+            return
+        staying = [worker for worker in self._workers.values() if not worker.leaving]
+        # After HUP one more than wanted: the new one is ready before an old one goes.
+        wanted = self._wanted + (1 if self._old else 0)
+        if len(staying) < wanted and now >= self._resume:
+            self._resume = 0.0
+            if not self._old or all(worker.ready < 0 for worker in staying):
+                self._start()
+                self._staff()
+        for worker in staying[self._wanted :] if not self._old else []:
+            self._dismiss(worker, signal.SIGTERM)
+
+    def _start(self) -> None:
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            self._be_worker(writer)
+        os.close(writer)
+        self._workers[pid] = Worker(pid, reader, monotonic())
+
+    def _be_worker(self, ready: int) -> None:
+        """In the child: serve, then exit; never return into the supervisor's code."""
+        status = 1
+        try:
+            self._orders.forget()
+            os.close(self._lifeline[1])
+            status = work(self._job, self._listeners, ready, self._lifeline[0])
+        except BaseException:
+            _logger.critical("the worker failed", exc_info=True)
+        finally:
+            with suppress(BaseException):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(status)  # threads that still run an app's call are not waited for
+
+    def _dismiss(self, worker: Worker, signum: int) -> None:
+        if worker.pid in self._workers:
+            patience = self._job.config.graceful_timeout if signum == signal.SIGTERM else 0.0
+            worker.leaving = monotonic() + patience + MERCY
+            with suppress(ProcessLookupError):
+                os.kill(worker.pid, signum)
+
+    def _reap(self) -> None:
+        for worker in list(self._workers.values()):
+            pid, status = os.waitpid(worker.pid, os.WNOHANG)
+            if pid:
+                del self._workers[pid]
+                if worker.ready >= 0:
+                    os.close(worker.ready)
+                if worker in self._old:
+                    self._old.remove(worker)
+                if not worker.leaving:
+                    self._replace(worker, os.waitstatus_to_exitcode(status))
+
+    def _replace(self, worker: Worker, code: int) -> None:
+        """A worker has died of itself: how soon is there another, or is there none?"""
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        if not self._told:  # the first ones could not begin: so would not the next
+            self._status = code if code > 0 else 1
+            self._quit()
+            return
+        if self._old and worker.ready >= 0:
+            _logger.error("the new worker %s before it served: the reload is given up, the old ones stay", how)
+            self._old.clear()
+            return
+        soon = monotonic() - worker.born < STEADY
+        self._failures = self._failures + 1 if soon else 0
+        delay = min(BACK_OFF[1], BACK_OFF[0] * 2 ** (self._failures - 2)) if self._failures > 1 else 0.0
+        self._resume = monotonic() + delay
+        _logger.error("worker %d %s; another starts %s", worker.pid, how, f"in {delay:g} s" if delay else "now")
+
+    # ------------------------------------------------------------ orders
+
+    def _drain(self) -> None:
+        if not self._orders.draining:
+            self._orders.drain()
+            sockets.deafen(self._listeners)  # nobody new; who waits is served before the workers close
+            self._leave(signal.SIGTERM)
+
+    def _quit(self) -> None:
+        self._orders.quit()
+        self._leave(signal.SIGINT)
+
+    def _leave(self, signum: int) -> None:
+        for listener in self._listeners:
+            if listener.family != socket.AF_UNIX:  # whose path is taken away at the end
+                listener.close()
+        self._listeners = [listener for listener in self._listeners if listener.fileno() >= 0]
+        for worker in self._workers.values():
+            self._dismiss(worker, signum)
+
+    def _reload(self) -> None:
+        try:
+            job = self._renew()
+        except OperatorError as error:
+            complain(error)
+            _logger.error("the options stay as they were")
+            return
+        if job.config.bind != self._job.config.bind:
+            _logger.warning("--bind cannot change by HUP: still listening where it was")
+        if job.config.workers != self._job.config.workers:
+            self._wanted = job.config.workers
+        self._job = job
+        self._old = [worker for worker in self._workers.values() if not worker.leaving]
+        _logger.info("reloading: %d workers are replaced one after another", len(self._old))
+
+    def _scale(self, by: int) -> None:
+        self._wanted = max(1, self._wanted + by)
+        _logger.info("%d workers are wanted", self._wanted)
+
+    def _signal_all(self, signum: int) -> None:
+        for worker in self._workers.values():
+            os.kill(worker.pid, signum)

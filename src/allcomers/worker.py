@@ -1,0 +1,124 @@
+"""One process that serves: loads the target, runs the model until told to stop.
+
+It is forked by the supervisor, with the listeners open. It tells that it is ready by a byte in one pipe, and learns
+from another that the supervisor is gone: then nobody could stop it any more, so it drains.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from allcomers import calls, models
+from allcomers.config import Config
+from allcomers.errors import AppError, OperatorError
+from allcomers.orders import Orders
+
+_logger = logging.getLogger("allcomers.worker")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What the supervisor's processes are to do.
+
+    load  makes the target: called in the worker, so that a reload sees the app's new code
+    """
+
+    config: Config
+    load: Callable[[], Any]
+
+
+def work(job: Job, listeners: list[socket.socket], ready: int, lifeline: int) -> int:
+    """Serve until told to stop; the exit status. `ready` is written once it serves, `lifeline` ends with our parent.
+
+    What keeps it from beginning is said on standard error, in one line and the app's own traceback.
+    """
+    orders = Orders(job.config.graceful_timeout)
+    orders.on(signal.SIGTERM, orders.drain)
+    orders.on(signal.SIGINT, orders.quit)
+    orders.on(signal.SIGQUIT, orders.quit)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's to obey: a terminal that closes tells us too
+    try:
+        serve, serving = _prepare(job, listeners, orders)
+    except OperatorError as error:
+        complain(error)
+        return error.exit_code
+    orders.on(signal.SIGIO, partial(_drain_if_ended, lifeline, orders))
+    _tell_of(lifeline)
+    if _has_ended(lifeline):
+        return 0
+    os.write(ready, b"!")
+    os.close(ready)
+    gc.collect()
+    gc.freeze()  # what lives for as long as the process need not be looked at by each collection
+    serve(serving)
+    return 0
+
+
+def _prepare(
+    job: Job, listeners: list[socket.socket], orders: Orders
+) -> tuple[Callable[[models.Serving], None], models.Serving]:
+    from allcomers import endpoint
+
+    config = job.config
+    serve = models.find(config.model or models.best()).load()
+    log = _access_log(config)
+    if log is not None:
+        orders.on(signal.SIGUSR1, log.reopen)
+    else:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    connect, busy = endpoint.connector(job.load(), config, log)
+    return serve, models.Serving(
+        listeners=listeners,
+        connect=connect,
+        calls=calls.find(config.calls, config.threads),
+        orders=orders,
+        busy=busy,
+        threads=config.threads,
+        max_connections=config.max_connections or None,
+        shared=config.workers > 1,
+    )
+
+
+def _access_log(config: Config) -> Any:
+    path = config.access_log or ("-" if sys.stdout.isatty() else "off")
+    if path == "off":
+        return None
+    from allcomers.accesslog import AccessLog
+
+    return AccessLog(path, config.access_log_format, tell=_logger.warning)
+
+
+def _tell_of(lifeline: int) -> None:
+    """Have SIGIO sent when the pipe's other end is closed (fcntl(2), O_ASYNC): no thread has to wait for that."""
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _drain_if_ended(lifeline: int, orders: Orders) -> None:
+    if _has_ended(lifeline):
+        orders.drain()
+
+
+def _has_ended(pipe: int) -> bool:
+    poll = select.poll()
+    poll.register(pipe, 0)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
+
+
+def complain(error: OperatorError) -> None:
+    """One line that says what is wrong; before it, the app's own traceback if there is one."""
+    if isinstance(error, AppError) and error.traceback:
+        sys.stderr.write(error.traceback)
+    sys.stderr.write(f"allcomers: {error}\n")
+    sys.stderr.flush()
