@@ -1,0 +1,110 @@
+"""A real server in a process of its own, and real sockets to talk to it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+PATIENCE = 20.0
+"""Seconds that a condition is waited for; nothing here takes a tenth of it unless it is broken."""
+
+
+def wait_for(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+    """Poll until `condition` returns something true, and return that."""
+    until = time.monotonic() + patience
+    while not (result := condition()):
+        assert time.monotonic() < until, f"waited {patience:g} s in vain: {what}"
+        time.sleep(0.01)
+    return result
+
+
+class Server:
+    """`allcomers ARGUMENTS` on a free port, until stop().
+
+    pid      of the supervisor
+    address  (host, port) of the first address it listens on
+    stderr   what it has said so far
+    """
+
+    def __init__(self, *arguments: str, bind: str = "127.0.0.1:0", env: dict[str, str] | None = None) -> None:
+        self._errors = tempfile.NamedTemporaryFile(prefix="allcomers-test-", suffix=".stderr")  # noqa: SIM115
+        command = [sys.executable, "-m", "allcomers", *arguments, "--bind", bind]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stderr=self._errors, stdout=subprocess.PIPE, env={**os.environ, **(env or {})}
+        )
+        self.pid = self.process.pid
+        wait_for(lambda: "Listening at" in self.stderr or self.process.poll() is not None, "the server to listen")
+        found = re.search(r"Listening at: \w+://(.+):(\d+) ", self.stderr)
+        self.address = (found[1].strip("[]"), int(found[2])) if found else ("", 0)
+
+    @property
+    def stderr(self) -> str:
+        return Path(self._errors.name).read_text()
+
+    def workers(self) -> list[int]:
+        """The pids of the supervisor's children."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    def signal(self, signum: int) -> None:
+        os.kill(self.pid, signum)
+
+    def connect(self, tls: ssl.SSLContext | None = None, timeout: float = PATIENCE) -> socket.socket:
+        sock = socket.create_connection(self.address, timeout=timeout)
+        return tls.wrap_socket(sock, server_hostname="localhost") if tls else sock
+
+    def stop(self, signum: int = signal.SIGTERM) -> int:
+        """Its exit status."""
+        if self.process.poll() is None:
+            self.signal(signum)
+        try:
+            return self.process.wait(PATIENCE)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+            self.process.communicate()
+            self._errors.close()
+
+
+@contextmanager
+def serving(*arguments: str, **keywords: Any) -> Iterator[Server]:
+    """A Server for the length of a block; it must end well, and have logged no traceback unless asked not to look."""
+    quiet = keywords.pop("quiet", True)
+    server = Server(*arguments, **keywords)
+    try:
+        assert server.address[1] or keywords.get("bind", "").startswith("unix:"), server.stderr
+        yield server
+        if quiet:
+            assert "Traceback" not in server.stderr, server.stderr
+    finally:
+        status = server.stop()
+    assert status == 0, f"exit status {status}"
+
+
+def receive_all(sock: socket.socket) -> bytes:
+    """Everything until the peer closes; a reset counts as the end."""
+    pieces = []
+    try:
+        while piece := sock.recv(65536):
+            pieces.append(piece)
+    except ConnectionResetError:
+        pass
+    return b"".join(pieces)
+
+
+def ask(server: Server, request: bytes) -> bytes:
+    """Send `request`, receive until the server closes: for requests that end their connection."""
+    with server.connect() as sock:
+        sock.sendall(request)
+        return receive_all(sock)
