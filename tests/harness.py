@@ -39,7 +39,7 @@ class Server:
     """
 
     def __init__(self, *arguments: str, bind: str = "127.0.0.1:0", env: dict[str, str] | None = None) -> None:
-        self._errors = tempfile.NamedTemporaryFile(prefix="allcomers-test-", suffix=".stderr")  # noqa: SIM115
+        self._errors = tempfile.NamedTemporaryFile(prefix="allcomers-test-", suffix=".stderr")
         command = [sys.executable, "-m", "allcomers", *arguments, "--bind", bind]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stderr=self._errors, stdout=subprocess.PIPE, env={**os.environ, **(env or {})}

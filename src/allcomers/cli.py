@@ -68,7 +68,7 @@ def _run(arguments: list[str]) -> int:
         return _models(arguments[1:])
     if command not in ("serve", "run"):
         raise ConfigError(f"there is no command {command!r}; there are serve, run and models (see allcomers --help)")
-    job, scheme = _job(arguments)
+    job = _job(arguments)
     from allcomers.supervisor import Supervisor
 
     logging.basicConfig(
@@ -76,7 +76,7 @@ def _run(arguments: list[str]) -> int:
         format="%(asctime)s [%(process)d] %(levelname)s %(message)s",
         stream=sys.stderr,
     )
-    return Supervisor(job, scheme, renew=lambda: _job(arguments)[0]).run()
+    return Supervisor(job, renew=partial(_job, arguments)).run()
 
 
 def _parser(command: str) -> _Parser:
@@ -103,8 +103,8 @@ def _parser(command: str) -> _Parser:
     return parser
 
 
-def _job(arguments: list[str]) -> tuple[Job, str]:
-    """What to serve and how, and the scheme of its addresses. Raises ConfigError."""
+def _job(arguments: list[str]) -> Job:
+    """What to serve and how. Raises ConfigError."""
     command = arguments[0]
     given = vars(_parser(command).parse_args(arguments[1:]))
     names = {name for name, _, _ in configs.options()}
@@ -117,8 +117,7 @@ def _job(arguments: list[str]) -> tuple[Job, str]:
     load = partial(_site, given) if command == "serve" else partial(_target, given["target"])
     if command == "serve":
         load()  # a bad folder is told at once
-    scheme = "https" if config.certfile else "http"
-    return Job(config=config, load=load), scheme
+    return Job(config=config, load=load)
 
 
 def _site(given: dict[str, Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +23,28 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("allcomers.app")
 
-Connect = Callable[[str, float], Connection]
-
 
 def is_service(target: Any) -> bool:
     """Does it speak a TCP protocol of its own, rather than HTTP?"""
     return isinstance(target, type) and issubclass(target, Service)
 
 
-def connector(target: Any, config: Config, log: AccessLog | None) -> tuple[Connect, bytes]:
-    """How peers of `target` are connected, and what one is told that cannot be.
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What peers connect to.
+
+    scheme   of its addresses: "http", "https", "tcp", "tls"
+    connect  (peer's address, now) to a Connection
+    busy     what a peer is told that cannot be served
+    """
+
+    scheme: str
+    connect: Callable[[str, float], Connection]
+    busy: bytes
+
+
+def endpoint(target: Any, config: Config, log: AccessLog | None) -> Endpoint:
+    """What serves `target`.
 
     Raises AppError where it is nothing that can be served, ConfigError for a bad certificate.
     """
@@ -40,7 +53,7 @@ def connector(target: Any, config: Config, log: AccessLog | None) -> tuple[Conne
         from allcomers.service_connection import ServiceConnection, ServiceEndpoint
 
         service = ServiceEndpoint(service=target, limits=config.limits, report=_report_peer, tls=tls)
-        return partial(ServiceConnection, service), b""
+        return Endpoint("tls" if tls else "tcp", partial(ServiceConnection, service), b"")
     from allcomers.handlers.web import as_handler
     from allcomers.http_calls import HttpEndpoint
     from allcomers.http_connection import HttpConnection, busy
@@ -50,10 +63,12 @@ def connector(target: Any, config: Config, log: AccessLog | None) -> tuple[Conne
     except ConfigError as error:
         raise AppError(str(error)) from None
     date = DateLine()
-    endpoint = HttpEndpoint(
+    http = HttpEndpoint(
         handler=handler, limits=config.limits, date=date, wall=time.time, report=_report_request, log=log, tls=tls
     )
-    return partial(HttpConnection, endpoint), b"" if tls else busy(date(time.monotonic()))
+    connect = partial(HttpConnection, http)
+    # A TLS peer would take plain words for a broken handshake.
+    return Endpoint("https", connect, b"") if tls else Endpoint("http", connect, busy(date(time.monotonic())))
 
 
 def _tls(config: Config, protocols: list[str]) -> ssl.SSLContext | None:

@@ -42,11 +42,15 @@ MERCY: Final = 1.0
 """Seconds that a worker has beyond its deadline before it is killed."""
 
 
+READY: Final = -1
+NEVER_READY: Final = -2
+
+
 @dataclass(slots=True)
 class Worker:
     """A process that was started.
 
-    ready    the pipe that it writes when it serves; -1 once it has
+    ready    the pipe that it writes when it serves; READY once it has, NEVER_READY if it ended without
     leaving  when it will be killed, if it was told to go; else 0
     """
 
@@ -62,9 +66,8 @@ class Supervisor:
     renew  reads the options again, for HUP. Raises OperatorError.
     """
 
-    def __init__(self, job: Job, scheme: str, renew: Callable[[], Job]) -> None:
+    def __init__(self, job: Job, renew: Callable[[], Job]) -> None:
         self._job = job
-        self._scheme = scheme
         self._renew = renew
         self._wanted = job.config.workers
         self._workers: dict[int, Worker] = {}
@@ -107,9 +110,9 @@ class Supervisor:
         starting = {worker.ready: worker for worker in self._workers.values() if worker.ready >= 0}
         for fd in starting:
             poll.register(fd, select.POLLIN)
-        for fd, event in poll.poll(self._timeout()):
+        for fd, _ in poll.poll(self._timeout()):
             if fd in starting:
-                self._heard_of(starting[fd], bool(event & select.POLLIN))
+                self._heard_of(starting[fd])
             else:
                 self._orders.read()
 
@@ -120,19 +123,24 @@ class Supervisor:
             times.append(self._resume)
         return max(0.0, min(times) - monotonic()) * 1000 + 1 if times else None
 
-    def _heard_of(self, worker: Worker, ready: bool) -> None:
+    def _heard_of(self, worker: Worker) -> None:
+        scheme = os.read(worker.ready, 16).decode("ascii")
         os.close(worker.ready)
-        worker.ready = -1
-        if not ready:
+        if not scheme:
+            worker.ready = NEVER_READY
             return  # it died: SIGCHLD tells how
+        worker.ready = READY
         _logger.debug("worker %d is ready", worker.pid)
         if self._old:
             self._dismiss(self._old.pop(0), signal.SIGTERM)
-        if not self._told and all(other.ready < 0 for other in self._workers.values()):
-            self._told = True
-            for listener in self._listeners:
-                print(f"Listening at: {sockets.name(listener, self._scheme)} (pid {os.getpid()})", file=sys.stderr)
-            sys.stderr.flush()
+        if not self._told and all(other.ready == READY for other in self._workers.values()):
+            self._tell(scheme)
+
+    def _tell(self, scheme: str) -> None:
+        self._told = True
+        for listener in self._listeners:
+            print(f"Listening at: {sockets.name(listener, scheme)} (pid {os.getpid()})", file=sys.stderr)
+        sys.stderr.flush()
 
     # ------------------------------------------------------------ workers
 
@@ -151,7 +159,7 @@ class Supervisor:
         wanted = self._wanted + (1 if self._old else 0)
         if len(staying) < wanted and now >= self._resume:
             self._resume = 0.0
-            if not self._old or all(worker.ready < 0 for worker in staying):
+            if not self._old or all(worker.ready == READY for worker in staying):
                 self._start()
                 self._staff()
         for worker in staying[self._wanted :] if not self._old else []:
@@ -206,7 +214,7 @@ class Supervisor:
             self._status = code if code > 0 else 1
             self._quit()
             return
-        if self._old and worker.ready >= 0:
+        if self._old and worker.ready != READY:
             _logger.error("the new worker %s before it served: the reload is given up, the old ones stay", how)
             self._old.clear()
             return

@@ -39,7 +39,9 @@ class Job:
 
 
 def work(job: Job, listeners: list[socket.socket], ready: int, lifeline: int) -> int:
-    """Serve until told to stop; the exit status. `ready` is written once it serves, `lifeline` ends with our parent.
+    """Serve until told to stop; the exit status.
+
+    `ready` is told the scheme of the addresses ("http") once it serves; `lifeline` ends when our parent does.
 
     What keeps it from beginning is said on standard error, in one line and the app's own traceback.
     """
@@ -49,7 +51,7 @@ def work(job: Job, listeners: list[socket.socket], ready: int, lifeline: int) ->
     orders.on(signal.SIGQUIT, orders.quit)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's to obey: a terminal that closes tells us too
     try:
-        serve, serving = _prepare(job, listeners, orders)
+        serve, serving, scheme = _prepare(job, listeners, orders)
     except OperatorError as error:
         complain(error)
         return error.exit_code
@@ -57,7 +59,7 @@ def work(job: Job, listeners: list[socket.socket], ready: int, lifeline: int) ->
     _tell_of(lifeline)
     if _has_ended(lifeline):
         return 0
-    os.write(ready, b"!")
+    os.write(ready, scheme.encode("ascii"))
     os.close(ready)
     gc.collect()
     gc.freeze()  # what lives for as long as the process need not be looked at by each collection
@@ -67,8 +69,8 @@ def work(job: Job, listeners: list[socket.socket], ready: int, lifeline: int) ->
 
 def _prepare(
     job: Job, listeners: list[socket.socket], orders: Orders
-) -> tuple[Callable[[models.Serving], None], models.Serving]:
-    from allcomers import endpoint
+) -> tuple[Callable[[models.Serving], None], models.Serving, str]:
+    from allcomers.endpoint import endpoint
 
     config = job.config
     serve = models.find(config.model or models.best()).load()
@@ -77,17 +79,18 @@ def _prepare(
         orders.on(signal.SIGUSR1, log.reopen)
     else:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    connect, busy = endpoint.connector(job.load(), config, log)
-    return serve, models.Serving(
+    peers = endpoint(job.load(), config, log)
+    serving = models.Serving(
         listeners=listeners,
-        connect=connect,
+        connect=peers.connect,
         calls=calls.find(config.calls, config.threads),
         orders=orders,
-        busy=busy,
+        busy=peers.busy,
         threads=config.threads,
         max_connections=config.max_connections or None,
         shared=config.workers > 1,
     )
+    return serve, serving, peers.scheme
 
 
 def _access_log(config: Config) -> Any:
