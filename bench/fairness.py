@@ -1,13 +1,16 @@
 """How evenly N workers share connections: one listener or many, all woken or one, accept one or all.
 
 The servers here are not allcomers but sketches of its workers, in plain Python and this file: an epoll loop
-that accepts, reads a request, works 0.1 ms of CPU, answers with its own number. Seven designs:
+that accepts, reads a request, works 0.1 ms of CPU, answers with its own number. Nine designs:
 
   exclusive/all   one listener, EPOLLEXCLUSIVE; a worker that wakes accepts all that waits
   exclusive/one   the same, but accepts one a wake-up
   rotating/one    exclusive/one that then takes the listener out of its epoll and puts it back, and so goes
                   to the end of the kernel's queue of who is woken next
   rotating/few    the same with up to 8 accepts a wake-up
+  rotating/yield  rotating/one that also gives the core away (sched_yield) after an accept
+  rotating/fair   rotating/one, but a worker that has more than one open connection above the mean of all leaves
+                  the queue for 1 ms after an accept (the counts are in shared memory, one writer each)
   shared/all      one listener, plain: each connection wakes every worker that sleeps
   shared/one
   reuseport/all   a listener each, SO_REUSEPORT: the kernel's hash of the addresses decides
@@ -30,6 +33,7 @@ to accept, per connection. The load has one core and the workers the other, or w
 
 import argparse
 import errno
+import gc
 import heapq
 import itertools
 import multiprocessing
@@ -52,7 +56,7 @@ from bench.harness import Address
 
 KEEP, GAP, BEAT, SLEEP, SLOW_EACH, RATE = 64, 0.002, 0.020, 0.050, 200, 1000
 FORK = multiprocessing.get_context("fork")
-ACCEPTED, FUTILE = 0, 1
+ACCEPTED, FUTILE, OPEN, COUNTS = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class Design:
     exclusive: bool = False
     reuseport: bool = False
     rotate: bool = False
+    give_way: bool = False
+    step_back: float = 0.0  # seconds
     most: int = 2048  # accepts a wake-up
 
 
@@ -68,6 +74,8 @@ DESIGNS = {
     "exclusive/one": Design(exclusive=True, most=1),
     "rotating/one": Design(exclusive=True, rotate=True, most=1),
     "rotating/few": Design(exclusive=True, rotate=True, most=8),
+    "rotating/yield": Design(exclusive=True, rotate=True, give_way=True, most=1),
+    "rotating/fair": Design(exclusive=True, rotate=True, step_back=0.001, most=1),
     "shared/all": Design(),
     "shared/one": Design(most=1),
     "reuseport/all": Design(reuseport=True),
@@ -126,7 +134,7 @@ def process_ns(pid: int) -> int:
 def measure(workload: str, design: Design, args: argparse.Namespace, cost: int) -> dict[str, Any]:
     with crew(design, args, cost) as workers:
         load = WORKLOADS[workload](workers, args.seconds)
-        connections, futile = workers.tally[ACCEPTED::2], workers.tally[FUTILE::2]
+        connections, futile = workers.tally[ACCEPTED::COUNTS], workers.tally[FUTILE::COUNTS]
         used = sum(process_ns(process.pid) for process in workers.live.values()) / 1000
     return {
         "connections": connections,
@@ -165,6 +173,7 @@ class Worker:
         self.peers: dict[int, socket.socket] = {}
         self.events = select.EPOLLIN | (select.EPOLLEXCLUSIVE if design.exclusive else 0)
         self.leaving = False
+        self.back_at = 0.0  # when the listener is watched again
 
     def serve(self) -> None:
         woken, wake = socket.socketpair()
@@ -174,28 +183,52 @@ class Worker:
         self.epoll.register(woken, select.EPOLLIN)
         self.epoll.register(self.listener, self.events)
         while not (self.leaving and not self.peers):
-            for fd, _ in self.epoll.poll(1 if self.leaving else -1):
+            for fd, _ in self.epoll.poll(self.patience()):
                 if fd == woken.fileno():
                     self.leave(woken)
                 elif fd != self.listener.fileno():
                     self.answer(fd)
                 elif not self.leaving:
                     self.welcome(self.design.most)
-                    if self.design.rotate:
-                        self.epoll.unregister(self.listener)
-                        self.epoll.register(self.listener, self.events)
+                    self.let_others()
+
+    def patience(self) -> float:
+        if self.back_at and not self.leaving:
+            left = self.back_at - time.perf_counter()
+            if left > 0:
+                return left
+            self.back_at = 0.0
+            self.epoll.register(self.listener, self.events)
+        return 1 if self.leaving else -1
+
+    def let_others(self) -> None:
+        """What a design does after an accept so that the next connection is another worker's."""
+        if not self.design.rotate:
+            return
+        self.epoll.unregister(self.listener)
+        open_now = self.tally[OPEN::COUNTS]
+        if self.design.step_back and len(self.peers) > sum(open_now) / len(open_now) + 1:
+            self.back_at = time.perf_counter() + self.design.step_back
+        else:
+            self.epoll.register(self.listener, self.events)
+        if self.design.give_way:
+            os.sched_yield()
 
     def welcome(self, most: int) -> None:
         for number in range(most):
             try:
                 sock, _ = self.listener.accept()
             except BlockingIOError:
-                self.tally[2 * self.number + FUTILE] += number == 0
+                self.count(FUTILE, number == 0)
                 return
-            self.tally[2 * self.number + ACCEPTED] += 1
+            self.count(ACCEPTED, 1)
             sock.setblocking(False)
             self.peers[sock.fileno()] = sock
+            self.tally[COUNTS * self.number + OPEN] = len(self.peers)
             self.epoll.register(sock, select.EPOLLIN)
+
+    def count(self, what: int, more: int) -> None:
+        self.tally[COUNTS * self.number + what] += more
 
     def answer(self, fd: int) -> None:
         sock = self.peers.get(fd)
@@ -213,12 +246,14 @@ class Worker:
         except OSError:
             pass
         self.peers.pop(fd).close()
+        self.tally[COUNTS * self.number + OPEN] = len(self.peers)
 
     def leave(self, woken: socket.socket) -> None:
         """What TERM should do: take what already waits, then no more."""
         self.epoll.unregister(woken)
         self.welcome(1_000_000)
-        self.epoll.unregister(self.listener)
+        if not self.back_at:
+            self.epoll.unregister(self.listener)
         self.listener.close()
         self.leaving = True
 
@@ -276,7 +311,11 @@ class Crew:
 
 
 def forget_all_but(kept: set[int]) -> None:
-    """A worker that is forked amid the load must not hold the load's own sockets open."""
+    """A worker that is forked amid the load must not hold the load's own sockets open.
+
+    The objects that own them are kept from the collector: one that closed its number would close ours.
+    """
+    gc.freeze()
     for fd in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
         if fd > 2 and fd not in kept:
             with suppress(OSError):
@@ -285,7 +324,7 @@ def forget_all_but(kept: set[int]) -> None:
 
 @contextmanager
 def crew(design: Design, args: argparse.Namespace, cost: int) -> Iterator[Crew]:
-    workers = Crew(design, args.workers, args.cores, cost, tally=FORK.Array("q", 2 * args.workers, lock=False))
+    workers = Crew(design, args.workers, args.cores, cost, tally=FORK.Array("q", COUNTS * args.workers, lock=False))
     holder = workers.listen()  # binds a free port; under reuseport nobody may listen on it but the workers
     workers.address = holder.getsockname()
     if design.reuseport:
