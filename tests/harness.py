@@ -57,7 +57,7 @@ class Server:
         """The pids of the supervisor's children."""
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
-    def signal(self, signum: int) -> None:
+    def send(self, signum: int) -> None:
         os.kill(self.pid, signum)
 
     def connect(self, tls: ssl.SSLContext | None = None, timeout: float = PATIENCE) -> socket.socket:
@@ -67,7 +67,7 @@ class Server:
     def stop(self, signum: int = signal.SIGTERM) -> int:
         """Its exit status."""
         if self.process.poll() is None:
-            self.signal(signum)
+            self.send(signum)
         try:
             return self.process.wait(PATIENCE)
         finally:
