@@ -236,9 +236,10 @@ def _framing(head: RequestHead | ResponseHead) -> None:
         value = named[b"content-length"].rstrip(b" \t")
         if _DIGITS.fullmatch(value) is None:
             raise Refusal(400, "Content-Length is not a number")
-        if len(value.lstrip(b"0")) >= _MOST_DIGITS:
+        digits = value.lstrip(b"0")  # int() has a limit of its own, and counts zeros (sys.set_int_max_str_digits)
+        if len(digits) >= _MOST_DIGITS:
             raise Refusal(413, "Content-Length is beyond any size")
-        head.length = int(value)
+        head.length = int(digits or b"0")
 
 
 def _check_codings(value: bytes) -> None:
