@@ -121,7 +121,16 @@ class HttpConnection(Connection):
         try:
             if self.phase is CLOSED:
                 self._forget(reply)
-            elif isinstance(reply, Response):
+            else:
+                self._take(reply, now)
+        except Refusal as refusal:  # the next request is here already, and malformed
+            self._refuse(refusal, now)
+        self._settle(now)
+
+    def _take(self, reply: Response | Stream | Piece | End, now: float) -> None:
+        """Queue what `reply` has of an answer. Raises Refusal."""
+        try:
+            if isinstance(reply, Response):
                 self._answer(reply, now)
             elif isinstance(reply, Stream):
                 self._begin(reply, now)
@@ -130,9 +139,6 @@ class HttpConnection(Connection):
         except AnswerError as error:
             self._forget(reply)
             self._answer(failed(self._endpoint, error, self._request()), now)
-        except Refusal as refusal:  # the next request is here already, and malformed
-            self._refuse(refusal, now)
-        self._settle(now)
 
     def _forget(self, reply: Response | Stream | Piece | End) -> None:
         """This answer cannot be sent, or nobody is there to take it: close what it has open."""
@@ -304,7 +310,7 @@ class HttpConnection(Connection):
 
 
 def _declared(value: str) -> int:
-    if not (value.isascii() and value.isdigit()):
+    if not (value.isascii() and value.isdigit() and len(value) < 19):
         raise AnswerError(f"Content-Length is not a number: {value!r}")
     return int(value)
 
