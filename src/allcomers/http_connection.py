@@ -66,12 +66,26 @@ class HttpConnection(Connection):
                     self.codec.push(CONTINUE)
                 self.enter(BODY, now)
         if self.phase is BODY:
-            body = self._body
-            assert body is not None
-            body.write(inbound.body())
+            self._store(inbound.body())
             if inbound.complete:
-                body.rewind()
                 self.enter(DUE, now)
+
+    def _store(self, piece: bytes) -> None:
+        body = self._body
+        assert body is not None
+        try:
+            body.write(piece)
+            if self._inbound.complete:
+                body.rewind()
+        except OSError as error:  # no descriptor, or no room on the disk, for its temporary file
+            self._endpoint.report(error, self._request())
+            raise Refusal(503, "the body cannot be stored now") from None
+
+    def _drop_body(self) -> None:
+        """The body is not needed any more: its temporary file goes now, not when it is collected."""
+        if self._body is not None:
+            self._body.close()
+            self._body = None
 
     def _enter_head(self, now: float) -> None:
         """The time for the first head counts from accept: sending nothing must buy none."""
@@ -121,6 +135,7 @@ class HttpConnection(Connection):
         try:
             if self.phase is CLOSED:
                 self._forget(reply)
+                self._drop_body()
             else:
                 self._take(reply, now)
         except Refusal as refusal:  # the next request is here already, and malformed
@@ -202,9 +217,7 @@ class HttpConnection(Connection):
             self._note(Record(head, response.status, size, self._began, response.close))
         self.served += 1
         self._head = None
-        if self._body is not None:
-            self._body.close()
-            self._body = None
+        self._drop_body()
         if not persists:
             # A client that did not expect the end may have sent more: it must read the answer, not a reset.
             self.close(now, linger=head.persists or self._inbound.buffered > 0)
@@ -250,7 +263,7 @@ class HttpConnection(Connection):
         if response.trailers and b"trailers" in head.named.get(b"te", b"").lower():
             try:
                 return http1.last_chunk(response.trailers)
-            except AnswerError as error:  # the answer is out, all but these
+            except Exception as error:  # the app's iterable; the answer is out, all but these
                 self._endpoint.report(error, self._request())
         return http1.last_chunk()
 
@@ -263,6 +276,7 @@ class HttpConnection(Connection):
         self.codec.push(b"".join((status_line(refusal.status), length, date, SERVER, _CLOSE, http1.CRLF, body)))
         if self._endpoint.log is not None:
             self._note(Record(self._head, refusal.status, len(body), self._began, None))
+        self._drop_body()
         self.close(now, linger=True)
 
     def _expire(self, now: float) -> None:
@@ -279,8 +293,13 @@ class HttpConnection(Connection):
             self._note_all(0, now)
 
     def lost(self, now: float) -> None:
+        stream = self._stream
+        if stream is not None and self.phase is not CLOSED and self._endpoint.log is not None:
+            self._note(Record(self._head, stream.response.status, stream.sent, self._began, None))
         if self._queued is not None:
             self._note_all(self.codec.unsent, now)
+        if not self._called:
+            self._drop_body()
         super().lost(now)
 
     def _note(self, record: Record) -> None:
@@ -298,9 +317,16 @@ class HttpConnection(Connection):
             unsent -= missing
         for record in records:
             if record.close is not None:
-                record.close()
+                self._close_file(record.close, record.head)
             if self._endpoint.log is not None:
                 record.write(self._endpoint, self.peer, now)
+
+    def _close_file(self, close: Callable[[], object], head: RequestHead | None) -> None:
+        try:
+            close()
+        except BaseException as error:  # the app's: one request does not stop a server
+            assert head is not None
+            self._endpoint.report(error, Request(method=head.method, target=head.target, peer=self.peer))
 
     def farewell(self) -> Work | None:
         if self._called or self._stream is None:
