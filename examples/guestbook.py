@@ -130,7 +130,8 @@ SCRIPT = """
 const send = async (method, id, body) => {
   const headers = body && { "Content-Type": "application/json" };
   const answer = await fetch(`/entries/${id}`, { method, body, headers });
-  if (answer.ok) location.reload(); else alert(await answer.text());
+  const words = await answer.text();  // also where there are none: an answer half read counts as broken off
+  if (answer.ok) location.reload(); else alert(words);
 };
 document.addEventListener("click", ({ target }) => {
   const entry = target.closest("[data-entry]");
