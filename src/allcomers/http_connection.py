@@ -56,7 +56,7 @@ class HttpConnection(Connection):
         if self.phase is IDLE or self.phase is HEAD:
             self._head = head = inbound.head()
             if head is None:
-                if inbound.buffered and self.phase is IDLE:
+                if inbound.begun and self.phase is IDLE:
                     self._enter_head(now)
             elif inbound.complete:
                 self.enter(DUE, now)
@@ -226,6 +226,8 @@ class HttpConnection(Connection):
         if self._inbound.buffered:
             self._began = now
             self._advance(now)
+            if self._ended:
+                self._heard_end(now)
 
     def _plan(self, response: Response, size: int | None, now: float) -> Plan:
         """The head of an answer with a body of `size` bytes, or of a size not known. Raises AnswerError."""

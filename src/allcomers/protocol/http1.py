@@ -29,7 +29,7 @@ MAX_EXTENSIONS = 16 * 1024
 
 _EXTENSION = rb"(?:;[\t\x20-\x7e\x80-\xff]*+)?"
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)(%b)\r\n" % _EXTENSION)
-_SIZE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+%b\r?+)?+" % _EXTENSION)
+_SIZE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(%b)\r?+)?+" % _EXTENSION)
 
 
 class Inbound:
@@ -53,6 +53,11 @@ class Inbound:
     def buffered(self) -> int:
         """Bytes fed and not yet taken."""
         return len(self._buffer)
+
+    @property
+    def begun(self) -> bool:
+        """Is there the beginning of a message? A CR alone may be that of an empty line."""
+        return self._buffer != b"" and self._buffer != b"\r"
 
     @property
     def complete(self) -> bool:
@@ -105,25 +110,34 @@ class Inbound:
 
     def _check_begun(self, buffer: bytes) -> None:
         """Refuse what can never become a head, without waiting for the rest of it."""
-        if _TOKEN_BYTE.match(buffer) is None and buffer != b"\r":
-            raise Refusal(400, "the first byte begins no HTTP message")
-        begin = max(0, self._scanned - 1)
-        _check_stray(buffer[: self._limits.max_head], begin)
-        line_end = buffer.find(CRLF, 0, self._limits.max_head)
-        if line_end >= begin:
-            self._check_first_line(buffer[: line_end + 2])
+        if buffer == b"\r":
+            return
+        line_end = self._check_lines(buffer[: self._limits.max_head], max(0, self._scanned - 1))
         if len(buffer) >= self._limits.max_head:
             if line_end < 0:
                 raise Refusal(414, f"the first line is longer than {self._limits.max_head} bytes")
             raise Refusal(431, f"the head is larger than {self._limits.max_head} bytes")
         self._scanned = len(buffer)
 
+    def _check_lines(self, block: bytes, begin: int = 0) -> int:
+        """The checks that need no whole head, in the order of the bytes; `begin` are checked already.
+
+        So the first fault is the same however the bytes came. Returns where the first line ends, -1 if it does not.
+        """
+        if _TOKEN_BYTE.match(block) is None:
+            raise Refusal(400, "the first byte begins no HTTP message")
+        line_end = block.find(CRLF)
+        if line_end >= begin:
+            _check_stray(block[: line_end + 2], begin)
+            self._check_first_line(block[: line_end + 2])
+        _check_stray(block, begin)
+        return line_end
+
     def _check_first_line(self, line: bytes) -> None:
         raise NotImplementedError
 
     def _expect_body(self, head: RequestHead | ResponseHead) -> None:
         """From here on, what comes is the body of `head`."""
-        self.trailers = []
         if head.chunked:
             self._body = ChunkedBody(self._limits)
         elif head.length:
@@ -142,7 +156,12 @@ class Requests(Inbound):
         block = self._block()
         if block is None:
             return None
-        head = heads.parse_request(block, self._limits.max_headers)
+        try:
+            head = heads.parse_request(block, self._limits.max_headers)
+        except Refusal:
+            self._check_lines(block)
+            raise
+        self.trailers = []
         if head.chunked or head.length:
             self._expect_body(head)
         return head
@@ -164,7 +183,12 @@ class Responses(Inbound):
         block = self._block()
         if block is None:
             return None
-        head = heads.parse_response(block, self._limits.max_headers)
+        try:
+            head = heads.parse_response(block, self._limits.max_headers)
+        except Refusal:
+            self._check_lines(block)
+            raise
+        self.trailers = []
         if method == "HEAD" or head.status < 200 or head.status in (204, 304):  # RFC 9112, 6.3, rule 1
             return head
         self._expect_body(head)
@@ -221,7 +245,7 @@ class ChunkedBody:
     """A body in chunks, and the fields after it (RFC 9112, 7.1).
 
     What take() cannot use yet goes back to the caller's buffer: a size line or a trailer that is not whole. That is
-    less than `max_head` bytes, or refused.
+    less than MAX_EXTENSIONS or `max_head` bytes, or refused.
     """
 
     __slots__ = (
@@ -230,6 +254,8 @@ class ChunkedBody:
         "_limits",
         "_size",
         "_step",
+        "_trailer_lines",
+        "_trailer_room",
         "done",
         "trailers",
     )
@@ -239,6 +265,8 @@ class ChunkedBody:
         self._size = 0  # of all chunks announced so far
         self._left = 0  # of the chunk that is coming
         self._extensions = 0
+        self._trailer_lines = limits.max_headers  # that may still come
+        self._trailer_room = limits.max_head  # bytes that they may have
         self._step = self._size_line
         self.done = False
         self.trailers: Fields = []
@@ -257,18 +285,24 @@ class ChunkedBody:
     def _size_line(self, data: bytes, at: int, pieces: list[bytes]) -> int:
         line = _SIZE_LINE.match(data, at)
         if line is None:
-            if len(data) - at > MAX_EXTENSIONS or _SIZE_BEGUN.fullmatch(data, at) is None:
+            begun = _SIZE_BEGUN.match(data, at)
+            assert begun is not None  # it may be empty
+            self._check_extensions(self._extensions + len(begun[1] or b""))
+            if begun.end() < len(data):
                 raise Refusal(400, "a chunk's size line is malformed")
             return -1
+        self._extensions += len(line[2])
+        self._check_extensions(self._extensions)
         self._left = int(line[1], 16)
         self._size += self._left
-        self._extensions += len(line[2])
-        if self._extensions > MAX_EXTENSIONS:
-            raise Refusal(400, f"chunk extensions of more than {MAX_EXTENSIONS} bytes")
         if self._size > self._limits.max_body:
             raise Refusal(413, f"the body is larger than {self._limits.max_body} bytes")
         self._step = self._content if self._left else self._trailers
         return line.end()
+
+    def _check_extensions(self, size: int) -> None:
+        if size > MAX_EXTENSIONS:
+            raise Refusal(400, f"chunk extensions of more than {MAX_EXTENSIONS} bytes")
 
     def _content(self, data: bytes, at: int, pieces: list[bytes]) -> int:
         if at == len(data):
@@ -289,20 +323,23 @@ class ChunkedBody:
         raise Refusal(400, "a chunk is not as long as it says")
 
     def _trailers(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        """A line of them, or the empty line that ends the body."""
         if data.startswith(CRLF, at):
             self.done = True
             return at + 2
-        end = data.find(b"\r\n\r\n", at, at + self._limits.max_head)
-        if end < 0:
-            begun = data[at : at + self._limits.max_head]
-            if len(begun) >= self._limits.max_head:
-                raise Refusal(431, f"the trailers are larger than {self._limits.max_head} bytes")
-            if begun.endswith(b"\n"):  # so far these are whole lines: check them now, at most max_headers times
-                heads.parse_fields(begun, self._limits.max_headers)
+        if data[at : at + 2] in (b"", b"\r"):
             return -1
-        self.trailers, _ = heads.parse_fields(data[at : end + 2], self._limits.max_headers)
-        self.done = True
-        return end + 4
+        end = data.find(b"\n", at, at + self._trailer_room) + 1
+        if not end:
+            if len(data) - at >= self._trailer_room:
+                raise Refusal(431, f"the trailers are larger than {self._limits.max_head} bytes")
+            return -1
+        if not self._trailer_lines:
+            raise Refusal(431, f"more than {self._limits.max_headers} trailer lines")
+        self._trailer_lines -= 1
+        self._trailer_room -= end - at
+        self.trailers += heads.parse_fields(data[at:end], 1)[0]
+        return end
 
 
 # ---------------------------------------------------------------- bodies, on their way out
