@@ -122,15 +122,17 @@ class Connection:
 
     def received(self, data: bytes, now: float) -> None:
         """The socket gave `data`; b"" is end of file."""
+        if self.phase is CLOSING:  # not even the codec looks at it: it could only find fault again, and hold it
+            self._ended = self._ended or not data
+            self._settle(now)
+            return
         try:
             heard = self.codec.received(data)
-            if heard is None or self.phase is CLOSING:
-                self._ended = self._ended or heard == b""
-            elif heard:
+            if heard:
                 if not self._writing:
                     self._moved += len(heard)
                 self._heard(heard, now)
-            else:
+            elif heard is not None:
                 self._ended = True
                 self._heard_end(now)
         except Refusal as refusal:

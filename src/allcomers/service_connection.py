@@ -94,6 +94,8 @@ class ServiceConnection(Connection):
 
     def _patience(self) -> float:
         talker = self._talker
+        if not self.codec.ready:
+            return self._limits.head_timeout
         if talker is None or talker.idle_timeout is None:
             return self._limits.keep_alive
         return talker.idle_timeout

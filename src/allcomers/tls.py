@@ -60,7 +60,7 @@ class Tls(Clear):
 
     @property
     def pending(self) -> bool:
-        return bool(self._sealed or self._outgoing.pending or self._queue) or self._ending
+        return bool(self._sealed or self._outgoing.pending or (self._queue and self.ready)) or self._ending
 
     def received(self, data: bytes) -> bytes | None:
         if not data:
@@ -91,10 +91,11 @@ class Tls(Clear):
 
     def output(self) -> Segment:
         if not self._sealed:
-            if self._queue:
-                self._engine.write(self._taken())
-            elif self._ending and self.ready:
-                self._close_notify()
+            if self.ready:
+                if self._queue:
+                    self._engine.write(self._taken())
+                elif self._ending:
+                    self._close_notify()
             self._sealed = self._outgoing.read()
         return self._sealed
 
