@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import select
+from contextlib import suppress
 
 from allcomers.models import Serving, readiness
 
@@ -23,12 +24,15 @@ class PollPoller:
 
     def __init__(self) -> None:
         self._poll = select.poll()
-        self.forget = self._poll.unregister
         # READ and WRITE are POLLIN and POLLOUT; registering again replaces what was watched for.
         self.watch = self._poll.register
 
     def watch_listener(self, fd: int) -> None:
         self._poll.register(fd, select.POLLIN)
+
+    def forget(self, fd: int) -> None:
+        with suppress(KeyError):  # gone before it was ever watched
+            self._poll.unregister(fd)
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         return self._poll.poll(None if timeout is None else math.ceil(timeout * 1000))
