@@ -158,6 +158,7 @@ class Door:
         self._start = start
         self._present = 0
         self._asked = False  # somebody inside to leave, for somebody outside
+        self._closing = False  # the server leaves: who waits outside is let in by run()
         self._resume = 0.0  # when to accept again, after the system had no descriptors left
         self._poll = select.poll()
         self._actions: dict[int, Callable[[], object]] = {}
@@ -182,6 +183,7 @@ class Door:
         orders = self._serving.orders
         while not orders.draining:
             self._turn(None)
+        self._closing = True
         self._unwatch_listeners()
         self._room.ask_all()
         for listener in self._serving.listeners:
@@ -209,7 +211,7 @@ class Door:
             self._actions[fd]()
 
     def _watch_listeners(self) -> None:
-        for listener in self._serving.listeners:
+        for listener in self._serving.listeners if not self._closing else ():
             self.watch(listener.fileno(), partial(self._knocked, listener))
 
     def _unwatch_listeners(self) -> None:
