@@ -38,6 +38,9 @@ STEADY: Final = 5.0
 BACK_OFF: Final = (0.1, 30.0)
 """Seconds before the second replacement in a row, doubled for each that follows; and the most."""
 
+RETRY: Final = 1.0
+"""Seconds before fork(2) is tried again, when it failed."""
+
 MERCY: Final = 1.0
 """Seconds that a worker has beyond its deadline before it is killed."""
 
@@ -160,14 +163,24 @@ class Supervisor:
         if len(staying) < wanted and now >= self._resume:
             self._resume = 0.0
             if not self._old or all(worker.ready == READY for worker in staying):
-                self._start()
-                self._staff()
+                try:
+                    self._start()
+                except OSError as error:  # no processes, descriptors or memory left: those who are there serve on
+                    self._resume = now + RETRY
+                    _logger.error("no worker can be started: %s; another try in %g s", error.strerror, RETRY)
+                else:
+                    self._staff()
         for worker in staying[self._wanted :] if not self._old else []:
             self._dismiss(worker, signal.SIGTERM)
 
     def _start(self) -> None:
         reader, writer = os.pipe()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(reader)
+            os.close(writer)
+            raise
         if pid == 0:
             self._be_worker(writer)
         os.close(writer)
