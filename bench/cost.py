@@ -3,13 +3,15 @@
 64 keep-alive connections, closed loop: wrk for HTTP, load/echo_load.c for the service, the server on one core
 and the load on the other. CPU is user and system time of the whole server process tree over the measured
 seconds, divided by the requests answered. Each contender starts afresh in each round, is warmed up, and is
-compared with the floor of the same round; the order within a round is shuffled. What wrk cannot drive to
+compared with the floor of the same round; the order within a round is shuffled. The floor in Python is the same
+loop in plain Python: what the interpreter costs before a server does anything. What the load cannot drive to
 saturation is still charged for what it used.
 """
 
 import argparse
 import random
 import statistics
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,16 +53,20 @@ def contenders(kind: str, args: argparse.Namespace) -> dict[str, Launch]:
     """By name; the first is the floor."""
     if kind == "echo":
         floor = Launch([str(harness.compiled("floor/echo_floor.c")), "0"])
-        return {"floor in C": floor} | {
+        return {"floor in C": floor, "floor in Python": python_floor("echo")} | {
             f"allcomers {model}": harness.allcomers("run", "bench/apps.py:Echo", "-m", model) for model in args.models
         }
-    found = {"floor in C": harness.hello("floor")}
+    found = {"floor in C": harness.hello("floor"), "floor in Python": python_floor("http")}
     if args.nginx:
         try:
             found["nginx"] = harness.hello("nginx")
         except harness.CannotMeasureError as error:
             harness.warn(str(error))
     return found | {f"allcomers {model}": harness.hello(model) for model in args.models}
+
+
+def python_floor(kind: str) -> Launch:
+    return Launch([sys.executable, str(harness.HERE / "floor/python_floor.py"), kind])
 
 
 def rounds(kind: str, launches: dict[str, Launch], args: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:

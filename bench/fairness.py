@@ -126,16 +126,11 @@ def report(workload: str, measured: dict[str, list[dict[str, Any]]], args: argpa
     )
 
 
-def process_ns(pid: int) -> int:
-    """Time on a core in nanoseconds, as utime and stime are too coarse here (proc_pid_schedstat)."""
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
-
-
 def measure(workload: str, design: Design, args: argparse.Namespace, cost: int) -> dict[str, Any]:
     with crew(design, args, cost) as workers:
         load = WORKLOADS[workload](workers, args.seconds)
         connections, futile = workers.tally[ACCEPTED::COUNTS], workers.tally[FUTILE::COUNTS]
-        used = sum(process_ns(process.pid) for process in workers.live.values()) / 1000
+        used = sum(harness.task_ns(process.pid) for process in workers.live.values()) / 1000
     return {
         "connections": connections,
         "max_mean": max(connections) * len(connections) / sum(connections),

@@ -246,6 +246,11 @@ def cpu_seconds(pid: int) -> float:
     return sum(sum(map(int, stat(member)[11:15])) for member in tree(pid)) / TICKS
 
 
+def task_ns(pid: int) -> int:
+    """Nanoseconds that a process of one thread was on a core: finer than its ticks (sched-stats.rst)."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+
+
 def anonymous_kib(pid: int) -> int:
     """Anonymous memory of a tree in KiB, pages that its members share counted once (Pss_Anon)."""
     total = 0

@@ -115,13 +115,20 @@ def term(server: Server, args: argparse.Namespace) -> dict[str, Any]:
     crowd.may_be_refused = True
     began = time.perf_counter()
     os.kill(server.pid, server.launch.drain)
-    while crowd.peers and time.perf_counter() - began < 10:
-        crowd.run(0.05)
-    unanswered = crowd.finish()
-    while server.process.poll() is None and time.perf_counter() - began < 10:
-        time.sleep(0.002)
-    gone = time.perf_counter() - began
-    return {**outcome(crowd, unanswered), "gone after s": gone, "exit": server.process.poll()}
+    gone = float("nan")
+    while (crowd.peers or gone != gone) and time.perf_counter() - began < 10:
+        crowd.run(0.01)
+        if not crowd.peers:
+            time.sleep(0.002)
+        if gone != gone and server.process.poll() is not None:
+            gone = time.perf_counter() - began
+    last = time.perf_counter() - began
+    return {
+        **outcome(crowd, crowd.finish()),
+        "gone after s": gone,
+        "last client ended after s": last,
+        "exit": server.process.poll(),
+    }
 
 
 def kill(server: Server, args: argparse.Namespace) -> dict[str, Any]:

@@ -3,19 +3,30 @@
 Median of 20 runs, server and client on a core each. The clock starts before fork and exec; `Listening` is read
 from a pipe without polling; then one request is sent on a new connection. Each run is paired with two others
 on the same core: the interpreter that does nothing, and one that imports all that the command had imported by
-`Listening`. What is left before `Listening` is the command's own work: options, the app, listen, fork. The
-list of the dearest imports is `python -X importtime` of the same command, whose clock makes each look dearer.
+`Listening`. What is left before `Listening` is the command's own work: options, the app, listen, fork. Beside
+each time stands the CPU time of the process tree, which tells more than the time where others use the machine.
+The list of the dearest imports is `python -X importtime` of the same command, whose clock makes each look dearer.
 """
 
 import argparse
 import re
+import resource
 import subprocess
 import sys
 import time
+from typing import NamedTuple
 
 from bench import clients, harness
 
 IMPORT = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)")
+
+
+class Spent(NamedTuple):
+    ms: float
+    cpu_ms: float
+
+    def beyond(self, other: "Spent") -> "Spent":
+        return Spent(self.ms - other.ms, self.cpu_ms - other.cpu_ms)
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -29,22 +40,28 @@ def run(args: argparse.Namespace) -> None:
     harness.pin(harness.LOAD_CORE)
     command = harness.allcomers("serve", args.site, *args.more).command
     imported = imports(command)
-    phases: dict[str, list[float]] = {}
+    phases: dict[str, list[Spent]] = {}
     for number in range(args.runs + 1):
         times = round_of(command, list(imported))
         if number:  # the first warms the page cache
-            for phase, taken in times.items():
-                phases.setdefault(phase, []).append(taken)
+            for phase, spent in times.items():
+                phases.setdefault(phase, []).append(spent)
     print(f"\n{' '.join(command[1:])}: ms, median (lowest..highest) of {args.runs} runs\n")
-    harness.table(["phase", "ms"], [[phase, harness.spread(taken, 1)] for phase, taken in phases.items()])
+    harness.table(
+        ["phase", "ms", "CPU ms"],
+        [
+            [phase, harness.spread([s.ms for s in spent], 1), harness.spread([s.cpu_ms for s in spent], 1)]
+            for phase, spent in phases.items()
+        ],
+    )
     print(f"\nthe dearest of {len(imported)} imports, by their own time\n")
     dearest = sorted(imported.items(), key=lambda item: -item[1])[: args.top]
     harness.table(["module", "ms"], [[module, f"{micros / 1000:.2f}"] for module, micros in dearest])
     harness.save("startup", {"ms": phases, "imports_us": imported})
 
 
-def round_of(command: list[str], imported: list[str]) -> dict[str, float]:
-    """All phases once, each by itself, in ms."""
+def round_of(command: list[str], imported: list[str]) -> dict[str, Spent]:
+    """All phases once, each by itself."""
     bare = timed([sys.executable, "-c", ""])
     wanted = [module for module in imported if "__main__" not in module]
     loading = "import sys\nfor name in sys.argv[1:]:\n try: __import__(name)\n except Exception: pass"
@@ -52,21 +69,28 @@ def round_of(command: list[str], imported: list[str]) -> dict[str, float]:
     listening, answered = first_answer(command)
     return {
         "interpreter": bare,
-        "imports": loaded - bare,
-        "options, app, listen, fork": listening - loaded,
-        "Listening → first answer": answered - listening,
+        "imports": loaded.beyond(bare),
+        "options, app, listen, fork": listening.beyond(loaded),
+        "Listening → first answer": answered.beyond(listening),
         "exec → first answer": answered,
     }
 
 
-def timed(command: list[str]) -> float:
-    began = time.perf_counter()
+def timed(command: list[str]) -> Spent:
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL, preexec_fn=harness.in_child(harness.SERVER_CORE))
-    return (time.perf_counter() - began) * 1000
+    took, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Spent(took * 1000, used * 1000)
 
 
-def first_answer(command: list[str]) -> tuple[float, float]:
-    """When it said Listening, and when the first request was answered in full; ms after the start."""
+def first_answer(command: list[str]) -> tuple[Spent, Spent]:
+    """When it said Listening, and when the first request was answered in full, after the start."""
+
+    def so_far() -> Spent:
+        took = time.perf_counter() - began
+        return Spent(took * 1000, sum(map(harness.task_ns, harness.tree(process.pid))) / 1e6)
+
     began = time.perf_counter()
     process = subprocess.Popen(
         command,
@@ -78,19 +102,19 @@ def first_answer(command: list[str]) -> tuple[float, float]:
     try:
         assert process.stderr
         line = process.stderr.readline()
-        listening = time.perf_counter() - began
+        listening = so_far()
         found = harness.LISTENING.search(line)
         if not found:
             raise harness.CannotMeasureError(f"said {line!r} instead of Listening")
         with clients.connect((found[1].decode(), int(found[2]))) as sock:
             sock.sendall(clients.REQUEST)
             status = clients.receive(sock).status
-        answered = time.perf_counter() - began
+        answered = so_far()
         if status != 200:
             raise harness.CannotMeasureError(f"the first answer was a {status}")
     finally:
         harness.end(process, harness.Launch(command))
-    return listening * 1000, answered * 1000
+    return listening, answered
 
 
 def imports(command: list[str]) -> dict[str, int]:
