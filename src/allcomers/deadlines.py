@@ -1,8 +1,9 @@
 """Deadlines of many connections, in a heap that is lazy: a deadline that moves later costs nothing.
 
 Most deadlines move on before they come: each request sets its connection's anew. So the heap holds, for each key
-(a descriptor), one time at or before its deadline; what comes out too early goes in again. A key that is closed stays
-until its time comes, and serves its next owner: the heap is never larger than the descriptors were many.
+(a descriptor), one time at or before its deadline that counts; what comes out too early goes in again. A key that is
+closed stays until its time comes, and serves its next owner. A deadline that moves to an earlier time leaves one behind
+that counts no more; before these are as many as those that count, they are swept out.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from typing import Final
 
 NEVER: Final = float("inf")
+
+_SLACK: Final = 64
 
 
 class Deadlines:
@@ -31,6 +34,12 @@ class Deadlines:
         if when < self._queued.get(key, NEVER):
             self._queued[key] = when
             heapq.heappush(self._heap, (when, key))
+            if len(self._heap) > 2 * len(self._queued) + _SLACK:
+                self._sweep()
+
+    def _sweep(self) -> None:
+        self._heap[:] = [(when, key) for key, when in self._queued.items()]  # in place: due() may be at work
+        heapq.heapify(self._heap)
 
     def next(self) -> float:
         """When to look again; NEVER if there is nothing to wait for."""

@@ -65,13 +65,22 @@ class ServiceConnection(Connection):
         if talker is None:  # before the first call there is no framing
             self._buffer += data
             return
-        messages, self._buffer = talker.framing.split(self._buffer + data if self._buffer else data)
+        messages, self._buffer = self._split(talker, self._buffer + data if self._buffer else data)
         if messages:
             self._messages = self._messages[self._next :] + messages if self._messages else messages
             self._next = 0
             self._waiting += sum(map(len, messages))
         if self.phase is IDLE or self.phase is HEAD:
             self._rest(now)
+
+    def _split(self, talker: Talker, data: bytes) -> tuple[list[bytes], bytes]:
+        try:
+            return talker.framing.split(data)
+        except PeerError:
+            raise
+        except Exception as error:  # a framing of the app's own
+            self._endpoint.report(error, self.peer)
+            raise PeerError("the framing failed") from None
 
     def _rest(self, now: float) -> None:
         """No call runs: what is next?"""
