@@ -98,7 +98,7 @@ def converse(sock: socket.socket, conn: Connection, calls: Calls, room: Room) ->
             elif wants & WRITE and _send(sock, conn):
                 pass
             elif waiting.readable(conn):
-                conn.received(sock.recv(sockets.RECEIVE), monotonic())
+                _receive(sock, conn)
     except (OSError, PeerError):
         pass
     finally:
@@ -116,6 +116,11 @@ def _send(sock: socket.socket, conn: Connection) -> bool:
         return False
     conn.sent(count, monotonic())
     return True
+
+
+def _receive(sock: socket.socket, conn: Connection) -> None:
+    with suppress(BlockingIOError):  # poll(2), BUGS: it may tell of what is no longer there
+        conn.received(sock.recv(sockets.RECEIVE), monotonic())
 
 
 class _Waiting:
