@@ -156,6 +156,8 @@ def serving(launch: Launch, core: int | None = SERVER_CORE) -> Iterator[Server]:
         )
     try:
         yield Server(process, wait_until_ready(process, launch, log), log, launch)
+    except OSError as error:
+        raise CannotMeasureError(f"{error}: {' '.join(launch.command)}\n{said(log)}") from error
     finally:
         end(process, launch)
         if log.stat().st_size < 200:  # the Listening line alone is not worth keeping
@@ -170,8 +172,11 @@ def wait_until_ready(process: subprocess.Popen[bytes], launch: Launch, log: Path
         if found := LISTENING.search(log.read_bytes()):
             return found[1].decode(), int(found[2])
         time.sleep(0.005)
-    said = log.read_text(errors="replace").strip()[-1500:]
-    raise CannotMeasureError(f"did not start: {' '.join(launch.command)} (exit {process.poll()})\n{said}")
+    raise CannotMeasureError(f"did not start: {' '.join(launch.command)} (exit {process.poll()})\n{said(log)}")
+
+
+def said(log: Path) -> str:
+    return log.read_text(errors="replace").strip()[-1500:]
 
 
 def accepts(address: Address) -> bool:
