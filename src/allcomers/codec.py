@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from allcomers.protocol.message import FileSlice, Segment
 
-_JOIN = 16 * 1024
+JOIN = 16 * 1024
 """Segments up to this size are joined to the one before: one send is cheaper than two, and TLS makes one record."""
 
 END = b""
@@ -18,12 +18,13 @@ END = b""
 class Clear:
     """Bytes as they are.
 
-    unsent  int: bytes queued that no socket has taken yet
-    ready   bool: can plain bytes be sent? Before a TLS handshake they cannot
+    unsent   int: bytes queued that no socket has taken yet
+    pending  bool: is there something to send?
+    ready    bool: can plain bytes be sent? Before a TLS handshake they cannot
     closes_silently  bool: the peer needs no word before the socket is closed; TLS wants its close_notify
     """
 
-    __slots__ = ("_ending", "_queue", "unsent")
+    __slots__ = ("_ending", "_queue", "pending", "unsent")
     ready = True
     closes_silently = True
 
@@ -31,29 +32,26 @@ class Clear:
         self._queue: list[Segment] = []
         self._ending = False
         self.unsent = 0
-
-    @property
-    def pending(self) -> bool:
-        """Is there something to send?"""
-        return bool(self._queue) or self._ending
+        self.pending = False
 
     def push(self, segment: Segment) -> None:
         """Queue `segment` behind what waits already. An empty one is none."""
         size = len(segment)
+        if not size:
+            return
         queue = self._queue
-        if queue and size <= _JOIN and isinstance(segment, bytes):
-            last = queue[-1]
-            if isinstance(last, bytes) and len(last) <= _JOIN:
-                queue[-1] = last + segment
+        if queue and size <= JOIN and isinstance(segment, bytes) and isinstance(queue[-1], bytes):
+            if len(queue[-1]) <= JOIN:
+                queue[-1] += segment
                 self.unsent += size
                 return
-        if size:
-            queue.append(segment)
-            self.unsent += size
+        queue.append(segment)
+        self.unsent += size
+        self.pending = True
 
     def end(self) -> None:
         """Nothing follows what is queued: END comes after it."""
-        self._ending = True
+        self._ending = self.pending = True
 
     def output(self) -> Segment:
         """The first unsent segment; END where the sending side is to be shut. Only while `pending`."""
@@ -63,12 +61,13 @@ class Clear:
         """The socket has taken `count` bytes of what output() gave (0 after END)."""
         queue = self._queue
         if not queue:
-            self._ending = False
+            self._ending = self.pending = False
             return
         self.unsent -= count
         segment = queue[0]
         if count == len(segment):
             del queue[0]
+            self.pending = bool(queue) or self._ending
         elif isinstance(segment, FileSlice):
             segment.skip(count)
         else:  # a view: what is left of a large answer is not copied for each send
@@ -85,4 +84,4 @@ class Clear:
         """The peer is gone: forget what is queued."""
         self._queue.clear()
         self.unsent = 0
-        self._ending = False
+        self._ending = self.pending = False

@@ -90,6 +90,7 @@ class Connection:
         "_limits",
         "_looked",
         "_moved",
+        "_patience",
         "_since",
         "_writing",
         "codec",
@@ -117,6 +118,7 @@ class Connection:
         self._ended = False  # the peer says no more
         self._leaving = False  # the server says no more after this
         self._farewell = FAREWELL
+        self._patience = limits.head_timeout  # seconds that the peer may take in the phase IDLE
 
     # ------------------------------------------------------------ reports
 
@@ -217,10 +219,6 @@ class Connection:
         """In the phase DUE: may the call run, or must more be sent before?"""
         return self.codec.unsent < HIGH_WATER
 
-    def _patience(self) -> float:
-        """Seconds that the peer may take in the phase IDLE."""
-        return self._limits.keep_alive if self.served else self._limits.head_timeout
-
     def _refuse(self, refusal: Refusal, now: float) -> None:
         """Say why, where the protocol has words for it, and close."""
         self.close(now, linger=True)
@@ -249,57 +247,46 @@ class Connection:
 
     def _settle(self, now: float) -> None:
         """What is wanted from here on, and until when: the one place that decides both."""
+        phase = self.phase
         pending = self.codec.pending
         if pending is not self._writing:
-            self._writing = pending
-            self._looked = now
-            self._moved = 0
-            self._held = -1
-            if not pending and not self._flushed:
-                self._flushed = True
-                self._since = now
-        self.wants = wants = self._wanted(pending)
-        if wants:
-            self.deadline = self._until(pending)
-        elif self.phase is not CLOSED:
+            self._begin_or_end_writing(pending, now)
+        hears = not self._ended
+        until = math.inf
+        wants = 0
+        if phase is IDLE:
+            until = self._since + (self._farewell if self._leaving else self._patience)
+        elif phase is DUE:
+            wants = CALL if not pending or self._may_call() else 0
+            hears = hears and self._ahead() < HIGH_WATER
+        elif phase is CALLED:
+            wants = RUNNING
+            hears = hears and self._ahead() < HIGH_WATER
+        elif phase is HEAD:
+            until = self._since + self._limits.head_timeout
+        elif phase is BODY:
+            until = self._looked + GRACE
+        elif phase is CLOSING:
+            until = self._since + LINGER
+        else:
+            pending = hears = False
+        if pending:
+            until = self._looked + (GRACE if self._held < 0 else STALL)
+            wants |= WRITE
+            hears = hears and (self.codec.unsent <= HIGH_WATER or phase is CLOSING)
+        self.wants = wants | READ if hears else wants
+        self.deadline = until
+        if not self.wants and phase is not CLOSED:
             self.enter(CLOSED, now)
 
-    def _wanted(self, pending: bool) -> int:
-        phase = self.phase
-        if phase is CLOSED:
-            return 0
-        wants = WRITE if pending else 0
-        if phase is DUE:
-            if not pending or self._may_call():
-                wants |= CALL
-        elif phase is CALLED:
-            wants |= RUNNING
-        if not self._ended and (phase is CLOSING or self._hears_more(pending)):
-            wants |= READ
-        return wants
-
-    def _hears_more(self, pending: bool) -> bool:
-        """Back-pressure: not while much is unsent, nor while much is heard and not yet looked at."""
-        if pending and self.codec.unsent > HIGH_WATER:
-            return False
-        return self.phase not in _BUSY or self._ahead() < HIGH_WATER
-
-    def _until(self, pending: bool) -> float:
-        phase = self.phase
-        if pending:
-            return self._looked + (GRACE if self._held < 0 else STALL)
-        if phase is IDLE:
-            return self._since + (self._farewell if self._leaving else self._patience())
-        if phase is HEAD:
-            return self._since + self._limits.head_timeout
-        if phase is BODY:
-            return self._looked + GRACE
-        if phase is CLOSING:
-            return self._since + LINGER
-        return math.inf
-
-
-_BUSY = (DUE, CALLED)
+    def _begin_or_end_writing(self, pending: bool, now: float) -> None:
+        self._writing = pending
+        self._looked = now
+        self._moved = 0
+        self._held = -1
+        if not pending and not self._flushed:
+            self._flushed = True
+            self._since = now
 
 
 def _new_tls(context: ssl.SSLContext) -> Clear:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 ENDLESS: Final = 1 << 62
 """The length of a body that nothing limits."""
 
+WHOLE: Final = (bytes, FileSlice)  # a tuple: `bytes | FileSlice` would make a new union for each question
+"""A body that is at hand; any other is an iterable of these."""
+
 _TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
 
 
@@ -105,7 +108,7 @@ class Stream:
     def pull(self) -> Piece | End:
         """The next piece; End.WHOLE after the last, and then it is closed. Raises what the app raises."""
         for piece in self._pieces:
-            if not isinstance(piece, bytes | FileSlice):
+            if not isinstance(piece, WHOLE):
                 raise AnswerError(f"a piece of a body is bytes or a FileSlice, not {type(piece).__name__}")
             return piece
         self.close()
@@ -142,7 +145,7 @@ def call(endpoint: HttpEndpoint, request: Request) -> Response | Stream:
         if not isinstance(response, Response):
             raise AnswerError(f"a handler returns a Response, not {type(response).__name__}")
         body = response.body
-        if isinstance(body, bytes | FileSlice):
+        if isinstance(body, WHOLE):
             return response
         stream = Stream(response, iter(body), endpoint, request)
         try:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from allcomers.connection import BODY, CALLED, CLOSED, DUE, HEAD, IDLE, Connection, Work
+from allcomers.codec import JOIN
+from allcomers.connection import BODY, CALL, CALLED, CLOSED, DUE, HEAD, IDLE, RUNNING, Connection, Work
 from allcomers.errors import AnswerError, Refusal
-from allcomers.http_calls import ENDLESS, End, HttpEndpoint, Plan, Stream, call, failed
+from allcomers.http_calls import ENDLESS, WHOLE, End, HttpEndpoint, Plan, Stream, call, failed
 from allcomers.protocol import http1
 from allcomers.protocol.head import CONTINUE, RequestHead, encode_fields, status_line
 from allcomers.protocol.message import Body, FileSlice, Piece, Request, Response
@@ -45,9 +46,9 @@ class HttpConnection(Connection):
     # ------------------------------------------------------------ requests
 
     def _heard(self, data: bytes, now: float) -> None:
-        self._inbound.feed(data)
         if self.phase is IDLE:
             self._began = now
+        self._inbound.feed(data)
         self._advance(now)
 
     def _advance(self, now: float) -> None:
@@ -62,7 +63,7 @@ class HttpConnection(Connection):
                 self.enter(DUE, now)
             else:
                 self._body = Body()
-                if head.expects and not inbound.buffered:
+                if head.expects and not inbound.buffer:
                     self.codec.push(CONTINUE)
                 self.enter(BODY, now)
         if self.phase is BODY:
@@ -98,14 +99,14 @@ class HttpConnection(Connection):
             raise Refusal(400, "the connection ended in the middle of a request")
 
     def _ahead(self) -> int:
-        return self._inbound.buffered
+        return len(self._inbound.buffer)
 
     # ------------------------------------------------------------ calls
 
     def take_call(self) -> Work:
         self._called = True
         self.phase = CALLED
-        self.wants = self._wanted(self._writing)
+        self.wants = self.wants - CALL | RUNNING
         if self._stream is not None:
             return self._stream.step
         return partial(call, self._endpoint, self._request())
@@ -117,17 +118,8 @@ class HttpConnection(Connection):
     def _request(self) -> Request:
         head = self._head
         assert head is not None
-        return Request(
-            method=head.method,
-            target=head.target,
-            host=head.host,
-            minor=head.minor,
-            fields=head.fields,
-            trailer_fields=self._inbound.trailers,
-            body=self._body,
-            peer=self.peer,
-            scheme="http" if self._endpoint.tls is None else "https",
-        )
+        scheme = "http" if self._endpoint.tls is None else "https"
+        return Request.arrived(head, self._inbound.trailers, self._body, self.peer, scheme)
 
     def answered(self, reply: Response | Stream | Piece | End, now: float) -> None:
         """What _call or a Stream's step returned."""
@@ -169,13 +161,18 @@ class HttpConnection(Connection):
     def _answer(self, response: Response, now: float) -> None:
         """Queue an answer whose body is at hand: bytes or a FileSlice. Raises AnswerError before it queues a byte."""
         body = response.body
-        assert isinstance(body, bytes | FileSlice)
-        plan = self._plan(response, len(body), now)
-        self.codec.push(plan.block)
-        if plan.most < len(body):
-            body = FileSlice(body.file, body.offset, plan.most) if isinstance(body, FileSlice) else body[: plan.most]
-        self.codec.push(body)
-        self._finish(response, len(body), plan.persists and len(body) == plan.most, now)
+        assert isinstance(body, WHOLE)
+        size = len(body)
+        plan = self._plan(response, size, now)
+        if size > plan.most:
+            size = plan.most
+            body = _first(body, size)
+        if size <= JOIN and isinstance(body, bytes):
+            self.codec.push(plan.block + body)
+        else:
+            self.codec.push(plan.block)
+            self.codec.push(body)
+        self._finish(response, size, plan.persists and size == plan.most, now)
 
     def _begin(self, stream: Stream, now: float) -> None:
         """Queue the head and the first piece of an answer whose body is an iterable. Raises AnswerError."""
@@ -193,7 +190,7 @@ class HttpConnection(Connection):
             return
         size = min(len(piece), stream.left)
         if size < len(piece):  # longer than its Content-Length: cut (RFC 9112, 6.3)
-            piece = FileSlice(piece.file, piece.offset, size) if isinstance(piece, FileSlice) else piece[:size]
+            piece = _first(piece, size)
         stream.sent += size
         for segment in http1.chunk(piece) if stream.plan.chunked else (piece,):
             self.codec.push(segment)
@@ -216,14 +213,15 @@ class HttpConnection(Connection):
         if self._endpoint.log is not None or response.close is not None:
             self._note(Record(head, response.status, size, self._began, response.close))
         self.served += 1
+        self._patience = self._endpoint.limits.keep_alive
         self._head = None
         self._drop_body()
         if not persists:
             # A client that did not expect the end may have sent more: it must read the answer, not a reset.
-            self.close(now, linger=head.persists or self._inbound.buffered > 0)
+            self.close(now, linger=head.persists or self._inbound.buffer != b"")
             return
         self.enter(IDLE, now)
-        if self._inbound.buffered:
+        if self._inbound.buffer:
             self._began = now
             self._advance(now)
             if self._ended:
@@ -233,10 +231,10 @@ class HttpConnection(Connection):
         """The head of an answer with a body of `size` bytes, or of a size not known. Raises AnswerError."""
         head = self._head
         assert head is not None
-        more = self._inbound.buffered > 0
+        more = self._inbound.buffer != b""
         persists = head.persists and (more or not (self._ended or self._leaving))
         fields, ours = encode_fields(response.headers)
-        if ours:
+        if ours is not None:
             if "content-length" in ours:
                 size = _declared(ours["content-length"])
             persists = persists and "close" not in ours.get("connection", "").lower()
@@ -335,6 +333,10 @@ class HttpConnection(Connection):
             return None
         stream, self._stream = self._stream, None
         return stream.close
+
+
+def _first(piece: Piece, size: int) -> Piece:
+    return FileSlice(piece.file, piece.offset, size) if isinstance(piece, FileSlice) else piece[:size]
 
 
 def _declared(value: str) -> int:

@@ -10,12 +10,30 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 
 def _nothing(signum: int, frame: object) -> None:
     """The handler of every signal that is an order: the number is in the pipe already."""
+
+
+@contextmanager
+def withheld() -> Iterator[None]:
+    """Let no signal in around a fork: before the child says forget(), what it is told would be taken for its parent's.
+
+    The child says release() when it can obey.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def release() -> None:
+    """Let in what was withheld."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
 
 
 class Orders:

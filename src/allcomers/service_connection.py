@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from allcomers.config import Limits
-from allcomers.connection import CALLED, CLOSED, DUE, HEAD, IDLE, Connection, Work
+from allcomers.connection import CALL, CALLED, CLOSED, DUE, HEAD, IDLE, RUNNING, Connection, Work
 from allcomers.errors import PeerError
 from allcomers.protocol.lines import Framing
 
@@ -101,18 +101,10 @@ class ServiceConnection(Connection):
     def _ahead(self) -> int:
         return self._waiting + len(self._buffer)
 
-    def _patience(self) -> float:
-        talker = self._talker
-        if not self.codec.ready:
-            return self._limits.head_timeout
-        if talker is None or talker.idle_timeout is None:
-            return self._limits.keep_alive
-        return talker.idle_timeout
-
     def take_call(self) -> Work:
         self._called = True
         self.phase = CALLED
-        self.wants = self._wanted(self._writing)
+        self.wants = self.wants - CALL | RUNNING
         talker = self._talker
         if talker is None:
             return partial(_greet, self._endpoint, self.peer)
@@ -127,14 +119,8 @@ class ServiceConnection(Connection):
     def answered(self, reply: Answer, now: float) -> None:
         """What _greet or _request returned."""
         self._called = False
-        if self._talker is None:
-            self._talker = reply.talker
-            if self._buffer:
-                early, self._buffer = self._buffer, b""
-                try:
-                    self._heard(early, now)
-                except PeerError:
-                    reply.ends = True
+        if self._talker is None and reply.talker is not None:
+            self._greeted(reply, reply.talker, now)
         if self.phase is not CLOSED:
             if reply.data:
                 self.codec.push(reply.data)
@@ -144,6 +130,17 @@ class ServiceConnection(Connection):
             else:
                 self._rest(now)
         self._settle(now)
+
+    def _greeted(self, reply: Answer, talker: Talker, now: float) -> None:
+        """The first call is back: now there is a framing for what came meanwhile."""
+        self._talker = talker
+        self._patience = self._limits.keep_alive if talker.idle_timeout is None else talker.idle_timeout
+        if self._buffer:
+            early, self._buffer = self._buffer, b""
+            try:
+                self._heard(early, now)
+            except PeerError:
+                reply.ends = True
 
     def _expire(self, now: float) -> None:
         if self._writing:

@@ -27,7 +27,7 @@ from typing import Final
 
 from allcomers import sockets
 from allcomers.errors import OperatorError
-from allcomers.orders import Orders
+from allcomers.orders import Orders, withheld
 from allcomers.worker import Job, complain, work
 
 _logger = logging.getLogger("allcomers.supervisor")
@@ -45,21 +45,19 @@ MERCY: Final = 1.0
 """Seconds that a worker has beyond its deadline before it is killed."""
 
 
-READY: Final = -1
-NEVER_READY: Final = -2
-
-
 @dataclass(slots=True)
 class Worker:
     """A process that was started.
 
-    ready    the pipe that it writes when it serves; READY once it has, NEVER_READY if it ended without
+    pipe     where it tells that it serves; that it is open tells the worker that we are here; -1 if it ended untold
+    ready    bool: does it serve?
     leaving  when it will be killed, if it was told to go; else 0
     """
 
     pid: int
-    ready: int
+    pipe: int
     born: float
+    ready: bool = False
     leaving: float = 0.0
 
 
@@ -78,15 +76,14 @@ class Supervisor:
         self._failures = 0  # workers in a row that died soon
         self._resume = 0.0  # when to start the next
         self._told = False  # that we listen
+        self._scheme = ""
         self._status = 0
         self._listeners: list[socket.socket] = []
-        self._lifeline = (-1, -1)
 
     def run(self) -> int:
         """The exit status: 0, or that of a first worker that could not begin. Raises ListenError, ConfigError."""
         for text in self._job.config.bind:
             self._listeners += sockets.listen(sockets.Bind(text), self._job.config.backlog)
-        self._lifeline = os.pipe()
         self._orders = orders = Orders(self._job.config.graceful_timeout)
         orders.on(signal.SIGTERM, self._drain)
         orders.on(signal.SIGINT, self._quit)
@@ -98,6 +95,7 @@ class Supervisor:
         orders.on(signal.SIGCHLD, self._reap)
         while self._workers or not orders.draining:
             self._staff()
+            self._tell()
             self._wait()
         for listener in self._listeners:
             if listener.family == socket.AF_UNIX:
@@ -110,7 +108,7 @@ class Supervisor:
         """Until an order, a worker's word, or the next thing that is due."""
         poll = select.poll()
         poll.register(self._orders.fileno(), select.POLLIN)
-        starting = {worker.ready: worker for worker in self._workers.values() if worker.ready >= 0}
+        starting = {worker.pipe: worker for worker in self._workers.values() if worker.pipe >= 0 and not worker.ready}
         for fd in starting:
             poll.register(fd, select.POLLIN)
         for fd, _ in poll.poll(self._timeout()):
@@ -127,22 +125,24 @@ class Supervisor:
         return max(0.0, min(times) - monotonic()) * 1000 + 1 if times else None
 
     def _heard_of(self, worker: Worker) -> None:
-        scheme = os.read(worker.ready, 16).decode("ascii")
-        os.close(worker.ready)
+        scheme = os.read(worker.pipe, 16).decode("ascii")
         if not scheme:
-            worker.ready = NEVER_READY
+            os.close(worker.pipe)
+            worker.pipe = -1
             return  # it died: SIGCHLD tells how
-        worker.ready = READY
+        worker.ready = True
+        self._scheme = scheme
         _logger.debug("worker %d is ready", worker.pid)
-        if self._old:
+        if self._old and worker not in self._old:
             self._dismiss(self._old.pop(0), signal.SIGTERM)
-        if not self._told and all(other.ready == READY for other in self._workers.values()):
-            self._tell(scheme)
 
-    def _tell(self, scheme: str) -> None:
+    def _tell(self) -> None:
+        """Say that we listen, once all do."""
+        if self._told or sum(worker.ready for worker in self._workers.values()) < self._wanted:
+            return
         self._told = True
         for listener in self._listeners:
-            print(f"Listening at: {sockets.name(listener, scheme)} (pid {os.getpid()})", file=sys.stderr)
+            print(f"Listening at: {sockets.name(listener, self._scheme)} (pid {os.getpid()})", file=sys.stderr)
         sys.stderr.flush()
 
     # ------------------------------------------------------------ workers
@@ -157,42 +157,52 @@ class Supervisor:
                 worker.leaving = now + MERCY
         if self._orders.draining:
             return
+        if self._resume and now >= self._resume:
+            self._resume = 0.0
         staying = [worker for worker in self._workers.values() if not worker.leaving]
         # After HUP one more than wanted: the new one is ready before an old one goes.
         wanted = self._wanted + (1 if self._old else 0)
-        if len(staying) < wanted and now >= self._resume:
-            self._resume = 0.0
-            if not self._old or all(worker.ready == READY for worker in staying):
-                try:
-                    self._start()
-                except OSError as error:  # no processes, descriptors or memory left: those who are there serve on
-                    self._resume = now + RETRY
-                    _logger.error("no worker can be started: %s; another try in %g s", error.strerror, RETRY)
-                else:
-                    self._staff()
+        if len(staying) < wanted and not self._resume and self._may_start(staying):
+            try:
+                self._start()
+            except OSError as error:  # no processes, descriptors or memory left: those who are there serve on
+                self._resume = now + RETRY
+                _logger.error("no worker can be started: %s; another try in %g s", error.strerror, RETRY)
+            else:
+                self._staff()
         for worker in staying[self._wanted :] if not self._old else []:
             self._dismiss(worker, signal.SIGTERM)
+
+    def _may_start(self, staying: list[Worker]) -> bool:
+        """One goes ahead and finds out whether the app can be loaded; after HUP each waits for the one before."""
+        if self._old:
+            return all(worker.ready for worker in staying)
+        return self._told or not staying or any(worker.ready for worker in staying)
 
     def _start(self) -> None:
         reader, writer = os.pipe()
         try:
-            pid = os.fork()
+            with withheld():
+                pid = os.fork()
+                if pid == 0:
+                    os.close(reader)
+                    self._be_worker(writer)
         except OSError:
             os.close(reader)
             os.close(writer)
             raise
-        if pid == 0:
-            self._be_worker(writer)
         os.close(writer)
         self._workers[pid] = Worker(pid, reader, monotonic())
 
-    def _be_worker(self, ready: int) -> None:
+    def _be_worker(self, pipe: int) -> None:
         """In the child: serve, then exit; never return into the supervisor's code."""
         status = 1
         try:
             self._orders.forget()
-            os.close(self._lifeline[1])
-            status = work(self._job, self._listeners, ready, self._lifeline[0])
+            for worker in self._workers.values():  # theirs must end with the supervisor, not with us
+                if worker.pipe >= 0:
+                    os.close(worker.pipe)
+            status = work(self._job, self._listeners, pipe)
         except BaseException:
             _logger.critical("the worker failed", exc_info=True)
         finally:
@@ -203,7 +213,8 @@ class Supervisor:
 
     def _dismiss(self, worker: Worker, signum: int) -> None:
         if worker.pid in self._workers:
-            patience = self._job.config.graceful_timeout if signum == signal.SIGTERM else 0.0
+            # Who does not serve yet has nothing to finish, and may be far from reading its orders.
+            patience = self._job.config.graceful_timeout if signum == signal.SIGTERM and worker.ready else 0.0
             worker.leaving = monotonic() + patience + MERCY
             with suppress(ProcessLookupError):
                 os.kill(worker.pid, signum)
@@ -213,8 +224,8 @@ class Supervisor:
             pid, status = os.waitpid(worker.pid, os.WNOHANG)
             if pid:
                 del self._workers[pid]
-                if worker.ready >= 0:
-                    os.close(worker.ready)
+                if worker.pipe >= 0:
+                    os.close(worker.pipe)
                 if worker in self._old:
                     self._old.remove(worker)
                 if not worker.leaving:
@@ -222,12 +233,12 @@ class Supervisor:
 
     def _replace(self, worker: Worker, code: int) -> None:
         """A worker has died of itself: how soon is there another, or is there none?"""
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        how = f"was killed by {_name(-code)}" if code < 0 else f"ended with status {code}"
         if not self._told:  # the first ones could not begin: so would not the next
             self._status = code if code > 0 else 1
             self._quit()
             return
-        if self._old and worker.ready != READY:
+        if self._old and not worker.ready:
             _logger.error("the new worker %s before it served: the reload is given up, the old ones stay", how)
             self._old.clear()
             return
@@ -274,8 +285,15 @@ class Supervisor:
 
     def _scale(self, by: int) -> None:
         self._wanted = max(1, self._wanted + by)
-        _logger.info("%d workers are wanted", self._wanted)
+        _logger.info("workers wanted: %d", self._wanted)
 
     def _signal_all(self, signum: int) -> None:
         for worker in self._workers.values():
             os.kill(worker.pid, signum)
+
+
+def _name(signum: int) -> str:
+    try:
+        return signal.Signals(signum).name
+    except ValueError:  # most real-time signals have none
+        return f"signal {signum}"

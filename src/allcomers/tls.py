@@ -58,14 +58,24 @@ class Tls(Clear):
         self._sealed: bytes | memoryview = b""
         self.ready = False
 
-    @property
-    def pending(self) -> bool:
-        return bool(self._sealed or self._outgoing.pending or (self._queue and self.ready)) or self._ending
+    def _look(self) -> None:
+        """TLS has words of its own, and before the handshake it has no others."""
+        self.pending = bool(self._sealed or self._outgoing.pending or (self._queue and self.ready)) or self._ending
+
+    def push(self, segment: Segment) -> None:
+        super().push(segment)
+        self._look()
 
     def received(self, data: bytes) -> bytes | None:
         if not data:
             return END
         self._incoming.write(data)
+        try:
+            return self._heard()
+        finally:
+            self._look()
+
+    def _heard(self) -> bytes | None:
         try:
             if not self.ready:
                 self._engine.do_handshake()
@@ -106,11 +116,13 @@ class Tls(Clear):
             self._sealed = b""
         else:
             self._sealed = memoryview(self._sealed)[count:]
+        self._look()
 
     def discard(self) -> None:
         super().discard()
         self._sealed = b""
         self._outgoing.read()
+        self._look()
 
     def _taken(self) -> bytes:
         """Up to _SEAL plain bytes off the front of the queue."""

@@ -1,7 +1,7 @@
 """One process that serves: loads the target, runs the model until told to stop.
 
-It is forked by the supervisor, with the listeners open. It tells that it is ready by a byte in one pipe, and learns
-from another that the supervisor is gone: then nobody could stop it any more, so it drains.
+It is forked by the supervisor, with the listeners open. It tells that it is ready through a pipe of its own, and learns
+from the end of that pipe that the supervisor is gone: then nobody could stop it any more, so it drains.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from allcomers import calls, models
 from allcomers.config import Config
 from allcomers.errors import AppError, OperatorError
-from allcomers.orders import Orders
+from allcomers.orders import Orders, release
 
 _logger = logging.getLogger("allcomers.worker")
 
@@ -38,10 +38,10 @@ class Job:
     load: Callable[[], Any]
 
 
-def work(job: Job, listeners: list[socket.socket], ready: int, lifeline: int) -> int:
-    """Serve until told to stop; the exit status.
+def work(job: Job, listeners: list[socket.socket], pipe: int) -> int:
+    """Serve until told to stop; the exit status. To be called with signals withheld.
 
-    `ready` is told the scheme of the addresses ("http") once it serves; `lifeline` ends when our parent does.
+    `pipe` is told the scheme of the addresses ("http") once it serves; when nobody can read there, our parent is gone.
 
     What keeps it from beginning is said on standard error, in one line and the app's own traceback.
     """
@@ -51,16 +51,21 @@ def work(job: Job, listeners: list[socket.socket], ready: int, lifeline: int) ->
     orders.on(signal.SIGQUIT, orders.quit)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's to obey: a terminal that closes tells us too
     try:
-        serve, serving, scheme = _prepare(job, listeners, orders)
+        log = _access_log(job.config)
+        if log is not None:
+            orders.on(signal.SIGUSR1, log.reopen)
+        else:
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        release()
+        serve, serving, scheme = _prepare(job, listeners, orders, log)
     except OperatorError as error:
         complain(error)
         return error.exit_code
-    orders.on(signal.SIGIO, partial(_drain_if_ended, lifeline, orders))
-    _tell_of(lifeline)
-    if _has_ended(lifeline):
+    orders.on(signal.SIGIO, partial(_drain_if_orphan, pipe, orders))
+    _tell_of_end(pipe)
+    if _has_ended(pipe):
         return 0
-    os.write(ready, scheme.encode("ascii"))
-    os.close(ready)
+    os.write(pipe, scheme.encode("ascii"))
     gc.collect()
     gc.freeze()  # what lives for as long as the process need not be looked at by each collection
     serve(serving)
@@ -68,17 +73,12 @@ def work(job: Job, listeners: list[socket.socket], ready: int, lifeline: int) ->
 
 
 def _prepare(
-    job: Job, listeners: list[socket.socket], orders: Orders
+    job: Job, listeners: list[socket.socket], orders: Orders, log: Any
 ) -> tuple[Callable[[models.Serving], None], models.Serving, str]:
     from allcomers.endpoint import endpoint
 
     config = job.config
     serve = models.find(config.model or models.best()).load()
-    log = _access_log(config)
-    if log is not None:
-        orders.on(signal.SIGUSR1, log.reopen)
-    else:
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     peers = endpoint(job.load(), config, log)
     serving = models.Serving(
         listeners=listeners,
@@ -102,21 +102,24 @@ def _access_log(config: Config) -> Any:
     return AccessLog(path, config.access_log_format, tell=_logger.warning)
 
 
-def _tell_of(lifeline: int) -> None:
-    """Have SIGIO sent when the pipe's other end is closed (fcntl(2), O_ASYNC): no thread has to wait for that."""
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+def _tell_of_end(pipe: int) -> None:
+    """Have SIGIO sent when the pipe's other end is closed (fcntl(2), O_ASYNC): no thread has to wait for that.
+
+    The owner of such a signal belongs to the pipe, not to the process: so each worker has a pipe of its own.
+    """
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
 
 
-def _drain_if_ended(lifeline: int, orders: Orders) -> None:
-    if _has_ended(lifeline):
+def _drain_if_orphan(pipe: int, orders: Orders) -> None:
+    if _has_ended(pipe):
         orders.drain()
 
 
 def _has_ended(pipe: int) -> bool:
     poll = select.poll()
     poll.register(pipe, 0)
-    return any(event & select.POLLHUP for _, event in poll.poll(0))
+    return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
 
 
 def complain(error: OperatorError) -> None:

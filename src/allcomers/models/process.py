@@ -25,6 +25,7 @@ from time import monotonic
 
 from allcomers.models import Serving
 from allcomers.models.blocking import Door, Exit, converse
+from allcomers.orders import release, withheld
 
 PLACES = 256
 """Processes at most: Apache's prefork has the same ServerLimit."""
@@ -36,9 +37,10 @@ def serve(serving: Serving) -> None:
     room = Exit()
 
     def start(sock: socket.socket, peer: str) -> None:
-        child = os.fork()
-        if child == 0:
-            _be_child(serving, room, sock, peer)
+        with withheld():
+            child = os.fork()
+            if child == 0:
+                _be_child(serving, room, sock, peer)
         children.add(child)
         sock.close()
 
@@ -60,6 +62,8 @@ def _be_child(serving: Serving, room: Exit, sock: socket.socket, peer: str) -> N
     """Serve this one peer, then exit; never return into the parent's code."""
     try:
         serving.orders.forget()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # ours to obey is the room; systemd tells every process there is
+        release()
         for listener in serving.listeners:
             listener.close()
         room.ask_all()  # closes this process's end: the pipe ends when the parent's does

@@ -39,25 +39,21 @@ class Inbound:
     yet taken, and nothing else.
     """
 
-    __slots__ = ("_body", "_buffer", "_limits", "_scanned", "trailers")
+    __slots__ = ("_body", "_limits", "_scanned", "buffer", "trailers")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.trailers: Fields = []
         """The fields that came after the last body, where it was chunked."""
-        self._buffer = b""
+        self.buffer = b""
+        """What was fed and not yet taken."""
         self._scanned = 0  # so much of a head that is not whole yet has been looked at
         self._body: FixedBody | ChunkedBody | EndlessBody | None = None
 
     @property
-    def buffered(self) -> int:
-        """Bytes fed and not yet taken."""
-        return len(self._buffer)
-
-    @property
     def begun(self) -> bool:
         """Is there the beginning of a message? A CR alone may be that of an empty line."""
-        return self._buffer != b"" and self._buffer != b"\r"
+        return self.buffer != b"" and self.buffer != b"\r"
 
     @property
     def complete(self) -> bool:
@@ -65,14 +61,14 @@ class Inbound:
         return self._body is None
 
     def feed(self, data: bytes) -> None:
-        self._buffer = self._buffer + data if self._buffer else data
+        self.buffer = self.buffer + data if self.buffer else data
 
     def body(self) -> bytes:
         """What has come of the body since the last call: maybe b"". Raises Refusal: 400, 413, 431."""
         body = self._body
         if body is None:
             return b""
-        piece, self._buffer = body.take(self._buffer)
+        piece, self.buffer = body.take(self.buffer)
         if body.done:
             self.trailers = body.trailers
             self._body = None
@@ -82,12 +78,12 @@ class Inbound:
         """The peer has closed. Raises Refusal (400) where that cuts a message short."""
         if isinstance(self._body, EndlessBody):
             self._body = None
-        elif self._body is not None or self._buffer:
+        elif self._body is not None or self.buffer:
             raise Refusal(400, "the connection ended in the middle of a message")
 
     def _block(self) -> bytes | None:
         """The next head's lines without the empty one, taken off the buffer, once they are all here."""
-        buffer = self._buffer
+        buffer = self.buffer
         if buffer.startswith(b"\r"):
             buffer = self._skip_empty_lines()
         end = buffer.find(b"\r\n\r\n", max(0, self._scanned - 3), self._limits.max_head)
@@ -96,17 +92,17 @@ class Inbound:
                 self._check_begun(buffer)
             return None
         self._scanned = 0
-        self._buffer = buffer[end + 4 :]
+        self.buffer = buffer[end + 4 :]
         return buffer[: end + 2]
 
     def _skip_empty_lines(self) -> bytes:
         """RFC 9112, 2.2: empty lines before the first line are forgiven (old clients send one after a body)."""
-        buffer = self._buffer
+        buffer = self.buffer
         begin = 0
         while buffer.startswith(CRLF, begin):
             begin += 2
-        self._buffer = buffer[begin:]
-        return self._buffer
+        self.buffer = buffer[begin:]
+        return self.buffer
 
     def _check_begun(self, buffer: bytes) -> None:
         """Refuse what can never become a head, without waiting for the rest of it."""
@@ -338,7 +334,7 @@ class ChunkedBody:
             raise Refusal(431, f"more than {self._limits.max_headers} trailer lines")
         self._trailer_lines -= 1
         self._trailer_room -= end - at
-        self.trailers += heads.parse_fields(data[at:end], 1)[0]
+        self.trailers += heads.parse_fields(b"\n" + data[at:end], 1, 1)[0]
         return end
 
 

@@ -92,6 +92,16 @@ class Headers(Mapping[str, str]):
         return list(self._values.get(name.lower(), ()))
 
 
+class Head(Protocol):
+    """What Request takes over from the head that was parsed."""
+
+    method: str
+    target: str
+    host: str
+    minor: int
+    fields: list[tuple[bytes, bytes]]
+
+
 class Request:
     """One HTTP request, whole: its body has arrived before a handler sees it.
 
@@ -109,6 +119,9 @@ class Request:
 
     args, form and json() read what a client filled in; what it got wrong is an HttpError.
     """
+
+    prefix = ""
+    """The part of the path that `routes` took off: a handler below "/api/" sees `prefix` "/api"."""
 
     def __init__(
         self,
@@ -132,8 +145,23 @@ class Request:
         self.peer = peer
         self.scheme = scheme
         self._body = body
-        self.prefix = ""
-        """The part of the path that `routes` took off: a handler below "/api/" sees `prefix` "/api"."""
+
+    @classmethod
+    def arrived(
+        cls, head: Head, trailer_fields: Iterable[tuple[bytes, bytes]], body: Body | None, peer: str, scheme: str
+    ) -> Request:
+        """The request that a connection has received. PERF: a third of what __init__ takes (callgrind)."""
+        self = cls.__new__(cls)
+        self.method = head.method
+        self.target = head.target
+        self.host = head.host
+        self.minor = head.minor
+        self.fields = head.fields
+        self.trailer_fields = trailer_fields
+        self.peer = peer
+        self.scheme = scheme
+        self._body = body
+        return self
 
     @cached_property
     def headers(self) -> Headers:
