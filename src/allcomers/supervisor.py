@@ -111,11 +111,12 @@ class Supervisor:
         starting = {worker.pipe: worker for worker in self._workers.values() if worker.pipe >= 0 and not worker.ready}
         for fd in starting:
             poll.register(fd, select.POLLIN)
-        for fd, _ in poll.poll(self._timeout()):
-            if fd in starting:
-                self._heard_of(starting[fd])
-            else:
-                self._orders.read()
+        events = {fd for fd, _ in poll.poll(self._timeout())}
+        for fd, worker in starting.items():
+            if fd in events:
+                self._heard_of(worker)
+        if self._orders.fileno() in events:  # last, for to reap a worker closes its pipe
+            self._orders.read()
 
     def _timeout(self) -> float | None:
         """Milliseconds to the next thing that is due."""
@@ -133,8 +134,6 @@ class Supervisor:
         worker.ready = True
         self._scheme = scheme
         _logger.debug("worker %d is ready", worker.pid)
-        if self._old and worker not in self._old:
-            self._dismiss(self._old.pop(0), signal.SIGTERM)
 
     def _tell(self) -> None:
         """Say that we listen, once all do."""
@@ -157,6 +156,8 @@ class Supervisor:
                 worker.leaving = now + MERCY
         if self._orders.draining:
             return
+        for worker in self._surplus():
+            self._dismiss(worker, signal.SIGTERM)
         if self._resume and now >= self._resume:
             self._resume = 0.0
         staying = [worker for worker in self._workers.values() if not worker.leaving]
@@ -170,8 +171,15 @@ class Supervisor:
                 _logger.error("no worker can be started: %s; another try in %g s", error.strerror, RETRY)
             else:
                 self._staff()
-        for worker in staying[self._wanted :] if not self._old else []:
-            self._dismiss(worker, signal.SIGTERM)
+
+    def _surplus(self) -> list[Worker]:
+        """Who is to go; after HUP, as many of the old ones as are not needed any more."""
+        staying = [worker for worker in self._workers.values() if not worker.leaving]
+        if not self._old:
+            return staying[self._wanted :]
+        leavers = self._old[: max(0, sum(worker.ready for worker in staying) - self._wanted)]
+        self._old = self._old[len(leavers) :]
+        return leavers
 
     def _may_start(self, staying: list[Worker]) -> bool:
         """One goes ahead and finds out whether the app can be loaded; after HUP each waits for the one before."""

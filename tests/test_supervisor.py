@@ -1,0 +1,545 @@
+"""Real processes, real signals: what starts, what dies, what is replaced, and that nobody's request is lost by it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from crowd import Crowd, crowd, exchange, receive, request
+from harness import ROOT, Server, serving, wait_for
+
+APP = """
+import os, time
+from pathlib import Path
+import allcomers
+
+HERE = Path(__file__).parent
+
+while (HERE / "slow-start").exists():
+    time.sleep(0.005)
+if (HERE / "die").exists():
+    os._exit(7)
+
+class App(allcomers.Web):
+    def get(self, request):
+        if request.path == "/wait":
+            (HERE / f"begun-{request.query}").touch()
+            while not (HERE / "gate").exists():
+                time.sleep(0.005)
+        if request.path == "/endless":
+            return iter(lambda: "x" * 1000, "")
+        return f"VERSION {os.getpid()} {os.getppid()}"
+"""
+
+
+class App:
+    """An app in a file: its version can change, its `/wait?NAME` is answered once the gate is open."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.target = f"{folder / 'app.py'}:App"
+        self.write("one")
+
+    def write(self, version: str) -> None:
+        # Of another length each time: Python takes a file of the same size and second for the one it has compiled.
+        (self.folder / "app.py").write_text(APP.replace("VERSION", version))
+
+    def open_gate(self) -> None:
+        (self.folder / "gate").touch()
+
+    def await_begun(self, name: str) -> None:
+        wait_for((self.folder / f"begun-{name}").exists, f"the request {name} to begin")
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> App:
+    return App(tmp_path)
+
+
+def worker_of(body: bytes, model: str) -> int:
+    """The worker that gave this answer; under the process model its child did."""
+    return int(body.split()[2 if model == "process" else 1])
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def listens_no_more(server: Server) -> bool:
+    """Has the supervisor closed its listeners? Then an order to leave has reached its workers."""
+    return not any(name.startswith("socket:") for name in open_files(server.pid))
+
+
+def open_files(pid: int) -> list[str]:
+    return [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+def fresh_answer(server: Server) -> bytes:
+    """The answer to a request on a connection of its own."""
+    with server.connect() as sock:
+        return exchange(sock).body
+
+
+MODELS = ["epoll", "epoll-et", "asyncio", "thread", "process", "thread-pool", "select", "iterative"]
+CALLS = ["inline", "pool"]
+PAIRS = [(model, calls) for model in MODELS for calls in CALLS]
+FEW = [
+    ("epoll", "inline"),
+    ("epoll-et", "pool"),
+    ("asyncio", "inline"),
+    ("select", "pool"),
+    ("thread", "inline"),
+    ("thread-pool", "pool"),
+    ("process", "inline"),
+]
+each_pair = pytest.mark.parametrize(("model", "calls"), [*FEW, ("iterative", "inline")])
+some_pairs = pytest.mark.parametrize(("model", "calls"), FEW)
+
+
+# ------------------------------------------------------------ start
+
+
+@pytest.mark.parametrize("model", ["epoll", "process", "asyncio"])
+def test_starts_as_many_workers_as_asked(app: App, model: str) -> None:
+    with serving("run", app.target, "-m", model, "-w", "3") as server:
+        assert len(server.workers()) == 3
+        assert worker_of(fresh_answer(server), model) in server.workers()
+
+
+def test_listening_is_said_once_all_serve(app: App) -> None:
+    with serving("run", app.target, "-w", "3") as server:
+        lines = server.stderr.splitlines()
+        assert len(lines) == 1
+        assert re.fullmatch(rf"Listening at: http://127\.0\.0\.1:\d+ \(pid {server.pid}\)", lines[0])
+
+
+# ------------------------------------------------------------ a worker dies
+
+
+@each_pair
+def test_a_killed_worker_is_replaced_within_a_second(app: App, model: str, calls: str) -> None:
+    with serving("run", app.target, "-m", model, "--calls", calls) as server:
+        (victim,) = server.workers()
+        os.kill(victim, signal.SIGKILL)
+        began = time.monotonic()
+        assert worker_of(fresh_answer(server), model) != victim  # it waited in the backlog for the new one
+        assert time.monotonic() - began < 1
+        assert f"worker {victim} was killed by SIGKILL; another starts now" in server.stderr
+
+
+@some_pairs
+def test_a_killed_worker_takes_only_its_own_requests_along(app: App, model: str, calls: str) -> None:
+    with serving("run", app.target, "-m", model, "--calls", calls, "-w", "2") as server, ExitStack() as open_sockets:
+        peers = one_peer_of_each_worker(server, model, open_sockets)
+        (victim, mourner), (survivor, witness) = peers.items()
+        for pid, sock in peers.items():
+            sock.sendall(request(f"/wait?{pid}"))
+            app.await_begun(str(pid))
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: "was killed by SIGKILL" in server.stderr, "the supervisor to see it")
+        app.open_gate()
+        answer = receive(witness)
+        assert (answer.status, worker_of(answer.body, model)) == (200, survivor)
+        if model == "process":  # the conversation has a process of its own, and ends well
+            assert receive(mourner).status == 200
+        else:
+            with pytest.raises(ConnectionError):
+                receive(mourner)
+        wait_for(lambda: len(server.workers()) == 2, "another worker")
+        assert survivor in server.workers()
+
+
+def one_peer_of_each_worker(server: Server, model: str, stack: ExitStack) -> dict[int, socket.socket]:
+    """Connections, each with its worker, who has answered on it."""
+    peers: dict[int, socket.socket] = {}
+
+    def found_all() -> bool:
+        burst = [stack.enter_context(server.connect()) for _ in range(16)]
+        for sock in burst:
+            sock.sendall(request())
+        for sock in burst:
+            answer = receive(sock)
+            if not answer.close:
+                peers.setdefault(worker_of(answer.body, model), sock)
+        for sock in set(burst) - set(peers.values()):
+            sock.close()
+        return len(peers) == len(server.workers())
+
+    wait_for(found_all, "an answer of each worker")
+    return peers
+
+
+def test_a_crash_loop_is_slowed_down_and_told(app: App) -> None:
+    with serving("run", app.target) as server:
+        before = cpu_seconds(server.pid)
+        (app.folder / "die").touch()
+        os.kill(server.workers()[0], signal.SIGKILL)
+        began = time.monotonic()
+        wait_for(lambda: "in 0.8 s" in server.stderr, "the fifth death")
+        delays = re.findall(r"; another starts (.+)", server.stderr)
+        assert delays == ["now", "in 0.1 s", "in 0.2 s", "in 0.4 s", "in 0.8 s"]
+        assert server.stderr.count("ended with status 7; another starts") == 4
+        (app.folder / "die").unlink()
+        assert fresh_answer(server)
+        elapsed = time.monotonic() - began
+        assert elapsed > 1.5  # the sum of the delays
+        assert cpu_seconds(server.pid) - before < elapsed / 4, "the supervisor spins"
+
+
+def test_a_signal_without_a_name_kills_a_worker_and_not_the_supervisor(app: App) -> None:
+    with serving("run", app.target) as server:
+        os.kill(server.workers()[0], signal.SIGRTMIN + 6)
+        assert fresh_answer(server)
+
+
+def test_fewer_workers_wanted_during_a_crash_loop_does_not_spin(app: App) -> None:
+    with serving("run", app.target, "-w", "2") as server:
+        (app.folder / "die").touch()
+        os.kill(server.workers()[0], signal.SIGKILL)
+        wait_for(lambda: "in 0.2 s" in server.stderr, "a third death")
+        server.send(signal.SIGTTOU)
+        wait_for(lambda: "workers wanted: 1" in server.stderr, "the order to be read")
+        before, began = cpu_seconds(server.pid), time.monotonic()
+        calls = context_switches(server.pid)
+        wait_for(lambda: time.monotonic() - began > 0.5, "half a second")
+        assert context_switches(server.pid) - calls < 20, "the supervisor wakes for nothing"
+        assert cpu_seconds(server.pid) - before < 0.2
+
+
+def context_switches(pid: int) -> int:
+    found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.M)
+    assert found
+    return int(found[1])
+
+
+# ------------------------------------------------------------ TERM and INT
+
+
+@each_pair
+def test_term_finishes_what_is_begun_and_serves_who_waits(app: App, model: str, calls: str) -> None:
+    arguments = ["-m", model, "--calls", calls, "--max-connections", "1", "--graceful-timeout", "15"]
+    with serving("run", app.target, *arguments) as server:
+        inside, outside = server.connect(), server.connect()
+        with inside, outside:
+            inside.sendall(request("/wait?inside"))
+            app.await_begun("inside")
+            outside.sendall(request())  # waits in the backlog
+            server.send(signal.SIGTERM)
+            wait_for(lambda: listens_no_more(server), "the order to arrive")
+            app.open_gate()
+            for sock in (inside, outside):
+                answer = receive(sock)
+                assert answer.status == 200
+                assert answer.close
+        assert server.process.wait(10) == 0
+
+
+@some_pairs
+def test_term_under_load_loses_no_request(app: App, model: str, calls: str) -> None:
+    with serving("run", app.target, "-m", model, "--calls", calls, "-w", "2") as server:
+        clients = Crowd(server, 64)
+        clients.more(1500)
+        clients.may_be_refused = True
+        server.send(signal.SIGTERM)
+        clients.join()
+        assert clients.failures == []
+        assert server.process.wait(10) == 0
+
+
+@each_pair
+def test_term_cuts_what_never_ends(app: App, model: str, calls: str) -> None:
+    arguments = ["-m", model, "--calls", calls, "--graceful-timeout", "0.5"]
+    with serving("run", app.target, *arguments) as server, server.connect() as calling, server.connect() as streaming:
+        streaming.sendall(request("/endless"))
+        streaming.recv(1)
+        if model != "iterative":  # whose only place is taken
+            calling.sendall(request("/wait?call"))
+            app.await_begun("call")
+        began = time.monotonic()
+        server.send(signal.SIGTERM)
+        assert server.process.wait(10) == 0
+        assert 0.4 < time.monotonic() - began < 3
+
+
+@each_pair
+def test_int_stops_quickly(app: App, model: str, calls: str) -> None:
+    with serving("run", app.target, "-m", model, "--calls", calls, "-w", "2") as server, server.connect() as calling:
+        calling.sendall(request("/wait?call"))
+        app.await_begun("call")
+        processes = [*server.workers(), *(child for worker in server.workers() for child in children(worker))]
+        began = time.monotonic()
+        server.send(signal.SIGINT)
+        assert server.process.wait(10) == 0
+        assert time.monotonic() - began < 3
+        wait_for(lambda: not any(is_alive(pid) for pid in processes), "everybody to be gone")
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_second_signal_makes_haste(app: App) -> None:
+    with serving("run", app.target, "-m", "thread") as server, server.connect() as calling:
+        calling.sendall(request("/wait?call"))
+        app.await_begun("call")
+        server.send(signal.SIGTERM)
+        wait_for(lambda: listens_no_more(server), "the order to arrive")
+        server.send(signal.SIGINT)
+        began = time.monotonic()
+        assert server.process.wait(10) == 0
+        assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_stops_while_it_starts(app: App, signum: int) -> None:
+    (app.folder / "slow-start").touch()
+    process = start(app)
+    wait_for(lambda: children(process.pid), "a worker")
+    process.send_signal(signum)
+    assert process.wait(10) == 0
+    process.communicate()
+
+
+def start(app: App, *arguments: str) -> subprocess.Popen[bytes]:
+    """Begin to start a server; it need not listen yet."""
+    command = [sys.executable, "-m", "allcomers", "run", app.target, *arguments, "--bind", "127.0.0.1:0"]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("model", ["process", "thread", "epoll"])
+def test_a_signal_to_the_whole_group_loses_nothing(app: App, model: str) -> None:
+    """As systemd sends TERM (KillMode=control-group), to every process there is."""
+    with serving("run", app.target, "-m", model, "--calls", "pool") as server, server.connect() as calling:
+        calling.sendall(request("/wait?call"))
+        app.await_begun("call")
+        (worker,) = server.workers()
+        for pid in (server.pid, worker, *children(worker)):
+            os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: listens_no_more(server), "the order to arrive")
+        app.open_gate()
+        assert receive(calling).status == 200
+        assert server.process.wait(10) == 0
+
+
+# ------------------------------------------------------------ HUP
+
+
+@some_pairs
+def test_hup_under_load_brings_new_code_and_loses_no_request(app: App, model: str, calls: str) -> None:
+    with serving("run", app.target, "-m", model, "--calls", calls, "-w", "2") as server, crowd(server) as clients:
+        clients.more(500)
+        before = set(server.workers())
+        app.write("second")
+        server.send(signal.SIGHUP)
+        wait_for(lambda: not before & set(server.workers()), "new workers")
+        clients.more(500)
+        assert len(server.workers()) == 2
+        assert fresh_answer(server).startswith(b"second")
+
+
+def test_hup_does_not_wait_for_the_last_answer_of_the_old_workers(app: App) -> None:
+    arguments = ["-m", "thread", "-w", "2"]
+    with serving("run", app.target, *arguments) as server, ExitStack() as open_sockets:
+        peers = one_peer_of_each_worker(server, "thread", open_sockets)
+        for pid, sock in peers.items():
+            sock.sendall(request(f"/wait?{pid}"))
+            app.await_begun(str(pid))
+        app.write("second")
+        server.send(signal.SIGHUP)
+        wait_for(lambda: len(set(server.workers()) - set(peers)) == 2, "new workers")
+        wait_for(lambda: fresh_answer(server).startswith(b"second"), "new code")
+        app.open_gate()
+        for sock in peers.values():
+            assert receive(sock).body.startswith(b"one")
+
+
+def test_hup_again_and_again(app: App) -> None:
+    with serving("run", app.target, "-w", "2") as server, crowd(server, 16) as clients:
+        for number in range(20):
+            app.write("again" * (number + 1))
+            server.send(signal.SIGHUP)
+            clients.more(5)
+        wait_for(lambda: {worker_of(fresh_answer(server), "epoll")} <= set(server.workers()), "peace")
+        wait_for(lambda: fresh_answer(server).startswith(b"again" * 20), "the last version")
+        wait_for(lambda: len(server.workers()) == 2, "two workers")
+
+
+@pytest.mark.parametrize(
+    "broken", ["raise ValueError('broken')\n", "import os; os._exit(9)\n", "App = 3\n", "nothing = 1\n", "def ("]
+)
+def test_hup_with_a_broken_app_keeps_the_old_workers(app: App, broken: str) -> None:
+    with serving("run", app.target, "-w", "2", quiet=False) as server:
+        before = set(server.workers())
+        (app.folder / "app.py").write_text(broken)
+        server.send(signal.SIGHUP)
+        wait_for(lambda: "the reload is given up, the old ones stay" in server.stderr, "the reload to fail")
+        assert fresh_answer(server).startswith(b"one")
+        assert set(server.workers()) == before
+        app.write("mended")
+        server.send(signal.SIGHUP)
+        wait_for(lambda: not before & set(server.workers()), "new workers")
+        assert fresh_answer(server).startswith(b"mended")
+
+
+def test_hup_with_a_folder_that_is_gone_keeps_serving(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "index.html").write_text("here")
+    with serving("serve", str(folder)) as server:
+        folder.rename(tmp_path / "moved")
+        server.send(signal.SIGHUP)
+        wait_for(lambda: "the options stay as they were" in server.stderr, "the complaint")
+        (tmp_path / "moved").rename(folder)
+        assert fresh_answer(server) == b"here"
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_hup_while_it_starts(app: App, workers: int) -> None:
+    (app.folder / "slow-start").touch()
+    process = start(app, "-w", str(workers))
+    try:
+        wait_for(lambda: children(process.pid), "a worker")
+        first = set(children(process.pid))
+        app.write("second")
+        process.send_signal(signal.SIGHUP)
+        assert process.stderr
+        assert b"reloading" in process.stderr.readline()
+        (app.folder / "slow-start").unlink()
+        found = re.search(rb"Listening at: http://127\.0\.0\.1:(\d+)", process.stderr.readline())
+        assert found
+        address = ("127.0.0.1", int(found[1]))
+
+        def version() -> bytes:
+            with socket.create_connection(address, timeout=10) as sock:
+                return exchange(sock).body
+
+        wait_for(lambda: version().startswith(b"second") and not first & set(children(process.pid)), "new code")
+        wait_for(lambda: len(children(process.pid)) == workers, "as many workers as asked")
+    finally:
+        process.terminate()
+        _, rest = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert b"Traceback" not in rest
+
+
+# ------------------------------------------------------------ scaling and logs
+
+
+def test_ttin_and_ttou_scale(app: App) -> None:
+    with serving("run", app.target) as server, crowd(server, 16) as clients:
+        for signum, count in (
+            (signal.SIGTTIN, 2),
+            (signal.SIGTTIN, 3),
+            (signal.SIGTTOU, 2),
+            (signal.SIGTTOU, 1),
+            (signal.SIGTTOU, 1),  # never none
+        ):
+            server.send(signum)
+            wait_for(lambda count=count: len(server.workers()) == count, f"{count} workers")
+            clients.more(50)
+
+
+def test_a_worker_just_forked_obeys_for_itself(app: App) -> None:
+    """It still has its parent's handlers: what it is told then must not look as if its parent had been told."""
+    with serving("run", app.target, "--access-log", str(app.folder / "log")) as server:
+        for number in range(1, 31):
+            server.send(signal.SIGTTIN)
+            wait_for(lambda number=number: server.stderr.count("workers wanted: 2") == number, "the order to be read")
+            server.send(signal.SIGUSR1)
+            server.send(signal.SIGTTOU)
+            wait_for(lambda number=number: server.stderr.count("workers wanted: 1") == number, "the order to be read")
+        assert fresh_answer(server)
+        wait_for(lambda: len(server.workers()) == 1, "one worker")
+        assert "was killed by" not in server.stderr
+
+
+@pytest.mark.parametrize("model", ["epoll", "thread", "process"])
+def test_usr1_reopens_the_access_log(app: App, model: str) -> None:
+    log, old = app.folder / "access.log", app.folder / "access.log.1"
+    with serving("run", app.target, "-m", model, "-w", "2", "--access-log", str(log)) as server:
+        fresh_answer(server)
+        wait_for(lambda: log.exists() and log.read_text().count("\n") == 1, "a line in the log")
+        log.rename(old)
+        server.send(signal.SIGUSR1)
+        for worker in server.workers():
+            wait_for(lambda worker=worker: has_open(worker, log), "each worker to open the new file")
+        fresh_answer(server)
+        wait_for(lambda: log.read_text().count("\n") == 1, "a line in the new log")
+        assert old.read_text().count("\n") == 1
+
+
+def has_open(pid: int, path: Path) -> bool:
+    return any(name == str(path) for name in open_files(pid))
+
+
+def test_usr1_while_a_worker_starts(app: App) -> None:
+    with serving("run", app.target, "--access-log", str(app.folder / "log")) as server:
+        (app.folder / "slow-start").touch()
+        server.send(signal.SIGTTIN)
+        wait_for(lambda: len(server.workers()) == 2, "a second worker")
+        server.send(signal.SIGUSR1)
+        (app.folder / "slow-start").unlink()
+        server.send(signal.SIGTTOU)
+        wait_for(lambda: len(server.workers()) == 1, "one worker")
+        assert "was killed by" not in server.stderr
+
+
+# ------------------------------------------------------------ the supervisor is gone
+
+
+@each_pair
+def test_workers_leave_when_the_supervisor_is_killed(app: App, model: str, calls: str) -> None:
+    server = Server("run", app.target, "-m", model, "--calls", calls, "-w", "3")
+    with server.connect() as idle:
+        assert exchange(idle).status == 200
+        workers = server.workers()
+        assert len(workers) == 3
+        server.process.kill()
+        server.process.wait()
+        processes = [*workers, *(child for worker in workers if is_alive(worker) for child in children(worker))]
+        wait_for(lambda: not any(is_alive(pid) for pid in processes), "the workers to leave", 10)
+        assert idle.recv(1) == b""
+    server.stop()
+
+
+def test_a_terminal_that_closes_leaves_nobody_spinning(app: App) -> None:
+    """The kernel then sends HUP to the processes of the terminal, whose output fails from there on."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "allcomers", "run", app.target, "-b", "127.0.0.1:0"])
+    said = b""
+    while b"Listening" not in said or not said.endswith(b"\n"):
+        said += os.read(terminal, 4096)
+    found = re.search(rb"Listening at: http://127\.0\.0\.1:(\d+)", said)
+    assert found
+    try:
+        first = set(children(pid))
+        os.close(terminal)
+        wait_for(lambda: children(pid) and not first & set(children(pid)), "the reload that HUP asks for")
+        with socket.create_connection(("127.0.0.1", int(found[1])), timeout=10) as sock:
+            assert exchange(sock).status == 200
+        before, began = cpu_seconds(pid), time.monotonic()
+        wait_for(lambda: time.monotonic() - began > 0.3, "a moment")
+        assert cpu_seconds(pid) - before < 0.1
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
