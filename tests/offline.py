@@ -1,0 +1,200 @@
+"""A connection with nobody around it but the test: no socket, and a clock that stands still until it is moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from allcomers.config import Limits
+from allcomers.connection import CALL, READ, RUNNING, WRITE, Connection
+from allcomers.errors import PeerError
+from allcomers.http_calls import HttpEndpoint
+from allcomers.http_connection import HttpConnection
+from allcomers.protocol.message import FileSlice, Handler, Response
+from allcomers.service_connection import ServiceConnection, ServiceEndpoint
+
+PEER = "192.0.2.1"
+START = 1000.0
+RECEIVE = 64 * 1024
+
+
+class Far:
+    """Drives a Connection as a model does, and keeps what it says.
+
+    now      the clock
+    said     bytes that it has sent
+    shut     has it shut its sending side down?
+    room     bytes that its socket takes before it would block; None for all
+    held     bytes of those sent that the kernel still holds
+    reading  does the driver look at what the peer says? It does not while there is something else to do
+    """
+
+    def __init__(self, connect: Callable[[str, float], Connection], *, room: int | None = None) -> None:
+        self.now = START
+        self.conn = connect(PEER, self.now)
+        self.said = b""
+        self.shut = False
+        self.room = room
+        self.held = 0
+        self.farewells = 0
+        self.run()
+
+    @property
+    def closed(self) -> bool:
+        return not self.conn.wants
+
+    def hear(self, data: bytes, *, calls: bool = True) -> None:
+        """The peer says `data`, in reads of at most 64 KiB; what is not wanted any more is dropped."""
+        for begin in range(0, len(data), RECEIVE) if data else (0,):
+            if not self.conn.wants & READ:
+                return
+            self.conn.received(data[begin : begin + RECEIVE], self.now)
+            self.run(calls=calls)
+
+    def hear_each(self, data: bytes) -> None:
+        """The same, byte by byte."""
+        for at in range(len(data)):
+            self.hear(data[at : at + 1])
+
+    def end(self) -> None:
+        """The peer says no more."""
+        self.hear(b"")
+
+    def run(self, *, calls: bool = True) -> None:
+        """Do what is wanted, for as long as that needs no waiting."""
+        conn = self.conn
+        try:
+            while True:
+                if conn.wants & CALL and calls:
+                    conn.answered(conn.take_call()(), self.now)
+                elif conn.wants & WRITE and self.room != 0:
+                    self._send()
+                else:
+                    break
+        except PeerError:
+            conn.lost(self.now)
+        assert not conn.wants & RUNNING
+        if self.closed and (farewell := conn.farewell()):
+            farewell()
+            self.farewells += 1
+
+    def _send(self) -> None:
+        segment = self.conn.output()
+        size = len(segment) if self.room is None else min(len(segment), self.room)
+        if not len(segment):
+            self.shut = True
+        elif isinstance(segment, FileSlice):
+            data = segment.read(size)
+            if not data:
+                raise PeerError("a file became shorter while it was sent")
+            size = len(data)
+            self.said += data
+        else:
+            assert not self.shut, "something is sent after the end"
+            self.said += segment[:size]
+        if self.room is not None:
+            self.room -= size
+        self.conn.sent(size, self.now)
+
+    def take(self, count: int) -> None:
+        """The socket takes `count` bytes more."""
+        self.room = (self.room or 0) + count
+        self.run()
+
+    def sleep(self, seconds: float) -> None:
+        """Time goes by; the connection hears of each of its deadlines on the way."""
+        until = self.now + seconds
+        while self.conn.wants and self.conn.deadline <= until:
+            assert self.conn.deadline >= self.now, "a deadline is in the past: a loop would spin"
+            before = self.now, self.conn.deadline
+            self.now = self.conn.deadline
+            self.conn.expired(self.now, self.held)
+            self.run()
+            assert (self.now, self.conn.deadline) != before or not self.conn.wants, "a deadline did not move: a spin"
+        self.now = until
+
+    def lose(self) -> None:
+        """The socket fails."""
+        self.conn.lost(self.now)
+        self.run()
+
+
+class Noted:
+    """A log, and a report of what an app raised: both as lists."""
+
+    def __init__(self) -> None:
+        self.answers: list[dict[str, Any]] = []
+        self.refusals: list[dict[str, Any]] = []
+        self.errors: list[BaseException] = []
+
+    def log(self, **entry: Any) -> None:
+        self.answers.append(entry)
+
+    def refused(self, **entry: Any) -> None:
+        self.refusals.append(entry)
+
+    def report(self, error: BaseException, _: object) -> None:
+        self.errors.append(error)
+
+
+def http(
+    handler: Handler | None = None,
+    *,
+    noted: Noted | None = None,
+    tls: Any = None,
+    room: int | None = None,
+    **limits: Any,
+) -> Far:
+    """A peer of an HttpConnection. An app that raises fails the test, unless it is `noted`."""
+
+    def fail(error: BaseException, _: object) -> None:
+        raise AssertionError("the app raised") from error
+
+    endpoint = HttpEndpoint(
+        handler=handler or (lambda request: Response(b"Hello")),
+        limits=Limits(**limits),
+        date=lambda now: b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n",
+        wall=lambda: 0.0,
+        report=noted.report if noted else fail,
+        log=noted,
+        tls=tls,
+    )
+    return Far(lambda peer, now: HttpConnection(endpoint, peer, now), room=room)
+
+
+def service(make: Callable[[], Any], *, noted: Noted | None = None, tls: Any = None, **limits: Any) -> Far:
+    """A peer of a ServiceConnection."""
+    endpoint = ServiceEndpoint(service=make, limits=Limits(**limits), report=noted.report if noted else _fail, tls=tls)
+    return Far(lambda peer, now: ServiceConnection(endpoint, peer, now))
+
+
+def _fail(error: BaseException, _: object) -> None:
+    raise AssertionError("the service raised") from error
+
+
+def statuses(said: bytes) -> list[int]:
+    """The statuses of the answers in `said`, whose bodies have a Content-Length or end it."""
+    return [status for status, _, _ in answers(said)]
+
+
+def answers(said: bytes, methods: Sequence[str] = ()) -> list[tuple[int, dict[str, str], bytes]]:
+    """(status, fields, body) of each answer in `said`: a plain reader of its own, not the one that is under test."""
+    found: list[tuple[int, dict[str, str], bytes]] = []
+    while said:
+        head, end, said = said.partition(b"\r\n\r\n")
+        assert end, head
+        line, *fields = head.decode("latin-1").split("\r\n")
+        version, code, _ = line.split(" ", 2)
+        assert version == "HTTP/1.1"
+        named = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
+        assert len(named) == len(fields), fields
+        status = int(code)
+        bare = status < 200 or status in (204, 304) or (len(methods) > len(found) and methods[len(found)] == "HEAD")
+        body = b""
+        if not bare:
+            size = int(named["content-length"])
+            body, said = said[:size], said[size:]
+            assert len(body) == size, "the answer was cut off"
+        if status >= 200:
+            found.append((status, named, body))
+    return found
