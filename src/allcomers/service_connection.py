@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from allcomers.config import Limits
-from allcomers.connection import CALL, CALLED, CLOSED, DUE, HEAD, IDLE, RUNNING, Connection, Work
+from allcomers.connection import CALL, CALLED, DUE, HEAD, IDLE, RUNNING, Connection, Work
 from allcomers.errors import PeerError
 from allcomers.protocol.lines import Framing
 
@@ -55,7 +55,7 @@ class ServiceConnection(Connection):
         self._buffer = b""  # the beginning of a message
         self._messages: list[bytes] = []  # whole ones
         self._next = 0  # the one of them that is to be taken next
-        self._waiting = 0  # bytes of those not taken
+        self._waiting = 0  # bytes of those not taken, and one more for each
         self._called = False
         self.enter(DUE, now)  # the first call greets the peer
         self._settle(now)
@@ -69,7 +69,7 @@ class ServiceConnection(Connection):
         if messages:
             self._messages = self._messages[self._next :] + messages if self._messages else messages
             self._next = 0
-            self._waiting += sum(map(len, messages))
+            self._waiting += sum(map(len, messages)) + len(messages)  # an empty one takes room too
         if self.phase is IDLE or self.phase is HEAD:
             self._rest(now)
 
@@ -110,7 +110,7 @@ class ServiceConnection(Connection):
             return partial(_greet, self._endpoint, self.peer)
         message = self._messages[self._next]
         self._next += 1
-        self._waiting -= len(message)
+        self._waiting -= len(message) + 1
         if self._next == len(self._messages):
             self._messages = []
             self._next = 0
@@ -121,7 +121,7 @@ class ServiceConnection(Connection):
         self._called = False
         if self._talker is None and reply.talker is not None:
             self._greeted(reply, reply.talker, now)
-        if self.phase is not CLOSED:
+        if self.phase is CALLED:  # else the peer has gone, or broken the protocol meanwhile: nothing is said any more
             if reply.data:
                 self.codec.push(reply.data)
             self.served += 1
