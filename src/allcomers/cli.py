@@ -82,16 +82,18 @@ def _run(arguments: list[str]) -> int:
 def _parser(command: str) -> _Parser:
     about = {"serve": "Serve a folder of files as a site.", "run": "Serve a Web class, a Service class or a handler."}
     parser = _Parser(
-        f"allcomers {command}", description=about[command], formatter_class=_Help, allow_abbrev=False,
+        f"allcomers {command}", description=about[command], formatter_class=_Help, allow_abbrev=False, add_help=False,
         usage=f"allcomers {command} {'[DIR]' if command == 'serve' else 'TARGET'} [OPTIONS]",
     )  # fmt: skip
+    what = parser.add_argument_group("what")
     if command == "serve":
-        parser.add_argument("target", metavar="DIR", nargs="?", default=".", help="the folder; this one by default")
-        parser.add_argument("--list", action="store_true", help="list folders that have no index.html")
-        parser.add_argument("--cache-control", metavar="VALUE", help="for each file, as `max-age=3600`; default none")
-        parser.add_argument("--follow-links", action="store_true", help="also where links lead out of the folder")
+        what.add_argument("target", metavar="DIR", nargs="?", default=".", help="the folder; this one by default")
+        what.add_argument("--list", action="store_true", help="list folders that have no index.html")
+        what.add_argument("--cache-control", metavar="VALUE", help="for each file, as `max-age=3600`; default none")
+        what.add_argument("--follow-links", action="store_true", help="also where links lead out of the folder")
     else:
-        parser.add_argument("target", metavar="TARGET", help="MODULE:ATTRIBUTE or path/FILE.py:ATTRIBUTE")
+        what.add_argument("target", metavar="TARGET", help="MODULE:ATTRIBUTE or path/FILE.py:ATTRIBUTE")
+    what.add_argument("-h", "--help", action="help", help="show this and exit")
     groups: dict[str, Any] = {}
     for name, default, option in configs.options():
         group = groups.get(option.group) or groups.setdefault(option.group, parser.add_argument_group(option.group))

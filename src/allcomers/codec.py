@@ -40,14 +40,14 @@ class Clear:
         if not size:
             return
         queue = self._queue
-        if queue and size <= JOIN and isinstance(segment, bytes) and isinstance(queue[-1], bytes):
-            if len(queue[-1]) <= JOIN:
-                queue[-1] += segment
-                self.unsent += size
-                return
-        queue.append(segment)
         self.unsent += size
         self.pending = True
+        if queue and size <= JOIN and isinstance(segment, bytes):
+            last = queue[-1]
+            if isinstance(last, bytes) and len(last) <= JOIN:
+                queue[-1] = last + segment
+                return
+        queue.append(segment)
 
     def end(self) -> None:
         """Nothing follows what is queued: END comes after it."""

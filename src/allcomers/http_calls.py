@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from allcomers.config import Limits
 from allcomers.errors import AnswerError, HttpError
@@ -59,25 +59,9 @@ class HttpEndpoint:
     tls: ssl.SSLContext | None = None
 
 
-class Plan:
-    """How an answer goes out.
-
-    block     bytes: its head
-    most      the bytes that its body has, at most; ENDLESS where nothing says so
-    chunked   bool: the body goes in chunks
-    persists  bool: the connection stays open after it
-    """
-
-    __slots__ = ("block", "chunked", "most", "persists")
-
-    def __init__(self, block: bytes, most: int, chunked: bool, persists: bool) -> None:
-        self.block = block
-        self.most = most
-        self.chunked = chunked
-        self.persists = persists
-
-
-UNPLANNED: Final = Plan(b"", ENDLESS, False, False)
+Plan: TypeAlias = tuple[bytes, int, bool, bool]
+"""How an answer goes out: its head; how many bytes its body has at most; does it go in chunks; does the connection
+stay open after it."""
 
 
 class End(enum.Enum):
@@ -88,13 +72,19 @@ class End(enum.Enum):
 
 
 class Stream:
-    """An answer whose body is an iterable, pulled by calls of one step each, wherever calls run."""
+    """An answer whose body is an iterable, pulled by calls of one step each, wherever calls run.
 
-    __slots__ = ("_endpoint", "_pieces", "_request", "first", "plan", "response", "sent")
+    most, chunked, persists  as its Plan has them
+    sent                     bytes of its body so far
+    """
+
+    __slots__ = ("_endpoint", "_pieces", "_request", "chunked", "first", "most", "persists", "response", "sent")
 
     def __init__(self, response: Response, pieces: Iterator[Piece], endpoint: HttpEndpoint, request: Request) -> None:
         self.response = response
-        self.plan = UNPLANNED
+        self.most = ENDLESS
+        self.chunked = False
+        self.persists = False
         self.sent = 0
         self.first: Piece | End = b""
         self._pieces = pieces
@@ -103,7 +93,7 @@ class Stream:
 
     @property
     def left(self) -> int:
-        return self.plan.most - self.sent
+        return self.most - self.sent
 
     def pull(self) -> Piece | End:
         """The next piece; End.WHOLE after the last, and then it is closed. Raises what the app raises."""

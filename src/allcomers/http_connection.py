@@ -163,22 +163,22 @@ class HttpConnection(Connection):
         body = response.body
         assert isinstance(body, WHOLE)
         size = len(body)
-        plan = self._plan(response, size, now)
-        if size > plan.most:
-            size = plan.most
+        block, most, _, persists = self._plan(response, size, now)
+        if size > most:
+            size = most
             body = _first(body, size)
         if size <= JOIN and isinstance(body, bytes):
-            self.codec.push(plan.block + body)
+            self.codec.push(block + body)
         else:
-            self.codec.push(plan.block)
+            self.codec.push(block)
             self.codec.push(body)
-        self._finish(response, size, plan.persists and size == plan.most, now)
+        self._finish(response, size, persists and size == most, now)
 
     def _begin(self, stream: Stream, now: float) -> None:
         """Queue the head and the first piece of an answer whose body is an iterable. Raises AnswerError."""
-        stream.plan = self._plan(stream.response, None, now)
+        block, stream.most, stream.chunked, stream.persists = self._plan(stream.response, None, now)
         self._stream = stream
-        self.codec.push(stream.plan.block)
+        self.codec.push(block)
         self._go_on(stream.first, now)
 
     def _go_on(self, piece: Piece | End, now: float) -> None:
@@ -192,19 +192,18 @@ class HttpConnection(Connection):
         if size < len(piece):  # longer than its Content-Length: cut (RFC 9112, 6.3)
             piece = _first(piece, size)
         stream.sent += size
-        for segment in http1.chunk(piece) if stream.plan.chunked else (piece,):
+        for segment in http1.chunk(piece) if stream.chunked else (piece,):
             self.codec.push(segment)
         self.enter(DUE, now)
 
     def _end_stream(self, stream: Stream, end: End, now: float) -> None:
         """The iterable is at its end: closed already, by the call that found it."""
-        plan = stream.plan
-        whole = end is End.WHOLE and (plan.most == ENDLESS or stream.sent == plan.most)
-        if whole and plan.chunked:
+        whole = end is End.WHOLE and (stream.most == ENDLESS or stream.sent == stream.most)
+        if whole and stream.chunked:
             self.codec.push(self._last_chunk(stream.response))
         self._stream = None
         stream.response.close = None
-        self._finish(stream.response, stream.sent, plan.persists and whole, now)
+        self._finish(stream.response, stream.sent, stream.persists and whole, now)
 
     def _finish(self, response: Response, size: int, persists: bool, now: float) -> None:
         """The answer is queued whole, with a body of `size` bytes: on to the next request."""
@@ -228,7 +227,7 @@ class HttpConnection(Connection):
                 self._heard_end(now)
 
     def _plan(self, response: Response, size: int | None, now: float) -> Plan:
-        """The head of an answer with a body of `size` bytes, or of a size not known. Raises AnswerError."""
+        """How an answer goes out whose body has `size` bytes, or nobody knows how many. Raises AnswerError."""
         head = self._head
         assert head is not None
         more = self._inbound.buffer != b""
@@ -254,7 +253,7 @@ class HttpConnection(Connection):
         connection = (b"Connection: keep-alive\r\n" if head.minor == 0 else b"") if persists else _CLOSE
         date = self._endpoint.date(now)
         block = b"".join((status_line(status), fields, date, SERVER, framing, connection, http1.CRLF))
-        return Plan(block, most, chunked, persists)
+        return block, most, chunked, persists
 
     def _last_chunk(self, response: Response) -> bytes:
         """RFC 9110, 6.5.1: trailers go only to a client that says it takes them."""

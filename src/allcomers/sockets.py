@@ -104,7 +104,7 @@ def _listen_unix(path: str, backlog: int) -> socket.socket:
 def _is_abandoned(path: str) -> bool:
     """Is this a socket that a server left behind? One that somebody still listens on is not ours to take."""
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        return False
+        raise FileExistsError(errno.EEXIST, "no socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         return probe.connect_ex(path) == errno.ECONNREFUSED
 

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from allcomers.errors import AppError, ConfigError
+from allcomers.errors import AppError, ConfigError, OperatorError
+
+_HERE = str(Path(__file__).parent) + os.sep
+_IMPORTLIB = str(Path(importlib.__file__).parent) + os.sep
 
 
 def load(target: str) -> Any:
     """The object that `target` names. Raises AppError; ConfigError where it is not of that form."""
     place, colon, attribute = target.rpartition(":")
-    if not colon or not place or not attribute:
+    is_file = place.endswith(".py")
+    if not colon or not place or not attribute or (place.startswith(".") and not is_file):
         raise ConfigError(f"TARGET {target!r} is not MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE, as in app.py:Hello")
-    module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place)
+    module = _load_file(Path(place)) if is_file else _load_module(place)
     found: Any = module
     for part in attribute.split("."):
         try:
@@ -30,6 +35,8 @@ def load(target: str) -> Any:
         except AttributeError:
             names = sorted(name for name in vars(module) if not name.startswith("_"))
             raise AppError(f"{place} has no {attribute!r}; it has: {', '.join(names) or 'nothing'}") from None
+        except BaseException as error:
+            raise failure(f"getting {attribute} of {place}", error) from None
     return found
 
 
@@ -42,9 +49,9 @@ def _load_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise AppError(f"there is no module {error.name!r} here (in {here}) or among those installed") from None
-        raise AppError(f"importing {name} failed: {error}", _own_traceback(error)) from None
+        raise failure(f"importing {name}", error) from None
     except BaseException as error:
-        raise AppError(f"importing {name} failed: {_summary(error)}", _own_traceback(error)) from None
+        raise failure(f"importing {name}", error) from None
 
 
 def _load_file(path: Path) -> ModuleType:
@@ -61,21 +68,26 @@ def _load_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except BaseException as error:
-        raise AppError(f"importing {path} failed: {_summary(error)}", _own_traceback(error)) from None
+        raise failure(f"importing {path}", error) from None
     return module
 
 
-def _summary(error: BaseException) -> str:
-    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+def failure(what: str, error: BaseException) -> AppError:
+    """The error to be raised when the app's code has raised `error` before it could serve."""
+    said = str(error).strip().splitlines()
+    summary = said[0] if said and isinstance(error, OperatorError) else ": ".join([type(error).__name__, *said[:1]])
+    return AppError(f"{what} failed: {summary}", _own_traceback(error))
 
 
 def _own_traceback(error: BaseException) -> str:
-    """From the app's first line on: what the import system and we did before is left out."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename != __file__ and not frame.filename.startswith("<frozen")]
-    lines = ["Traceback (most recent call last):\n", *traceback.format_list(_after_importlib(own))]
-    return "".join([*lines, *traceback.format_exception_only(error)])
+    """The app's own part, of its causes too: what the import system and we did is left out."""
+    whole = traceback.TracebackException.from_exception(error)
+    part: traceback.TracebackException | None = whole
+    while part is not None:
+        part.stack = traceback.StackSummary.from_list([frame for frame in part.stack if _is_own(frame)])
+        part = part.__cause__ or part.__context__
+    return "".join(whole.format()) if whole.stack or isinstance(error, SyntaxError) else ""
 
 
-def _after_importlib(frames: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
-    return [frame for frame in frames if not frame.filename.endswith("importlib/__init__.py")]
+def _is_own(frame: traceback.FrameSummary) -> bool:
+    return not frame.filename.startswith((_HERE, "<frozen", _IMPORTLIB))

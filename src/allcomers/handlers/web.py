@@ -51,7 +51,7 @@ OCTETS = "application/octet-stream"
 JSON = "application/json"
 PLAIN = "text/plain; charset=utf-8"
 
-_HTML_FIELDS = [("Content-Type", HTML)]  # Response copies it, so no answer can change another's
+_HTML_FIELDS = [("Content-Type", HTML)]  # copied for each Response, so no answer can change another's
 
 
 class Web:
@@ -103,7 +103,7 @@ class Web:
         try:
             value = getattr(self, name)(request)
             if type(value) is str:
-                return Response(value.encode("utf-8", "replace"), headers=_HTML_FIELDS)
+                return Response.short(value.encode("utf-8", "replace"), _HTML_FIELDS)
             return _respond(value)
         except HttpError as error:
             return error_response(error)

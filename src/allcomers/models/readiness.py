@@ -60,7 +60,7 @@ class Poller(Protocol):
 class Channel:
     """A peer's socket and its connection, and what the poller said of the one on behalf of the other."""
 
-    __slots__ = ("conn", "fd", "readable", "sock", "watched", "writable")
+    __slots__ = ("conn", "due", "fd", "readable", "sock", "watched", "writable")
 
     def __init__(self, sock: socket.socket, conn: Connection) -> None:
         self.sock = sock
@@ -69,6 +69,7 @@ class Channel:
         self.readable = False
         self.writable = True
         self.watched = 0
+        self.due = NEVER  # when its deadline is looked at next
 
 
 class Loop:
@@ -76,6 +77,7 @@ class Loop:
 
     def __init__(self, serving: Serving, poller: Poller) -> None:
         self._serving = serving
+        self._inline = serving.calls.inline
         self._poller = poller
         self._channels: dict[int, Channel] = {}
         self._deadlines = Deadlines()
@@ -176,7 +178,7 @@ class Loop:
 
     def _call(self, channel: Channel, conn: Connection) -> None:
         work = conn.take_call()
-        if self._serving.calls.inline:
+        if self._inline:
             conn.answered(work(), monotonic())
         else:
             self._serving.calls.submit(work, partial(self._post, channel))
@@ -203,7 +205,9 @@ class Loop:
         if watch != channel.watched:
             channel.watched = watch
             self._poller.watch(channel.fd, watch)
-        self._deadlines.set(channel.fd, conn.deadline)
+        if conn.deadline < channel.due:
+            channel.due = conn.deadline
+            self._deadlines.set(channel.fd, conn.deadline)
 
     def _close(self, channel: Channel) -> None:
         del self._channels[channel.fd]
@@ -224,11 +228,10 @@ class Loop:
             if fd in self._listeners():
                 self._watch_listeners()
             return
+        channel.due = NEVER
         if channel.conn.deadline <= now:
             channel.conn.expired(now, sockets.held(channel.sock))
-            self._drive(channel, now)
-        else:
-            self._deadlines.set(fd, channel.conn.deadline)
+        self._drive(channel, now)
 
     # ------------------------------------------------------------ newcomers
 

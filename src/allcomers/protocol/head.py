@@ -68,20 +68,16 @@ class RequestHead:
     expects  bool: the client waits for 100 Continue before it sends the body (RFC 9110, 10.1.1)
     """
 
-    __slots__ = (
-        "chunked", "expects", "fields", "host", "length", "method", "minor", "named", "persists", "target",
-    )  # fmt: skip
-
     method: str
     target: str
     host: str
     minor: int
     fields: Fields
     named: dict[bytes, bytes]
-    length: int | None
-    chunked: bool
+    length: int | None = None
+    chunked = False
     persists: bool
-    expects: bool
+    expects = False
 
 
 class ResponseHead:
@@ -90,15 +86,13 @@ class ResponseHead:
     status int; reason bytes; the rest as in RequestHead.
     """
 
-    __slots__ = ("chunked", "fields", "length", "minor", "named", "persists", "reason", "status")
-
     status: int
     reason: bytes
     minor: int
     fields: Fields
     named: dict[bytes, bytes]
-    length: int | None
-    chunked: bool
+    length: int | None = None
+    chunked = False
     persists: bool
 
 
@@ -128,8 +122,9 @@ def parse_request(block: bytes, max_headers: int) -> RequestHead:
     else:
         _other_target(head, target)
     _framing(head)
-    head.persists = _persists(named.get(b"connection"), head.minor)
-    head.expects = b"expect" in named and _expects(head)
+    head.persists = _persists(named[b"connection"], head.minor) if b"connection" in named else head.minor == 1
+    if b"expect" in named:
+        head.expects = _expects(head)
     return head
 
 
@@ -228,8 +223,6 @@ def _other_target(head: RequestHead, target: bytes) -> None:
 def _framing(head: RequestHead | ResponseHead) -> None:
     """How long is the body? RFC 9112, 6.3, without any of its repairs."""
     named = head.named
-    head.length = None
-    head.chunked = False
     if b"transfer-encoding" in named:
         if b"content-length" in named:
             raise Refusal(400, "both Content-Length and Transfer-Encoding")
@@ -258,9 +251,7 @@ def _check_codings(value: bytes) -> None:
     raise Refusal(501, "the only transfer coding known here is chunked")
 
 
-def _persists(value: bytes | None, minor: int) -> bool:
-    if value is None:
-        return minor == 1
+def _persists(value: bytes, minor: int) -> bool:
     options = _connections.get(value)
     if options is None:
         options = frozenset(option.strip(b" \t") for option in value.lower().split(b","))
@@ -288,7 +279,8 @@ def parse_response(block: bytes, max_headers: int) -> ResponseHead:
     if len(head.named) < len(head.fields):
         _check_doubles(head)
     _framing(head)
-    head.persists = _persists(head.named.get(b"connection"), head.minor)
+    connection = head.named.get(b"connection")
+    head.persists = head.minor == 1 if connection is None else _persists(connection, head.minor)
     return head
 
 

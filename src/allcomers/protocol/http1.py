@@ -19,6 +19,8 @@ from allcomers.protocol.message import FileSlice, Piece
 
 CRLF: Final = b"\r\n"
 
+_NONE: Final[Fields] = []  # trailers of all messages that have none
+
 _STRAY = re.compile(rb"\r(?!\n|\Z)|(?<!\r)\n")
 """A CR without its LF, or a LF without its CR. A CR at the very end may still get its LF."""
 
@@ -43,7 +45,7 @@ class Inbound:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self.trailers: Fields = []
+        self.trailers = _NONE
         """The fields that came after the last body, where it was chunked."""
         self.buffer = b""
         """What was fed and not yet taken."""
@@ -84,9 +86,12 @@ class Inbound:
     def _block(self) -> bytes | None:
         """The next head's lines without the empty one, taken off the buffer, once they are all here."""
         buffer = self.buffer
-        if buffer.startswith(b"\r"):
+        if not buffer:
+            return None
+        if buffer[0] == 13:  # CR
             buffer = self._skip_empty_lines()
-        end = buffer.find(b"\r\n\r\n", max(0, self._scanned - 3), self._limits.max_head)
+        begin = self._scanned - 3 if self._scanned > 3 else 0
+        end = buffer.find(b"\r\n\r\n", begin, self._limits.max_head)
         if end < 0:
             if buffer:
                 self._check_begun(buffer)
@@ -157,7 +162,7 @@ class Requests(Inbound):
         except Refusal:
             self._check_lines(block)
             raise
-        self.trailers = []
+        self.trailers = _NONE
         if head.chunked or head.length:
             self._expect_body(head)
         return head
