@@ -62,7 +62,7 @@ def endpoint(target: Any, config: Config, log: AccessLog | None) -> Endpoint:
         handler = as_handler(target)
     except ConfigError as error:
         raise AppError(str(error)) from None
-    except Exception as error:  # a Web class is made here
+    except BaseException as error:  # a Web class is made here
         from allcomers.target import failure
 
         raise failure(f"making {target.__name__}()", error) from None
