@@ -29,7 +29,7 @@ class Clear:
     closes_silently = True
 
     def __init__(self) -> None:
-        self._queue: list[Segment] = []
+        self._queue: list[Segment] | None = None  # None when empty: an idle peer costs no list
         self._ending = False
         self.unsent = 0
         self.pending = False
@@ -39,15 +39,17 @@ class Clear:
         size = len(segment)
         if not size:
             return
-        queue = self._queue
         self.unsent += size
         self.pending = True
-        if queue and size <= JOIN and isinstance(segment, bytes):
-            last = queue[-1]
-            if isinstance(last, bytes) and len(last) <= JOIN:
-                queue[-1] = last + segment
-                return
-        queue.append(segment)
+        queue = self._queue
+        if queue is None:
+            self._queue = [segment]
+            return
+        last = queue[-1]
+        if size <= JOIN and isinstance(segment, bytes) and isinstance(last, bytes) and len(last) <= JOIN:
+            queue[-1] = last + segment
+        else:
+            queue.append(segment)
 
     def end(self) -> None:
         """Nothing follows what is queued: END comes after it."""
@@ -60,18 +62,21 @@ class Clear:
     def sent(self, count: int) -> None:
         """The socket has taken `count` bytes of what output() gave (0 after END)."""
         queue = self._queue
-        if not queue:
+        if queue is None:
             self._ending = self.pending = False
             return
         self.unsent -= count
         segment = queue[0]
-        if count == len(segment):
+        if count < len(segment):
+            if isinstance(segment, FileSlice):
+                segment.skip(count)
+            else:  # a view: what is left of a large answer is not copied for each send
+                queue[0] = memoryview(segment)[count:]
+        elif len(queue) > 1:
             del queue[0]
-            self.pending = bool(queue) or self._ending
-        elif isinstance(segment, FileSlice):
-            segment.skip(count)
-        else:  # a view: what is left of a large answer is not copied for each send
-            queue[0] = memoryview(segment)[count:]
+        else:
+            self._queue = None
+            self.pending = self._ending
 
     def received(self, data: bytes) -> bytes | None:
         """What the peer said with these bytes; END where it says no more, None where only the codec was meant.
@@ -82,6 +87,6 @@ class Clear:
 
     def discard(self) -> None:
         """The peer is gone: forget what is queued."""
-        self._queue.clear()
+        self._queue = None
         self.unsent = 0
         self._ending = self.pending = False

@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 import struct
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -139,7 +140,8 @@ def accept(listener: socket.socket) -> tuple[socket.socket, str] | None:
             raise
         return None  # this one peer has gone again (accept(2): ECONNABORTED and its like)
     sock.setblocking(False)
-    return sock, address[0] if isinstance(address, tuple) else ""
+    # Interned: a peer with many connections has one string.
+    return sock, sys.intern(address[0]) if isinstance(address, tuple) else ""
 
 
 def send(sock: socket.socket, segment: Segment) -> int:

@@ -103,7 +103,7 @@ class Tls(Clear):
         if not self._sealed:
             if self.ready:
                 if self._queue:
-                    self._engine.write(self._taken())
+                    self._engine.write(self._taken(self._queue[0]))
                 elif self._ending:
                     self._close_notify()
             self._sealed = self._outgoing.read()
@@ -124,9 +124,8 @@ class Tls(Clear):
         self._outgoing.read()
         self._look()
 
-    def _taken(self) -> bytes:
-        """Up to _SEAL plain bytes off the front of the queue."""
-        segment = self._queue[0]
+    def _taken(self, segment: Segment) -> bytes:
+        """Up to _SEAL plain bytes off the front of the queue, where `segment` is."""
         plain = segment.read(_SEAL) if isinstance(segment, FileSlice) else bytes(segment[:_SEAL])
         if not plain:
             raise PeerError("a file became shorter while it was sent")
