@@ -125,11 +125,11 @@ class HttpConnection(Connection):
         """What _call or a Stream's step returned."""
         self._called = False
         try:
-            if self.phase is CLOSED:
+            if self.phase is CALLED:
+                self._take(reply, now)
+            else:  # the peer has gone, or broken TLS, meanwhile
                 self._forget(reply)
                 self._drop_body()
-            else:
-                self._take(reply, now)
         except Refusal as refusal:  # the next request is here already, and malformed
             self._refuse(refusal, now)
         self._settle(now)
