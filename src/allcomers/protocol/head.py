@@ -75,9 +75,9 @@ class RequestHead:
     fields: Fields
     named: dict[bytes, bytes]
     length: int | None = None
-    chunked = False
+    chunked: bool = False
     persists: bool
-    expects = False
+    expects: bool = False
 
 
 class ResponseHead:
@@ -92,7 +92,7 @@ class ResponseHead:
     fields: Fields
     named: dict[bytes, bytes]
     length: int | None = None
-    chunked = False
+    chunked: bool = False
     persists: bool
 
 
