@@ -52,6 +52,9 @@ LINGER: Final = 2.0
 FAREWELL: Final = 1.0
 """Seconds that an idle peer has, when the server leaves, for a request that is already on its way."""
 
+PATIENCE: Final = 0.1
+"""Seconds that it has when somebody else waits for its place."""
+
 Work: TypeAlias = Callable[[], Any]
 """An app's call, to be run anywhere, once; what it returns goes to answered(). It does not raise."""
 
@@ -137,6 +140,8 @@ class Connection:
             elif heard is not None:
                 self._ended = True
                 self._heard_end(now)
+            elif self.codec.ready:
+                self._shaken(now)
         except Refusal as refusal:
             self._refuse(refusal, now)
         except PeerError:
@@ -210,6 +215,9 @@ class Connection:
     def _heard_end(self, now: float) -> None:
         """The peer says no more. Raises Refusal or PeerError."""
         raise NotImplementedError
+
+    def _shaken(self, now: float) -> None:
+        """The codec had a word with the peer's, and is ready: perhaps only now."""
 
     def _ahead(self) -> int:
         """Bytes heard that no call has taken."""

@@ -57,13 +57,19 @@ class ServiceConnection(Connection):
         self._next = 0  # the one of them that is to be taken next
         self._waiting = 0  # bytes of those not taken, and one more for each
         self._called = False
-        self.enter(DUE, now)  # the first call greets the peer
+        if self.codec.ready:
+            self.enter(DUE, now)  # the first call greets the peer
         self._settle(now)
+
+    def _shaken(self, now: float) -> None:
+        if self._talker is None and self.phase is IDLE:
+            self.enter(DUE, now)  # as above; who never shakes hands costs no call
 
     def _heard(self, data: bytes, now: float) -> None:
         talker = self._talker
         if talker is None:  # before the first call there is no framing
             self._buffer += data
+            self._shaken(now)
             return
         messages, self._buffer = self._split(talker, self._buffer + data if self._buffer else data)
         if messages:
