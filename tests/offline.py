@@ -26,10 +26,12 @@ class Far:
     shut     has it shut its sending side down?
     room     bytes that its socket takes before it would block; None for all
     held     bytes of those sent that the kernel still holds
-    reading  does the driver look at what the peer says? It does not while there is something else to do
+    farewells  how often the app was told that the peer is gone
     """
 
-    def __init__(self, connect: Callable[[str, float], Connection], *, room: int | None = None) -> None:
+    def __init__(
+        self, connect: Callable[[str, float], Connection], *, room: int | None = None, calls: bool = True
+    ) -> None:
         self.now = START
         self.conn = connect(PEER, self.now)
         self.said = b""
@@ -37,7 +39,7 @@ class Far:
         self.room = room
         self.held = 0
         self.farewells = 0
-        self.run()
+        self.run(calls=calls)
 
     @property
     def closed(self) -> bool:
@@ -162,10 +164,12 @@ def http(
     return Far(lambda peer, now: HttpConnection(endpoint, peer, now), room=room)
 
 
-def service(make: Callable[[], Any], *, noted: Noted | None = None, tls: Any = None, **limits: Any) -> Far:
-    """A peer of a ServiceConnection."""
+def service(
+    make: Callable[[], Any], *, noted: Noted | None = None, tls: Any = None, calls: bool = True, **limits: Any
+) -> Far:
+    """A peer of a ServiceConnection, greeted already unless `calls` is False."""
     endpoint = ServiceEndpoint(service=make, limits=Limits(**limits), report=noted.report if noted else _fail, tls=tls)
-    return Far(lambda peer, now: ServiceConnection(endpoint, peer, now))
+    return Far(lambda peer, now: ServiceConnection(endpoint, peer, now), calls=calls)
 
 
 def _fail(error: BaseException, _: object) -> None:
