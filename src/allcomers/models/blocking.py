@@ -21,12 +21,9 @@ from typing import Protocol
 
 from allcomers import sockets
 from allcomers.calls import Calls
-from allcomers.connection import CALL, READ, WRITE, Connection
+from allcomers.connection import CALL, FAREWELL, PATIENCE, READ, WRITE, Connection
 from allcomers.errors import PeerError
 from allcomers.models import Serving
-
-PATIENCE = 0.1
-"""Seconds that an idle peer has for a request on its way when its place is wanted."""
 
 
 class Room(Protocol):
@@ -41,8 +38,11 @@ class Room(Protocol):
         """Descriptors that become readable when it may be wanted that somebody leaves."""
         ...
 
-    def wanted(self) -> bool:
-        """Is this conversation to end with its next answer? True means that the asker counts on it."""
+    def wanted(self) -> float:
+        """Is this conversation to end with its next answer, which the asker then counts on? 0.0 for no.
+
+        Else the seconds that an idle peer has for a request that is on its way.
+        """
         ...
 
 
@@ -62,12 +62,11 @@ class Exit:
     def filenos(self) -> list[int]:
         return [self._reader]
 
-    def wanted(self) -> bool:
+    def wanted(self) -> float:
         try:
-            os.read(self._reader, 1)
+            return PATIENCE if os.read(self._reader, 1) else FAREWELL
         except BlockingIOError:
-            return False
-        return True
+            return 0.0
 
     def ask_one(self) -> None:
         """Somebody waits: one is to leave."""
@@ -92,8 +91,8 @@ def converse(sock: socket.socket, conn: Connection, calls: Calls, room: Room) ->
         while (wants := conn.wants) and not room.over:
             if wants & CALL:
                 reply = calls.run(conn.take_call())
-                if room.wanted():
-                    conn.drain(monotonic(), PATIENCE)
+                if patience := room.wanted():
+                    conn.drain(monotonic(), patience)
                 conn.answered(reply, monotonic())
             elif wants & WRITE and _send(sock, conn):
                 pass
@@ -142,11 +141,11 @@ class _Waiting:
         if not events:
             conn.expired(monotonic(), sockets.held(self._sock))
         event = events.pop(fd, 0)
-        if events and not self._leaving and self._room.wanted():
+        if events and not self._leaving and (patience := self._room.wanted()):
             self._leaving = True
             for other in self._room.filenos():
                 self._poll.unregister(other)
-            conn.drain(monotonic(), PATIENCE)
+            conn.drain(monotonic(), patience)
         return bool(event & ~select.POLLOUT) and bool(conn.wants & READ)
 
 

@@ -17,6 +17,7 @@ import select
 from time import monotonic, sleep
 
 from allcomers import sockets
+from allcomers.connection import FAREWELL, PATIENCE
 from allcomers.models import Serving
 from allcomers.models.blocking import converse
 
@@ -37,8 +38,11 @@ class Doorstep:
     def filenos(self) -> list[int]:
         return [self._serving.orders.fileno(), *(listener.fileno() for listener in self._serving.listeners)]
 
-    def wanted(self) -> bool:
-        return self.happens(0) or self._serving.orders.draining
+    def wanted(self) -> float:
+        waits = self.happens(0)
+        if self._serving.orders.draining:
+            return FAREWELL
+        return PATIENCE if waits else 0.0
 
     def happens(self, timeout: float | None) -> bool:
         """Wait until somebody is at the door (True) or an order has been carried out."""

@@ -24,7 +24,7 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from allcomers import sockets
-from allcomers.connection import CALL, IDLE, READ, WRITE, Connection
+from allcomers.connection import CALL, IDLE, PATIENCE, READ, WRITE, Connection
 from allcomers.deadlines import NEVER, Deadlines
 from allcomers.errors import PeerError
 from allcomers.inbox import Inbox
@@ -35,9 +35,6 @@ STEPS: Final = 64
 
 BATCH: Final = 64
 """Peers accepted before those who are here have their turn."""
-
-PATIENCE: Final = 0.1
-"""Seconds that an idle peer has for a request on its way when its place is wanted."""
 
 _GONE: Final = POLLERR | POLLHUP
 _READ_OR_WRITE: Final = READ | WRITE
