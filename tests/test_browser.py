@@ -1,0 +1,177 @@
+"""A real browser, Debian's Chromium: the example site and the guestbook under each model, whole and without an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, Response, sync_playwright
+
+from harness import ROOT, Server, serving
+
+SITE = ROOT / "examples" / "site"
+CHROMIUM = "/usr/bin/chromium"
+MODELS = [
+    "process", "thread", "select", "epoll", "asyncio", "iterative", "thread-pool", "poll", "epoll-et",
+]  # fmt: skip
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="there is no Chromium here (apt install chromium)"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield chromium
+        chromium.close()
+
+
+class Visit:
+    """A page in a context of its own, so with nothing in its cache, and what went wrong in it."""
+
+    def __init__(self, browser: Browser, server: Server, *, tls: bool = False) -> None:
+        self.origin = f"{'https' if tls else 'http'}://{server.address[0]}:{server.address[1]}"
+        self.wrong: list[str] = []
+        self.answers: list[tuple[int, str]] = []
+        self.page: Page = browser.new_context(ignore_https_errors=tls).new_page()
+        self.page.set_default_timeout(20_000)
+        self.page.on("requestfailed", lambda request: self.wrong.append(f"{request.failure}: {request.url}"))
+        self.page.on("console", lambda said: self.wrong.append(said.text) if said.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("response", self._answered)
+
+    def _answered(self, response: Response) -> None:
+        self.answers.append((response.status, response.url))
+        if response.status >= 400:
+            self.wrong.append(f"{response.status}: {response.url}")
+
+    def open(self, path: str) -> None:
+        """Load a page with all that it asks for."""
+        self.page.goto(f"{self.origin}/{path}", wait_until="load")
+        self.page.evaluate("document.fonts.ready")
+        self.page.wait_for_load_state("networkidle")
+
+    def __enter__(self) -> Visit:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.page.context.close()
+
+
+BROKEN_IMAGES = """async () => {
+  const images = [...document.images];
+  for (const image of images) image.loading = "eager";  // also those that nobody has scrolled to
+  const ends = await Promise.allSettled(images.map((image) => image.decode()));
+  return images.filter((_, i) => ends[i].status !== "fulfilled").map((image) => image.src);
+}"""
+
+
+def see_every_page(browser: Browser, server: Server, *, tls: bool = False) -> None:
+    pages = sorted(page.name for page in SITE.glob("*.html"))
+    assert pages
+    for name in ["", *pages]:
+        with Visit(browser, server, tls=tls) as visit:
+            visit.open(name)
+            assert visit.page.title()
+            assert visit.page.evaluate(BROKEN_IMAGES) == []
+            assert visit.wrong == []
+            assert visit.answers[0] == (200, f"{visit.origin}/{name}")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_page_loads_whole(browser: Browser, model: str) -> None:
+    with serving("serve", str(SITE), "-m", model) as server:
+        see_every_page(browser, server)
+
+
+def test_every_page_loads_whole_from_workers_with_a_pool(browser: Browser) -> None:
+    with serving("serve", str(SITE), "-w", "2", "--calls", "pool") as server:
+        see_every_page(browser, server)
+
+
+@pytest.mark.parametrize("model", ["epoll", "thread"])
+def test_every_page_loads_whole_over_tls(browser: Browser, certificate: Any, model: str) -> None:
+    with serving("serve", str(SITE), "-m", model, "--certfile", str(certificate.pem)) as server:
+        see_every_page(browser, server, tls=True)
+
+
+def test_a_page_that_is_not_there_has_the_sites_own_words(browser: Browser) -> None:
+    with serving("serve", str(SITE)) as server, Visit(browser, server) as visit:
+        visit.open("nowhere/at/all")
+        assert visit.answers[0][0] == 404
+        assert "404" in visit.page.title()
+        assert all("404" in wrong for wrong in visit.wrong)  # the browser's own note of the page's status
+
+
+SEEK = """async () => {
+  const film = document.querySelector("video");
+  const told = (event) => new Promise((resolve) => film.addEventListener(event, resolve, { once: true }));
+  film.preload = "metadata";
+  const known = told("loadedmetadata");
+  film.load();
+  await known;
+  const seeked = told("seeked");
+  film.currentTime = film.duration / 2;
+  await seeked;
+  return [film.currentTime / film.duration, film.error];
+}"""
+
+
+@pytest.mark.parametrize(("model", "tls"), [*((model, False) for model in MODELS), ("epoll", True), ("thread", True)])
+def test_the_film_seeks(browser: Browser, certificate: Any, model: str, tls: bool) -> None:
+    arguments = ["--certfile", str(certificate.pem)] if tls else []
+    with serving("serve", str(SITE), "-m", model, *arguments) as server, Visit(browser, server, tls=tls) as visit:
+        visit.open("video.html")
+        assert visit.wrong == []
+        place, error = visit.page.evaluate(SEEK)
+        assert place == pytest.approx(0.5, abs=0.01)
+        assert error is None
+        parts = [status for status, url in visit.answers if url.endswith(".webm")]
+        assert parts
+        assert set(parts) == {206}
+        # To seek, the browser drops the answer that it was reading: that is no failure.
+        assert [wrong for wrong in visit.wrong if ".webm" not in wrong or "ERR_ABORTED" not in wrong] == []
+
+
+@pytest.mark.parametrize(
+    ("model", "calls", "workers"),
+    [
+        ("process", "inline", "1"),
+        ("thread", "inline", "1"),
+        ("select", "inline", "1"),
+        ("epoll", "inline", "1"),
+        ("epoll", "pool", "2"),
+        ("asyncio", "inline", "1"),
+        ("iterative", "inline", "1"),
+        ("thread-pool", "inline", "1"),
+    ],
+)
+def test_the_guestbook(browser: Browser, tmp_path: Path, model: str, calls: str, workers: str) -> None:
+    """A form posts and its entry appears; the page's own script changes it (PUT) and takes it away (DELETE)."""
+    arguments = ["run", "examples/guestbook.py:app", "-m", model, "--calls", calls, "-w", workers]
+    env = {"GUESTBOOK_DB": str(tmp_path / "guestbook.sqlite3")}
+    with serving(*arguments, env=env) as server, Visit(browser, server) as visit:
+        page = visit.page
+        visit.open("")
+        page.fill("#name", "Ada <b>")
+        page.fill("#text", "I was here & there")
+        page.click("form button")
+        entry = page.locator("[data-entry]")
+        entry.wait_for()
+        assert entry.locator("b").first.text_content() == "Ada <b>"
+        assert entry.locator("p").text_content() == "I was here & there"
+        page.once("dialog", lambda dialog: dialog.accept("I am still here"))
+        page.click("button[name=edit]")
+        page.locator("p", has_text="I am still here").wait_for()
+        page.click("button[name=delete]")
+        entry.wait_for(state="detached")
+        page.wait_for_load_state("networkidle")
+        assert visit.wrong == []
+        assert [status for status, _ in visit.answers if status not in (200, 303, 204, 304)] == []
