@@ -6,6 +6,9 @@ seconds, divided by the requests answered. Each contender starts afresh in each 
 compared with the floor of the same round; the order within a round is shuffled. The floor in Python is the same
 loop in plain Python: what the interpreter costs before a server does anything. What the load cannot drive to
 saturation is still charged for what it used.
+
+Where others use the machine too, each measurement waits for a quiet moment and is taken again if it was disturbed
+(--patience seconds in all). `others` tells how many cores they took meanwhile: from 0.2 on, trust no figure.
 """
 
 import argparse
@@ -13,6 +16,7 @@ import random
 import statistics
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from bench import harness
@@ -37,6 +41,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--head", choices=("wrk", "browser"), default="wrk", help="what wrk sends")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0, help="measured, per contender and round")
+    parser.add_argument("--patience", type=float, default=120.0, help="seconds to wait for quiet, in all")
     parser.add_argument("--no-nginx", dest="nginx", action="store_false")
 
 
@@ -71,25 +76,29 @@ def python_floor(kind: str) -> Launch:
 
 def rounds(kind: str, launches: dict[str, Launch], args: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     measured: dict[str, list[dict[str, Any]]] = {name: [] for name in launches}
+    disturbance = harness.Disturbance(args.patience)
     floor = next(iter(launches))
     for _ in range(args.rounds):
         for name in random.sample(list(launches), len(launches)):
-            measured[name].append(measure(kind, launches[name], args))
+            measured[name].append(disturbance.undisturbed(partial(measure, kind, launches[name], args, disturbance)))
         for samples in measured.values():
             samples[-1]["ratio"] = samples[-1]["micros"] / measured[floor][-1]["micros"]
     return measured
 
 
-def measure(kind: str, launch: Launch, args: argparse.Namespace) -> dict[str, Any]:
+def measure(kind: str, launch: Launch, args: argparse.Namespace, disturbance: harness.Disturbance) -> dict[str, Any]:
     """One contender, once: started, warmed up, loaded, ended."""
     with harness.serving(launch) as server:
         drive(kind, server, 0.5, args)
+        disturbance.wait_for_quiet()
+        disturbance.begin()
         before = harness.cpu_seconds(server.pid)
         result = drive(kind, server, args.seconds, args)
         used = harness.cpu_seconds(server.pid) - before
+        others = disturbance.others(used)
     if not result["requests"]:
         raise harness.CannotMeasureError(f"not one answer from {' '.join(launch.command)}")
-    return {**result, "micros": used / result["requests"] * 1e6, "busy": used / result["seconds"]}
+    return {**result, "micros": used / result["requests"] * 1e6, "busy": used / result["seconds"], "others": others}
 
 
 def drive(kind: str, server: harness.Server, seconds: float, args: argparse.Namespace) -> dict[str, Any]:
@@ -104,7 +113,7 @@ def report(kind: str, measured: dict[str, list[dict[str, Any]]]) -> None:
 
     print(f"\n{kind}: 64 keep-alive connections; median (lowest..highest) of the rounds\n")
     harness.table(
-        ["server", "CPU µs/request", "/ floor", "requests/s", "p99 ms", "busy", "errors"],
+        ["server", "CPU µs/request", "/ floor", "requests/s", "p99 ms", "busy", "others", "errors"],
         [
             [
                 name,
@@ -113,6 +122,7 @@ def report(kind: str, measured: dict[str, list[dict[str, Any]]]) -> None:
                 f"{statistics.median(s['requests'] / s['seconds'] for s in samples):,.0f}",
                 harness.spread(column(samples, "p99")),
                 f"{statistics.median(column(samples, 'busy')):.0%}",
+                harness.spread(column(samples, "others")),
                 sum(sample["errors"] for sample in samples),
             ]
             for name, samples in measured.items()

@@ -265,6 +265,63 @@ def anonymous_kib(pid: int) -> int:
     return total
 
 
+# Who else uses the machine --------------------------------------------------------------------------------
+
+
+def busy_seconds() -> float:
+    """All that the server's core and the load's have done since they started, for whomever (proc_stat(5))."""
+    cores = {f"cpu{core}" for core in (SERVER_CORE, LOAD_CORE)}
+    lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())
+    spent = (list(map(int, line[1:9])) for line in lines if line[0] in cores)
+    return sum(sum(times) - times[3] - times[4] for times in spent) / TICKS  # but idle and iowait
+
+
+NOISE = 0.2  # cores that others may use
+
+
+class Disturbance:
+    """How much of the two cores others use, in cores.
+
+    It matters beyond the time they take: they empty the caches, and the interpreter suffers more of that than a
+    floor in C does, so that even the ratio of two CPU times doubles on a machine that others use.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self.patience = patience  # seconds that may be waited in all
+
+    def undisturbed(self, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """`measure` again and again until its "others" is low; when patience ends, the least disturbed of all."""
+        tried: list[dict[str, Any]] = []
+        while True:
+            began = time.monotonic()
+            tried.append(measure())
+            if tried[-1]["others"] < NOISE or self.patience <= 0:
+                return min(tried, key=lambda result: float(result["others"]))
+            self.patience -= time.monotonic() - began
+
+    def wait_for_quiet(self) -> None:
+        while self.patience > 0:
+            before, began = busy_seconds(), time.monotonic()
+            time.sleep(0.5)
+            took = time.monotonic() - began
+            if (busy_seconds() - before) / took < NOISE:
+                return
+            self.patience -= took
+
+    def begin(self) -> None:
+        self.began, self.busy, self.loads = time.monotonic(), busy_seconds(), children_seconds()
+
+    def others(self, server: float) -> float:
+        """Since begin(), but for the loads that have ended and for what the server has used in seconds."""
+        ours = server + children_seconds() - self.loads
+        return max(0.0, (busy_seconds() - self.busy - ours) / (time.monotonic() - self.began))
+
+
+def children_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 # Loads ---------------------------------------------------------------------------------------------------
 
 
