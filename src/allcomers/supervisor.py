@@ -28,6 +28,7 @@ from typing import Final
 from allcomers import sockets
 from allcomers.errors import OperatorError
 from allcomers.orders import Orders, withheld
+from allcomers.tally import Share, Tally
 from allcomers.worker import Job, complain, work
 
 _logger = logging.getLogger("allcomers.supervisor")
@@ -51,11 +52,13 @@ class Worker:
 
     pipe     where it tells that it serves; that it is open tells the worker that we are here; -1 if it ended untold
     ready    bool: does it serve?
+    share    its part of the peers
     leaving  when it will be killed, if it was told to go; else 0
     """
 
     pid: int
     pipe: int
+    share: Share
     born: float
     ready: bool = False
     leaving: float = 0.0
@@ -79,6 +82,7 @@ class Supervisor:
         self._scheme = ""
         self._status = 0
         self._listeners: list[socket.socket] = []
+        self._tally = Tally()
 
     def run(self) -> int:
         """The exit status: 0, or that of a first worker that could not begin. Raises ListenError, ConfigError."""
@@ -189,20 +193,22 @@ class Supervisor:
 
     def _start(self) -> None:
         reader, writer = os.pipe()
+        share = self._tally.take_place()
         try:
             with withheld():
                 pid = os.fork()
                 if pid == 0:
                     os.close(reader)
-                    self._be_worker(writer)
+                    self._be_worker(share, writer)
         except OSError:
+            self._tally.give_back(share)
             os.close(reader)
             os.close(writer)
             raise
         os.close(writer)
-        self._workers[pid] = Worker(pid, reader, monotonic())
+        self._workers[pid] = Worker(pid, reader, share, monotonic())
 
-    def _be_worker(self, pipe: int) -> None:
+    def _be_worker(self, share: Share, pipe: int) -> None:
         """In the child: serve, then exit; never return into the supervisor's code."""
         status = 1
         try:
@@ -210,7 +216,7 @@ class Supervisor:
             for worker in self._workers.values():  # theirs must end with the supervisor, not with us
                 if worker.pipe >= 0:
                     os.close(worker.pipe)
-            status = work(self._job, self._listeners, pipe)
+            status = work(self._job, self._listeners, share, pipe)
         except BaseException:
             _logger.critical("the worker failed", exc_info=True)
         finally:
@@ -232,6 +238,7 @@ class Supervisor:
             pid, status = os.waitpid(worker.pid, os.WNOHANG)
             if pid:
                 del self._workers[pid]
+                self._tally.give_back(worker.share)
                 if worker.pipe >= 0:
                     os.close(worker.pipe)
                 if worker in self._old:

@@ -23,6 +23,7 @@ from allcomers import calls, models
 from allcomers.config import Config
 from allcomers.errors import AppError, OperatorError
 from allcomers.orders import Orders, release
+from allcomers.tally import Share
 
 _logger = logging.getLogger("allcomers.worker")
 
@@ -38,7 +39,7 @@ class Job:
     load: Callable[[], Any]
 
 
-def work(job: Job, listeners: list[socket.socket], pipe: int) -> int:
+def work(job: Job, listeners: list[socket.socket], share: Share, pipe: int) -> int:
     """Serve until told to stop; the exit status. To be called with signals withheld.
 
     `pipe` is told the scheme of the addresses ("http") once it serves; when nobody can read there, our parent is gone.
@@ -57,7 +58,7 @@ def work(job: Job, listeners: list[socket.socket], pipe: int) -> int:
         else:
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         release()
-        serve, serving, scheme = _prepare(job, listeners, orders, log)
+        serve, serving, scheme = _prepare(job, listeners, orders, share, log)
     except OperatorError as error:
         complain(error)
         return error.exit_code
@@ -73,7 +74,7 @@ def work(job: Job, listeners: list[socket.socket], pipe: int) -> int:
 
 
 def _prepare(
-    job: Job, listeners: list[socket.socket], orders: Orders, log: Any
+    job: Job, listeners: list[socket.socket], orders: Orders, share: Share, log: Any
 ) -> tuple[Callable[[models.Serving], None], models.Serving, str]:
     from allcomers.endpoint import endpoint
 
@@ -85,10 +86,10 @@ def _prepare(
         connect=peers.connect,
         calls=calls.find(config.calls, config.threads),
         orders=orders,
+        share=share,
         busy=peers.busy,
         threads=config.threads,
         max_connections=config.max_connections or None,
-        shared=config.workers > 1,
     )
     return serve, serving, peers.scheme
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from allcomers.calls import Calls
     from allcomers.connection import Connection
     from allcomers.orders import Orders
+    from allcomers.tally import Share
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,17 +30,17 @@ class Serving:
     busy             what a peer is told that cannot be served
     threads          how many threads the thread-pool has
     max_connections  how many peers at once; None for the model's own measure
-    shared           do other processes accept from the same listeners?
+    share            this worker's part of the peers, who come to all workers by the same listeners
     """
 
     listeners: list[socket.socket]
     connect: Callable[[str, float], Connection]
     calls: Calls
     orders: Orders
+    share: Share
     busy: bytes = b""
     threads: int = 32
     max_connections: int | None = None
-    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

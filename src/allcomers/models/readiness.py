@@ -29,6 +29,7 @@ from allcomers.deadlines import NEVER, Deadlines
 from allcomers.errors import PeerError
 from allcomers.inbox import Inbox
 from allcomers.models import Serving
+from allcomers.tally import STEP_BACK
 
 STEPS: Final = 64
 """Things done for one peer before it is another's turn: as many pipelined requests, or so many reads of an upload."""
@@ -80,7 +81,6 @@ class Loop:
         self._deadlines = Deadlines()
         self._again: list[Channel] = []  # had their turn and could go on
         self._inbox: Inbox[tuple[Channel, Any]] = Inbox()
-        self._batch = 1 if serving.shared else BATCH
         self._crowded = False  # all places are taken and somebody waits outside
         self._draining = False
         self._others: dict[int, Callable[[float], None]] = {
@@ -208,6 +208,8 @@ class Loop:
 
     def _close(self, channel: Channel) -> None:
         del self._channels[channel.fd]
+        if not self._draining:
+            self._serving.share.count(len(self._channels))
         self._poller.forget(channel.fd)
         channel.sock.close()
         self._farewell(channel.conn)
@@ -251,7 +253,22 @@ class Loop:
         return most is not None and len(self._channels) >= most
 
     def _accept(self, listener: socket.socket, now: float) -> None:
-        for _ in range(self._batch):
+        if self._serving.share.is_alone():
+            self._accept_some(listener, BATCH, now)
+            return
+        self._accept_some(listener, 1, now)
+        fd = listener.fileno()
+        if fd in self._others:
+            # To the end of the kernel's queue of who is woken next; or, if we are ahead, out of it for a moment.
+            self._poller.forget(fd)
+            if self._serving.share.is_ahead():
+                del self._others[fd]
+                self._deadlines.set(fd, now + STEP_BACK)
+            else:
+                self._poller.watch_listener(fd)
+
+    def _accept_some(self, listener: socket.socket, most: int, now: float) -> None:
+        for _ in range(most):
             if self._is_full():
                 self._make_room(now)
                 return
@@ -280,6 +297,8 @@ class Loop:
             return
         channel = Channel(sock, self._serving.connect(peer, now))
         self._channels[channel.fd] = channel
+        if not self._draining:
+            self._serving.share.count(len(self._channels))
         if self._draining:
             channel.conn.drain(now)
         self._drive(channel, now)
@@ -295,6 +314,7 @@ class Loop:
     def _drain(self, now: float) -> None:
         """Let in who waits already, close the door, answer what is asked."""
         self._draining = True
+        self._serving.share.leave()
         self._unwatch_listeners()
         for listener in self._serving.listeners:
             try:
