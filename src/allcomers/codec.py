@@ -21,11 +21,13 @@ class Clear:
     unsent   int: bytes queued that no socket has taken yet
     pending  bool: is there something to send?
     ready    bool: can plain bytes be sent? Before a TLS handshake they cannot
+    ended    bool: has the peer said, with what received() gave last, that it says no more?
     closes_silently  bool: the peer needs no word before the socket is closed; TLS wants its close_notify
     """
 
     __slots__ = ("_ending", "_queue", "pending", "unsent")
     ready = True
+    ended = False
     closes_silently = True
 
     def __init__(self) -> None:

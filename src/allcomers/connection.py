@@ -137,6 +137,9 @@ class Connection:
                 if not self._writing:
                     self._moved += len(heard)
                 self._heard(heard, now)
+                if self.codec.ended:  # the peer's last word came with these
+                    self._ended = True
+                    self._heard_end(now)
             elif heard is not None:
                 self._ended = True
                 self._heard_end(now)
@@ -285,7 +288,11 @@ class Connection:
         self.wants = wants | READ if hears else wants
         self.deadline = until
         if not self.wants and phase is not CLOSED:
-            self.enter(CLOSED, now)
+            if phase is CLOSING or self.codec.closes_silently:
+                self.enter(CLOSED, now)
+            else:
+                self.close(now)
+                self._settle(now)
 
     def _begin_or_end_writing(self, pending: bool, now: float) -> None:
         self._writing = pending

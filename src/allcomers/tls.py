@@ -47,7 +47,7 @@ def _reason(error: Exception) -> str:
 class Tls(Clear):
     """TLS in the server's role: the same queue, sealed piece by piece as the socket takes it (RFC 8446, 5246)."""
 
-    __slots__ = ("_engine", "_incoming", "_outgoing", "_sealed", "ready")
+    __slots__ = ("_engine", "_incoming", "_outgoing", "_sealed", "ended", "ready")
     closes_silently = False
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -57,6 +57,7 @@ class Tls(Clear):
         self._engine = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._sealed: bytes | memoryview = b""
         self.ready = False
+        self.ended = False
 
     def _look(self) -> None:
         """TLS has words of its own, and before the handshake it has no others."""
@@ -87,16 +88,17 @@ class Tls(Clear):
             raise PeerError(f"TLS: {error.reason or 'broken off'}") from None
 
     def _opened(self) -> bytes:
-        """All plain bytes that have come; END after the peer's close_notify."""
+        """All plain bytes that have come; END after the peer's close_notify, or `ended` if both came at once."""
         pieces: list[bytes] = []
         try:
             while piece := self._engine.read(_SEAL):
                 pieces.append(piece)
+            self.ended = True
         except ssl.SSLWantReadError:
             if not pieces:
                 raise
         except ssl.SSLZeroReturnError:
-            pass
+            self.ended = True
         return b"".join(pieces)
 
     def output(self) -> Segment:
