@@ -125,13 +125,14 @@ class ServiceConnection(Connection):
     def answered(self, reply: Answer, now: float) -> None:
         """What _greet or _request returned."""
         self._called = False
-        if self._talker is None and reply.talker is not None:
+        greeted = self._talker is not None
+        if not greeted and reply.talker is not None:
             self._greeted(reply, reply.talker, now)
         if self.phase is CALLED:  # else the peer has gone, or broken the protocol meanwhile: nothing is said any more
             if reply.data:
                 self.codec.push(reply.data)
-            self.served += 1
-            if reply.ends or (self._leaving and not self._messages):
+            self.served += greeted
+            if reply.ends or (self._leaving and greeted and not self._ahead()):
                 self.close(now, linger=True)
             else:
                 self._rest(now)
