@@ -1,4 +1,4 @@
-"""A real browser, Debian's Chromium: the example site and the guestbook under each model, whole and without an error."""
+"""A real browser, Debian's Chromium, at the example site and the guestbook: whole, without error, under each model."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ class AsyncioPoller:
     """The poller's verbs, spoken to an event loop; what it would return from wait() it gives to `handle`."""
 
     most = 1 << 30
+    errs_once = True  # uvloop closes its watch after it has called once (libuv: UV_EBADF)
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

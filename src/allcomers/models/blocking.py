@@ -21,7 +21,7 @@ from typing import Protocol
 
 from allcomers import sockets
 from allcomers.calls import Calls
-from allcomers.connection import CALL, FAREWELL, PATIENCE, READ, WRITE, Connection
+from allcomers.connection import CALL, FAREWELL, IDLE, PATIENCE, READ, WRITE, Connection
 from allcomers.errors import PeerError
 from allcomers.models import Serving
 
@@ -34,8 +34,11 @@ class Room(Protocol):
         """Does the server stop at once?"""
         ...
 
-    def filenos(self) -> list[int]:
-        """Descriptors that become readable when it may be wanted that somebody leaves."""
+    def filenos(self, idle: bool) -> list[int]:
+        """Descriptors that become readable when it may be wanted that this conversation ends.
+
+        `idle`: it has nothing to do, so it is the one that should heed somebody who waits.
+        """
         ...
 
     def wanted(self) -> float:
@@ -59,8 +62,8 @@ class Exit:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
 
-    def filenos(self) -> list[int]:
-        return [self._reader]
+    def filenos(self, idle: bool) -> list[int]:
+        return [self._reader] if idle else []  # a byte taken in mid-request would keep the idle ones in their places
 
     def wanted(self) -> float:
         try:
@@ -130,23 +133,29 @@ class _Waiting:
         self._room = room
         self._poll = select.poll()
         self._leaving = False
-        for fd in room.filenos():
-            self._poll.register(fd, select.POLLIN)
+        self._heeded: list[int] = []
 
     def readable(self, conn: Connection) -> bool:
         """Wait until something happens; True if it is that the peer has said something."""
         fd = self._sock.fileno()
         self._poll.register(fd, conn.wants & (READ | WRITE))
+        self._heed([] if self._leaving else self._room.filenos(conn.phase is IDLE))
         events = dict(self._poll.poll(max(0.0, (conn.deadline - monotonic()) * 1000) if conn.deadline < 1e9 else None))
         if not events:
             conn.expired(monotonic(), sockets.held(self._sock))
         event = events.pop(fd, 0)
-        if events and not self._leaving and (patience := self._room.wanted()):
+        if events and (patience := self._room.wanted()):
             self._leaving = True
-            for other in self._room.filenos():
-                self._poll.unregister(other)
             conn.drain(monotonic(), patience)
         return bool(event & ~select.POLLOUT) and bool(conn.wants & READ)
+
+    def _heed(self, filenos: list[int]) -> None:
+        if filenos != self._heeded:
+            for fd in self._heeded:
+                self._poll.unregister(fd)
+            for fd in filenos:
+                self._poll.register(fd, select.POLLIN)
+            self._heeded = filenos
 
 
 class Door:

@@ -22,6 +22,7 @@ class EdgePoller:
     """An epoll object that hears of each socket once."""
 
     most = 1 << 30
+    errs_once = False
 
     def __init__(self) -> None:
         self._epoll = select.epoll()

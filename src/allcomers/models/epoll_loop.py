@@ -20,6 +20,7 @@ class EpollPoller:
     """An epoll object; what of it is registered is kept here, for the kernel wants to know new from known."""
 
     most = 1 << 30
+    errs_once = False
 
     def __init__(self) -> None:
         self._epoll = select.epoll()

@@ -28,15 +28,16 @@ class Doorstep:
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
         self._poll = select.poll()
-        for fd in self.filenos():
+        for fd in self.filenos(idle=True):
             self._poll.register(fd, select.POLLIN)
 
     @property
     def over(self) -> bool:
         return self._serving.orders.quitting
 
-    def filenos(self) -> list[int]:
-        return [self._serving.orders.fileno(), *(listener.fileno() for listener in self._serving.listeners)]
+    def filenos(self, idle: bool) -> list[int]:
+        doors = [listener.fileno() for listener in self._serving.listeners] if idle else []
+        return [self._serving.orders.fileno(), *doors]
 
     def wanted(self) -> float:
         waits = self.happens(0)

@@ -23,6 +23,7 @@ if sys.platform != "linux":
         """A kqueue object; what is watched is kept here, for a filter is added or deleted, never set."""
 
         most = 1 << 30
+        errs_once = False
 
         def __init__(self) -> None:
             self._kqueue = select.kqueue()

@@ -21,6 +21,7 @@ class PollPoller:
     """A select.poll object, which keeps the list."""
 
     most = 1 << 30
+    errs_once = False
 
     def __init__(self) -> None:
         self._poll = select.poll()

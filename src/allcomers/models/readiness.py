@@ -16,6 +16,7 @@ and one send, with no call to the poller but wait().
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -38,16 +39,20 @@ BATCH: Final = 64
 """Peers accepted before those who are here have their turn."""
 
 _GONE: Final = POLLERR | POLLHUP
+_ENDED: Final = getattr(select, "POLLRDHUP", 0)
+_RARE: Final = _GONE | _ENDED
 _READ_OR_WRITE: Final = READ | WRITE
 
 
 class Poller(Protocol):
     """What a model brings.
 
-    most    int: descriptors must be below this
+    most       int: descriptors must be below this
+    errs_once  bool: that a peer has reset its connection is told once, perhaps while something is still to be read
     """
 
     most: int
+    errs_once: bool
 
     def watch(self, fd: int, wants: int) -> None: ...
     def watch_listener(self, fd: int) -> None: ...
@@ -56,15 +61,19 @@ class Poller(Protocol):
 
 
 class Channel:
-    """A peer's socket and its connection, and what the poller said of the one on behalf of the other."""
+    """A peer's socket and its connection, and what the poller said of the one on behalf of the other.
 
-    __slots__ = ("conn", "due", "fd", "readable", "sock", "watched", "writable")
+    ended  bool: no more will come than is there already, so it is read to its end: an edge is told once
+    """
+
+    __slots__ = ("conn", "due", "ended", "fd", "readable", "sock", "watched", "writable")
 
     def __init__(self, sock: socket.socket, conn: Connection) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         self.conn = conn
         self.readable = False
+        self.ended = False
         self.writable = True
         self.watched = 0
         self.due = NEVER  # when its deadline is looked at next
@@ -111,10 +120,12 @@ class Loop:
             channel.readable = True
         if events & POLLOUT:
             channel.writable = True
-        if events & _GONE:
-            channel.readable = channel.writable = True
-            if not channel.conn.wants & _READ_OR_WRITE:  # a call runs for a peer that is gone: stop being told so
-                channel.conn.lost(now)
+        if events & _RARE:
+            channel.ended = channel.readable = True
+            if events & _GONE:
+                channel.writable = True
+                if not channel.conn.wants & _READ_OR_WRITE:  # a call runs for a peer that is gone: stop being told so
+                    channel.conn.lost(now)
         self._drive(channel, now)
 
     def turn(self, now: float) -> float | None:
@@ -162,9 +173,11 @@ class Loop:
                     except BlockingIOError:
                         channel.readable = False
                         continue
-                    # A read that comes short has emptied the socket (epoll(7)); an end of file goes on being told.
-                    channel.readable = len(data) == sockets.RECEIVE
+                    # A read that comes short has emptied the socket (epoll(7)) of all but its end.
+                    channel.readable = len(data) == sockets.RECEIVE or channel.ended
                     conn.received(data, now)
+                    if conn.wants == READ and self._poller.errs_once:  # no send will tell of an error
+                        channel.readable = True
                 else:
                     break
             else:
@@ -268,10 +281,10 @@ class Loop:
                 self._poller.watch_listener(fd)
 
     def _accept_some(self, listener: socket.socket, most: int, now: float) -> None:
+        if self._is_full():
+            self._make_room(now)
+            return
         for _ in range(most):
-            if self._is_full():
-                self._make_room(now)
-                return
             try:
                 found = sockets.accept(listener)
             except OSError:
@@ -281,6 +294,8 @@ class Loop:
             if found is None:
                 return
             self._let_in(*found, now)
+            if self._is_full():  # whether anybody else waits is told by the next look
+                return
 
     def _make_room(self, now: float) -> None:
         """All places are taken and somebody waits: who has been idle longest leaves, or who is answered next."""

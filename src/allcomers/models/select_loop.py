@@ -26,6 +26,7 @@ class SelectPoller:
     """Two sets, and a copy of both for each wait."""
 
     most = FD_SETSIZE
+    errs_once = False
 
     def __init__(self) -> None:
         self._reading: set[int] = set()

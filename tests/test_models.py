@@ -1,0 +1,214 @@
+"""What sets the models apart at their limits: select's FD_SETSIZE, places that are all taken, peers that stay idle."""
+
+from __future__ import annotations
+
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from allcomers.models.select_loop import FD_SETSIZE
+from crowd import Answer, exchange, receive, request
+from harness import Server, receive_all, serving, wait_for
+
+APP = """
+import os, time
+from pathlib import Path
+import allcomers
+
+HERE = Path(__file__).parent
+
+class App(allcomers.Web):
+    def get(self, request):
+        if request.path == "/wait":
+            (HERE / f"begun-{request.query}").touch()
+            while not (HERE / "gate").exists():
+                time.sleep(0.005)
+        return "hello"
+"""
+LOOPS = ["select", "poll", "epoll", "epoll-et", "asyncio"]
+BOUNDED = ["thread", "process", "thread-pool", *LOOPS]
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text(APP)
+    return tmp_path / "app.py"
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] != resource.RLIM_INFINITY and before[1] < 3000:
+        pytest.skip(f"this system allows {before[1]} descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def served(sock: socket.socket) -> Answer | None:
+    """The answer, if one comes before a moment is over."""
+    sock.settimeout(0.3)
+    try:
+        return receive(sock)
+    except TimeoutError:
+        return None
+    finally:
+        sock.settimeout(20)
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_select_tells_who_is_beyond_its_set_and_serves_the_others(app: Path) -> None:
+    with serving("run", f"{app}:App", "-m", "select") as server, ExitStack() as stack:
+        peers = []
+        for _ in range(1100):
+            sock = stack.enter_context(server.connect())
+            sock.sendall(request())
+            peers.append(sock)
+        answers = [receive(sock) for sock in peers]
+        statuses = [answer.status for answer in answers]
+        within = statuses.count(200)
+        assert FD_SETSIZE - 50 < within < FD_SETSIZE
+        assert statuses == [200] * within + [503] * (1100 - within)
+        assert all(answer.close for answer in answers[within:])
+        assert b"place" in answers[-1].body
+        for sock in peers[:within:100]:
+            assert exchange(sock).status == 200
+        peers[0].close()
+        wait_for(lambda: one_answer(server).status == 200, "a place to be free")
+
+
+def one_answer(server: Server) -> Answer:
+    with server.connect() as sock:
+        return exchange(sock)
+
+
+@pytest.mark.parametrize("model", BOUNDED)
+@pytest.mark.parametrize("calls", ["inline", "pool"])
+def test_who_finds_no_place_waits_and_is_served_when_one_is_free(app: Path, model: str, calls: str) -> None:
+    calls = "pool" if model in LOOPS else calls  # else the one call keeps the loop, and everybody waits for that
+    arguments = ["-m", model, "--calls", calls, "--max-connections", "2"]
+    with serving("run", f"{app}:App", *arguments) as server, ExitStack() as stack:
+        inside = [stack.enter_context(server.connect()) for _ in range(2)]
+        for number, sock in enumerate(inside):
+            sock.sendall(request(f"/wait?{number}"))
+            wait_for((app.parent / f"begun-{number}").exists, "the call to begin")
+        outside = [stack.enter_context(server.connect()) for _ in range(3)]
+        for sock in outside:
+            sock.sendall(request())
+        assert served(outside[0]) is None
+        (app.parent / "gate").touch()
+        for sock in inside:
+            assert receive(sock).status == 200
+            sock.close()
+        for sock in outside:
+            assert receive(sock).status == 200
+            sock.close()
+
+
+@pytest.mark.parametrize("model", BOUNDED)
+def test_idle_peers_make_room(app: Path, model: str) -> None:
+    with serving("run", f"{app}:App", "-m", model, "--max-connections", "4") as server, ExitStack() as stack:
+        for _ in range(12):
+            sock = stack.enter_context(server.connect())
+            assert exchange(sock).status == 200  # though those before keep their connections
+
+
+@pytest.mark.parametrize("model", BOUNDED)
+def test_a_peer_who_stays_busy_keeps_its_place(app: Path, model: str) -> None:
+    with serving("run", f"{app}:App", "-m", model, "--max-connections", "2") as server, ExitStack() as stack:
+        idle = stack.enter_context(server.connect())
+        assert exchange(idle).status == 200
+        waiting = stack.enter_context(server.connect())
+        waiting.sendall(b"GET / HTTP/1.1\r\n")  # a request that is not yet whole
+        wait_for(lambda: has_read_all(server, waiting), "it to be heard")
+        newcomer = stack.enter_context(server.connect())
+        assert exchange(newcomer).status == 200
+        assert receive_all(idle) == b""
+        waiting.sendall(b"Host: test\r\n\r\n")
+        assert receive(waiting).status == 200
+
+
+def has_read_all(server: Server, sock: socket.socket) -> bool:
+    """Has the server read what this client sent? (proc(5): /proc/net/tcp, rx_queue)"""
+    port, peer = (f":{number:04X}" for number in (server.address[1], sock.getsockname()[1]))
+    for line in Path("/proc/net/tcp").read_text().splitlines():
+        _, local, remote, _, queues, *_ = line.split()
+        if local.endswith(port) and remote.endswith(peer):
+            return queues.endswith(":00000000")
+    return False
+
+
+@pytest.mark.parametrize("model", LOOPS)
+def test_a_peer_that_asks_and_says_that_it_says_no_more_is_answered_and_left(app: Path, model: str) -> None:
+    """Both come at once, for the loop is busy: a poller that tells each change once tells of both at once."""
+    with serving("run", f"{app}:App", "-m", model) as server, server.connect() as first, server.connect() as second:
+        assert exchange(second).status == 200
+        first.sendall(request("/wait?first"))
+        wait_for((app.parent / "begun-first").exists, "the call to begin")
+        second.sendall(request())
+        second.shutdown(socket.SHUT_WR)
+        (app.parent / "gate").touch()
+        assert receive(second).status == 200
+        second.settimeout(5)  # and not the 75 s of a connection that is kept alive
+        assert second.recv(1) == b""
+        assert receive(first).status == 200
+
+
+@pytest.mark.parametrize("model", LOOPS)
+@pytest.mark.parametrize("words", [b"", b"GET / HTT", request("/a") + b"GET"])
+@pytest.mark.parametrize("resets", [False, True])
+def test_a_peer_that_is_gone_in_mid_request_is_left(app: Path, model: str, words: bytes, resets: bool) -> None:
+    with serving("run", f"{app}:App", "-m", model) as server, server.connect() as first, server.connect() as second:
+        assert exchange(second).status == 200
+        (worker,) = server.workers()
+        before = count_sockets(worker)
+        first.sendall(request("/wait?first"))
+        wait_for((app.parent / "begun-first").exists, "the call to begin")
+        second.sendall(words)
+        if resets:
+            second.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        second.close()
+        (app.parent / "gate").touch()
+        wait_for(lambda: count_sockets(worker) == before - 1, "its socket to be closed", 5)  # no time-out is as short
+        assert receive(first).status == 200
+
+
+def count_sockets(pid: int) -> int:
+    return sum(str(fd.readlink()).startswith("socket:") for fd in Path(f"/proc/{pid}/fd").iterdir())
+
+
+@pytest.mark.parametrize("model", [*BOUNDED, "iterative"])
+def test_places_are_given_back_however_a_peer_leaves(app: Path, model: str) -> None:
+    with serving("run", f"{app}:App", "-m", model, "--max-connections", "2") as server:
+        for _ in range(4):
+            for words in (b"", b"GET / HT", b"nonsense\r\n\r\n", request(), request() * 3):
+                with server.connect() as sock:
+                    sock.sendall(words)
+                with server.connect() as sock:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+                    sock.sendall(words)
+        assert one_answer(server).status == 200
+
+
+@pytest.mark.parametrize("model", [*BOUNDED, "iterative"])
+def test_without_descriptors_it_waits_and_goes_on(app: Path, model: str) -> None:
+    """accept(2) then fails again and again (EMFILE): the server must neither die nor spin."""
+    with serving("run", f"{app}:App", "-m", model, "--calls", "pool", "-t", "4") as server, ExitStack() as stack:
+        (worker,) = server.workers()
+        assert one_answer(server).status == 200
+        in_use = max(int(fd.name) for fd in Path(f"/proc/{worker}/fd").iterdir()) + 1
+        before = resource.prlimit(
+            worker, resource.RLIMIT_NOFILE, (in_use, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        )
+        peers = [stack.enter_context(server.connect()) for _ in range(40)]
+        for sock in peers:
+            sock.sendall(request())
+        assert served(peers[-1]) is None or model in ("process", "thread", "thread-pool", "iterative")
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, before)
+        for sock in peers:
+            assert receive(sock).status == 200
+            sock.close()
