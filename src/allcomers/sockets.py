@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import socket
@@ -77,7 +76,10 @@ def listen(bind: Bind, backlog: int) -> list[socket.socket]:
 
 
 def _listen_tcp(host: str, port: int, backlog: int) -> list[socket.socket]:
-    found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    host = host or "0.0.0.0"
+    # Bytes as they are: of a str, the tables of international names would be loaded first.
+    asked = host.encode("ascii") if host.isascii() else host
+    found = socket.getaddrinfo(asked, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     listeners: list[socket.socket] = []
     for family, kind, proto, _, address in dict.fromkeys(found):
         listener = socket.socket(family, kind, proto)
@@ -194,6 +196,8 @@ def deafen(listeners: Iterable[socket.socket]) -> None:
     SO_ATTACH_FILTER) of one instruction, "take 0 bytes", drops each SYN before: its sender tries again a second
     later and then meets a closed port, or the next server.
     """
+    import ctypes  # late: it takes 5 ms, and only who leaves needs it
+
     for listener in listeners:
         if listener.family == socket.AF_UNIX or (not hasattr(socket, "EPOLLIN") and os.uname().sysname != "Linux"):
             continue
