@@ -608,20 +608,21 @@ def test_47_two_hosts(refuse: Refuse, data: bytes, expected: tuple[int, ...]) ->
     refuse(data, expected)
 
 
-@pytest.mark.parametrize(
-    "host",
-    [b"a@b", b"a/b", b"a,b", b"a, b", b"a<b", b"a b", b"a:b", b"a:", b"a:-1", b"a:65536", b"a:123456", b"a:80:80",
-     b"a?b", b"a#b", b"a\\b", b"[::1", b"::1", b"[::1]x", b"[g]", b"a\tb", b"\xc3\xa9", b'"a"', b"%", b"%0", b"a%zz", b"http://a",
-     b"a;b=c@d", b"{a}", b"a^b", b"a|b"],
-)  # fmt: skip
-@pytest.mark.parametrize("form", ["CVE-2026-48710", "absolute"])
-def test_48_hosts_that_are_none(refuse: Refuse, host: bytes, form: str) -> None:
-    if form == "absolute":
-        if re.search(rb"[\s/?#\x80-\xff]", host):
-            pytest.skip("no part of an authority")
-        refuse(b"GET http://" + host + b"/ HTTP/1.1\r\nHost: a\r\n\r\n")
-    else:
-        refuse(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+HOSTS = [
+    b"a@b", b"a/b", b"a,b", b"a, b", b"a<b", b"a b", b"a:b", b"a:", b"a:-1", b"a:65536", b"a:123456", b"a:80:80",
+    b"a?b", b"a#b", b"a\\b", b"[::1", b"::1", b"[::1]x", b"[g]", b"a\tb", b"\xc3\xa9", b'"a"', b"%", b"%0", b"a%zz",
+    b"http://a", b"a;b=c@d", b"{a}", b"a^b", b"a|b",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_48_cve_2026_48710_hosts_that_are_none(refuse: Refuse, host: bytes) -> None:
+    refuse(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("host", [host for host in HOSTS if not re.search(rb"[\s/?#\x80-\xff]", host)])
+def test_48_nor_in_an_absolute_target(refuse: Refuse, host: bytes) -> None:
+    refuse(b"GET http://" + host + b"/ HTTP/1.1\r\nHost: a\r\n\r\n")
 
 
 @cases(

@@ -79,7 +79,7 @@ class Faulty:
 
     def assert_at_rest(self) -> None:
         before = self.seconds_of_work()
-        time.sleep(0.3)  # not to wait for something: to see that nothing happens
+        time.sleep(0.2)  # not to wait for something: to see that nothing happens
         assert self.seconds_of_work() - before < 0.1, "the worker spins"
 
     def settle(self) -> None:
@@ -246,9 +246,9 @@ def test_each_accept_may_fail(tmp_path: Path, model: str) -> None:
     with faulty(tmp_path, model) as place:
         for error, most in (
             (errno.ECONNABORTED, 1000),
-            (errno.EPROTO, 2),
-            (errno.EPERM, 2),
-            (errno.EMFILE, 4),
+            (errno.EPROTO, 1),
+            (errno.EPERM, 1),
+            (errno.EMFILE, 2),
             (errno.ENFILE, 1),
             (errno.ENOBUFS, 1),
             (errno.ENOMEM, 1),
@@ -258,7 +258,7 @@ def test_each_accept_may_fail(tmp_path: Path, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", ["epoll", "thread", "process"])
-@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENOSPC])
 def test_each_open_may_fail(tmp_path: Path, model: str, error: int) -> None:
     """A site's file, a body's temporary file: 503 or 500, which the operator hears of."""
     with faulty(tmp_path, model, quiet=False) as place:
