@@ -137,7 +137,12 @@ def call(endpoint: HttpEndpoint, request: Request) -> Response | Stream:
         body = response.body
         if isinstance(body, WHOLE):
             return response
-        stream = Stream(response, iter(body), endpoint, request)
+        try:
+            pieces = iter(body)
+        except TypeError:
+            Stream(response, iter(()), endpoint, request).close()
+            raise
+        stream = Stream(response, pieces, endpoint, request)
         try:
             stream.first = stream.pull()
         except BaseException:

@@ -12,11 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from allcomers.codec import JOIN
-from allcomers.connection import BODY, CALL, CALLED, CLOSED, DUE, HEAD, IDLE, RUNNING, Connection, Work
+from allcomers.connection import BODY, CALLED, CLOSED, DUE, HEAD, IDLE, Connection, Work
 from allcomers.errors import AnswerError, Refusal
 from allcomers.http_calls import ENDLESS, WHOLE, End, HttpEndpoint, Plan, Stream, call, failed
 from allcomers.protocol import http1
-from allcomers.protocol.head import CONTINUE, RequestHead, encode_fields, status_line
+from allcomers.protocol.head import CONTINUE, encode_fields, status_line
 from allcomers.protocol.message import Body, FileSlice, Piece, Request, Response
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class HttpConnection(Connection):
         super().__init__(limits, peer, endpoint.tls, now)
         self._endpoint = endpoint
         self._inbound = http1.Requests(limits)
-        self._head: RequestHead | None = None
+        self._head: Request | None = None
         self._body: Body | None = None
         self._stream: Stream | None = None  # the answer that comes in pieces
         self._began = now  # when the first byte of this request came
@@ -103,10 +103,9 @@ class HttpConnection(Connection):
 
     # ------------------------------------------------------------ calls
 
-    def take_call(self) -> Work:
+    def _take_work(self) -> Work:
         self._called = True
         self.phase = CALLED
-        self.wants = self.wants - CALL | RUNNING
         if self._stream is not None:
             return self._stream.step
         return partial(call, self._endpoint, self._request())
@@ -118,11 +117,11 @@ class HttpConnection(Connection):
     def _request(self) -> Request:
         head = self._head
         assert head is not None
-        scheme = "http" if self._endpoint.tls is None else "https"
-        return Request.arrived(head, self._inbound.trailers, self._body, self.peer, scheme)
+        head.arrived(self._inbound.trailers, self._body, self.peer, "http" if self._endpoint.tls is None else "https")
+        return head
 
-    def answered(self, reply: Response | Stream | Piece | End, now: float) -> None:
-        """What _call or a Stream's step returned."""
+    def _answered(self, reply: Response | Stream | Piece | End, now: float) -> None:
+        """What `call` or a Stream's step returned."""
         self._called = False
         try:
             if self.phase is CALLED:
@@ -132,7 +131,6 @@ class HttpConnection(Connection):
                 self._drop_body()
         except Refusal as refusal:  # the next request is here already, and malformed
             self._refuse(refusal, now)
-        self._settle(now)
 
     def _take(self, reply: Response | Stream | Piece | End, now: float) -> None:
         """Queue what `reply` has of an answer. Raises Refusal."""
@@ -320,7 +318,7 @@ class HttpConnection(Connection):
             if self._endpoint.log is not None:
                 record.write(self._endpoint, self.peer, now)
 
-    def _close_file(self, close: Callable[[], object], head: RequestHead | None) -> None:
+    def _close_file(self, close: Callable[[], object], head: Request | None) -> None:
         try:
             close()
         except BaseException as error:  # the app's: one request does not stop a server
@@ -350,7 +348,7 @@ class Record:
     __slots__ = ("began", "close", "head", "sent", "status")
 
     def __init__(
-        self, head: RequestHead | None, status: int, sent: int, began: float, close: Callable[[], object] | None
+        self, head: Request | None, status: int, sent: int, began: float, close: Callable[[], object] | None
     ) -> None:
         self.head = head
         self.status = status
@@ -381,7 +379,7 @@ class Record:
         )
 
 
-def _text(head: RequestHead, name: bytes) -> str:
+def _text(head: Request, name: bytes) -> str:
     return head.named.get(name, b"").strip(b" \t").decode("latin-1")
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from allcomers.config import Limits
-from allcomers.connection import CALL, CALLED, DUE, HEAD, IDLE, RUNNING, Connection, Work
+from allcomers.connection import CALLED, DUE, HEAD, IDLE, Connection, Work
 from allcomers.errors import PeerError
 from allcomers.protocol.lines import Framing
 
 if TYPE_CHECKING:
     import ssl
+
+
+_NONE: Final[list[bytes]] = []  # shared by all that have no message waiting
 
 
 class Talker(Protocol):
@@ -53,7 +56,7 @@ class ServiceConnection(Connection):
         self._endpoint = endpoint
         self._talker: Talker | None = None  # made by the first call, where calls run
         self._buffer = b""  # the beginning of a message
-        self._messages: list[bytes] = []  # whole ones
+        self._messages = _NONE  # whole ones
         self._next = 0  # the one of them that is to be taken next
         self._waiting = 0  # bytes of those not taken, and one more for each
         self._called = False
@@ -71,11 +74,13 @@ class ServiceConnection(Connection):
             self._buffer += data
             self._shaken(now)
             return
-        messages, self._buffer = self._split(talker, self._buffer + data if self._buffer else data)
+        if self._buffer:
+            data = self._buffer + data
+        messages, self._buffer = self._split(talker, data)
         if messages:
             self._messages = self._messages[self._next :] + messages if self._messages else messages
             self._next = 0
-            self._waiting += sum(map(len, messages)) + len(messages)  # an empty one takes room too
+            self._waiting += len(data) + len(messages)  # an empty one takes room too
         if self.phase is IDLE or self.phase is HEAD:
             self._rest(now)
 
@@ -107,47 +112,51 @@ class ServiceConnection(Connection):
     def _ahead(self) -> int:
         return self._waiting + len(self._buffer)
 
-    def take_call(self) -> Work:
+    def _take_work(self) -> Work:
         self._called = True
         self.phase = CALLED
-        self.wants = self.wants - CALL | RUNNING
         talker = self._talker
         if talker is None:
             return partial(_greet, self._endpoint, self.peer)
         message = self._messages[self._next]
         self._next += 1
-        self._waiting -= len(message) + 1
         if self._next == len(self._messages):
-            self._messages = []
-            self._next = 0
+            self._messages = _NONE
+            self._next = self._waiting = 0
+        else:
+            self._waiting -= len(message) + 1
         return partial(_request, self._endpoint, talker, message)
 
-    def answered(self, reply: Answer, now: float) -> None:
+    def _answered(self, reply: bytes | Greeting | End, now: float) -> None:
         """What _greet or _request returned."""
         self._called = False
-        greeted = self._talker is not None
-        if not greeted and reply.talker is not None:
-            self._greeted(reply, reply.talker, now)
-        if self.phase is CALLED:  # else the peer has gone, or broken the protocol meanwhile: nothing is said any more
-            if reply.data:
-                self.codec.push(reply.data)
-            self.served += greeted
-            if reply.ends or (self._leaving and greeted and not self._ahead()):
-                self.close(now, linger=True)
-            else:
-                self._rest(now)
-        self._settle(now)
+        greets = isinstance(reply, Greeting)
+        if isinstance(reply, Greeting):
+            reply = self._greeted(reply, now)
+        if self.phase is not CALLED:  # the peer has gone, or broken the protocol: nothing is said any more
+            return
+        if isinstance(reply, End):
+            self.codec.push(reply.data)
+            self.close(now, linger=True)
+            return
+        self.codec.push(reply)
+        self.served += not greets
+        if self._leaving and not greets and not self._ahead():
+            self.close(now, linger=True)
+        else:
+            self._rest(now)
 
-    def _greeted(self, reply: Answer, talker: Talker, now: float) -> None:
+    def _greeted(self, greeting: Greeting, now: float) -> bytes | End:
         """The first call is back: now there is a framing for what came meanwhile."""
-        self._talker = talker
+        self._talker = talker = greeting.talker
         self._patience = self._limits.keep_alive if talker.idle_timeout is None else talker.idle_timeout
         if self._buffer:
             early, self._buffer = self._buffer, b""
             try:
                 self._heard(early, now)
             except PeerError:
-                reply.ends = True
+                return End(greeting.data if isinstance(greeting.data, bytes) else greeting.data.data)
+        return greeting.data
 
     def _expire(self, now: float) -> None:
         if self._writing:
@@ -162,37 +171,46 @@ class ServiceConnection(Connection):
         return partial(_lose, self._endpoint, talker)
 
 
-class Answer:
-    """What a call of a service returns: bytes to send, framed already, and whether the connection ends with them."""
+class End:
+    """The last that a peer hears: `data`, framed already."""
 
-    __slots__ = ("data", "ends", "talker")
+    __slots__ = ("data",)
 
-    def __init__(self, talker: Talker | None, data: bytes, ends: bool) -> None:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+class Greeting:
+    """What the first call returns: who will answer, and the first words."""
+
+    __slots__ = ("data", "talker")
+
+    def __init__(self, talker: Talker, data: bytes | End) -> None:
         self.talker = talker
         self.data = data
-        self.ends = ends
 
 
-def _greet(endpoint: ServiceEndpoint, peer: str) -> Answer:
+def _greet(endpoint: ServiceEndpoint, peer: str) -> Greeting | End:
     try:
         talker = endpoint.service()
         talker.peer = peer
-        return _framed(talker, talker.connected())
+        return Greeting(talker, _framed(talker, talker.connected()))
     except BaseException as error:
         endpoint.report(error, peer)
-        return Answer(None, b"", ends=True)
+        return End(b"")
 
 
-def _request(endpoint: ServiceEndpoint, talker: Talker, message: bytes) -> Answer:
+def _request(endpoint: ServiceEndpoint, talker: Talker, message: bytes) -> bytes | End:
     try:
         return _framed(talker, talker.request(message))
     except BaseException as error:
         endpoint.report(error, talker.peer)
-        return Answer(talker, b"", ends=True)
+        return End(b"")
 
 
-def _framed(talker: Talker, answer: bytes | None) -> Answer:
-    return Answer(talker, b"" if answer is None else talker.framing.wrap(answer), talker.closing)
+def _framed(talker: Talker, answer: bytes | None) -> bytes | End:
+    data = b"" if answer is None else talker.framing.wrap(answer)
+    return End(data) if talker.closing else data
 
 
 def _lose(endpoint: ServiceEndpoint, talker: Talker) -> None:

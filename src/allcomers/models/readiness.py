@@ -175,7 +175,10 @@ class Loop:
                         continue
                     # A read that comes short has emptied the socket (epoll(7)) of all but its end.
                     channel.readable = len(data) == sockets.RECEIVE or channel.ended
-                    conn.received(data, now)
+                    if self._inline:
+                        conn.received_and_called(data, now, monotonic)
+                    else:
+                        conn.received(data, now)
                     if conn.wants == READ and self._poller.errs_once:  # no send will tell of an error
                         channel.readable = True
                 else:

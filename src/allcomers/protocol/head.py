@@ -16,6 +16,7 @@ from typing import NoReturn, TypeAlias, TypeVar
 
 from allcomers.errors import AnswerError, Refusal
 
+Head = TypeVar("Head", bound="RequestHead")
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -99,8 +100,8 @@ class ResponseHead:
 # ---------------------------------------------------------------- reading a request
 
 
-def parse_request(block: bytes, max_headers: int) -> RequestHead:
-    """The head in `block`: from the first line through the CRLF of the last field, without the empty line.
+def parse_request(block: bytes, max_headers: int, head: Head) -> Head:
+    """Fill `head` from `block`: from the first line through the CRLF of the last field, without the empty line.
 
     Raises Refusal with the status that RFC 9112 and DESIGN's "HTTP strictness" give.
     """
@@ -108,7 +109,6 @@ def parse_request(block: bytes, max_headers: int) -> RequestHead:
     if line is None:
         refuse_request_line(block)
     method, target, minor = line.groups()
-    head = RequestHead()
     head.method = method.decode("ascii")
     head.minor = 1 if minor == b"1" else 0
     head.fields, head.named = fields, named = parse_fields(block, line.end(), max_headers)

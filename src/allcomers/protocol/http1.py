@@ -15,7 +15,7 @@ from allcomers.config import Limits
 from allcomers.errors import Refusal
 from allcomers.protocol import head as heads
 from allcomers.protocol.head import Fields, RequestHead, ResponseHead
-from allcomers.protocol.message import FileSlice, Piece
+from allcomers.protocol.message import FileSlice, Piece, Request
 
 CRLF: Final = b"\r\n"
 
@@ -152,13 +152,13 @@ class Requests(Inbound):
 
     __slots__ = ()
 
-    def head(self) -> RequestHead | None:
+    def head(self) -> Request | None:
         """The next request's head, once it is whole. Raises Refusal: 400, 413, 414, 417, 431, 501, 505."""
         block = self._block()
         if block is None:
             return None
         try:
-            head = heads.parse_request(block, self._limits.max_headers)
+            head = heads.parse_request(block, self._limits.max_headers, Request.__new__(Request))
         except Refusal:
             self._check_lines(block)
             raise

@@ -14,6 +14,7 @@ from typing import IO, Any, Protocol, TypeAlias
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from allcomers.errors import HttpError
+from allcomers.protocol.head import Fields, RequestHead
 
 SPOOL_AT = 512 * 1024
 """Bytes of a request body that are held in memory; a longer one goes to a temporary file."""
@@ -92,17 +93,7 @@ class Headers(Mapping[str, str]):
         return list(self._values.get(name.lower(), ()))
 
 
-class Head(Protocol):
-    """What Request takes over from the head that was parsed."""
-
-    method: str
-    target: str
-    host: str
-    minor: int
-    fields: list[tuple[bytes, bytes]]
-
-
-class Request:
+class Request(RequestHead):
     """One HTTP request, whole: its body has arrived before a handler sees it.
 
     method    str, as sent: "GET"
@@ -119,6 +110,11 @@ class Request:
 
     args, form and json() read what a client filled in; what it got wrong is an HttpError.
     """
+
+    _body: Body | None = None
+    _trailer_fields: Fields = []  # noqa: RUF012 - of all requests that have none
+    peer: str
+    scheme: str
 
     prefix = ""
     """The part of the path that `routes` took off: a handler below "/api/" sees `prefix` "/api"."""
@@ -140,28 +136,16 @@ class Request:
         self.target = target
         self.host = host
         self.minor = minor
-        self.fields = fields
-        self.trailer_fields = trailer_fields
-        self.peer = peer
-        self.scheme = scheme
-        self._body = body
+        self.fields = list(fields)
+        self.arrived(list(trailer_fields), body, peer, scheme)
 
-    @classmethod
-    def arrived(
-        cls, head: Head, trailer_fields: Iterable[tuple[bytes, bytes]], body: Body | None, peer: str, scheme: str
-    ) -> Request:
-        """The request that a connection has received. PERF: a third of what __init__ takes (callgrind)."""
-        self = cls.__new__(cls)
-        self.method = head.method
-        self.target = head.target
-        self.host = head.host
-        self.minor = head.minor
-        self.fields = head.fields
-        self.trailer_fields = trailer_fields
+    def arrived(self, trailer_fields: Fields, body: Body | None, peer: str, scheme: str) -> None:
+        """What the head that was parsed does not say: this makes it a request that is whole."""
         self.peer = peer
         self.scheme = scheme
-        self._body = body
-        return self
+        if body is not None:
+            self._body = body
+            self._trailer_fields = trailer_fields
 
     @cached_property
     def headers(self) -> Headers:
@@ -169,7 +153,7 @@ class Request:
 
     @cached_property
     def trailers(self) -> Headers:
-        return Headers(self.trailer_fields)
+        return Headers(self._trailer_fields)
 
     @cached_property
     def path(self) -> str:
