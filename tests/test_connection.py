@@ -659,6 +659,26 @@ def test_an_answer_that_cannot_be_sent_is_a_500(answer: Any) -> None:
     assert len(noted.errors) == 1
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda close: Response(None, close=close),
+        lambda close: Response(5, close=close),
+        lambda close: Response(b"x", headers=[("A", "\n")], close=close),
+        lambda close: Response(b"x", status=99, close=close),
+        lambda close: Response([b"x"], headers=[("A", "\n")], close=close),
+        lambda close: Response(["text"], close=close),
+        lambda close: Response([b"x", "text"], close=close),
+    ],
+)
+def test_an_answer_that_cannot_be_sent_is_closed_once(make: Callable[[Any], Response]) -> None:
+    closed: list[bool] = []
+    far = offline.http(lambda request: make(lambda: closed.append(True)), noted=Noted())
+    far.hear(GET)
+    far.lose()
+    assert closed == [True]
+
+
 def test_an_answer_that_cannot_be_sent_with_a_bad_request_behind_it() -> None:
     noted = Noted()
     far = offline.http(answering(b"x", headers=[("A", "b\r\n")]), noted=noted)
@@ -675,6 +695,32 @@ def test_an_http_error_of_a_handler() -> None:
     far.hear(GET)
     ((status, fields, body),) = answers(far.said)
     assert (status, fields["a"], body) == (404, "b", b"no such thing\n")
+
+
+@pytest.mark.parametrize("first", [b"HEAD", b"GET"])
+def test_an_app_that_changes_its_request_changes_no_framing(first: bytes) -> None:
+    """Where the answer ends is decided by what the client asked, not by what the app made of it."""
+
+    def handler(request: Request) -> Response:
+        request.method = "GET" if request.method == "HEAD" else "HEAD"
+        request.minor = 0
+        request.target = "/other"
+        return Response([b"Hel", b"lo"] if request.path == "/stream" else b"Hello")
+
+    noted = Noted()
+    for target in (b"/", b"/stream"):
+        far = offline.http(handler, noted=noted)
+        far.hear(asked(first, target) + asked(b"GET", target))
+        responses = Responses(far.conn._limits)
+        responses.feed(far.said)
+        for method in (first.decode(), "GET"):
+            head = responses.head(method)
+            assert head is not None
+            assert responses.body() == (b"" if method == "HEAD" else b"Hello")
+            assert responses.complete
+        assert responses.buffer == b""
+        assert not far.closed
+    assert [entry["target"] for entry in noted.answers] == ["/", "/", "/stream", "/stream"]
 
 
 class Tracked:

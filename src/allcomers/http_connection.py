@@ -29,7 +29,7 @@ _CLOSE: Final = b"Connection: close\r\n"
 class HttpConnection(Connection):
     """One client of an HttpEndpoint."""
 
-    __slots__ = ("_began", "_body", "_called", "_endpoint", "_head", "_inbound", "_queued", "_stream")
+    __slots__ = ("_asked", "_began", "_body", "_called", "_endpoint", "_head", "_inbound", "_queued", "_stream")
 
     def __init__(self, endpoint: HttpEndpoint, peer: str, now: float) -> None:
         limits = endpoint.limits
@@ -37,6 +37,7 @@ class HttpConnection(Connection):
         self._endpoint = endpoint
         self._inbound = http1.Requests(limits)
         self._head: Request | None = None
+        self._asked = ("", "", 1)  # its method, target and minor version as they came, whatever the app makes of them
         self._body: Body | None = None
         self._stream: Stream | None = None  # the answer that comes in pieces
         self._began = now  # when the first byte of this request came
@@ -59,7 +60,9 @@ class HttpConnection(Connection):
             if head is None:
                 if inbound.begun and self.phase is IDLE:
                     self._enter_head(now)
-            elif inbound.complete:
+                return
+            self._asked = (head.method, head.target, head.minor)
+            if inbound.complete:
                 self.enter(DUE, now)
             else:
                 self._body = Body()
@@ -208,7 +211,7 @@ class HttpConnection(Connection):
         head = self._head
         assert head is not None
         if self._endpoint.log is not None or response.close is not None:
-            self._note(Record(head, response.status, size, self._began, response.close))
+            self._note(Record(head, self._asked, response.status, size, self._began, response.close))
         self.served += 1
         self._patience = self._endpoint.limits.keep_alive
         self._head = None
@@ -228,6 +231,7 @@ class HttpConnection(Connection):
         """How an answer goes out whose body has `size` bytes, or nobody knows how many. Raises AnswerError."""
         head = self._head
         assert head is not None
+        method, _, minor = self._asked
         more = self._inbound.buffer != b""
         persists = head.persists and (more or not (self._ended or self._leaving))
         fields, ours = encode_fields(response.headers)
@@ -243,12 +247,12 @@ class HttpConnection(Connection):
             framing, most = b"Content-Length: %d\r\n" % size, size
         else:
             most = ENDLESS
-            chunked = head.minor == 1
+            chunked = minor == 1
             persists = persists and chunked
             framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
-        if head.method == "HEAD":
+        if method == "HEAD":
             most, chunked = 0, False
-        connection = (b"Connection: keep-alive\r\n" if head.minor == 0 else b"") if persists else _CLOSE
+        connection = (b"Connection: keep-alive\r\n" if minor == 0 else b"") if persists else _CLOSE
         date = self._endpoint.date(now)
         block = b"".join((status_line(status), fields, date, SERVER, framing, connection, http1.CRLF))
         return block, most, chunked, persists
@@ -272,7 +276,7 @@ class HttpConnection(Connection):
         date = self._endpoint.date(now)
         self.codec.push(b"".join((status_line(refusal.status), length, date, SERVER, _CLOSE, http1.CRLF, body)))
         if self._endpoint.log is not None:
-            self._note(Record(self._head, refusal.status, len(body), self._began, None))
+            self._note(Record(self._head, self._asked, refusal.status, len(body), self._began, None))
         self._drop_body()
         self.close(now, linger=True)
 
@@ -292,7 +296,7 @@ class HttpConnection(Connection):
     def lost(self, now: float) -> None:
         stream = self._stream
         if stream is not None and self.phase is not CLOSED and self._endpoint.log is not None:
-            self._note(Record(self._head, stream.response.status, stream.sent, self._began, None))
+            self._note(Record(self._head, self._asked, stream.response.status, stream.sent, self._began, None))
         if self._queued is not None:
             self._note_all(self.codec.unsent, now)
         if not self._called:
@@ -345,12 +349,19 @@ def _declared(value: str) -> int:
 class Record:
     """An answer to be noted once it has gone out; `head` is None for a request that was refused."""
 
-    __slots__ = ("began", "close", "head", "sent", "status")
+    __slots__ = ("asked", "began", "close", "head", "sent", "status")
 
     def __init__(
-        self, head: Request | None, status: int, sent: int, began: float, close: Callable[[], object] | None
+        self,
+        head: Request | None,
+        asked: tuple[str, str, int],
+        status: int,
+        sent: int,
+        began: float,
+        close: Callable[[], object] | None,
     ) -> None:
         self.head = head
+        self.asked = asked
         self.status = status
         self.sent = sent
         self.began = began
@@ -359,6 +370,7 @@ class Record:
     def write(self, endpoint: HttpEndpoint, peer: str, now: float) -> None:
         log, head = endpoint.log, self.head
         assert log is not None
+        method, target, minor = self.asked
         seconds = now - self.began
         when = endpoint.wall() - seconds
         if head is None:
@@ -367,9 +379,9 @@ class Record:
         log.log(
             when=when,
             peer=peer,
-            method=head.method,
-            target=head.target,
-            version=f"HTTP/1.{head.minor}",
+            method=method,
+            target=target,
+            version=f"HTTP/1.{minor}",
             status=self.status,
             sent=self.sent,
             seconds=seconds,
