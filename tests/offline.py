@@ -17,6 +17,9 @@ PEER = "192.0.2.1"
 START = 1000.0
 RECEIVE = 64 * 1024
 
+at_once = False
+"""Do calls run within the report of what was read, as a loop with inline calls has it? A test may set it."""
+
 
 class Far:
     """Drives a Connection as a model does, and keeps what it says.
@@ -50,7 +53,11 @@ class Far:
         for begin in range(0, len(data), RECEIVE) if data else (0,):
             if not self.conn.wants & READ:
                 return
-            self.conn.received(data[begin : begin + RECEIVE], self.now)
+            piece = data[begin : begin + RECEIVE]
+            if at_once and calls:
+                self.conn.received_and_called(piece, self.now, lambda: self.now)
+            else:
+                self.conn.received(piece, self.now)
             self.run(calls=calls)
 
     def hear_each(self, data: bytes) -> None:

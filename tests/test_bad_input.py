@@ -76,11 +76,16 @@ class Place(Protocol):
 
 
 class Offline:
-    """A connection without a socket: `data` whole, and once more byte by byte, must be answered the same."""
+    """A connection without a socket: `data` whole, and once more byte by byte, must be answered the same.
+
+    Byte by byte as reports and calls one after another; whole as a loop with inline calls does it, in one step.
+    """
 
     def say(self, data: bytes) -> bytes:
         whole = offline.http(marked.app)
-        whole.hear(data)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(offline, "at_once", True)
+            whole.hear(data)
         each = offline.http(marked.app)
         each.hear_each(data)
         assert each.said == whole.said, "byte by byte, the answer is another"

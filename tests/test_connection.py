@@ -40,6 +40,14 @@ KEEP_ALIVE = 75.0
 RATE = 240.0
 
 
+@pytest.fixture(scope="module", autouse=True, params=["apart", "at once"])
+def drive(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Reports and calls one by one; and once more as a loop with inline calls has them, in one step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(offline, "at_once", request.param == "at once")
+        yield
+
+
 def asked(method: bytes = b"GET", target: bytes = b"/", *fields: bytes, body: bytes = b"", minor: int = 1) -> bytes:
     lines = b"".join(field + b"\r\n" for field in fields)
     return b"%b %b HTTP/1.%d\r\nHost: a\r\n%b\r\n%b" % (method, target, minor, lines, body)
