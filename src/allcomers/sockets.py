@@ -21,11 +21,13 @@ RECEIVE: Final = 64 * 1024
 _FILE_STEP: Final = 1024 * 1024
 """Bytes of a file handed to the kernel at once, so that one download does not keep a loop from the others."""
 
-EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-"""accept(2) fails for want of descriptors or memory: trying again at once would spin."""
+_GONE_AGAIN: Final = frozenset(
+    (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
+)
+"""accept(2) gives the errors of a connection that has come to nothing: they are that peer's, not the listener's."""
 
 PAUSE: Final = 0.1
-"""Seconds for which nothing is accepted then."""
+"""Seconds for which nothing is accepted after accept(2) failed for want of descriptors: at once it would fail again."""
 
 
 class Bind:
@@ -132,18 +134,19 @@ def name(listener: socket.socket, scheme: str) -> str:
 
 
 def accept(listener: socket.socket) -> tuple[socket.socket, str] | None:
-    """A peer that waits and its address; None if nobody does, or no longer. Raises OSError if EXHAUSTED."""
-    try:
-        sock, address = listener.accept()
-    except BlockingIOError:
-        return None
-    except OSError as error:
-        if error.errno in EXHAUSTED:
+    """A peer that waits and its address; None if nobody does. Raises OSError, for want of descriptors above all."""
+    while True:
+        try:
+            sock, address = listener.accept()
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno in _GONE_AGAIN:  # the next may be there still
+                continue
             raise
-        return None  # this one peer has gone again (accept(2): ECONNABORTED and its like)
-    sock.setblocking(False)
-    # Interned: a peer with many connections has one string.
-    return sock, sys.intern(address[0]) if isinstance(address, tuple) else ""
+        sock.setblocking(False)
+        # Interned: a peer with many connections has one string.
+        return sock, sys.intern(address[0]) if isinstance(address, tuple) else ""
 
 
 def send(sock: socket.socket, segment: Segment) -> int:

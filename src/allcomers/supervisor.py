@@ -164,17 +164,18 @@ class Supervisor:
             self._dismiss(worker, signal.SIGTERM)
         if self._resume and now >= self._resume:
             self._resume = 0.0
-        staying = [worker for worker in self._workers.values() if not worker.leaving]
-        # After HUP one more than wanted: the new one is ready before an old one goes.
-        wanted = self._wanted + (1 if self._old else 0)
-        if len(staying) < wanted and not self._resume and self._may_start(staying):
+        while not self._resume and self._is_short():
             try:
                 self._start()
             except OSError as error:  # no processes, descriptors or memory left: those who are there serve on
                 self._resume = now + RETRY
                 _logger.error("no worker can be started: %s; another try in %g s", error.strerror, RETRY)
-            else:
-                self._staff()
+
+    def _is_short(self) -> bool:
+        """Is another worker wanted, now?"""
+        staying = [worker for worker in self._workers.values() if not worker.leaving]
+        # After HUP one more than wanted: the new one is ready before an old one goes.
+        return len(staying) < self._wanted + (1 if self._old else 0) and self._may_start(staying)
 
     def _surplus(self) -> list[Worker]:
         """Who is to go; after HUP, as many of the old ones as are not needed any more."""
