@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from allcomers.codec import JOIN
 from allcomers.connection import BODY, CALLED, CLOSED, DUE, HEAD, IDLE, Connection, Work
@@ -19,11 +19,9 @@ from allcomers.protocol import http1
 from allcomers.protocol.head import CONTINUE, encode_fields, status_line
 from allcomers.protocol.message import Body, FileSlice, Piece, Request, Response
 
-if TYPE_CHECKING:
-    pass
-
 SERVER: Final = b"Server: allcomers\r\n"
 _CLOSE: Final = b"Connection: close\r\n"
+_NOTHING: Final = ("", "", 1)
 
 
 class HttpConnection(Connection):
@@ -37,7 +35,7 @@ class HttpConnection(Connection):
         self._endpoint = endpoint
         self._inbound = http1.Requests(limits)
         self._head: Request | None = None
-        self._asked = ("", "", 1)  # its method, target and minor version as they came, whatever the app makes of them
+        self._asked = _NOTHING  # its method, target and minor version as they came, whatever the app makes of them
         self._body: Body | None = None
         self._stream: Stream | None = None  # the answer that comes in pieces
         self._began = now  # when the first byte of this request came
@@ -215,6 +213,7 @@ class HttpConnection(Connection):
         self.served += 1
         self._patience = self._endpoint.limits.keep_alive
         self._head = None
+        self._asked = _NOTHING
         self._drop_body()
         if not persists:
             # A client that did not expect the end may have sent more: it must read the answer, not a reset.

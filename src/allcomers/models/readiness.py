@@ -315,10 +315,10 @@ class Loop:
             return
         channel = Channel(sock, self._serving.connect(peer, now))
         self._channels[channel.fd] = channel
-        if not self._draining:
-            self._serving.share.count(len(self._channels))
         if self._draining:
             channel.conn.drain(now)
+        else:
+            self._serving.share.count(len(self._channels))
         self._drive(channel, now)
 
     # ------------------------------------------------------------ orders
