@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -52,7 +52,12 @@ class App:
 
     def write(self, version: str) -> None:
         # Of another length each time: Python takes a file of the same size and second for the one it has compiled.
-        (self.folder / "app.py").write_text(APP.replace("VERSION", version))
+        self.replace(APP.replace("VERSION", version))
+
+    def replace(self, code: str) -> None:
+        """The file is the old one or the new one, whenever somebody reads it."""
+        (self.folder / "new").write_text(code)
+        (self.folder / "new").replace(self.folder / "app.py")
 
     def open_gate(self) -> None:
         (self.folder / "gate").touch()
@@ -89,7 +94,11 @@ def listens_no_more(server: Server) -> bool:
 
 
 def open_files(pid: int) -> list[str]:
-    return [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+    names = []
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            names.append(str(fd.readlink()))
+    return names
 
 
 def fresh_answer(server: Server) -> bytes:
@@ -111,6 +120,9 @@ FEW = [
     ("process", "inline"),
 ]
 each_pair = pytest.mark.parametrize(("model", "calls"), [*FEW, ("iterative", "inline")])
+ROOM = ["--threads", "64"]
+"""Each worker of thread-pool has a place for all 64: else who pauses for a tenth of a second may have to leave."""
+
 some_pairs = pytest.mark.parametrize(("model", "calls"), FEW)
 
 
@@ -254,7 +266,7 @@ def test_term_finishes_what_is_begun_and_serves_who_waits(app: App, model: str, 
 
 @some_pairs
 def test_term_under_load_loses_no_request(app: App, model: str, calls: str) -> None:
-    with serving("run", app.target, "-m", model, "--calls", calls, "-w", "2") as server:
+    with serving("run", app.target, "-m", model, "--calls", calls, "-w", "2", *ROOM) as server:
         clients = Crowd(server, 64)
         clients.more(1500)
         clients.may_be_refused = True
@@ -344,7 +356,8 @@ def test_a_signal_to_the_whole_group_loses_nothing(app: App, model: str) -> None
 
 @some_pairs
 def test_hup_under_load_brings_new_code_and_loses_no_request(app: App, model: str, calls: str) -> None:
-    with serving("run", app.target, "-m", model, "--calls", calls, "-w", "2") as server, crowd(server) as clients:
+    arguments = ["-m", model, "--calls", calls, "-w", "2", *ROOM]
+    with serving("run", app.target, *arguments) as server, crowd(server) as clients:
         clients.more(500)
         before = set(server.workers())
         app.write("second")
@@ -388,7 +401,7 @@ def test_hup_again_and_again(app: App) -> None:
 def test_hup_with_a_broken_app_keeps_the_old_workers(app: App, broken: str) -> None:
     with serving("run", app.target, "-w", "2", quiet=False) as server:
         before = set(server.workers())
-        (app.folder / "app.py").write_text(broken)
+        app.replace(broken)
         server.send(signal.SIGHUP)
         wait_for(lambda: "the reload is given up, the old ones stay" in server.stderr, "the reload to fail")
         assert fresh_answer(server).startswith(b"one")
@@ -396,6 +409,25 @@ def test_hup_with_a_broken_app_keeps_the_old_workers(app: App, broken: str) -> N
         app.write("mended")
         server.send(signal.SIGHUP)
         wait_for(lambda: not before & set(server.workers()), "new workers")
+        assert fresh_answer(server).startswith(b"mended")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_hup_while_broken_code_starts_is_not_given_up(app: App, workers: int) -> None:
+    """The worker of the last HUP dies after the next HUP has come: that says nothing of the new code."""
+    with serving("run", app.target, "-w", str(workers)) as server:
+        before = set(server.workers())
+        (app.folder / "slow-start").touch()
+        fails = "(HERE / 'begun-to-fail').touch()\n"
+        app.replace(APP.replace("while", fails + "while", 1) + "os._exit(9)\n")
+        server.send(signal.SIGHUP)
+        app.await_begun("to-fail")
+        app.write("mended")
+        server.send(signal.SIGHUP)
+        wait_for(lambda: server.stderr.count("reloading") == 2, "the order to be read")
+        (app.folder / "slow-start").unlink()
+        wait_for(lambda: not before & set(server.workers()), "new workers")
+        wait_for(lambda: len(server.workers()) == workers, "as many as were asked for")
         assert fresh_answer(server).startswith(b"mended")
 
 

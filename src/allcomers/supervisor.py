@@ -242,19 +242,20 @@ class Supervisor:
                 self._tally.give_back(worker.share)
                 if worker.pipe >= 0:
                     os.close(worker.pipe)
-                if worker in self._old:
+                is_old = worker in self._old
+                if is_old:
                     self._old.remove(worker)
                 if not worker.leaving:
-                    self._replace(worker, os.waitstatus_to_exitcode(status))
+                    self._replace(worker, os.waitstatus_to_exitcode(status), is_old)
 
-    def _replace(self, worker: Worker, code: int) -> None:
+    def _replace(self, worker: Worker, code: int, is_old: bool) -> None:
         """A worker has died of itself: how soon is there another, or is there none?"""
         how = f"was killed by {_name(-code)}" if code < 0 else f"ended with status {code}"
         if not self._told:  # the first ones could not begin: so would not the next
             self._status = code if code > 0 else 1
             self._quit()
             return
-        if self._old and not worker.ready:
+        if self._old and not worker.ready and not is_old:  # an old one, of a HUP before, tells nothing of the new code
             _logger.error("the new worker %s before it served: the reload is given up, the old ones stay", how)
             self._old.clear()
             return
