@@ -112,17 +112,22 @@ class Watched(Server):
         pids = family(self.pid)
         return len(pids), sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
 
-    def cpu(self) -> int:
-        """Nanoseconds on a CPU so far, of all who live."""
-        threads = (path for pid in family(self.pid) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
-        return sum(int(path.read_text().split()[0]) for path in threads)
+    def cpu(self) -> int | None:
+        """Nanoseconds on a CPU so far, of all who live; None while one runs, or would if it were let."""
+        used = 0
+        for thread in (path for pid in family(self.pid) for path in Path(f"/proc/{pid}/task").iterdir()):
+            used += int((thread / "schedstat").read_text().split()[0])
+            if (thread / "stat").read_text().rpartition(") ")[2].startswith("R"):
+                return None
+        return used
 
     def is_idle(self) -> bool:
-        """Does it use no CPU for a moment? A loop that spins uses all of it, or half where others want it too."""
+        """Does it sleep, and use no CPU for a moment?"""
         with suppress(FileNotFoundError, ProcessLookupError):  # a process ended meanwhile
             before = self.cpu()
             time.sleep(0.02)
-            return self.cpu() - before < 2_000_000
+            after = self.cpu()
+            return before is not None and after is not None and after - before < 2_000_000
         return False
 
     def is_home(self) -> bool:
@@ -224,8 +229,8 @@ def together(count: int, job: Callable[[int], Any]) -> list[Any]:
 
 
 @contextmanager
-def sending(wire: Wire, data: bytes, *, half_close: bool = False) -> Iterator[None]:
-    """Send while the block receives: what is large both ways would else wait for itself."""
+def sending(wire: Wire, data: bytes, *, half_close: bool = False) -> Iterator[threading.Thread]:
+    """Send in a thread while the block receives: what is large both ways would else wait for itself."""
     failed: list[Exception] = []
 
     def send() -> None:
@@ -239,7 +244,7 @@ def sending(wire: Wire, data: bytes, *, half_close: bool = False) -> Iterator[No
     thread = threading.Thread(target=send)
     thread.start()
     try:
-        yield
+        yield thread
     finally:
         thread.join(TIMEOUT)
     assert not failed, failed
@@ -362,6 +367,15 @@ def test_what_makes_no_sense(stage: Stage) -> None:
             assert answer.status == 400
             assert not answer.persists
             client.ends()
+
+
+def test_who_is_refused_in_mid_upload_reads_why(stage: Stage) -> None:
+    with stage.client() as client:
+        client.send(request("POST", "/echo", "Content-Length: 999999999"))
+        assert client.answer().status == 413
+        for _ in range(5):  # what is on its way is heard for a while: a closed socket would reset us
+            client.send(pattern(100_000))
+        client.ends()
 
 
 # ---------------------------------------------------------------- pipelining
@@ -523,6 +537,16 @@ def test_a_slow_reader(stage: Stage, path: str) -> None:
         client.unread(b"".join(parts))
         same(client.answer().body, pattern(LARGE))
         assert is_hello(client.answer())
+
+
+def test_who_asks_and_does_not_read(stage: Stage) -> None:
+    data = request("POST", "/echo", body=pattern(1_000_000))
+    with stage.client(receive_buffer=4096) as client, sending(client.wire, data * 60) as sender:
+        stage.server().idles()
+        assert sender.is_alive()
+        client.wire.widen()
+        for _ in range(60):
+            same(client.answer().body, pattern(1_000_000))
 
 
 def test_a_slow_writer(stage: Stage) -> None:
@@ -970,9 +994,10 @@ def test_echo_of_much_at_once(stage: Stage) -> None:
 
 
 def test_echo_to_a_slow_reader(stage: Stage) -> None:
-    data = pattern(8_000_000)
-    with stage.wire("EchoService", receive_buffer=4096) as wire, sending(wire, data, half_close=True):
+    data = pattern(3 * LARGE)  # more than all the kernel's buffers on the way can hold
+    with stage.wire("EchoService", receive_buffer=4096) as wire, sending(wire, data, half_close=True) as sender:
         stage.server("EchoService").idles()
+        assert sender.is_alive()  # who does not read is not heard for ever
         wire.widen()
         same(receive_all(wire), data)
 
