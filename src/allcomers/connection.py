@@ -63,7 +63,7 @@ Work: TypeAlias = Callable[[], Any]
 
 
 class Phase(enum.Enum):
-    """Where a connection is. One at a time, changed by `Connection.enter` alone."""
+    """Where a connection is, one at a time."""
 
     IDLE = "nothing has come since the last answer"
     HEAD = "a part of a message's beginning is here"
@@ -269,7 +269,7 @@ class Connection:
     # ------------------------------------------------------------ what all share
 
     def enter(self, phase: Phase, now: float) -> None:
-        """The one place where the phase changes."""
+        """A phase begins that has a deadline of its own; DUE and CALLED have none, and are just set."""
         self.phase = phase
         self._since = now
         self._flushed = False

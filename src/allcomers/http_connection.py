@@ -61,7 +61,7 @@ class HttpConnection(Connection):
                 return
             self._asked = (head.method, head.target, head.minor)
             if inbound.complete:
-                self.enter(DUE, now)
+                self.phase = DUE
             else:
                 self._body = Body()
                 if head.expects and not inbound.buffer:
@@ -70,7 +70,7 @@ class HttpConnection(Connection):
         if self.phase is BODY:
             self._store(inbound.body())
             if inbound.complete:
-                self.enter(DUE, now)
+                self.phase = DUE
 
     def _store(self, piece: bytes) -> None:
         body = self._body
@@ -193,7 +193,7 @@ class HttpConnection(Connection):
         stream.sent += size
         for segment in http1.chunk(piece) if stream.chunked else (piece,):
             self.codec.push(segment)
-        self.enter(DUE, now)
+        self.phase = DUE
 
     def _end_stream(self, stream: Stream, end: End, now: float) -> None:
         """The iterable is at its end: closed already, by the call that found it."""

@@ -61,12 +61,12 @@ class ServiceConnection(Connection):
         self._waiting = 0  # bytes of those not taken, and one more for each
         self._called = False
         if self.codec.ready:
-            self.enter(DUE, now)  # the first call greets the peer
+            self.phase = DUE  # the first call greets the peer
         self._settle(now)
 
     def _shaken(self, now: float) -> None:
         if self._talker is None and self.phase is IDLE:
-            self.enter(DUE, now)  # as above; who never shakes hands costs no call
+            self.phase = DUE  # as above; who never shakes hands costs no call
 
     def _heard(self, data: bytes, now: float) -> None:
         talker = self._talker
@@ -96,7 +96,7 @@ class ServiceConnection(Connection):
     def _rest(self, now: float) -> None:
         """No call runs: what is next?"""
         if self._messages:
-            self.enter(DUE, now)
+            self.phase = DUE
         elif self._ended:
             self.close(now)
         elif self._buffer:
@@ -139,7 +139,8 @@ class ServiceConnection(Connection):
             self.codec.push(reply.data)
             self.close(now, linger=True)
             return
-        self.codec.push(reply)
+        if reply:
+            self.codec.push(reply)
         self.served += not greets
         if self._leaving and not greets and not self._ahead():
             self.close(now, linger=True)

@@ -161,8 +161,13 @@ class Loop:
                 if wants & CALL:
                     self._call(channel, conn)
                 elif wants & WRITE and channel.writable:
+                    segment = conn.output()
                     try:
-                        count = sockets.send(sock, conn.output())
+                        # What is no file and no end is spared a call.
+                        if type(segment) is bytes and segment:
+                            count = sock.send(segment)
+                        else:
+                            count = sockets.send(sock, segment)
                     except BlockingIOError:
                         channel.writable = False
                         continue
