@@ -16,6 +16,8 @@ check: $(VENV)/.test
 	$(BIN)/ruff check src tests bench examples
 	$(BIN)/ruff format --check src tests bench examples
 	$(BIN)/mypy
+	$(BIN)/python tools/options-doc --check
+	$(BIN)/python examples/media/make.py check
 	$(BIN)/pytest tests/test_layers.py
 
 conformance: $(VENV)/.test

@@ -1,0 +1,107 @@
+"""The pages: links lead somewhere, quotes from the source are still there, code runs, docs/options.md is fresh."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import indent
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *(page for folder in ("docs", "examples", "bench", "tests") for page in sorted((ROOT / folder).rglob("*.md"))),
+]
+
+BLOCK = re.compile(r"(?:<!-- from (\S+) -->\n)?```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+"""A block of code; with such a comment before it, a quote of that file, less the indentation that all its lines have.
+A line `# ...` in a quote leaves lines out."""
+
+LINK = re.compile(r"(?<!`)!?\[[^]]*\]\(([^)\s]+)\)")
+LEFT_OUT = re.compile(r"^\s*# \.\.\.\n", re.MULTILINE)
+
+
+def name(value: object) -> str:
+    return str(value.relative_to(ROOT)) if isinstance(value, Path) else ""
+
+
+def blocks(page: Path) -> Iterator[tuple[str, str, str]]:
+    """(the file that it quotes or "", the language, the code) of each block."""
+    for found in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        yield found[1] or "", found[2], found[3]
+
+
+def is_in(source: str, quote: str, depth: int) -> bool:
+    """Whether all parts of `quote`, indented by `depth`, are in `source` in this order."""
+    at = 0
+    for part in LEFT_OUT.split(quote):
+        at = source.find("\n" + indent(part, " " * depth), at)
+        if at < 0:
+            return False
+    return True
+
+
+def prose(page: Path) -> str:
+    return BLOCK.sub("", page.read_text(encoding="utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """What a heading can be linked as, by the rule that GitHub has."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    broken = []
+    for link in LINK.findall(prose(page)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_quotes_are_in_the_source(page: Path) -> None:
+    for file, _, code in blocks(page):
+        if not file:
+            continue
+        source = (ROOT / file).read_text(encoding="utf-8")
+        assert any(is_in(source, code, depth) for depth in range(0, 24, 4)), f"{file} no longer has:\n{code}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_code_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each Python block that is no quote is a module of its own, as a reader would save it."""
+    monkeypatch.chdir(ROOT)
+    for file, language, code in blocks(page):
+        if language == "python" and not file and "sys.argv" not in code:
+            exec(compile(code, f"a block of {page.name}", "exec"), {"__name__": "block"})
+
+
+def test_both_readmes_have_the_same_code_and_links() -> None:
+    english, chinese = ROOT / "README.md", ROOT / "README.zh-CN.md"
+    code = [[block for _, language, block in blocks(page) if language == "python"] for page in (english, chinese)]
+    assert code[0] == code[1]
+    links = [set(LINK.findall(prose(page))) for page in (english, chinese)]
+    assert links[0] ^ links[1] == {"README.md", "README.zh-CN.md"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_one_kind_of_picture(page: Path) -> None:
+    """Pictures are files of ours: nothing is asked of another host to show a page."""
+    assert not re.search(r"!\[[^]]*\]\((?:https?:)?//|<img[^>]+src=.https?:", prose(page))
+
+
+def test_the_options_are_those_of_the_code() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "options-doc", "--check"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
