@@ -111,11 +111,11 @@ class TlsWire(Wire):
             while not self._ready:
                 try:
                     self._engine.do_handshake()
-                    self._ready = True
+                    self._flush()
+                    self._ready = True  # only now: who sends from here on may wait long, and we would wait for it
                 except ssl.SSLWantReadError:
                     self._flush()
                     self._feed()
-            self._flush()
 
     def hello(self) -> None:
         """Only the first flight of the handshake."""

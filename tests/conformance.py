@@ -136,6 +136,21 @@ class Watched(Server):
             return all(now <= then for now, then in zip(self.held, self.home, strict=True))
         return False
 
+    def settles(self, workers: int) -> None:
+        """Take what it holds now, with so many workers that wait for peers and no peer, as its home."""
+
+        def settled() -> bool:
+            with suppress(FileNotFoundError, ProcessLookupError):
+                pids = family(self.pid)
+                # Where it waits in the kernel: "do_epoll_wait", "poll_schedule_timeout"; "0" where that is a secret.
+                places = [Path(f"/proc/{pid}/wchan").read_text() for pid in pids]
+                return len(pids) == 1 + workers and all("poll" in place or place == "0" for place in places)
+            return False
+
+        wait_for(settled, "all workers to wait for peers")
+        self.idles()
+        self.home = self.holds()
+
     def idles(self) -> None:
         wait_for(self.is_idle, "the server to use no CPU", 5.0)
 
@@ -172,9 +187,7 @@ class Stage:
             if isinstance(first, TlsWire):
                 first.greet()
             first.close()
-            wait_for(lambda: len(family(server.pid)) == 1 + self.combination.workers, "the first peer to be forgotten")
-            server.idles()
-            server.home = server.holds()
+            server.settles(self.combination.workers)
         return self.servers[arguments]
 
     def wire(self, *arguments: str, receive_buffer: int = 0) -> Wire:
