@@ -22,13 +22,13 @@ class Clear:
     pending  bool: is there something to send?
     ready    bool: can plain bytes be sent? Before a TLS handshake they cannot
     ended    bool: has the peer said, with what received() gave last, that it says no more?
-    closes_silently  bool: the peer needs no word before the socket is closed; TLS wants its close_notify
+    is_clear bool: what is received is what the peer said, and it needs no word before its socket is closed
     """
 
     __slots__ = ("_ending", "_queue", "pending", "unsent")
     ready = True
     ended = False
-    closes_silently = True
+    is_clear = True
 
     def __init__(self) -> None:
         self._queue: list[Segment] | None = None  # None when empty: an idle peer costs no list

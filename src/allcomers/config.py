@@ -155,7 +155,7 @@ class Config:
         choice("combined", "common", "json"),
     )  # fmt: skip
     log_level: str = _option(
-        "info", _LOGS, "--log-level", "LEVEL", "debug, info, warning, error", "What an operator acts on.",
+        "info", _LOGS, "--log-level", "LEVEL", "debug, info, warning, error or critical", "What an operator acts on.",
         choice("debug", "info", "warning", "error", "critical"),
     )  # fmt: skip
     head_timeout: float = _option(

@@ -287,9 +287,8 @@ class HttpConnection(Connection):
         else:
             self.lost(now)
 
-    def sent(self, count: int, now: float) -> None:
-        super().sent(count, now)
-        if self._queued is not None and not self._writing:
+    def _gone_out(self, now: float) -> None:
+        if self._queued is not None:
             self._note_all(0, now)
 
     def lost(self, now: float) -> None:

@@ -162,6 +162,9 @@ class ServiceConnection(Connection):
     def _expire(self, now: float) -> None:
         if self._writing:
             self.lost(now)
+        elif self.phase is HEAD and self._moved >= self._limits.min_rate * (now - self._looked) > 0:
+            self._since = self._looked = now  # a long message that comes fast enough
+            self._moved = 0
         else:
             self.close(now)
 

@@ -58,6 +58,12 @@ class Bind:
         return int(text)
 
 
+_HINTS: Final = {
+    errno.EADDRINUSE: "; another program listens there; --bind takes another address (port 0: a free port)",
+    errno.EACCES: "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
+}
+
+
 def listen(bind: Bind, backlog: int) -> list[socket.socket]:
     """Listening sockets for `bind`: one for each address that its host has. Raises ListenError."""
     try:
@@ -69,10 +75,7 @@ def listen(bind: Bind, backlog: int) -> list[socket.socket]:
     except socket.gaierror as error:
         raise ListenError(f"cannot listen on {bind.text}: {error.strerror}") from None
     except OSError as error:
-        hint = {
-            errno.EADDRINUSE: "; another program listens there (--bind takes another port, port 0 a free one)",
-            errno.EACCES: "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
-        }.get(error.errno or 0, "")
+        hint = "" if bind.path and error.errno == errno.EACCES else _HINTS.get(error.errno or 0, "")
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise ListenError(f"cannot listen on {bind.text}: {reason}{hint}") from None
 

@@ -48,7 +48,7 @@ class Tls(Clear):
     """TLS in the server's role: the same queue, sealed piece by piece as the socket takes it (RFC 8446, 5246)."""
 
     __slots__ = ("_engine", "_incoming", "_outgoing", "_sealed", "ended", "ready")
-    closes_silently = False
+    is_clear = False
 
     def __init__(self, context: ssl.SSLContext) -> None:
         super().__init__()

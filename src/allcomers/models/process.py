@@ -5,7 +5,7 @@
     accept → …    ┴→ …
 
 As inetd and the first web servers did. Whatever a conversation does, corrupts or leaks ends with it, and the kernel
-runs as many at once as there are cores. A fork costs about a millisecond and some MB of memory that are no longer
+runs as many at once as there are cores. A fork costs from 0.4 ms on and some MB of memory that are no longer
 shared; nothing that a handler keeps in memory outlives its connection, or is seen by another.
 
 Use it where each conversation is long, few at once, and must not be able to hurt the next. When all places

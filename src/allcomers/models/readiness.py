@@ -159,7 +159,7 @@ class Loop:
             for _ in range(STEPS):
                 wants = conn.wants
                 if wants & CALL:
-                    self._call(channel, conn)
+                    now = self._call(channel, conn, now)
                 elif wants & WRITE and channel.writable:
                     segment = conn.output()
                     try:
@@ -181,7 +181,7 @@ class Loop:
                     # A read that comes short has emptied the socket (epoll(7)) of all but its end.
                     channel.readable = len(data) == sockets.RECEIVE or channel.ended
                     if self._inline:
-                        conn.received_and_called(data, now, monotonic)
+                        now = conn.received_and_called(data, now, monotonic)
                     else:
                         conn.received(data, now)
                     if conn.wants == READ and self._poller.errs_once:  # no send will tell of an error
@@ -194,12 +194,16 @@ class Loop:
             conn.lost(now)
         self._settle(channel, conn)
 
-    def _call(self, channel: Channel, conn: Connection) -> None:
+    def _call(self, channel: Channel, conn: Connection, now: float) -> float:
+        """Have the call run that is due; the time after it, if it ran here."""
         work = conn.take_call()
-        if self._inline:
-            conn.answered(work(), monotonic())
-        else:
+        if not self._inline:
             self._serving.calls.submit(work, partial(self._post, channel))
+            return now
+        reply = work()
+        now = monotonic()
+        conn.answered(reply, now)
+        return now
 
     def _post(self, channel: Channel, reply: Any) -> None:
         """In the thread of the call: its answer goes to the loop's own."""

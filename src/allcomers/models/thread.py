@@ -5,7 +5,7 @@
     accept → …              ┴→ …
 
 Each conversation is straight-line code that may wait wherever it likes: for its client, for a database. The kernel
-switches between the threads; Python runs one of them at a time and hands over at each wait. Costs about 60 µs to start
+switches between the threads; Python runs one of them at a time and hands over at each wait. Costs about 0.1 ms to start
 a thread, some tens of KB of stack in use for each, and two hand-overs of the interpreter's lock a request.
 
 Use it for some hundred clients whose calls wait. When all places (--max-connections, 1,000 by default) are taken, the
