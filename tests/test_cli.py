@@ -140,7 +140,7 @@ def test_a_port_that_is_taken() -> None:
         line = refused("serve", SITE, "-b", f"127.0.0.1:{port}", status=1)
     assert line == (
         f"cannot listen on 127.0.0.1:{port}: Address already in use; "
-        "another program listens there (--bind takes another port, port 0 a free one)"
+        "another program listens there; --bind takes another address (port 0: a free port)"
     )
 
 
