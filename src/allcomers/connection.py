@@ -97,6 +97,7 @@ class Connection:
         "_looked",
         "_moved",
         "_patience",
+        "_queued",
         "_since",
         "_writing",
         "codec",
@@ -124,6 +125,7 @@ class Connection:
         self._ended = False  # the peer says no more
         self._leaving = False  # the server says no more after this
         self._farewell = FAREWELL
+        self._queued: Any = None  # what is to be done once all that is queued has gone out
         self._patience = limits.head_timeout  # seconds that the peer may take in the phase IDLE
 
     # ------------------------------------------------------------ reports
@@ -255,7 +257,7 @@ class Connection:
         raise NotImplementedError
 
     def _gone_out(self, now: float) -> None:
-        """All that was queued has been sent."""
+        """All that was queued has been sent, and `_queued` tells what is to be done now."""
 
     def _ahead(self) -> int:
         """Bytes heard that no call has taken."""
@@ -338,7 +340,8 @@ class Connection:
             if not self._flushed:
                 self._flushed = True
                 self._since = now
-            self._gone_out(now)
+            if self._queued is not None:
+                self._gone_out(now)
 
 
 def _new_tls(context: ssl.SSLContext) -> Clear:

@@ -16,7 +16,7 @@ from allcomers.connection import BODY, CALLED, CLOSED, DUE, HEAD, IDLE, Connecti
 from allcomers.errors import AnswerError, Refusal
 from allcomers.http_calls import ENDLESS, WHOLE, End, HttpEndpoint, Plan, Stream, call, failed
 from allcomers.protocol import http1
-from allcomers.protocol.head import CONTINUE, encode_fields, status_line
+from allcomers.protocol.head import CONTINUE, STATUS_LINES, encode_fields, status_line
 from allcomers.protocol.message import Body, FileSlice, Piece, Request, Response
 
 SERVER: Final = b"Server: allcomers\r\n"
@@ -27,7 +27,7 @@ _NOTHING: Final = ("", "", 1)
 class HttpConnection(Connection):
     """One client of an HttpEndpoint."""
 
-    __slots__ = ("_asked", "_began", "_body", "_called", "_endpoint", "_head", "_inbound", "_queued", "_stream")
+    __slots__ = ("_asked", "_began", "_body", "_called", "_endpoint", "_head", "_inbound", "_stream")
 
     def __init__(self, endpoint: HttpEndpoint, peer: str, now: float) -> None:
         limits = endpoint.limits
@@ -40,7 +40,7 @@ class HttpConnection(Connection):
         self._stream: Stream | None = None  # the answer that comes in pieces
         self._began = now  # when the first byte of this request came
         self._called = False  # does a call run?
-        self._queued: list[Record] | None = None  # answers queued whole that have not gone out
+        self._queued: list[Record] | None  # answers queued whole that have not gone out
 
     # ------------------------------------------------------------ requests
 
@@ -60,7 +60,7 @@ class HttpConnection(Connection):
                     self._enter_head(now)
                 return
             self._asked = (head.method, head.target, head.minor)
-            if inbound.complete:
+            if not (head.chunked or head.length):
                 self.phase = DUE
             else:
                 self._body = Body()
@@ -214,7 +214,8 @@ class HttpConnection(Connection):
         self._patience = self._endpoint.limits.keep_alive
         self._head = None
         self._asked = _NOTHING
-        self._drop_body()
+        if self._body is not None:
+            self._drop_body()
         if not persists:
             # A client that did not expect the end may have sent more: it must read the answer, not a reset.
             self.close(now, linger=head.persists or self._inbound.buffer != b"")
@@ -253,7 +254,8 @@ class HttpConnection(Connection):
             most, chunked = 0, False
         connection = (b"Connection: keep-alive\r\n" if minor == 0 else b"") if persists else _CLOSE
         date = self._endpoint.date(now)
-        block = b"".join((status_line(status), fields, date, SERVER, framing, connection, http1.CRLF))
+        first = STATUS_LINES.get(status) or status_line(status)
+        block = b"".join((first, fields, date, SERVER, framing, connection, http1.CRLF))
         return block, most, chunked, persists
 
     def _last_chunk(self, response: Response) -> bytes:
@@ -288,8 +290,7 @@ class HttpConnection(Connection):
             self.lost(now)
 
     def _gone_out(self, now: float) -> None:
-        if self._queued is not None:
-            self._note_all(0, now)
+        self._note_all(0, now)
 
     def lost(self, now: float) -> None:
         stream = self._stream

@@ -198,7 +198,9 @@ def _greet(endpoint: ServiceEndpoint, peer: str) -> Greeting | End:
     try:
         talker = endpoint.service()
         talker.peer = peer
-        return Greeting(talker, _framed(talker, talker.connected()))
+        words = talker.connected()
+        data = b"" if words is None else talker.framing.wrap(words)
+        return Greeting(talker, End(data) if talker.closing else data)
     except BaseException as error:
         endpoint.report(error, peer)
         return End(b"")
@@ -206,14 +208,11 @@ def _greet(endpoint: ServiceEndpoint, peer: str) -> Greeting | End:
 
 def _request(endpoint: ServiceEndpoint, talker: Talker, message: bytes) -> bytes | End:
     try:
-        return _framed(talker, talker.request(message))
+        answer = talker.request(message)
+        data = b"" if answer is None else talker.framing.wrap(answer)
     except BaseException as error:
         endpoint.report(error, talker.peer)
         return End(b"")
-
-
-def _framed(talker: Talker, answer: bytes | None) -> bytes | End:
-    data = b"" if answer is None else talker.framing.wrap(answer)
     return End(data) if talker.closing else data
 
 

@@ -121,7 +121,8 @@ def parse_request(block: bytes, max_headers: int, head: Head) -> Head:
         head.target = target.decode("ascii")
     else:
         _other_target(head, target)
-    _framing(head)
+    if b"content-length" in named or b"transfer-encoding" in named:
+        _framing(head)
     head.persists = _persists(named[b"connection"], head.minor) if b"connection" in named else head.minor == 1
     if b"expect" in named:
         head.expects = _expects(head)
@@ -296,7 +297,7 @@ def check_status_line(block: bytes) -> re.Match[bytes]:
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_STATUS_LINES = {s.value: b"HTTP/1.1 %d %b\r\n" % (s, s.phrase.encode("ascii")) for s in HTTPStatus if s >= 200}
+STATUS_LINES = {s.value: b"HTTP/1.1 %d %b\r\n" % (s, s.phrase.encode("ascii")) for s in HTTPStatus if s >= 200}
 
 _OURS = frozenset(("connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"))
 """Fields of an answer that its framing and its connection decide."""
@@ -310,7 +311,7 @@ _known_blocks: dict[tuple[tuple[str, str], ...], bytes] = {}
 
 def status_line(status: int) -> bytes:
     """b"HTTP/1.1 200 OK" and CRLF; a code without a name of its own has an empty reason (RFC 9112, 4)."""
-    line = _STATUS_LINES.get(status) if isinstance(status, int) else None
+    line = STATUS_LINES.get(status) if isinstance(status, int) else None
     if line is None:
         if not isinstance(status, int) or not 200 <= status <= 999:
             raise AnswerError(f"{status!r} is no status for a final answer")
