@@ -14,37 +14,21 @@ from __future__ import annotations
 import select
 
 from allcomers.models import Serving, readiness
+from allcomers.models.epoll_loop import EpollPoller
 
 _EVERYTHING = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 
-class EdgePoller:
-    """An epoll object that hears of each socket once."""
+class EdgePoller(EpollPoller):
+    """An epoll object that is told of each socket once, for everything; of listeners it hears as epoll does.
 
-    most = 1 << 30
-    errs_once = False
-
-    def __init__(self) -> None:
-        self._epoll = select.epoll()
-        self._known: set[int] = set()
+    Those stay level-triggered: peers are let in a few at a time, and the rest must be told of again.
+    """
 
     def watch(self, fd: int, wants: int) -> None:
         if fd not in self._known:
             self._known.add(fd)
             self._epoll.register(fd, _EVERYTHING)
-
-    def watch_listener(self, fd: int) -> None:
-        # Level-triggered: peers are let in a few at a time, and the rest must be told of again.
-        self._known.add(fd)
-        self._epoll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
-
-    def forget(self, fd: int) -> None:
-        if fd in self._known:
-            self._known.remove(fd)
-            self._epoll.unregister(fd)
-
-    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
-        return self._epoll.poll(timeout)
 
 
 def serve(serving: Serving) -> None:
