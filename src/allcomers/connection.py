@@ -88,6 +88,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_called",
         "_ended",
         "_farewell",
         "_flushed",
@@ -122,6 +123,7 @@ class Connection:
         self._moved = 0  # bytes moved since
         self._held = -1  # bytes of ours that the kernel held then; -1 at the first look
         self._writing = False  # is there something to send?
+        self._called = False  # does a call run? Also when the phase has changed meanwhile: the peer may be gone
         self._ended = False  # the peer says no more
         self._leaving = False  # the server says no more after this
         self._farewell = FAREWELL

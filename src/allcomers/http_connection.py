@@ -27,7 +27,7 @@ _NOTHING: Final = ("", "", 1)
 class HttpConnection(Connection):
     """One client of an HttpEndpoint."""
 
-    __slots__ = ("_asked", "_began", "_body", "_called", "_endpoint", "_head", "_inbound", "_stream")
+    __slots__ = ("_asked", "_began", "_body", "_endpoint", "_head", "_inbound", "_stream")
 
     def __init__(self, endpoint: HttpEndpoint, peer: str, now: float) -> None:
         limits = endpoint.limits
@@ -39,7 +39,6 @@ class HttpConnection(Connection):
         self._body: Body | None = None
         self._stream: Stream | None = None  # the answer that comes in pieces
         self._began = now  # when the first byte of this request came
-        self._called = False  # does a call run?
         self._queued: list[Record] | None  # answers queued whole that have not gone out
 
     # ------------------------------------------------------------ requests

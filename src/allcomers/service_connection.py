@@ -49,7 +49,7 @@ class ServiceEndpoint:
 class ServiceConnection(Connection):
     """One client of a ServiceEndpoint."""
 
-    __slots__ = ("_buffer", "_called", "_endpoint", "_messages", "_next", "_talker", "_waiting")
+    __slots__ = ("_buffer", "_endpoint", "_messages", "_next", "_talker", "_waiting")
 
     def __init__(self, endpoint: ServiceEndpoint, peer: str, now: float) -> None:
         super().__init__(endpoint.limits, peer, endpoint.tls, now)
@@ -59,7 +59,6 @@ class ServiceConnection(Connection):
         self._messages = _NONE  # whole ones
         self._next = 0  # the one of them that is to be taken next
         self._waiting = 0  # bytes of those not taken, and one more for each
-        self._called = False
         if self.codec.ready:
             self.phase = DUE  # the first call greets the peer
         self._settle(now)
