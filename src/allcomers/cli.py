@@ -97,6 +97,9 @@ def _parser(command: str) -> _Parser:
     groups: dict[str, Any] = {}
     for name, default, option in configs.options():
         group = groups.get(option.group) or groups.setdefault(option.group, parser.add_argument_group(option.group))
+        if not option.value:
+            group.add_argument(*option.flags, dest=name, action="store_const", const="on", help=option.help)
+            continue
         shown = ", ".join(default) if option.repeats else default
         group.add_argument(
             *option.flags, dest=name, metavar=option.value, action="append" if option.repeats else "store",
