@@ -18,6 +18,7 @@ from allcomers.http_calls import ENDLESS, WHOLE, End, HttpEndpoint, Plan, Stream
 from allcomers.protocol import http1
 from allcomers.protocol.head import CONTINUE, STATUS_LINES, encode_fields, status_line
 from allcomers.protocol.message import Body, FileSlice, Piece, Request, Response
+from allcomers.records import Record
 
 SERVER: Final = b"Server: allcomers\r\n"
 _CLOSE: Final = b"Connection: close\r\n"
@@ -342,55 +343,6 @@ def _declared(value: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) < 19):
         raise AnswerError(f"Content-Length is not a number: {value!r}")
     return int(value)
-
-
-class Record:
-    """An answer to be noted once it has gone out; `head` is None for a request that was refused."""
-
-    __slots__ = ("asked", "began", "close", "head", "sent", "status")
-
-    def __init__(
-        self,
-        head: Request | None,
-        asked: tuple[str, str, int],
-        status: int,
-        sent: int,
-        began: float,
-        close: Callable[[], object] | None,
-    ) -> None:
-        self.head = head
-        self.asked = asked
-        self.status = status
-        self.sent = sent
-        self.began = began
-        self.close = close
-
-    def write(self, endpoint: HttpEndpoint, peer: str, now: float) -> None:
-        log, head = endpoint.log, self.head
-        assert log is not None
-        method, target, minor = self.asked
-        seconds = now - self.began
-        when = endpoint.wall() - seconds
-        if head is None:
-            log.refused(when=when, peer=peer, line=b"", status=self.status, sent=self.sent, seconds=seconds)
-            return
-        log.log(
-            when=when,
-            peer=peer,
-            method=method,
-            target=target,
-            version=f"HTTP/1.{minor}",
-            status=self.status,
-            sent=self.sent,
-            seconds=seconds,
-            host=head.host,
-            referer=_text(head, b"referer"),
-            agent=_text(head, b"user-agent"),
-        )
-
-
-def _text(head: Request, name: bytes) -> str:
-    return head.named.get(name, b"").strip(b" \t").decode("latin-1")
 
 
 def busy(date: bytes) -> bytes:
