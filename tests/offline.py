@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from allcomers.config import Limits
-from allcomers.connection import CALL, READ, RUNNING, WRITE, Connection
+from allcomers.connection import CALL, READ, RUNNING, WRITE, Address, Connection
 from allcomers.errors import PeerError
 from allcomers.http_calls import HttpEndpoint
 from allcomers.http_connection import HttpConnection
@@ -33,10 +33,10 @@ class Far:
     """
 
     def __init__(
-        self, connect: Callable[[str, float], Connection], *, room: int | None = None, calls: bool = True
+        self, connect: Callable[[Address, float], Connection], *, room: int | None = None, calls: bool = True
     ) -> None:
         self.now = START
-        self.conn = connect(PEER, self.now)
+        self.conn = connect((PEER, 4711), self.now)
         self.said = b""
         self.shut = False
         self.room = room

@@ -18,7 +18,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from allcomers.codec import Clear
 from allcomers.config import Limits
@@ -58,8 +58,34 @@ FAREWELL: Final = 1.0
 PATIENCE: Final = 0.1
 """Seconds that it has when somebody else waits for its place."""
 
+Address: TypeAlias = tuple[str, int]
+"""A peer's host and port: ("127.0.0.1", 50000); ("", 0) on a Unix socket."""
+
 Work: TypeAlias = Callable[[], Any]
 """An app's call, to be run anywhere, once; what it returns goes to answered(). It does not raise."""
+
+
+class Sign(enum.Enum):
+    """What a call says of itself rather than of its answer.
+
+    LATER  from a call: it runs on, on an event loop, and the driver's said() will be told the answer
+    TAKEN  to said(): the call has taken what it was given, and looks at what else is there
+    """
+
+    LATER = enum.auto()
+    TAKEN = enum.auto()
+
+
+LATER: Final = Sign.LATER
+TAKEN: Final = Sign.TAKEN
+
+
+class Driver(Protocol):
+    """What a connection whose calls run on an event loop knows of who drives it."""
+
+    def said(self, reply: Any) -> None:
+        """A call that answers LATER says `reply`. In the thread of the loop, never from within a report."""
+        ...
 
 
 class Phase(enum.Enum):
@@ -83,9 +109,14 @@ class Connection:
     wants     int: a sum of READ, CALL, WRITE, RUNNING; 0 means: close the socket
     deadline  float: when expired() is due if nothing else happens; math.inf for never
     phase     Phase
-    peer      str: the peer's address
+    peer      str: the peer's address; "" on a Unix socket
+    port      int: its port
     served    int: messages answered so far
+    driver    who is told what a call says later; set by a driver that has an event loop
     """
+
+    successor: Connection | None = None
+    """Who serves this peer from here on, once `wants` is 0: WebSocket follows on HTTP."""
 
     __slots__ = (
         "_called",
@@ -103,17 +134,20 @@ class Connection:
         "_writing",
         "codec",
         "deadline",
+        "driver",
         "peer",
         "phase",
+        "port",
         "served",
         "wants",
     )
 
-    def __init__(self, limits: Limits, peer: str, tls: ssl.SSLContext | None, now: float) -> None:
+    def __init__(self, limits: Limits, address: Address, tls: ssl.SSLContext | None, now: float) -> None:
         self.codec = Clear() if tls is None else _new_tls(tls)
-        self.peer = peer
+        self.peer, self.port = address
         self.phase = IDLE
         self.served = 0
+        self.driver: Driver | None = None
         self.wants = READ
         self.deadline = now + limits.head_timeout
         self._limits = limits
@@ -149,6 +183,9 @@ class Connection:
                 break
             reply = self._take_work()()
             now = clock()
+            if reply is LATER:
+                self._taken(now)
+                break
             self._answered(reply, now)
         self._settle(now)
         return now
@@ -200,6 +237,11 @@ class Connection:
         self._answered(reply, now)
         self._settle(now)
 
+    def taken(self, now: float) -> None:
+        """The call that runs has looked at what is there: perhaps it takes more than before."""
+        self._taken(now)
+        self._settle(now)
+
     def expired(self, now: float, held: int = 0) -> None:
         """The deadline has come. `held`: bytes sent that the kernel still holds for this peer.
 
@@ -208,7 +250,9 @@ class Connection:
         if now < self.deadline:
             return
         taken = self._moved + max(0, self._held) - held if self._held >= 0 else self._moved
-        if (self._writing or self.phase is BODY) and taken >= self._limits.min_rate * (now - self._looked):
+        if (self._writing or self.phase is BODY or self._owed()) and taken >= self._limits.min_rate * (
+            now - self._looked
+        ):
             self._looked = now
             self._moved = 0
             self._held = held
@@ -257,6 +301,17 @@ class Connection:
     def _answered(self, reply: Any, now: float) -> None:
         """What the call returned that _take_work gave."""
         raise NotImplementedError
+
+    def _taken(self, now: float) -> None:
+        """The call that runs may wait for more of what the peer says."""
+
+    def _owed(self) -> bool:
+        """Does the call that runs wait for what the peer is to say?"""
+        return False
+
+    def _until(self) -> float:
+        """How long may a call run, as far as the peer is concerned?"""
+        return math.inf
 
     def _gone_out(self, now: float) -> None:
         """All that was queued has been sent, and `_queued` tells what is to be done now."""
@@ -311,6 +366,7 @@ class Connection:
             hears = hears and self._ahead() < HIGH_WATER
         elif phase is CALLED:
             wants = RUNNING
+            until = self._until()
             hears = hears and self._ahead() < HIGH_WATER
         elif phase is HEAD:
             until = self._since + self._limits.head_timeout

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from allcomers.clock import DateLine
 from allcomers.config import Config
-from allcomers.connection import Connection
+from allcomers.connection import Address, Connection
 from allcomers.errors import AppError, ConfigError
 from allcomers.handlers.service import Service
 
@@ -39,7 +39,7 @@ class Endpoint:
     """
 
     scheme: str
-    connect: Callable[[str, float], Connection]
+    connect: Callable[[Address, float], Connection]
     busy: bytes
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from allcomers.codec import JOIN
-from allcomers.connection import BODY, CALLED, CLOSED, DUE, HEAD, IDLE, Connection, Work
+from allcomers.connection import BODY, CALLED, CLOSED, DUE, HEAD, IDLE, Address, Connection, Work
 from allcomers.errors import AnswerError, Refusal
 from allcomers.http_calls import ENDLESS, WHOLE, End, HttpEndpoint, Plan, Stream, call, failed
 from allcomers.protocol import http1
@@ -30,9 +30,9 @@ class HttpConnection(Connection):
 
     __slots__ = ("_asked", "_began", "_body", "_endpoint", "_head", "_inbound", "_stream")
 
-    def __init__(self, endpoint: HttpEndpoint, peer: str, now: float) -> None:
+    def __init__(self, endpoint: HttpEndpoint, address: Address, now: float) -> None:
         limits = endpoint.limits
-        super().__init__(limits, peer, endpoint.tls, now)
+        super().__init__(limits, address, endpoint.tls, now)
         self._endpoint = endpoint
         self._inbound = http1.Requests(limits)
         self._head: Request | None = None
@@ -118,7 +118,8 @@ class HttpConnection(Connection):
     def _request(self) -> Request:
         head = self._head
         assert head is not None
-        head.arrived(self._inbound.trailers, self._body, self.peer, "http" if self._endpoint.tls is None else "https")
+        scheme = "http" if self._endpoint.tls is None else "https"
+        head.arrived(self._inbound.trailers, self._body, self.peer, self.port, scheme)
         return head
 
     def _answered(self, reply: Response | Stream | Piece | End, now: float) -> None:

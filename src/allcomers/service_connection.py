@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from allcomers.config import Limits
-from allcomers.connection import CALLED, DUE, HEAD, IDLE, Connection, Work
+from allcomers.connection import CALLED, DUE, HEAD, IDLE, Address, Connection, Work
 from allcomers.errors import PeerError
 from allcomers.protocol.lines import Framing
 
@@ -51,8 +51,8 @@ class ServiceConnection(Connection):
 
     __slots__ = ("_buffer", "_endpoint", "_messages", "_next", "_talker", "_waiting")
 
-    def __init__(self, endpoint: ServiceEndpoint, peer: str, now: float) -> None:
-        super().__init__(endpoint.limits, peer, endpoint.tls, now)
+    def __init__(self, endpoint: ServiceEndpoint, address: Address, now: float) -> None:
+        super().__init__(endpoint.limits, address, endpoint.tls, now)
         self._endpoint = endpoint
         self._talker: Talker | None = None  # made by the first call, where calls run
         self._buffer = b""  # the beginning of a message

@@ -136,7 +136,7 @@ def name(listener: socket.socket, scheme: str) -> str:
     return f"{scheme}://{host}:{address[1]}"
 
 
-def accept(listener: socket.socket) -> tuple[socket.socket, str] | None:
+def accept(listener: socket.socket) -> tuple[socket.socket, tuple[str, int]] | None:
     """A peer that waits and its address; None if nobody does. Raises OSError, for want of descriptors above all."""
     while True:
         try:
@@ -149,7 +149,7 @@ def accept(listener: socket.socket) -> tuple[socket.socket, str] | None:
             raise
         sock.setblocking(False)
         # Interned: a peer with many connections has one string.
-        return sock, sys.intern(address[0]) if isinstance(address, tuple) else ""
+        return sock, (sys.intern(address[0]), address[1]) if isinstance(address, tuple) else ("", 0)
 
 
 def send(sock: socket.socket, segment: Segment) -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import socket
 
     from allcomers.calls import Calls
-    from allcomers.connection import Connection
+    from allcomers.connection import Address, Connection
     from allcomers.orders import Orders
     from allcomers.tally import Share
 
@@ -34,7 +34,7 @@ class Serving:
     """
 
     listeners: list[socket.socket]
-    connect: Callable[[str, float], Connection]
+    connect: Callable[[Address, float], Connection]
     calls: Calls
     orders: Orders
     share: Share

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from allcomers import sockets
 from allcomers.calls import Calls
-from allcomers.connection import CALL, FAREWELL, IDLE, PATIENCE, READ, WRITE, Connection
+from allcomers.connection import CALL, FAREWELL, IDLE, PATIENCE, READ, WRITE, Address, Connection
 from allcomers.errors import PeerError
 from allcomers.models import Serving
 
@@ -161,10 +161,12 @@ class _Waiting:
 class Door:
     """Where peers are let in, one after another, while there are places; and at the end, seen out.
 
-    start(sock, peer) begins a conversation elsewhere; that it has ended is told by left().
+    start(sock, address) begins a conversation elsewhere; that it has ended is told by left().
     """
 
-    def __init__(self, serving: Serving, room: Exit, places: int, start: Callable[[socket.socket, str], None]) -> None:
+    def __init__(
+        self, serving: Serving, room: Exit, places: int, start: Callable[[socket.socket, Address], None]
+    ) -> None:
         self._serving = serving
         self._room = room
         self._places = places
@@ -240,7 +242,7 @@ class Door:
         elif found := self._accept(listener):
             self._let_in(*found)
 
-    def _accept(self, listener: socket.socket) -> tuple[socket.socket, str] | None:
+    def _accept(self, listener: socket.socket) -> tuple[socket.socket, Address] | None:
         try:
             return sockets.accept(listener)
         except OSError:
@@ -248,9 +250,9 @@ class Door:
             self._resume = monotonic() + sockets.PAUSE
             return None
 
-    def _let_in(self, sock: socket.socket, peer: str) -> None:
+    def _let_in(self, sock: socket.socket, address: Address) -> None:
         try:
-            self._start(sock, peer)
+            self._start(sock, address)
             self._present += 1
         except (OSError, RuntimeError):  # no more processes or threads to be had
             sockets.refuse(sock, self._serving.busy)

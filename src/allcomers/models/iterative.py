@@ -73,7 +73,7 @@ def serve_one(serving: Serving, doorstep: Doorstep) -> bool:
             sleep(sockets.PAUSE)  # no descriptors left: nobody is served meanwhile, as ever in this model
             return True
         if found is not None:
-            sock, peer = found
-            converse(sock, serving.connect(peer, monotonic()), serving.calls, doorstep)
+            sock, address = found
+            converse(sock, serving.connect(address, monotonic()), serving.calls, doorstep)
             return True
     return False

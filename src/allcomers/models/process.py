@@ -23,6 +23,7 @@ import traceback
 from contextlib import suppress
 from time import monotonic
 
+from allcomers.connection import Address
 from allcomers.models import Serving
 from allcomers.models.blocking import Door, Exit, converse
 from allcomers.orders import release, withheld
@@ -36,11 +37,11 @@ def serve(serving: Serving) -> None:
     children: set[int] = set()
     room = Exit()
 
-    def start(sock: socket.socket, peer: str) -> None:
+    def start(sock: socket.socket, address: Address) -> None:
         with withheld():
             child = os.fork()
             if child == 0:
-                _be_child(serving, room, sock, peer)
+                _be_child(serving, room, sock, address)
         children.add(child)
         sock.close()
 
@@ -58,7 +59,7 @@ def serve(serving: Serving) -> None:
             os.kill(child, signal.SIGKILL)
 
 
-def _be_child(serving: Serving, room: Exit, sock: socket.socket, peer: str) -> None:
+def _be_child(serving: Serving, room: Exit, sock: socket.socket, address: Address) -> None:
     """Serve this one peer, then exit; never return into the parent's code."""
     try:
         serving.orders.forget()
@@ -67,7 +68,7 @@ def _be_child(serving: Serving, room: Exit, sock: socket.socket, peer: str) -> N
         for listener in serving.listeners:
             listener.close()
         room.ask_all()  # closes this process's end: the pipe ends when the parent's does
-        converse(sock, serving.connect(peer, monotonic()), serving.calls, room)
+        converse(sock, serving.connect(address, monotonic()), serving.calls, room)
     except BaseException:
         traceback.print_exc()
     finally:

@@ -25,7 +25,7 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from allcomers import sockets
-from allcomers.connection import CALL, IDLE, PATIENCE, READ, WRITE, Connection
+from allcomers.connection import CALL, IDLE, PATIENCE, READ, WRITE, Address, Connection
 from allcomers.deadlines import NEVER, Deadlines
 from allcomers.errors import PeerError
 from allcomers.inbox import Inbox
@@ -318,11 +318,11 @@ class Loop:
         if longest is not None:
             self._drive(longest, now)
 
-    def _let_in(self, sock: socket.socket, peer: str, now: float) -> None:
+    def _let_in(self, sock: socket.socket, address: Address, now: float) -> None:
         if sock.fileno() >= self._poller.most:
             sockets.refuse(sock, self._serving.busy)
             return
-        channel = Channel(sock, self._serving.connect(peer, now))
+        channel = Channel(sock, self._serving.connect(address, now))
         self._channels[channel.fd] = channel
         if self._draining:
             channel.conn.drain(now)

@@ -18,6 +18,7 @@ import socket
 import threading
 from time import monotonic
 
+from allcomers.connection import Address
 from allcomers.inbox import Inbox
 from allcomers.models import Serving
 from allcomers.models.blocking import Door, Exit, converse
@@ -32,14 +33,14 @@ def serve(serving: Serving) -> None:
     ended: Inbox[None] = Inbox()
     room = Exit()
 
-    def talk(sock: socket.socket, peer: str) -> None:
+    def talk(sock: socket.socket, address: Address) -> None:
         try:
-            converse(sock, serving.connect(peer, monotonic()), serving.calls, room)
+            converse(sock, serving.connect(address, monotonic()), serving.calls, room)
         finally:
             ended.put(None)
 
-    def start(sock: socket.socket, peer: str) -> None:
-        threading.Thread(target=talk, args=(sock, peer), daemon=True).start()
+    def start(sock: socket.socket, address: Address) -> None:
+        threading.Thread(target=talk, args=(sock, address), daemon=True).start()
 
     door = Door(serving, room, serving.max_connections or PLACES, start)
     door.watch(ended.fileno(), lambda: door.left(len(ended.take())))

@@ -18,6 +18,7 @@ import threading
 from queue import SimpleQueue
 from time import monotonic
 
+from allcomers.connection import Address
 from allcomers.inbox import Inbox
 from allcomers.models import Serving
 from allcomers.models.blocking import Door, Exit, converse
@@ -25,21 +26,21 @@ from allcomers.models.blocking import Door, Exit, converse
 
 def serve(serving: Serving) -> None:
     """Serve until the orders say stop and the last conversation has ended."""
-    waiting: SimpleQueue[tuple[socket.socket, str]] = SimpleQueue()
+    waiting: SimpleQueue[tuple[socket.socket, Address]] = SimpleQueue()
     ended: Inbox[None] = Inbox()
     room = Exit()
 
     def talk() -> None:
         while True:
-            sock, peer = waiting.get()
+            sock, address = waiting.get()
             try:
-                converse(sock, serving.connect(peer, monotonic()), serving.calls, room)
+                converse(sock, serving.connect(address, monotonic()), serving.calls, room)
             finally:
                 ended.put(None)
 
     places = min(serving.threads, serving.max_connections or serving.threads)
     for number in range(places):
         threading.Thread(target=talk, name=f"peer-{number}", daemon=True).start()
-    door = Door(serving, room, places, lambda sock, peer: waiting.put((sock, peer)))
+    door = Door(serving, room, places, lambda sock, address: waiting.put((sock, address)))
     door.watch(ended.fileno(), lambda: door.left(len(ended.take())))
     door.run()

@@ -106,6 +106,7 @@ class Request(RequestHead):
     trailers  Headers that came after a chunked body
     stream    the body as a binary file at its start, in memory or in a temporary file
     peer      str, the client's address: "127.0.0.1"; "" on a Unix socket
+    port      int, the client's port; 0 on a Unix socket
     scheme    "http" or "https"
 
     args, form and json() read what a client filled in; what it got wrong is an HttpError.
@@ -114,6 +115,7 @@ class Request(RequestHead):
     _body: Body | None = None
     _trailer_fields: Fields = []  # noqa: RUF012 - of all requests that have none
     peer: str
+    port: int
     scheme: str
 
     prefix = ""
@@ -130,6 +132,7 @@ class Request(RequestHead):
         trailer_fields: Iterable[tuple[bytes, bytes]] = (),
         body: Body | None = None,
         peer: str = "",
+        port: int = 0,
         scheme: str = "http",
     ) -> None:
         self.method = method
@@ -137,11 +140,12 @@ class Request(RequestHead):
         self.host = host
         self.minor = minor
         self.fields = list(fields)
-        self.arrived(list(trailer_fields), body, peer, scheme)
+        self.arrived(list(trailer_fields), body, peer, port, scheme)
 
-    def arrived(self, trailer_fields: Fields, body: Body | None, peer: str, scheme: str) -> None:
+    def arrived(self, trailer_fields: Fields, body: Body | None, peer: str, port: int, scheme: str) -> None:
         """What the head that was parsed does not say: this makes it a request that is whole."""
         self.peer = peer
+        self.port = port
         self.scheme = scheme
         if body is not None:
             self._body = body
