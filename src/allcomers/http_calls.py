@@ -7,11 +7,13 @@ Request and returns an answer, or the next piece of one, and it never raises. So
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from allcomers.config import Limits
+from allcomers.connection import OVERDUE, Connection, Driver, Sign
 from allcomers.errors import AnswerError, HttpError
 from allcomers.protocol.message import FileSlice, Handler, Piece, Request, Response
 
@@ -27,6 +29,16 @@ WHOLE: Final = (bytes, FileSlice)  # a tuple: `bytes | FileSlice` would make a n
 _TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
 
 
+class Asker(Protocol):
+    """What a Live knows of the connection that it answers."""
+
+    driver: Driver | None
+
+    def hint(self, links: Iterable[bytes]) -> None:
+        """Tell the client of these links before the answer (RFC 8297)."""
+        ...
+
+
 class Log(Protocol):
     """Where answers are noted: an AccessLog."""
 
@@ -38,11 +50,42 @@ class Log(Protocol):
     def refused(self, *, when: float, peer: str, line: bytes, status: int, sent: int, seconds: float) -> None: ...
 
 
+class Live(Protocol):
+    """The call of an async app: it goes on while its request still comes and while its answer goes out.
+
+    It answers as any other call does: with a Response, or a Stream that it fills, and then its pieces; at the end with
+    Last. `Upgrade` is an answer too. What it says later than in start() goes to the driver's said().
+
+    ahead   int: bytes of the body that it was given and has not taken
+    hungry  bool: it waits for more of the body
+    """
+
+    ahead: int
+    hungry: bool
+
+    def start(self) -> Any:
+        """The call itself (Work): its answer, or LATER."""
+        ...
+
+    def hear(self, piece: bytes, more: bool) -> None:
+        """The client said `piece` of the body; is there more to come?"""
+        ...
+
+    def end(self) -> None:
+        """The client says no more; it may still read."""
+        ...
+
+    def leave(self) -> None:
+        """The client is gone, or gets another answer."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpEndpoint:
     """What all HTTP connections of a server share.
 
     handler  Request to Response
+    live     a request's head and its connection to the Live that answers it; None where `handler` does
     date     now to the Date field's line, with its CRLF
     wall     seconds since the epoch: the access log's clock
     report   called with an app's exception and the request that met it
@@ -56,12 +99,31 @@ class HttpEndpoint:
     wall: Callable[[], float]
     report: Callable[[BaseException, Request], object]
     log: Log | None = None
+    live: Callable[[Request, Asker], Live] | None = None
     tls: ssl.SSLContext | None = None
 
 
-Plan: TypeAlias = tuple[bytes, int, bool, bool]
-"""How an answer goes out: its head; how many bytes its body has at most; does it go in chunks; does the connection
-stay open after it."""
+class Last:
+    """The last piece of a Stream that is filled rather than pulled: its end comes with it."""
+
+    __slots__ = ("piece",)
+
+    def __init__(self, piece: Piece) -> None:
+        self.piece = piece
+
+
+class Upgrade:
+    """The answer 101: from here on this connection speaks another protocol (RFC 9110, 7.8).
+
+    head     the answer's bytes
+    connect  (the HTTP connection, what the peer has said already, now) to its successor
+    """
+
+    __slots__ = ("connect", "head")
+
+    def __init__(self, head: bytes, connect: Callable[[Connection, bytes, float], Connection]) -> None:
+        self.head = head
+        self.connect = connect
 
 
 class End(enum.Enum):
@@ -95,6 +157,10 @@ class Stream:
     def left(self) -> int:
         return self.most - self.sent
 
+    @property
+    def name(self) -> str:
+        return f"{title(self._request)}, a further piece"
+
     def pull(self) -> Piece | End:
         """The next piece; End.WHOLE after the last, and then it is closed. Raises what the app raises."""
         for piece in self._pieces:
@@ -126,6 +192,47 @@ class Stream:
                 close()
             except BaseException as error:
                 self._endpoint.report(error, self._request)
+
+    def forget(self, reply: Piece | End | Sign | None) -> None:
+        """As Call.forget; what step() or close() returned has closed this already, but for a piece."""
+        if isinstance(reply, WHOLE) or reply is OVERDUE:
+            self.close()
+
+    def stand_in(self) -> Stream:
+        """What the connection goes on with when a step takes too long: the step runs on, and closes this one."""
+        other = Stream(Response(status=self.response.status), iter(()), self._endpoint, self._request)
+        other.most, other.chunked, other.sent = self.most, self.chunked, self.sent
+        return other
+
+
+class Call(partial[Response | Stream]):
+    """`call` with its arguments. Where calls have a time limit, it is asked its name, and to forget its answer."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        return title(self.args[1])
+
+    def forget(self, reply: Response | Stream | Sign) -> None:
+        """It has returned `reply` too late for anybody, or is OVERDUE before it began: close what it has open."""
+        endpoint, request = self.args
+        if isinstance(reply, Stream):
+            reply.close()
+        elif isinstance(reply, Response):
+            Stream(reply, iter(()), endpoint, request).close()
+        request.drop()
+
+
+def title(request: Request) -> str:
+    """A request in a line of the log: what a client sent must not write lines of its own there."""
+    return f"{request.method} {request.target!a} of {request.peer or 'a local peer'}"
+
+
+def overdue() -> Response:
+    """What a client is told whose call takes too long. The call may read the request still, so the connection ends."""
+    fields = [_TEXT, ("Connection", "close")]
+    return Response(b"The application did not answer in time.\n", status=503, headers=fields)
 
 
 def call(endpoint: HttpEndpoint, request: Request) -> Response | Stream:

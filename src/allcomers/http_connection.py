@@ -7,28 +7,55 @@ and only once the piece before has gone out: no call ever waits for a slow clien
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Final
+import math
+from collections.abc import Callable, Iterable
+from typing import Final, Literal, TypeAlias
 
+from allcomers.answers import Plan, first, hints, last_chunk, plan, refused
 from allcomers.codec import JOIN
-from allcomers.connection import BODY, CALLED, CLOSED, DUE, HEAD, IDLE, Address, Connection, Work
+from allcomers.connection import BODY, CALLED, CLOSED, DUE, GRACE, HEAD, IDLE, OVERDUE, Address, Connection, Sign, Work
 from allcomers.errors import AnswerError, Refusal
-from allcomers.http_calls import ENDLESS, WHOLE, End, HttpEndpoint, Plan, Stream, call, failed
+from allcomers.http_calls import (
+    ENDLESS,
+    WHOLE,
+    Call,
+    End,
+    HttpEndpoint,
+    Last,
+    Live,
+    Stream,
+    Upgrade,
+    call,
+    failed,
+    overdue,
+)
 from allcomers.protocol import http1
-from allcomers.protocol.head import CONTINUE, STATUS_LINES, encode_fields, status_line
-from allcomers.protocol.message import Body, FileSlice, Piece, Request, Response
+from allcomers.protocol.head import CONTINUE
+from allcomers.protocol.message import Body, Piece, Request, Response
 from allcomers.records import Record
 
-SERVER: Final = b"Server: allcomers\r\n"
-_CLOSE: Final = b"Connection: close\r\n"
 _NOTHING: Final = ("", "", 1)
+
+SKIP: Final = 256 * 1024
+"""Bytes of a body that nobody wants that are heard and dropped; of a longer one, closing costs less."""
 
 
 class HttpConnection(Connection):
     """One client of an HttpEndpoint."""
 
-    __slots__ = ("_asked", "_began", "_body", "_endpoint", "_head", "_inbound", "_stream")
+    __slots__ = (
+        "_asked",
+        "_began",
+        "_body",
+        "_endpoint",
+        "_fed",
+        "_head",
+        "_inbound",
+        "_live",
+        "_stream",
+        "_unwanted",
+        "successor",
+    )
 
     def __init__(self, endpoint: HttpEndpoint, address: Address, now: float) -> None:
         limits = endpoint.limits
@@ -39,6 +66,10 @@ class HttpConnection(Connection):
         self._asked = _NOTHING  # its method, target and minor version as they came, whatever the app makes of them
         self._body: Body | None = None
         self._stream: Stream | None = None  # the answer that comes in pieces
+        self._live: Live | None = None  # the call of an async app
+        self._fed = 0.0  # when it last had of the body what it waited for
+        self._unwanted = 0  # bytes that may still come of a body that nobody wants
+        self.successor: Connection | None = None
         self._began = now  # when the first byte of this request came
         self._queued: list[Record] | None  # answers queued whole that have not gone out
 
@@ -60,17 +91,40 @@ class HttpConnection(Connection):
                     self._enter_head(now)
                 return
             self._asked = (head.method, head.target, head.minor)
-            if not (head.chunked or head.length):
+            if self._endpoint.live is not None:
+                self._live = self._endpoint.live(self._request(), self)
+                self.phase = DUE
+            elif not (head.chunked or head.length):
                 self.phase = DUE
             else:
                 self._body = Body()
                 if head.expects and not inbound.buffer:
                     self.codec.push(CONTINUE)
                 self.enter(BODY, now)
-        if self.phase is BODY:
+        if self._live is not None:
+            if not inbound.complete:
+                self._feed(self._live, now)
+        elif self.phase is BODY:
+            if self._head is None:
+                self._skip(now)
+                return
             self._store(inbound.body())
             if inbound.complete:
                 self.phase = DUE
+
+    def _feed(self, live: Live, now: float) -> None:
+        """A call that runs gets the body as it comes."""
+        if live.hungry:
+            self._fed = now
+        live.hear(self._inbound.body(), not self._inbound.complete)
+
+    def _skip(self, now: float) -> None:
+        """The rest of a body whose request is answered: what follows it is the next request."""
+        self._unwanted -= len(self._inbound.body())
+        if self._inbound.complete:
+            self._rest(now)
+        elif self._unwanted < 0:
+            self.close(now, linger=True)
 
     def _store(self, piece: bytes) -> None:
         body = self._body
@@ -96,11 +150,13 @@ class HttpConnection(Connection):
         self._since = since
 
     def _heard_end(self, now: float) -> None:
-        if self.phase is HEAD or self.phase is BODY:
+        if self.phase is HEAD or not self._inbound.complete:
             raise Refusal(400, "the connection ended in the middle of a request")
+        if self._live is not None:
+            self._live.end()
 
     def _ahead(self) -> int:
-        return len(self._inbound.buffer)
+        return len(self._inbound.buffer) + (self._live.ahead if self._live is not None else 0)
 
     # ------------------------------------------------------------ calls
 
@@ -109,11 +165,38 @@ class HttpConnection(Connection):
         self.phase = CALLED
         if self._stream is not None:
             return self._stream.step
-        return partial(call, self._endpoint, self._request())
+        if self._live is not None:
+            return self._live.start
+        return Call(call, self._endpoint, self._request())
 
     def _may_call(self) -> bool:
         # The next piece of an answer waits until the one before has gone out; the next request need not.
         return self._stream is None and super()._may_call()
+
+    def _taken(self, now: float) -> None:
+        head = self._head
+        if head is None or not self._owed():
+            return
+        if head.expects and not self._inbound.buffer and self._stream is None:
+            self.codec.push(CONTINUE)
+        head.expects = False
+        # Its slowness counts while it is waited for: what the app took in between is not the client's.
+        self._looked = self._looked + now - self._fed if self._fed else now
+        self._fed = 0.0
+
+    def _owed(self) -> bool:
+        return self._live is not None and self._live.hungry and not self._inbound.complete
+
+    def _until(self) -> float:
+        return self._looked + GRACE if self._owed() else math.inf
+
+    def hint(self, links: Iterable[bytes]) -> None:
+        """Tell the client of these links before the answer (RFC 8297); the driver is to look at what is wanted then.
+
+        Raises AnswerError for what no Link field can carry.
+        """
+        if self.phase is CALLED and self._stream is None and self._asked[2] == 1:
+            self.codec.push(hints(links))
 
     def _request(self) -> Request:
         head = self._head
@@ -122,9 +205,11 @@ class HttpConnection(Connection):
         head.arrived(self._inbound.trailers, self._body, self.peer, self.port, scheme)
         return head
 
-    def _answered(self, reply: Response | Stream | Piece | End, now: float) -> None:
-        """What `call` or a Stream's step returned."""
+    def _answered(self, reply: Reply | Literal[Sign.OVERDUE], now: float) -> None:
+        """What `call` or a Stream's step returned, or a Live said."""
         self._called = False
+        if reply is OVERDUE:
+            reply = self._give_up()
         try:
             if self.phase is CALLED:
                 self._take(reply, now)
@@ -134,20 +219,30 @@ class HttpConnection(Connection):
         except Refusal as refusal:  # the next request is here already, and malformed
             self._refuse(refusal, now)
 
-    def _take(self, reply: Response | Stream | Piece | End, now: float) -> None:
+    def _give_up(self) -> Response | End:
+        """The call runs on; what it has open, it closes: nothing of that is ours any more."""
+        self._body = None
+        if self._stream is None:
+            return overdue()
+        self._stream = self._stream.stand_in()
+        return End.BROKEN
+
+    def _take(self, reply: Reply, now: float) -> None:
         """Queue what `reply` has of an answer. Raises Refusal."""
         try:
             if isinstance(reply, Response):
                 self._answer(reply, now)
             elif isinstance(reply, Stream):
                 self._begin(reply, now)
+            elif isinstance(reply, Upgrade):
+                self._upgrade(reply, now)
             else:
                 self._go_on(reply, now)
         except AnswerError as error:
             self._forget(reply)
             self._answer(failed(self._endpoint, error, self._request()), now)
 
-    def _forget(self, reply: Response | Stream | Piece | End) -> None:
+    def _forget(self, reply: Reply) -> None:
         """This answer cannot be sent, or nobody is there to take it: close what it has open."""
         if isinstance(reply, Stream):
             reply.close()
@@ -166,7 +261,7 @@ class HttpConnection(Connection):
         block, most, _, persists = self._plan(response, size, now)
         if size > most:
             size = most
-            body = _first(body, size)
+            body = first(body, size)
         if size <= JOIN and isinstance(body, bytes):
             self.codec.push(block + body)
         else:
@@ -181,20 +276,36 @@ class HttpConnection(Connection):
         self.codec.push(block)
         self._go_on(stream.first, now)
 
-    def _go_on(self, piece: Piece | End, now: float) -> None:
+    def _upgrade(self, upgrade: Upgrade, now: float) -> None:
+        """Another connection goes on with what this one has of the peer."""
+        self.codec.push(upgrade.head)
+        if self._endpoint.log is not None:
+            Record(self._head, self._asked, 101, 0, self._began, None).write(self._endpoint, self.peer, now)
+        early, self._inbound.buffer = self._inbound.buffer, b""
+        self.successor = upgrade.connect(self, early, now)
+        self._live = None
+        self.phase = CLOSED
+
+    def _go_on(self, piece: Piece | Last | End, now: float) -> None:
         """Queue a further piece, or end the answer."""
         stream = self._stream
         assert stream is not None
         if isinstance(piece, End):
             self._end_stream(stream, piece, now)
             return
+        last = isinstance(piece, Last)
+        if isinstance(piece, Last):
+            piece = piece.piece
         size = min(len(piece), stream.left)
         if size < len(piece):  # longer than its Content-Length: cut (RFC 9112, 6.3)
-            piece = _first(piece, size)
+            piece = first(piece, size)
         stream.sent += size
         for segment in http1.chunk(piece) if stream.chunked else (piece,):
             self.codec.push(segment)
-        self.phase = DUE
+        if last:
+            self._end_stream(stream, End.WHOLE, now)
+        else:
+            self.phase = DUE
 
     def _end_stream(self, stream: Stream, end: End, now: float) -> None:
         """The iterable is at its end: closed already, by the call that found it."""
@@ -214,13 +325,22 @@ class HttpConnection(Connection):
         self.served += 1
         self._patience = self._endpoint.limits.keep_alive
         self._head = None
+        self._live = None
         self._asked = _NOTHING
         if self._body is not None:
             self._drop_body()
-        if not persists:
+        if not persists or (not self._inbound.complete and (head.expects or (head.length or 0) > SKIP)):
             # A client that did not expect the end may have sent more: it must read the answer, not a reset.
             self.close(now, linger=head.persists or self._inbound.buffer != b"")
-            return
+        elif self._inbound.complete:
+            self._rest(now)
+        else:
+            self._unwanted = SKIP
+            self.enter(BODY, now)
+            self._skip(now)
+
+    def _rest(self, now: float) -> None:
+        """Between two requests; perhaps the next is here already. Raises Refusal."""
         self.enter(IDLE, now)
         if self._inbound.buffer:
             self._began = now
@@ -229,61 +349,42 @@ class HttpConnection(Connection):
                 self._heard_end(now)
 
     def _plan(self, response: Response, size: int | None, now: float) -> Plan:
-        """How an answer goes out whose body has `size` bytes, or nobody knows how many. Raises AnswerError."""
         head = self._head
         assert head is not None
-        method, _, minor = self._asked
         more = self._inbound.buffer != b""
         persists = head.persists and (more or not (self._ended or self._leaving))
-        fields, ours = encode_fields(response.headers)
-        if ours is not None:
-            if "content-length" in ours:
-                size = _declared(ours["content-length"])
-            persists = persists and "close" not in ours.get("connection", "").lower()
-        status = response.status
-        chunked = False
-        if status == 204 or status == 304:
-            framing, most = b"", 0  # RFC 9112, 6.3, rule 1: these have no body
-        elif size is not None:
-            framing, most = b"Content-Length: %d\r\n" % size, size
-        else:
-            most = ENDLESS
-            chunked = minor == 1
-            persists = persists and chunked
-            framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
-        if method == "HEAD":
-            most, chunked = 0, False
-        connection = (b"Connection: keep-alive\r\n" if minor == 0 else b"") if persists else _CLOSE
-        date = self._endpoint.date(now)
-        first = STATUS_LINES.get(status) or status_line(status)
-        block = b"".join((first, fields, date, SERVER, framing, connection, http1.CRLF))
-        return block, most, chunked, persists
+        return plan(self._asked, response, size, persists, self._endpoint.date(now))
 
     def _last_chunk(self, response: Response) -> bytes:
-        """RFC 9110, 6.5.1: trailers go only to a client that says it takes them."""
         head = self._head
         assert head is not None
-        if response.trailers and b"trailers" in head.named.get(b"te", b"").lower():
-            try:
-                return http1.last_chunk(response.trailers)
-            except Exception as error:  # the app's iterable; the answer is out, all but these
-                self._endpoint.report(error, self._request())
-        return http1.last_chunk()
+        try:
+            return last_chunk(head, response)
+        except Exception as error:  # the app's iterable; the answer is out, all but its trailers
+            self._endpoint.report(error, self._request())
+            return http1.last_chunk()
 
     # ------------------------------------------------------------ refusals and ends
 
     def _refuse(self, refusal: Refusal, now: float) -> None:
-        body = refusal.reason.encode("ascii") + b".\n"
-        length = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n" % len(body)
-        date = self._endpoint.date(now)
-        self.codec.push(b"".join((status_line(refusal.status), length, date, SERVER, _CLOSE, http1.CRLF, body)))
+        if self._stream is not None:  # its answer is on its way already
+            self.lost(now)
+            return
+        if self._live is not None:
+            self._live.leave()
+            self._live = None
+        if self.phase is BODY and self._head is None:  # what it asked is answered
+            self.close(now, linger=True)
+            return
+        head, body = refused(refusal, self._endpoint.date(now))
+        self.codec.push(head + body)
         if self._endpoint.log is not None:
             self._note(Record(self._head, self._asked, refusal.status, len(body), self._began, None))
         self._drop_body()
         self.close(now, linger=True)
 
     def _expire(self, now: float) -> None:
-        if not self._writing and self.phase in (HEAD, BODY):
+        if not self._writing and (self.phase in (HEAD, BODY) or self._owed()):
             self._refuse(Refusal(408, "the request did not come in time"), now)
         elif not self._writing and self.phase is IDLE and self.codec.ready:
             self.close(now)
@@ -299,6 +400,8 @@ class HttpConnection(Connection):
             self._note(Record(self._head, self._asked, stream.response.status, stream.sent, self._began, None))
         if self._queued is not None:
             self._note_all(self.codec.unsent, now)
+        if self._live is not None:
+            self._live.leave()
         if not self._called:
             self._drop_body()
         super().lost(now)
@@ -336,18 +439,4 @@ class HttpConnection(Connection):
         return stream.close
 
 
-def _first(piece: Piece, size: int) -> Piece:
-    return FileSlice(piece.file, piece.offset, size) if isinstance(piece, FileSlice) else piece[:size]
-
-
-def _declared(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and len(value) < 19):
-        raise AnswerError(f"Content-Length is not a number: {value!r}")
-    return int(value)
-
-
-def busy(date: bytes) -> bytes:
-    """What a client is told for whom there is no place: 503, to be sent as it is (RFC 9110, 15.6.4)."""
-    body = b"There is no place free; try again in a moment.\n"
-    fields = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nRetry-After: 1\r\n" % len(body)
-    return b"".join((status_line(503), fields, date, SERVER, _CLOSE, http1.CRLF, body))
+Reply: TypeAlias = Response | Stream | Upgrade | Piece | Last | End

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from allcomers.errors import ConfigError
 
 if TYPE_CHECKING:
+    import asyncio
     import socket
 
     from allcomers.calls import Calls
@@ -49,6 +50,8 @@ class Model:
 
     how    how it works, in a line
     good   what it is good for, in a line
+    events  the selector (of the module `selectors`) of an event loop that waits as this model does, "" for the default
+            one; None for a model that has no loop
     needs  the name in the module `select` without which it cannot run here, and what that is
     """
 
@@ -57,6 +60,7 @@ class Model:
     how: str
     good: str
     needs: tuple[str, str] = ("", "")
+    events: str | None = None
 
     @property
     def obstacle(self) -> str:
@@ -71,6 +75,14 @@ class Model:
         serve: Callable[[Serving], None] = importlib.import_module(f"allcomers.models.{self.module}").serve
         return serve
 
+    def load_on(self) -> Callable[[Serving, asyncio.AbstractEventLoop], None]:
+        """The same for async apps: it serves on an event loop that is given. For a model that has `events`."""
+        module = importlib.import_module(f"allcomers.models.{self.module}")
+        if not hasattr(module, "serve_on"):
+            module = importlib.import_module("allcomers.models.asyncio_loop")
+        serve_on: Callable[[Serving, asyncio.AbstractEventLoop], None] = module.serve_on
+        return serve_on
+
 
 _EPOLL = ("epoll", "epoll(7), which Linux has")
 
@@ -82,7 +94,11 @@ TABLE = {
         Model("thread", "thread", "a new thread for each connection", "some hundred clients; calls that wait"),
         Model("thread-pool", "thread_pool", "N threads, each serves one connection at a time", "a bound on threads"),
         Model(
-            "select", "select_loop", "one thread watches all sockets by select(2)", "any system; below 1,000 clients"
+            "select",
+            "select_loop",
+            "one thread watches all sockets by select(2)",
+            "any system; below 1,000 clients",
+            events="SelectSelector",
         ),
         Model(
             "poll",
@@ -90,19 +106,39 @@ TABLE = {
             "one thread watches all sockets by poll(2)",
             "any POSIX system; some thousand clients",
             ("poll", "poll(2), which POSIX systems have"),
+            events="PollSelector",
         ),
         Model(
-            "epoll", "epoll_loop", "the kernel tells which sockets are ready", "most servers; 10,000 clients", _EPOLL
+            "epoll",
+            "epoll_loop",
+            "the kernel tells which sockets are ready",
+            "most servers; 10,000 clients",
+            _EPOLL,
+            events="EpollSelector",
         ),
-        Model("epoll-et", "epoll_et_loop", "epoll that tells each change once", "the same, fewer system calls", _EPOLL),
+        Model(
+            "epoll-et",
+            "epoll_et_loop",
+            "epoll that tells each change once",
+            "the same, fewer system calls",
+            _EPOLL,
+            events="EpollSelector",
+        ),
         Model(
             "kqueue",
             "kqueue_loop",
             "the kernel queues events of sockets",
             "most servers, on macOS and BSD",
             ("kqueue", "kqueue(2), which macOS and BSD have"),
+            events="KqueueSelector",
         ),
-        Model("asyncio", "asyncio_loop", "an asyncio loop (uvloop if installed) watches them", "async code beside it"),
+        Model(
+            "asyncio",
+            "asyncio_loop",
+            "an asyncio loop (uvloop if installed) watches them",
+            "async apps; async code beside it",
+            events="",
+        ),
     )
 }
 

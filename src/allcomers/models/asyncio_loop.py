@@ -6,19 +6,33 @@ The same connections and the same steps as under the pollers; only the waiting i
 installed (the extra `allcomers[uvloop]`). Each event passes asyncio's queue of callbacks: a few microseconds more than
 epoll alone. asyncio's transports and streams are not used; they would cost three times that.
 
-Use it where the app has coroutines of its own to run beside the server.
+Use it for async apps, and where an app has coroutines of its own to run beside the server.
+
+An async app under another poller has the same event loop on that poller: asyncio has a selector for each. Only epoll's
+edges are not for asyncio's own sockets; there the event loop watches one descriptor, the edge-triggered epoll's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import selectors
 from collections.abc import Callable
 from select import POLLIN, POLLOUT
 from time import monotonic
+from typing import Protocol
 
 from allcomers.connection import READ, WRITE
 from allcomers.models import Serving
-from allcomers.models.readiness import Loop
+from allcomers.models.readiness import Loop, Poller
+
+
+class Nested(Poller, Protocol):
+    """A poller that the kernel keeps, and that can be waited for itself (epoll(7)).
+
+    fileno()  readable when wait() has something to tell
+    """
+
+    def fileno(self) -> int: ...
 
 
 class AsyncioPoller:
@@ -60,14 +74,25 @@ class AsyncioPoller:
 class Pump:
     """Turns an event loop's callbacks and timer into the Loop's handle() and turn()."""
 
-    def __init__(self, serving: Serving, events: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, serving: Serving, events: asyncio.AbstractEventLoop, nested: Nested | None) -> None:
         self._events = events
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
-        poller = AsyncioPoller(events)
-        poller.handle = self._handle
         self.over = events.create_future()
-        self._loop = Loop(serving, poller)
+        if nested is not None:
+            self._loop = Loop(serving, nested, self._turn)
+            events.add_reader(nested.fileno(), self._handle_all, nested)
+        else:
+            poller = AsyncioPoller(events)
+            poller.handle = self._handle
+            self._loop = Loop(serving, poller, self._turn)
+
+    def _handle_all(self, nested: Nested) -> None:
+        events = nested.wait(0)
+        now = monotonic()
+        for fd, event in events:
+            self._loop.handle(fd, event, now)
+        self._turn(now)
 
     def _handle(self, fd: int, event: int) -> None:
         now = monotonic()
@@ -90,8 +115,10 @@ class Pump:
         self._turn(monotonic())
 
 
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's where it is installed, else asyncio's own."""
+def new_event_loop(selector: str = "") -> asyncio.AbstractEventLoop:
+    """asyncio's own on the selector of this name ("SelectSelector"); else uvloop's where it is installed."""
+    if selector:
+        return asyncio.SelectorEventLoop(getattr(selectors, selector)())
     try:
         import uvloop
     except ImportError:
@@ -103,8 +130,13 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 def serve(serving: Serving) -> None:
     """Serve until the orders say stop and the last peer has gone."""
     events = new_event_loop()
-    events.call_soon(serving.orders.listen)  # uvloop takes the signals for itself when it starts
     try:
-        events.run_until_complete(Pump(serving, events).over)
+        serve_on(serving, events)
     finally:
         events.close()
+
+
+def serve_on(serving: Serving, events: asyncio.AbstractEventLoop, nested: Nested | None = None) -> None:
+    """The same on this event loop, which stays open. With `nested`, that watches the peers, and `events` watches it."""
+    events.call_soon(serving.orders.listen)  # uvloop takes the signals for itself when it starts
+    events.run_until_complete(Pump(serving, events, nested).over)

@@ -12,9 +12,13 @@ Use it where many clients read slowly or stream; else it is as fast as the level
 from __future__ import annotations
 
 import select
+from typing import TYPE_CHECKING
 
 from allcomers.models import Serving, readiness
 from allcomers.models.epoll_loop import EpollPoller
+
+if TYPE_CHECKING:
+    import asyncio
 
 _EVERYTHING = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
@@ -29,6 +33,13 @@ class EdgePoller(EpollPoller):
         if fd not in self._known:
             self._known.add(fd)
             self._epoll.register(fd, _EVERYTHING)
+
+
+def serve_on(serving: Serving, events: asyncio.AbstractEventLoop) -> None:
+    """The same for async apps: `events` watches the one descriptor that tells of all peers' edges."""
+    from allcomers.models import asyncio_loop  # late: a server without async apps does without asyncio
+
+    asyncio_loop.serve_on(serving, events, EdgePoller())
 
 
 def serve(serving: Serving) -> None:

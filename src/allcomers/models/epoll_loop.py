@@ -44,6 +44,9 @@ class EpollPoller:
             # Closing would do, unless a child process has the socket too: then it would be told of for ever.
             self._epoll.unregister(fd)
 
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         return self._epoll.poll(timeout)
 

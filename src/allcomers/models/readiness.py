@@ -25,7 +25,7 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from allcomers import sockets
-from allcomers.connection import CALL, IDLE, PATIENCE, READ, WRITE, Address, Connection
+from allcomers.connection import CALL, IDLE, LATER, PATIENCE, READ, TAKEN, WRITE, Address, Connection
 from allcomers.deadlines import NEVER, Deadlines
 from allcomers.errors import PeerError
 from allcomers.inbox import Inbox
@@ -66,9 +66,10 @@ class Channel:
     ended  bool: no more will come than is there already, so it is read to its end: an edge is told once
     """
 
-    __slots__ = ("conn", "due", "ended", "fd", "readable", "sock", "watched", "writable")
+    __slots__ = ("conn", "due", "ended", "fd", "loop", "readable", "sock", "watched", "writable")
 
-    def __init__(self, sock: socket.socket, conn: Connection) -> None:
+    def __init__(self, loop: Loop, sock: socket.socket, conn: Connection) -> None:
+        self.loop = loop
         self.sock = sock
         self.fd = sock.fileno()
         self.conn = conn
@@ -78,13 +79,22 @@ class Channel:
         self.watched = 0
         self.due = NEVER  # when its deadline is looked at next
 
+    def said(self, reply: Any) -> None:
+        """A call that runs on the event loop says something of its answer (connection.Driver)."""
+        self.loop.take_word(self, reply)
+
 
 class Loop:
-    """Everything between a poller and the connections."""
+    """Everything between a poller and the connections.
 
-    def __init__(self, serving: Serving, poller: Poller) -> None:
+    turned  called when something happened outside handle() and turn(), which an event loop is to look at
+    """
+
+    def __init__(self, serving: Serving, poller: Poller, turned: Callable[[float], object] = lambda now: None) -> None:
+        self._turned = turned
         self._serving = serving
         self._inline = serving.calls.inline
+        self._at_once = self._inline and not serving.calls.timed
         self._poller = poller
         self._channels: dict[int, Channel] = {}
         self._deadlines = Deadlines()
@@ -180,7 +190,7 @@ class Loop:
                         continue
                     # A read that comes short has emptied the socket (epoll(7)) of all but its end.
                     channel.readable = len(data) == sockets.RECEIVE or channel.ended
-                    if self._inline:
+                    if self._at_once:
                         now = conn.received_and_called(data, now, monotonic)
                     else:
                         conn.received(data, now)
@@ -192,7 +202,7 @@ class Loop:
                 self._again.append(channel)
         except (OSError, PeerError):
             conn.lost(now)
-        self._settle(channel, conn)
+        self._settle(channel, channel.conn, now)
 
     def _call(self, channel: Channel, conn: Connection, now: float) -> float:
         """Have the call run that is due; the time after it, if it ran here."""
@@ -200,10 +210,23 @@ class Loop:
         if not self._inline:
             self._serving.calls.submit(work, partial(self._post, channel))
             return now
-        reply = work()
+        reply = self._serving.calls.here(work)
         now = monotonic()
-        conn.answered(reply, now)
+        if reply is LATER:
+            conn.taken(now)
+        else:
+            conn.answered(reply, now)
         return now
+
+    def take_word(self, channel: Channel, reply: Any) -> None:
+        """A call that answers later: its answer, a part of it, or TAKEN. In the loop's own thread."""
+        now = monotonic()
+        if reply is TAKEN:
+            channel.conn.taken(now)
+        else:
+            channel.conn.answered(reply, now)
+        self._go_on(channel, now)
+        self._turned(now)
 
     def _post(self, channel: Channel, reply: Any) -> None:
         """In the thread of the call: its answer goes to the loop's own."""
@@ -212,16 +235,23 @@ class Loop:
     def _take_answers(self, now: float) -> None:
         for channel, reply in self._inbox.take():
             channel.conn.answered(reply, now)
-            if self._channels.get(channel.fd) is channel:
-                self._drive(channel, now)
-            else:
-                self._farewell(channel.conn)
+            self._go_on(channel, now)
 
-    def _settle(self, channel: Channel, conn: Connection) -> None:
+    def _go_on(self, channel: Channel, now: float) -> None:
+        """After the answer of a call that took its time: the peer may have gone."""
+        if self._channels.get(channel.fd) is channel:
+            self._drive(channel, now)
+        else:
+            self._farewell(channel.conn)
+
+    def _settle(self, channel: Channel, conn: Connection, now: float) -> None:
         """Watch for what is wanted now, until the time that is set for it."""
         wants = conn.wants
         if not wants:
-            self._close(channel)
+            if conn.successor is None:
+                self._close(channel)
+            else:
+                self._succeed(channel, conn.successor, now)
             return
         watch = wants & READ if channel.writable else wants & _READ_OR_WRITE
         if watch != channel.watched:
@@ -231,12 +261,20 @@ class Loop:
             channel.due = conn.deadline
             self._deadlines.set(channel.fd, conn.deadline)
 
+    def _succeed(self, channel: Channel, conn: Connection, now: float) -> None:
+        """The peer speaks another protocol from here on."""
+        channel.conn.driver = None
+        channel.conn = conn
+        conn.driver = channel
+        self._drive(channel, now)
+
     def _close(self, channel: Channel) -> None:
         del self._channels[channel.fd]
         if not self._draining:
             self._serving.share.count(len(self._channels))
         self._poller.forget(channel.fd)
         channel.sock.close()
+        channel.conn.driver = None  # the two hold each other
         self._farewell(channel.conn)
         if self._crowded and not self._draining:
             self._crowded = False
@@ -322,7 +360,8 @@ class Loop:
         if sock.fileno() >= self._poller.most:
             sockets.refuse(sock, self._serving.busy)
             return
-        channel = Channel(sock, self._serving.connect(address, now))
+        channel = Channel(self, sock, self._serving.connect(address, now))
+        channel.conn.driver = channel
         self._channels[channel.fd] = channel
         if self._draining:
             channel.conn.drain(now)
@@ -352,7 +391,7 @@ class Loop:
             listener.close()
         for channel in list(self._channels.values()):
             channel.conn.drain(now)
-            self._settle(channel, channel.conn)
+            self._settle(channel, channel.conn, now)
 
 
 def serve(serving: Serving, poller: Poller) -> None:

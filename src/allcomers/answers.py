@@ -1,0 +1,96 @@
+"""The heads of answers: how each one's body is framed, and whether the connection stays open (RFC 9112, 6.3 and 9.3).
+
+This file knows one answer at a time; when it is due and what comes after it, the connection knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, TypeAlias
+
+from allcomers.errors import AnswerError, Refusal
+from allcomers.http_calls import ENDLESS
+from allcomers.protocol import http1
+from allcomers.protocol.head import STATUS_LINES, RequestHead, encode_fields, status_line
+from allcomers.protocol.http1 import CRLF
+from allcomers.protocol.message import FileSlice, Piece, Response
+
+SERVER: Final = b"Server: allcomers\r\n"
+_CLOSE: Final = b"Connection: close\r\n"
+_TEXT: Final = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
+
+Plan: TypeAlias = tuple[bytes, int, bool, bool]
+"""How an answer goes out: its head; how many bytes its body has at most; does it go in chunks; does the connection
+stay open after it."""
+
+
+def plan(asked: tuple[str, str, int], response: Response, size: int | None, persists: bool, date: bytes) -> Plan:
+    """How `response` goes out, whose body has `size` bytes, or nobody knows how many.
+
+    asked     the request's method, target and minor version
+    persists  may the connection stay open, as far as the request and the server are concerned?
+
+    Raises AnswerError.
+    """
+    method, _, minor = asked
+    fields, ours = encode_fields(response.headers)
+    if ours is not None:
+        if "content-length" in ours:
+            size = _declared(ours["content-length"])
+        persists = persists and "close" not in ours.get("connection", "").lower()
+    status = response.status
+    chunked = False
+    if status == 204 or status == 304:
+        framing, most = b"", 0  # RFC 9112, 6.3, rule 1: these have no body
+    elif size is not None:
+        framing, most = b"Content-Length: %d\r\n" % size, size
+    else:
+        most = ENDLESS
+        chunked = minor == 1
+        persists = persists and chunked
+        framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+    if method == "HEAD":
+        most, chunked = 0, False
+    connection = (b"Connection: keep-alive\r\n" if minor == 0 else b"") if persists else _CLOSE
+    line = STATUS_LINES.get(status) or status_line(status)
+    block = b"".join((line, fields, date, SERVER, framing, connection, CRLF))
+    return block, most, chunked, persists
+
+
+def _declared(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) < 19):
+        raise AnswerError(f"Content-Length is not a number: {value!r}")
+    return int(value)
+
+
+def first(piece: Piece, size: int) -> Piece:
+    """The first `size` bytes of `piece`."""
+    return FileSlice(piece.file, piece.offset, size) if isinstance(piece, FileSlice) else piece[:size]
+
+
+def hints(links: Iterable[bytes]) -> bytes:
+    """The interim answer 103 with these links (RFC 8297). Raises AnswerError."""
+    fields, _ = encode_fields([("Link", link.decode("latin-1")) for link in links])
+    return b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % fields
+
+
+def last_chunk(head: RequestHead, response: Response) -> bytes:
+    """The end of a body in chunks. Trailers go only to a client that says it takes them (RFC 9110, 6.5.1).
+
+    Raises AnswerError, and what the app's iterable of trailers raises.
+    """
+    takes = response.trailers and b"trailers" in head.named.get(b"te", b"").lower()
+    return http1.last_chunk(response.trailers) if takes else http1.last_chunk()
+
+
+def refused(refusal: Refusal, date: bytes) -> tuple[bytes, bytes]:
+    """The head and the body of a refusal, after which the connection is closed."""
+    body = refusal.reason.encode("ascii") + b".\n"
+    return b"".join((status_line(refusal.status), _TEXT % len(body), date, SERVER, _CLOSE, CRLF)), body
+
+
+def busy(date: bytes) -> bytes:
+    """What a client is told for whom there is no place: 503, to be sent as it is (RFC 9110, 15.6.4)."""
+    body = b"There is no place free; try again in a moment.\n"
+    fields = _TEXT % len(body) + b"Retry-After: 1\r\n"
+    return b"".join((status_line(503), fields, date, SERVER, _CLOSE, CRLF, body))
