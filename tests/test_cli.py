@@ -114,7 +114,7 @@ def test_a_model_that_this_system_lacks() -> None:
         (["serve", "nowhere"], "no such folder: nowhere"),
         (["serve", "LICENSE"], "not a folder: LICENSE"),
         (["serve", SITE, "--certfile", "nowhere.pem"], "--certfile 'nowhere.pem': No such file or directory"),
-        (["serve", SITE, "--certfile", "LICENSE"], "--certfile 'LICENSE': no usable certificate and key in PEM form"),
+        (["serve", SITE, "--certfile", "LICENSE"], "--certfile 'LICENSE': there is no CERTIFICATE in PEM form in it"),
         (["serve", SITE, "--keyfile", "LICENSE"], "need --certfile"),
         (["run", "examples/echo.py"], "is not MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE"),
         (["run", ":Echo"], "is not MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE"),

@@ -1140,7 +1140,7 @@ class TlsClient:
 
 @pytest.fixture(scope="module")
 def server_side(certificate: Certificate) -> ssl.SSLContext:
-    return server_context(str(certificate.pem), None, None, ["http/1.1"])
+    return server_context([str(certificate.pem)], [], "", ["http/1.1"])
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def _tls(config: Config, protocols: list[str]) -> ssl.SSLContext | None:
         return None
     from allcomers.tls import server_context
 
-    return server_context(config.certfile[0], "".join(config.keyfile[:1]) or None, config.ca_certs or None, protocols)
+    return server_context(config.certfile, config.keyfile, config.ca_certs, protocols)
 
 
 def _report_request(error: BaseException, request: Request) -> None:

@@ -1,47 +1,188 @@
 """The codec of TLS: in memory (ssl.MemoryBIO), so that it needs no socket and every model has it.
 
 A file of its own, for loading `ssl` takes longer than loading all the rest of a plain server.
+
+Several certificates: the name that a client asks for (SNI, RFC 6066, 3) chooses; the first has all names that no other
+is for. Which names a certificate is for stands in it, and the ssl module reads no certificate but a peer's (of what a
+context has loaded, get_ca_certs() tells the authorities alone). So each is shown to a client of our own, in memory: two
+to three milliseconds at the start, no parser of our own and no further package, and OpenSSL says in passing what others
+will hold against it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import ssl
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
 
-from allcomers.codec import END, Clear
+from allcomers.codec import END, JOIN, Clear
 from allcomers.errors import ConfigError, PeerError
 from allcomers.protocol.message import FileSlice, Segment
 
-_SEAL = 64 * 1024
+_SEAL: Final = 64 * 1024
 """Plain bytes that are encrypted at a time: four full TLS records (RFC 8446, 5.1)."""
 
+_NO_CHECK_TIME: Final = 0x200000
+"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which Python has no name."""
 
-def server_context(certfile: str, keyfile: str | None, ca_certs: str | None, protocols: list[str]) -> ssl.SSLContext:
-    """A context for this certificate; with `ca_certs`, clients must show one too. Raises ConfigError."""
+_logger = logging.getLogger("allcomers.tls")
+
+
+# ---------------------------------------------------------------- certificates
+
+
+def server_context(
+    certfiles: Sequence[str], keyfiles: Sequence[str], ca_certs: str, protocols: list[str]
+) -> ssl.SSLContext:
+    """A context for these certificates; with `ca_certs`, clients must show one too. Raises ConfigError.
+
+    certfiles  one or more files with a chain each; the first is for all names that no other is for
+    keyfiles   one for each, or none: then each chain's file has its key
+    protocols  for ALPN (RFC 7301)
+    """
+    if keyfiles and len(keyfiles) != len(certfiles):
+        raise ConfigError(
+            f"--keyfile: there are {len(keyfiles)} for {len(certfiles)} --certfile; one for each, or none"
+        )
+    by_name: dict[str, ssl.SSLContext] = {}
+    contexts: list[ssl.SSLContext] = []
+    for certfile, keyfile in zip(certfiles, keyfiles or certfiles, strict=True):
+        context = _context(certfile, keyfile, protocols)
+        names = _names(_own_certificate(context, certfile))
+        if contexts and by_name.keys() >= set(names):
+            raise ConfigError(f"--certfile {certfile!r}: {_useless(names)}, so it would never be chosen")
+        for name in names:
+            by_name.setdefault(name, context)
+        contexts.append(context)
+    for context in contexts:
+        _ask_clients(context, ca_certs)
+    if len(contexts) > 1:
+        contexts[0].sni_callback = _chooser(by_name)
+    return contexts[0]
+
+
+def _useless(names: Iterable[str]) -> str:
+    return "certificates before it are for all of its names" if names else "it names no host"
+
+
+def _context(certfile: str, keyfile: str, protocols: list[str]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     if protocols:
         context.set_alpn_protocols(protocols)
+
+    def encrypted() -> str:  # else OpenSSL would ask at a terminal, which a server may not have
+        raise ConfigError(
+            f"{_flag(certfile, keyfile)} {keyfile!r}: the key is encrypted, and nobody is there to ask for its pass"
+            " phrase; `openssl pkey -in KEY -out NEW` decrypts it"
+        )
+
     try:
-        # An encrypted key would ask at a terminal that a server may not have.
-        context.load_cert_chain(certfile, keyfile, password=lambda: "")
+        context.load_cert_chain(certfile, keyfile, password=encrypted)
     except (OSError, ssl.SSLError, ValueError) as error:
-        raise ConfigError(f"--certfile {certfile!r}: {_reason(error)}") from None
-    if ca_certs:
-        try:
-            context.load_verify_locations(ca_certs)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"--ca-certs {ca_certs!r}: {_reason(error)}") from None
-        context.verify_mode = ssl.CERT_REQUIRED
+        raise ConfigError(_trouble(certfile, keyfile, error)) from None
     return context
+
+
+def _flag(certfile: str, keyfile: str) -> str:
+    return "--certfile" if keyfile == certfile else "--keyfile"
+
+
+def _trouble(certfile: str, keyfile: str, error: Exception) -> str:
+    """Why this pair cannot be loaded: OpenSSL tells neither the file nor what it missed there."""
+    for flag, path, what in (
+        ("--certfile", certfile, "CERTIFICATE"),
+        (_flag(certfile, keyfile), keyfile, "PRIVATE KEY"),
+    ):
+        try:
+            data = Path(path).read_bytes()
+        except (OSError, ValueError) as problem:
+            return f"{flag} {path!r}: {_reason(problem)}"
+        if f"{what}-----".encode() not in data:
+            hint = (
+                "; it looks like DER: `openssl x509` and `openssl pkey` turn that into PEM" if data[:1] == b"0" else ""
+            )
+            return f"{flag} {path!r}: there is no {what} in PEM form in it{hint}"
+    if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
+        return f"{_flag(certfile, keyfile)} {keyfile!r}: the key is not that of the first certificate in {certfile!r}"
+    return f"--certfile {certfile!r}: no usable certificate and key in PEM form ({_reason(error)})"
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        reason = (error.reason or "").lower().replace("_", " ")
-        return f"no usable certificate and key in PEM form ({reason or error})"
+        return (error.reason or "").lower().replace("_", " ") or str(error)
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _ask_clients(context: ssl.SSLContext, ca_certs: str) -> None:
+    if ca_certs:
+        try:
+            context.load_verify_locations(ca_certs)
+        except (OSError, ssl.SSLError) as error:
+            said = _reason(error)
+            reason = f"no usable certificate in PEM form ({said})" if isinstance(error, ssl.SSLError) else said
+            raise ConfigError(f"--ca-certs {ca_certs!r}: {reason}") from None
+        context.verify_mode = ssl.CERT_REQUIRED
+
+
+def _own_certificate(context: ssl.SSLContext, certfile: str) -> dict[str, Any]:
+    """The certificate as SSLSocket.getpeercert() has it; {} where OpenSSL would not even let a client look at it.
+
+    What clients will refuse is told, and served all the same, as nginx does: some clients do not look, and a renewal
+    may need this very server to answer.
+    """
+    try:
+        return _seen_by_client(context, certfile, 0)
+    except ssl.SSLCertVerificationError as error:
+        _logger.warning("--certfile %r: clients will refuse it: %s", certfile, error.verify_message)
+    except (ssl.SSLError, OSError) as error:
+        _logger.warning("--certfile %r: no handshake: %s", certfile, _reason(error))
+        return {}
+    try:
+        return _seen_by_client(context, certfile, _NO_CHECK_TIME)
+    except (ssl.SSLError, OSError):
+        return {}
+
+
+def _seen_by_client(context: ssl.SSLContext, certfile: str, flags: int) -> dict[str, Any]:
+    """What getpeercert() gives to a client that trusts this certificate. Raises ssl.SSLError, OSError."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | flags
+    client.load_verify_locations(certfile)
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    near = context.wrap_bio(there, back, server_side=True)
+    far = client.wrap_bio(back, there)
+    for side in (far, near, far):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    return far.getpeercert() or {}
+
+
+def _names(certificate: dict[str, Any]) -> list[str]:
+    """The host names it is for, in small letters; of one without, its subject's, as of old (RFC 9525, appendix A)."""
+    names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
+    subject = [value for parts in certificate.get("subject", ()) for kind, value in parts if kind == "commonName"]
+    return [name.lower() for name in names or subject]
+
+
+def _chooser(by_name: dict[str, ssl.SSLContext]) -> Callable[[ssl.SSLObject, str, ssl.SSLContext], None]:
+    """Hands a connection over to the context that is for the name; "*" stands for one label (RFC 9525, 6.3)."""
+
+    def choose(engine: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        name = (name or "").lower()
+        context = by_name.get(name) or by_name.get("*." + name.partition(".")[2])
+        if context is not None:
+            engine.context = context
+
+    return choose
+
+
+# ---------------------------------------------------------------- the codec
 
 
 class Tls(Clear):
@@ -64,6 +205,11 @@ class Tls(Clear):
         self.pending = bool(self._sealed or self._outgoing.pending or (self._queue and self.ready)) or self._ending
 
     def push(self, segment: Segment) -> None:
+        # A small file is read at once: with the head before it, it makes one record, and one send.
+        if isinstance(segment, FileSlice) and segment.count <= JOIN:
+            with contextlib.suppress(OSError):  # output() will meet it again, where it can be told
+                data = segment.read(JOIN)
+                segment = data if len(data) == segment.count else segment
         super().push(segment)
         self._look()
 
@@ -105,7 +251,7 @@ class Tls(Clear):
         if not self._sealed:
             if self.ready:
                 if self._queue:
-                    self._engine.write(self._taken(self._queue[0]))
+                    self._engine.write(self._gathered())
                 elif self._ending:
                     self._close_notify()
             self._sealed = self._outgoing.read()
@@ -126,9 +272,24 @@ class Tls(Clear):
         self._outgoing.read()
         self._look()
 
-    def _taken(self, segment: Segment) -> bytes:
-        """Up to _SEAL plain bytes off the front of the queue, where `segment` is."""
-        plain = segment.read(_SEAL) if isinstance(segment, FileSlice) else bytes(segment[:_SEAL])
+    def _gathered(self) -> bytes:
+        """Up to _SEAL plain bytes off the queue: as few records and as few sends as there can be."""
+        pieces = [self._taken(_SEAL)]
+        room = _SEAL - len(pieces[0])
+        while room and self._queue:
+            try:
+                piece = self._taken(room)
+            except (OSError, PeerError):  # a file fails: what stands before it goes out
+                break
+            pieces.append(piece)
+            room -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _taken(self, most: int) -> bytes:
+        """Up to `most` plain bytes of the segment at the front of the queue. Raises OSError, PeerError."""
+        assert self._queue is not None
+        segment = self._queue[0]
+        plain = segment.read(most) if isinstance(segment, FileSlice) else bytes(segment[:most])
         if not plain:
             raise PeerError("a file became shorter while it was sent")
         super().sent(len(plain))
