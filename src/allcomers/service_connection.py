@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from allcomers.config import Limits
-from allcomers.connection import CALLED, DUE, HEAD, IDLE, Address, Connection, Work
+from allcomers.connection import CALLED, DUE, HEAD, IDLE, OVERDUE, Address, Connection, Sign, Work
 from allcomers.errors import PeerError
 from allcomers.protocol.lines import Framing
 
@@ -116,7 +116,7 @@ class ServiceConnection(Connection):
         self.phase = CALLED
         talker = self._talker
         if talker is None:
-            return partial(_greet, self._endpoint, self.peer)
+            return Call(_greet, self._endpoint, self.peer)
         message = self._messages[self._next]
         self._next += 1
         if self._next == len(self._messages):
@@ -124,11 +124,14 @@ class ServiceConnection(Connection):
             self._next = self._waiting = 0
         else:
             self._waiting -= len(message) + 1
-        return partial(_request, self._endpoint, talker, message)
+        return Call(_request, self._endpoint, talker, message)
 
-    def _answered(self, reply: bytes | Greeting | End, now: float) -> None:
+    def _answered(self, reply: bytes | Greeting | End | Literal[Sign.OVERDUE], now: float) -> None:
         """What _greet or _request returned."""
         self._called = False
+        if reply is OVERDUE:  # the call runs on, and will tell the talker that its peer is lost
+            self._talker = None
+            reply = End(b"")
         greets = isinstance(reply, Greeting)
         if isinstance(reply, Greeting):
             reply = self._greeted(reply, now)
@@ -171,7 +174,7 @@ class ServiceConnection(Connection):
         if self._called or self._talker is None:
             return None
         talker, self._talker = self._talker, None
-        return partial(_lose, self._endpoint, talker)
+        return Call(_lose, self._endpoint, talker)
 
 
 class End:
@@ -191,6 +194,28 @@ class Greeting:
     def __init__(self, talker: Talker, data: bytes | End) -> None:
         self.talker = talker
         self.data = data
+
+
+class Call(partial[Any]):
+    """One of the functions below with its arguments. See http_calls.Call."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        endpoint, who, *_ = self.args
+        peer = who if isinstance(who, str) else who.peer
+        return f"a call of {endpoint.service.__name__} for {peer or 'a local peer'}"
+
+    def forget(self, reply: bytes | Greeting | End | Sign | None) -> None:
+        """It has returned `reply` too late, or is OVERDUE before it began: tell the talker that its peer is lost."""
+        endpoint, who, *_ = self.args
+        if self.func is _request:
+            _lose(endpoint, who)
+        elif isinstance(reply, Greeting):
+            _lose(endpoint, reply.talker)
+        elif self.func is _lose and reply is OVERDUE:
+            self()
 
 
 def _greet(endpoint: ServiceEndpoint, peer: str) -> Greeting | End:

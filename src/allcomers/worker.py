@@ -84,7 +84,7 @@ def _prepare(
     serving = models.Serving(
         listeners=listeners,
         connect=peers.connect,
-        calls=calls.find(config.calls or "inline", config.threads),
+        calls=calls.find(config.calls or "inline", config.threads, config.call_timeout),
         orders=orders,
         share=share,
         busy=peers.busy,

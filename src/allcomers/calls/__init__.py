@@ -9,21 +9,36 @@ from allcomers.connection import Work
 
 
 class Calls(Protocol):
-    """inline  bool: a call runs in the thread that submits it, and is over when that returns."""
+    """inline  bool: a call runs in the thread that submits it, and is over when that returns
+    timed   bool: calls have a time limit, so each must come here, and not just be called by who could
+    """
 
     inline: bool
+    timed: bool
 
     def run(self, work: Work) -> Any:
-        """Run `work` and wait for what it returns: for a thread that serves one peer."""
+        """Run `work` and wait for what it returns, or for OVERDUE: for a thread that serves one peer."""
+        ...
+
+    def here(self, work: Work) -> Any:
+        """Run `work` in this thread: for a loop, where calls are inline."""
         ...
 
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
-        """Have `work` run, then `done` called with what it returned, in the thread that ran it."""
+        """Have `work` run, then `done` called with what it returned, or with OVERDUE, in any thread."""
         ...
 
 
-def find(name: str, threads: int) -> Calls:
-    """The calls called `name`: "inline" or "pool" of so many threads."""
+def find(name: str, threads: int, limit: float = 0.0, replace: Callable[[], object] = lambda: None) -> Calls:
+    """The calls called `name`: "inline" or "pool" of so many threads.
+
+    limit    seconds that a call may take; 0 for any time
+    replace  asks that another process takes the place of this one, whose threads hang
+    """
+    if limit:
+        from allcomers.calls.timed import TimedInline, TimedPool
+
+        return (TimedPool if name == "pool" else TimedInline)(threads, limit, replace)
     if name == "pool":
         from allcomers.calls.pool import Pool
 

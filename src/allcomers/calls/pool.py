@@ -19,6 +19,7 @@ class Pool:
     """N threads, started by the first call: after a fork, so that each process has its own."""
 
     inline = False
+    timed = False
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
@@ -35,6 +36,8 @@ class Pool:
         answer: SimpleQueue[Any] = SimpleQueue()
         self.submit(work, answer.put)
         return answer.get()
+
+    here = run
 
     def _start_threads(self) -> None:
         with self._start:

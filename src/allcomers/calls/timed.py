@@ -1,0 +1,210 @@
+"""Calls with a time limit: a client waits no longer than that, and the log tells where the call is.
+
+A call cannot be stopped from outside, so it is left alone: its connection is told OVERDUE in its stead, and whatever
+it returns when it does is thrown away, and closed. That needs a thread other than the call's own to be waiting. The
+pool has one; for inline calls the blocking models get one too (`run`). Under a model with a loop an inline call is in
+the loop's own thread (`here`): nobody can be answered there, so another worker is asked for.
+
+A thread that hangs is lost for as long as it does. Another takes its place, up to a bound: then too the worker asks for
+its own replacement, and only then.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from time import monotonic
+from traceback import StackSummary
+from typing import Any, Final
+
+from allcomers.calls.watch import Watch
+from allcomers.connection import OVERDUE, Work
+
+_logger = logging.getLogger("allcomers.calls")
+
+MANY: Final = 10_000
+"""Threads at most for the inline calls of blocking models, one for each conversation: the most of --threads."""
+
+
+class Call:
+    """A Work on its way, as a Watch knows it."""
+
+    __slots__ = ("began", "done", "thread", "work")
+
+    def __init__(self, work: Work, done: Callable[[Any], object], thread: int = 0) -> None:
+        self.work = work
+        self.done = done
+        self.thread = thread
+        self.began = 0.0
+
+    @property
+    def owner(self) -> Any:
+        """What tells its name and can forget its answer: of a method, its object."""
+        return getattr(self.work, "__self__", self.work)
+
+    @property
+    def name(self) -> str:
+        return str(getattr(self.owner, "name", "a call"))
+
+    def forget(self, reply: Any) -> None:
+        """Nobody waits for `reply`, or for the call itself if that is OVERDUE."""
+        forget = getattr(self.owner, "forget", None)
+        if forget is not None:
+            forget(reply)
+
+
+class TimedPool:
+    """Threads that are started as they are needed, at most `threads` that do not hang.
+
+    replace  called once: as many threads hang as may be replaced
+    """
+
+    inline = False
+    timed = True
+
+    def __init__(self, threads: int, limit: float, replace: Callable[[], object], spare: int | None = None) -> None:
+        self._threads = threads
+        self._spare = threads if spare is None else spare
+        self._replace = replace
+        self._watch: Watch[Call] = Watch(limit, self._overdue)
+        self._queue: SimpleQueue[Call] = SimpleQueue()
+        self._lock = threading.Lock()  # for the four numbers that follow
+        self._started = 0
+        self._live = 0  # threads there are
+        self._free = 0  # of them, those that wait; less than 0: so many calls wait
+        self._stuck = 0  # of them, those that hang
+        self._asked = False
+
+    # ------------------------------------------------------------ for who has calls
+
+    def submit(self, work: Work, done: Callable[[Any], object]) -> None:
+        call = Call(work, done)
+        self._watch.begin(call)  # the wait for a thread is limited as the call is
+        with self._lock:
+            self._free -= 1
+            self._start_if_short()
+        self._queue.put(call)
+
+    def run(self, work: Work) -> Any:
+        answer: SimpleQueue[Any] = SimpleQueue()
+        self.submit(work, answer.put)
+        return answer.get()
+
+    here = run
+
+    # ------------------------------------------------------------ threads
+
+    def _start_if_short(self) -> None:
+        """Start a thread where a call would wait and there may be more. With the lock held."""
+        if self._free >= 0 or self._live >= self._most():
+            return
+        try:
+            threading.Thread(target=self._serve, name=f"call-{self._started}", daemon=True).start()
+        except RuntimeError:  # the system has none left: those there are must do
+            return
+        self._started += 1
+        self._live += 1
+        self._free += 1
+
+    def _most(self) -> int:
+        return self._threads + min(self._stuck, self._spare)
+
+    def _serve(self) -> None:
+        while self._serve_one(self._queue.get()):
+            pass
+
+    def _serve_one(self, call: Call) -> bool:
+        """Is this thread needed after that?"""
+        watch = self._watch
+        if not watch.end(call):  # it has waited for too long
+            call.forget(OVERDUE)
+            return self._is_free()
+        call.thread = threading.get_ident()
+        watch.begin(call)
+        reply = call.work()
+        if watch.end(call):
+            is_needed = self._is_free()  # first, so that the call that follows on the answer finds a free thread
+            call.done(reply)
+            return is_needed
+        text = "%s: the call has ended after %.1f s; its answer is thrown away"
+        _logger.info(text, call.name, monotonic() - call.began)
+        call.forget(reply)
+        with self._lock:
+            self._stuck -= 1
+        return self._is_free()
+
+    def _is_free(self) -> bool:
+        """This thread can take the next call; False if another has taken its place."""
+        with self._lock:
+            if self._live > self._most():
+                self._live -= 1
+                return False
+            self._free += 1
+            return True
+
+    # ------------------------------------------------------------ in the watcher's thread
+
+    def _overdue(self, call: Call, stack: StackSummary) -> None:
+        # Told before it is answered: under the process model the answer may be the end of the process.
+        if not call.thread:
+            text = "%s: it has waited %g s for a thread; all %d are taken, %d by calls that hang"
+            _logger.warning(text, call.name, self._watch.limit, self._live, self._stuck)
+            call.done(OVERDUE)
+            return
+        tell(call, self._watch.limit, stack)
+        call.done(OVERDUE)
+        with self._lock:
+            self._stuck += 1
+            self._start_if_short()
+            asks = self._stuck >= self._spare and not self._asked
+            self._asked = self._asked or asks
+        if asks:
+            _logger.warning("%d threads hang in calls: another worker is asked for", self._stuck)
+            self._replace()
+
+
+class TimedInline:
+    """Calls in the thread that submits them, but for `run`."""
+
+    inline = True
+    timed = True
+
+    def __init__(self, threads: int, limit: float, replace: Callable[[], object]) -> None:
+        self._replace = replace
+        self._watch: Watch[Call] = Watch(limit, self._overdue)
+        self._helpers = TimedPool(MANY, limit, replace, spare=threads)
+        self._asked = False
+
+    def run(self, work: Work) -> Any:
+        """In a thread of its own, so that this one can give up waiting for it."""
+        return self._helpers.run(work)
+
+    def here(self, work: Work) -> Any:
+        call = Call(work, _ignore, threading.get_ident())
+        self._watch.begin(call)
+        reply = work()
+        if not self._watch.end(call):
+            _logger.info("%s: the call has ended after %.1f s", call.name, monotonic() - call.began)
+        return reply
+
+    def submit(self, work: Work, done: Callable[[Any], object]) -> None:
+        done(self.here(work))
+
+    def _overdue(self, call: Call, stack: StackSummary) -> None:
+        tell(call, self._watch.limit, stack)
+        if not self._asked:
+            self._asked = True
+            _logger.warning("nobody else is served meanwhile: another worker is asked for")
+            self._replace()
+
+
+def tell(call: Call, limit: float, stack: StackSummary) -> None:
+    """Which call, how long, where it is."""
+    where = "".join(stack.format()).rstrip()
+    _logger.error("%s: after %g s the call has not ended; it is at:\n%s", call.name, limit, where)
+
+
+def _ignore(reply: Any) -> None:
+    """What an inline call returns goes to who began it."""
