@@ -64,6 +64,12 @@ def server_context(
     return contexts[0]
 
 
+def certificate(certfile: str, keyfile: str) -> dict[str, Any]:
+    """The certificate of this pair as SSLSocket.getpeercert() has it, expired or not yet valid too; {} where no client
+    could use it. Raises ConfigError where no server could."""
+    return _whatever_its_time(_context(certfile, keyfile, []), certfile)
+
+
 def _useless(names: Iterable[str]) -> str:
     return "certificates before it are for all of its names" if names else "it names no host"
 
@@ -142,6 +148,10 @@ def _own_certificate(context: ssl.SSLContext, certfile: str) -> dict[str, Any]:
     except (ssl.SSLError, OSError) as error:
         _logger.warning("--certfile %r: no handshake: %s", certfile, _reason(error))
         return {}
+    return _whatever_its_time(context, certfile)
+
+
+def _whatever_its_time(context: ssl.SSLContext, certfile: str) -> dict[str, Any]:
     try:
         return _seen_by_client(context, certfile, _NO_CHECK_TIME)
     except (ssl.SSLError, OSError):
