@@ -71,6 +71,14 @@ def choice(*names: str) -> Callable[[str], str]:
     return check
 
 
+def log_format(text: str) -> str:
+    """A check for the form of an access log: a name, or a line with gunicorn's fields: "%(h)s %(r)s"."""
+    known = ("combined", "common", "json")
+    if text not in known and "%(" not in text:
+        raise ConfigError(f"{text!r} is not known; choose one of {', '.join(known)}, or give fields as %(h)s")
+    return text
+
+
 def flag(text: str) -> bool:
     """A check for what is on or off: an option without a value on the command line."""
     known = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
@@ -189,7 +197,7 @@ class Config:
     )  # fmt: skip
     access_log_format: str = _option(
         "combined", _LOGS, "--access-log-format", "FORMAT", "combined, common, json, or fields as `%(h)s %(r)s`",
-        "What log readers know. The fields are gunicorn's.",
+        "What log readers know. The fields are gunicorn's.", log_format,
     )  # fmt: skip
     server_timing: bool = _option(
         False, _LOGS, "--server-timing", "", "tell clients what took how long (Server-Timing)",
