@@ -17,6 +17,9 @@ PEER = "192.0.2.1"
 START = 1000.0
 RECEIVE = 64 * 1024
 
+Connect = Callable[[Address, float], Connection]
+Wrap = Callable[[Connect], Connect]
+
 at_once = False
 """Do calls run within the report of what was read, as a loop with inline calls has it? A test may set it."""
 
@@ -152,6 +155,7 @@ def http(
     noted: Noted | None = None,
     tls: Any = None,
     room: int | None = None,
+    wrap: Wrap = lambda connect: connect,
     **limits: Any,
 ) -> Far:
     """A peer of an HttpConnection. An app that raises fails the test, unless it is `noted`."""
@@ -168,15 +172,21 @@ def http(
         log=noted,
         tls=tls,
     )
-    return Far(lambda peer, now: HttpConnection(endpoint, peer, now), room=room)
+    return Far(wrap(lambda peer, now: HttpConnection(endpoint, peer, now)), room=room)
 
 
 def service(
-    make: Callable[[], Any], *, noted: Noted | None = None, tls: Any = None, calls: bool = True, **limits: Any
+    make: Callable[[], Any],
+    *,
+    noted: Noted | None = None,
+    tls: Any = None,
+    calls: bool = True,
+    wrap: Wrap = lambda connect: connect,
+    **limits: Any,
 ) -> Far:
     """A peer of a ServiceConnection, greeted already unless `calls` is False."""
     endpoint = ServiceEndpoint(service=make, limits=Limits(**limits), report=noted.report if noted else _fail, tls=tls)
-    return Far(lambda peer, now: ServiceConnection(endpoint, peer, now), calls=calls)
+    return Far(wrap(lambda peer, now: ServiceConnection(endpoint, peer, now)), calls=calls)
 
 
 def _fail(error: BaseException, _: object) -> None:

@@ -20,7 +20,7 @@ LAYERS = {
     "errors": "errors",
     "config": "config",
     "protocol": "protocol.*",
-    "connection": "codec tls connection http_calls answers http_connection records service_connection",
+    "connection": "codec tls connection http_calls answers http_connection records service_connection announced",
     "handlers": "handlers.*",
     "asgi": "asgi.*",
     "parts": "sockets deadlines inbox orders tally accesslog target clock",

@@ -167,6 +167,12 @@ class Connection:
         self._queued: Any = None  # what is to be done once all that is queued has gone out
         self._patience = limits.head_timeout  # seconds that the peer may take in the phase IDLE
 
+    def hear_first(self, codec: Clear, now: float) -> None:
+        """Right after it was made: `codec` hears what comes first, then puts the one in its place that was there."""
+        self.codec = codec
+        self.enter(IDLE, now)  # who greets its peers does so later
+        self._settle(now)
+
     # ------------------------------------------------------------ reports
 
     def received(self, data: bytes, now: float) -> None:

@@ -1,0 +1,223 @@
+"""Servers behind a proxy that says who its client is: by a PROXY header before all else, or by fields of a request."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import offline
+from allcomers import Delimited, Service
+from allcomers.announced import announced
+from allcomers.codec import Clear
+from conftest import Certificate
+from harness import Server, receive_all, serving, wait_for
+
+APP = r"""
+from allcomers import Delimited, Response, Service
+
+def web(request):
+    return Response(f"{request.peer} {request.port} {request.scheme}".encode())
+
+class Greeter(Service):
+    framing = Delimited(b"\n")
+
+    def connected(self):
+        return f"hello {self.peer}".encode()
+
+    def request(self, data):
+        return data.upper()
+"""
+CLOSE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+KEEP = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+V1 = b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\n"
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+V2 = SIGNATURE + b"\x21\x21\x00\x2b" + bytes.fromhex("20010db8000000000000000000000001") + b"\0" * 16
+V2 += b"\xdc\x04\x01\xbb" + b"\x04\x00\x04abcd"
+LOCAL = SIGNATURE + b"\x20\x00\x00\x00"
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("app") / "app.py"
+    path.write_text(APP)
+    return path
+
+
+def bodies(said: bytes) -> list[str]:
+    return [body.decode() for _, _, body in offline.answers(said)]
+
+
+def ask(server: Server, *pieces: bytes) -> bytes:
+    """What comes back, to the end, for what is sent piece by piece."""
+    with server.connect() as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in pieces:
+            sock.sendall(piece)
+        return receive_all(sock)
+
+
+def each(data: bytes) -> list[bytes]:
+    return [data[at : at + 1] for at in range(len(data))]
+
+
+# ---------------------------------------------------------------- the PROXY header, of a server
+
+
+@pytest.fixture(scope="module", params=["thread", "epoll", "asyncio", "process"])
+def server(request: pytest.FixtureRequest, app: Path) -> Iterator[Server]:
+    log = app.with_name(f"{request.param}.log")
+    model = ("-m", request.param, "--access-log", str(log), "--log-level", "debug", "--head-timeout", "2")
+    with serving("run", f"{app}:web", "--proxy-protocol", *model) as server:
+        server.log = log  # type: ignore[attr-defined]
+        yield server
+
+
+def test_the_peer_is_who_the_proxy_says_in_the_app_and_in_the_log(server: Server) -> None:
+    assert bodies(ask(server, V1 + KEEP + CLOSE)) == ["192.0.2.1 56324 http"] * 2
+    assert bodies(ask(server, V2 + CLOSE)) == ["2001:db8::1 56324 http"]
+    assert bodies(ask(server, *each(V2), CLOSE)) == ["2001:db8::1 56324 http"]
+    assert bodies(ask(server, *each(V1 + CLOSE))) == ["192.0.2.1 56324 http"]
+    (own,) = bodies(ask(server, LOCAL + CLOSE))
+    assert own.startswith("127.0.0.1 ")
+    assert bodies(ask(server, b"PROXY UNKNOWN\r\n" + CLOSE))[0].startswith("127.0.0.1 ")
+    log: Path = server.log  # type: ignore[attr-defined]
+    lines = wait_for(lambda: (read := log.read_text().splitlines())[6:] and read, "the log")
+    assert [line.split()[0] for line in lines] == ["192.0.2.1"] * 2 + ["2001:db8::1"] * 2 + ["192.0.2.1"] + [
+        "127.0.0.1"
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    "data", [CLOSE, b"PROXY TCP4 1.2.3.4\r\n" + CLOSE, b"\x16\x03\x01\x00\xff", SIGNATURE + b"\x11"]
+)
+def test_who_does_not_begin_so_hears_nothing(server: Server, data: bytes) -> None:
+    before = server.stderr.count("DEBUG 127.0.0.1 port ")
+    assert ask(server, data) == b""
+    wait_for(lambda: server.stderr.count("DEBUG 127.0.0.1 port ") > before, "a line of the log")
+
+
+def test_bad_input_64_a_second_proxy_line_is_a_malformed_request(server: Server) -> None:
+    for header in (V1, V2):
+        for second in (V1, V2):
+            assert [status for status, _, _ in offline.answers(ask(server, header + second + CLOSE))] == [400]
+
+
+def test_a_header_must_come_in_time(server: Server) -> None:
+    """From accept on, and one time for the header and the request's head."""
+    begun = (b"", V1[:20], V2[:20], V1 + KEEP[:-2])
+    socks = [server.connect() for _ in begun]
+    for sock, data in zip(socks, begun, strict=True):
+        sock.sendall(data)
+    said = [receive_all(sock) for sock in socks]
+    for sock in socks:
+        sock.close()
+    assert said[:3] == [b""] * 3
+    assert offline.statuses(said[3]) == [408]
+
+
+def test_a_probe_that_only_connects_costs_nothing(server: Server) -> None:
+    server.connect().close()
+    assert bodies(ask(server, V1 + CLOSE)) == ["192.0.2.1 56324 http"]
+
+
+@pytest.mark.parametrize("model", ["thread", "epoll", "asyncio"])
+def test_the_header_comes_before_tls(app: Path, certificate: Certificate, model: str) -> None:
+    arguments = ("--proxy-protocol", "--certfile", str(certificate.pem), "-m", model)
+    with serving("run", f"{app}:web", *arguments) as server, server.connect() as sock:
+        sock.sendall(V1)
+        with certificate.trusted.wrap_socket(sock, server_hostname="localhost") as tls:
+            tls.sendall(CLOSE)
+            assert bodies(receive_all(tls)) == ["192.0.2.1 56324 https"]
+        with server.connect() as plain, pytest.raises((ssl.SSLError, ConnectionResetError)):
+            certificate.trusted.wrap_socket(plain, server_hostname="localhost")
+
+
+@pytest.mark.parametrize("model", ["thread", "epoll", "asyncio"])
+def test_a_service_greets_after_the_header(app: Path, certificate: Certificate, model: str) -> None:
+    for tls in (False, True):
+        certfile = ("--certfile", str(certificate.pem)) if tls else ()
+        with serving("run", f"{app}:Greeter", "--proxy-protocol", "-m", model, *certfile) as server:
+            assert ask(server, b"hello\n") == b""
+            with server.connect() as sock:
+                sock.sendall(V2[:30])
+                sock.sendall(V2[30:] if tls else V2[30:] + b"early\n")
+                stream = certificate.trusted.wrap_socket(sock, server_hostname="localhost") if tls else sock
+                if tls:
+                    stream.sendall(b"early\n")
+                with stream.makefile("rb") as lines:
+                    assert [lines.readline(), lines.readline()] == [b"hello 2001:db8::1\n", b"EARLY\n"]
+                stream.close()
+
+
+# ---------------------------------------------------------------- the PROXY header, of a connection
+
+
+class Greeter(Service):
+    framing = Delimited(b"\n")
+
+    def connected(self) -> bytes:
+        return b"hello " + self.peer.encode()
+
+    def request(self, data: bytes) -> bytes:
+        return data.upper()
+
+
+def test_once_the_header_is_there_nothing_is_left_of_it() -> None:
+    for far in (offline.http(wrap=announced), offline.service(Greeter, wrap=announced)):
+        assert not far.said
+        far.hear_each(V1)
+        assert type(far.conn.codec) is Clear
+        assert (far.conn.peer, far.conn.port) == ("192.0.2.1", 56324)
+    assert far.said == b"hello 192.0.2.1\n"
+
+
+def test_a_service_waits_for_the_header_before_it_greets() -> None:
+    far = offline.service(Greeter, wrap=announced)
+    far.sleep(9.9)
+    assert far.said == b""
+    far.hear(V1)
+    assert far.said == b"hello 192.0.2.1\n"
+    far = offline.service(Greeter, wrap=announced)
+    far.hear_each(V2 + b"a\nb\n")
+    assert far.said == b"hello 2001:db8::1\nA\nB\n"
+
+
+@pytest.mark.parametrize("begun", [b"", V1[:9], V2[:-1]])
+def test_the_time_for_a_head_covers_the_header(begun: bytes) -> None:
+    for make in (lambda: offline.http(wrap=announced), lambda: offline.service(Greeter, wrap=announced)):
+        far = make()
+        far.sleep(5)
+        if begun:
+            far.hear(begun)
+        far.sleep(4.999)
+        assert not far.closed
+        far.sleep(0.002)
+        assert far.closed or far.shut
+        assert far.said == b""
+        far = make()
+        if begun:
+            far.hear(begun)
+        far.end()
+        assert far.closed
+        assert far.said == b""
+
+
+def test_time_spent_on_the_header_is_gone_for_the_head() -> None:
+    far = offline.http(wrap=announced)
+    far.sleep(8)
+    far.hear(V1 + b"GET / HTTP/1.1\r\n")
+    far.sleep(2.001)
+    assert offline.statuses(far.said) == [408]
+
+
+def test_a_header_that_never_ends_is_not_held() -> None:
+    far = offline.http(wrap=announced)
+    far.hear(b"PROXY UNKNOWN " + b"x" * 1_000_000)
+    assert far.shut
+    assert far.said == b""
+    far.sleep(3)
+    assert far.closed
