@@ -1,0 +1,201 @@
+"""Who the client is and how it asked, as proxies say it in a request: X-Forwarded-For and -Proto, Forwarded.
+
+Anybody can send these fields. So each is the word of whoever sent it, and believed as far as all who passed it on are
+trusted: from our own peer back, the rightmost address that is no proxy of ours is the client's (as nginx finds it with
+real_ip_recursive on). What cannot be read ends that walk: what stands before it is nobody's word.
+
+Forwarded (RFC 7239) counts only where no X-Forwarded-For or -Proto is there. X-Forwarded-Host, and host= of Forwarded,
+count never: few proxies set them, so most pass on what a client made up, and a made-up host ends in caches and in links
+that are mailed. The Host field is there for that, and any proxy can be told to keep it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import repeat
+from typing import Final, NamedTuple, TypeAlias
+
+from allcomers.errors import ConfigError
+from allcomers.protocol.addresses import ip_of
+from allcomers.protocol.head import RequestHead
+
+HOPS: Final = 32
+"""Proxies, one behind another, that are looked at: a client may send thousands of made-up ones."""
+
+_LONGEST: Final = 2048
+"""Bytes of one Forwarded line; a longer one cannot be read."""
+
+_MOST_KNOWN: Final = 1024
+
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_PAIR = re.compile(rf'[ \t]*+(?:({_TOKEN})=(?:({_TOKEN})|"((?:[^"\\]|\\.)*+)"))?+[ \t]*+([,;]|\Z)', re.DOTALL)
+_NODE = re.compile(r"(?:([0-9.]++)|\[([0-9A-Fa-f:.]++)\])(?::(?:([0-9]{1,5}+)|_[0-9A-Za-z._\-]++))?+")
+_BARE = re.compile(r"[0-9A-Fa-f.]*+:[0-9A-Fa-f.]*+:[0-9A-Fa-f:.]*+")
+_SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+
+class Client(NamedTuple):
+    """host "" is a client on a Unix socket; port 0 is unknown; scheme is "http" or "https"."""
+
+    host: str
+    port: int
+    scheme: str
+
+
+class Hop(NamedTuple):
+    """What one proxy says of who asked it: as it wrote it, "" for nothing."""
+
+    node: str
+    scheme: str
+
+
+class Proxies:
+    """Those whose word is taken: of `text`, a list of addresses, networks, `unix` and `*`. Raises ConfigError."""
+
+    def __init__(self, text: str) -> None:
+        words = [word.strip() for word in text.split(",") if word.strip()]
+        self._all = "*" in words
+        self._unix = "unix" in words
+        self._networks = [_network(word) for word in words if word not in ("*", "unix")]
+        self._known: dict[str, bool] = {}
+
+    def trust(self, host: str) -> bool:
+        """Is this one of them? "" is a peer on a Unix socket."""
+        if self._all:
+            return True
+        if not host:
+            return self._unix
+        known = self._known.get(host)
+        if known is None:
+            known = self._look_up(host)
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[host] = known
+        return known
+
+    def _look_up(self, host: str) -> bool:
+        try:
+            ip = ip_of(host)
+        except ValueError:
+            return False
+        return any(ip in network for network in self._networks)
+
+    def client(self, peer: Client, head: RequestHead) -> Client:
+        """Who asks, if `peer` is who sent it to us and as `head` has it. Never raises, whatever is there."""
+        if not self.trust(peer.host):
+            return peer
+        host, port, scheme = peer
+        for hop in _hops(head):
+            scheme = _SCHEMES.get(hop.scheme.lower(), scheme)
+            found = _node(hop.node)
+            if found is None:
+                break
+            host, port = found
+            if not self.trust(host):
+                break
+        return Client(host, port, scheme)
+
+
+def _network(word: str) -> Network:
+    try:
+        if "%" in word:
+            raise ValueError("a zone is for this machine alone")
+        network = ip_network(word)
+    except ValueError as error:
+        raise ConfigError(
+            f"--forwarded-allow-ips: {word!r} is no address and no network, nor `unix` or `*` ({error})"
+        ) from None
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is not None and network.prefixlen >= 96:  # see addresses
+        return IPv4Network((mapped, network.prefixlen - 96))
+    return network
+
+
+def _hops(head: RequestHead) -> Iterable[Hop]:
+    """What proxies say, from the one nearest to us on."""
+    named = head.named
+    if b"x-forwarded-for" in named or b"x-forwarded-proto" in named:
+        return _x_forwarded(_values(head, b"x-forwarded-for"), _values(head, b"x-forwarded-proto"))
+    if b"forwarded" in named:
+        return _forwarded(_lines(head, b"forwarded"))
+    return ()
+
+
+def _lines(head: RequestHead, name: bytes) -> list[str]:
+    """The values of all fields of this name, the last first."""
+    if len(head.named) == len(head.fields):
+        return [head.named[name].decode("latin-1")] if name in head.named else []
+    return [value.decode("latin-1") for other, value in reversed(head.fields) if other.lower() == name]
+
+
+def _values(head: RequestHead, name: bytes) -> list[str]:
+    """What is between the commas in all fields of this name, the last first, up to HOPS."""
+    found: list[str] = []
+    for line in _lines(head, name):
+        values = line.rsplit(",", HOPS)
+        found += [value.strip(" \t") for value in reversed(values)]
+        if len(found) >= HOPS:
+            break
+    return found[:HOPS]
+
+
+def _x_forwarded(nodes: list[str], schemes: list[str]) -> Iterable[Hop]:
+    """Where there are as many schemes as addresses, each proxy has added both; else the nearest proxy knows."""
+    if not nodes:
+        return [Hop("", scheme) for scheme in schemes[:1]]
+    if len(nodes) == len(schemes):
+        return map(Hop, nodes, schemes)
+    return map(Hop, nodes, repeat(schemes[0] if schemes else ""))
+
+
+def _forwarded(lines: list[str]) -> Iterable[Hop]:
+    hops: list[Hop] = []
+    for line in lines:
+        elements = _elements(line) if len(line) <= _LONGEST else None
+        if elements is None:
+            break
+        hops += elements
+    return hops[:HOPS]
+
+
+def _elements(line: str) -> list[Hop] | None:
+    """The elements of one line, the last first; None where any of it is not as RFC 7239, 4, has it.
+
+    All of a line or nothing: within quotes that a client has opened, a proxy's words would be a part of the client's.
+    """
+    hops: list[Hop] = []
+    pairs: dict[str, str] = {}
+    at = 0
+    while match := _PAIR.match(line, at):
+        name, token, quoted, end = match.groups()
+        if name is not None:
+            if name.lower() in pairs:
+                return None
+            pairs[name.lower()] = re.sub(r"\\(.)", r"\1", quoted) if token is None else token
+        if end != ";" and pairs:  # an empty element counts for nothing (RFC 9110, 5.6.1.2)
+            hops.append(Hop(pairs.get("for", ""), pairs.get("proto", "")))
+            pairs = {}
+        if not end:
+            return hops[::-1]
+        at = match.end()
+    return None
+
+
+def _node(text: str) -> tuple[str, int] | None:
+    """(host, port) of an address with or without a port, IPv6 with or without brackets; None for what is none."""
+    match = _NODE.fullmatch(text)
+    if match is not None:
+        four, six, digits = match.groups()
+        address, port = four or six, int(digits or 0)
+    elif _BARE.fullmatch(text):
+        address, port = text, 0
+    else:
+        return None
+    try:
+        return (str(ip_of(address)), port) if port < 65536 else None
+    except ValueError:
+        return None
