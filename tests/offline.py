@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -58,7 +59,7 @@ class Far:
                 return
             piece = data[begin : begin + RECEIVE]
             if at_once and calls:
-                self.conn.received_and_called(piece, self.now, lambda: self.now)
+                self.conn.received_and_called(piece, self.now, operator.call, lambda: self.now)
             else:
                 self.conn.received(piece, self.now)
             self.run(calls=calls)

@@ -180,8 +180,10 @@ class Connection:
         self._receive(data, now)
         self._settle(now)
 
-    def received_and_called(self, data: bytes, now: float, clock: Callable[[], float]) -> float:
-        """received(); and the calls that are due then have run, here and now, and answered(). The time after them.
+    def received_and_called(
+        self, data: bytes, now: float, run: Callable[[Work], Any], clock: Callable[[], float]
+    ) -> float:
+        """received(); and the calls due then have been `run`, here and now, and answered(). The time after them.
 
         For a driver whose calls run inline. PERF: what a request wants and until when is decided twice, not three
         times: a fifth of the instructions of an echo (callgrind).
@@ -190,7 +192,7 @@ class Connection:
         for _ in range(CALLS_AT_ONCE):
             if self.phase is not DUE or (self.codec.pending and not self._may_call()):
                 break
-            reply = self._take_work()()
+            reply = run(self._take_work())
             now = clock()
             if reply is LATER:
                 self._taken(now)

@@ -9,12 +9,9 @@ from allcomers.connection import Work
 
 
 class Calls(Protocol):
-    """inline  bool: a call runs in the thread that submits it, and is over when that returns
-    timed   bool: calls have a time limit, so each must come here, and not just be called by who could
-    """
+    """inline  bool: a call runs in the thread that submits it, and is over when that returns."""
 
     inline: bool
-    timed: bool
 
     def run(self, work: Work) -> Any:
         """Run `work` and wait for what it returns, or for OVERDUE: for a thread that serves one peer."""

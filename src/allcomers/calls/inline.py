@@ -6,6 +6,7 @@ others waiting.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -16,12 +17,10 @@ class Inline:
     """Calls that are over when they are begun."""
 
     inline = True
-    timed = False
 
-    def run(self, work: Work) -> Any:
-        return work()
-
-    here = run
+    def __init__(self) -> None:
+        self.run: Callable[[Work], Any] = operator.call  # PERF: a method of our own would be one more call in Python
+        self.here = self.run
 
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
         done(work())

@@ -19,7 +19,6 @@ class Pool:
     """N threads, started by the first call: after a fork, so that each process has its own."""
 
     inline = False
-    timed = False
 
     def __init__(self, threads: int) -> None:
         self._threads = threads

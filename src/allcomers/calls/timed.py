@@ -62,7 +62,6 @@ class TimedPool:
     """
 
     inline = False
-    timed = True
 
     def __init__(self, threads: int, limit: float, replace: Callable[[], object], spare: int | None = None) -> None:
         self._threads = threads
@@ -169,7 +168,6 @@ class TimedInline:
     """Calls in the thread that submits them, but for `run`."""
 
     inline = True
-    timed = True
 
     def __init__(self, threads: int, limit: float, replace: Callable[[], object]) -> None:
         self._replace = replace
@@ -182,10 +180,11 @@ class TimedInline:
         return self._helpers.run(work)
 
     def here(self, work: Work) -> Any:
+        watch = self._watch
         call = Call(work, _ignore, threading.get_ident())
-        self._watch.begin(call)
+        watch.begin(call)
         reply = work()
-        if not self._watch.end(call):
+        if not watch.end(call):
             _logger.info("%s: the call has ended after %.1f s", call.name, monotonic() - call.began)
         return reply
 

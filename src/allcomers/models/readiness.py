@@ -94,7 +94,7 @@ class Loop:
         self._turned = turned
         self._serving = serving
         self._inline = serving.calls.inline
-        self._at_once = self._inline and not serving.calls.timed
+        self._here = serving.calls.here
         self._poller = poller
         self._channels: dict[int, Channel] = {}
         self._deadlines = Deadlines()
@@ -190,8 +190,8 @@ class Loop:
                         continue
                     # A read that comes short has emptied the socket (epoll(7)) of all but its end.
                     channel.readable = len(data) == sockets.RECEIVE or channel.ended
-                    if self._at_once:
-                        now = conn.received_and_called(data, now, monotonic)
+                    if self._inline:
+                        now = conn.received_and_called(data, now, self._here, monotonic)
                     else:
                         conn.received(data, now)
                     if conn.wants == READ and self._poller.errs_once:  # no send will tell of an error
@@ -210,7 +210,7 @@ class Loop:
         if not self._inline:
             self._serving.calls.submit(work, partial(self._post, channel))
             return now
-        reply = self._serving.calls.here(work)
+        reply = self._here(work)
         now = monotonic()
         if reply is LATER:
             conn.taken(now)
