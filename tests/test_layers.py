@@ -29,6 +29,7 @@ LAYERS = {
     "endpoint": "endpoint",
     "worker": "worker",
     "supervisor": "supervisor",
+    "doctor": "doctor.*",
     "cli": "cli __main__",
     "public": "allcomers",
 }
@@ -49,7 +50,8 @@ MAY_IMPORT = {
     "endpoint": _BELOW_MODELS | {"handlers", "asgi"},
     "worker": _BELOW_MODELS | {"calls", "models", "endpoint"},
     "supervisor": _BELOW_MODELS | {"worker"},
-    "cli": _BELOW_MODELS | {"handlers", "models", "worker", "supervisor", "public"},
+    "doctor": _BELOW_MODELS | {"models", "endpoint", "public"},
+    "cli": _BELOW_MODELS | {"handlers", "models", "worker", "supervisor", "doctor", "public"},
     "public": {"errors", "protocol", "handlers"},
 }
 """Beside a layer's own files. Of `parts`, only the clock looks at a handler, for how HTTP writes a date."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from allcomers import models
 from allcomers.clock import DateLine
 from allcomers.config import Config
 from allcomers.connection import Address, Connection
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
     import ssl
 
     from allcomers.accesslog import AccessLog
-    from allcomers.protocol.message import Request
+    from allcomers.http_calls import Asker, Live
+    from allcomers.models import Serving
+    from allcomers.protocol.message import Handler, Request
 
 _logger = logging.getLogger("allcomers.app")
 
@@ -29,50 +33,148 @@ def is_service(target: Any) -> bool:
     return isinstance(target, type) and issubclass(target, Service)
 
 
-@dataclass(frozen=True, slots=True)
+class Life(Protocol):
+    """What is to be done before the first peer and after the last."""
+
+    def begin(self) -> None: ...
+    def end(self, patience: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """What peers connect to.
+    """What peers connect to, and how they are waited for.
 
     scheme   of its addresses: "http", "https", "tcp", "tls"
     connect  (peer's address, now) to a Connection
+    serve    the model
     busy     what a peer is told that cannot be served
+    calls    where calls run, unless --calls says it
+    life     of an async app; None where nothing is to be done
     """
 
     scheme: str
     connect: Callable[[Address, float], Connection]
-    busy: bytes
+    serve: Callable[[Serving], None]
+    busy: bytes = b""
+    calls: str = "inline"
+    life: Life | None = None
 
 
-def endpoint(target: Any, config: Config, log: AccessLog | None) -> Endpoint:
-    """What serves `target`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """What answers HTTP requests: `live`, if there is one, on the event loop of its model; else `handler`.
+
+    serve  the model, where it must run on a certain event loop
+    calls  where calls run, unless --calls says it
+    """
+
+    handler: Handler
+    live: Callable[[Request, Asker], Live] | None = None
+    life: Life | None = None
+    serve: Callable[[Serving], None] | None = None
+    calls: str = "inline"
+
+
+def endpoint(target: Any, config: Config, log: AccessLog | None, server: Address | None) -> Endpoint:
+    """What serves `target`; `server` is the address that is listened on, None for a Unix socket.
 
     Raises AppError where it is nothing that can be served, ConfigError for a bad certificate.
     """
-    tls = _tls(config, [] if is_service(target) else ["http/1.1"])
-    if is_service(target):
-        from allcomers.service_connection import ServiceConnection, ServiceEndpoint
+    kind, found = _kind(target, config)
+    if kind == "service":
+        peers = _service(found, config)
+    elif kind == "asgi":
+        peers = _http(_asgi(found, config, server), config, log)
+    else:
+        peers = _http(_web(found), config, log)
+    if config.proxy_protocol:
+        from allcomers.announced import announced
 
-        service = ServiceEndpoint(service=target, limits=config.limits, report=_report_peer, tls=tls)
-        return Endpoint("tls" if tls else "tcp", partial(ServiceConnection, service), b"")
-    from allcomers.handlers.web import as_handler
+        return replace(peers, connect=announced(peers.connect))
+    return peers
+
+
+def _kind(target: Any, config: Config) -> tuple[str, Any]:
+    if is_service(target):
+        return "service", target
+    if inspect.iscoroutinefunction(target):
+        return "asgi", target
+    return "web", target
+
+
+def _service(target: Any, config: Config) -> Endpoint:
+    from allcomers.service_connection import ServiceConnection, ServiceEndpoint
+
+    tls = _tls(config, [])
+    service = ServiceEndpoint(service=target, limits=config.limits, report=_report_peer, tls=tls)
+    connect = partial(ServiceConnection, service)
+    return Endpoint(scheme="tls" if tls else "tcp", connect=connect, serve=_model(config))
+
+
+def _http(app: App, config: Config, log: AccessLog | None) -> Endpoint:
+    from allcomers.answers import busy
     from allcomers.http_calls import HttpEndpoint
-    from allcomers.http_connection import HttpConnection, busy
+    from allcomers.http_connection import HttpConnection
+
+    tls = _tls(config, ["http/1.1"])
+    date = DateLine()
+    http = HttpEndpoint(
+        handler=app.handler,
+        live=app.live,
+        limits=config.limits,
+        date=date,
+        wall=time.time,
+        report=_report_request,
+        log=log,
+        tls=tls,
+    )
+    return Endpoint(
+        scheme="https" if tls else "http",
+        connect=partial(HttpConnection, http),
+        serve=app.serve or _model(config),
+        busy=b"" if tls else busy(date(time.monotonic())),  # a TLS peer would take plain words for a broken handshake
+        calls=app.calls,
+        life=app.life,
+    )
+
+
+def _model(config: Config) -> Callable[[Serving], None]:
+    return models.find(config.model or models.best()).load()
+
+
+def _web(target: Any) -> App:
+    from allcomers.handlers.web import as_handler
 
     try:
-        handler = as_handler(target)
+        return App(handler=as_handler(target))
     except ConfigError as error:
         raise AppError(str(error)) from None
     except BaseException as error:  # a Web class is made here
         from allcomers.target import failure
 
         raise failure(f"making {target.__name__}()", error) from None
-    date = DateLine()
-    http = HttpEndpoint(
-        handler=handler, limits=config.limits, date=date, wall=time.time, report=_report_request, log=log, tls=tls
+
+
+def _asgi(target: Any, config: Config, server: Address | None) -> App:
+    from allcomers.asgi.host import Host
+    from allcomers.asgi.lifespan import Life, Lifespan
+    from allcomers.asgi.live import answer
+    from allcomers.asgi.steps import Stepped
+    from allcomers.models.asyncio_loop import new_event_loop
+
+    model = models.find(config.model or "asyncio")
+    lifespan = Lifespan(target, config.lifespan)
+    stepped = Stepped(target, server, config.root_path, _report_request)
+    if model.events is None:
+        return App(handler=stepped, life=Life(new_event_loop("SelectSelector"), lifespan, stepped))
+    serve_on, events = model.load_on(), new_event_loop(model.events)
+    host = Host(app=target, events=events, report=_report_request, server=server, root_path=config.root_path)
+    return App(
+        handler=stepped,
+        live=partial(answer, host),
+        life=Life(events, lifespan, host),
+        serve=lambda serving: serve_on(serving, events),
     )
-    connect = partial(HttpConnection, http)
-    # A TLS peer would take plain words for a broken handshake.
-    return Endpoint("https", connect, b"") if tls else Endpoint("http", connect, busy(date(time.monotonic())))
 
 
 def _tls(config: Config, protocols: list[str]) -> ssl.SSLContext | None:

@@ -32,7 +32,8 @@ _TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
 class Asker(Protocol):
     """What a Live knows of the connection that it answers."""
 
-    driver: Driver | None
+    @property
+    def driver(self) -> Driver | None: ...
 
     def hint(self, links: Iterable[bytes]) -> None:
         """Tell the client of these links before the answer (RFC 8297)."""
@@ -134,43 +135,73 @@ class End(enum.Enum):
 
 
 class Stream:
-    """An answer whose body is an iterable, pulled by calls of one step each, wherever calls run.
+    """An answer whose body comes in pieces, each by a call of one step, wherever calls run.
 
+    first                    its first piece
     most, chunked, persists  as its Plan has them
     sent                     bytes of its body so far
     """
 
-    __slots__ = ("_endpoint", "_pieces", "_request", "chunked", "first", "most", "persists", "response", "sent")
+    __slots__ = ("chunked", "first", "most", "persists", "response", "sent")
 
-    def __init__(self, response: Response, pieces: Iterator[Piece], endpoint: HttpEndpoint, request: Request) -> None:
+    def __init__(self, response: Response, first: Piece | Last | End = b"") -> None:
         self.response = response
+        self.first = first
         self.most = ENDLESS
         self.chunked = False
         self.persists = False
         self.sent = 0
-        self.first: Piece | End = b""
-        self._pieces = pieces
-        self._endpoint = endpoint
-        self._request = request
 
     @property
     def left(self) -> int:
         return self.most - self.sent
 
+    def step(self) -> Any:
+        """A call: the next piece, or the end. Once the piece before has gone out."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nobody takes any more of it."""
+        raise NotImplementedError
+
+    def stand_in(self) -> Stream:
+        """What the connection goes on with when a step takes too long: the step runs on, and closes this one."""
+        other = Stream(Response(status=self.response.status))
+        other.most, other.chunked, other.sent = self.most, self.chunked, self.sent
+        return other
+
+
+class Pulled(Stream):
+    """A Stream whose pieces come from an iterable."""
+
+    __slots__ = ("_endpoint", "_pieces", "_request")
+
+    def __init__(self, response: Response, pieces: Iterator[Any], endpoint: HttpEndpoint, request: Request) -> None:
+        super().__init__(response)
+        self._pieces = pieces
+        self._endpoint = endpoint
+        self._request = request
+
     @property
     def name(self) -> str:
         return f"{title(self._request)}, a further piece"
 
-    def pull(self) -> Piece | End:
-        """The next piece; End.WHOLE after the last, and then it is closed. Raises what the app raises."""
+    def pull(self) -> Piece | Last | End:
+        """The next piece; End.WHOLE after the last, and then it is closed. Raises what the app raises.
+
+        Our own iterables may end with Last, which is closed when it has gone out, or with End.BROKEN.
+        """
         for piece in self._pieces:
-            if not isinstance(piece, WHOLE):
+            if isinstance(piece, (bytes, FileSlice, Last)):
+                return piece
+            if piece is not End.BROKEN:
                 raise AnswerError(f"a piece of a body is bytes or a FileSlice, not {type(piece).__name__}")
-            return piece
+            self.close()
+            return End.BROKEN
         self.close()
         return End.WHOLE
 
-    def step(self) -> Piece | End:
+    def step(self) -> Piece | Last | End:
         """A call: pull, or close where the client has all that it was promised."""
         try:
             if self.left > 0:
@@ -197,12 +228,7 @@ class Stream:
         """As Call.forget; what step() or close() returned has closed this already, but for a piece."""
         if isinstance(reply, WHOLE) or reply is OVERDUE:
             self.close()
-
-    def stand_in(self) -> Stream:
-        """What the connection goes on with when a step takes too long: the step runs on, and closes this one."""
-        other = Stream(Response(status=self.response.status), iter(()), self._endpoint, self._request)
-        other.most, other.chunked, other.sent = self.most, self.chunked, self.sent
-        return other
+        self._request.drop()
 
 
 class Call(partial[Response | Stream]):
@@ -220,7 +246,7 @@ class Call(partial[Response | Stream]):
         if isinstance(reply, Stream):
             reply.close()
         elif isinstance(reply, Response):
-            Stream(reply, iter(()), endpoint, request).close()
+            Pulled(reply, iter(()), endpoint, request).close()
         request.drop()
 
 
@@ -247,9 +273,9 @@ def call(endpoint: HttpEndpoint, request: Request) -> Response | Stream:
         try:
             pieces = iter(body)
         except TypeError:
-            Stream(response, iter(()), endpoint, request).close()
+            Pulled(response, iter(()), endpoint, request).close()
             raise
-        stream = Stream(response, pieces, endpoint, request)
+        stream = Pulled(response, pieces, endpoint, request)
         try:
             stream.first = stream.pull()
         except BaseException:

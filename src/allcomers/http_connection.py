@@ -23,6 +23,7 @@ from allcomers.http_calls import (
     HttpEndpoint,
     Last,
     Live,
+    Pulled,
     Stream,
     Upgrade,
     call,
@@ -247,7 +248,7 @@ class HttpConnection(Connection):
         if isinstance(reply, Stream):
             reply.close()
         elif isinstance(reply, Response):
-            Stream(reply, iter(()), self._endpoint, self._request()).close()
+            Pulled(reply, iter(()), self._endpoint, self._request()).close()
         elif isinstance(reply, End):
             self._stream = None
 
@@ -303,17 +304,17 @@ class HttpConnection(Connection):
         for segment in http1.chunk(piece) if stream.chunked else (piece,):
             self.codec.push(segment)
         if last:
-            self._end_stream(stream, End.WHOLE, now)
+            self._end_stream(stream, End.WHOLE, now, stream.response.close)
         else:
             self.phase = DUE
 
-    def _end_stream(self, stream: Stream, end: End, now: float) -> None:
-        """The iterable is at its end: closed already, by the call that found it."""
+    def _end_stream(self, stream: Stream, end: End, now: float, close: Callable[[], object] | None = None) -> None:
+        """No piece follows. What is to be closed was closed by the call that found the end, but for `close`."""
         whole = end is End.WHOLE and (stream.most == ENDLESS or stream.sent == stream.most)
         if whole and stream.chunked:
             self.codec.push(self._last_chunk(stream.response))
         self._stream = None
-        stream.response.close = None
+        stream.response.close = close
         self._finish(stream.response, stream.sent, stream.persists and whole, now)
 
     def _finish(self, response: Response, size: int, persists: bool, now: float) -> None:

@@ -136,6 +136,11 @@ def name(listener: socket.socket, scheme: str) -> str:
     return f"{scheme}://{host}:{address[1]}"
 
 
+def address(listener: socket.socket) -> tuple[str, int] | None:
+    """Where `listener` listens, as a host and a port; None for a Unix socket."""
+    return None if listener.family == socket.AF_UNIX else listener.getsockname()[:2]
+
+
 def accept(listener: socket.socket) -> tuple[socket.socket, tuple[str, int]] | None:
     """A peer that waits and its address; None if nobody does. Raises OSError, for want of descriptors above all."""
     while True:

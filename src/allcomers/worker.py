@@ -17,15 +17,22 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
 
-from allcomers import calls, models
+from allcomers import calls, models, sockets
 from allcomers.config import Config
 from allcomers.errors import AppError, OperatorError
 from allcomers.orders import Orders, release
 from allcomers.tally import Share
 
+if TYPE_CHECKING:
+    from allcomers.endpoint import Endpoint
+
 _logger = logging.getLogger("allcomers.worker")
+
+LAST_WORDS: Final = 0.5
+"""Seconds that an app has for its shut-down, however quickly the worker is to stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +65,7 @@ def work(job: Job, listeners: list[socket.socket], share: Share, pipe: int) -> i
         else:
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         release()
-        serve, serving, scheme = _prepare(job, listeners, orders, share, log)
+        peers, serving = _prepare(job, listeners, orders, share, log)
     except OperatorError as error:
         complain(error)
         return error.exit_code
@@ -66,32 +73,35 @@ def work(job: Job, listeners: list[socket.socket], share: Share, pipe: int) -> i
     _tell_of_end(pipe)
     if _has_ended(pipe):
         return 0
-    os.write(pipe, scheme.encode("ascii"))
+    os.write(pipe, peers.scheme.encode("ascii"))
     gc.collect()
     gc.freeze()  # what lives for as long as the process need not be looked at by each collection
-    serve(serving)
+    peers.serve(serving)
+    if peers.life is not None:
+        peers.life.end(max(LAST_WORDS, orders.deadline - monotonic()))
     return 0
 
 
 def _prepare(
     job: Job, listeners: list[socket.socket], orders: Orders, share: Share, log: Any
-) -> tuple[Callable[[models.Serving], None], models.Serving, str]:
+) -> tuple[Endpoint, models.Serving]:
     from allcomers.endpoint import endpoint
 
     config = job.config
-    serve = models.find(config.model or models.best()).load()
-    peers = endpoint(job.load(), config, log)
+    peers = endpoint(job.load(), config, log, sockets.address(listeners[0]))
     serving = models.Serving(
         listeners=listeners,
         connect=peers.connect,
-        calls=calls.find(config.calls or "inline", config.threads, config.call_timeout),
+        calls=calls.find(config.calls or peers.calls, config.threads, config.call_timeout),
         orders=orders,
         share=share,
         busy=peers.busy,
         threads=config.threads,
         max_connections=config.max_connections or None,
     )
-    return serve, serving, peers.scheme
+    if peers.life is not None:
+        peers.life.begin()
+    return peers, serving
 
 
 def _access_log(config: Config) -> Any:

@@ -1,0 +1,70 @@
+"""What all of an app's talks in one worker share: the app, the event loop, the tasks that run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from allcomers.asgi.scope import Address, Scope
+from allcomers.protocol.message import Request
+
+Message: TypeAlias = dict[str, Any]
+"""An event of ASGI: str keys, values of many types."""
+
+App: TypeAlias = Callable[
+    [Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[Any]
+]
+"""An ASGI 3 application."""
+
+_EAGER: Final = sys.version_info >= (3, 12)
+"""Does a task begin at once, rather than in the loop's next turn (asyncio.Task, eager_start)?"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Host:
+    """One app in one worker.
+
+    report     called with an app's exception and the request that met it
+    server     the address that is listened on
+    root_path  where a proxy has mounted the app
+    state      what the lifespan has left for the requests; None where the app has no lifespan
+    tasks      those that run
+    """
+
+    app: App
+    events: asyncio.AbstractEventLoop
+    report: Callable[[BaseException, Request], object]
+    server: Address | None = None
+    root_path: str = ""
+    state: dict[str, Any] | None = None
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _context: contextvars.Context = field(default_factory=contextvars.copy_context)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run it as a task, at once where Python can: one that never waits is over when this returns.
+
+        In a context of its own: of what called us, another request's task perhaps, it inherits nothing.
+        """
+        context = self._context.copy()
+        if _EAGER and self.events.is_running():
+            task = asyncio.Task(coroutine, loop=self.events, eager_start=True, context=context)
+        else:
+            task = self.events.create_task(coroutine, context=context)
+        if not task.done():
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+        return task
+
+    async def finish(self, patience: float | None) -> None:
+        """Wait for the tasks that run, then cancel those that take longer than `patience` seconds; None is for ever."""
+        if self.tasks:
+            await asyncio.wait(self.tasks, timeout=patience)
+        left = list(self.tasks)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=1.0)

@@ -1,0 +1,128 @@
+"""The lifespan of an ASGI app: what it does before the first request and after the last (ASGI, "Lifespan Protocol")."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Protocol
+
+from allcomers.asgi.host import App, Message
+from allcomers.errors import AnswerError, AppError
+from allcomers.target import failure
+
+_logger = logging.getLogger("allcomers.app")
+
+
+class Sharer(Protocol):
+    """Who hands the lifespan's state to the requests, and knows what still runs for them."""
+
+    state: dict[str, Any] | None
+
+    async def finish(self, patience: float) -> None: ...
+
+
+class Lifespan:
+    """One app's, in one worker, on one event loop.
+
+    how    "on": the app must know the protocol; "off": it is not asked; "auto": it need not
+    state  what the app leaves for its requests; None where it knows no lifespan
+    """
+
+    def __init__(self, app: App, how: str) -> None:
+        self.state: dict[str, Any] | None = None
+        self._app = app
+        self._how = how
+        self._task: asyncio.Task[None] | None = None
+        self._asked = 0  # messages that the app has received
+        self._leaving = asyncio.Event()
+        self._started: asyncio.Future[str | None]  # None, or why it could not
+        self._stopped: asyncio.Future[str | None]
+
+    async def start(self) -> None:
+        """Until the app has started, or is seen not to know the protocol. Raises AppError: it failed."""
+        if self._how == "off":
+            return
+        events = asyncio.get_running_loop()
+        self._started, self._stopped = events.create_future(), events.create_future()
+        state: dict[str, Any] = {}
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": state}
+        self._task = events.create_task(self._run(scope))
+        either: set[asyncio.Future[Any]] = {self._task, self._started}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not self._started.done():
+            self._went_without(self._task)
+        elif self._started.result() is not None:
+            await asyncio.wait({self._task}, timeout=1.0)  # it tells why, then it raises
+            raise self._failed(self._task, self._started.result() or "it does not say why")
+        else:
+            self.state = state
+
+    async def stop(self, patience: float) -> None:
+        """Until the app has shut down, or `patience` seconds are over."""
+        task = self._task
+        if task is None:
+            return
+        self._leaving.set()
+        either: set[asyncio.Future[Any]] = {task, self._stopped}
+        await asyncio.wait(either, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        if self._stopped.done() and self._stopped.result() is not None:
+            _logger.error("the app's shut-down failed: %s", self._stopped.result())
+        elif not self._stopped.done() and not task.done():
+            _logger.error("the app's shut-down took more than %g s and is given up", patience)
+        await asyncio.wait({task}, timeout=0.1)
+        task.cancel()
+
+    async def _run(self, scope: dict[str, Any]) -> None:
+        await self._app(scope, self._receive, self._send)
+
+    def _went_without(self, task: asyncio.Task[None]) -> None:
+        """The app ended before it had started. Who has not even received a message knows no lifespan."""
+        self._task = None
+        if self._how == "on" or self._asked:
+            raise self._failed(task, "it returned before lifespan.startup.complete")
+        _logger.debug("the app knows no lifespan: %r", task.exception())
+
+    def _failed(self, task: asyncio.Task[None], why: str) -> AppError:
+        error = task.exception() if task.done() and not task.cancelled() else None
+        return AppError(f"the app's start-up failed: {why}") if error is None else failure("the app's start-up", error)
+
+    async def _receive(self) -> Message:
+        self._asked += 1
+        if self._asked == 1:
+            return {"type": "lifespan.startup"}
+        await self._leaving.wait()
+        if self._asked > 2:
+            await asyncio.get_running_loop().create_future()  # there is nothing more to hear
+        return {"type": "lifespan.shutdown"}
+
+    async def _send(self, message: Message) -> None:
+        name, _, how = message["type"].removeprefix("lifespan.").partition(".")
+        future = {"startup": self._started, "shutdown": self._stopped}.get(name)
+        if future is None or how not in ("complete", "failed"):
+            raise AnswerError(f"{message['type']!r} is no message of a lifespan")
+        if not future.done():
+            future.set_result(None if how == "complete" else message.get("message", ""))
+
+
+class Life:
+    """An app's life in one worker: begun before the first request, ended after the last.
+
+    sharer  is given the lifespan's state: a Host or Stepped
+    """
+
+    def __init__(self, events: asyncio.AbstractEventLoop, lifespan: Lifespan, sharer: Sharer) -> None:
+        self._events = events
+        self._lifespan = lifespan
+        self._sharer = sharer
+
+    def begin(self) -> None:
+        """Raises AppError: the app failed to start."""
+        self._events.run_until_complete(self._lifespan.start())
+        self._sharer.state = self._lifespan.state
+
+    def end(self, patience: float) -> None:
+        """What the app still does may take `patience` seconds, and its shut-down as long again."""
+        self._events.run_until_complete(self._sharer.finish(patience))
+        self._events.run_until_complete(self._lifespan.stop(patience))
+        self._events.run_until_complete(self._events.shutdown_asyncgens())
+        self._events.close()

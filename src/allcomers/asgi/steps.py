@@ -1,0 +1,162 @@
+"""ASGI under the blocking models: a call runs to its end on an event loop of the thread's own, step by step.
+
+The loop runs until the app has something to send, then stands still until that has gone out: so an async answer is
+pulled like any other, and a slow client holds no loop. In between nothing of the app runs, its own timers neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, TypeAlias, cast
+
+from allcomers.asgi.host import App, Host
+from allcomers.asgi.http import Exchange
+from allcomers.asgi.scope import Address, http_scope
+from allcomers.connection import TAKEN
+from allcomers.http_calls import End, Last, Stream
+from allcomers.protocol.message import Piece, Request, Response
+
+READ: Final = 64 * 1024
+"""Bytes of a body that the app is given at once."""
+
+MERCY: Final = 5.0
+"""Seconds that an app has, once its client is gone, before its task is cancelled: the thread is wanted."""
+
+
+Report: TypeAlias = Callable[[BaseException, Request], object]
+
+
+class Loops:
+    """Event loops that no call uses now; each process has its own."""
+
+    def __init__(self) -> None:
+        self._idle: deque[asyncio.AbstractEventLoop] = deque()
+        self._pid = os.getpid()
+
+    def take(self) -> asyncio.AbstractEventLoop:
+        if self._pid != os.getpid():  # after a fork: the parent's loops wait in the parent's kernel objects
+            self._idle, self._pid = deque(), os.getpid()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return asyncio.new_event_loop()
+
+    def give_back(self, events: asyncio.AbstractEventLoop) -> None:
+        self._idle.append(events)
+
+
+class Stepped:
+    """A Handler (protocol.message) that an ASGI app is behind.
+
+    server, root_path, report, state  as a Host has them
+    """
+
+    def __init__(self, app: App, server: Address | None, root_path: str, report: Report) -> None:
+        self.state: dict[str, Any] | None = None
+        self._app = app
+        self._server = server
+        self._root_path = root_path
+        self._report = report
+        self._loops = Loops()
+
+    async def finish(self, patience: float) -> None:
+        """No call outlives the thread that it is made in."""
+
+    def __call__(self, request: Request) -> Response:
+        if request.named.get(b"upgrade", b"").strip().lower() == b"websocket":
+            text = b"WebSockets need a model with an event loop: --model asyncio, or a poller.\n"
+            return Response(text, status=501, headers=[("Content-Type", "text/plain; charset=utf-8")])
+        host = Host(
+            app=self._app,
+            events=self._loops.take(),
+            report=self._report,
+            server=self._server,
+            root_path=self._root_path,
+            state=self.state,
+        )
+        return Steps(host, request, self._loops).begin()
+
+
+class Steps:
+    """One call: the driver of its Exchange, and the iterable of its answer's pieces."""
+
+    def __init__(self, host: Host, request: Request, loops: Loops) -> None:
+        self._host = host
+        self._loops = loops
+        self._body = request.stream
+        self._replies: deque[Any] = deque()
+        self._first: Piece | Last | End = b""
+        scope = http_scope(request, host.server, host.root_path, host.state)
+        self._exchange = Exchange(host, request, self, scope)
+
+    # ------------------------------------------------------------ for the exchange
+
+    @property
+    def driver(self) -> Steps:
+        return self
+
+    def said(self, reply: Any) -> None:
+        if reply is TAKEN:
+            self._feed()
+        else:
+            self._replies.append(reply)
+            self._host.events.stop()
+
+    def hint(self, links: Iterable[bytes]) -> None:
+        """What could be told before the answer goes out with it here: so it is not told."""
+
+    def _feed(self) -> None:
+        """The body is here whole: the app gets as much as it asks for."""
+        if self._exchange.hungry:
+            piece = self._body.read(READ)
+            self._exchange.hear(piece, len(piece) == READ)
+
+    # ------------------------------------------------------------ steps
+
+    def begin(self) -> Response:
+        """The answer: whole, or with this as its body."""
+        self._exchange.start()
+        assert self._exchange.task is not None
+        self._exchange.task.add_done_callback(lambda _: self._host.events.stop())
+        reply = self._next()
+        if isinstance(reply, Stream):
+            self._first = reply.first
+            response = reply.response
+            response.body = cast(Iterable[Piece], self)  # Last and End too, which Pulled knows
+        else:
+            response = reply
+        self._file = response.close
+        response.close = self.close
+        return response
+
+    def _next(self) -> Any:
+        """Let the app run until it has something to send."""
+        task = self._exchange.task
+        assert task is not None
+        while not self._replies and not task.done():
+            self._host.events.run_forever()
+        return self._replies.popleft() if self._replies else End.BROKEN
+
+    def __iter__(self) -> Iterator[Piece | Last | End]:
+        yield self._first
+        while True:
+            self._exchange.go_on()
+            reply = self._next()
+            yield reply
+            if isinstance(reply, Last | End):
+                return
+
+    def close(self) -> None:
+        """The answer is sent, and the app may finish what it does behind it; or the client has gone."""
+        if self._file is not None:
+            self._file()
+        task = self._exchange.task
+        assert task is not None
+        if not task.done():
+            patience = None if self._exchange.done else MERCY
+            self._exchange.leave()
+            self._host.events.run_until_complete(self._host.finish(patience))
+        self._loops.give_back(self._host.events)
