@@ -1,0 +1,135 @@
+"""The doctor: looks at this system, the options and the app, and says what will hurt, each with its mend.
+
+facts      what there is to know; a finding
+system     facts about this system           ┐
+named      facts about what options name     ├ read once, nothing is changed
+app        facts about the app               ┘
+plan       what the options come to
+capacity   traffic   exposure   runtime      the rules: facts and options in, a finding or None out
+report     how findings are told
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+from allcomers.config import Config
+from allcomers.doctor import capacity, exposure, runtime, traffic
+from allcomers.doctor.facts import Address, Certificate, Facts, Finding, Weight
+
+Rule: TypeAlias = Callable[[Facts, Config], Finding | None]
+
+RULES: Final[tuple[Rule, ...]] = (
+    capacity.workers_over_quota,
+    capacity.workers_over_cores,
+    capacity.idle_cores,
+    capacity.max_memory_over_limit,
+    capacity.memory_of_requests,
+    capacity.descriptors,
+    capacity.select_limit,
+    capacity.tasks,
+    capacity.stacks,
+    capacity.backlog,
+    capacity.syn_backlog,
+    capacity.resets_on_overflow,
+    capacity.temp_folder,
+    capacity.temp_in_memory,
+    traffic.keep_alive,
+    traffic.fairness,
+    traffic.one_at_a_time,
+    traffic.killed_in_mid_drain,
+    traffic.no_drain_delay,
+    traffic.hang_before_call,
+    exposure.root,
+    exposure.user,
+    exposure.plain_in_public,
+    exposure.believes_anybody,
+    exposure.reload_in_public,
+    exposure.reload_without_watcher,
+    exposure.debug_log,
+    exposure.access_log,
+    exposure.pid_file,
+    exposure.working_folder,
+    runtime.old_python,
+    runtime.debug_python,
+    runtime.slow_build,
+    runtime.free_threads_with_gil,
+    runtime.no_uvloop,
+)
+
+OF_THE_APP: Final[tuple[Rule, ...]] = (
+    capacity.memory_of_workers,
+    traffic.inline_calls,
+    traffic.database,
+    traffic.websocket_pings,
+    runtime.no_websockets,
+    runtime.blocked_websockets,
+    runtime.app_problem,
+    runtime.slow_import,
+    runtime.threads_before_fork,
+    runtime.threads_in_each_worker,
+    runtime.listening_app,
+)
+
+OF_AN_ADDRESS: Final[tuple[Callable[[Address, Facts, Config], Finding | None], ...]] = (
+    exposure.address,
+    traffic.port_of_clients,
+    traffic.few_client_ports,
+)
+
+OF_A_CERTIFICATE: Final[tuple[Callable[[Certificate, Facts, Config], Finding | None], ...]] = (
+    exposure.certificate,
+    exposure.certificate_key,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What was found, the heaviest first, of how many things that were looked at."""
+
+    facts: Facts
+    findings: tuple[Finding, ...]
+    looked_at: int
+
+    @property
+    def will_fail(self) -> bool:
+        return any(finding.weight is Weight.FAILS for finding in self.findings)
+
+
+def examine(config: Config, target: str = "") -> Diagnosis:
+    """Read the facts and judge. Raises ConfigError where an address is none."""
+    from allcomers.doctor import named, system
+
+    facts = named.read(system.read(), config)
+    if target:
+        from allcomers.doctor import app
+
+        facts = replace(facts, app=app.look(target, config))
+    return judge(facts, config)
+
+
+def judge(facts: Facts, config: Config) -> Diagnosis:
+    """Ask every rule that there is something for."""
+    answers = list(_answers(facts, config))
+    found = [finding for finding in answers if finding is not None]
+    weights = list(Weight)
+    return Diagnosis(facts, tuple(sorted(found, key=lambda finding: weights.index(finding.weight))), len(answers))
+
+
+def _answers(facts: Facts, config: Config) -> Iterator[Finding | None]:
+    for rule in RULES + (OF_THE_APP if facts.app else ()):
+        yield _signed(rule(facts, config), rule.__name__)
+    for address in facts.addresses:
+        for of_address in OF_AN_ADDRESS:
+            yield _signed(of_address(address, facts, config), of_address.__name__)
+    for certificate in facts.certificates:
+        for of_certificate in OF_A_CERTIFICATE:
+            yield _signed(of_certificate(certificate, facts, config), of_certificate.__name__)
+    if facts.certificates:
+        yield _signed(exposure.certificate_names(facts, config), exposure.certificate_names.__name__)
+
+
+def _signed(finding: Finding | None, name: str) -> Finding | None:
+    return finding and replace(finding, name=name)

@@ -1,0 +1,158 @@
+"""Facts about the app: loaded as a worker would load it, in a process of its own that then tells and ends.
+
+In a process of its own, for an app may start threads, open ports, print or crash as it is imported. What it writes to
+standard output goes to standard error, so that the report stays the doctor's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import stat
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from time import monotonic, perf_counter
+from typing import Any, Final, NoReturn
+
+from allcomers.config import Config
+from allcomers.doctor.facts import DRIVERS, App
+from allcomers.errors import OperatorError
+
+PATIENCE: Final = 60.0
+"""Seconds for an app to load."""
+
+_CLIENTS: Final = ("requests", "httpx", "urllib3", "redis", "pymongo", "boto3", "grpc")
+"""Modules whose calls wait for another server."""
+
+
+def look(target: str, config: Config) -> App:
+    """Load `target` elsewhere; what it is, or why it cannot be loaded."""
+    reader, writer = os.pipe()
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        _be_child(target, config, writer)
+    os.close(writer)
+    told = _read(reader, monotonic() + PATIENCE)
+    os.close(reader)
+    if told is None:
+        os.kill(child, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if told is None:
+        return App(target=target, problem=f"it was not loaded after {PATIENCE:g} s")
+    if not told:
+        how = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+        return App(target=target, problem=f"loading it ended the process ({how})")
+    fields: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(told).items()}
+    return App(**fields)
+
+
+def _read(fd: int, until: float) -> bytes | None:
+    """All that comes before the pipe's end; None if that does not come in time."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    pieces: list[bytes] = []
+    while True:
+        if not poll.poll(max(0.0, until - monotonic()) * 1000):
+            return None
+        piece = os.read(fd, 65536)
+        if not piece:
+            return b"".join(pieces)
+        pieces.append(piece)
+
+
+def _be_child(target: str, config: Config, writer: int) -> NoReturn:
+    try:
+        os.dup2(2, 1)
+        found = _load(App(target=target), config)
+        with open(writer, "wb") as pipe:
+            pipe.write(json.dumps(asdict(found)).encode())
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(0)
+
+
+def _load(app: App, config: Config) -> App:
+    from allcomers import target as targets
+
+    before = _listening()
+    began = perf_counter()
+    try:
+        if config.chdir:
+            os.chdir(config.chdir)
+        found = targets.load(app.target)
+        kind = _kind(found)
+    except OperatorError as error:
+        return replace(app, problem=str(error), traceback=getattr(error, "traceback", ""))
+    except OSError as error:  # the folder of --chdir
+        return replace(app, problem=str(error))
+    return replace(
+        app,
+        kind=kind,
+        seconds=perf_counter() - began,
+        memory=_own_memory(),
+        threads=tuple(_threads()),
+        listening=tuple(address for fd, address in _listening().items() if fd not in before),
+        drivers=_loaded(DRIVERS),
+        clients=_loaded(_CLIENTS),
+    )
+
+
+def _loaded(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name in sys.modules)
+
+
+def _kind(found: Any) -> str:
+    import inspect
+
+    from allcomers.endpoint import is_service
+
+    return "service" if is_service(found) else "asgi" if inspect.iscoroutinefunction(found) else "web"
+
+
+def _own_memory() -> int:
+    """Bytes of this process that no other shares; where the kernel does not tell (proc(5), smaps_rollup), its peak."""
+    with suppress(OSError):
+        rows = (line.split() for line in Path("/proc/self/smaps_rollup").read_text().splitlines())
+        return sum(int(row[1]) for row in rows if row[0] in ("Private_Clean:", "Private_Dirty:")) * 1024
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most * (1 if sys.platform == "darwin" else 1024)
+
+
+def _threads() -> list[str]:
+    """Names of all threads but the main one; of those that Python did not start, as the kernel has them."""
+    python = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    known = {thread.native_id for thread in python} | {os.getpid()}
+    others = []
+    with suppress(OSError):
+        tasks = [task for task in Path("/proc/self/task").iterdir() if int(task.name) not in known]
+        others = [(task / "comm").read_text().strip() for task in tasks]
+    return [thread.name for thread in python] + others
+
+
+def _listening() -> dict[int, str]:
+    """Descriptors of this process at which it listens, and their addresses."""
+    found = {}
+    for fd in _sockets():
+        with suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
+            if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                address = sock.getsockname()
+                found[fd] = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address)
+    return found
+
+
+def _sockets() -> Iterator[int]:
+    for path in Path("/dev/fd").iterdir():
+        with suppress(OSError):  # the listing's own is gone again
+            if stat.S_ISSOCK(os.fstat(int(path.name)).st_mode):
+                yield int(path.name)

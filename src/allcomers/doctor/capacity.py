@@ -1,0 +1,281 @@
+"""Rules about how much there is of what: cores, memory, descriptors, threads, places in the kernel's queues, disk."""
+
+from __future__ import annotations
+
+from math import ceil, floor, inf
+from typing import Final
+
+from allcomers.config import Config
+from allcomers.doctor import plan
+from allcomers.doctor.facts import Facts, Finding, Weight, many, size
+from allcomers.models.select_loop import FD_SETSIZE
+from allcomers.protocol.message import SPOOL_AT
+
+_FULL: Final = 0.8
+"""The part of a memory limit that workers may fill: the rest is for requests and for what an app gathers as it runs."""
+
+_UNSENT: Final = 64 << 10
+"""Bytes of an answer that are held for a slow reader, and as many that it has pipelined."""
+
+
+def workers_over_quota(facts: Facts, config: Config) -> Finding | None:
+    """More processes than the cgroup has time for: each period's time is used up early, and then all stand still."""
+    if config.workers <= ceil(facts.usable) or facts.quota >= facts.cores:
+        return None
+    part = facts.quota / min(config.workers, facts.cores)
+    hint = " (`auto` counts cores, not the quota)" if config.workers == facts.cores else ""
+    return Finding(
+        Weight.HURTS,
+        f"{many(config.workers, 'worker')}, and a cgroup quota of {facts.quota:.3g} of {many(facts.cores, 'core')}",
+        f"when all are busy, they use it up in the first {part:.0%} of each period (100 ms) and stand still for the"
+        " rest: answers take so much longer",
+        f"--workers {ceil(facts.quota)}{hint}, or a higher quota",
+    )
+
+
+def workers_over_cores(facts: Facts, config: Config) -> Finding | None:
+    """More processes than cores."""
+    if config.workers <= facts.cores or facts.quota < facts.cores:
+        return None
+    harsh = config.workers > 2 * facts.cores + 1  # gunicorn's rule of thumb is this many, for calls that wait
+    return Finding(
+        Weight.HURTS if harsh else Weight.KNOW,
+        f"{many(config.workers, 'worker')} on {many(facts.cores, 'core')}",
+        "no more run at once than there are cores; each of the others costs a copy of the app in memory"
+        + (", and takes the caches from those that run" if harsh else ""),
+        "--workers auto; for calls that wait, --calls pool or -m thread with --threads",
+    )
+
+
+def idle_cores(facts: Facts, config: Config) -> Finding | None:
+    """One process of an interpreter with a GIL uses one core."""
+    usable = floor(facts.usable)
+    if config.workers > 1 or usable < 2 or not facts.gil or plan.model(facts, config) == "process":
+        return None
+    return Finding(
+        Weight.KNOW,
+        f"1 worker, and {many(usable, 'core')}",
+        f"Python code runs on one core at a time in each process: {many(usable - 1, 'core')} will be idle",
+        f"--workers {usable}, if the app keeps nothing in memory that all requests must see",
+    )
+
+
+def _memory(facts: Facts) -> tuple[float, str]:
+    return min((facts.memory_limit, "the cgroup's memory limit"), (facts.memory, "the machine's memory"))
+
+
+def memory_of_workers(facts: Facts, config: Config) -> Finding | None:
+    """The app in each of the workers, against what there is."""
+    limit, whose = _memory(facts)
+    each = facts.app.memory if facts.app else 0
+    need = each * config.workers
+    if not each or need <= limit * _FULL:
+        return None
+    fit = floor(limit * _FULL / each)
+    return Finding(
+        Weight.FAILS if need > limit else Weight.HURTS,
+        f"{many(config.workers, 'worker')} of {size(each)} each take {size(need)} before the first request, and"
+        f" {whose} is {size(limit)}",
+        "the kernel kills a worker when it is full, with all requests that it has",
+        f"--workers {fit}" if fit else f"a limit of {size(need / _FULL)} or more",
+    )
+
+
+def max_memory_over_limit(facts: Facts, config: Config) -> Finding | None:
+    """--max-memory that the workers cannot reach before the kernel acts."""
+    limit, whose = _memory(facts)
+    if config.max_memory * config.workers <= limit:
+        return None
+    return Finding(
+        Weight.HURTS,
+        f"{many(config.workers, 'worker')} may grow to {size(config.max_memory)} each (--max-memory), and {whose} is"
+        f" {size(limit)}",
+        "the kernel kills a worker before --max-memory can replace it in peace",
+        f"--max-memory {floor(limit * _FULL / config.workers / (1 << 20))}M",
+    )
+
+
+def memory_of_requests(facts: Facts, config: Config) -> Finding | None:
+    """Clients that upload at once: up to 512 KiB of each body is in memory, and nothing bounds how many they are."""
+    if facts.memory_limit == inf:
+        return None
+    each = SPOOL_AT + _UNSENT
+    workers = (facts.app.memory if facts.app else 0) * config.workers
+    room = max(0.0, facts.memory_limit - workers)
+    clients = min(plan.places(facts, config), facts.nofile) * config.workers
+    if clients * each <= room:
+        return None
+    return Finding(
+        Weight.KNOW,
+        f"a memory limit of {size(facts.memory_limit)}, and {_how_many(clients)} at once",
+        f"{room / each:,.0f} of them that upload at once fill it (512 KiB of each body is held in memory), and the"
+        " kernel kills a worker",
+        f"--max-connections {max(1, floor(room * _FULL / each / config.workers))}",
+    )
+
+
+def _how_many(clients: float) -> str:
+    return f"up to {many(clients, 'client')}" if clients < inf else "any number of clients"
+
+
+def descriptors(facts: Facts, config: Config) -> Finding | None:
+    """Each peer is a descriptor; the soft limit of most systems is 1024."""
+    usable = max(0, facts.nofile - plan.SPARE)
+    if plan.model(facts, config) == "process":  # the acceptor gives each peer's away
+        return None
+    wanted = plan.places(facts, config)
+    if usable >= min(wanted, 4096):
+        return None
+    if usable < 1:
+        weight, harm = Weight.FAILS, "the server needs some tens for itself"
+    else:
+        weight = Weight.KNOW if wanted == inf and facts.nofile >= 1024 else Weight.HURTS
+        harm = f"a worker lets in about {usable:,.0f} clients; all others wait in the backlog"
+    return Finding(weight, f"{_asked(config, wanted)}{facts.nofile:,.0f} descriptors (ulimit -n)", harm, _more(facts))
+
+
+def _asked(config: Config, wanted: float) -> str:
+    if wanted == inf:
+        return ""
+    return f"{'--max-connections ' if config.max_connections else 'places for '}{wanted:,.0f}, and "
+
+
+def _more(facts: Facts) -> str:
+    wide = 65536 if facts.nofile_hard == inf else int(min(65536, facts.nofile_hard))
+    services = "LimitNOFILE=65536 in a systemd unit, --ulimit nofile=65536 for a container"
+    return f"ulimit -n {wide}; {services}" if facts.nofile_hard > facts.nofile else services
+
+
+def select_limit(facts: Facts, config: Config) -> Finding | None:
+    """select(2) sees descriptors below FD_SETSIZE alone."""
+    most = FD_SETSIZE - plan.SPARE
+    if plan.model(facts, config) != "select" or facts.nofile <= FD_SETSIZE or plan.places(facts, config) <= most:
+        return None
+    return Finding(
+        Weight.HURTS,
+        f"-m select, and {_how_many(plan.places(facts, config))} a worker",
+        f"select(2) watches descriptors below {FD_SETSIZE:,}: whoever comes when {most} are in is answered 503",
+        f"--max-connections {most}, or -m poll",
+    )
+
+
+def tasks(facts: Facts, config: Config) -> Finding | None:
+    """Threads and processes, against pids.max of the cgroup or ulimit -u."""
+    each = plan.tasks(facts, config)
+    need = 1 + each * config.workers
+    if need <= facts.tasks:
+        return None
+    by_peer = plan.model(facts, config) in ("thread", "process") and facts.tasks > 2 * config.workers
+    return Finding(
+        Weight.HURTS if by_peer else Weight.FAILS,
+        f"{many(config.workers, 'worker')} may have {many(each, 'thread')} or processes each, {need:,.0f} in all, and"
+        f" {facts.tasks_by} leaves {facts.tasks:,.0f}",
+        "clients beyond that are turned away" if by_peer else "a worker that cannot start its threads ends",
+        f"{_fewer_tasks(facts, config)}TasksMax=infinity in a systemd unit, --pids-limit -1 for a container",
+    )
+
+
+def _fewer_tasks(facts: Facts, config: Config) -> str:
+    each = floor((facts.tasks - 1) / config.workers) - 1
+    if each < 1:
+        return ""
+    option = "--max-connections" if plan.model(facts, config) in ("thread", "process") else "--threads"
+    pool = config.threads if plan.calls(facts, config) == "pool" and option != "--threads" else 0
+    return f"{option} {each - pool}, or " if each > pool else ""
+
+
+def stacks(facts: Facts, config: Config) -> Finding | None:
+    """Threads' stacks, where address space is counted: vm.overcommit_memory=2, ulimit -v."""
+    threads = 1 if plan.model(facts, config) == "process" else plan.tasks(facts, config)
+    space, commit = threads * facts.stack, threads * config.workers * facts.stack
+    if space <= facts.address_space and commit <= facts.commit_room:
+        return None
+    over = commit > facts.commit_room
+    seen = f"stacks of {many(threads, 'thread')} a worker, {size(facts.stack)} each, and "
+    return Finding(
+        Weight.HURTS,
+        seen
+        + (
+            f"vm.overcommit_memory=2, which leaves {size(facts.commit_room)} for {many(config.workers, 'worker')}"
+            if over
+            else f"{size(facts.address_space)} of address space (ulimit -v)"
+        ),
+        "threads can no longer be started: who comes then is turned away",
+        "sysctl -w vm.overcommit_memory=0" if over else "ulimit -v unlimited",
+    )
+
+
+def backlog(facts: Facts, config: Config) -> Finding | None:
+    """listen(2) cuts the backlog to somaxconn, and says nothing."""
+    if config.backlog <= facts.somaxconn:
+        return None
+    return Finding(
+        Weight.HURTS,
+        f"--backlog {config.backlog:,}, and net.core.somaxconn is {facts.somaxconn:,.0f}",
+        f"the kernel lets {facts.somaxconn:,.0f} wait; in a burst the others try again a second later",
+        f"sysctl -w net.core.somaxconn={config.backlog}, --sysctl net.core.somaxconn={config.backlog} for a container",
+    )
+
+
+def syn_backlog(facts: Facts, config: Config) -> Finding | None:
+    """Without SYN cookies, handshakes under way are bounded by a queue of their own."""
+    if facts.syncookies or config.backlog <= facts.syn_backlog:
+        return None
+    return Finding(
+        Weight.HURTS,
+        f"--backlog {config.backlog:,}, net.ipv4.tcp_max_syn_backlog is {facts.syn_backlog:,.0f}, tcp_syncookies is 0",
+        "in a burst, or a SYN flood, clients cannot connect though the backlog has room",
+        "sysctl -w net.ipv4.tcp_syncookies=1",
+    )
+
+
+def resets_on_overflow(facts: Facts, config: Config) -> Finding | None:
+    """A full backlog that resets instead of waiting for another try."""
+    if not facts.abort_on_overflow:
+        return None
+    return Finding(
+        Weight.HURTS,
+        "net.ipv4.tcp_abort_on_overflow is 1",
+        "when the backlog is full, clients are reset; they would try again a second later by themselves",
+        "sysctl -w net.ipv4.tcp_abort_on_overflow=0",
+    )
+
+
+def temp_folder(facts: Facts, config: Config) -> Finding | None:
+    """Bodies above 512 KiB go there."""
+    if config.max_body <= SPOOL_AT:
+        return None
+    if facts.temp_problem:
+        return Finding(
+            Weight.FAILS,
+            f"the temporary folder {facts.temp}: {facts.temp_problem}",
+            f"bodies above {size(SPOOL_AT)} wait there: such requests are answered 503",
+            "TMPDIR=/var/tmp, or whatever folder the workers may write",
+        )
+    if facts.temp_free >= 16 * config.max_body:
+        return None
+    fits = floor(facts.temp_free / config.max_body)
+    room = {0: "not even one such body fits", 1: "one such body fits"}.get(fits, f"{fits} such bodies fit")
+    return Finding(
+        Weight.KNOW if fits else Weight.HURTS,
+        f"{size(facts.temp_free)} free in {facts.temp} ({facts.temp_kind}), and --max-body is {size(config.max_body)}",
+        f"{room}; who sends one then is answered 503",
+        f"TMPDIR=FOLDER with more room, or --max-body {max(1, floor(facts.temp_free / 16 / (1 << 20)))}M",
+    )
+
+
+def temp_in_memory(facts: Facts, config: Config) -> Finding | None:
+    """A tmpfs is memory, and the cgroup counts it (tmpfs(5))."""
+    if facts.temp_kind not in ("tmpfs", "ramfs") or config.max_body <= SPOOL_AT:
+        return None
+    limit, whose = _memory(facts)
+    if 8 * config.max_body <= limit:
+        return None
+    return Finding(
+        Weight.HURTS,
+        f"the temporary folder {facts.temp} is a {facts.temp_kind}, --max-body is {size(config.max_body)}, and {whose}"
+        f" is {size(limit)}",
+        f"bodies above {size(SPOOL_AT)} wait in memory after all: {many(ceil(limit / config.max_body), 'upload')} fill"
+        " it, and the kernel kills a worker",
+        "TMPDIR=/var/tmp, or whatever folder is on a disk",
+    )

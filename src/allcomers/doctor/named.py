@@ -1,0 +1,135 @@
+"""Facts about what the options name: addresses, certificates, files, users. Tries them, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+import stat
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from allcomers.config import Config
+from allcomers.doctor.facts import Address, Certificate, Facts
+from allcomers.errors import ConfigError
+from allcomers.sockets import Bind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def read(facts: Facts, config: Config) -> Facts:
+    """`facts`, and those about what `config` names. Raises ConfigError where an address is none."""
+    return replace(
+        facts,
+        addresses=tuple(_address(text) for text in config.bind),
+        certificates=tuple(_certificates(config.certfile, config.keyfile)),
+        log_problem="" if config.access_log in ("", "-", "off") else _file_problem(config.access_log),
+        pid_problem=_file_problem(config.pid) if config.pid else "",
+        chdir_problem="it is no folder" if config.chdir and not Path(config.chdir).is_dir() else "",
+        user_problem=_user_problem(config.user, config.group),
+    )
+
+
+def _address(text: str) -> Address:
+    bind = Bind(text)
+    if bind.fd >= 0:
+        return Address(text=text)
+    if bind.path:
+        return Address(text=text, problem=_unix_problem(Path(bind.path)))
+    host = bind.host or "0.0.0.0"
+    try:
+        found = socket.getaddrinfo(host, bind.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        return Address(text=text, host=host, port=bind.port, problem=str(getattr(error, "strerror", None) or error))
+    known = dict.fromkeys((family, address) for family, _, _, _, address in found)
+    loopback = [ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for _, address in known]
+    number = next(filter(None, (_bind_error(family, address) for family, address in known)), 0)
+    return Address(
+        text=text,
+        host=host,
+        port=bind.port,
+        is_public=not all(loopback),
+        is_local=all(loopback),
+        problem=os.strerror(number) if number not in (0, errno.EADDRINUSE) else "",
+        is_taken=number == errno.EADDRINUSE,
+    )
+
+
+def _bind_error(family: int, address: Any) -> int:
+    """The errno of taking this address, which is given back at once: nobody can connect meanwhile. 0 if it is free."""
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(address)
+    except OSError as error:
+        return error.errno or errno.EINVAL
+    return 0
+
+
+def _unix_problem(path: Path) -> str:
+    try:
+        return "" if stat.S_ISSOCK(path.lstat().st_mode) else "there is a file that is no socket"
+    except FileNotFoundError:
+        return _folder_problem(path.parent)
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _file_problem(name: str) -> str:
+    """Why this file cannot be written; one that is not there is not made."""
+    path = Path(name)
+    if path.is_dir():
+        return "it is a folder"
+    if not path.exists():
+        return _folder_problem(path.parent)
+    return "" if os.access(path, os.W_OK) else "it may not be written"
+
+
+def _folder_problem(folder: Path) -> str:
+    if not folder.is_dir():
+        return f"there is no folder {str(folder)!r}"
+    return "" if os.access(folder, os.W_OK | os.X_OK) else f"the folder {str(folder)!r} may not be written"
+
+
+def _user_problem(user: str, group: str) -> str:
+    """A name that nobody has; that only root may become somebody else is checked with the options."""
+    import grp
+    import pwd
+
+    for name, find, what in ((user, pwd.getpwnam, "user"), (group, grp.getgrnam, "group")):
+        try:
+            if name and not name.isdigit():
+                find(name)
+        except KeyError:
+            return f"there is no {what} {name!r}"
+    return ""
+
+
+def _certificates(certfiles: Sequence[str], keyfiles: Sequence[str]) -> list[Certificate]:
+    pairs = zip(certfiles, keyfiles or certfiles, strict=False)  # that they are as many is checked by the server
+    return [_certificate(certfile, keyfile) for certfile, keyfile in pairs]
+
+
+def _certificate(certfile: str, keyfile: str) -> Certificate:
+    import ssl
+
+    from allcomers.tls import certificate
+
+    try:
+        found = certificate(certfile, keyfile)
+        mode = stat.S_IMODE(Path(keyfile).stat().st_mode)
+    except (ConfigError, OSError) as error:
+        return Certificate(certfile=certfile, keyfile=keyfile, problem=str(error))
+    return Certificate(
+        certfile=certfile,
+        keyfile=keyfile,
+        names=tuple(str(value) for kind, value in found.get("subjectAltName", ()) if kind in ("DNS", "IP Address")),
+        begins=ssl.cert_time_to_seconds(found["notBefore"]) if found else 0.0,
+        expires=ssl.cert_time_to_seconds(found["notAfter"]) if found else float("inf"),
+        mode=mode,
+    )

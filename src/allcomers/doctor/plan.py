@@ -1,0 +1,60 @@
+"""What the options come to once the server chooses what they leave open: model, calls, how much a worker has."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Final
+
+from allcomers import models
+from allcomers.config import Config
+from allcomers.doctor.facts import Facts
+
+SPARE: Final = 64
+"""Descriptors of a worker that are no peer's: log, listeners, pipes, the poller's, files that are being sent."""
+
+_THREAD_PLACES: Final = 1000
+_PROCESS_PLACES: Final = 256
+"""As in models.thread and models.process, which would load all that a server needs; a test compares."""
+
+BLOCKING: Final = ("iterative", "process", "thread", "thread-pool")
+"""Models that serve each peer with a thread or process that waits for it."""
+
+
+def model(facts: Facts, config: Config) -> str:
+    """The model that will run."""
+    return config.model or ("asyncio" if facts.kind == "asgi" else models.best())
+
+
+def calls(facts: Facts, config: Config) -> str:
+    """Where the app's calls will run."""
+    return config.calls or ("pool" if facts.kind == "wsgi" else "inline")
+
+
+def keeps_others_waiting(facts: Facts, config: Config) -> bool:
+    """Does a call that waits keep all peers of its worker waiting?"""
+    return calls(facts, config) == "inline" and model(facts, config) not in ("process", "thread", "thread-pool")
+
+
+def places(facts: Facts, config: Config) -> float:
+    """Peers that a worker lets in at once, by its model and options; descriptors are another matter."""
+    which = model(facts, config)
+    if which == "iterative":
+        return 1
+    own: dict[str, float] = {"thread": _THREAD_PLACES, "process": _PROCESS_PLACES}
+    most = config.max_connections or own.get(which, inf)
+    return min(most, config.threads) if which == "thread-pool" else most
+
+
+def tasks(facts: Facts, config: Config) -> float:
+    """Threads and processes of one worker when it is full, itself among them."""
+    which = model(facts, config)
+    own = places(facts, config) if which in ("process", "thread", "thread-pool") else 0
+    pool = config.threads if calls(facts, config) == "pool" else 0
+    return 1 + own * (1 + pool) if which == "process" else 1 + own + pool
+
+
+def calls_at_once(facts: Facts, config: Config) -> float:
+    """Calls of the app that one worker may run at the same time."""
+    if calls(facts, config) == "pool" and model(facts, config) != "process":
+        return config.threads
+    return 1 if keeps_others_waiting(facts, config) else places(facts, config)

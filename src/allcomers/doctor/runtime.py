@@ -1,0 +1,172 @@
+"""Rules about the interpreter, the packages beside it, and the app itself."""
+
+from __future__ import annotations
+
+from calendar import timegm
+from typing import Final
+
+from allcomers.config import Config
+from allcomers.doctor import plan
+from allcomers.doctor.facts import Facts, Finding, Weight, many
+
+_ENDS: Final = {(3, 11): (2027, 10), (3, 12): (2028, 10), (3, 13): (2029, 10), (3, 14): (2030, 10), (3, 15): (2031, 10)}
+"""The month in which a version of Python gets its last fixes (PEPs 664, 693, 719, 745 and 790)."""
+
+_SLOW_IMPORT: Final = 3.0
+
+
+def old_python(facts: Facts, config: Config) -> Finding | None:
+    """A version that gets no fixes any more."""
+    year, month = _ENDS.get(facts.version, (9999, 1))
+    if facts.now < timegm((year, month, 31, 0, 0, 0)):
+        return None
+    version = ".".join(map(str, facts.version))
+    return Finding(
+        Weight.HURTS,
+        f"Python {version}",
+        f"its holes are no longer mended since {year}-{month:02}",
+        "a newer one: `python3.14 -m venv`",
+    )
+
+
+def debug_python(facts: Facts, config: Config) -> Finding | None:
+    """Builds and modes for who looks for faults in Python."""
+    if not facts.is_debug and not facts.is_dev:
+        return None
+    return Finding(
+        Weight.HURTS,
+        "a debug build of Python" if facts.is_debug else "Python in development mode (-X dev, PYTHONDEVMODE)",
+        "it checks each step that it takes: all is several times slower"
+        if facts.is_debug
+        else "it checks more, and is slower",
+        "a release build" if facts.is_debug else "unset PYTHONDEVMODE",
+    )
+
+
+def slow_build(facts: Facts, config: Config) -> Finding | None:
+    """Built without profiles, as pyenv does by default."""
+    if facts.is_optimized or facts.is_debug:
+        return None
+    return Finding(
+        Weight.KNOW,
+        "this Python was built without --enable-optimizations",
+        "its interpreter is slower than it could be: CPython's documentation has the option for best performance",
+        "PYTHON_CONFIGURE_OPTS='--enable-optimizations --with-lto' pyenv install "
+        + ".".join(map(str, facts.version))
+        + ", or the distribution's Python",
+    )
+
+
+def free_threads_with_gil(facts: Facts, config: Config) -> Finding | None:
+    """A free-threaded build whose GIL is on."""
+    if not facts.is_free_threaded or not facts.gil:
+        return None
+    return Finding(
+        Weight.HURTS,
+        "a free-threaded build of Python, and its GIL is on",
+        "threads do not run in parallel, and each is slower than in the usual build",
+        "PYTHON_GIL=0, if all extension modules can do without; else the usual build",
+    )
+
+
+def no_uvloop(facts: Facts, config: Config) -> Finding | None:
+    """asyncio's own loop, in plain Python."""
+    if "uvloop" in facts.packages or (facts.kind != "asgi" and plan.model(facts, config) != "asyncio"):
+        return None
+    return Finding(
+        Weight.KNOW,
+        "uvloop is not installed",
+        "asyncio's own loop is written in Python and takes more CPU for each request",
+        "pip install 'allcomers[uvloop]'",
+    )
+
+
+def no_websockets(facts: Facts, config: Config) -> Finding | None:
+    """An ASGI app may want them."""
+    if facts.kind != "asgi" or "websockets" in facts.packages:
+        return None
+    return Finding(
+        Weight.KNOW,
+        "an ASGI app, and the package websockets is not installed",
+        "if the app has WebSockets, their clients are refused",
+        "pip install 'allcomers[websockets]'",
+    )
+
+
+def blocked_websockets(facts: Facts, config: Config) -> Finding | None:
+    """Under a blocking model nobody can speak while somebody listens."""
+    which = plan.model(facts, config)
+    if facts.kind != "asgi" or which not in plan.BLOCKING:
+        return None
+    return Finding(
+        Weight.HURTS,
+        f"an ASGI app under -m {which}",
+        "each call runs to its end on an event loop of its own; WebSockets are refused",
+        "-m asyncio, or -m epoll",
+    )
+
+
+def app_problem(facts: Facts, config: Config) -> Finding | None:
+    """It cannot be loaded."""
+    if facts.app is None or not facts.app.problem:
+        return None
+    return Finding(
+        Weight.FAILS,
+        f"{facts.app.target} cannot be loaded",
+        facts.app.problem,
+        "see the traceback" if facts.app.traceback else "allcomers doctor MODULE:ATTRIBUTE, or FILE.py:ATTRIBUTE",
+    )
+
+
+def slow_import(facts: Facts, config: Config) -> Finding | None:
+    """Each start, reload and replacement waits for it."""
+    if facts.app is None or facts.app.seconds < _SLOW_IMPORT:
+        return None
+    return Finding(
+        Weight.KNOW,
+        f"loading {facts.app.target} takes {facts.app.seconds:.1f} s",
+        "each start, each HUP and each worker that takes another's place waits that long",
+        f"python -X importtime -c 'import {facts.app.target.partition(':')[0]}' tells which part",
+    )
+
+
+def threads_before_fork(facts: Facts, config: Config) -> Finding | None:
+    """A fork copies one thread; locks that others held stay locked (fork(2))."""
+    if facts.app is None or not facts.app.threads or plan.model(facts, config) != "process":
+        return None
+    return Finding(
+        Weight.HURTS,
+        f"-m process, and {_threads(facts)} when {facts.app.target} is imported",
+        "the process of a connection has none of them, and whatever lock one held stays locked: it may hang",
+        "-m thread or -m epoll --calls pool, or start them at the first request",
+    )
+
+
+def threads_in_each_worker(facts: Facts, config: Config) -> Finding | None:
+    """A scheduler that is started at import runs in each worker."""
+    if facts.app is None or not facts.app.threads or config.workers == 1:
+        return None
+    return Finding(
+        Weight.KNOW,
+        f"{_threads(facts)} when {facts.app.target} is imported, and there are {many(config.workers, 'worker')}",
+        f"each worker has its own: what they do at set times is done {config.workers} times",
+        "do that in a process of its own, or --workers 1",
+    )
+
+
+def _threads(facts: Facts) -> str:
+    names = facts.app.threads if facts.app else ()
+    some = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+    return f"{many(len(names), 'thread')} ({some}) run{'s' if len(names) == 1 else ''}"
+
+
+def listening_app(facts: Facts, config: Config) -> Finding | None:
+    """A port of the app's own, opened at import, in each worker."""
+    if facts.app is None or not facts.app.listening or config.workers == 1:
+        return None
+    return Finding(
+        Weight.FAILS,
+        f"{facts.app.target} itself listens on {', '.join(facts.app.listening)} when it is imported",
+        f"the first of {many(config.workers, 'worker')} has that address: the others cannot load the app",
+        "open it in a process of its own, or --workers 1",
+    )

@@ -1,0 +1,218 @@
+"""Rules about what stands between the clients and the app: proxies, orchestrators, the model, the app's own calls.
+
+The idle times of load balancers, as their makers' documentation has them (2026-11):
+
+    nginx               60    keepalive_timeout of an upstream (ngx_http_upstream_module)
+    AWS ALB and ELB     60    idle_timeout.timeout_seconds (Application Load Balancers, "Connection idle timeout")
+    Heroku              90    Router 2.0 (devcenter.heroku.com/articles/http-routing, "Keepalives")
+    Traefik             90    forwardingTimeouts.idleConnTimeout (ServersTransport)
+    Caddy              120    keepalive of reverse_proxy's http transport
+    Google Cloud       600    backend HTTP keepalive timeout of an Application Load Balancer; fixed
+    Envoy, Istio      3600    idle_timeout of common_http_protocol_options, for upstream clusters
+
+HAProxy has no such figure: how long it keeps an idle connection to a server depends on `timeout client`,
+`pool-purge-delay` and the load.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from allcomers.config import Config
+from allcomers.doctor import plan
+from allcomers.doctor.facts import DRIVERS, Address, Facts, Finding, Weight, many
+
+_IDLE: Final = {
+    "nginx": 60,
+    "AWS load balancers": 60,
+    "Heroku": 90,
+    "Traefik": 90,
+    "Caddy": 120,
+    "Google Cloud's load balancers": 600,
+    "Envoy": 3600,
+}
+"""Seconds for which proxies keep an idle connection to a server open, unless told otherwise."""
+
+_HERE: Final = {"heroku": "Heroku", "google": "Google Cloud's load balancers", "ecs": "AWS load balancers"}
+"""The place that we are in, and whose proxies are there."""
+
+_KILLED_AFTER: Final = (
+    ("heroku", "Heroku", 30, ""),
+    ("kubernetes", "Kubernetes", 30, "terminationGracePeriodSeconds: {}"),
+    ("ecs", "ECS", 30, "stopTimeout: {}"),
+    ("container", "`docker stop`", 10, "docker stop --time {} (run --stop-timeout {}; Compose: stop_grace_period)"),
+    ("systemd", "systemd", 90, "TimeoutStopSec={}"),
+)
+"""(place, who kills there, seconds from TERM to KILL unless told otherwise, how it is told), the most telling first."""
+
+_CONNECTIONS: Final = {"PostgreSQL": 100, "MySQL": 151}
+"""max_connections, unless told otherwise."""
+
+
+def keep_alive(facts: Facts, config: Config) -> Finding | None:
+    """Who closes an idle connection: if we are first, a request of the proxy may be on its way to a closed door."""
+    theirs = [_HERE[place] for place in _HERE if place in facts.places]
+    sure = [name for name, idle in _IDLE.items() if config.keep_alive <= idle and (idle <= 60 or name in theirs)]
+    behind = bool(config.forwarded_allow_ips or config.proxy_protocol or "kubernetes" in facts.places)
+    longer = [name for name, idle in _IDLE.items() if config.keep_alive <= idle] if behind else []
+    if facts.kind == "service" or not (sure or longer):
+        return None
+    names = sure or longer
+    enough = [f"--keep-alive {_IDLE[name] + max(5, _IDLE[name] // 30)}" for name in names]
+    return Finding(
+        Weight.HURTS if sure else Weight.KNOW,
+        f"--keep-alive {config.keep_alive:g}, and idle connections to a server are kept by "
+        + ", ".join(f"{name} for {_IDLE[name]} s" for name in names),
+        "behind such a proxy, a request may be sent just as the server closes: the client sees a 502",
+        enough[-1] if sure else f"more than the time of yours: {', '.join(dict.fromkeys(enough))}",
+    )
+
+
+def fairness(facts: Facts, config: Config) -> Finding | None:
+    """Models under which workers do not share the clients evenly; figures by the command in docs/running.md."""
+    which = plan.model(facts, config)
+    if config.workers == 1 or which not in ("thread", "thread-pool"):
+        return None
+    return Finding(
+        Weight.KNOW,
+        f"{many(config.workers, 'worker')} with -m {which}",
+        "nothing shares clients out evenly: each newcomer wakes all workers, the quickest takes it (of 64 connections,"
+        f" one of 4 workers had up to {41 if which == 'thread' else 32})",
+        "-m epoll --calls pool: there workers share evenly, and calls may wait as well",
+    )
+
+
+def one_at_a_time(facts: Facts, config: Config) -> Finding | None:
+    """The iterative model."""
+    if plan.model(facts, config) != "iterative":
+        return None
+    return Finding(
+        Weight.HURTS,
+        "-m iterative",
+        f"{many(config.workers, 'client')} at a time: a slow one keeps all others waiting",
+        "-m epoll",
+    )
+
+
+def inline_calls(facts: Facts, config: Config) -> Finding | None:
+    """Calls that wait, on the thread that serves everybody."""
+    app = facts.app
+    if app is None or app.kind not in ("wsgi", "web") or not plan.keeps_others_waiting(facts, config):
+        return None
+    waits = app.drivers + app.clients
+    if app.kind == "web" and not waits:
+        return None
+    return Finding(
+        Weight.HURTS,
+        f"--calls inline under -m {plan.model(facts, config)}, and the app is "
+        + ("a WSGI app" if app.kind == "wsgi" else "a Web handler")
+        + (f" that uses {', '.join(waits)}" if waits else ""),
+        "while one call waits for something, nobody else of its worker is served",
+        "--calls pool",
+    )
+
+
+def database(facts: Facts, config: Config) -> Finding | None:
+    """Calls at once, each with a connection of its own to the database."""
+    app = facts.app
+    if app is None or app.kind not in ("wsgi", "web") or not app.drivers:
+        return None
+    name = DRIVERS[app.drivers[0]]
+    most = _CONNECTIONS[name]
+    calls = plan.calls_at_once(facts, config) * config.workers
+    if calls <= most:
+        return None
+    return Finding(
+        Weight.KNOW,
+        f"up to {many(calls, 'call')} at once, and the app uses {app.drivers[0]}",
+        f"if each takes a database connection of its own: {name} allows {most} unless told otherwise (max_connections)",
+        f"{_fewer_calls(facts, config, most)}, or a pool of connections in the app",
+    )
+
+
+def _fewer_calls(facts: Facts, config: Config, most: int) -> str:
+    option = "--max-connections" if plan.calls(facts, config) == "inline" else "--threads"
+    return f"{'--threads' if config.model == 'thread-pool' else option} {max(1, most // config.workers - 1)}"
+
+
+def killed_in_mid_drain(facts: Facts, config: Config) -> Finding | None:
+    """Whoever stops us waits for so long, then kills."""
+    needed = config.drain_delay + config.graceful_timeout
+    found = next((entry for entry in _KILLED_AFTER if entry[0] in facts.places), None)
+    if found is None or needed < found[2]:
+        return None
+    _, who, patience, told = found
+    shorter = patience - 5 - config.drain_delay  # what is left for what is begun
+    own = f"--graceful-timeout {shorter:g}" if shorter >= 1 else "a shorter --drain-delay"
+    return Finding(
+        Weight.KNOW if shorter >= 1 else Weight.HURTS,
+        f"stopping may take {needed:g} s (--graceful-timeout {config.graceful_timeout:g}"
+        + (f", --drain-delay {config.drain_delay:g}" if config.drain_delay else "")
+        + f"), and {who} kills after {patience} s unless told otherwise",
+        "a request that lasts longer is cut off, and the log says nothing of it",
+        own + (f", or {told.format(*[f'{needed + 5:g}'] * 2)}" if told else ""),
+    )
+
+
+def no_drain_delay(facts: Facts, config: Config) -> Finding | None:
+    """Kubernetes sends TERM and takes the pod out of its services at the same time."""
+    if "kubernetes" not in facts.places or config.drain_delay:
+        return None
+    return Finding(
+        Weight.HURTS,
+        "Kubernetes, and --drain-delay is 0",
+        "a pod gets TERM before all proxies know that it leaves: who is sent here meanwhile cannot connect",
+        "--drain-delay 5 (or a preStop hook that sleeps)",
+    )
+
+
+def websocket_pings(facts: Facts, config: Config) -> Finding | None:
+    """Something must pass before a proxy thinks that the connection is idle."""
+    if facts.kind != "asgi" or 0 < config.ws_ping_interval < 60:
+        return None
+    every = f"{config.ws_ping_interval:g}" if config.ws_ping_interval else "0: none"
+    return Finding(
+        Weight.HURTS,
+        f"--ws-ping-interval {every}, and nginx and AWS load balancers cut what is silent for 60 s",
+        "WebSockets on which nobody speaks are closed",
+        "--ws-ping-interval 20",
+    )
+
+
+def hang_before_call(facts: Facts, config: Config) -> Finding | None:
+    """An inline call that may last longer than a worker may be silent."""
+    if not plan.keeps_others_waiting(facts, config) or not 0 < config.hang_timeout <= config.call_timeout:
+        return None
+    return Finding(
+        Weight.HURTS,
+        f"--call-timeout {config.call_timeout:g}, --hang-timeout {config.hang_timeout:g}, and calls are inline",
+        "a call keeps its worker silent: the worker is replaced before the call's own time is up",
+        f"--hang-timeout {config.call_timeout + 30:g}, or --calls pool",
+    )
+
+
+def port_of_clients(address: Address, facts: Facts, config: Config) -> Finding | None:
+    """A port that the kernel may give to somebody's outgoing connection."""
+    first, last = facts.ports
+    port = address.port
+    if not first <= port <= last or any(low <= port <= high for low, high in facts.reserved):
+        return None
+    return Finding(
+        Weight.HURTS,
+        f"--bind {address.text}, and the kernel picks ports for outgoing connections from {first} to {last}",
+        "if some client on this machine happens to have the port, a start fails: Address already in use",
+        f"sysctl -w net.ipv4.ip_local_reserved_ports={port}, or a port below {first}",
+    )
+
+
+def few_client_ports(address: Address, facts: Facts, config: Config) -> Finding | None:
+    """A proxy on this machine needs a port for each connection, for 60 s more after its end (TIME_WAIT)."""
+    count = facts.ports[1] - facts.ports[0] + 1
+    if not address.is_local or count >= 10_000:
+        return None
+    return Finding(
+        Weight.KNOW,
+        f"--bind {address.text}, and {count:,} ports for outgoing connections (net.ipv4.ip_local_port_range)",
+        f"a proxy here that connects for each request runs out of them at {count / 60:,.0f} a second",
+        'sysctl -w net.ipv4.ip_local_port_range="32768 60999", keepalive in the proxy, or --bind unix:PATH',
+    )
