@@ -180,7 +180,6 @@ CASES = [
         ("--access-log /logs/a", "no folder", "install -d -o USER /logs"), {"log_problem": ""},
     ),
     Case("pid_file", FAILS, {"pid_problem": "it is a folder"}, {"pid": "/run"}, ("--pid /run",), {"pid_problem": ""}),
-    Case("working_folder", FAILS, {"chdir_problem": "it is no folder"}, {"chdir": "/x"}, mended={"chdir_problem": ""}),
     Case(
         "address", FAILS, {"addresses": (replace(LOCAL, port=80, problem="Permission denied"),)}, {},
         ("Permission denied", "CAP_NET_BIND_SERVICE"), {"addresses": (LOCAL,)},

@@ -51,7 +51,6 @@ RULES: Final[tuple[Rule, ...]] = (
     exposure.debug_log,
     exposure.access_log,
     exposure.pid_file,
-    exposure.working_folder,
     runtime.old_python,
     runtime.debug_python,
     runtime.slow_build,
@@ -99,9 +98,12 @@ class Diagnosis:
 
 
 def examine(config: Config, target: str = "") -> Diagnosis:
-    """Read the facts and judge. Raises ConfigError where an address is none."""
+    """Read the facts and judge. Raises ConfigError where an address is none, or a model cannot run here."""
+    from allcomers import models
     from allcomers.doctor import named, system
 
+    if config.model:
+        models.find(config.model).load()
     facts = named.read(system.read(), config)
     if target:
         from allcomers.doctor import app

@@ -86,14 +86,10 @@ def _load(app: App, config: Config) -> App:
     before = _listening()
     began = perf_counter()
     try:
-        if config.chdir:
-            os.chdir(config.chdir)
         found = targets.load(app.target)
         kind = _kind(found)
     except OperatorError as error:
         return replace(app, problem=str(error), traceback=getattr(error, "traceback", ""))
-    except OSError as error:  # the folder of --chdir
-        return replace(app, problem=str(error))
     return replace(
         app,
         kind=kind,

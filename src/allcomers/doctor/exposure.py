@@ -112,20 +112,14 @@ def pid_file(facts: Facts, config: Config) -> Finding | None:
     return _unusable("--pid", config.pid, facts.pid_problem)
 
 
-def working_folder(facts: Facts, config: Config) -> Finding | None:
-    """A folder that is none."""
-    return _unusable("--chdir", config.chdir, facts.chdir_problem)
-
-
 def _unusable(option: str, path: str, problem: str) -> Finding | None:
     if not problem:
         return None
-    folder = path if option == "--chdir" else str(Path(path).parent)
     return Finding(
         Weight.FAILS,
         f"{option} {path}",
         f"{problem}: the server does not start",
-        f"install -d -o USER {folder}, or {option} elsewhere",
+        f"install -d -o USER {Path(path).parent}, or {option} elsewhere",
     )
 
 

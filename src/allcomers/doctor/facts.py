@@ -141,7 +141,7 @@ class Facts:
     is_free_threaded    built without the GIL; `gil` says whether it is on all the same
     packages            of those that we could use, which are installed
     now                 seconds since the epoch
-    log_problem, pid_problem, chdir_problem, user_problem    why that option will not do
+    log_problem, pid_problem, user_problem    why that option will not do
     """
 
     cores: int = 1
@@ -179,7 +179,6 @@ class Facts:
     now: float = 0.0
     log_problem: str = ""
     pid_problem: str = ""
-    chdir_problem: str = ""
     user_problem: str = ""
     addresses: tuple[Address, ...] = ()
     certificates: tuple[Certificate, ...] = ()

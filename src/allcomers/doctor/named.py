@@ -28,7 +28,6 @@ def read(facts: Facts, config: Config) -> Facts:
         certificates=tuple(_certificates(config.certfile, config.keyfile)),
         log_problem="" if config.access_log in ("", "-", "off") else _file_problem(config.access_log),
         pid_problem=_file_problem(config.pid) if config.pid else "",
-        chdir_problem="it is no folder" if config.chdir and not Path(config.chdir).is_dir() else "",
         user_problem=_user_problem(config.user, config.group),
     )
 
