@@ -18,9 +18,10 @@ SOURCE = Path(__file__).parent.parent / "src" / "allcomers"
 
 LAYERS = {
     "errors": "errors",
-    "config": "config",
+    "config": "checks logformat config settings",
+    "moving": "moving.*",
     "protocol": "protocol.*",
-    "connection": "codec tls connection http_calls answers http_connection records service_connection announced",
+    "connection": "codec tls connection http_calls answers http_connection records service_connection websocket_connection announced",
     "handlers": "handlers.*",
     "asgi": "asgi.*",
     "parts": "sockets deadlines inbox orders tally accesslog target clock",
@@ -40,6 +41,7 @@ _BELOW_MODELS = {"errors", "config", "protocol", "connection", "parts"}
 MAY_IMPORT = {
     "errors": set(),
     "config": {"errors"},
+    "moving": {"errors", "config"},
     "protocol": {"errors", "config"},
     "connection": {"errors", "config", "protocol"},
     "handlers": {"errors", "config", "protocol"},
@@ -51,7 +53,7 @@ MAY_IMPORT = {
     "worker": _BELOW_MODELS | {"calls", "models", "endpoint"},
     "supervisor": _BELOW_MODELS | {"worker"},
     "doctor": _BELOW_MODELS | {"models", "endpoint", "public"},
-    "cli": _BELOW_MODELS | {"handlers", "models", "worker", "supervisor", "doctor", "public"},
+    "cli": _BELOW_MODELS | {"moving", "handlers", "models", "endpoint", "worker", "supervisor", "doctor", "public"},
     "public": {"errors", "protocol", "handlers"},
 }
 """Beside a layer's own files. Of `parts`, only the clock looks at a handler, for how HTTP writes a date."""

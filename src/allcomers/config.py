@@ -8,90 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
+from allcomers.checks import (
+    choice,
+    flag,
+    integer,
+    log_format,
+    never_or_seconds,
+    rate,
+    seconds,
+    size,
+    workers,
+)
 from allcomers.errors import ConfigError
-
-
-def integer(least: int, most: int = 1 << 31) -> Callable[[str], int]:
-    """A check for a whole number between two."""
-
-    def check(text: str) -> int:
-        if not (text.isascii() and text.isdigit()) or not least <= int(text) <= most:
-            raise ConfigError(f"{text!r} is not a whole number from {least} on")
-        return int(text)
-
-    return check
-
-
-def seconds(text: str) -> float:
-    """A check for a time: "2.5"; above 0."""
-    return _number(text, "a number of seconds above 0")
-
-
-def never_or_seconds(text: str) -> float:
-    """A check for a time: "2.5"; 0 for never."""
-    return 0.0 if text == "0" else _number(text, "a number of seconds, or 0")
-
-
-def rate(text: str) -> float:
-    """A check for bytes per second; 0 for none asked."""
-    return 0.0 if text == "0" else _number(text, "a number of bytes per second, or 0")
-
-
-def _number(text: str, what: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e9:
-        raise ConfigError(f"{text!r} is not {what}")
-    return value
-
-
-def size(text: str) -> int:
-    """A check for a number of bytes: "1000", "32K", "64M", "2G"."""
-    number, unit = (text[:-1], text[-1].upper()) if text and not text[-1].isdigit() else (text, "")
-    factor = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(unit)
-    if factor is None or not (number.isascii() and number.isdigit()) or int(number) == 0:
-        raise ConfigError(f"{text!r} is not a size: a number of bytes, or one with K, M or G behind it")
-    return int(number) * factor
-
-
-def choice(*names: str) -> Callable[[str], str]:
-    """A check for one of some names."""
-
-    def check(text: str) -> str:
-        if text not in names:
-            raise ConfigError(f"{text!r} is not known; choose one of {', '.join(names)}")
-        return text
-
-    return check
-
-
-def log_format(text: str) -> str:
-    """A check for the form of an access log: a name, or a line with gunicorn's fields: "%(h)s %(r)s"."""
-    known = ("combined", "common", "json")
-    if text not in known and "%(" not in text:
-        raise ConfigError(f"{text!r} is not known; choose one of {', '.join(known)}, or give fields as %(h)s")
-    return text
-
-
-def flag(text: str) -> bool:
-    """A check for what is on or off: an option without a value on the command line."""
-    known = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
-    if text.lower() not in known:
-        raise ConfigError(f"{text!r} is neither on nor off")
-    return known[text.lower()]
-
-
-def workers(text: str) -> int:
-    """A check for a number of processes; "auto" for the cores that this process may use."""
-    if text == "auto":
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return integer(1, 1024)(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +51,32 @@ def _option(
     return dataclasses.field(default=default, metadata={"option": option})
 
 
+OWN: dict[str, list[tuple[str, Any, Option]]] = {
+    "run": [
+        ("target", "", Option("what", (), "TARGET", "MODULE:ATTRIBUTE or path/FILE.py:ATTRIBUTE", "")),
+    ],
+    "serve": [
+        ("dir", ".", Option("what", (), "DIR", "the folder; this one by default", "")),
+        ("list", False, Option("what", ("--list",), "", "list folders that have no index.html", "", flag)),
+        (
+            "cache_control", "",
+            Option("what", ("--cache-control",), "VALUE", "for each file, as `max-age=3600`; default none", ""),
+        ),
+        (
+            "follow_links", False,
+            Option("what", ("--follow-links",), "", "also where links lead out of the folder", "", flag),
+        ),
+    ],
+}  # fmt: skip
+"""What one command alone has, as `options` gives the others; what has no flag is given by its place."""
+
+COMMON = (
+    "target", "dir", "list", "factory", "bind", "model", "workers", "calls", "threads", "certfile", "keyfile",
+    "access_log", "log_level", "keep_alive", "graceful_timeout", "call_timeout", "max_body", "max_connections",
+    "forwarded_allow_ips", "reload", "user",
+)  # fmt: skip
+"""The options that most people need: `--help` shows these, `--help-all` each."""
+
 _APP = "the app"
 _MODELS = "serving"
 _TLS = "TLS"
@@ -139,6 +98,19 @@ class Limits:
     max_head: int = 32 * 1024
     max_headers: int = 100
     max_body: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSocketLimits:
+    """How large a message may be in bytes, may it be compressed, and when a silent peer is asked for a sign of life.
+
+    ping_interval  seconds, 0 for never; ping_timeout  seconds that it has to answer
+    """
+
+    max_size: int = 16 << 20
+    deflate: bool = True
+    ping_interval: float = 20.0
+    ping_timeout: float = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,7 +242,7 @@ class Config:
     )  # fmt: skip
     forwarded_allow_ips: str = _option(
         "", _PROXIES, "--forwarded-allow-ips", "LIST",
-        "proxies whose X-Forwarded-For and -Proto are believed: addresses, networks, `unix`, or `*`",
+        "proxies whose X-Forwarded-* is believed: addresses, networks, unix, *",
         "Anybody can send these fields.",
     )  # fmt: skip
     proxy_protocol: bool = _option(
@@ -306,6 +278,16 @@ class Config:
     chdir: str = _option("", _LIFE, "--chdir", "DIR", "where the app is looked for, and runs", "The current folder.")
 
     @property
+    def websocket_limits(self) -> WebSocketLimits:
+        """The part that a WebSocket needs beside."""
+        return WebSocketLimits(
+            max_size=self.ws_max_size,
+            deflate=self.ws_deflate == "on",
+            ping_interval=self.ws_ping_interval,
+            ping_timeout=self.ws_ping_timeout,
+        )
+
+    @property
     def limits(self) -> Limits:
         """The part that a connection needs."""
         return Limits(
@@ -323,24 +305,75 @@ def options() -> list[tuple[str, Any, Option]]:
     return [(field.name, field.default, cast(Option, field.metadata["option"])) for field in dataclasses.fields(Config)]
 
 
-def make(given: dict[str, str | Sequence[str]]) -> Config:
+def shown(default: Any, option: Option) -> str:
+    """A default as one would type it: "75", "64M"; "" where there is none."""
+    if isinstance(default, tuple):
+        return ", ".join(default)
+    if option.check is size and default:
+        return f"{default >> 20}M" if default % (1 << 20) == 0 else f"{default >> 10}K"
+    return "" if not default else f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def known(command: str) -> list[tuple[str, Any, Option]]:
+    """(name, default, Option) of each option of `command`, "run" or "serve", in order: a site is no app."""
+    return OWN[command] + [entry for entry in options() if command == "run" or entry[2].group != _APP]
+
+
+def make(given: Mapping[str, str | Sequence[str]], said: Mapping[str, str] | None = None) -> Config:
     """A Config of the options that were `given` as text, by field name, and the others' defaults.
+
+    said  what to call an option in an error, by field name: "allcomers.toml: workers"; else its flag
 
     Raises ConfigError: a value that its option cannot have, options that do not go together.
     """
-    values: dict[str, Any] = {}
-    for name, _, option in options():
-        if name not in given:
-            continue
-        text = given[name]
-        try:
-            if option.repeats:
-                values[name] = tuple(option.check(item) for item in text)
-            else:
-                values[name] = option.check(cast(str, text))
-        except ConfigError as error:
-            raise ConfigError(f"{option.flags[-1]}: {error}") from None
+    values = {
+        name: checked(option, given[name], (said or {}).get(name, option.flags[-1]))
+        for name, _, option in options()
+        if name in given
+    }
     config = Config(**values)
+    _check_together(config)
+    if config.user or config.group:
+        _check_identity(config)
+    return config
+
+
+def checked(option: Option, text: str | Sequence[str], said: str) -> Any:
+    """The value that `text` stands for. Raises ConfigError, which calls the option what it was `said` as."""
+    try:
+        return tuple(map(option.check, text)) if option.repeats else option.check(cast(str, text))
+    except ConfigError as error:
+        raise ConfigError(f"{said}: {error}") from None
+
+
+def _check_together(config: Config) -> None:
     if (config.keyfile or config.ca_certs) and not config.certfile:
         raise ConfigError("--keyfile and --ca-certs need --certfile, the server's own certificate")
-    return config
+    chains, keys = len(config.certfile), len(config.keyfile)
+    if keys not in (0, chains):
+        raise ConfigError(f"--keyfile: there are {keys} for {chains} --certfile; one for each, in order, or none")
+    if config.max_requests_jitter and not config.max_requests:
+        raise ConfigError("--max-requests-jitter needs --max-requests, to which it adds")
+    for address in config.bind:
+        if config.bind.count(address) > 1 and not address.endswith(":0"):
+            raise ConfigError(f"--bind {address} is given twice")
+
+
+def _check_identity(config: Config) -> None:
+    """Only root may become somebody else (setuid(2), setgid(2))."""
+    if os.geteuid() == 0:
+        return
+    import grp
+    import pwd
+
+    user, group = os.geteuid(), os.getegid()
+    for option, wanted, number, database in (
+        ("--user", config.user, user, partial(pwd.getpwuid, user)),
+        ("--group", config.group, group, partial(grp.getgrgid, group)),
+    ):
+        try:
+            name = str(database()[0])
+        except KeyError:  # a container's user may have no name
+            name = str(number)
+        if wanted not in ("", name, str(number)):
+            raise ConfigError(f"{option} {wanted} needs root, and this is {name}: start as root, or leave it out")

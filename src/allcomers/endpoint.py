@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     import ssl
 
     from allcomers.accesslog import AccessLog
-    from allcomers.http_calls import Asker, Live
+    from allcomers.http_calls import Asker, Live, Origin
     from allcomers.models import Serving
+    from allcomers.protocol.head import RequestHead
     from allcomers.protocol.message import Handler, Request
 
 _logger = logging.getLogger("allcomers.app")
@@ -126,6 +127,9 @@ def _http(app: App, config: Config, log: AccessLog | None) -> Endpoint:
         wall=time.time,
         report=_report_request,
         log=log,
+        client=_client(config),
+        clock=time.monotonic if config.server_timing or (log is not None and log.timed) else None,
+        server_timing=config.server_timing,
         tls=tls,
     )
     return Endpoint(
@@ -136,6 +140,14 @@ def _http(app: App, config: Config, log: AccessLog | None) -> Endpoint:
         calls=app.calls,
         life=app.life,
     )
+
+
+def _client(config: Config) -> Callable[[Origin, RequestHead], Origin] | None:
+    if not config.forwarded_allow_ips:
+        return None
+    from allcomers.protocol.forwarded import Proxies
+
+    return Proxies(config.forwarded_allow_ips).client
 
 
 def _model(config: Config) -> Callable[[Serving], None]:
@@ -156,6 +168,8 @@ def _web(target: Any) -> App:
 
 
 def _asgi(target: Any, config: Config, server: Address | None) -> App:
+    from importlib.util import find_spec
+
     from allcomers.asgi.host import Host
     from allcomers.asgi.lifespan import Life, Lifespan
     from allcomers.asgi.live import answer
@@ -168,7 +182,15 @@ def _asgi(target: Any, config: Config, server: Address | None) -> App:
     if model.events is None:
         return App(handler=stepped, life=Life(new_event_loop("SelectSelector"), lifespan, stepped))
     serve_on, events = model.load_on(), new_event_loop(model.events)
-    host = Host(app=target, events=events, report=_report_request, server=server, root_path=config.root_path)
+    host = Host(
+        app=target,
+        events=events,
+        report=_report_request,
+        server=server,
+        root_path=config.root_path,
+        limits=config.limits,
+        websocket=config.websocket_limits if find_spec("websockets") else None,
+    )
     return App(
         handler=stepped,
         live=partial(answer, host),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from allcomers.asgi.scope import Address, Scope
+from allcomers.config import Limits, WebSocketLimits
 from allcomers.protocol.message import Request
 
 Message: TypeAlias = dict[str, Any]
@@ -32,6 +33,8 @@ class Host:
     server     the address that is listened on
     root_path  where a proxy has mounted the app
     state      what the lifespan has left for the requests; None where the app has no lifespan
+    limits     of its peers
+    websocket  of those that speak WebSocket; None where the library for that is missing
     tasks      those that run
     """
 
@@ -41,6 +44,8 @@ class Host:
     server: Address | None = None
     root_path: str = ""
     state: dict[str, Any] | None = None
+    limits: Limits = Limits()  # noqa: RUF009 - frozen
+    websocket: WebSocketLimits | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _context: contextvars.Context = field(default_factory=contextvars.copy_context)
 

@@ -178,7 +178,7 @@ class Exchange:
             raise
         except BaseException as error:  # SystemExit too: one request does not stop a server
             self.error = error
-            if not (self._gone and _is_of_leaving(error)):
+            if not (self._gone and is_of_leaving(error)):
                 self._host.report(error, self.request)
             while self._held and not self._gone:
                 await self._wait()
@@ -192,7 +192,7 @@ class Exchange:
             self._say(End.BROKEN)
         else:
             self._begun = True
-            self._say(_internal_error())
+            self._say(internal_error())
 
     async def _wait(self) -> None:
         future = self._host.events.create_future()
@@ -251,7 +251,7 @@ class Exchange:
         elif kind == "http.response.pathsend":
             self._send_file(message["path"])
         elif kind == "http.response.trailers" and self._trailers is not None:
-            self._trailers += _decoded(message["headers"])
+            self._trailers += decoded(message["headers"])
             if not message.get("more_trailers", False):
                 self._finish(b"")
         else:
@@ -265,7 +265,7 @@ class Exchange:
 
     def _response(self) -> Response:
         assert self._start is not None
-        response = Response(status=self._start["status"], headers=_decoded(self._start.get("headers", ())))
+        response = Response(status=self._start["status"], headers=decoded(self._start.get("headers", ())))
         response.close = self._close
         if self._trailers is not None:
             response.trailers = self._trailers
@@ -326,11 +326,11 @@ class Exchange:
         self._finish(FileSlice(file, 0, os.fstat(file.fileno()).st_size))
 
 
-def _internal_error() -> Response:
+def internal_error() -> Response:
     return Response(b"Internal Server Error\n", status=500, headers=[("Content-Type", "text/plain; charset=utf-8")])
 
 
-def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+def decoded(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
     return [(bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in headers]
 
 
@@ -341,7 +341,7 @@ def _with_length(headers: Iterable[tuple[bytes, bytes]], length: int) -> list[tu
     return fields
 
 
-def _is_of_leaving(error: BaseException | None) -> bool:
+def is_of_leaving(error: BaseException | None) -> bool:
     """Does it only say that the client is gone, in the app's words perhaps?"""
     while error is not None:
         if isinstance(error, ClientGone | asyncio.CancelledError):

@@ -2,13 +2,66 @@
 
 from __future__ import annotations
 
+import logging
+from functools import cache
+from typing import Any
+
 from allcomers.asgi.host import Host
 from allcomers.asgi.http import Exchange
 from allcomers.asgi.scope import http_scope
+from allcomers.errors import HttpError
 from allcomers.http_calls import Asker, Live
-from allcomers.protocol.message import Request
+from allcomers.protocol import handshake
+from allcomers.protocol.message import Request, Response
+
+_logger = logging.getLogger("allcomers.websocket")
+
+_TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 
 def answer(host: Host, request: Request, asker: Asker) -> Live:
     """The Live that answers `request`, which `asker` has heard."""
+    if b"upgrade" in request.named and handshake.asked(request):
+        return _websocket(host, request, asker)
     return Exchange(host, request, asker, http_scope(request, host.server, host.root_path, host.state))
+
+
+def _websocket(host: Host, request: Request, asker: Asker) -> Live:
+    try:
+        offer = handshake.offer(request)
+    except HttpError as error:
+        return Refused(Response(f"{error.message}\n".encode(), status=error.status, headers=[_TEXT, *error.headers]))
+    if host.websocket is None:
+        tell_of_missing()
+        return Refused(Response(b"This server speaks no WebSocket.\n", status=501, headers=[_TEXT]))
+    from allcomers.asgi.websocket import Talk  # late: most requests are none
+
+    return Talk(host, request, asker, offer)
+
+
+@cache
+def tell_of_missing() -> None:
+    """Say it once a process."""
+    _logger.warning("a client asks for a WebSocket, which needs: pip install 'allcomers[websocket]'")
+
+
+class Refused:
+    """A Live whose answer is known before the app is asked."""
+
+    ahead = 0
+    hungry = False
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+
+    def start(self) -> Any:
+        return self._response
+
+    def hear(self, piece: bytes, more: bool) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+    def leave(self) -> None:
+        pass
