@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from allcomers.calls.timed import TimedPool
+from allcomers.calls.timed import TimedInline, TimedPool
 from allcomers.connection import OVERDUE
 from conftest import Certificate
 from crowd import Answer, crowd, exchange, receive, request
@@ -328,3 +328,14 @@ def test_the_call_and_the_watcher_never_both_win() -> None:
     assert set(answers.values()) == {1}
     assert forgotten == overdue
     assert 0 < len(overdue) < len(works)
+
+
+def test_short_calls_do_not_wake_the_watcher_each() -> None:
+    inline = TimedInline(8, 30.0, lambda: None)
+    for _ in range(20_000):
+        inline.here(lambda: None)
+    (watcher,) = (thread for thread in threading.enumerate() if thread.name == "call-watch 30")
+    status = Path(f"/proc/self/task/{watcher.native_id}/status").read_text()
+    switches = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.M)
+    assert switches
+    assert int(switches[1]) < 1000  # it waits for the interpreter a few times until it sleeps; woken, for each call

@@ -2,8 +2,10 @@
 
 All have the same limit, so who began first is due first, and a dict in the order of beginnings is all the book there
 is. A call costs it one entry made and one taken out; who takes the entry out has the last word on that call, the thread
-that runs it or the watcher, never both. While no call runs the watcher sleeps until one begins, else until the oldest
-is due.
+that runs it or the watcher, never both.
+
+The watcher sleeps until the oldest call is due. If none runs, what begins next is due a limit later, so it sleeps for
+that long; if then again none runs, until one begins. So short calls, of which it never sees one, do not wake it each.
 """
 
 from __future__ import annotations
@@ -65,34 +67,38 @@ class Watch(Generic[W]):
         if not self._started:  # late: a thread lives only in the process that started it, not in those it forks
             with self._start:
                 if not self._started:
-                    threading.Thread(target=self._run, name="call-watch", daemon=True).start()
+                    threading.Thread(target=self._run, name=f"call-watch {self.limit:g}", daemon=True).start()
                     self._started = True
         self._idle = False
         self._bell.set()
 
     def _run(self) -> None:
         while True:
-            self._bell.wait(self._look())
-            self._bell.clear()
+            pause = self._look()
+            if pause is None:
+                self._sleep(self.limit)
+                pause = self._look()
+            if pause is None:
+                self._idle = True  # from here on who begins rings; who began just before is seen by one more look
+                pause = self._look()
+            self._sleep(pause)
+            self._idle = False
+
+    def _sleep(self, seconds: float | None) -> None:
+        self._bell.wait(seconds)
+        self._bell.clear()
 
     def _look(self) -> float | None:
         """Deal with those that are due; seconds until the next may be, None while nothing runs."""
-        calls = list(self._calls)
-        if not calls:
-            self._idle = True  # from here on who begins rings; who began just before is seen by the second look
-            calls = list(self._calls)
-            if not calls:
-                return None
-            self._idle = False
         now = monotonic()
-        for call in calls:
+        for call in list(self._calls):
             left = call.began + self.limit - now
             if left > 0:
                 return left
             stack = stacks.of_thread(call.thread)  # before the claim: what it shows is surely this call
             if self.end(call):
                 self._deal_with(call, stack)
-        return 0.0
+        return 0.0 if self._calls else None
 
     def _deal_with(self, call: W, stack: StackSummary) -> None:
         try:
