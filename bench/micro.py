@@ -8,11 +8,20 @@ from __future__ import annotations
 import os
 import timeit
 from collections.abc import Callable
+from contextvars import copy_context
+from typing import Any
 
-from allcomers.accesslog import FORMATS, AccessLog
+from allcomers.accesslog import AccessLog
+from allcomers.handlers.environ import Environs
+from allcomers.handlers.file_wrapper import FileWrapper
 from allcomers.handlers.routes import routes
+from allcomers.handlers.start_response import Said
 from allcomers.handlers.web import Web
+from allcomers.handlers.wsgi import Wsgi
+from allcomers.protocol.head import encode_fields
+from allcomers.logformat import NAMES
 from allcomers.protocol.message import Request, Response
+from allcomers.records import Record
 
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
 COUNT = 100_000
@@ -56,31 +65,79 @@ def routed() -> None:
         show(f"33 routes and Web, {path}", cost(lambda: answer(path)))  # noqa: B023
 
 
+BROWSER = [
+    (b"Host", b"127.0.0.1:8000"),
+    (b"User-Agent", CHROME.encode()),
+    (b"Accept", b"text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"),
+    (b"Accept-Language", b"en-US,en;q=0.9"),
+    (b"Accept-Encoding", b"gzip, deflate, br, zstd"),
+    (b"Referer", b"https://example.org/some/page?x=1"),
+    (b"Connection", b"keep-alive"),
+    (b"Cookie", b"session=0123456789abcdef0123456789abcdef"),
+    (b"Sec-Fetch-Mode", b"navigate"),
+    (b"Upgrade-Insecure-Requests", b"1"),
+]
+
+
+def wsgi() -> None:
+    fields = [("Content-Type", "text/plain")]
+
+    def app(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+        start_response("200 OK", fields)
+        return [b"Hello, world!"]
+
+    class Closing(list[bytes]):
+        def close(self) -> None:
+            pass
+
+    def closing(environ: dict[str, Any], start_response: Callable[..., object]) -> Closing:
+        start_response("200 OK", [*fields, ("Content-Length", "13")])
+        return Closing([b"Hello, world!"])
+
+    environs = Environs(server=("127.0.0.1", 8000), file_wrapper=FileWrapper)
+    handler = Wsgi(app, report=print, server=("127.0.0.1", 8000))
+    close = Wsgi(closing, report=print, server=("127.0.0.1", 8000))
+    bare = Request(method="GET", target="/a/b?c=d", host="127.0.0.1:8000", fields=BROWSER[:1], peer="127.0.0.1")
+    full = Request(method="GET", target="/a/b?c=d", host="127.0.0.1:8000", fields=BROWSER, peer="127.0.0.1", port=4711)
+    show("environ, one field", cost(lambda: environs(bare)))
+    show("environ, a browser's ten fields", cost(lambda: environs(full)))
+    show("a context of its own, and a call in it", cost(lambda: copy_context().run(int)))
+    show("start_response, one field", cost(lambda: Said().start("200 OK", fields)))
+    show("encode_fields, a field that is known", cost(lambda: encode_fields(fields)))
+    show("the app's own call", cost(lambda: app({}, lambda *_: None)))
+    show("Wsgi, a list of one block, one field", cost(lambda: handler(bare)))
+    show("Wsgi, a list of one block, ten fields", cost(lambda: handler(full)))
+    show("Wsgi, a block with close(), ten fields", cost(lambda: close(full)))
+
+
 def access_log() -> None:
     null = os.open("/dev/null", os.O_WRONLY)
     show("write(2) to /dev/null", cost(lambda: os.write(null, b"x" * 230)))
-    for fmt in FORMATS:
+    for fmt in (*NAMES, "%(h)s %(t)s %(s)s %(wait)s %(app)s %(write)s"):
         for name, agent in (("as it is", CHROME), ("escaped", CHROME + '"\x1b')):
-            show(f"access log to /dev/null, {fmt}, {name}", cost(logging(AccessLog("/dev/null", fmt), agent)))
+            show(f"access log to /dev/null, {fmt[:8]}, {name}", cost(logging(AccessLog("/dev/null", fmt), agent)))
 
 
 def logging(log: AccessLog, agent: str) -> Callable[[], object]:
-    return lambda: log.log(
-        when=1.7e9,
-        peer="127.0.0.1",
-        method="GET",
-        target="/a/b?c=d",
-        version="HTTP/1.1",
-        status=200,
-        sent=13,
-        seconds=0.00123,
-        host="example.org:8000",
-        referer="https://example.org/some/page?x=1",
-        agent=agent,
-    )
+    lines = {
+        b"Host": b"example.org:8000",
+        b"Referer": b"https://example.org/some/page?x=1",
+        b"User-Agent": agent.encode("latin-1"),
+    }
+    head = Request(method="GET", target="/a/b?c=d", host="example.org:8000", fields=lines.items())
+    head.named = {name.lower(): value for name, value in lines.items()}
+
+    def write() -> None:
+        record = Record(head, ("GET", "/a/b?c=d", 1), 200, 13, 0.0)
+        record.peer, record.when, record.seconds, record.line = "127.0.0.1", 1.7e9, 0.00123, ""
+        record.wait = record.app = record.write = 0.0
+        log.log(record)
+
+    return write
 
 
 if __name__ == "__main__":
     web()
     routed()
+    wsgi()
     access_log()

@@ -28,6 +28,7 @@ from allcomers.connection import (
     Phase,
 )  # fmt: skip
 from allcomers.errors import HttpError
+from allcomers.protocol.head import named_status
 from allcomers.protocol.http1 import Responses
 from allcomers.protocol.message import SPOOL_AT, FileSlice, Request, Response
 from allcomers.tls import server_context
@@ -84,13 +85,26 @@ def test_a_request_is_one_read_one_call_one_send() -> None:
 
 
 def test_an_answer_and_its_fields() -> None:
-    far = offline.http(answering(b"Hello", headers=[("A", "b"), ("Date", "never"), ("Server", "other")]))
+    far = offline.http(answering(b"Hello", headers=[("A", "b"), ("Connection", "upgrade"), ("Keep-Alive", "5")]))
     far.hear(GET)
     ((status, fields, body),) = answers(far.said)
     assert (status, body) == (200, b"Hello")
     assert fields == {
         "a": "b", "date": "Thu, 01 Jan 1970 00:00:00 GMT", "server": "allcomers", "content-length": "5",
     }  # fmt: skip
+
+
+def test_an_app_may_say_who_serves_and_when() -> None:
+    far = offline.http(answering(b"Hello", headers=[("date", "Fri, 02 Jan 1970 00:00:00 GMT"), ("Server", "other")]))
+    far.hear(GET)
+    ((_, fields, _),) = answers(far.said)
+    assert (fields["date"], fields["server"]) == ("Fri, 02 Jan 1970 00:00:00 GMT", "other")
+
+
+def test_an_app_may_give_a_status_its_own_reason() -> None:
+    far = offline.http(answering(b"", status=named_status(404, b"Lost")))
+    far.hear(GET)
+    assert far.said.startswith(b"HTTP/1.1 404 Lost\r\n")
 
 
 def test_pipelined_requests_are_answered_in_order() -> None:

@@ -38,6 +38,10 @@ def plan(asked: tuple[str, str, int], response: Response, size: int | None, pers
         if "content-length" in ours:
             size = _declared(ours["content-length"])
         persists = persists and "close" not in ours.get("connection", "").lower()
+        date = _own("Date", ours) or date
+        server = _own("Server", ours) or SERVER
+    else:
+        server = SERVER
     status = response.status
     chunked = False
     if status == 204 or status == 304:
@@ -52,8 +56,8 @@ def plan(asked: tuple[str, str, int], response: Response, size: int | None, pers
     if method == "HEAD":
         most, chunked = 0, False
     connection = (b"Connection: keep-alive\r\n" if minor == 0 else b"") if persists else _CLOSE
-    line = STATUS_LINES.get(status) or status_line(status)
-    block = b"".join((line, fields, date, SERVER, framing, connection, CRLF))
+    line = (STATUS_LINES.get(status) if type(status) is int else None) or status_line(status)
+    block = b"".join((line, fields, date, server, framing, connection, CRLF))
     return block, most, chunked, persists
 
 
@@ -61,6 +65,12 @@ def _declared(value: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) < 19):
         raise AnswerError(f"Content-Length is not a number: {value!r}")
     return int(value)
+
+
+def _own(name: str, ours: dict[str, str]) -> bytes:
+    """The line of the app's own field of this name; b"" where it gave none."""
+    value = ours.get(name.lower())
+    return f"{name}: {value}\r\n".encode("latin-1") if value is not None else b""
 
 
 def first(piece: Piece, size: int) -> Piece:

@@ -300,7 +300,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 STATUS_LINES = {s.value: b"HTTP/1.1 %d %b\r\n" % (s, s.phrase.encode("ascii")) for s in HTTPStatus if s >= 200}
 
 _OURS = frozenset(("connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"))
-"""Fields of an answer that its framing and its connection decide."""
+"""Fields of an answer that its framing and its connection decide, and those that are there unless an app gives them."""
 
 _NAME_OK = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE_OK = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -309,8 +309,26 @@ _known: dict[tuple[str, str], bytes] = {}
 _known_blocks: dict[tuple[tuple[str, str], ...], bytes] = {}
 
 
+class NamedStatus(int):
+    """A status whose reason phrase is not the usual one; `line` is its whole line."""
+
+    line: bytes
+
+
+def named_status(status: int, reason: bytes) -> int:
+    """`status` with a reason of its own, unless that is empty or the usual one."""
+    line = b"HTTP/1.1 %d %b\r\n" % (status, reason)
+    if not reason or line == STATUS_LINES.get(status):
+        return status
+    named = NamedStatus(status)
+    named.line = line
+    return named
+
+
 def status_line(status: int) -> bytes:
-    """b"HTTP/1.1 200 OK" and CRLF; a code without a name of its own has an empty reason (RFC 9112, 4)."""
+    """b"HTTP/1.1 200 OK" and CRLF; a code without a usual reason, or one of its own, has an empty one (RFC 9112, 4)."""
+    if isinstance(status, NamedStatus):
+        return status.line
     line = STATUS_LINES.get(status) if isinstance(status, int) else None
     if line is None:
         if not isinstance(status, int) or not 200 <= status <= 999:

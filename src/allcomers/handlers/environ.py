@@ -1,0 +1,167 @@
+"""environ: what a WSGI app is told of a request (PEP 3333, "environ Variables").
+
+This file knows what each entry is made of. Who calls the app, and what becomes of its answer, is known by `wsgi`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from threading import Lock
+from typing import Any, Final, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from allcomers.protocol.message import Request
+
+Environ: TypeAlias = dict[str, Any]
+"""A dict of str keys; what CGI knows has str values, what begins with "wsgi." has values of many types."""
+
+_UNPREFIXED: Final = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
+
+_DROPPED: Final = frozenset((b"proxy", b"transfer-encoding"))
+"""HTTP_PROXY is what many HTTP clients take for a setting (https://httpoxy.org). The body is no longer in chunks, and
+CONTENT_LENGTH says how long it is: waitress does the same."""
+
+_MOST_KEYS: Final = 1024
+_LONGEST_KEY: Final = 64
+
+_keys: dict[bytes, str] = {}
+"""What key_of() has told."""
+
+
+def key_of(name: bytes) -> str:
+    """The key for a field's name, b"User-Agent" → "HTTP_USER_AGENT"; "" for a field that apps are not to see."""
+    lower = name.lower()
+    key = _UNPREFIXED.get(lower) or "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+    if lower in _DROPPED:
+        key = ""
+    if len(_keys) >= _MOST_KEYS:  # clients choose names: what is remembered must not grow
+        _keys.clear()
+    if len(name) <= _LONGEST_KEY:
+        _keys[name] = key
+    return key
+
+
+def latin(text: str) -> str:
+    """`text` as PEP 3333 has it: its bytes in UTF-8, each as the character of the same number."""
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+class Environs:
+    """Makes the environ of each request.
+
+    server        the (host, port) that is listened on; None, as of a Unix socket: what Host says stands for it
+    root_path     where the app is mounted, decoded: SCRIPT_NAME. A path that begins with it has it taken off; another
+                  is taken as it is, for there are proxies that take it off themselves
+    multithread   may the app be called while another call of it runs in this process?
+    multiprocess  ... in another process?
+    file_wrapper  for wsgi.file_wrapper
+    """
+
+    __slots__ = ("_has_server", "_root", "_template")
+
+    def __init__(
+        self,
+        *,
+        server: tuple[str, int] | None = None,
+        root_path: str = "",
+        multithread: bool = False,
+        multiprocess: bool = False,
+        file_wrapper: type,
+    ) -> None:
+        root = latin(root_path).strip("/")
+        self._root = f"/{root}" if root else ""
+        self._has_server = server is not None
+        host, port = server or ("localhost", 80)
+        self._template: Environ = {
+            "SCRIPT_NAME": self._root,
+            "SERVER_NAME": f"[{host}]" if ":" in host else host,  # RFC 3875, 4.1.14
+            "SERVER_PORT": str(port),
+            "SERVER_SOFTWARE": "allcomers",
+            "wsgi.version": (1, 0),
+            "wsgi.errors": ErrorStream(),
+            "wsgi.multithread": multithread,
+            "wsgi.multiprocess": multiprocess,
+            "wsgi.run_once": False,
+            "wsgi.input_terminated": True,
+            "wsgi.file_wrapper": file_wrapper,
+        }
+
+    # PERF: a template that is copied, names that are remembered: 3.1 µs for a browser's ten fields (bench/micro.py)
+    def __call__(self, request: Request) -> Environ:
+        """The environ of `request`, whose body is at its start."""
+        environ = self._template.copy()
+        target = request.target
+        path, _, query = target.partition("?")
+        environ["REQUEST_METHOD"] = request.method
+        environ["PATH_INFO"] = self._below_root(path)
+        environ["QUERY_STRING"] = query
+        environ["REQUEST_URI"] = environ["RAW_URI"] = target
+        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.minor else "HTTP/1.0"
+        environ["REMOTE_ADDR"] = request.peer
+        if request.port:
+            environ["REMOTE_PORT"] = str(request.port)
+        environ["wsgi.url_scheme"] = scheme = request.scheme
+        if scheme == "https":
+            environ["HTTPS"] = "on"  # PEP 3333 asks for what Apache has
+        environ["wsgi.input"] = stream = request.stream
+        for name, value in request.fields:
+            key = _keys.get(name)
+            if key is None:
+                key = key_of(name)
+            if key in environ:
+                environ[key] = _joined(key, environ[key], value)
+            elif key:
+                environ[key] = value.decode("latin-1").rstrip(" \t")
+        if request.chunked:
+            environ["CONTENT_LENGTH"] = str(stream.seek(0, 2))
+            stream.seek(0)
+        if request.host:
+            environ["HTTP_HOST"] = request.host  # of an absolute target, whatever the field says (RFC 9112, 3.2.2)
+            if not self._has_server:
+                environ["SERVER_NAME"], environ["SERVER_PORT"] = _name_and_port(request.host, scheme)
+        return environ
+
+    def _below_root(self, path: str) -> str:
+        """PATH_INFO for the path of a target."""
+        if "%" in path:
+            path = unquote_to_bytes(path).decode("latin-1")
+        root = self._root
+        if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+            return path[len(root) :]
+        return "" if path == "*" else path  # OPTIONS *: of the server as a whole, and the app is that
+
+
+def _joined(key: str, text: str, value: bytes) -> str:
+    """A field that repeats (RFC 9110, 5.3; RFC 6265, 5.4)."""
+    separator = "; " if key == "HTTP_COOKIE" else ", "
+    return text + separator + value.decode("latin-1").rstrip(" \t")
+
+
+def _name_and_port(host: str, scheme: str) -> tuple[str, str]:
+    name, colon, port = host.rpartition(":")
+    if not colon or port.endswith("]"):
+        name, port = host, ""
+    return name, port or ("443" if scheme == "https" else "80")
+
+
+class ErrorStream:
+    """wsgi.errors: the server's standard error, for any number of threads; each write() is there at once and whole."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+
+    def write(self, text: str) -> int:
+        stream = sys.stderr
+        if stream is None:  # started without one
+            return len(text)
+        with self._lock:
+            count = stream.write(text)
+            stream.flush()
+        return count
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        self.write("".join(lines))
+
+    def flush(self) -> None:
+        """Nothing is held back."""

@@ -1,0 +1,52 @@
+"""wsgi.file_wrapper: how a WSGI app returns a file (PEP 3333, "Optional Platform-Specific File Handling").
+
+This file knows which files can be sent by the kernel. How they are is known by the connection.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from typing import Any, cast
+
+from allcomers.protocol.message import FileSlice
+
+
+class FileWrapper:
+    """wsgi.file_wrapper: a file that an app returns instead of its blocks.
+
+    A regular file that was opened as bytes is sent with sendfile(2), from its position on; any other object with a
+    read() goes in blocks. Its close(), if it has one, is called at the end.
+    """
+
+    def __init__(self, filelike: Any, block_size: int = 8192) -> None:
+        self._file = filelike
+        self._block_size = block_size
+        if hasattr(filelike, "close"):
+            self.close = filelike.close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if block := self._file.read(self._block_size):
+            return cast(bytes, block)
+        raise StopIteration
+
+    def slice(self) -> FileSlice | None:
+        """What is left of it; None where that is not the same as what read() gives, or cannot be told."""
+        file: Any = self._file
+        if type(file).__module__ == "tempfile":
+            file = getattr(file, "file", None)
+        # Nothing but these: the fileno() of a gzip.GzipFile, say, is that of the compressed file.
+        if type(file) not in (io.BufferedReader, io.BufferedRandom, io.FileIO):
+            return None
+        if type(file) is not io.FileIO and type(file.raw) is not io.FileIO:
+            return None
+        file.flush()
+        about = os.fstat(file.fileno())
+        count = about.st_size - file.tell() if stat.S_ISREG(about.st_mode) else 0
+        # Files of 0 bytes may have some all the same, below /proc.
+        return FileSlice(file, file.tell(), count) if count > 0 else None

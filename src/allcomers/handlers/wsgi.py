@@ -1,0 +1,224 @@
+"""WSGI apps: an application of PEP 3333 becomes a Handler.
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"Hello\\n"]
+
+This file knows how the app is called and how what it says becomes a Response. What it is told of the request is known
+by `environ`; how a Response looks on the wire (Content-Length, chunks, a HEAD's missing body), by the connection.
+
+The app's iterable is pulled within the call up to its first block that is not empty: until then the app may still
+change its mind about status and headers, and what it raises is a clean 500. Each further block is a call of its own,
+once the one before has gone out, so that no thread waits for a slow client. Other requests run in between, in the same
+thread; so each request has a context of its own (contextvars), in which the app's call, all its blocks and its close()
+run. Flask's `request` is such a variable: a generator that uses it finds its own.
+
+An answer whose first block is all that its Content-Length promises is whole: the app is not asked for more (PEP 3333,
+"Handling the Content-Length Header"), and the answer goes out in one piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import copy_context
+from functools import partial
+from itertools import chain
+from typing import Any, Final, TypeAlias
+
+from allcomers.errors import AnswerError
+from allcomers.handlers.environ import Environ, Environs
+from allcomers.handlers.file_wrapper import FileWrapper
+from allcomers.handlers.start_response import Said
+from allcomers.protocol.message import SPOOL_AT, Body, FileSlice, Piece, Request, Response
+
+App: TypeAlias = Callable[[Environ, Callable[..., Callable[[bytes], None]]], Iterable[bytes]]
+"""A WSGI application; what it returns may have a close()."""
+
+Close: TypeAlias = Callable[[], object] | None
+
+JOINED: Final = 64 * 1024
+"""Bytes of a list of blocks up to which they are sent as one: it is there whole, so nothing is delayed."""
+
+_END: Final = object()
+
+
+class Wsgi:
+    """A Handler that calls a WSGI application.
+
+    server, root_path, multithread, multiprocess  as Environs has them
+    inline  the thread that runs a call sends its answer, too: what the app does in close() may be done there, once the
+            answer has gone out. Else it is done by a further call
+    report  called with what an app's close() raises, and with what is wrong with an answer that goes out all the same
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        report: Callable[[BaseException, Request], object],
+        server: tuple[str, int] | None = None,
+        root_path: str = "",
+        multithread: bool = False,
+        multiprocess: bool = False,
+        inline: bool = False,
+    ) -> None:
+        self._app = app
+        self._report = report
+        self._inline = inline
+        self._environs = Environs(
+            server=server,
+            root_path=root_path,
+            multithread=multithread,
+            multiprocess=multiprocess,
+            file_wrapper=FileWrapper,
+        )
+
+    def __call__(self, request: Request) -> Response:
+        """Answer one request. Raises what the app raises, and AnswerError for an answer that breaks PEP 3333."""
+        said = Said()
+        run = copy_context().run
+        close: Close = None
+        try:
+            result = run(self._app, self._environs(request), said.start)
+            app_close = getattr(result, "close", None)
+            if app_close is not None:
+                close = partial(run, app_close)
+            pieces, rest = _begin(said, result, run)
+            if said.written is not None:
+                close = partial(_close_both, close, said.written)
+            if rest is None:
+                return self._whole(request, said, pieces[0], close)
+            return self._stream(request, said, chain(pieces, rest), close)
+        except BaseException:
+            self._give_up(request, said, close)
+            raise
+
+    def _whole(self, request: Request, said: Said, body: Piece, close: Close) -> Response:
+        """An answer whose body is at hand."""
+        size, length = len(body), said.length
+        response = Response.short(body, said.fields)
+        response.status = said.checked_status
+        response.close = close
+        if length is None:
+            if not size and request.method == "HEAD":
+                response.body = ()  # what GET would be given, nobody knows
+                return response
+            length = size
+        elif length != size and not _is_bare(request, response.status):
+            self._tell_of_length(request, length, size)
+        if close is not None and not self._inline:
+            response.body = (body,) if size else ()  # the answer and then, in a further call, its close()
+        elif length == size:
+            return response
+        response.headers.append(("Content-Length", str(length)))
+        return response
+
+    def _stream(self, request: Request, said: Said, pieces: Iterator[Piece], close: Close) -> Response:
+        """An answer of which more is to come."""
+        status, fields, length = said.checked_status, said.fields, said.length
+        if length is not None:
+            fields.append(("Content-Length", str(length)))
+            if not _is_bare(request, status):
+                pieces = self._counted(request, pieces, length)
+        return Response(pieces, status=status, headers=fields, close=close)
+
+    def _counted(self, request: Request, pieces: Iterator[Piece], length: int) -> Iterator[Piece]:
+        """The same; and who looks for a client's broken download finds a line in the log."""
+        size = 0
+        for piece in pieces:
+            size += len(piece)
+            if size > length:
+                break
+            yield piece
+        if size != length:
+            self._tell_of_length(request, length, size)
+        if size > length:
+            yield piece
+
+    def _tell_of_length(self, request: Request, length: int, size: int) -> None:
+        self._report(AnswerError(f"Content-Length is {length}, but the app gave {size} bytes"), request)
+
+    def _give_up(self, request: Request, said: Said, close: Close) -> None:
+        """There will be no Response to close what the app has opened."""
+        try:
+            if close is not None:
+                close()
+        except BaseException as error:
+            self._report(error, request)
+        finally:
+            if said.written is not None:
+                said.written.close()
+
+
+def _begin(said: Said, result: Iterable[bytes], run: Callable[..., Any]) -> tuple[list[Piece], Iterator[Piece] | None]:
+    """What goes out at first, at least one piece, and the iterator of what follows; None where nothing does.
+
+    Raises AnswerError, and what the app's iterable raises.
+    """
+    if said.written is None:
+        if isinstance(result, list | tuple) and (joined := _joined(result)) is not None:
+            return [joined], None
+        if type(result) is FileWrapper and (part := result.slice()) is not None:
+            return [part], None
+    blocks = run(_iterate, result)
+    first = run(_first, blocks)
+    said.sent = True
+    pieces: list[Piece] = [first] if first else []
+    if said.written is not None:
+        pieces.insert(0, _spooled(said.written))
+    if not first or (said.written is None and len(first) == said.length):
+        return pieces or [b""], None
+    return pieces, iter(partial(run, next, blocks, _END), _END)
+
+
+def _joined(blocks: list[bytes] | tuple[bytes, ...]) -> bytes | None:
+    """The blocks as one; None where that would be a large copy."""
+    for block in blocks:
+        _check(block)
+    if len(blocks) == 1:
+        return blocks[0]
+    return b"".join(blocks) if sum(map(len, blocks)) <= JOINED else None
+
+
+def _iterate(result: Any) -> Iterator[bytes]:
+    if not isinstance(result, bytes | str):  # each an iterable, but not one of blocks
+        try:
+            return iter(result)
+        except TypeError:
+            pass
+    raise AnswerError(f"a WSGI app returns an iterable of bytes, not {type(result).__name__}: {result!r:.80}")
+
+
+def _first(blocks: Iterator[bytes]) -> bytes:
+    """The first block that is not empty; b"" where there is none."""
+    for block in blocks:
+        _check(block)
+        if block:
+            return block
+    return b""
+
+
+def _check(block: object) -> None:
+    if not isinstance(block, bytes):
+        raise AnswerError(f"what a WSGI app returns gives bytes, not {type(block).__name__}")
+
+
+def _spooled(written: Body) -> Piece:
+    """What write() was given."""
+    written.rewind()  # which writes what the file still had in its buffer
+    if written.size > SPOOL_AT:
+        return FileSlice(written.file, 0, written.size)
+    return written.file.read()
+
+
+def _close_both(close: Close, written: Body) -> None:
+    try:
+        if close is not None:
+            close()
+    finally:
+        written.close()
+
+
+def _is_bare(request: Request, status: int) -> bool:
+    """Is it an answer without a body, whatever the app gives? (RFC 9112, 6.3, rule 1)"""
+    return request.method == "HEAD" or status == 204 or status == 304
