@@ -18,8 +18,8 @@ from allcomers.handlers.routes import routes
 from allcomers.handlers.start_response import Said
 from allcomers.handlers.web import Web
 from allcomers.handlers.wsgi import Wsgi
-from allcomers.protocol.head import encode_fields
 from allcomers.logformat import NAMES
+from allcomers.protocol.head import encode_fields
 from allcomers.protocol.message import Request, Response
 from allcomers.records import Record
 

@@ -11,6 +11,7 @@ from allcomers.connection import CALL, READ, RUNNING, WRITE, Address, Connection
 from allcomers.errors import PeerError
 from allcomers.http_calls import HttpEndpoint
 from allcomers.http_connection import HttpConnection
+from allcomers.logformat import Entry
 from allcomers.protocol.message import FileSlice, Handler, Response
 from allcomers.service_connection import ServiceConnection, ServiceEndpoint
 
@@ -139,12 +140,16 @@ class Noted:
         self.answers: list[dict[str, Any]] = []
         self.refusals: list[dict[str, Any]] = []
         self.errors: list[BaseException] = []
+        self.times: list[tuple[float, float, float]] = []
 
-    def log(self, **entry: Any) -> None:
-        self.answers.append(entry)
-
-    def refused(self, **entry: Any) -> None:
-        self.refusals.append(entry)
+    def log(self, entry: Entry) -> None:
+        method, target, minor = entry.asked
+        noted = {name: getattr(entry, name) for name in ("when", "peer", "status", "sent", "seconds", "host")}
+        if method:
+            noted |= {"method": method, "target": target, "version": f"HTTP/1.{minor}"}
+            noted |= {"referer": entry.field("referer"), "agent": entry.field("user-agent")}
+        (self.answers if method else self.refusals).append(noted)
+        self.times.append((entry.wait, entry.app, entry.write))
 
     def report(self, error: BaseException, _: object) -> None:
         self.errors.append(error)

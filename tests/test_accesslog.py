@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allcomers.accesslog import FORMATS, AccessLog, escape
+from allcomers.accesslog import AccessLog
 from allcomers.errors import ConfigError
+from allcomers.logformat import COMMON, NAMES, escape, read
+from entries import APACHE_DOCS, Entry
 
-APACHE_DOCS = 971211336.9  # 10 October 2000, 20:55:36 UTC: the line in Apache's manual
-ENTRY: dict[str, Any] = {
-    "when": APACHE_DOCS,
-    "peer": "127.0.0.1",
-    "method": "GET",
-    "target": "/apache_pb.gif",
-    "version": "HTTP/1.0",
-    "status": 200,
-    "sent": 2326,
-    "seconds": 0.0012345678,
-}
+TESTS = str(Path(__file__).parent)
 
 
 @pytest.fixture
@@ -65,7 +58,7 @@ class Logged:
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Logged]]:
     folder = tmp_path_factory.mktemp("logs")
-    logs = {fmt: Logged(folder / fmt, fmt) for fmt in FORMATS}
+    logs = {fmt: Logged(folder / fmt, fmt) for fmt in NAMES}
     yield logs
     for logged in logs.values():
         logged.close()
@@ -73,7 +66,7 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Logged]
 
 def line_of(path: Path, fmt: str, **changes: Any) -> str:
     log = AccessLog(str(path), fmt)
-    log.log(**{**ENTRY, **changes})
+    log.log(Entry(**changes))
     log.close()
     return path.read_text("ascii")
 
@@ -90,12 +83,14 @@ def test_combined_is_apaches(tmp_path: Path, zone: Any) -> None:
     expected = (
         f'127.0.0.1 - - [10/Oct/2000:13:55:36 -0700] "GET /apache_pb.gif HTTP/1.0" 200 2326 "{referer}" "{agent}"\n'
     )
-    assert line_of(tmp_path / "log", "combined", agent=agent, referer=referer) == expected
+    assert line_of(tmp_path / "log", "combined", fields={"user-agent": agent, "referer": referer}) == expected
 
 
 def test_json(tmp_path: Path, zone: Any) -> None:
     zone("IST-5:30")
-    line = line_of(tmp_path / "log", "json", host="example.org:8000", agent="x")
+    line = line_of(
+        tmp_path / "log", "json", host="example.org:8000", fields={"user-agent": "x"}, wait=0.1, app=0.25, write=1.5
+    )
     assert json.loads(line) == {
         "time": "2000-10-11T02:25:36+05:30",
         "peer": "127.0.0.1",
@@ -105,6 +100,9 @@ def test_json(tmp_path: Path, zone: Any) -> None:
         "status": 200,
         "bytes": 2326,
         "seconds": 0.001235,
+        "wait": 0.1,
+        "app": 0.25,
+        "write": 1.5,
         "host": "example.org:8000",
         "referer": "",
         "user_agent": "x",
@@ -128,7 +126,7 @@ def test_the_time_moves_on_and_back(tmp_path: Path, zone: Any) -> None:
     zone("UTC0")
     log = AccessLog(str(tmp_path / "log"), "common")
     for when in (APACHE_DOCS, APACHE_DOCS + 0.05, APACHE_DOCS + 0.2, APACHE_DOCS - 3600, 0.0):
-        log.log(**{**ENTRY, "when": when})
+        log.log(Entry(when=when))
     log.close()
     stamps = re.findall(r"\[(.*)\]", (tmp_path / "log").read_text())
     assert [stamp[-14:-6] for stamp in stamps] == ["20:55:36", "20:55:36", "20:55:37", "19:55:36", "00:00:00"]
@@ -145,11 +143,11 @@ def test_escapes_are_apaches() -> None:
     assert escape("\udcff中") == r"\udcff\u4e2d"
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("fmt", NAMES)
 def test_a_refused_request_shows_its_first_line(tmp_path: Path, fmt: str) -> None:
     log = AccessLog(str(tmp_path / "log"), fmt)
-    for raw in (b'\x16\x03\x01"\n', b""):
-        log.refused(when=0.0, peer="::1", line=raw, status=400, sent=0, seconds=0.0)
+    for raw in ('\x16\x03\x01"\n', ""):
+        log.log(Entry(asked=("", "", 1), line=raw, status=400, sent=0))
     log.close()
     first, second = (tmp_path / "log").read_text("ascii").splitlines()
     if fmt == "json":
@@ -163,24 +161,24 @@ def test_a_refused_request_shows_its_first_line(tmp_path: Path, fmt: str) -> Non
 WIRE = st.binary(max_size=80).map(lambda data: data.decode("latin-1"))
 ANY = WIRE | st.binary(max_size=80).map(lambda data: data.decode("utf-8", "surrogateescape")) | st.text(max_size=80)
 ONE_LINE = re.compile(rb"[ -~]+\n")
-COMBINED = re.compile(r'(\S*) - - \[[^]"]+\] "((?:[^"\\]|\\.)*)" 200 7 "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)"\n')
+COMBINED_LINE = re.compile(r'(\S*) - - \[[^]"]+\] "((?:[^"\\]|\\.)*)" 200 7 "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)"\n')
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("fmt", NAMES)
 @given(target=ANY, referer=ANY, agent=ANY, host=ANY)
 def test_whatever_a_client_sends_is_one_line_of_printable_ascii(
     logs: dict[str, Logged], fmt: str, target: str, referer: str, agent: str, host: str
 ) -> None:
     logged = logs[fmt]
-    sent = {"target": target, "referer": referer, "agent": agent, "host": host}
-    logged.log.log(**{**ENTRY, **sent, "sent": 7})
+    sent = {"target": target, "referer": referer, "user_agent": agent, "host": host}
+    logged.log.log(Entry(asked=("GET", target, 0), host=host, sent=7, fields={"referer": referer, "user-agent": agent}))
     line = logged.new()
     assert ONE_LINE.fullmatch(line)
     if fmt == "json":
-        read = json.loads(line)
-        assert {**sent, "agent": read["user_agent"]} == {name: read.get(name, agent) for name in sent}
+        found = json.loads(line)
+        assert {name: found[name] for name in sent} == sent
     elif fmt == "combined":
-        assert COMBINED.fullmatch(line.decode())
+        assert COMBINED_LINE.fullmatch(line.decode())
 
 
 @given(target=WIRE, referer=WIRE, agent=WIRE)
@@ -188,8 +186,8 @@ def test_an_escaped_field_reads_back_as_it_was_sent(
     logs: dict[str, Logged], target: str, referer: str, agent: str
 ) -> None:
     logged = logs["combined"]
-    logged.log.log(**{**ENTRY, "target": target, "referer": referer, "agent": agent, "sent": 7})
-    found = COMBINED.fullmatch(logged.new().decode())
+    logged.log.log(Entry(asked=("GET", target, 0), sent=7, fields={"referer": referer, "user-agent": agent}))
+    found = COMBINED_LINE.fullmatch(logged.new().decode())
     assert found
     peer, request, *rest = found.groups()
     sent = [f"GET {target} HTTP/1.0", referer or "-", agent or "-"]
@@ -197,14 +195,130 @@ def test_an_escaped_field_reads_back_as_it_was_sent(
     assert (peer, back) == ("127.0.0.1", sent)
 
 
-@given(line=st.binary(max_size=200))
-@pytest.mark.parametrize("fmt", FORMATS)
-def test_any_refused_bytes_are_one_line(logs: dict[str, Logged], fmt: str, line: bytes) -> None:
-    logs[fmt].log.refused(when=0.0, peer="::1", line=line, status=400, sent=0, seconds=0.0)
+@given(line=st.binary(max_size=200).map(lambda data: data.decode("latin-1")))
+@pytest.mark.parametrize("fmt", NAMES)
+def test_any_refused_bytes_are_one_line(logs: dict[str, Logged], fmt: str, line: str) -> None:
+    logs[fmt].log.log(Entry(asked=("", "", 1), line=line, status=400, sent=0))
     written = logs[fmt].new()
     assert ONE_LINE.fullmatch(written)
     if fmt == "json":
-        assert json.loads(written)["line"].encode("latin-1") == line
+        assert json.loads(written)["line"] == line
+
+
+# ---------------------------------------------------------------- formats of fields
+
+CREDENTIALS = "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="  # Aladdin:open sesame (RFC 7617, 2)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("h", "127.0.0.1"), ("l", "-"), ("u", "-"), ("t", "[10/Oct/2000:20:55:36 +0000]"), ("m", "POST"),
+        ("r", "POST /a/b?c=d&e HTTP/1.1"), ("U", "/a/b"), ("q", "c=d&e"), ("H", "HTTP/1.1"), ("s", "201"), ("B", "0"),
+        ("b", "-"), ("f", "http://r/"), ("a", r"A \"B\""), ("T", "12"), ("M", "12345"), ("D", "12345678"),
+        ("L", "12.345678"), ("p", f"<{os.getpid()}>"), ("{X-Id}i", "7"), ("{x-id}i", "7"), ("{None}i", "-"),
+        ("{Content-Type}o", "text/html"), ("{none}o", "-"),
+        ("client_addr", "127.0.0.1"), ("request_line", "POST /a/b?c=d&e HTTP/1.1"), ("status_code", "201 Created"),
+        ("method", "POST"), ("full_path", "/a/b?c=d&e"), ("http_version", "1.1"), ("levelname", "INFO"),
+        ("levelprefix", "INFO:    "), ("asctime", "2000-10-10 20:55:36,900"), ("process", str(os.getpid())),
+        ("wait", "0.001000"), ("app", "12.000000"), ("write", "0.300000"), ("host", "example.org"),
+    ],
+)  # fmt: skip
+def test_fields(tmp_path: Path, zone: Any, field: str, value: str) -> None:
+    zone("UTC0")
+    line = line_of(
+        tmp_path / "log", f"%({field})s|%%|%({field})d",
+        asked=("POST", "/a/b?c=d&e", 1), status=201, sent=0, seconds=12.345678, wait=0.001, app=12.0, write=0.3,
+        host="example.org", fields={"referer": "http://r/", "user-agent": 'A "B"', "x-id": "7"},
+        answer_fields={"content-type": "text/html"},
+    )  # fmt: skip
+    assert line == f"{value}|%|{value}\n"
+
+
+@pytest.mark.parametrize("field", ["m", "r", "U", "q", "H", "full_path", "http_version", "f", "u", "{host}i", "host"])
+def test_fields_of_a_request_that_was_not_understood(tmp_path: Path, field: str) -> None:
+    assert line_of(tmp_path / "log", f"%({field})s %(s)s", asked=("", "", 1), status=400) == "- 400\n"
+
+
+@pytest.mark.parametrize(
+    ("field", "user"),
+    [
+        (CREDENTIALS, "Aladdin"),
+        ("basic QWxhZGRpbjo=", "Aladdin"),
+        ("Basic QWxhZGRpbg==", "Aladdin"),
+        ("Basic YSAiYiIKMTI3LjAuMC4xIC0gLTp4", r"a\x20\"b\"\n127.0.0.1\x20-\x20-"),  # a "b" LF 127.0.0.1 - -
+        ("Basic w7w6eA==", r"\xc3\xbc"),
+        ("Basic OnBhc3N3b3Jk", "-"),
+        ("Basic", "-"),
+        ("Basic !!!", "-"),
+        ("Bearer QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "-"),
+    ],
+)
+def test_the_user_is_who_the_client_says_and_one_word(tmp_path: Path, field: str, user: str) -> None:
+    assert line_of(tmp_path / "log", "%(u)s", fields={"authorization": field}) == f"{user}\n"
+    assert user not in line_of(tmp_path / "log2", "combined", fields={"authorization": field}) or user == "-"
+
+
+def test_the_formats_that_others_have_by_default(tmp_path: Path, zone: Any) -> None:
+    zone("UTC0")
+    gunicorn = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
+    assert line_of(tmp_path / "1", gunicorn) == line_of(tmp_path / "2", "combined")
+    uvicorn = '%(levelprefix)s %(client_addr)s - "%(request_line)s" %(status_code)s'
+    assert line_of(tmp_path / "3", uvicorn) == 'INFO:     127.0.0.1 - "GET /apache_pb.gif HTTP/1.0" 200 OK\n'
+    assert line_of(tmp_path / "4", COMMON + "\t%%") == line_of(tmp_path / "5", "common")[:-1] + "\t%\n"
+
+
+@pytest.mark.parametrize(
+    ("fmt", "says"),
+    [
+        ("%(x)s", "there is no field %(x)s; there are %(h)s, %(l)s"),
+        ("%(S)s", "there is no field %(S)s; perhaps %(s)s"),
+        ("%(status)s", "perhaps %(status_code)s"),
+        ("%(client_adr)s", "perhaps %(client_addr)s"),
+        ("%()s", "there is no field %()s"),
+        ("%({x}x)s", "there is no field %({x}x)s"),
+        ("%({}i)s", "there is no field %({}i)s"),
+        ("%({REMOTE_USER}e)s", "the environ is not logged; %({Name}i)s is a field of the request"),
+        ("%(h)", "%(h) in '%(h)' must end with s: %(h)s"),
+        ("%(h)r", "must end with s"),
+        ("%(h)s 100%", "has a % that begins no field; %% stands for one"),
+        ("%h %(s)s", "has a % that begins no field"),
+        ("%(h)s\n%(r)s", "has characters that are no printable ASCII"),
+        ("%(h)s \x1b", "has characters that are no printable ASCII"),
+        ("%(h)s é", "has characters that are no printable ASCII"),
+        ("apache", "choose one of combined, common, json, or give fields as %(h)s"),
+        ("", "choose one of"),
+    ],
+)
+def test_a_format_that_cannot_be_read_is_told(fmt: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(fmt)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"^--access-log-format: "):
+        AccessLog("/dev/null", fmt)
+
+
+def test_only_who_wants_the_times_has_them_measured() -> None:
+    timed = {fmt: read(fmt).timed for fmt in (*NAMES, "%(D)s %(L)s", "%(wait)s", "%(app)s", "%(h)s %(write)s")}
+    assert [fmt for fmt, wants in timed.items() if wants] == ["json", "%(wait)s", "%(app)s", "%(h)s %(write)s"]
+
+
+EVERY = '%(h)s %(u)s %(t)s "%(r)s" %(m)s %(U)s "%(q)s" "%(f)s" "%(a)s" "%({x}i)s" "%({y}o)s" "%(host)s" %(full_path)s'
+
+
+@given(target=ANY, one=ANY, other=ANY, user=st.binary(max_size=40))
+def test_no_field_ends_a_line_or_a_quote(target: str, one: str, other: str, user: bytes) -> None:
+    encoded = b64encode(user + b":secret").decode()
+    line = read(EVERY).line(
+        Entry(
+            asked=("GET", target, 1), host=other, stamp="now", answer_fields={"y": one},
+            fields={"referer": one, "user-agent": other, "x": target, "authorization": f"Basic {encoded}"},
+        )
+    )  # fmt: skip
+    assert ONE_LINE.fullmatch(line.encode("ascii"))
+    assert len(re.findall(r'(?<!\\)(?:\\\\)*"', line)) == 14
+    assert line.split(" ")[2] == "[now]"  # the user is one word
 
 
 # ---------------------------------------------------------------- the file
@@ -212,16 +326,16 @@ def test_any_refused_bytes_are_one_line(logs: dict[str, Logged], fmt: str, line:
 WRITER = """
 import sys
 from allcomers.accesslog import AccessLog
+from entries import asking
 log = AccessLog(sys.argv[1], "common")
 for number in range(500):
-    log.log(when=0.0, peer="p", method="GET", target="/" + sys.argv[2] * 300, version="HTTP/1.1", status=200,
-            sent=number, seconds=0.0)
+    log.log(asking("/" + sys.argv[2] * 300, peer="p", sent=number))
 """
 
 
 def test_processes_share_a_file_without_mixing_lines(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), letter]) for letter in "abcd"]
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), letter], cwd=TESTS) for letter in "abcd"]
     assert [writer.wait(60) for writer in writers] == [0] * 4
     lines = path.read_text().splitlines()
     assert len(lines) == 2000
@@ -232,7 +346,7 @@ def test_processes_share_a_file_without_mixing_lines(tmp_path: Path) -> None:
 def test_threads_write_while_the_file_is_rotated(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log = AccessLog(str(path), "common")
-    threads = [threading.Thread(target=lambda: [log.log(**ENTRY) for _ in range(500)]) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: [log.log(Entry()) for _ in range(500)]) for _ in range(4)]
     for thread in threads:
         thread.start()
     for number in range(20):
@@ -248,11 +362,11 @@ def test_threads_write_while_the_file_is_rotated(tmp_path: Path) -> None:
 def test_reopen_follows_the_path_and_keeps_its_descriptor_to_itself(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log = AccessLog(str(path), "common")
-    log.log(**ENTRY)
+    log.log(Entry())
     path.rename(tmp_path / "old")
-    log.log(**ENTRY)
+    log.log(Entry())
     log.reopen()
-    log.log(**ENTRY)
+    log.log(Entry())
     assert (len((tmp_path / "old").read_text().splitlines()), len(path.read_text().splitlines())) == (2, 1)
     assert not os.get_inheritable(log._fd)
     log.close()
@@ -265,7 +379,7 @@ def test_a_reopening_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
     log = AccessLog(str(folder / "log"), "common", tell=said.append)
     folder.rename(tmp_path / "gone")
     log.reopen()
-    log.log(**ENTRY)
+    log.log(Entry())
     log.close()
     assert len((tmp_path / "gone" / "log").read_text().splitlines()) == 1
     assert len(said) == 1
@@ -278,11 +392,11 @@ def test_a_full_disk_costs_lines_and_is_told_once() -> None:
     said: list[str] = []
     log = AccessLog("/dev/full", tell=said.append)
     for _ in range(3):
-        log.log(**ENTRY)
+        log.log(Entry())
     assert (log.dropped, len(said)) == (3, 1)
     assert "No space left" in said[0]
     log.reopen()
-    log.log(**ENTRY)
+    log.log(Entry())
     log.close()
     assert (log.dropped, len(said)) == (4, 2)
 
@@ -292,21 +406,21 @@ def test_a_line_that_was_cut_does_not_spoil_the_next(tmp_path: Path) -> None:
     code = """
 import resource, signal, sys
 from allcomers.accesslog import AccessLog
+from entries import asking
 said = []
 log = AccessLog(sys.argv[1], "common", tell=said.append)
-entry = dict(when=0.0, peer="p", method="GET", version="HTTP/1.1", status=200, sent=1, seconds=0.0)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-log.log(target="/first", **entry)
-log.log(target="/second", **entry)
-log.log(target="/third", **entry)
+log.log(asking("/first", peer="p", sent=1))
+log.log(asking("/second", peer="p", sent=1))
+log.log(asking("/third", peer="p", sent=1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-log.log(target="/fourth", **entry)
+log.log(asking("/fourth", peer="p", sent=1))
 assert (log.dropped, len(said)) == (2, 1), (log.dropped, said)
 """
     path = tmp_path / "log"
-    subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=60, cwd=TESTS)
     first, cut, fourth = path.read_text().splitlines()
     assert "/first" in first
     assert len(first) + 1 + len(cut) == 100
@@ -318,17 +432,17 @@ def test_a_dash_is_standard_output_and_a_closed_pipe_is_told_on_standard_error()
     code = """
 import sys
 from allcomers.accesslog import AccessLog
+from entries import asking
 log = AccessLog("-", "common")
-entry = dict(when=0.0, peer="p", method="GET", version="HTTP/1.1", status=200, sent=1, seconds=0.0)
-log.log(target="/seen", **entry)
+log.log(asking("/seen", peer="p", sent=1))
 log.reopen()
 sys.stdin.read()
-log.log(target="/lost", **entry)
-log.log(target="/lost", **entry)
+log.log(asking("/lost", peer="p", sent=1))
+log.log(asking("/lost", peer="p", sent=1))
 sys.exit(log.dropped)
 """
     pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe) as process:
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe, cwd=TESTS) as process:
         assert process.stdin
         assert process.stdout
         assert process.stderr
@@ -345,7 +459,7 @@ def test_after_close_a_line_is_dropped(tmp_path: Path) -> None:
     log = AccessLog(str(tmp_path / "log"), tell=lambda text: None)
     log.close()
     log.close()
-    log.log(**ENTRY)
+    log.log(Entry())
     assert log.dropped == 1
 
 

@@ -10,7 +10,7 @@ import enum
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from allcomers.config import Limits
 from allcomers.connection import OVERDUE, Connection, Driver, Sign
@@ -19,6 +19,12 @@ from allcomers.protocol.message import FileSlice, Handler, Piece, Request, Respo
 
 if TYPE_CHECKING:
     import ssl
+
+    from allcomers.logformat import Entry
+    from allcomers.protocol.head import RequestHead
+
+Origin: TypeAlias = tuple[str, int, str]
+"""Whence a request comes: (host, port, scheme) of a peer or of the client behind it."""
 
 ENDLESS: Final = 1 << 62
 """The length of a body that nothing limits."""
@@ -43,12 +49,7 @@ class Asker(Protocol):
 class Log(Protocol):
     """Where answers are noted: an AccessLog."""
 
-    def log(
-        self, *, when: float, peer: str, method: str, target: str, version: str, status: int, sent: int,
-        seconds: float, host: str, referer: str, agent: str,
-    ) -> None: ...  # fmt: skip
-
-    def refused(self, *, when: float, peer: str, line: bytes, status: int, sent: int, seconds: float) -> None: ...
+    def log(self, entry: Entry) -> None: ...
 
 
 class Live(Protocol):
@@ -91,6 +92,9 @@ class HttpEndpoint:
     wall     seconds since the epoch: the access log's clock
     report   called with an app's exception and the request that met it
     log      where answers are noted, or None
+    client   of the (host, port, scheme) of a peer and a request's head, those of the client; None: the peer is that
+    clock    seconds, for who wants to know how the time goes; None where nobody does
+    server_timing  bool: tell clients; needs `clock`
     tls      None for plain HTTP
     """
 
@@ -100,6 +104,9 @@ class HttpEndpoint:
     wall: Callable[[], float]
     report: Callable[[BaseException, Request], object]
     log: Log | None = None
+    client: Callable[[Origin, RequestHead], Origin] | None = None
+    clock: Callable[[], float] | None = None
+    server_timing: bool = False
     live: Callable[[Request, Asker], Live] | None = None
     tls: ssl.SSLContext | None = None
 
@@ -203,6 +210,13 @@ class Pulled(Stream):
 
     def step(self) -> Piece | Last | End:
         """A call: pull, or close where the client has all that it was promised."""
+        times = self._request.times
+        if times is None:
+            return self._step()
+        with times:
+            return self._step()
+
+    def _step(self) -> Piece | Last | End:
         try:
             if self.left > 0:
                 return self.pull()
@@ -287,6 +301,13 @@ def call(endpoint: HttpEndpoint, request: Request) -> Response | Stream:
         return Response(text.encode("utf-8", "replace"), status=error.status, headers=[_TEXT, *error.headers])
     except BaseException as error:  # SystemExit too: one request does not stop a server
         return failed(endpoint, error, request)
+
+
+def timed_call(endpoint: HttpEndpoint, request: Request) -> Response | Stream:
+    """The same, and how long it takes."""
+    assert request.times is not None
+    with request.times:
+        return call(endpoint, request)
 
 
 def failed(endpoint: HttpEndpoint, error: BaseException, request: Request) -> Response:

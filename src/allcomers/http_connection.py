@@ -29,13 +29,18 @@ from allcomers.http_calls import (
     call,
     failed,
     overdue,
+    timed_call,
 )
 from allcomers.protocol import http1
 from allcomers.protocol.head import CONTINUE
 from allcomers.protocol.message import Body, Piece, Request, Response
-from allcomers.records import Record
+from allcomers.protocol.times import Times
+from allcomers.records import Record, note_all
 
 _NOTHING: Final = ("", "", 1)
+
+GONE: Final = 499
+"""What the log has for a client that left before it had any of an answer: nginx's, no status that is ever sent."""
 
 SKIP: Final = 256 * 1024
 """Bytes of a body that nobody wants that are heard and dropped; of a longer one, closing costs less."""
@@ -166,9 +171,12 @@ class HttpConnection(Connection):
         self.phase = CALLED
         if self._stream is not None:
             return self._stream.step
-        if self._live is not None:
+        head = self._head
+        if self._live is not None and head is not None:
+            if head.times is not None:
+                head.times.__enter__()  # until _finish
             return self._live.start
-        return Call(call, self._endpoint, self._request())
+        return Call(call if self._endpoint.clock is None else timed_call, self._endpoint, self._request())
 
     def _may_call(self) -> bool:
         # The next piece of an answer waits until the one before has gone out; the next request need not.
@@ -202,8 +210,13 @@ class HttpConnection(Connection):
     def _request(self) -> Request:
         head = self._head
         assert head is not None
-        scheme = "http" if self._endpoint.tls is None else "https"
-        head.arrived(self._inbound.trailers, self._body, self.peer, self.port, scheme)
+        endpoint = self._endpoint
+        host, port, scheme = self.peer, self.port, "http" if endpoint.tls is None else "https"
+        if endpoint.client is not None:
+            host, port, scheme = endpoint.client((host, port, scheme), head)
+        head.arrived(self._inbound.trailers, self._body, host, port, scheme)
+        if endpoint.clock is not None and head.times is None:
+            head.times = Times(endpoint.clock)
         return head
 
     def _answered(self, reply: Reply | Literal[Sign.OVERDUE], now: float) -> None:
@@ -281,7 +294,7 @@ class HttpConnection(Connection):
         """Another connection goes on with what this one has of the peer."""
         self.codec.push(upgrade.head)
         if self._endpoint.log is not None:
-            Record(self._head, self._asked, 101, 0, self._began, None).write(self._endpoint, self.peer, now)
+            Record(self._head, self._asked, 101, 0, self._began).note(self._endpoint, self.peer, now)
         early, self._inbound.buffer = self._inbound.buffer, b""
         self.successor = upgrade.connect(self, early, now)
         self._live = None
@@ -321,8 +334,10 @@ class HttpConnection(Connection):
         """The answer is queued whole, with a body of `size` bytes: on to the next request."""
         head = self._head
         assert head is not None
+        if head.times is not None:
+            head.times.__exit__()
         if self._endpoint.log is not None or response.close is not None:
-            self._note(Record(head, self._asked, response.status, size, self._began, response.close))
+            self._note(Record(head, self._asked, response.status, size, self._began, response.headers, response.close))
         self.served += 1
         self._patience = self._endpoint.limits.keep_alive
         self._head = None
@@ -354,7 +369,10 @@ class HttpConnection(Connection):
         assert head is not None
         more = self._inbound.buffer != b""
         persists = head.persists and (more or not (self._ended or self._leaving))
-        return plan(self._asked, response, size, persists, self._endpoint.date(now))
+        date = self._endpoint.date(now)
+        if self._endpoint.server_timing and head.times is not None:
+            date += head.times.field()
+        return plan(self._asked, response, size, persists, date)
 
     def _last_chunk(self, response: Response) -> bytes:
         head = self._head
@@ -379,8 +397,7 @@ class HttpConnection(Connection):
             return
         head, body = refused(refusal, self._endpoint.date(now))
         self.codec.push(head + body)
-        if self._endpoint.log is not None:
-            self._note(Record(self._head, self._asked, refusal.status, len(body), self._began, None))
+        self._note_cut(refusal.status, len(body))
         self._drop_body()
         self.close(now, linger=True)
 
@@ -397,8 +414,10 @@ class HttpConnection(Connection):
 
     def lost(self, now: float) -> None:
         stream = self._stream
-        if stream is not None and self.phase is not CLOSED and self._endpoint.log is not None:
-            self._note(Record(self._head, self._asked, stream.response.status, stream.sent, self._began, None))
+        if stream is not None and self.phase is not CLOSED:
+            self._note_cut(stream.response.status, stream.sent, stream.response.headers)
+        elif self._head is not None and self.phase in (BODY, DUE, CALLED):
+            self._note_cut(GONE, 0)
         if self._queued is not None:
             self._note_all(self.codec.unsent, now)
         if self._live is not None:
@@ -413,25 +432,17 @@ class HttpConnection(Connection):
             self._queued = []
         self._queued.append(record)
 
-    def _note_all(self, unsent: int, now: float) -> None:
-        """What was queued has gone out, but for `unsent` bytes at its end."""
-        records, self._queued = self._queued or [], None
-        for record in reversed(records):
-            missing = min(unsent, record.sent)
-            record.sent -= missing
-            unsent -= missing
-        for record in records:
-            if record.close is not None:
-                self._close_file(record.close, record.head)
-            if self._endpoint.log is not None:
-                record.write(self._endpoint, self.peer, now)
+    def _note_cut(self, status: int, sent: int, headers: Iterable[tuple[str, str]] = ()) -> None:
+        """The same of one after which nothing comes: the request may not even be whole."""
+        if self._endpoint.log is None:
+            return
+        if self._head is not None:
+            self._request()
+        self._note(Record(self._head, self._asked, status, sent, self._began, headers))
 
-    def _close_file(self, close: Callable[[], object], head: Request | None) -> None:
-        try:
-            close()
-        except BaseException as error:  # the app's: one request does not stop a server
-            assert head is not None
-            self._endpoint.report(error, Request(method=head.method, target=head.target, peer=self.peer))
+    def _note_all(self, unsent: int, now: float) -> None:
+        records, self._queued = self._queued or [], None
+        note_all(records, unsent, self._endpoint, self.peer, now)
 
     def farewell(self) -> Work | None:
         if self._called or self._stream is None:

@@ -5,16 +5,26 @@ When that is, the connection knows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from allcomers.http_calls import HttpEndpoint
 from allcomers.protocol.message import Request
 
 
 class Record:
-    """An answer to be noted once it has gone out; `head` is None for a request that was refused."""
+    """An answer to be noted once it has gone out: the log's Entry, see logformat.
 
-    __slots__ = ("asked", "began", "close", "head", "sent", "status")
+    head     the request's; None where it was not understood
+    sent     bytes of its body; less what has not gone out after all
+    began    when its first byte came
+    headers  of the app's answer
+    close    what is to be closed then
+    """
+
+    __slots__ = (
+        "app", "asked", "began", "close", "head", "headers", "line", "peer", "seconds", "sent", "stamp", "status",
+        "wait", "when", "write",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -23,38 +33,60 @@ class Record:
         status: int,
         sent: int,
         began: float,
-        close: Callable[[], object] | None,
+        headers: Iterable[tuple[str, str]] = (),
+        close: Callable[[], object] | None = None,
     ) -> None:
         self.head = head
         self.asked = asked
         self.status = status
         self.sent = sent
         self.began = began
+        self.headers = headers
         self.close = close
 
-    def write(self, endpoint: HttpEndpoint, peer: str, now: float) -> None:
-        log, head = endpoint.log, self.head
-        assert log is not None
-        method, target, minor = self.asked
-        seconds = now - self.began
-        when = endpoint.wall() - seconds
-        if head is None:
-            log.refused(when=when, peer=peer, line=b"", status=self.status, sent=self.sent, seconds=seconds)
-            return
-        log.log(
-            when=when,
-            peer=peer,
-            method=method,
-            target=target,
-            version=f"HTTP/1.{minor}",
-            status=self.status,
-            sent=self.sent,
-            seconds=seconds,
-            host=head.host,
-            referer=_text(head, b"referer"),
-            agent=_text(head, b"user-agent"),
-        )
+    @property
+    def host(self) -> str:
+        return self.head.host if self.head is not None else ""
+
+    def field(self, name: str) -> str:
+        value = self.head.named.get(name.encode("latin-1")) if self.head is not None else None
+        return value.strip(b" \t").decode("latin-1") if value else ""
+
+    def answer_field(self, name: str) -> str:
+        return ", ".join(value for other, value in self.headers if other.lower() == name)
+
+    def note(self, endpoint: HttpEndpoint, peer: str, now: float) -> None:
+        """Write its line; `peer` is the one that we are connected with."""
+        assert endpoint.log is not None
+        head = self.head
+        self.seconds = seconds = now - self.began
+        self.when = endpoint.wall() - seconds
+        self.peer = peer if head is None else head.peer
+        self.line = self.stamp = ""
+        self.wait = self.app = self.write = 0.0
+        if head is not None and head.times is not None:
+            times = head.times
+            self.wait, self.app = times.wait, times.app
+            self.write = max(0.0, now - times.due - self.wait - self.app)
+        endpoint.log.log(self)
 
 
-def _text(head: Request, name: bytes) -> str:
-    return head.named.get(name, b"").strip(b" \t").decode("latin-1")
+def note_all(records: list[Record], unsent: int, endpoint: HttpEndpoint, peer: str, now: float) -> None:
+    """What they are the records of has gone out, but for `unsent` bytes at its end."""
+    for record in reversed(records):
+        missing = min(unsent, record.sent)
+        record.sent -= missing
+        unsent -= missing
+    for record in records:
+        if record.close is not None:
+            _close(record.close, record.head, endpoint, peer)
+        if endpoint.log is not None:
+            record.note(endpoint, peer, now)
+
+
+def _close(close: Callable[[], object], head: Request | None, endpoint: HttpEndpoint, peer: str) -> None:
+    try:
+        close()
+    except BaseException as error:  # the app's: one request does not stop a server
+        assert head is not None
+        endpoint.report(error, Request(method=head.method, target=head.target, peer=peer))

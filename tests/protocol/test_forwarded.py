@@ -203,7 +203,7 @@ def test_the_host_is_never_a_proxys_word() -> None:
         (["Forwarded: for=203.0.113.9, for=198.51.100.7, for=10.0.0.2"], ("198.51.100.7", "http")),
         (["Forwarded: for=198.51.100.7;proto=https, for=10.0.0.2;proto=http"], ("198.51.100.7", "https")),
         (["Forwarded: for=198.51.100.7, for=10.0.0.2;proto=https"], ("198.51.100.7", "https")),
-        (["Forwarded: for=1.2.3.4", "Forwarded: for=198.51.100.7", "Forwarded: for=10.0.0.2"], ("198.51.100.7", "http")),
+        (["Forwarded: for=1.2.3.4", "Forwarded: for=9.8.7.6", "Forwarded: for=10.0.0.2"], ("9.8.7.6", "http")),
         (["Forwarded: , for=198.51.100.7,,"], ("198.51.100.7", "http")),
         (["Forwarded: proto=https"], ("10.0.0.1", "https")),
         # hidden, or garbage

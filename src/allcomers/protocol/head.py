@@ -47,7 +47,7 @@ _ONCE = (b"host", b"content-length", b"transfer-encoding", b"expect")
 _MOST_DIGITS = 19  # 2**63 has 19: more is no length that anything could hold
 
 
-def _remember(memory: dict[K, V], key: K, value: V) -> None:
+def remember(memory: dict[K, V], key: K, value: V) -> None:
     """Keep what was checked once; a full memory is emptied rather than let grow."""
     if len(memory) >= _MOST_KNOWN:
         memory.clear()
@@ -192,7 +192,7 @@ def _authority(value: bytes) -> str:
     """The authority in `value`, checked; a server is asked for the same few, so these are remembered."""
     authority = _check_authority(value.rstrip(b" \t"))
     if len(value) <= _LONGEST_KNOWN:
-        _remember(_hosts, value, authority)
+        remember(_hosts, value, authority)
     return authority
 
 
@@ -257,7 +257,7 @@ def _persists(value: bytes, minor: int) -> bool:
     if options is None:
         options = frozenset(option.strip(b" \t") for option in value.lower().split(b","))
         if len(value) <= _LONGEST_KNOWN:
-            _remember(_connections, value, options)
+            remember(_connections, value, options)
     return b"close" not in options and (minor == 1 or b"keep-alive" in options)
 
 
@@ -353,7 +353,7 @@ def encode_fields(headers: Iterable[tuple[str, str]]) -> tuple[bytes, dict[str, 
         return block, None
     block, ours = _encode_fields(pairs)
     if ours is None and len(block) <= _LONGEST_KNOWN:
-        _remember(_known_blocks, pairs, block)
+        remember(_known_blocks, pairs, block)
     return block, ours
 
 
@@ -373,7 +373,7 @@ def _encode_fields(pairs: Iterable[tuple[str, str]]) -> tuple[bytes, dict[str, s
                 ours[name.lower()] = value
                 continue
             if len(line) <= _LONGEST_KNOWN:
-                _remember(_known, (name, value), line)
+                remember(_known, (name, value), line)
         lines.append(line)
     return b"".join(lines), ours
 

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from allcomers.errors import HttpError
 from allcomers.protocol.head import Fields, RequestHead
+from allcomers.protocol.times import Times
 
 SPOOL_AT = 512 * 1024
 """Bytes of a request body that are held in memory; a longer one goes to a temporary file."""
@@ -117,6 +118,9 @@ class Request(RequestHead):
     peer: str
     port: int
     scheme: str
+
+    times: Times | None = None
+    """How long it waited and was worked on, where somebody wants to know."""
 
     prefix = ""
     """The part of the path that `routes` took off: a handler below "/api/" sees `prefix` "/api"."""

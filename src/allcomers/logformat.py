@@ -1,0 +1,312 @@
+r"""Lines of the access log: what fields there are, and how an answer becomes a line of them.
+
+A format is a name, or text with fields in whose places an answer's values are put: gunicorn's, uvicorn's, and some of
+our own that split the time. It is read once, into a function; a field that nobody knows is an error then.
+
+Whatever a client sent is escaped, so that it cannot end a line, forge a field or move the cursor of who reads the file
+(CVE-2020-7694 in uvicorn): a line is printable ASCII and nothing else, but for tabs that the format has itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple, Protocol, TypeAlias
+
+from allcomers.errors import ConfigError
+
+NAMES: Final = ("combined", "common", "json")
+"""The formats that have names: https://httpd.apache.org/docs/2.4/logs.html#accesslog, and one object a line."""
+
+COMMON: Final = '%(h)s %(l)s - %(t)s "%(r)s" %(s)s %(b)s'
+"""Apache's. Without the user: nobody has checked who a client says it is."""
+
+COMBINED: Final = COMMON + ' "%(f)s" "%(a)s"'
+
+# Not strftime's %b: its names change with the locale that an app may set.
+_MONTHS: Final = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class Entry(Protocol):
+    """An answer that has gone out, or whose client has.
+
+    when     seconds since the epoch at which the request began to arrive; `stamp` is that as Format.clock has it
+    peer     the client's address: "127.0.0.1"; "" on a Unix socket
+    asked    the request line: ("GET", "/a?b=c", 1) for HTTP/1.1; ("", "", 1) where it was not understood,
+    line     and then what stood in its place, as it came (Latin-1)
+    host     the authority asked for
+    status   of the answer: 200
+    sent     bytes of its body that were sent
+    seconds  from the request's first byte to the answer's last; of these
+    wait     from the whole request to the call's beginning, app in the app's calls, write from then on
+    """
+
+    stamp: str
+    when: float
+    peer: str
+    asked: tuple[str, str, int]
+    line: str
+    status: int
+    sent: int
+    seconds: float
+    wait: float
+    app: float
+    write: float
+
+    @property
+    def host(self) -> str: ...
+
+    def field(self, name: str) -> str:
+        """The request's field of this name, in small letters, as str (Latin-1); "" where there is none."""
+        ...
+
+    def answer_field(self, name: str) -> str:
+        """The same of the app's answer."""
+        ...
+
+
+Field: TypeAlias = Callable[[Entry], str]
+
+
+class Format(NamedTuple):
+    """How an answer becomes a line.
+
+    line   the line with its LF, printable ASCII
+    clock  a time to the `stamp` that `line` wants to find in its entry; the same for all of a second
+    timed  does it want to know `wait`, `app` and `write`?
+    """
+
+    line: Field
+    clock: Callable[[float], str]
+    timed: bool
+
+
+def read(text: str) -> Format:
+    """The format of this name, or with these fields. Raises ConfigError, which does not name the option."""
+    if text == "json":
+        return Format(_json_line(), _iso_time, True)
+    pieces, fields, timed = _parse({"combined": COMBINED, "common": COMMON}.get(text, text))
+    if not fields:
+        raise ConfigError(f"{text!r} is not known; choose one of {', '.join(NAMES)}, or give fields as %(h)s")
+    return Format(partial(_line, pieces + "\n", tuple(fields)), _apache_time, timed)
+
+
+def _line(template: str, fields: tuple[Field, ...], entry: Entry) -> str:
+    return template % tuple([field(entry) for field in fields])
+
+
+# ---------------------------------------------------------------- reading a format
+
+_PIECE = re.compile(r"([^%]++)|%%|%\(([^()]*+)\)([A-Za-z]?+)|%")
+_OTHER = re.compile(r"\{([^{}]++)\}([A-Za-z])")
+
+
+def _parse(text: str) -> tuple[str, list[Field], bool]:
+    """(template with %s for each field, the fields, does one want the time split?)."""
+    if not all(" " <= letter <= "~" or letter == "\t" for letter in text):
+        raise ConfigError(f"{text!r} has characters that are no printable ASCII")
+    template = ""
+    fields: list[Field] = []
+    timed = False
+    for piece in _PIECE.finditer(text):
+        plain, name, conversion = piece.groups()
+        if name is None:
+            if piece[0] == "%":
+                raise ConfigError(f"{text!r} has a % that begins no field; %% stands for one")
+            template += plain or "%%"
+            continue
+        if conversion not in ("s", "d"):
+            raise ConfigError(f"%({name}) in {text!r} must end with s: %({name})s")
+        fields.append(_FIELDS.get(name) or _other(name))
+        timed = timed or name in _TIMED
+        template += "%s"
+    return template, fields, timed
+
+
+def _other(name: str) -> Field:
+    match = _OTHER.fullmatch(name)
+    kind = match[2] if match is not None else ""
+    if match is not None and kind == "i":
+        return partial(_asked_field, match[1].lower())
+    if match is not None and kind == "o":
+        return partial(_answer_field, match[1].lower())
+    if kind == "e":
+        # gunicorn has the WSGI environ here. Ours is the app's own: made for its call, gone with it.
+        raise ConfigError(f"%({name})s: the environ is not logged; %({{Name}}i)s is a field of the request")
+    raise ConfigError(f"there is no field %({name})s; {_near(name)}")
+
+
+def _near(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, _FIELDS, 3, 0.5) or [known for known in _FIELDS if known.lower() == name.lower()]
+    found = near or [*_FIELDS, "{Name}i", "{Name}o"]
+    return f"{'perhaps' if near else 'there are'} {', '.join(f'%({known})s' for known in found)}"
+
+
+# ---------------------------------------------------------------- escapes
+
+
+def escape(text: str) -> str:
+    r"""`text` as printable ASCII that ends no field and no line, as Apache does it: \" \\ \n and its like, else \xhh.
+
+    What no wire sends, a character beyond Latin-1, is \uhhhh.
+    """
+    return text.translate(_ESCAPES)
+
+
+class _Escapes(dict[int, str]):
+    """For str.translate; fills itself, up to 256 entries."""
+
+    def __missing__(self, code: int) -> str:
+        if code > 255:
+            return f"\\u{code:04x}"
+        self[code] = chr(code) if 32 <= code < 127 else f"\\x{code:02x}"
+        return self[code]
+
+
+_ESCAPES = _Escapes({ord(raw): f"\\{letter}" for raw, letter in zip('"\\\b\n\r\t\v', '"\\bnrtv', strict=True)})
+
+
+def _safe(text: str) -> str:
+    """`text` escaped, or a dash for none. The four looks are faster than they read."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return text or "-"
+    return escape(text)
+
+
+# ---------------------------------------------------------------- the fields
+
+
+def _request(entry: Entry) -> str:
+    method, target, minor = entry.asked
+    return _safe(f"{method} {target} HTTP/1.{minor}" if method else entry.line)
+
+
+def _asked_field(name: str, entry: Entry) -> str:
+    return _safe(entry.field(name))
+
+
+def _answer_field(name: str, entry: Entry) -> str:
+    return _safe(entry.answer_field(name))
+
+
+def _user(entry: Entry) -> str:
+    """Who the client says it is (Basic, RFC 7617): nobody has checked that here. Without spaces, which end a field."""
+    scheme, _, credentials = entry.field("authorization").partition(" ")
+    if scheme.lower() != "basic":
+        return "-"
+    from base64 import b64decode
+
+    try:
+        user = b64decode(credentials.strip(" "), validate=True).partition(b":")[0]
+    except ValueError:
+        return "-"
+    return _safe(user.decode("latin-1")).replace(" ", "\\x20")
+
+
+def _status_and_phrase(entry: Entry) -> str:
+    from http import HTTPStatus
+
+    known = entry.status in HTTPStatus.__members__.values()
+    return f"{entry.status} {HTTPStatus(entry.status).phrase if known else ''}".rstrip()
+
+
+def _logging_time(entry: Entry) -> str:
+    """2000-10-10 13:55:36,123, as the logging module has it."""
+    now = time.localtime(entry.when)
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', now)},{int(entry.when * 1000) % 1000:03}"
+
+
+_PEER: Field = lambda entry: _safe(entry.peer)  # noqa: E731
+_STATUS: Field = lambda entry: str(entry.status)  # noqa: E731
+_METHOD: Field = lambda entry: _safe(entry.asked[0])  # noqa: E731
+_FIELDS: Final[dict[str, Field]] = {
+    # gunicorn's
+    "h": _PEER,
+    "l": lambda entry: "-",
+    "u": _user,
+    "t": lambda entry: f"[{entry.stamp}]",
+    "r": _request,
+    "m": _METHOD,
+    "U": lambda entry: _safe(entry.asked[1].partition("?")[0]),
+    "q": lambda entry: _safe(entry.asked[1].partition("?")[2]),
+    "H": lambda entry: f"HTTP/1.{entry.asked[2]}" if entry.asked[0] else "-",
+    "s": _STATUS,
+    "B": lambda entry: str(entry.sent),
+    "b": lambda entry: str(entry.sent or "-"),
+    "f": partial(_asked_field, "referer"),
+    "a": partial(_asked_field, "user-agent"),
+    "T": lambda entry: str(int(entry.seconds)),
+    "M": lambda entry: str(int(entry.seconds * 1e3)),
+    "D": lambda entry: str(int(entry.seconds * 1e6)),
+    "L": lambda entry: f"{entry.seconds:.6f}",
+    "p": lambda entry: f"<{os.getpid()}>",
+    # uvicorn's
+    "client_addr": _PEER,
+    "request_line": _request,
+    "status_code": _status_and_phrase,
+    "method": _METHOD,
+    "full_path": lambda entry: _safe(entry.asked[1]),
+    "http_version": lambda entry: f"1.{entry.asked[2]}" if entry.asked[0] else "-",
+    "asctime": _logging_time,
+    "levelname": lambda entry: "INFO",
+    "levelprefix": lambda entry: "INFO:    ",
+    "process": lambda entry: str(os.getpid()),
+    # our own
+    "wait": lambda entry: f"{entry.wait:.6f}",
+    "app": lambda entry: f"{entry.app:.6f}",
+    "write": lambda entry: f"{entry.write:.6f}",
+    "host": lambda entry: _safe(entry.host),
+}
+_TIMED: Final = {"wait", "app", "write"}
+
+
+def _json_line() -> Field:
+    import json
+
+    # Of a str alone this is a call into C, 0.1 µs; json.dumps of the whole dict is 5 µs. Both escape all but printable
+    # ASCII (ensure_ascii).
+    quote = json.JSONEncoder().encode
+
+    def line(entry: Entry) -> str:
+        method, target, minor = entry.asked
+        asked = (
+            f'"method":{quote(method)},"target":{quote(target)},"version":"HTTP/1.{minor}"'
+            if method
+            else f'"line":{quote(entry.line)}'
+        )
+        return (
+            f'{{"time":"{entry.stamp}","peer":{quote(entry.peer)},{asked},"status":{entry.status},'
+            f'"bytes":{entry.sent},"seconds":{entry.seconds:.6f},"wait":{entry.wait:.6f},"app":{entry.app:.6f},'
+            f'"write":{entry.write:.6f},"host":{quote(entry.host)},"referer":{quote(entry.field("referer"))},'
+            f'"user_agent":{quote(entry.field("user-agent"))}}}\n'
+        )
+
+    return line
+
+
+# ---------------------------------------------------------------- times
+
+
+def _apache_time(when: float) -> str:
+    """10/Oct/2000:13:55:36 -0700, in this machine's time zone."""
+    now = time.localtime(when)
+    clock = f"{now.tm_hour:02}:{now.tm_min:02}:{now.tm_sec:02}"
+    return f"{now.tm_mday:02}/{_MONTHS[now.tm_mon]}/{now.tm_year}:{clock} {_offset(now)}"
+
+
+def _iso_time(when: float) -> str:
+    """2000-10-10T13:55:36-07:00 (RFC 3339)."""
+    now = time.localtime(when)
+    offset = _offset(now)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', now)}{offset[:3]}:{offset[3:]}"
+
+
+def _offset(now: time.struct_time) -> str:
+    minutes = now.tm_gmtoff // 60
+    sign = "-" if minutes < 0 else "+"
+    return f"{sign}{abs(minutes) // 60:02}{abs(minutes) % 60:02}"

@@ -1,0 +1,52 @@
+"""How the time of one request goes: waiting for its call, in the app, and the rest.
+
+Noted where its calls run, which may be another thread, with a clock that was passed in; made only where somebody wants
+to know: a format of the access log, or --server-timing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class Times:
+    """Seconds; made when the request's call is due. A `with` around each of its calls.
+
+    wait  from then until its first call began, or until now
+    app   in its calls, with the one that runs
+    """
+
+    __slots__ = ("_app", "_begun", "_clock", "_due", "_since")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._due = clock()
+        self._begun = 0.0  # when the first call began
+        self._since = 0.0  # when the call began that runs
+        self._app = 0.0  # in those that have ended
+
+    def __enter__(self) -> None:
+        self._since = self._clock()
+        self._begun = self._begun or self._since
+
+    def __exit__(self, *_: object) -> None:
+        since, self._since = self._since, 0.0
+        if since:
+            self._app += self._clock() - since
+
+    @property
+    def due(self) -> float:
+        return self._due
+
+    @property
+    def wait(self) -> float:
+        return (self._begun or self._clock()) - self._due
+
+    @property
+    def app(self) -> float:
+        since = self._since
+        return self._app + (self._clock() - since if since else 0.0)
+
+    def field(self) -> bytes:
+        """The line of a Server-Timing field, in milliseconds (https://www.w3.org/TR/server-timing/)."""
+        return b"Server-Timing: wait;dur=%.3f, app;dur=%.3f\r\n" % (self.wait * 1e3, self.app * 1e3)
