@@ -51,7 +51,7 @@ class Exchange:
     """One request and its answer: a Live for the connection, receive() and send() for the app.
 
     ahead, hungry  as Live has them
-    error          what the app raised
+    task           the app's
     """
 
     __slots__ = (
@@ -74,7 +74,6 @@ class Exchange:
         "_trailers",
         "_waiting",
         "ahead",
-        "error",
         "hungry",
         "request",
         "task",
@@ -84,7 +83,6 @@ class Exchange:
         self.request = request
         self.ahead = 0
         self.hungry = False
-        self.error: BaseException | None = None
         self.task: asyncio.Task[None] | None = None
         self._host = host
         self._asker = asker
@@ -177,7 +175,6 @@ class Exchange:
         except GeneratorExit:
             raise
         except BaseException as error:  # SystemExit too: one request does not stop a server
-            self.error = error
             if not (self._gone and is_of_leaving(error)):
                 self._host.report(error, self.request)
             while self._held and not self._gone:

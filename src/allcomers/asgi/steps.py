@@ -88,6 +88,7 @@ class Steps:
         self._loops = loops
         self._body = request.stream
         self._replies: deque[Any] = deque()
+        self._closing = False
         self._first: Piece | Last | End = b""
         scope = http_scope(request, host.server, host.root_path, host.state)
         self._exchange = Exchange(host, request, self, scope)
@@ -103,7 +104,7 @@ class Steps:
             self._feed()
         else:
             self._replies.append(reply)
-            self._host.events.stop()
+            self._stop()
 
     def hint(self, links: Iterable[bytes]) -> None:
         """What could be told before the answer goes out with it here: so it is not told."""
@@ -120,7 +121,7 @@ class Steps:
         """The answer: whole, or with this as its body."""
         self._exchange.start()
         assert self._exchange.task is not None
-        self._exchange.task.add_done_callback(lambda _: self._host.events.stop())
+        self._exchange.task.add_done_callback(self._stop)
         reply = self._next()
         if isinstance(reply, Stream):
             self._first = reply.first
@@ -131,6 +132,10 @@ class Steps:
         self._file = response.close
         response.close = self.close
         return response
+
+    def _stop(self, task: object = None) -> None:
+        if not self._closing:
+            self._host.events.stop()
 
     def _next(self) -> Any:
         """Let the app run until it has something to send."""
@@ -151,6 +156,7 @@ class Steps:
 
     def close(self) -> None:
         """The answer is sent, and the app may finish what it does behind it; or the client has gone."""
+        self._closing = True
         if self._file is not None:
             self._file()
         task = self._exchange.task
