@@ -39,6 +39,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", type=harness.names, default=["epoll"], metavar="M,N")
     parser.add_argument("--kinds", type=harness.names, default=["web", "echo"], help="web, echo (default: both)")
     parser.add_argument("--head", choices=("wrk", "browser"), default="wrk", help="what wrk sends")
+    parser.add_argument("--calls", choices=("inline", "pool"), default="inline", help="where calls run")
+    parser.add_argument("--also", default="", metavar="OPTIONS", help="each model once more, with these of its options")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0, help="measured, per contender and round")
     parser.add_argument("--patience", type=float, default=120.0, help="seconds to wait for quiet, in all")
@@ -58,16 +60,25 @@ def contenders(kind: str, args: argparse.Namespace) -> dict[str, Launch]:
     """By name; the first is the floor."""
     if kind == "echo":
         floor = Launch([str(harness.compiled("floor/echo_floor.c")), "0"])
-        return {"floor in C": floor, "floor in Python": python_floor("echo")} | {
-            f"allcomers {model}": harness.allcomers("run", "bench/apps.py:Echo", "-m", model) for model in args.models
-        }
+        return {"floor in C": floor, "floor in Python": python_floor("echo")} | ours("Echo", args)
     found = {"floor in C": harness.hello("floor"), "floor in Python": python_floor("http")}
     if args.nginx:
         try:
             found["nginx"] = harness.hello("nginx")
         except harness.CannotMeasureError as error:
             harness.warn(str(error))
-    return found | {f"allcomers {model}": harness.hello(model) for model in args.models}
+    return found | ours("Hello", args)
+
+
+def ours(app: str, args: argparse.Namespace) -> dict[str, Launch]:
+    """Each model, and each once more with the options of --also."""
+    found = {}
+    for model in args.models:
+        launch = harness.allcomers("run", f"bench/apps.py:{app}", "-m", model, "--calls", args.calls)
+        found[f"allcomers {model}"] = launch
+        if args.also:
+            found[f"allcomers {model} {args.also}"] = Launch([*launch.command, *args.also.split()])
+    return found
 
 
 def python_floor(kind: str) -> Launch:
