@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from allcomers import __version__
+from allcomers import config as configs
 from allcomers.models import TABLE
 from crowd import exchange, receive, request
 from harness import ROOT, Server, ask, serving, wait_for
@@ -42,14 +43,36 @@ def refused(*arguments: str, status: int = 2, cwd: Path = ROOT) -> str:
 # ------------------------------------------------------------ words
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["serve", "--help"], ["run", "-h"], ["models", "-h"]])
-def test_help_fits_a_screen(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "lines", "columns"),
+    [
+        ([], 24, 80),
+        (["--help"], 24, 80),
+        (["-h"], 24, 80),
+        (["models", "-h"], 24, 80),
+        (["serve", "--help"], 50, 100),
+        (["run", "-h"], 50, 100),
+    ],
+)
+def test_help_fits_a_screen(arguments: list[str], lines: int, columns: int) -> None:
     result = allcomers(*arguments)
-    lines = result.stdout.splitlines()
     assert (result.returncode, result.stderr) == (0, "")
-    assert lines[0].startswith("usage: allcomers")
-    assert len(lines) <= 40
-    assert max(map(len, lines)) <= 110
+    said = result.stdout.splitlines()
+    assert said[0].startswith("usage: allcomers")
+    assert len(said) <= lines
+    assert max(map(len, said)) <= columns
+
+
+@pytest.mark.parametrize("command", ["serve", "run"])
+def test_all_options_are_shown_on_demand(command: str) -> None:
+    few, everything = (allcomers(command, flag).stdout for flag in ("--help", "--help-all"))
+    for name, _, option in configs.known(command):
+        for flag in option.flags:
+            assert re.search(rf"(^| ){flag}\b", everything, re.M)
+            assert bool(re.search(rf" {flag}[ ,]", few)) == (name in configs.COMMON)
+    assert max(map(len, everything.splitlines())) <= 100
+    assert "-- " not in everything
+    assert "--no-" not in everything
 
 
 @pytest.mark.parametrize("flag", ["--version", "-V"])
@@ -82,13 +105,13 @@ def test_a_model_that_this_system_lacks() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["frob"], "there is no command 'frob'; there are serve, run and models"),
+        (["frob"], "there is no command 'frob'; there are serve, run, doctor and models"),
         (["--frob"], "there is no command '--frob'"),
         (["serve", SITE, "--frob"], "unrecognized arguments: --frob"),
         (["serve", SITE, "--work", "2"], "unrecognized arguments: --work"),  # an abbreviation may change its meaning
         (["serve", SITE, "more"], "unrecognized arguments: more"),
         (["serve", SITE, "--bind"], "expected one argument"),
-        (["run"], "the following arguments are required: TARGET"),
+        (["run"], "TARGET is missing: MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE"),
         (["models", "more"], "allcomers models takes no arguments"),
         (["serve", SITE, "-m", "frob"], f"'frob' is not known; choose one of {', '.join(TABLE)}"),
         (["serve", SITE, "--calls", "x"], "--calls: 'x' is not known; choose one of inline, pool"),
@@ -116,6 +139,13 @@ def test_a_model_that_this_system_lacks() -> None:
         (["serve", SITE, "--certfile", "nowhere.pem"], "--certfile 'nowhere.pem': No such file or directory"),
         (["serve", SITE, "--certfile", "LICENSE"], "--certfile 'LICENSE': there is no CERTIFICATE in PEM form in it"),
         (["serve", SITE, "--keyfile", "LICENSE"], "need --certfile"),
+        (["serve", SITE, "--ca-certs", "LICENSE"], "need --certfile"),
+        (["serve", SITE, "--keyfile", "a", "--certfile", "b", "--keyfile", "c"], "there are 2 for 1 --certfile"),
+        (["serve", SITE, "--max-requests-jitter", "5"], "--max-requests-jitter needs --max-requests"),
+        (["serve", SITE, "-b", ":8000", "-b", ":8000"], "--bind :8000 is given twice"),
+        (["serve", SITE, "--interface", "wsgi"], "unrecognized arguments: --interface wsgi"),  # a site is no app
+        (["serve", SITE, "--access-log-format", "%(nothing)s"], "%(nothing)s"),
+        (["serve", SITE, "--chdir", "nowhere"], "--chdir 'nowhere': No such file or directory"),
         (["run", "examples/echo.py"], "is not MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE"),
         (["run", ":Echo"], "is not MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE"),
         (["run", "..echo:Echo"], "is not MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE"),
@@ -180,7 +210,6 @@ def test_a_unix_socket_that_somebody_listens_on(tmp_path: Path) -> None:
         ("examples/echo.py:Echo.nowhere", "examples/echo.py has no 'Echo.nowhere'; it has: "),
         ("allcomers:__version__", f"'{__version__}' is no handler: give a Web class, or what takes a Request"),
         ("allcomers.config:Config", "Config is a class but no Web"),
-        ("asyncio:sleep", "is async: a handler is a plain def"),
     ],
 )
 @pytest.mark.parametrize("workers", ["1", "3"])

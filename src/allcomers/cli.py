@@ -7,29 +7,61 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import allcomers
 from allcomers import config as configs
+from allcomers import settings
 from allcomers.errors import ConfigError, OperatorError
 
 if TYPE_CHECKING:
+    from allcomers.moving import Moved
+    from allcomers.settings import Layer, Settings
     from allcomers.worker import Job
 
 _COMMANDS = """\
 commands:
-  serve [DIR]    a folder of files as a site (the current folder unless told otherwise)
-  run TARGET     MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE: a Web or a Service class, or a handler
-  models         every concurrency model: can it run here, how it works, what it is good for
+  serve [DIR]    a folder of files as a site (the current folder unless told
+                 otherwise)
+  run TARGET     MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE: a Web or a Service
+                 class, or a handler
+  doctor [TARGET] with the options of run: what will hurt on this system, and
+                 how to mend it
+  models         every concurrency model: can it run here, how it works, what it
+                 is good for
 
 `allcomers COMMAND --help` lists the options of a command. To begin:
 
   allcomers serve examples/site
   allcomers run examples/echo.py:Echo --bind 127.0.0.1:9000 --model thread
 """
+
+_DOCTOR = """\
+usage: allcomers doctor [TARGET] [OPTIONS]
+
+Say what will hurt on this system and with these options, each with its mend.
+
+TARGET and OPTIONS are those of `allcomers run`, from files and the environment
+too. With TARGET the app is loaded, in a process of its own, and looked at.
+
+  --json         the report as an object, for programs
+
+Ends with 1 if something will fail, else with 0.
+"""
+
+_ABOUT = {"serve": "Serve a folder of files as a site.", "run": "Serve a Web class, a Service class or a handler."}
+
+_CONFIGURATION = {
+    "--config": "options, rather than from allcomers.toml or pyproject.toml",
+    "--check-config": "check options, load what is to be served, and exit: 0, 2 or 3",
+    "--print-config": "print every option as TOML, and where it comes from",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,7 +73,7 @@ class _Parser(argparse.ArgumentParser):
 
 class _Help(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=34, width=110)
+        super().__init__(prog, max_help_position=30, width=100)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,25 +82,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except OperatorError as error:
-        from allcomers.worker import complain
+        return _complain(error)
 
-        complain(error)
-        return error.exit_code
+
+def _complain(error: OperatorError) -> int:
+    from allcomers.worker import complain
+
+    complain(error)
+    return error.exit_code
 
 
 def _run(arguments: list[str]) -> int:
     command = arguments[0] if arguments else "--help"
     if command in ("-h", "--help", "help"):
-        print(f"usage: allcomers COMMAND [OPTIONS]\n\n{allcomers.__doc__.splitlines()[0]}\n\n{_COMMANDS}", end="")
+        about = allcomers.__doc__.splitlines()[0].replace(": ", ":\n", 1)
+        print(f"usage: allcomers COMMAND [OPTIONS]\n\n{about}\n\n{_COMMANDS}", end="")
         return 0
     if command in ("-V", "--version"):
         print(f"allcomers {allcomers.__version__} (plain Python) on Python {sys.version.split()[0]}")
         return 0
     if command == "models":
         return _models(arguments[1:])
+    if command == "doctor":
+        return _doctor(arguments[1:])
     if command not in ("serve", "run"):
-        raise ConfigError(f"there is no command {command!r}; there are serve, run and models (see allcomers --help)")
-    job = _job(arguments)
+        raise ConfigError(
+            f"there is no command {command!r}; there are serve, run, doctor and models (see allcomers --help)"
+        )
+    return _serve(arguments)
+
+
+def _serve(arguments: list[str]) -> int:
+    if "--help-all" in arguments:
+        _parser(arguments[0], everything=True).print_help()
+        return 0
+    start = _here()
+    asked, found = _settle(arguments, start, _tell)
+    for note in found.notes:
+        _tell(note)
+    if asked["print_config"]:
+        sys.stdout.write(settings.to_toml(found))
+        return 0
+    job = _job(found)
+    if asked["check_config"]:
+        return _check(found, job)
     from allcomers.supervisor import Supervisor
 
     logging.basicConfig(
@@ -76,63 +133,156 @@ def _run(arguments: list[str]) -> int:
         format="%(asctime)s [%(process)d] %(levelname)s %(message)s",
         stream=sys.stderr,
     )
-    return Supervisor(job, renew=partial(_job, arguments)).run()
+    return Supervisor(job, renew=partial(_renew, arguments, start)).run()
 
 
-def _parser(command: str) -> _Parser:
-    about = {"serve": "Serve a folder of files as a site.", "run": "Serve a Web class, a Service class or a handler."}
+def _tell(line: str) -> None:
+    print(f"allcomers: {line}", file=sys.stderr, flush=True)
+
+
+# ------------------------------------------------------------ options
+
+
+def _parser(command: str, everything: bool = False) -> _Parser:
+    """The parser of a command; its help shows what most people need, or everything."""
     parser = _Parser(
-        f"allcomers {command}", description=about[command], formatter_class=_Help, allow_abbrev=False, add_help=False,
+        f"allcomers {command}", description=_ABOUT[command], formatter_class=_Help, allow_abbrev=False, add_help=False,
         usage=f"allcomers {command} {'[DIR]' if command == 'serve' else 'TARGET'} [OPTIONS]",
+        epilog=None if everything else f"All options: allcomers {command} --help-all. Each may stand in allcomers.toml"
+        " (workers = 4),\nor in the environment (ALLCOMERS_WORKERS=4); an option given here is stronger.",
     )  # fmt: skip
-    what = parser.add_argument_group("what")
-    if command == "serve":
-        what.add_argument("target", metavar="DIR", nargs="?", default=".", help="the folder; this one by default")
-        what.add_argument("--list", action="store_true", help="list folders that have no index.html")
-        what.add_argument("--cache-control", metavar="VALUE", help="for each file, as `max-age=3600`; default none")
-        what.add_argument("--follow-links", action="store_true", help="also where links lead out of the folder")
-    else:
-        what.add_argument("target", metavar="TARGET", help="MODULE:ATTRIBUTE or path/FILE.py:ATTRIBUTE")
-    what.add_argument("-h", "--help", action="help", help="show this and exit")
     groups: dict[str, Any] = {}
-    for name, default, option in configs.options():
+    for name, default, option in configs.known(command):
         group = groups.get(option.group) or groups.setdefault(option.group, parser.add_argument_group(option.group))
-        if not option.value:
-            group.add_argument(*option.flags, dest=name, action="store_const", const="on", help=option.help)
-            continue
-        shown = ", ".join(default) if option.repeats else default
-        group.add_argument(
-            *option.flags, dest=name, metavar=option.value, action="append" if option.repeats else "store",
-            help=option.help + (f" ({shown:g})" if isinstance(shown, float) else f" ({shown})" if shown else ""),
-        )  # fmt: skip
+        shown = configs.shown(default, option) if option.flags else ""
+        text = f"{option.help} ({shown})" if shown else option.help
+        _add(group, name, option, text.replace("%", "%%") if everything or name in configs.COMMON else None)
+    what = groups["what"]
+    what.add_argument("-h", "--help", action="help", help="show what most people need")
+    what.add_argument("--help-all", action="store_true", help="show every option")
+    for flag, text in _CONFIGURATION.items():
+        if flag == "--config":
+            what.add_argument(flag, metavar="FILE", help=text)
+        else:
+            what.add_argument(flag, action="store_true", help=text)
     return parser
 
 
-def _job(arguments: list[str]) -> Job:
+def _add(group: Any, name: str, option: configs.Option, text: str | None) -> None:
+    shown = argparse.SUPPRESS if text is None else text
+    if not option.flags:
+        group.add_argument(name, metavar=option.value, nargs="?", help=shown)
+    elif option.value:
+        action = "append" if option.repeats else "store"
+        group.add_argument(*option.flags, dest=name, metavar=option.value, action=action, help=shown)
+    else:
+        group.add_argument(*option.flags, dest=name, action="store_const", const="on", help=shown)
+        no = f"--no-{option.flags[-1].removeprefix('--')}"  # takes back what a file or the environment has
+        group.add_argument(no, dest=name, action="store_const", const="off", help=argparse.SUPPRESS)
+
+
+def _settle(arguments: list[str], start: str, tell: Any) -> tuple[dict[str, Any], Settings]:
+    """(what was parsed, what it comes to). Where that fails, perhaps the flags are those of another server.
+
+    Raises ConfigError.
+    """
+    command, *rest = arguments
+    try:
+        return _gather(command, rest, start)
+    except ConfigError:
+        if command != "run":
+            raise
+        from allcomers import moving
+
+        moved = moving.translate(rest, os.environ)
+        if moved is None:
+            raise
+    for line in moved.lines:
+        tell(line)
+    return _gather(command, moved.arguments, start, moved)
+
+
+def _gather(
+    command: str, arguments: list[str], start: str, moved: Moved | None = None
+) -> tuple[dict[str, Any], Settings]:
+    asked = vars(_parser(command).parse_args(arguments))
+    flags: Layer = {
+        name: (
+            tuple(asked[name]) if option.repeats else asked[name],
+            option.flags[-1] if option.flags else option.value,
+        )
+        for name, _, option in configs.known(command)
+        if asked[name] is not None
+    }
+    _enter(start)
+    folder = asked["chdir"] or os.environ.get("ALLCOMERS_CHDIR", "")
+    _enter(folder)
+    if moved is not None:
+        moved.apply()
+    found = settings.gather(
+        command, flags, os.environ, file=asked["config"] or "", weak=moved.weak if moved is not None else None
+    )
+    if not folder:
+        _enter(found.config.chdir)
+    return asked, found
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:  # it was removed
+        return ""
+
+
+def _enter(folder: str) -> None:
+    if not folder:
+        return
+    try:
+        os.chdir(folder)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--chdir {folder!r}: {getattr(error, 'strerror', None) or error}") from None
+
+
+# ------------------------------------------------------------ what is to be done
+
+
+def _job(found: Settings) -> Job:
     """What to serve and how. Raises ConfigError."""
-    command = arguments[0]
-    given = vars(_parser(command).parse_args(arguments[1:]))
-    names = {name for name, _, _ in configs.options()}
-    config = configs.make({name: value for name, value in given.items() if name in names and value is not None})
+    config, own = found.config, found.own
+    if found.command == "run" and not own["target"]:
+        raise ConfigError("TARGET is missing: MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE (see allcomers run --help)")
+    if config.chdir:
+        config = replace(config, chdir=_here())  # where we are: so that to enter it again changes nothing
     from allcomers import models
     from allcomers.worker import Job
 
     if config.model:
         models.find(config.model).load()
-    load = partial(_site, given) if command == "serve" else partial(_target, given["target"])
-    if command == "serve":
+    load = partial(_site, own) if found.command == "serve" else partial(_target, own["target"])
+    if found.command == "serve":
         load()  # a bad folder is told at once
     return Job(config=config, load=load)
 
 
-def _site(given: dict[str, Any]) -> Any:
+def _renew(arguments: list[str], start: str) -> Job:
+    """The job as files, environment and flags have it now. Raises OperatorError, and then nothing has changed."""
+    before = _here()
+    try:
+        return _job(_settle(arguments, start, lambda line: None)[1])
+    except BaseException:
+        with suppress(OSError):
+            os.chdir(before)
+        raise
+
+
+def _site(own: dict[str, Any]) -> Any:
     from allcomers.handlers.site import Site
 
     return Site(
-        given["target"],
-        listing=given["list"],
-        cache_control=given["cache_control"],
-        follow_links=given["follow_links"],
+        own["dir"],
+        listing=own["list"],
+        cache_control=own["cache_control"] or None,
+        follow_links=own["follow_links"],
     )
 
 
@@ -140,6 +290,61 @@ def _target(name: str) -> Any:
     from allcomers import target
 
     return target.load(name)
+
+
+def _check(found: Settings, job: Job) -> int:
+    """Load what is to be served as a worker would, in a process of its own: an app may leave threads behind."""
+    from allcomers.sockets import Bind
+
+    for text in job.config.bind:
+        Bind(text)
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            status = _load(found, job)
+        except OperatorError as error:
+            status = _complain(error)
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+    _, ended = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(ended)
+    if code < 0:
+        _tell(f"the process that loaded it was ended by signal {-code}")
+    return code if code >= 0 else 1
+
+
+def _load(found: Settings, job: Job) -> int:
+    from allcomers import models
+    from allcomers.endpoint import endpoint
+
+    config = job.config
+    served = endpoint(job.load(), config, None, None)
+    model = config.model or ("asyncio" if served.life else models.best())
+    workers = "1 worker" if config.workers == 1 else f"{config.workers} workers"
+    what = found.own.get("target") or found.own["dir"]
+    where = ", ".join(config.bind)
+    print(f"OK: {what} as {served.scheme} on {where}: {workers}, {model}, calls {config.calls or served.calls}")
+    return 0
+
+
+def _doctor(arguments: list[str]) -> int:
+    if "-h" in arguments or "--help" in arguments:
+        print(_DOCTOR, end="")
+        return 0
+    _, found = _settle(["run", *(word for word in arguments if word != "--json")], _here(), _tell)
+    for note in found.notes:
+        _tell(note)
+    from allcomers import doctor
+    from allcomers.doctor import report
+
+    diagnosis = doctor.examine(found.config, found.own["target"])
+    if diagnosis.facts.app:
+        sys.stderr.write(diagnosis.facts.app.traceback)
+    print(report.as_json(diagnosis) if "--json" in arguments else report.text(diagnosis, sys.stdout))
+    return int(diagnosis.will_fail)
 
 
 def _models(arguments: list[str]) -> int:

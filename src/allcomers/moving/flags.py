@@ -1,0 +1,176 @@
+"""The flags of gunicorn and of uvicorn, less those that have the same name and meaning here.
+
+gunicorn  https://gunicorn.org/reference/settings/ (27.0.1)
+uvicorn   https://uvicorn.dev/settings/ (0.54.0)
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from allcomers.moving import rules
+from allcomers.moving.rules import Rule
+
+_NO_HTTP2 = "there is HTTP/1.1 alone: let a proxy in front speak HTTP/2 (docs/running.md, Behind nginx)"
+_NO_LOOSE = "a request that leaves room for interpretation is refused here, and no option changes that: mend the client"
+_NO_STATSD = "there is no statsd client: read the access log (--access-log-format json)"
+_NO_SYSLOG = "there is no syslog client: systemd's journal takes standard error, or pipe it into logger(1)"
+_NO_LOG_CONFIG = (
+    "the log is Python's own (`logging`, below the name allcomers): call logging.config in the app's module instead"
+)
+_NO_DIRTY = "there are no dirty workers: a task queue does such work"
+_NO_CONTROL = "there is no control socket: signals do its work (docs/options.md, Signals)"
+_NO_HEADERS = "an app's own header takes its place, or a proxy takes it away"
+_RELOADS = "--reload looks at what lies in --reload-dir"
+_TLS_VERSION = "TLS 1.2 and 1.3 are spoken, as OpenSSL has them"
+_NO_CIPHERS = (
+    "there is no such option: OpenSSL's own choice is taken; where another is asked for, let a proxy speak TLS"
+)
+
+GUNICORN: Final[dict[str, Rule]] = {
+    "-c FILE": rules.to("--config"),
+    "-k --worker-class NAME": rules.keep,
+    "--worker-connections N": rules.to("--max-connections"),
+    "--timeout S": rules.to("--hang-timeout"),
+    "--limit-request-line BYTES": rules.keep,
+    "--limit-request-fields N": rules.to("--max-headers"),
+    "--limit-request-field_size BYTES": rules.keep,
+    "--reload-engine NAME": rules.no_need("--reload looks by watchfiles"),
+    "--reload-extra-file FILE": rules.instead("name its folder by --reload-dir"),
+    "--spew": rules.instead("run the app under `python -m trace` instead"),
+    "--preload": rules.no_need("each worker loads the app, so HUP renews it"),
+    "--no-sendfile": rules.no_need("files go out by sendfile(2), and no option changes that"),
+    "--reuse-port": rules.no_need("the workers share the sockets that the supervisor has opened"),
+    "-D --daemon": rules.instead(
+        "a server stays in the foreground: let systemd start it (docs/running.md), or a shell's `&`"
+    ),
+    "-e --env NAME=VALUE": rules.environment,
+    "-p FILE": rules.to("--pid"),
+    "--worker-tmp-dir DIR": rules.no_need("workers tell that they live without a file"),
+    "-u NAME": rules.to("--user"),
+    "-g NAME": rules.to("--group"),
+    "--umask MASK": rules.umask,
+    "--initgroups": rules.no_need("--user takes the user's groups, too"),
+    "--access-logfile FILE": rules.to("--access-log"),
+    "--disable-redirect-access-to-syslog": rules.no_need("there is no syslog client"),
+    "--access-logformat FORMAT": rules.to("--access-log-format"),
+    "--error-logfile --log-file FILE": rules.error_log,
+    "--capture-output": rules.no_need("what the app prints goes to standard output and error as it is"),
+    "--logger-class NAME": rules.instead(_NO_LOG_CONFIG),
+    "--log-config FILE": rules.instead(_NO_LOG_CONFIG),
+    "--log-config-json FILE": rules.instead(_NO_LOG_CONFIG),
+    "--log-syslog-to ADDR": rules.instead(_NO_SYSLOG),
+    "--log-syslog": rules.instead(_NO_SYSLOG),
+    "--log-syslog-prefix NAME": rules.instead(_NO_SYSLOG),
+    "--log-syslog-facility NAME": rules.instead(_NO_SYSLOG),
+    "-R --enable-stdio-inheritance": rules.no_need("standard output and error stay as they are"),
+    "--statsd-host ADDR": rules.instead(_NO_STATSD),
+    "--dogstatsd-tags TAGS": rules.instead(_NO_STATSD),
+    "--statsd-prefix NAME": rules.instead(_NO_STATSD),
+    "--enable-backlog-metric": rules.instead(_NO_STATSD),
+    "-n --name NAME": rules.no_need("processes keep the command line as their name"),
+    "--pythonpath DIRS": rules.python_path,
+    "--paste --paster FILE": rules.instead(
+        "write a module that has app = paste.deploy.loadapp('config:FILE'), and run that"
+    ),
+    "--paste-global NAME=VALUE": rules.instead(
+        "give it to paste.deploy.loadapp as global_conf, in a module of your own"
+    ),
+    "--proxy-allow-from LIST": rules.only("*", "who can connect is believed: let nobody but the proxy connect"),
+    "--protocol NAME": rules.only("http", "HTTP alone is spoken: have the proxy use it (nginx: proxy_pass)"),
+    "--uwsgi-allow-from LIST": rules.no_need("uwsgi's protocol is not spoken"),
+    "--ssl-version N": rules.no_need(_TLS_VERSION),
+    "--cert-reqs N": rules.keep,
+    "--suppress-ragged-eofs": rules.no_need("a connection that ends without a word is no error"),
+    "--do-handshake-on-connect": rules.no_need("a handshake keeps nobody waiting"),
+    "--ciphers LIST": rules.instead(_NO_CIPHERS),
+    "--http-protocols LIST": rules.only("h1", _NO_HTTP2),
+    "--http2-cleartext HOW": rules.only("off", _NO_HTTP2),
+    "--http2-max-concurrent-streams N": rules.instead(_NO_HTTP2),
+    "--http2-initial-window-size N": rules.instead(_NO_HTTP2),
+    "--http2-max-frame-size N": rules.instead(_NO_HTTP2),
+    "--http2-max-header-list-size N": rules.instead(_NO_HTTP2),
+    "--permit-obsolete-folding": rules.instead(_NO_LOOSE),
+    "--strip-header-spaces": rules.instead(_NO_LOOSE),
+    "--permit-unconventional-http-method": rules.no_need("any token is a method (RFC 9110, 9.1)"),
+    "--permit-unconventional-http-version": rules.instead(_NO_LOOSE),
+    "--casefold-http-method": rules.instead(_NO_LOOSE),
+    "--forwarder-headers LIST": rules.instead("no request may set SCRIPT_NAME: --root-path does"),
+    "--header-map HOW": rules.only(
+        "drop", "a field whose name has an underscore is dropped, and no option changes that"
+    ),
+    "--asgi-loop NAME": rules.no_need("the asyncio model runs on uvloop where that is installed"),
+    "--asgi-lifespan HOW": rules.to("--lifespan"),
+    "--asgi-disconnect-grace-period S": rules.no_need("a call goes on after its client has left"),
+    "--websocket-max-message-size BYTES": rules.to("--ws-max-size"),
+    "--http-parser NAME": rules.no_need("there is one parser"),
+    "--dirty-app NAME": rules.instead(_NO_DIRTY),
+    "--dirty-workers N": rules.instead(_NO_DIRTY),
+    "--dirty-timeout S": rules.instead(_NO_DIRTY),
+    "--dirty-threads N": rules.instead(_NO_DIRTY),
+    "--dirty-graceful-timeout S": rules.instead(_NO_DIRTY),
+    "--control-socket PATH": rules.instead(_NO_CONTROL),
+    "--control-socket-mode MODE": rules.instead(_NO_CONTROL),
+    "--no-control-socket": rules.no_need("there is none"),
+}
+"""A flag, its other name, and a word for its value: what is done with it."""
+
+UVICORN: Final[dict[str, Rule]] = {
+    "--host HOST": rules.keep,
+    "--port PORT": rules.keep,
+    "--uds PATH": rules.keep,
+    "--fd N": rules.keep,
+    "--reload-include GLOB": rules.no_need(_RELOADS),
+    "--reload-exclude GLOB": rules.no_need(_RELOADS),
+    "--reload-delay S": rules.no_need("--reload is told of changes by the kernel"),
+    "--loop NAME": rules.no_need("the asyncio model runs on uvloop where that is installed"),
+    "--http NAME": rules.no_need("there is one parser"),
+    "--http2": rules.instead(_NO_HTTP2),
+    "--ws NAME": rules.no_need("there is one WebSocket library"),
+    "--ws-max-queue N": rules.no_need("what an app does not take is not read"),
+    "--ws-per-message-deflate BOOL": rules.deflate,
+    "--env-file FILE": rules.env_file,
+    "--log-config FILE": rules.instead(_NO_LOG_CONFIG),
+    "--no-access-log": rules.no_access_log,
+    "--use-colors": rules.no_need("the log has no colours"),
+    "--no-use-colors": rules.no_need("the log has no colours"),
+    "--proxy-headers": rules.proxy_headers,
+    "--no-proxy-headers": rules.no_proxy_headers,
+    "--server-header": rules.no_need("Server is always sent"),
+    "--no-server-header": rules.instead(f"Server is always sent: {_NO_HEADERS}"),
+    "--date-header": rules.no_need("Date is always sent"),
+    "--no-date-header": rules.instead("Date is always sent, as RFC 9110 asks (6.6.1)"),
+    "--limit-concurrency N": rules.to("--max-connections"),
+    "--limit-max-requests N": rules.to("--max-requests"),
+    "--limit-max-requests-jitter N": rules.to("--max-requests-jitter"),
+    "--timeout-keep-alive S": rules.to("--keep-alive"),
+    "--timeout-graceful-shutdown S": rules.to("--graceful-timeout"),
+    "--timeout-worker-healthcheck S": rules.no_need("--hang-timeout finds a worker that hangs"),
+    "--ssl-keyfile FILE": rules.to("--keyfile"),
+    "--ssl-certfile FILE": rules.to("--certfile"),
+    "--ssl-keyfile-password TEXT": rules.instead(
+        "a key must not be encrypted: `openssl pkey -in KEY -out PLAIN` makes one"
+    ),
+    "--ssl-version N": rules.no_need(_TLS_VERSION),
+    "--ssl-cert-reqs N": rules.keep,
+    "--ssl-ca-certs FILE": rules.keep,
+    "--ssl-ciphers LIST": rules.instead(_NO_CIPHERS),
+    "--header NAME:VALUE": rules.instead("let the app send it, or a proxy"),
+    "--app-dir DIR": rules.python_path,
+    "--h11-max-incomplete-event-size BYTES": rules.keep,
+    "--reset-contextvars": rules.no_need("each request has a context of its own"),
+}
+
+
+def _flags(table: dict[str, Rule]) -> dict[str, tuple[bool, Rule]]:
+    """{flag: (does it take a value, what is done with it)}."""
+    flags: dict[str, tuple[bool, Rule]] = {}
+    for key, rule in table.items():
+        words = key.split()
+        names = [word for word in words if word.startswith("-")]
+        flags |= dict.fromkeys(names, (len(names) < len(words), rule))
+    return flags
+
+
+RULES: Final[dict[str, tuple[bool, Rule]]] = _flags(UVICORN) | _flags(GUNICORN)
+GUNICORN_ONLY: Final = _flags(GUNICORN).keys() - _flags(UVICORN).keys()

@@ -1,0 +1,136 @@
+"""What can be told only when all is read: flags that mean something together, or where another is missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from allcomers import config as configs
+from allcomers.errors import ConfigError
+from allcomers.moving.moved import Reading, typed
+
+
+def target(reading: Reading, environ: Mapping[str, str]) -> None:
+    """gunicorn takes a module alone, and a call: `wsgi`, `app:make()`."""
+    if reading.target < 0:
+        return
+    target = reading.moved.arguments[reading.target]
+    ours = f"{target}:application" if ":" not in target else target.removesuffix("()")
+    if ours == target or target.endswith(".py"):
+        return
+    reading.moved.arguments[reading.target] = ours
+    factory = target.endswith("()")
+    if factory:
+        reading.add("--factory")
+    reading.say(f"{target}: taken as {ours}{' --factory' if factory else ''}")
+
+
+def bind(reading: Reading, environ: Mapping[str, str]) -> None:
+    given = reading.given
+    host, port = given.get("--host"), given.get("--port")
+    binds = []
+    if host is not None or port is not None:
+        host = host or "127.0.0.1"
+        binds.append(f"{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{port or 8000}")
+    if "--uds" in given:
+        binds.append(f"unix:{given['--uds']}")
+    if "--fd" in given:
+        binds.append(f"fd://{given['--fd']}")
+    for bind in binds:
+        reading.add("--bind", bind)
+    if binds:
+        reading.say(f"{reading.said('--host', '--port', '--uds', '--fd')}: taken as --bind {' --bind '.join(binds)}")
+
+
+def worker_class(reading: Reading, environ: Mapping[str, str]) -> None:
+    flag = "-k" if "-k" in reading.given else "--worker-class"
+    name = reading.given.get(flag)
+    if name is None:
+        return
+    kind = name.removeprefix("gunicorn.workers.")
+    threads = reading.ours.get("--threads", "")
+    note = ""
+    if re.fullmatch(r"uvicorn(\.workers|_worker)\.Uvicorn(H11)?Worker|asgi|gasgi\.\w+", kind):
+        wanted = {"--model": "asyncio"}
+    elif re.fullmatch(r"gthread(\.\w+)?", kind) or (kind == "sync" and threads not in ("", "1")):
+        wanted = {"--calls": "pool"}
+    elif re.fullmatch(r"sync(\.\w+)?|tornado|gtornado\.\w+", kind):
+        wanted = {"--calls": "inline"}
+    elif re.fullmatch(r"g?gevent(_wsgi|_pywsgi|\.\w+)?|g?eventlet(\.\w+)?", kind):
+        wanted = {"--calls": "pool"}
+        note = "; calls wait in threads, not in greenlets, and nothing is patched: --threads is how many at once"
+    else:
+        raise ConfigError(f"{flag} {name}: there is no such worker here: --model and --calls choose (docs/moving.md)")
+    added = {ours: value for ours, value in wanted.items() if reading.ours.keys().isdisjoint(_names(ours))}
+    for ours, value in added.items():
+        reading.add(ours, value)
+    shown = [typed(ours, value) for ours, value in added.items()]
+    if threads and wanted.get("--calls") == "pool":
+        shown.append(f"--threads {threads}")
+    reading.say(f"{flag} {name}: " + (f"taken as {' '.join(shown)}{note}" if shown else "ignored, you say it yourself"))
+
+
+def _names(flag: str) -> tuple[str, ...]:
+    """All names of an option of ours."""
+    return next(option.flags for _, _, option in configs.options() if flag in option.flags)
+
+
+_HEAD: Final = ("--limit-request-line", "--limit-request-field_size", "--h11-max-incomplete-event-size")
+
+
+def head(reading: Reading, environ: Mapping[str, str]) -> None:
+    """Ours is one limit for the request line and all fields; theirs are for parts of it, and 0 is none."""
+    given = {flag: reading.given[flag] for flag in _HEAD if flag in reading.given}
+    if not given:
+        return
+    for flag, value in given.items():
+        if not (value.isascii() and value.isdigit()):
+            raise ConfigError(f"{typed(flag, value)}: it is no number of bytes")
+    most = 1 << 20 if "0" in given.values() else max(map(int, given.values()))
+    ours = "--max-head-size"
+    if ours in reading.ours or most <= configs.Config().max_head_size:
+        reading.say(f"{reading.said(*_HEAD)}: ignored, {ours} is for the whole head (32K, unless you say another)")
+        return
+    reading.add(ours, str(most))
+    reading.say(f"{reading.said(*_HEAD)}: taken as {ours} {most}")
+
+
+_REQUIRE: Final = ("--cert-reqs", "--ssl-cert-reqs")
+
+
+def certificates(reading: Reading, environ: Mapping[str, str]) -> None:
+    """CERT_NONE 0, CERT_OPTIONAL 1, CERT_REQUIRED 2 (module ssl): --ca-certs here is the last."""
+    given = reading.given
+    level = next((given[flag] for flag in _REQUIRE if flag in given), "0")
+    said = reading.said("--ssl-ca-certs", *_REQUIRE)
+    if not said:
+        return
+    if level not in ("0", "2"):
+        raise ConfigError(f"{said}: clients must show a certificate (2, --ca-certs) or are not asked (0), nothing else")
+    if level == "0" and "--ca-certs" in reading.ours:
+        raise ConfigError(f"{said}: leave --ca-certs out, with which clients must show a certificate")
+    authorities = given.get("--ssl-ca-certs", "") if level == "2" else ""
+    if authorities:
+        reading.add("--ca-certs", authorities)
+    elif level == "2" and "--ca-certs" not in reading.ours:
+        raise ConfigError(f"{said}: name by --ca-certs who has signed the clients' certificates")
+    taken = f"taken as --ca-certs {authorities}" if authorities else ""
+    reading.say(f"{said}: {taken or ('as --ca-certs has it' if level == '2' else 'ignored, clients are not asked')}")
+
+
+def gunicorn(reading: Reading, environ: Mapping[str, str]) -> None:
+    """What gunicorn's users might else believe to be done."""
+    if not reading.gunicorn:
+        return
+    for flag, here, there in (("-t", "--threads", "--timeout"), ("-m", "--model", "--umask")):
+        if flag in reading.ours:
+            raise ConfigError(f"{flag} is {here} here and {there} in gunicorn: write out which you mean")
+    if environ.get("GUNICORN_CMD_ARGS"):
+        reading.say("GUNICORN_CMD_ARGS is not read: options stand in ALLCOMERS_* (docs/running.md, Configuration)")
+    if Path("gunicorn.conf.py").is_file():
+        reading.say("gunicorn.conf.py is not read: options stand in allcomers.toml (docs/running.md, Configuration)")
+
+
+ALL: Final = (gunicorn, target, bind, worker_class, head, certificates)

@@ -1,0 +1,252 @@
+"""Where options come from, and which is the stronger: the platform, a file, the environment, the command line.
+
+    defaults < $PORT, $WEB_CONCURRENCY, $FORWARDED_ALLOW_IPS < file < ALLCOMERS_* < flags
+
+The file is allcomers.toml, or the table [tool.allcomers] in pyproject.toml, of the current folder; --config (and
+ALLCOMERS_CONFIG) names another instead. What a platform sets is weaker than a file, as with gunicorn: it speaks of the
+machine, the file of this app. What the options mean is known by `config`; here they are text under a name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from allcomers import config as configs
+from allcomers.config import Config, Option
+from allcomers.errors import ConfigError
+
+Given: TypeAlias = str | tuple[str, ...]
+"""An option as it would be typed; a tuple for one that may be repeated."""
+
+Layer: TypeAlias = dict[str, tuple[Given, str]]
+"""{an option's name: (what is given, where: "ALLCOMERS_WORKERS")}."""
+
+PREFIX: Final = "ALLCOMERS_"
+
+_PLATFORM: Final = {"WEB_CONCURRENCY": "workers", "FORWARDED_ALLOW_IPS": "forwarded_allow_ips"}
+
+_OURS: Final = re.compile(rb"""^[ \t]*\[?[ \t]*["']?tool["']?[ \t]*(?:\]|=|\.[ \t]*["']?allcomers)""", re.MULTILINE)
+"""What a pyproject.toml has that may be for us. Most have none, and then no TOML parser is loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that was given for a command, and what it comes to.
+
+    own     the values of what the command alone has: {"target": "app:app"}
+    given   {name: text} of what did not stay at its default
+    origin  {name: where from} of the same
+    notes   lines for the operator: what was given and is not used
+    """
+
+    command: str
+    config: Config
+    own: dict[str, Any]
+    given: dict[str, Given]
+    origin: dict[str, str]
+    notes: list[str]
+
+
+def gather(
+    command: str, flags: Layer, environ: Mapping[str, str], *, file: str = "", weak: Layer | None = None
+) -> Settings:
+    """The settings of `command`, "run" or "serve".
+
+    flags  what the command line has
+    file   what --config names
+    weak   what is to be instead of a default
+
+    Raises ConfigError, which says where the bad value, or the unknown key, stands.
+    """
+    notes: list[str] = []
+    options = {name: option for name, _, option in configs.known(command)}
+    layers = [
+        weak or {},
+        _platform(environ),
+        _file(file or environ.get(f"{PREFIX}CONFIG", ""), notes),
+        _environment(environ, notes),
+        flags,
+    ]
+    found: Layer = {}
+    for layer in layers:
+        found |= {name: entry for name, entry in layer.items() if name in options}
+    given = {name: entry[0] for name, entry in found.items()}
+    origin = {name: entry[1] for name, entry in found.items()}
+    own = {
+        name: configs.checked(option, given[name], origin[name]) if name in given else default
+        for name, default, option in configs.OWN[command]
+    }
+    return Settings(command, configs.make(given, origin), own, given, origin, notes)
+
+
+def _all_options() -> dict[str, Option]:
+    """Of both commands: one file and one environment serve both."""
+    return {name: option for command in configs.OWN for name, _, option in configs.known(command)}
+
+
+# ------------------------------------------------------------ the environment
+
+
+def _platform(environ: Mapping[str, str]) -> Layer:
+    """What platforms set. $PORT says that all addresses are to be listened on, for their proxy is another machine."""
+    layer: Layer = {
+        name: (environ[variable], f"${variable}") for variable, name in _PLATFORM.items() if environ.get(variable)
+    }
+    if port := environ.get("PORT"):
+        if not (port.isascii() and port.isdigit()):
+            raise ConfigError(f"$PORT: {port!r} is not a port number; --bind is stronger")
+        layer["bind"] = ((f"0.0.0.0:{port}",), "$PORT")
+    return layer
+
+
+def _environment(environ: Mapping[str, str], notes: list[str]) -> Layer:
+    """ALLCOMERS_*; an empty one is none. Unknown ones are no error: others set variables by that name, too (Kubernetes
+    has ALLCOMERS_PORT for a service called allcomers)."""
+    layer: Layer = {}
+    options = _all_options()
+    for variable, text in environ.items():
+        if not variable.startswith(PREFIX) or not text:
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name in options:
+            layer[name] = (_split(text) if options[name].repeats else text, variable)
+        elif close := _close(name, options):
+            notes.append(f"{variable} is no option; did you mean {PREFIX}{close.upper()}?")
+    return layer
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(item for item in map(str.strip, text.split(",")) if item)
+
+
+def _close(name: str, names: Iterable[str]) -> str:
+    import difflib
+
+    return next(iter(difflib.get_close_matches(name, names, 1, 0.75)), "")
+
+
+# ------------------------------------------------------------ the file
+
+
+def _file(name: str, notes: list[str]) -> Layer:
+    if name:
+        table = _parse(name, _read(Path(name), name))
+        if Path(name).name == "pyproject.toml":
+            return _layer(f"{name}: [tool.allcomers]", _in_project(name, table))
+        return _layer(name, table)
+    own, project = Path("allcomers.toml"), Path("pyproject.toml")
+    data = _read(project, str(project)) if project.is_file() else b""
+    table = _in_project(str(project), _parse(str(project), data)) if _OURS.search(data) else {}
+    if not own.is_file():
+        return _layer("pyproject.toml: [tool.allcomers]", table)
+    if table:
+        notes.append("allcomers.toml is read, so [tool.allcomers] in pyproject.toml is not")
+    return _layer(str(own), _parse(str(own), _read(own, str(own))))
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise ConfigError(f"cannot read {name!r}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _parse(name: str, data: bytes) -> dict[str, Any]:
+    if name.endswith(".py"):
+        raise ConfigError(f"{name} is Python, and options are read as TOML: see docs/moving.md for their names")
+    import tomllib
+
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except ValueError as error:  # UnicodeDecodeError and TOMLDecodeError are both
+        raise ConfigError(f"{name} is not TOML: {error}") from None
+
+
+def _in_project(name: str, whole: dict[str, Any]) -> dict[str, Any]:
+    tool = whole.get("tool")
+    table = tool.get("allcomers", {}) if isinstance(tool, dict) else {}
+    if not isinstance(table, dict):
+        raise ConfigError(f"{name}: tool.allcomers is no table")
+    return table
+
+
+def _layer(file: str, table: dict[str, Any]) -> Layer:
+    layer: Layer = {}
+    options = _all_options()
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name not in options:
+            close = _close(name, options)
+            raise ConfigError(f"{file}: there is no option {key!r}" + (f"; did you mean {close!r}?" if close else ""))
+        if name in layer:
+            raise ConfigError(f"{file}: {name} is given twice, with - and with _")
+        try:
+            layer[name] = (_as_typed(options[name], value), f"{file}: {key}")
+        except ConfigError as error:
+            raise ConfigError(f"{file}: {key}: {error}") from None
+    return layer
+
+
+def _as_typed(option: Option, value: Any) -> Given:
+    """A value of TOML as it would be typed: 4 is "4", true is "on". Raises ConfigError."""
+    if option.repeats:
+        return tuple(_word(option, item) for item in value) if isinstance(value, list) else _split(_word(option, value))
+    if isinstance(value, list) and option.value == "LIST":
+        return ",".join(_word(option, item) for item in value)
+    return _word(option, value)
+
+
+def _word(option: Option, value: Any) -> str:
+    if isinstance(value, bool) and option.check is not str:
+        return "on" if value else "off"
+    if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return str(value)
+    kinds = {bool: "true or false", list: "a list", dict: "a table"}
+    raise ConfigError(
+        f"it is {kinds.get(type(value), 'a date or a time')}, and should be {option.value or 'on or off'}"
+    )
+
+
+# ------------------------------------------------------------ written down
+
+
+def to_toml(settings: Settings) -> str:
+    """Every option, with where it comes from as a comment, so that --config reads the same again.
+
+    What has no value is a comment alone. Raises ConfigError for text that TOML cannot have: a path that is not UTF-8.
+    """
+    lines = [f"# allcomers {settings.command}, all options"]
+    group = ""
+    for name, default, option in configs.known(settings.command):
+        if option.group != group:
+            group = option.group
+            lines += ["", f"# {group}"]
+        value = settings.own[name] if name in settings.own else getattr(settings.config, name)
+        comment = _escaped(settings.origin.get(name, "default"))
+        is_empty = name not in settings.given and not default and default is not False
+        text = "" if is_empty else _value(value, settings.given.get(name, ()))
+        lines.append(f"# {name} =  # {comment}: none" if is_empty else f"{name} = {text}  # {comment}")
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: Any, given: Given) -> str:
+    """`value`; for a number that was given by a word ("auto", "64M"), that."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return f'"{_escaped(given)}"' if isinstance(given, str) and not given[-1:].isdigit() else repr(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(_value(item, ()) for item in value)}]"
+    return f'"{_escaped(value)}"'
+
+
+def _escaped(text: str) -> str:
+    r"""What stands between the quotes of a basic string (https://toml.io/en/v1.0.0#string): \" \\ \u0007."""
+    if any(0xD800 <= ord(char) < 0xE000 for char in text):
+        raise ConfigError(f"{text!a} is not UTF-8, so TOML cannot have it")
+    text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in text)
