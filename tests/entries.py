@@ -34,8 +34,8 @@ class Entry:
         self._fields = fields or {}
         self._answer_fields = answer_fields or {}
 
-    def field(self, name: str) -> str:
-        return self._fields.get(name, "")
+    def field(self, name: bytes) -> str:
+        return self._fields.get(name.decode(), "")
 
     def answer_field(self, name: str) -> str:
         return self._answer_fields.get(name, "")

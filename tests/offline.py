@@ -147,7 +147,7 @@ class Noted:
         noted = {name: getattr(entry, name) for name in ("when", "peer", "status", "sent", "seconds", "host")}
         if method:
             noted |= {"method": method, "target": target, "version": f"HTTP/1.{minor}"}
-            noted |= {"referer": entry.field("referer"), "agent": entry.field("user-agent")}
+            noted |= {"referer": entry.field(b"referer"), "agent": entry.field(b"user-agent")}
         (self.answers if method else self.refusals).append(noted)
         self.times.append((entry.wait, entry.app, entry.write))
 

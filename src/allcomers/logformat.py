@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from allcomers.errors import ConfigError
@@ -59,7 +60,7 @@ class Entry(Protocol):
     @property
     def host(self) -> str: ...
 
-    def field(self, name: str) -> str:
+    def field(self, name: bytes) -> str:
         """The request's field of this name, in small letters, as str (Latin-1); "" where there is none."""
         ...
 
@@ -68,7 +69,8 @@ class Entry(Protocol):
         ...
 
 
-Field: TypeAlias = Callable[[Entry], str]
+Value: TypeAlias = Callable[[Entry], object]
+"""What an entry has in the place of a field."""
 
 
 class Format(NamedTuple):
@@ -79,7 +81,7 @@ class Format(NamedTuple):
     timed  does it want to know `wait`, `app` and `write`?
     """
 
-    line: Field
+    line: Callable[[Entry], str]
     clock: Callable[[float], str]
     timed: bool
 
@@ -88,14 +90,15 @@ def read(text: str) -> Format:
     """The format of this name, or with these fields. Raises ConfigError, which does not name the option."""
     if text == "json":
         return Format(_json_line(), _iso_time, True)
-    pieces, fields, timed = _parse({"combined": COMBINED, "common": COMMON}.get(text, text))
-    if not fields:
+    text = {"combined": COMBINED, "common": COMMON}.get(text, text)
+    if "%(" not in text:
         raise ConfigError(f"{text!r} is not known; choose one of {', '.join(NAMES)}, or give fields as %(h)s")
-    return Format(partial(_line, pieces + "\n", tuple(fields)), _apache_time, timed)
+    template, values, timed = _parse(text)
+    return Format(partial(_line, template + "\n", tuple(values)), _apache_time, timed)
 
 
-def _line(template: str, fields: tuple[Field, ...], entry: Entry) -> str:
-    return template % tuple([field(entry) for field in fields])
+def _line(template: str, values: tuple[Value, ...], entry: Entry) -> str:
+    return template % tuple([value(entry) for value in values])
 
 
 # ---------------------------------------------------------------- reading a format
@@ -104,12 +107,12 @@ _PIECE = re.compile(r"([^%]++)|%%|%\(([^()]*+)\)([A-Za-z]?+)|%")
 _OTHER = re.compile(r"\{([^{}]++)\}([A-Za-z])")
 
 
-def _parse(text: str) -> tuple[str, list[Field], bool]:
-    """(template with %s for each field, the fields, does one want the time split?)."""
+def _parse(text: str) -> tuple[str, list[Value], bool]:
+    """(template for printf-style formatting, the values to put in, does one want the time split?)."""
     if not all(" " <= letter <= "~" or letter == "\t" for letter in text):
         raise ConfigError(f"{text!r} has characters that are no printable ASCII")
     template = ""
-    fields: list[Field] = []
+    values: list[Value] = []
     timed = False
     for piece in _PIECE.finditer(text):
         plain, name, conversion = piece.groups()
@@ -120,17 +123,19 @@ def _parse(text: str) -> tuple[str, list[Field], bool]:
             continue
         if conversion not in ("s", "d"):
             raise ConfigError(f"%({name}) in {text!r} must end with s: %({name})s")
-        fields.append(_FIELDS.get(name) or _other(name))
+        shape, value = _FIELDS.get(name) or ("%s", _other(name))
+        template += shape
+        if value is not None:
+            values.append(value)
         timed = timed or name in _TIMED
-        template += "%s"
-    return template, fields, timed
+    return template, values, timed
 
 
-def _other(name: str) -> Field:
+def _other(name: str) -> Value:
     match = _OTHER.fullmatch(name)
     kind = match[2] if match is not None else ""
     if match is not None and kind == "i":
-        return partial(_asked_field, match[1].lower())
+        return partial(_asked_field, match[1].lower().encode("ascii"))
     if match is not None and kind == "o":
         return partial(_answer_field, match[1].lower())
     if kind == "e":
@@ -186,7 +191,7 @@ def _request(entry: Entry) -> str:
     return _safe(f"{method} {target} HTTP/1.{minor}" if method else entry.line)
 
 
-def _asked_field(name: str, entry: Entry) -> str:
+def _asked_field(name: bytes, entry: Entry) -> str:
     return _safe(entry.field(name))
 
 
@@ -196,7 +201,7 @@ def _answer_field(name: str, entry: Entry) -> str:
 
 def _user(entry: Entry) -> str:
     """Who the client says it is (Basic, RFC 7617): nobody has checked that here. Without spaces, which end a field."""
-    scheme, _, credentials = entry.field("authorization").partition(" ")
+    scheme, _, credentials = entry.field(b"authorization").partition(" ")
     if scheme.lower() != "basic":
         return "-"
     from base64 import b64decode
@@ -221,51 +226,62 @@ def _logging_time(entry: Entry) -> str:
     return f"{time.strftime('%Y-%m-%d %H:%M:%S', now)},{int(entry.when * 1000) % 1000:03}"
 
 
-_PEER: Field = lambda entry: _safe(entry.peer)  # noqa: E731
-_STATUS: Field = lambda entry: str(entry.status)  # noqa: E731
-_METHOD: Field = lambda entry: _safe(entry.asked[0])  # noqa: E731
-_FIELDS: Final[dict[str, Field]] = {
+def _peer(entry: Entry) -> str:
+    return _safe(entry.peer)
+
+
+def _method(entry: Entry) -> str:
+    return _safe(entry.asked[0])
+
+
+def _minor(entry: Entry) -> str:
+    return f"1.{entry.asked[2]}"
+
+
+_FIELDS: Final[dict[str, tuple[str, Value | None]]] = {
     # gunicorn's
-    "h": _PEER,
-    "l": lambda entry: "-",
-    "u": _user,
-    "t": lambda entry: f"[{entry.stamp}]",
-    "r": _request,
-    "m": _METHOD,
-    "U": lambda entry: _safe(entry.asked[1].partition("?")[0]),
-    "q": lambda entry: _safe(entry.asked[1].partition("?")[2]),
-    "H": lambda entry: f"HTTP/1.{entry.asked[2]}" if entry.asked[0] else "-",
-    "s": _STATUS,
-    "B": lambda entry: str(entry.sent),
-    "b": lambda entry: str(entry.sent or "-"),
-    "f": partial(_asked_field, "referer"),
-    "a": partial(_asked_field, "user-agent"),
-    "T": lambda entry: str(int(entry.seconds)),
-    "M": lambda entry: str(int(entry.seconds * 1e3)),
-    "D": lambda entry: str(int(entry.seconds * 1e6)),
-    "L": lambda entry: f"{entry.seconds:.6f}",
-    "p": lambda entry: f"<{os.getpid()}>",
+    "h": ("%s", _peer),
+    "l": ("-", None),
+    "u": ("%s", _user),
+    "t": ("[%s]", attrgetter("stamp")),
+    "r": ("%s", _request),
+    "m": ("%s", _method),
+    "U": ("%s", lambda entry: _safe(entry.asked[1].partition("?")[0])),
+    "q": ("%s", lambda entry: _safe(entry.asked[1].partition("?")[2])),
+    "H": ("HTTP/%s", _minor),
+    "s": ("%s", attrgetter("status")),
+    "B": ("%s", attrgetter("sent")),
+    "b": ("%s", lambda entry: entry.sent or "-"),
+    "f": ("%s", partial(_asked_field, b"referer")),
+    "a": ("%s", partial(_asked_field, b"user-agent")),
+    "T": ("%d", attrgetter("seconds")),
+    "M": ("%d", lambda entry: entry.seconds * 1e3),
+    "D": ("%d", lambda entry: entry.seconds * 1e6),
+    "L": ("%.6f", attrgetter("seconds")),
+    "p": ("<%s>", lambda entry: os.getpid()),
     # uvicorn's
-    "client_addr": _PEER,
-    "request_line": _request,
-    "status_code": _status_and_phrase,
-    "method": _METHOD,
-    "full_path": lambda entry: _safe(entry.asked[1]),
-    "http_version": lambda entry: f"1.{entry.asked[2]}" if entry.asked[0] else "-",
-    "asctime": _logging_time,
-    "levelname": lambda entry: "INFO",
-    "levelprefix": lambda entry: "INFO:    ",
-    "process": lambda entry: str(os.getpid()),
+    "client_addr": ("%s", _peer),
+    "request_line": ("%s", _request),
+    "status_code": ("%s", _status_and_phrase),
+    "method": ("%s", _method),
+    "full_path": ("%s", lambda entry: _safe(entry.asked[1])),
+    "http_version": ("%s", _minor),
+    "asctime": ("%s", _logging_time),
+    "levelname": ("INFO", None),
+    "levelprefix": ("INFO:    ", None),
+    "process": ("%s", lambda entry: os.getpid()),
     # our own
-    "wait": lambda entry: f"{entry.wait:.6f}",
-    "app": lambda entry: f"{entry.app:.6f}",
-    "write": lambda entry: f"{entry.write:.6f}",
-    "host": lambda entry: _safe(entry.host),
+    "wait": ("%.6f", attrgetter("wait")),
+    "app": ("%.6f", attrgetter("app")),
+    "write": ("%.6f", attrgetter("write")),
+    "host": ("%s", lambda entry: _safe(entry.host)),
 }
+"""How a field stands in the template, and what is put there."""
+
 _TIMED: Final = {"wait", "app", "write"}
 
 
-def _json_line() -> Field:
+def _json_line() -> Callable[[Entry], str]:
     import json
 
     # Of a str alone this is a call into C, 0.1 µs; json.dumps of the whole dict is 5 µs. Both escape all but printable
@@ -282,8 +298,8 @@ def _json_line() -> Field:
         return (
             f'{{"time":"{entry.stamp}","peer":{quote(entry.peer)},{asked},"status":{entry.status},'
             f'"bytes":{entry.sent},"seconds":{entry.seconds:.6f},"wait":{entry.wait:.6f},"app":{entry.app:.6f},'
-            f'"write":{entry.write:.6f},"host":{quote(entry.host)},"referer":{quote(entry.field("referer"))},'
-            f'"user_agent":{quote(entry.field("user-agent"))}}}\n'
+            f'"write":{entry.write:.6f},"host":{quote(entry.host)},"referer":{quote(entry.field(b"referer"))},'
+            f'"user_agent":{quote(entry.field(b"user-agent"))}}}\n'
         )
 
     return line

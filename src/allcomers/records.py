@@ -48,8 +48,8 @@ class Record:
     def host(self) -> str:
         return self.head.host if self.head is not None else ""
 
-    def field(self, name: str) -> str:
-        value = self.head.named.get(name.encode("latin-1")) if self.head is not None else None
+    def field(self, name: bytes) -> str:
+        value = self.head.named.get(name) if self.head is not None else None
         return value.strip(b" \t").decode("latin-1") if value else ""
 
     def answer_field(self, name: str) -> str:
