@@ -131,7 +131,7 @@ CASES = [
     Case("keep_alive", HURTS, {"places": frozenset({"heroku"})}, {}, ("Heroku for 90 s", "--keep-alive 95")),
     Case("keep_alive", HURTS, {"places": frozenset({"google"})}, {}, ("600 s", "--keep-alive 620")),
     Case("keep_alive", KNOW, {"places": frozenset({"kubernetes"})}, {}, ("Traefik for 90 s", "Envoy for 3600 s")),
-    Case("fairness", KNOW, {"cores": 4}, {"workers": "4", "model": "thread"}, ("up to 41", "-m epoll --calls pool")),
+    Case("fairness", KNOW, {"cores": 4}, {"workers": "4", "model": "thread"}, ("up to 47", "-m epoll")),
     Case("one_at_a_time", HURTS, {}, {"model": "iterative"}, ("1 client at a time", "-m epoll")),
     Case("inline_calls", HURTS, {"app": app("wsgi")}, {"calls": "inline"}, ("a WSGI app", "--calls pool")),
     Case("inline_calls", HURTS, {"app": app(clients=("requests",))}, {}, ("uses requests", "--calls pool")),

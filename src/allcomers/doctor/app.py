@@ -87,7 +87,7 @@ def _load(app: App, config: Config) -> App:
     began = perf_counter()
     try:
         found = targets.load(app.target)
-        kind = _kind(found)
+        kind = _kind(found, config)
     except OperatorError as error:
         return replace(app, problem=str(error), traceback=getattr(error, "traceback", ""))
     return replace(
@@ -106,12 +106,11 @@ def _loaded(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in sys.modules)
 
 
-def _kind(found: Any) -> str:
-    import inspect
+def _kind(found: Any, config: Config) -> str:
+    from allcomers import interface
 
-    from allcomers.endpoint import is_service
-
-    return "service" if is_service(found) else "asgi" if inspect.iscoroutinefunction(found) else "web"
+    kind, _ = interface.find(found, config)
+    return "asgi" if kind == "asgi2" else kind
 
 
 def _own_memory() -> int:

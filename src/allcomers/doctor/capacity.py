@@ -43,7 +43,7 @@ def workers_over_cores(facts: Facts, config: Config) -> Finding | None:
         f"{many(config.workers, 'worker')} on {many(facts.cores, 'core')}",
         "no more run at once than there are cores; each of the others costs a copy of the app in memory"
         + (", and takes the caches from those that run" if harsh else ""),
-        "--workers auto; for calls that wait, --calls pool or -m thread with --threads",
+        "--workers auto; for calls that wait, threads do: --calls pool --threads N",
     )
 
 

@@ -132,7 +132,7 @@ class Facts:
     temp                the temporary folder: `temp_kind` of its file system, `temp_free`, `temp_problem` to write there
     uid                 0 is root
     places              where we seem to be: kubernetes, heroku, ecs, container, systemd; google
-    system              "Linux 6.1.0"
+    system              "Linux 6.1"
     leaf                whether the compiled part runs
     version             of Python: (3, 13)
     is_debug            a debug build of Python

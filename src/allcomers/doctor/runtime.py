@@ -89,7 +89,7 @@ def no_websockets(facts: Facts, config: Config) -> Finding | None:
         Weight.KNOW,
         "an ASGI app, and the package websockets is not installed",
         "if the app has WebSockets, their clients are refused",
-        "pip install 'allcomers[websockets]'",
+        "pip install 'allcomers[websocket]'",
     )
 
 
