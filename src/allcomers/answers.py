@@ -5,15 +5,15 @@ This file knows one answer at a time; when it is due and what comes after it, th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
 
 from allcomers.errors import AnswerError, Refusal
 from allcomers.http_calls import ENDLESS
 from allcomers.protocol import http1
-from allcomers.protocol.head import STATUS_LINES, RequestHead, encode_fields, status_line
+from allcomers.protocol.head import STATUS_LINES, encode_fields, status_line
 from allcomers.protocol.http1 import CRLF
-from allcomers.protocol.message import FileSlice, Piece, Response
+from allcomers.protocol.message import FileSlice, Piece, Request, Response
 
 SERVER: Final = b"Server: allcomers\r\n"
 _CLOSE: Final = b"Connection: close\r\n"
@@ -84,13 +84,14 @@ def hints(links: Iterable[bytes]) -> bytes:
     return b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % fields
 
 
-def last_chunk(head: RequestHead, response: Response) -> bytes:
-    """The end of a body in chunks. Trailers go only to a client that says it takes them (RFC 9110, 6.5.1).
-
-    Raises AnswerError, and what the app's iterable of trailers raises.
-    """
-    takes = response.trailers and b"trailers" in head.named.get(b"te", b"").lower()
-    return http1.last_chunk(response.trailers) if takes else http1.last_chunk()
+def last_chunk(request: Request, response: Response, report: Callable[[BaseException, Request], object]) -> bytes:
+    """The end of a body in chunks. Trailers go only to a client that says it takes them (RFC 9110, 6.5.1)."""
+    if response.trailers and b"trailers" in request.named.get(b"te", b"").lower():
+        try:
+            return http1.last_chunk(response.trailers)
+        except Exception as error:  # the app's iterable; the answer is out, all but its trailers
+            report(error, request)
+    return http1.last_chunk()
 
 
 def refused(refusal: Refusal, date: bytes) -> tuple[bytes, bytes]:

@@ -11,26 +11,12 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Final, Literal, TypeAlias
 
+from allcomers import http_calls
 from allcomers.answers import Plan, first, hints, last_chunk, plan, refused
 from allcomers.codec import JOIN
 from allcomers.connection import BODY, CALLED, CLOSED, DUE, GRACE, HEAD, IDLE, OVERDUE, Address, Connection, Sign, Work
 from allcomers.errors import AnswerError, Refusal
-from allcomers.http_calls import (
-    ENDLESS,
-    WHOLE,
-    Call,
-    End,
-    HttpEndpoint,
-    Last,
-    Live,
-    Pulled,
-    Stream,
-    Upgrade,
-    call,
-    failed,
-    overdue,
-    timed_call,
-)
+from allcomers.http_calls import ENDLESS, WHOLE, Call, End, HttpEndpoint, Last, Live, Pulled, Stream, Upgrade
 from allcomers.protocol import http1
 from allcomers.protocol.head import CONTINUE
 from allcomers.protocol.message import Body, Piece, Request, Response
@@ -50,18 +36,9 @@ class HttpConnection(Connection):
     """One client of an HttpEndpoint."""
 
     __slots__ = (
-        "_asked",
-        "_began",
-        "_body",
-        "_endpoint",
-        "_fed",
-        "_head",
-        "_inbound",
-        "_live",
-        "_stream",
-        "_unwanted",
+        "_asked", "_began", "_body", "_endpoint", "_fed", "_head", "_inbound", "_live", "_stream", "_unwanted",
         "successor",
-    )
+    )  # fmt: skip
 
     def __init__(self, endpoint: HttpEndpoint, address: Address, now: float) -> None:
         limits = endpoint.limits
@@ -176,11 +153,11 @@ class HttpConnection(Connection):
             if head.times is not None:
                 head.times.__enter__()  # until _finish
             return self._live.start
-        return Call(call if self._endpoint.clock is None else timed_call, self._endpoint, self._request())
+        call = http_calls.call if self._endpoint.clock is None else http_calls.timed_call
+        return Call(call, self._endpoint, self._request())
 
     def _may_call(self) -> bool:
-        # The next piece of an answer waits until the one before has gone out; the next request need not.
-        return self._stream is None and super()._may_call()
+        return self._stream is None and super()._may_call()  # a piece waits until the one before has gone out
 
     def _taken(self, now: float) -> None:
         head = self._head
@@ -237,7 +214,7 @@ class HttpConnection(Connection):
         """The call runs on; what it has open, it closes: nothing of that is ours any more."""
         self._body = None
         if self._stream is None:
-            return overdue()
+            return http_calls.overdue()
         self._stream = self._stream.stand_in()
         return End.BROKEN
 
@@ -254,7 +231,7 @@ class HttpConnection(Connection):
                 self._go_on(reply, now)
         except AnswerError as error:
             self._forget(reply)
-            self._answer(failed(self._endpoint, error, self._request()), now)
+            self._answer(http_calls.failed(self._endpoint, error, self._request()), now)
 
     def _forget(self, reply: Reply) -> None:
         """This answer cannot be sent, or nobody is there to take it: close what it has open."""
@@ -325,7 +302,7 @@ class HttpConnection(Connection):
         """No piece follows. What is to be closed was closed by the call that found the end, but for `close`."""
         whole = end is End.WHOLE and (stream.most == ENDLESS or stream.sent == stream.most)
         if whole and stream.chunked:
-            self.codec.push(self._last_chunk(stream.response))
+            self.codec.push(last_chunk(self._request(), stream.response, self._endpoint.report))
         self._stream = None
         stream.response.close = close
         self._finish(stream.response, stream.sent, stream.persists and whole, now)
@@ -373,15 +350,6 @@ class HttpConnection(Connection):
         if self._endpoint.server_timing and head.times is not None:
             date += head.times.field()
         return plan(self._asked, response, size, persists, date)
-
-    def _last_chunk(self, response: Response) -> bytes:
-        head = self._head
-        assert head is not None
-        try:
-            return last_chunk(head, response)
-        except Exception as error:  # the app's iterable; the answer is out, all but its trailers
-            self._endpoint.report(error, self._request())
-            return http1.last_chunk()
 
     # ------------------------------------------------------------ refusals and ends
 
@@ -434,11 +402,9 @@ class HttpConnection(Connection):
 
     def _note_cut(self, status: int, sent: int, headers: Iterable[tuple[str, str]] = ()) -> None:
         """The same of one after which nothing comes: the request may not even be whole."""
-        if self._endpoint.log is None:
-            return
-        if self._head is not None:
-            self._request()
-        self._note(Record(self._head, self._asked, status, sent, self._began, headers))
+        if self._endpoint.log is not None:
+            head = self._head and self._request()
+            self._note(Record(head, self._asked, status, sent, self._began, headers))
 
     def _note_all(self, unsent: int, now: float) -> None:
         records, self._queued = self._queued or [], None
