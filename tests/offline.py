@@ -162,9 +162,13 @@ def http(
     tls: Any = None,
     room: int | None = None,
     wrap: Wrap = lambda connect: connect,
+    shared: dict[str, Any] | None = None,
     **limits: Any,
 ) -> Far:
-    """A peer of an HttpConnection. An app that raises fails the test, unless it is `noted`."""
+    """A peer of an HttpConnection. An app that raises fails the test, unless it is `noted`.
+
+    shared  more of the endpoint
+    """
 
     def fail(error: BaseException, _: object) -> None:
         raise AssertionError("the app raised") from error
@@ -177,6 +181,7 @@ def http(
         report=noted.report if noted else fail,
         log=noted,
         tls=tls,
+        **(shared or {}),
     )
     return Far(wrap(lambda peer, now: HttpConnection(endpoint, peer, now)), room=room)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -18,11 +20,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import offline
 from allcomers.accesslog import AccessLog
 from allcomers.errors import ConfigError
 from allcomers.logformat import COMMON, NAMES, escape, read
+from allcomers.protocol.message import Handler, Request, Response
 from entries import APACHE_DOCS, Entry
+from harness import ask, receive_all, serving, wait_for
 
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 TESTS = str(Path(__file__).parent)
 
 
@@ -480,3 +486,223 @@ def test_an_unknown_format_names_the_known() -> None:
 def test_a_new_file_is_not_for_everybody(tmp_path: Path) -> None:
     AccessLog(str(tmp_path / "log")).close()
     assert (tmp_path / "log").stat().st_mode & 0o007 == 0
+
+
+# ---------------------------------------------------------------- what a connection has to tell
+
+
+class Clock:
+    """Reads what the connection's driver reads, and lets time go by in a call."""
+
+    def __init__(self) -> None:
+        self.now = offline.START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def timed(handler: Handler, clock: Clock, room: int | None = None, **shared: Any) -> tuple[offline.Far, offline.Noted]:
+    noted = offline.Noted()
+    return offline.http(handler, noted=noted, room=room, shared={"clock": clock, **shared}), noted
+
+
+def pass_time(far: offline.Far, clock: Clock, seconds: float) -> None:
+    far.sleep(seconds)
+    clock.now = far.now
+
+
+def test_the_time_is_split_into_waiting_app_and_writing() -> None:
+    clock = Clock()
+
+    def handler(request: Request) -> Response:
+        clock.now += 0.5
+        return Response(b"x" * 1000)
+
+    far, noted = timed(handler, clock, room=0)
+    far.hear(b"GET / HTTP/1.1\r\n", calls=False)
+    pass_time(far, clock, 1.0)  # reading: none of the three
+    far.hear(b"Host: a\r\n\r\n", calls=False)
+    work = far.conn.take_call()
+    pass_time(far, clock, 2.0)  # for a thread
+    reply = work()
+    far.now = clock.now
+    far.conn.answered(reply, far.now)
+    pass_time(far, clock, 0.25)
+    far.take(10_000)
+    assert noted.answers[0]["seconds"] == pytest.approx(3.75)
+    assert noted.times == [pytest.approx((2.0, 0.5, 0.25))]
+
+
+def test_each_piece_of_a_stream_counts_for_the_app_and_what_is_between_for_writing() -> None:
+    clock = Clock()
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(3):
+            clock.now += 0.5
+            yield b"x" * 1000
+
+    far, noted = timed(lambda request: Response(pieces()), clock, room=0)
+    far.hear(GET)
+    for _ in range(4):
+        far.now = clock.now
+        pass_time(far, clock, 1.0)
+        far.take(2000)
+    far.now = clock.now
+    far.take(2000)
+    assert noted.answers[0]["seconds"] == pytest.approx(sum(noted.times[0]))
+    assert noted.times[0][:2] == (0.0, pytest.approx(1.5))
+
+
+def test_pipelined_requests_have_each_their_own_times() -> None:
+    clock = Clock()
+    taken = iter([0.5, 0.125])
+
+    def handler(request: Request) -> Response:
+        clock.now += next(taken)
+        return Response(b"")
+
+    far, noted = timed(handler, clock)
+    far.hear(GET + GET)
+    assert [app for _, app, _ in noted.times] == [0.5, 0.125]
+
+
+def test_who_leaves_before_an_answer_is_noted_with_499() -> None:
+    clock = Clock()
+    post = b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
+    for said, takes in ((post + b"half", False), (GET, False), (GET, True)):
+        far, noted = timed(lambda request: Response(b""), clock)
+        far.conn.received(said, far.now)
+        work = far.conn.take_call() if takes else None
+        far.lose()
+        far.lose()
+        if work:
+            far.conn.answered(work(), far.now)
+        assert [(entry["status"], entry["sent"]) for entry in noted.answers] == [(499, 0)]
+        assert noted.refusals == []
+
+
+def test_who_leaves_between_requests_or_in_a_head_or_after_a_refusal_is_not() -> None:
+    for said, statuses in ((b"", []), (b"GET / HTTP", []), (GET, [200]), (GET + b"\0", [200, 400])):
+        far, noted = timed(lambda request: Response(b""), Clock())
+        if said:
+            far.hear(said)
+        far.lose()
+        assert [entry["status"] for entry in (*noted.answers, *noted.refusals)] == statuses
+    far, noted = timed(lambda request: Response(b""), Clock())
+    far.hear(b"POST /p HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nX")
+    far.lose()
+    assert [entry["status"] for entry in noted.answers] == [400]
+
+
+def test_how_long_the_call_of_who_left_has_run_by_then() -> None:
+    clock = Clock()
+
+    def leave(request: Request) -> Response:
+        clock.now += 2.0
+        far.now = clock.now
+        far.lose()
+        return Response(b"")
+
+    far, noted = timed(leave, clock)
+    far.hear(GET)
+    assert [entry["status"] for entry in noted.answers] == [499]
+    assert noted.times == [pytest.approx((0.0, 2.0, 0.0))]
+
+
+def test_server_timing_is_told_in_milliseconds_where_it_is_on() -> None:
+    clock = Clock()
+
+    def handler(request: Request) -> Response:
+        clock.now += 0.0125
+        return Response(b"", headers=[("Server-Timing", "db;dur=3")])
+
+    far, _ = timed(handler, clock, server_timing=True)
+    far.hear(GET)
+    assert b"\r\nServer-Timing: db;dur=3\r\n" in far.said
+    assert b"\r\nServer-Timing: wait;dur=0.000, app;dur=12.500\r\n" in far.said
+    far, _ = timed(handler, clock)
+    far.hear(GET)
+    assert far.said.count(b"Server-Timing") == 1
+
+
+# ---------------------------------------------------------------- a server
+
+APP = """
+import time
+from pathlib import Path
+from allcomers import Response
+
+def app(request):
+    if request.path == "/wait":
+        Path(request.query + ".begun").touch()
+        while not Path(request.query).exists():
+            time.sleep(0.005)
+    return Response([b"x" * 1000] * 3 if request.path == "/pieces" else b"x", headers=[("X-App", "a b")])
+
+async def live(scope, receive, send):
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
+    await send({"type": "http.response.body", "body": b"x"})
+"""
+CLOSE = "GET {} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Mine: m\r\n\r\n"
+
+
+@pytest.mark.parametrize("model", ["epoll", "thread"])
+def test_a_request_that_waits_for_a_thread(tmp_path: Path, model: str) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    fmt = '%({x-mine}i)s "%({X-App}o)s" %(U)s %(wait)s %(app)s %(write)s %(L)s'
+    arguments = ("--calls", "pool", "--threads", "1", "-m", model, "--server-timing", "--access-log", str(log))
+    with serving("run", f"{tmp_path}/app.py:app", *arguments, "--access-log-format", fmt) as server:
+        with server.connect() as first, server.connect() as second:
+            first.sendall(CLOSE.format(f"/wait?{gate}").encode())
+            wait_for(Path(f"{gate}.begun").exists, "the first call to begin")
+            begun = time.monotonic()
+            second.sendall(CLOSE.format("/pieces").encode())
+            wait_for(lambda: time.monotonic() > begun + 0.1, "a tenth of a second to go by")
+            gate.touch()
+            said = [receive_all(sock) for sock in (first, second)]
+        lines = wait_for(lambda: len(found := log.read_text().splitlines()) == 2 and found, "two lines")
+    times = {}
+    for line in lines:
+        found = re.fullmatch(r'm "a b" (/\w+) ([0-9.]+) ([0-9.]+) ([0-9.]+) ([0-9.]+)', line)
+        assert found, line
+        times[found[1]] = [float(text) for text in found.groups()[1:]]
+    assert times["/wait"][1] >= 0.1
+    assert times["/pieces"][0] > 0
+    for wait, app, write, whole in times.values():
+        assert wait + app + write <= whole + 1e-5
+    for data in said:
+        assert re.search(rb"\r\nServer-Timing: wait;dur=[0-9.]+, app;dur=[0-9.]+\r\n", data)
+
+
+@pytest.mark.parametrize("model", ["asyncio", "thread"])
+def test_an_async_app_has_times_too(tmp_path: Path, model: str) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    log = tmp_path / "log"
+    arguments = ("-m", model, "--server-timing", "--access-log", str(log), "--access-log-format", "json")
+    with serving("run", f"{tmp_path}/app.py:live", *arguments) as server:
+        said = ask(server, CLOSE.format("/").encode())
+        (line,) = wait_for(lambda: log.read_text().splitlines(), "a line")
+    found = json.loads(line)
+    assert 0 < found["app"] <= found["seconds"]
+    assert b"\r\nServer-Timing: wait;dur=" in said
+
+
+def test_a_client_that_leaves_its_call_running_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    arguments = ("--calls", "pool", "--access-log", str(log), "--access-log-format", "%(s)s %(b)s %(U)s")
+    with serving("run", f"{tmp_path}/app.py:app", *arguments) as server:
+        with server.connect() as sock:
+            sock.sendall(CLOSE.format(f"/wait?{gate}").encode())
+            wait_for(Path(f"{gate}.begun").exists, "the call to begin")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+        (line,) = wait_for(lambda: log.read_text().splitlines(), "a line")
+        assert line == "499 - /wait"
+        gate.touch()
+
+
+def test_no_time_is_measured_where_nobody_wants_to_know(tmp_path: Path) -> None:
+    with serving("serve", str(tmp_path), "--access-log", str(tmp_path / "log")) as server:
+        assert b"Server-Timing" not in ask(server, CLOSE.format("/").encode())

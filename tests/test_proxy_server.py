@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -221,3 +223,63 @@ def test_a_header_that_never_ends_is_not_held() -> None:
     assert far.said == b""
     far.sleep(3)
     assert far.closed
+
+
+# ---------------------------------------------------------------- fields of a request
+
+FORWARDED = (
+    b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.9, 198.51.100.7\r\nX-Forwarded-Proto: https\r\n"
+    b"Connection: close\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("model", ["thread", "epoll", "asyncio"])
+def test_a_trusted_proxy_tells_who_the_client_is(app: Path, model: str) -> None:
+    log = app.with_name(f"forwarded-{model}.log")
+    arguments = ("-m", model, "--forwarded-allow-ips", "10.0.0.0/8, 127.0.0.1", "--access-log", str(log))
+    with serving("run", f"{app}:web", *arguments) as server:
+        assert bodies(ask(server, FORWARDED)) == ["198.51.100.7 0 https"]
+        (own,) = bodies(ask(server, CLOSE))
+        assert own.startswith("127.0.0.1 ")
+        # refused in its body: the log knows all the same who it was
+        refused = FORWARDED.replace(b"GET", b"POST").replace(b"Connection", b"Transfer-Encoding: chunked\r\nConnection")
+        assert offline.statuses(ask(server, refused + b"X\r\n")) == [400]
+        lines = wait_for(lambda: len(found := log.read_text().splitlines()) == 3 and found, "three lines")
+    assert [(line.split()[0], line.split()[8]) for line in lines] == [
+        ("198.51.100.7", "200"), ("127.0.0.1", "200"), ("198.51.100.7", "400"),
+    ]  # fmt: skip
+
+
+def test_nobody_is_trusted_unless_told_so(app: Path, tmp_path: Path) -> None:
+    with serving("run", f"{app}:web") as server:
+        assert bodies(ask(server, FORWARDED))[0].startswith("127.0.0.1 ")
+    with serving("run", f"{app}:web", "--forwarded-allow-ips", "10.0.0.0/8,unix") as server:
+        assert bodies(ask(server, FORWARDED))[0].startswith("127.0.0.1 ")
+
+
+def test_a_proxy_on_a_unix_socket(app: Path, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with (
+        serving("run", f"{app}:web", "--forwarded-allow-ips", "unix", bind=f"unix:{path}"),
+        socket.socket(socket.AF_UNIX) as sock,
+    ):
+        sock.connect(str(path))
+        sock.sendall(FORWARDED)
+        assert bodies(receive_all(sock)) == ["198.51.100.7 0 https"]
+
+
+def test_who_the_proxy_header_names_is_who_is_trusted_or_not(app: Path) -> None:
+    """Behind a balancer of TCP, the peer is who it names: a proxy of ours, or anybody."""
+    with serving("run", f"{app}:web", "--proxy-protocol", "--forwarded-allow-ips", "192.0.2.1") as server:
+        assert bodies(ask(server, V1 + FORWARDED)) == ["198.51.100.7 0 https"]
+        assert bodies(ask(server, V2 + FORWARDED)) == ["2001:db8::1 56324 http"]
+
+
+def test_a_list_that_cannot_be_read_is_told_in_one_line(app: Path) -> None:
+    command = [sys.executable, "-m", "allcomers", "run", f"{app}:web", "-b", "127.0.0.1:0"]
+    done = subprocess.run(
+        [*command, "--forwarded-allow-ips", "localhost"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "--forwarded-allow-ips: 'localhost' is no address and no network" in done.stderr
+    assert "Traceback" not in done.stderr
