@@ -111,6 +111,7 @@ def test_what_the_kernel_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             "proc/sys/net/ipv4/tcp_max_syn_backlog": "512\n",
             "proc/sys/net/ipv4/tcp_syncookies": "0\n",
             "proc/sys/net/ipv4/tcp_abort_on_overflow": "1\n",
+            "proc/sys/net/ipv4/tcp_tw_reuse": "0\n",
             "proc/sys/net/ipv4/ip_local_port_range": "1024\t2047\n",
             "proc/sys/net/ipv4/ip_local_reserved_ports": "1080,1100-1200\n",
             "proc/self/mounts": f"/dev/sda / ext4 rw 0 0\ntmpfs {tmp_path} tmpfs rw 0 0\nproc /proc proc rw 0 0\n",
@@ -120,6 +121,7 @@ def test_what_the_kernel_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     assert (facts.memory, facts.commit_room) == (2048 << 10, 1000 << 10)
     assert (facts.somaxconn, facts.syn_backlog, facts.syncookies, facts.abort_on_overflow) == (128, 512, False, True)
+    assert not facts.tw_reuse
     assert (facts.ports, facts.reserved) == ((1024, 2047), ((1080, 1080), (1100, 1200)))
     assert (facts.temp, facts.temp_kind, facts.temp_problem) == (str(tmp_path), "tmpfs", "")
     assert facts.places == {"kubernetes", "google", "container"}
@@ -256,6 +258,25 @@ def test_an_app_is_loaded_elsewhere(write: Callable[[str], str]) -> None:
     assert found.seconds >= 0.05
     assert 20 << 20 < found.memory < 60 << 20
     assert "shop" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "kind", "calls"),
+    [
+        (WEB, {}, "web", "inline"),
+        ("def app(environ, start_response): ...", {}, "wsgi", "pool"),
+        ("def app(environ, start_response): ...", {"model": "thread"}, "wsgi", "inline"),
+        ("def app(environ, start_response): ...", {"calls": "inline"}, "wsgi", "inline"),
+        ("async def app(scope, receive, send): ...", {}, "asgi", "inline"),
+        ("async def made(scope, receive, send): ...\ndef app(): return made", {"factory": True}, "asgi", "inline"),
+        ("import allcomers\nclass app(allcomers.Service): framing = allcomers.Raw()", {}, "service", "inline"),
+    ],
+)
+def test_what_an_app_is(
+    write: Callable[[str], str], source: str, options: dict[str, Any], kind: str, calls: str
+) -> None:
+    found = app.look(write(source), Config(certfile=("none.pem",), **options))
+    assert (found.problem, found.kind, found.calls, found.threads) == ("", kind, calls, ())
 
 
 def test_what_an_app_does_as_it_is_imported(write: Callable[[str], str]) -> None:

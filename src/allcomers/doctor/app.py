@@ -81,22 +81,28 @@ def _be_child(target: str, config: Config, writer: int) -> NoReturn:
 
 
 def _load(app: App, config: Config) -> App:
+    from allcomers import interface
     from allcomers import target as targets
+    from allcomers.endpoint import endpoint
 
     before = _listening()
     began = perf_counter()
     try:
-        found = targets.load(app.target)
-        kind = _kind(found, config)
+        kind, found = interface.find(targets.load(app.target), config)
+        seconds = perf_counter() - began
+        # All that a worker loads with it, for its size; certificates are another matter.
+        plain = replace(config, interface=kind, factory=False, certfile=(), keyfile=(), ca_certs="")
+        served = endpoint(found, plain, None, None)
     except OperatorError as error:
         return replace(app, problem=str(error), traceback=getattr(error, "traceback", ""))
     return replace(
         app,
-        kind=kind,
-        seconds=perf_counter() - began,
+        kind="asgi" if kind == "asgi2" else kind,
+        seconds=seconds,
         memory=_own_memory(),
         threads=tuple(_threads()),
         listening=tuple(address for fd, address in _listening().items() if fd not in before),
+        calls=config.calls or served.calls,
         drivers=_loaded(DRIVERS),
         clients=_loaded(_CLIENTS),
     )
@@ -104,13 +110,6 @@ def _load(app: App, config: Config) -> App:
 
 def _loaded(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in sys.modules)
-
-
-def _kind(found: Any, config: Config) -> str:
-    from allcomers import interface
-
-    kind, _ = interface.find(found, config)
-    return "asgi" if kind == "asgi2" else kind
 
 
 def _own_memory() -> int:

@@ -98,6 +98,7 @@ class App:
     memory     bytes that a further worker with it takes: what it shares with nobody
     threads    names of the threads that run after the import
     listening  addresses that the app itself listens on after the import
+    calls      where its calls run, by the options
     drivers    database drivers that it has loaded: "psycopg"
     clients    what else it has loaded that waits for others: "requests"
     """
@@ -110,6 +111,7 @@ class App:
     memory: int = 0
     threads: tuple[str, ...] = ()
     listening: tuple[str, ...] = ()
+    calls: str = "inline"
     drivers: tuple[str, ...] = ()
     clients: tuple[str, ...] = ()
 
@@ -128,6 +130,7 @@ class Facts:
     nofile, nofile_hard descriptors a process may have; may be raised to
     tasks               processes and threads that may still be started, and `tasks_by` what limits them
     somaxconn, syn_backlog, syncookies, abort_on_overflow    of the kernel's queues of connections
+    tw_reuse            may a client on this machine take a port anew that is in TIME_WAIT?
     ports, reserved     the range from which the kernel picks a client's port; (first, last) it leaves alone
     temp                the temporary folder: `temp_kind` of its file system, `temp_free`, `temp_problem` to write there
     uid                 0 is root
@@ -159,6 +162,7 @@ class Facts:
     syn_backlog: float = inf
     syncookies: bool = True
     abort_on_overflow: bool = False
+    tw_reuse: bool = True
     ports: tuple[int, int] = (32768, 60999)
     reserved: tuple[tuple[int, int], ...] = ()
     temp: str = "/tmp"

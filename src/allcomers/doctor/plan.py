@@ -16,18 +16,20 @@ _THREAD_PLACES: Final = 1000
 _PROCESS_PLACES: Final = 256
 """As in models.thread and models.process, which would load all that a server needs; a test compares."""
 
-BLOCKING: Final = ("iterative", "process", "thread", "thread-pool")
-"""Models that serve each peer with a thread or process that waits for it."""
-
 
 def model(facts: Facts, config: Config) -> str:
     """The model that will run."""
     return config.model or ("asyncio" if facts.kind == "asgi" else models.best())
 
 
+def is_blocking(facts: Facts, config: Config) -> bool:
+    """Is each peer served by a thread or process that waits for it?"""
+    return models.find(model(facts, config)).events is None
+
+
 def calls(facts: Facts, config: Config) -> str:
     """Where the app's calls will run."""
-    return config.calls or ("pool" if facts.kind == "wsgi" else "inline")
+    return config.calls or (facts.app.calls if facts.app else "inline")
 
 
 def keeps_others_waiting(facts: Facts, config: Config) -> bool:

@@ -95,12 +95,11 @@ def no_websockets(facts: Facts, config: Config) -> Finding | None:
 
 def blocked_websockets(facts: Facts, config: Config) -> Finding | None:
     """Under a blocking model nobody can speak while somebody listens."""
-    which = plan.model(facts, config)
-    if facts.kind != "asgi" or which not in plan.BLOCKING:
+    if facts.kind != "asgi" or not plan.is_blocking(facts, config):
         return None
     return Finding(
         Weight.HURTS,
-        f"an ASGI app under -m {which}",
+        f"an ASGI app under -m {plan.model(facts, config)}",
         "each call runs to its end on an event loop of its own; WebSockets are refused",
         "-m asyncio, or -m epoll",
     )

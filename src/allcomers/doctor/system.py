@@ -48,6 +48,7 @@ def read(root: str = "/") -> Facts:
         syn_backlog=files.number("proc/sys/net/ipv4/tcp_max_syn_backlog"),
         syncookies=files.number("proc/sys/net/ipv4/tcp_syncookies") > 0,
         abort_on_overflow=files.words("proc/sys/net/ipv4/tcp_abort_on_overflow") == ["1"],
+        tw_reuse=files.number("proc/sys/net/ipv4/tcp_tw_reuse") > 0,  # 2: for this machine alone
         ports=_ports(files),
         reserved=_reserved(files),
         temp=temp,
@@ -203,7 +204,7 @@ def _reserved(files: Files) -> tuple[tuple[int, int], ...]:
 def _temp() -> str:
     """Where request bodies will go: what `tempfile` takes, without the file that it writes to try it."""
     named = [folder for name in ("TMPDIR", "TEMP", "TMP") if (folder := os.environ.get(name))]
-    folders = [folder for folder in (*named, "/tmp", "/var/tmp", "/usr/tmp") if Path(folder).is_dir()]
+    folders = [folder for folder in (*named, "/tmp", "/var/tmp", "/usr/tmp", ".") if Path(folder).is_dir()]
     usable = (folder for folder in folders if os.access(folder, os.W_OK | os.X_OK))
     return next(usable, folders[0] if folders else "/tmp")
 

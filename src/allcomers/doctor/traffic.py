@@ -210,13 +210,13 @@ def port_of_clients(address: Address, facts: Facts, config: Config) -> Finding |
 
 
 def few_client_ports(address: Address, facts: Facts, config: Config) -> Finding | None:
-    """A proxy on this machine needs a port for each connection, for 60 s more after its end (TIME_WAIT)."""
+    """Who closes a connection keeps its port for 60 s more, in TIME_WAIT (tcp(7), tcp_tw_reuse)."""
     count = facts.ports[1] - facts.ports[0] + 1
-    if not address.is_local or count >= 10_000:
+    if not address.is_local or facts.tw_reuse or count >= 10_000:
         return None
     return Finding(
         Weight.KNOW,
-        f"--bind {address.text}, and {count:,} ports for outgoing connections (net.ipv4.ip_local_port_range)",
-        f"a proxy here that connects for each request runs out of them at {count / 60:,.0f} a second",
-        'sysctl -w net.ipv4.ip_local_port_range="32768 60999", keepalive in the proxy, or --bind unix:PATH',
+        f"--bind {address.text}, {count:,} ports for outgoing connections, and net.ipv4.tcp_tw_reuse is 0",
+        f"a proxy here that opens and closes one for each request runs out of ports at {count / 60:,.0f} a second",
+        "sysctl -w net.ipv4.tcp_tw_reuse=2, keepalive in the proxy, or --bind unix:PATH",
     )
