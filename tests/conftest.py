@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,3 +41,26 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     trusted = ssl.create_default_context()
     authority.configure_trust(trusted)
     return Certificate(pem, trusted)
+
+
+REAL = Path(__file__).parent / "real"
+"""Apps of real frameworks."""
+
+
+@pytest.fixture(scope="session")
+def board(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of the board: a database with its tables, and an administrator."""
+    folder = tmp_path_factory.mktemp("board")
+    env = {
+        "REAL_DATABASE": str(folder / "board.sqlite3"),
+        "DJANGO_SETTINGS_MODULE": "board.settings",
+        "DJANGO_SUPERUSER_PASSWORD": "secret",
+        "PYTHONPATH": str(REAL),
+        "TMPDIR": str(folder),
+    }
+    for command in (
+        ["migrate", "--run-syncdb", "--verbosity", "0"],
+        ["createsuperuser", "--noinput", "--username", "admin", "--email", "admin@example.org", "--verbosity", "0"],
+    ):
+        subprocess.run([sys.executable, "-m", "django", *command], env={**os.environ, **env}, check=True, timeout=60)
+    return env

@@ -175,3 +175,49 @@ def test_the_guestbook(browser: Browser, tmp_path: Path, model: str, calls: str,
         page.wait_for_load_state("networkidle")
         assert visit.wrong == []
         assert [status for status, _ in visit.answers if status not in (200, 303, 204, 304)] == []
+
+
+# ---------------------------------------------------------------- real apps
+
+
+@pytest.mark.parametrize("kind", ["wsgi epoll", "wsgi thread-pool", "asgi asyncio"])
+def test_the_admin_of_django_works(browser: Browser, board: dict[str, str], kind: str) -> None:
+    """Log in, add a note by hand, find it, delete it; every style, script and picture of its pages is there."""
+    interface, model = kind.split()
+    options = ("-m", model, "--max-body", "200M")
+    with serving("run", f"board.{interface}:app", *options, env=board) as server, Visit(browser, server) as visit:
+        page = visit.page
+        visit.open("admin/")
+        page.fill("input[name=username]", "admin")
+        page.fill("input[name=password]", "secret")
+        page.click("input[type=submit]")
+        page.click("a[href='/admin/board/note/add/']")
+        page.fill("input[name=title]", f"By hand, {kind}")
+        page.fill("textarea[name=text]", "Written in a browser.")
+        page.click("input[name=_save]")
+        page.click(f"text=By hand, {kind} >> nth=-1")
+        page.click("a.deletelink")
+        page.click("input[type=submit]")
+        page.wait_for_load_state("networkidle")
+        assert "deleted successfully" in page.inner_text(".messagelist")
+        assert (
+            page.evaluate("getComputedStyle(document.querySelector('#header')).backgroundColor") != "rgba(0, 0, 0, 0)"
+        )
+        assert visit.wrong == []
+
+
+@pytest.mark.parametrize("model", ["asyncio", "epoll-et", "select"])
+def test_a_page_lives_on_events_and_a_websocket(browser: Browser, tmp_path: Path, model: str) -> None:
+    notes = tmp_path / "notes"
+    notes.touch()
+    target = ROOT / "tests" / "real" / "starlette_app.py"
+    with (
+        serving("run", f"{target}:app", "-m", model, env={"REAL_NOTES": str(notes)}) as server,
+        Visit(browser, server) as visit,
+    ):
+        visit.open("live")
+        visit.page.wait_for_selector("#events li:nth-child(3)")
+        visit.page.wait_for_selector("#messages li:nth-child(4)")
+        assert visit.page.inner_text("#events").split("\n") == ["event 0", "event 1", "event 2"]
+        assert visit.page.inner_text("#messages").split("\n") == ["one", "two", "three", "closed 1000"]
+        assert [text for text in visit.wrong if "/events" not in text] == []  # those the page closes itself
