@@ -1,6 +1,8 @@
 """What the benchmarks serve: the smallest answer of each kind."""
 
 import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import allcomers
 
@@ -26,3 +28,52 @@ class Echo(allcomers.Service):
 
     def request(self, data: bytes) -> bytes | None:
         return data
+
+
+BLOCK = bytes(64 * 1024)
+
+
+def blocks(size: int) -> Iterator[bytes]:
+    """`size` bytes, 64 KiB at a time."""
+    for begin in range(0, size, len(BLOCK)):
+        yield BLOCK[: size - begin]
+
+
+class Bulk(allcomers.Web):
+    """So many bytes as the query says, or 13; how many were sent."""
+
+    def get(self, request: allcomers.Request) -> str | Iterator[bytes]:
+        return blocks(int(request.query)) if request.query else "Hello, World!"
+
+    def post(self, request: allcomers.Request) -> str:
+        return str(sum(map(len, iter(lambda: request.stream.read(len(BLOCK)), b""))))
+
+
+def bulk_wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+    """The same, as a WSGI app."""
+    if environ["REQUEST_METHOD"] == "GET":
+        start_response("200 OK", [("Content-Type", "application/octet-stream")])
+        return blocks(int(environ["QUERY_STRING"]))
+    count = str(sum(map(len, iter(lambda: environ["wsgi.input"].read(len(BLOCK)), b"")))).encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(count)))])
+    return [count]
+
+
+async def bulk_asgi(scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
+    """The same, as an ASGI app."""
+    if scope["type"] != "http":
+        raise ValueError(f"not for {scope['type']}")
+    if scope["method"] == "GET":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for block in blocks(int(scope["query_string"])):
+            await send({"type": "http.response.body", "body": block, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        return
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    body = b"%d" % size
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
