@@ -26,11 +26,11 @@ class Calls(Protocol):
         ...
 
 
-def find(name: str, threads: int, limit: float = 0.0, replace: Callable[[], object] = lambda: None) -> Calls:
+def find(name: str, threads: int, limit: float = 0.0, replace: Callable[[str], object] = lambda why: None) -> Calls:
     """The calls called `name`: "inline" or "pool" of so many threads.
 
     limit    seconds that a call may take; 0 for any time
-    replace  asks that another process takes the place of this one, whose threads hang
+    replace  asks, and says why, that another process takes the place of this one, whose threads hang
     """
     if limit:
         from allcomers.calls.timed import TimedInline, TimedPool

@@ -58,12 +58,12 @@ class Call:
 class TimedPool:
     """Threads that are started as they are needed, at most `threads` that do not hang.
 
-    replace  called once: as many threads hang as may be replaced
+    replace  called once, and told why: as many threads hang as may be replaced
     """
 
     inline = False
 
-    def __init__(self, threads: int, limit: float, replace: Callable[[], object], spare: int | None = None) -> None:
+    def __init__(self, threads: int, limit: float, replace: Callable[[str], object], spare: int | None = None) -> None:
         self._threads = threads
         self._spare = threads if spare is None else spare
         self._replace = replace
@@ -160,8 +160,7 @@ class TimedPool:
             asks = self._stuck >= self._spare and not self._asked
             self._asked = self._asked or asks
         if asks:
-            _logger.warning("%d threads hang in calls: another worker is asked for", self._stuck)
-            self._replace()
+            self._replace(f"{self._stuck} threads hang in calls")
 
 
 class TimedInline:
@@ -169,7 +168,7 @@ class TimedInline:
 
     inline = True
 
-    def __init__(self, threads: int, limit: float, replace: Callable[[], object]) -> None:
+    def __init__(self, threads: int, limit: float, replace: Callable[[str], object]) -> None:
         self._replace = replace
         self._watch: Watch[Call] = Watch(limit, self._overdue)
         self._helpers = TimedPool(MANY, limit, replace, spare=threads)
@@ -195,8 +194,7 @@ class TimedInline:
         tell(call, self._watch.limit, stack)
         if not self._asked:
             self._asked = True
-            _logger.warning("nobody else is served meanwhile: another worker is asked for")
-            self._replace()
+            self._replace("it serves nobody while it is in a call")
 
 
 def tell(call: Call, limit: float, stack: StackSummary) -> None:
