@@ -146,7 +146,7 @@ def test_a_model_that_this_system_lacks() -> None:
         (["serve", SITE, "--interface", "wsgi"], "unrecognized arguments: --interface wsgi"),  # a site is no app
         (["serve", SITE, "--access-log-format", "%(nothing)s"], "%(nothing)s"),
         (["serve", SITE, "--chdir", "nowhere"], "--chdir 'nowhere': No such file or directory"),
-        (["run", "examples/echo.py"], "is not MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE"),
+        (["run", "examples/echo.py:"], "is not MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE"),
         (["run", ":Echo"], "is not MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE"),
         (["run", "..echo:Echo"], "is not MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE"),
     ],
@@ -206,9 +206,10 @@ def test_a_unix_socket_that_somebody_listens_on(tmp_path: Path) -> None:
         ("nowhere:app", "there is no module 'nowhere' here (in "),
         ("examples.nowhere:app", "there is no module 'examples.nowhere' here (in "),
         ("nowhere.py:app", "there is no file 'nowhere.py'"),
+        ("examples/echo.py", "examples/echo.py has neither application nor app: say examples/echo.py:NAME; it has: "),
         ("examples/echo.py:Nowhere", "examples/echo.py has no 'Nowhere'; it has: "),
         ("examples/echo.py:Echo.nowhere", "examples/echo.py has no 'Echo.nowhere'; it has: "),
-        ("allcomers:__version__", f"'{__version__}' is no handler: give a Web class, or what takes a Request"),
+        ("allcomers:__version__", f"'{__version__}' cannot be served; what can is a Web or a Service class, "),
         ("allcomers.config:Config", "Config is a class but no Web"),
     ],
 )
@@ -238,7 +239,8 @@ def test_a_target_that_cannot_be_had(target: str, says: str, workers: str) -> No
         (
             "raise SystemExit(0)\n",
             '{file}", line 1, in <module>\n.*SystemExit: 0\n',
-            "importing {name} failed: SystemExit: 0",
+            "importing {name} failed: SystemExit: 0 "
+            "(what only a script does belongs under `if __name__ == '__main__':`)",
         ),
         (
             "try:\n    {}['key']\nexcept KeyError as error:\n    raise RuntimeError('no key') from error\n",

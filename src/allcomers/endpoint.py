@@ -1,8 +1,7 @@
-"""From a target and a Config to what connects peers: is it a Web class, a Service, a Site, a handler?"""
+"""From a target and a Config to what connects peers. What kind of app it is, `interface` finds."""
 
 from __future__ import annotations
 
-import inspect
 import logging
 import time
 from collections.abc import Callable
@@ -10,12 +9,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from allcomers import models
+from allcomers import interface, models
 from allcomers.clock import DateLine
 from allcomers.config import Config
 from allcomers.connection import Address, Connection
 from allcomers.errors import AppError, ConfigError
-from allcomers.handlers.service import Service
 
 if TYPE_CHECKING:
     import ssl
@@ -27,11 +25,6 @@ if TYPE_CHECKING:
     from allcomers.protocol.message import Handler, Request
 
 _logger = logging.getLogger("allcomers.app")
-
-
-def is_service(target: Any) -> bool:
-    """Does it speak a TCP protocol of its own, rather than HTTP?"""
-    return isinstance(target, type) and issubclass(target, Service)
 
 
 class Life(Protocol):
@@ -81,11 +74,13 @@ def endpoint(target: Any, config: Config, log: AccessLog | None, server: Address
 
     Raises AppError where it is nothing that can be served, ConfigError for a bad certificate.
     """
-    kind, found = _kind(target, config)
+    kind, found = interface.find(target, config)
     if kind == "service":
         peers = _service(found, config)
-    elif kind == "asgi":
-        peers = _http(_asgi(found, config, server), config, log)
+    elif kind == "wsgi":
+        peers = _http(_wsgi(found, config, server), config, log)
+    elif kind in ("asgi", "asgi2"):
+        peers = _http(_asgi(_single(found) if kind == "asgi2" else found, config, server), config, log)
     else:
         peers = _http(_web(found), config, log)
     if config.proxy_protocol:
@@ -93,14 +88,6 @@ def endpoint(target: Any, config: Config, log: AccessLog | None, server: Address
 
         return replace(peers, connect=announced(peers.connect))
     return peers
-
-
-def _kind(target: Any, config: Config) -> tuple[str, Any]:
-    if is_service(target):
-        return "service", target
-    if inspect.iscoroutinefunction(target):
-        return "asgi", target
-    return "web", target
 
 
 def _service(target: Any, config: Config) -> Endpoint:
@@ -165,6 +152,39 @@ def _web(target: Any) -> App:
         from allcomers.target import failure
 
         raise failure(f"making {target.__name__}()", error) from None
+
+
+def _wsgi(target: Any, config: Config, server: Address | None) -> App:
+    from allcomers.handlers.wsgi import Wsgi
+
+    model = models.find(config.model or models.best())
+    # Where each peer has a thread, or nobody else is served anyway, a pool would only cost.
+    calls = config.calls or ("inline" if model.events is None else "pool")
+    handler = Wsgi(
+        target,
+        report=_report_request,
+        server=server,
+        root_path=config.root_path,
+        multithread=_overlap(model.name, calls, config),
+        multiprocess=config.workers > 1 or model.name == "process",
+        inline=calls == "inline" and not config.call_timeout,
+    )
+    return App(handler=handler, calls=calls)
+
+
+def _overlap(model: str, calls: str, config: Config) -> bool:
+    """May two calls run at once in one process?"""
+    if model == "process":
+        return False
+    if model == "iterative" or (config.threads == 1 and (calls == "pool" or model == "thread-pool")):
+        return config.call_timeout > 0  # a call that takes too long is left alone, and the next one begins
+    return calls == "pool" or model in ("thread", "thread-pool")
+
+
+def _single(target: Any) -> Any:
+    from allcomers.asgi.double import single
+
+    return single(target)
 
 
 def _asgi(target: Any, config: Config, server: Address | None) -> App:

@@ -1,0 +1,20 @@
+"""ASGI 2: an app of two calls, app(scope) and then what that returned (receive, send), becomes one of ASGI 3."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from allcomers.asgi.host import App, Message
+from allcomers.asgi.scope import Scope
+
+
+def single(app: Callable[[Scope], Callable[..., Awaitable[Any]]]) -> App:
+    """The same app as a single callable (ASGI, "Legacy Applications")."""
+
+    async def called(
+        scope: Scope, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+    ) -> None:
+        await app(scope)(receive, send)
+
+    return called
