@@ -6,6 +6,7 @@ Request and returns an answer, or the next piece of one, and it never raises. So
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -77,6 +78,10 @@ class Live(Protocol):
         """The client says no more; it may still read."""
         ...
 
+    def drain(self) -> None:
+        """The server leaves: an answer that never ends by itself is to end."""
+        ...
+
     def leave(self) -> None:
         """The client is gone, or gets another answer."""
         ...
@@ -96,6 +101,7 @@ class HttpEndpoint:
     clock    seconds, for who wants to know how the time goes; None where nobody does
     server_timing  bool: tell clients; needs `clock`
     tls      None for plain HTTP
+    answered a cell that counts the answers of all connections; of threads that count at once, about
     """
 
     handler: Handler
@@ -109,6 +115,7 @@ class HttpEndpoint:
     server_timing: bool = False
     live: Callable[[Request, Asker], Live] | None = None
     tls: ssl.SSLContext | None = None
+    answered: list[int] = dataclasses.field(default_factory=lambda: [0])
 
 
 class Last:

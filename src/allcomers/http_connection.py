@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Final, Literal, TypeAlias
 
-from allcomers import http_calls
+from allcomers import connection, http_calls
 from allcomers.answers import Plan, first, hints, last_chunk, plan, refused
 from allcomers.codec import JOIN
 from allcomers.connection import BODY, CALLED, CLOSED, DUE, GRACE, HEAD, IDLE, OVERDUE, Address, Connection, Sign, Work
@@ -148,10 +148,9 @@ class HttpConnection(Connection):
         self.phase = CALLED
         if self._stream is not None:
             return self._stream.step
-        head = self._head
-        if self._live is not None and head is not None:
-            if head.times is not None:
-                head.times.__enter__()  # until _finish
+        if self._live is not None:
+            if (times := self._request().times) is not None:
+                times.__enter__()  # until _finish
             return self._live.start
         call = http_calls.call if self._endpoint.clock is None else http_calls.timed_call
         return Call(call, self._endpoint, self._request())
@@ -311,14 +310,16 @@ class HttpConnection(Connection):
         """The answer is queued whole, with a body of `size` bytes: on to the next request."""
         head = self._head
         assert head is not None
-        if head.times is not None:
-            head.times.__exit__()
         if self._endpoint.log is not None or response.close is not None:
             self._note(Record(head, self._asked, response.status, size, self._began, response.headers, response.close))
         self.served += 1
+        self._endpoint.answered[0] += 1
         self._patience = self._endpoint.limits.keep_alive
         self._head = None
-        self._live = None
+        if self._live is not None:
+            self._live = None
+            if head.times is not None:
+                head.times.__exit__()
         self._asked = _NOTHING
         if self._body is not None:
             self._drop_body()
@@ -368,6 +369,11 @@ class HttpConnection(Connection):
         self._note_cut(refusal.status, len(body))
         self._drop_body()
         self.close(now, linger=True)
+
+    def drain(self, now: float, patience: float = connection.FAREWELL) -> None:
+        if self._live is not None and not self._leaving and patience == connection.FAREWELL:
+            self._live.drain()
+        super().drain(now, patience)
 
     def _expire(self, now: float) -> None:
         if not self._writing and (self.phase in (HEAD, BODY) or self._owed()):

@@ -7,7 +7,7 @@ import contextvars
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from allcomers.asgi.scope import Address, Scope
 from allcomers.config import Limits, WebSocketLimits
@@ -25,6 +25,13 @@ _EAGER: Final = sys.version_info >= (3, 12)
 """Does a task begin at once, rather than in the loop's next turn (asyncio.Task, eager_start)?"""
 
 
+class Limit(Protocol):
+    """A time limit of calls, as calls.tasks has one."""
+
+    def begin(self, call: Any) -> object: ...
+    def end(self, call: Any) -> object: ...
+
+
 @dataclass(slots=True, kw_only=True)
 class Host:
     """One app in one worker.
@@ -35,6 +42,7 @@ class Host:
     state      what the lifespan has left for the requests; None where the app has no lifespan
     limits     of its peers
     websocket  of those that speak WebSocket; None where the library for that is missing
+    limit      of the time until an answer begins; None for any time
     tasks      those that run
     """
 
@@ -46,6 +54,7 @@ class Host:
     state: dict[str, Any] | None = None
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     websocket: WebSocketLimits | None = None
+    limit: Limit | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _context: contextvars.Context = field(default_factory=contextvars.copy_context)
 

@@ -59,6 +59,7 @@ class Exchange:
         "_begun",
         "_body",
         "_close",
+        "_cut",
         "_done",
         "_ended",
         "_gone",
@@ -99,6 +100,7 @@ class Exchange:
         self._done = False  # is the answer whole?
         self._trailers: list[tuple[str, str]] | None = None  # None where the app announced none
         self._close: Callable[[], object] | None = None  # the file of a pathsend
+        self._cut = False  # is it to end with the piece that is on its way?
         self._in_a_row = 0
         self._starting = False
         self._reply: Any = LATER
@@ -137,8 +139,22 @@ class Exchange:
             self._close()
         self._wake()
 
+    def drain(self) -> None:
+        """The server leaves. What ends by itself may; a stream of events does not, and its client comes again."""
+        if self._begun and not self._done and _is_event_stream(self._start):
+            self._host.events.call_soon(self._end_events)
+
+    def _end_events(self) -> None:
+        if not self._done and not self._gone:
+            self._done = self._gone = self._cut = True
+            if not self._held:
+                self._say(Last(b""))
+            self._wake()
+
     def go_on(self) -> Any:
         """The piece that was said last has gone out (Work: a step of the stream)."""
+        if self._cut:
+            return Last(b"")
         if self.task is not None and self.task.done():  # it was cancelled while the piece was on its way
             return End.BROKEN
         self._held = False
@@ -321,6 +337,13 @@ class Exchange:
         file = Path(path).open("rb", buffering=0)
         self._close = file.close
         self._finish(FileSlice(file, 0, os.fstat(file.fileno()).st_size))
+
+
+def _is_event_stream(start: Message | None) -> bool:
+    """Server-sent events (HTML, 9.2)?"""
+    headers = start.get("headers", ()) if start is not None else ()
+    kinds = [bytes(value).lower() for name, value in headers if bytes(name).lower() == b"content-type"]
+    return any(kind.startswith(b"text/event-stream") for kind in kinds)
 
 
 def internal_error() -> Response:

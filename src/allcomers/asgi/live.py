@@ -63,5 +63,8 @@ class Refused:
     def end(self) -> None:
         pass
 
+    def drain(self) -> None:
+        pass
+
     def leave(self) -> None:
         pass

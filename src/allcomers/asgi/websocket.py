@@ -74,6 +74,9 @@ class Talk:
     def end(self) -> None:
         self.leave()
 
+    def drain(self) -> None:
+        """The app may still accept, and is then told; so nothing is to be done."""
+
     def leave(self) -> None:
         self.closed(1006, "")
 
