@@ -221,3 +221,22 @@ def test_a_page_lives_on_events_and_a_websocket(browser: Browser, tmp_path: Path
         assert visit.page.inner_text("#events").split("\n") == ["event 0", "event 1", "event 2"]
         assert visit.page.inner_text("#messages").split("\n") == ["one", "two", "three", "closed 1000"]
         assert [text for text in visit.wrong if "/events" not in text] == []  # those the page closes itself
+
+
+def test_the_chat_carries_a_word_from_one_page_to_the_other(browser: Browser) -> None:
+    with (
+        serving("run", "examples/chat.py:app") as server,
+        Visit(browser, server) as ada,
+        Visit(browser, server) as bob,
+    ):
+        for visit in (ada, bob):
+            visit.page.goto(f"{visit.origin}/")  # its stream of events never ends: no idle network to wait for
+        ada.page.wait_for_function("document.getElementById('here').textContent === '2'")
+        ada.page.fill("input", "Hello, <b>Bob</b>")
+        ada.page.press("input", "Enter")
+        for visit in (ada, bob):
+            visit.page.wait_for_selector("li")
+            assert visit.page.inner_text("li") == "Hello, <b>Bob</b>"
+        bob.page.context.close()
+        ada.page.wait_for_function("document.getElementById('here').textContent === '1'")
+        assert ada.wrong == []
