@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from allcomers.asgi.host import Host, Message
 from allcomers.asgi.scope import Scope
-from allcomers.connection import LATER, TAKEN
+from allcomers.connection import LATER, OVERDUE, TAKEN
 from allcomers.errors import AnswerError
-from allcomers.http_calls import Asker, End, Last, Stream
+from allcomers.http_calls import Asker, End, Last, Stream, title
 from allcomers.protocol.message import FileSlice, Piece, Request, Response
 
 IN_A_ROW: Final = 32
@@ -51,40 +52,24 @@ class Exchange:
     """One request and its answer: a Live for the connection, receive() and send() for the app.
 
     ahead, hungry  as Live has them
+    began, thread  of the Host's limit
     task           the app's
     """
 
     __slots__ = (
-        "_asker",
-        "_begun",
-        "_body",
-        "_close",
-        "_cut",
-        "_done",
-        "_ended",
-        "_gone",
-        "_held",
-        "_host",
-        "_in_a_row",
-        "_more",
-        "_reply",
-        "_scope",
-        "_start",
-        "_starting",
-        "_told",
-        "_trailers",
-        "_waiting",
-        "ahead",
-        "hungry",
-        "request",
-        "task",
-    )
+        "_asker", "_begun", "_body", "_close", "_cut", "_done", "_ended", "_gone", "_held", "_host", "_in_a_row",
+        "_more", "_reply", "_scope", "_start", "_starting", "_told", "_trailers", "_waiting", "ahead", "began",
+        "coroutine", "hungry", "request", "task", "thread",
+    )  # fmt: skip
 
     def __init__(self, host: Host, request: Request, asker: Asker, scope: Scope) -> None:
         self.request = request
         self.ahead = 0
         self.hungry = False
         self.task: asyncio.Task[None] | None = None
+        self.coroutine: Coroutine[Any, Any, None] | None = None
+        self.began = 0.0
+        self.thread = 0
         self._host = host
         self._asker = asker
         self._scope = scope
@@ -106,6 +91,10 @@ class Exchange:
         self._reply: Any = LATER
 
     @property
+    def name(self) -> str:
+        return title(self.request)
+
+    @property
     def done(self) -> bool:
         """Is its answer whole?"""
         return self._done
@@ -114,7 +103,11 @@ class Exchange:
 
     def start(self) -> Any:
         self._starting = True
-        self.task = self._host.spawn(self._run())
+        self.coroutine = self._run()
+        if self._host.limit is not None:
+            self.thread = threading.get_ident()
+            self._host.limit.begin(self)
+        self.task = self._host.spawn(self.coroutine)
         self._starting = False
         reply, self._reply = self._reply, LATER
         return reply
@@ -168,7 +161,17 @@ class Exchange:
                 if not future.done():
                     future.set_result(None)
 
+    def time_out(self) -> None:
+        """It takes too long: the client is told so, the app is cancelled where it waits."""
+        if not self._begun and self.task is not None and not self.task.done():
+            self._begun = self._done = True
+            self._say(OVERDUE)
+            self.leave()
+            self.task.cancel()
+
     def _say(self, reply: Any) -> None:
+        if self._host.limit is not None:
+            self._host.limit.end(self)  # the pace of an answer that has begun is the app's affair
         if self._starting:
             self._reply = reply
         elif self._asker.driver is not None:
@@ -196,6 +199,9 @@ class Exchange:
             while self._held and not self._gone:
                 await self._wait()
             self._fail()
+        finally:
+            if self._host.limit is not None:
+                self._host.limit.end(self)
 
     def _fail(self) -> None:
         if self._done or self._gone:
@@ -230,7 +236,12 @@ class Exchange:
                 self._look()
                 if not self.hungry:  # what it waits for was there already
                     continue
-            await self._wait()
+            if self._more and self._host.limit is not None and not self._begun:
+                self._host.limit.end(self)  # how long the client takes is not the app's fault
+                await self._wait()
+                self._host.limit.begin(self)
+            else:
+                await self._wait()
 
     def _next_body(self) -> Message:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)

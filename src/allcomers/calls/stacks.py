@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from traceback import StackSummary
+from traceback import FrameSummary, StackSummary
 from types import FrameType
 from typing import Any, Final
 
@@ -15,9 +15,25 @@ _CALLS: Final = str(Path(__file__).parent)
 
 
 def of_thread(ident: int) -> StackSummary:
-    """The calls that the thread is in, the most recent last; empty if there is no such thread."""
+    """The calls that the thread is in, the most recent last; empty if there is no such thread.
+
+    Of one that waits in an event loop, the tasks of that loop as well.
+    """
     frame = sys._current_frames().get(ident)
-    return _cut(StackSummary.extract(traceback.walk_stack(frame), lookup_lines=False)) if frame else StackSummary()
+    if frame is None:
+        return StackSummary()
+    frames = list(traceback.walk_stack(frame))
+    stack = _cut(StackSummary.extract(iter(frames), lookup_lines=False))
+    for frame, _ in frames:
+        if frame.f_code.co_name == "run_forever" and frames[0][0].f_globals.get("__name__") == "selectors":
+            stack += _of_tasks(frame.f_locals.get("self"))
+    return stack
+
+
+def _of_tasks(events: Any) -> Iterator[FrameSummary]:
+    """Where the tasks wait of an event loop that itself waits in select."""
+    for task in sys.modules["asyncio"].all_tasks(events):
+        yield from of_coroutine(task.get_coro())
 
 
 def of_coroutine(coroutine: Coroutine[Any, Any, Any]) -> StackSummary:

@@ -12,6 +12,7 @@ its own replacement, and only then.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -75,6 +76,7 @@ class TimedPool:
         self._free = 0  # of them, those that wait; less than 0: so many calls wait
         self._stuck = 0  # of them, those that hang
         self._asked = False
+        self._pid = os.getpid()  # in a child, as the process model has them, what hangs ends with its client
 
     # ------------------------------------------------------------ for who has calls
 
@@ -152,12 +154,12 @@ class TimedPool:
             _logger.warning(text, call.name, self._watch.limit, self._live, self._stuck)
             call.done(OVERDUE)
             return
-        tell(call, self._watch.limit, stack)
+        tell(call.name, self._watch.limit, stack)
         call.done(OVERDUE)
         with self._lock:
             self._stuck += 1
             self._start_if_short()
-            asks = self._stuck >= self._spare and not self._asked
+            asks = self._stuck >= self._spare and not self._asked and self._pid == os.getpid()
             self._asked = self._asked or asks
         if asks:
             self._replace(f"{self._stuck} threads hang in calls")
@@ -191,16 +193,16 @@ class TimedInline:
         done(self.here(work))
 
     def _overdue(self, call: Call, stack: StackSummary) -> None:
-        tell(call, self._watch.limit, stack)
+        tell(call.name, self._watch.limit, stack)
         if not self._asked:
             self._asked = True
             self._replace("it serves nobody while it is in a call")
 
 
-def tell(call: Call, limit: float, stack: StackSummary) -> None:
+def tell(name: str, limit: float, stack: StackSummary) -> None:
     """Which call, how long, where it is."""
     where = "".join(stack.format()).rstrip()
-    _logger.error("%s: after %g s the call has not ended; it is at:\n%s", call.name, limit, where)
+    _logger.error("%s: after %g s the call has not ended; it is at:\n%s", name, limit, where)
 
 
 def _ignore(reply: Any) -> None:
