@@ -50,7 +50,6 @@ def translate(arguments: list[str], environ: Mapping[str, str]) -> Moved | None:
             else:
                 _own(reading, flag, value if value is not None else _value(flag, rest))
         else:
-            reading.target = len(reading.moved.arguments)
             reading.moved.arguments.append(item)
     if not reading.moved.lines and not reading.given:
         return None
@@ -90,7 +89,6 @@ def _own(reading: Reading, flag: str, value: str | None) -> None:
         reading.ours[flag] = value or ""
         reading.moved.arguments.append(flag if value is None else f"{flag}={value}")
         return
-    reading.say(
-        f"{typed(flag, value or '')}: {'taken as ' + ' '.join(other) if other else 'ignored, it is the default'}"
-    )
+    taken = " ".join(other).replace("=", " ")
+    reading.say(f"{typed(flag, value or '')}: {f'taken as {taken}' if taken else 'ignored, it is the default'}")
     reading.moved.arguments += other

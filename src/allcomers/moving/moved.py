@@ -65,7 +65,6 @@ class Reading:
     moved: Moved = field(default_factory=Moved)
     ours: dict[str, str] = field(default_factory=dict)
     given: dict[str, str] = field(default_factory=dict)
-    target: int = -1
     gunicorn: bool = False
 
     def add(self, flag: str, value: str = "") -> None:

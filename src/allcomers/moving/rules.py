@@ -59,7 +59,11 @@ def keep(reading: Reading, flag: str, value: str) -> None:
 
 
 def deflate(reading: Reading, flag: str, value: str) -> None:
-    to("--ws-deflate")(reading, flag, "on" if checks.flag(value) else "off")
+    try:
+        is_on = checks.flag(value)
+    except ConfigError as error:
+        raise ConfigError(f"{flag}: {error}") from None
+    to("--ws-deflate")(reading, flag, "on" if is_on else "off")
 
 
 def no_access_log(reading: Reading, flag: str, value: str) -> None:

@@ -12,21 +12,6 @@ from allcomers.errors import ConfigError
 from allcomers.moving.moved import Reading, typed
 
 
-def target(reading: Reading, environ: Mapping[str, str]) -> None:
-    """gunicorn takes a module alone, and a call: `wsgi`, `app:make()`."""
-    if reading.target < 0:
-        return
-    target = reading.moved.arguments[reading.target]
-    ours = f"{target}:application" if ":" not in target else target.removesuffix("()")
-    if ours == target or target.endswith(".py"):
-        return
-    reading.moved.arguments[reading.target] = ours
-    factory = target.endswith("()")
-    if factory:
-        reading.add("--factory")
-    reading.say(f"{target}: taken as {ours}{' --factory' if factory else ''}")
-
-
 def bind(reading: Reading, environ: Mapping[str, str]) -> None:
     given = reading.given
     host, port = given.get("--host"), given.get("--port")
@@ -133,4 +118,4 @@ def gunicorn(reading: Reading, environ: Mapping[str, str]) -> None:
         reading.say("gunicorn.conf.py is not read: options stand in allcomers.toml (docs/running.md, Configuration)")
 
 
-ALL: Final = (gunicorn, target, bind, worker_class, head, certificates)
+ALL: Final = (gunicorn, bind, worker_class, head, certificates)

@@ -1,0 +1,292 @@
+"""The flags of gunicorn and uvicorn: what each is taken for, and that docs/moving.md says the same."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from allcomers.errors import ConfigError
+from allcomers.moving import Moved, translate
+from allcomers.moving.flags import GUNICORN, UVICORN
+from allcomers.moving.variables import variables
+from crowd import exchange
+from harness import ROOT, serving
+
+PAGE = (ROOT / "docs" / "moving.md").read_text(encoding="utf-8")
+
+
+def moved(line: str, environ: dict[str, str] | None = None) -> Moved:
+    found = translate(["app:app", *line.split()], environ or {})
+    assert found is not None
+    assert found.arguments[0] == "app:app"
+    return found
+
+
+# ------------------------------------------------------------ what a flag is taken for
+
+
+@pytest.mark.parametrize(
+    ("line", "ours", "says"),
+    [
+        ("--host 0.0.0.0 --port 80", "--bind=0.0.0.0:80", "--host 0.0.0.0 --port 80: taken as --bind 0.0.0.0:80"),
+        ("--port=80", "--bind=127.0.0.1:80", "--port 80: taken as --bind 127.0.0.1:80"),
+        ("--host ::1", "--bind=[::1]:8000", "--host ::1: taken as --bind [::1]:8000"),
+        ("--uds /run/x", "--bind=unix:/run/x", "--uds /run/x: taken as --bind unix:/run/x"),
+        ("--fd 3", "--bind=fd://3", "--fd 3: taken as --bind fd://3"),
+        ("--ssl-certfile a --ssl-keyfile b", "--certfile=a --keyfile=b", "--ssl-certfile a: taken as --certfile a"),
+        ("--timeout 120", "--hang-timeout=120", "--timeout 120: taken as --hang-timeout 120"),
+        ("-p x -u y -g z", "--pid=x --user=y --group=z", "-p x: taken as --pid x"),
+        ("--no-access-log", "--access-log=off", "--no-access-log: taken as --access-log off"),
+        ("--access-log -w 2", "--access-log=- -w=2", "--access-log: taken as --access-log -"),
+        ("-w 2 --access-log", "-w=2 --access-log=-", "--access-log: taken as --access-log -"),
+        ("--access-log - --preload", "--access-log=-", "--preload: ignored, each worker loads the app"),
+        ("--log-level trace", "--log-level=debug", "--log-level trace: taken as --log-level debug"),
+        ("--interface asgi3", "--interface=asgi", "--interface asgi3: taken as --interface asgi"),
+        ("--proxy-protocol v2", "--proxy-protocol", "--proxy-protocol v2: taken as --proxy-protocol"),
+        ("--proxy-protocol off", "", "--proxy-protocol off: ignored, it is the default"),
+        ("--ws-per-message-deflate False", "--ws-deflate=off", "taken as --ws-deflate off"),
+        ("--no-proxy-headers", "--forwarded-allow-ips=", "taken as --forwarded-allow-ips '': nobody is believed"),
+        ("--http-protocols h1", "", "--http-protocols h1: ignored, it is so in any case"),
+        ("--error-logfile -", "", "--error-logfile -: ignored, the log goes to standard error in any case"),
+        ("--limit-request-line 8190", "", "ignored, --max-head-size is for the whole head"),
+        (
+            "--limit-request-line 8190 --limit-request-field_size 65536",
+            "--max-head-size=65536",
+            "--limit-request-line 8190 --limit-request-field_size 65536: taken as --max-head-size 65536",
+        ),
+        ("--limit-request-field_size 0", "--max-head-size=1048576", "taken as --max-head-size 1048576"),
+        ("--max-head-size 1M --limit-request-line 0", "--max-head-size=1M", "ignored"),
+        ("--ssl-ca-certs a --ssl-cert-reqs 2", "--ca-certs=a", "a --ssl-cert-reqs 2: taken as --ca-certs a"),
+        ("--ssl-ca-certs a", "", "--ssl-ca-certs a: ignored, clients are not asked"),
+        ("--ca-certs a --cert-reqs 2", "--ca-certs=a", "--cert-reqs 2: as --ca-certs has it"),
+        ("-c x.toml", "--config=x.toml", "-c x.toml: taken as --config x.toml"),
+    ],
+)  # fmt: skip
+def test_a_flag_is_taken_for_ours(line: str, ours: str, says: str) -> None:
+    found = moved(line)
+    assert found.arguments[1:] == ours.split()
+    assert any(says in said for said in found.lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "ours", "says"),
+    [
+        ("-k sync", "--calls=inline", "-k sync: taken as --calls inline"),
+        ("-ksync --threads 4", "--threads=4 --calls=pool", "-k sync: taken as --calls pool --threads 4"),
+        ("--worker-class gthread --threads 4", "--threads=4 --calls=pool", "taken as --calls pool --threads 4"),
+        ("--worker-class=gthread", "--calls=pool", "--worker-class gthread: taken as --calls pool"),
+        ("-k gunicorn.workers.gthread.ThreadWorker", "--calls=pool", "taken as --calls pool"),
+        ("-k gevent", "--calls=pool", "taken as --calls pool; calls wait in threads, not in greenlets"),
+        ("-k eventlet", "--calls=pool", "taken as --calls pool; calls wait in threads, not in greenlets"),
+        ("-k tornado", "--calls=inline", "taken as --calls inline"),
+        ("-k uvicorn.workers.UvicornWorker", "--model=asyncio", "taken as --model asyncio"),
+        ("-k uvicorn.workers.UvicornH11Worker", "--model=asyncio", "taken as --model asyncio"),
+        ("-k uvicorn_worker.UvicornWorker", "--model=asyncio", "taken as --model asyncio"),
+        ("-k asgi", "--model=asyncio", "taken as --model asyncio"),
+        ("-k asgi --model epoll", "--model=epoll", "-k asgi: ignored, you say it yourself"),
+    ],
+)
+def test_a_worker_class_is_taken_for_a_model(line: str, ours: str, says: str) -> None:
+    found = moved(line)
+    assert found.arguments[1:] == ours.split()
+    assert says in found.lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("--daemon", "--daemon: a server stays in the foreground: let systemd start it"),
+        ("-D", "-D: a server stays in the foreground"),
+        ("-k meinheld.gmeinheld.MeinheldWorker", "there is no such worker here"),
+        ("--log-config x", "--log-config: the log is Python's own"),
+        ("--error-logfile x", "--error-logfile x: the log goes to standard error: write 2>>x in a shell"),
+        ("--http2", "--http2: there is HTTP/1.1 alone"),
+        ("--http-protocols h2,h1", "--http-protocols h2,h1: there is HTTP/1.1 alone"),
+        ("--cert-reqs 1", "clients must show a certificate (2, --ca-certs) or are not asked (0)"),
+        ("--cert-reqs 0 --ca-certs x", "leave --ca-certs out"),
+        ("--ssl-cert-reqs 2", "name by --ca-certs who has signed"),
+        ("--limit-request-line x", "--limit-request-line x: it is no number of bytes"),
+        ("--umask 9x", "--umask 9x: it is no mask from 0 to 0777"),
+        ("--umask 0o1000", "--umask 0o1000: it is no mask from 0 to 0777"),
+        ("--env x", "--env x: it is not NAME=VALUE"),
+        ("--port", "--port: expected one argument"),
+        ("--port --reload", "--port: expected one argument"),
+        ("--ws-per-message-deflate x", "--ws-per-message-deflate: 'x' is neither on nor off"),
+        ("-k sync -t 120", "-t is --threads here and --timeout in gunicorn: write out which you mean"),
+        ("--preload -m 007", "-m is --model here and --umask in gunicorn: write out which you mean"),
+    ],
+)
+def test_what_has_no_equal_is_refused(line: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        moved(line)
+    assert says in str(caught.value)
+
+
+def test_a_mask_is_read_as_gunicorn_reads_it() -> None:
+    assert [moved(f"--umask {text}").umask for text in ("0", "8", "010", "0o10", "0x8", "0777")] == [0, 8, 8, 8, 8, 511]
+
+
+@pytest.mark.parametrize("line", ["", "-w 4 -t 8 -b :80 --reload", "--frob x", "--model x -m y --", "--workers x"])
+def test_a_line_in_our_words_is_left_alone(line: str) -> None:
+    assert translate(["app:app", *line.split()], {}) is None
+
+
+def test_the_value_of_one_of_ours_is_no_flag() -> None:
+    found = moved("--preload --root-path /--preload")
+    assert found.arguments[1:] == ["--root-path=/--preload"]
+    assert len(found.lines) == 1
+
+
+def test_what_gunicorn_s_users_may_believe_to_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gunicorn.conf.py").write_text("")
+    lines = moved("--preload", {"GUNICORN_CMD_ARGS": "-w 4"}).lines
+    assert lines[1:] == [
+        "GUNICORN_CMD_ARGS is not read: options stand in ALLCOMERS_* (docs/running.md, Configuration)",
+        "gunicorn.conf.py is not read: options stand in allcomers.toml (docs/running.md, Configuration)",
+    ]
+    assert len(moved("--port 80", {"GUNICORN_CMD_ARGS": "-w 4"}).lines) == 1
+
+
+# ------------------------------------------------------------ states of the process
+
+
+def test_files_of_variables(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text(
+        "# a comment\n\nA=1\n"
+        " export B = 'x # y' # z\nC=\"a\\nb\\\"c\" \nD=a b#c # d\nE=\nF=x=y\nG.h='multi word'\nI=\\n\n"
+    )
+    assert variables(str(file)) == {
+        "A": "1", "B": "x # y", "C": 'a\nb"c', "D": "a b#c", "E": "", "F": "x=y", "G.h": "multi word", "I": "\\n",
+    }  # fmt: skip
+    for bad in ("A", "=1", "1A=2", "A='x", 'A="x', "A=\0"):
+        file.write_text(f"B=1\n{bad}\n")
+        with pytest.raises(ConfigError, match=r"\.env, line 2: it is not NAME=VALUE"):
+            variables(str(file))
+    with pytest.raises(ConfigError, match=r"^cannot read 'nowhere': No such file or directory$"):
+        variables("nowhere")
+
+
+def test_a_process_as_the_others_leave_it(tmp_path: Path) -> None:
+    """Environment, module path and umask; a file of variables is weaker than the environment."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "app.py").write_text(
+        "import os, allcomers\n\n\nclass App(allcomers.Web):\n    def get(self, request):\n"
+        "        return ' '.join(os.environ[name] for name in ('ONE', 'TWO', 'THREE'))\n"
+    )
+    env_file = tmp_path / ".env"
+    env_file.write_text("ONE=file\nTWO=file\nALLCOMERS_WORKERS=2\n")
+    socket = tmp_path / "socket"
+    arguments = [
+        "run", "app:App", "--app-dir", str(tmp_path / "lib"), "--env-file", str(env_file),
+        "-e", "THREE=flag", "--umask", "007", "--uds", str(socket),
+    ]  # fmt: skip
+    with serving(*arguments, env={"ONE": "environment", "THREE": "environment"}) as server:
+        assert stat.S_IMODE(socket.stat().st_mode) == 0o770
+        assert len(server.workers()) == 2
+        assert server.stderr.splitlines()[:5] == [
+            f"allcomers: --app-dir {tmp_path / 'lib'}: taken as PYTHONPATH={tmp_path / 'lib'}",
+            f"allcomers: --env-file {env_file}: what it has is set in the environment, unless it is set already",
+            "allcomers: -e THREE=...: set in the environment",
+            "allcomers: --umask 007: the process's umask is set to 0007",
+            f"allcomers: --uds {socket}: taken as --bind unix:{socket}",
+        ]
+        server.send(1)  # HUP says none of it again
+        with server.connect() as sock:
+            assert exchange(sock).body == b"environment file flag"
+        assert server.stderr.count("taken as") == 2
+
+
+def test_it_costs_nobody_else_anything() -> None:
+    """The tables are not loaded where a command line is understood as it stands."""
+    code = (
+        "import sys\nfrom allcomers.cli import main\n"
+        "main(['run', 'x:y', '-w', '2', '--print-config'])\n"
+        "print([name for name in ('tomllib', 'difflib', 'allcomers.moving') if name in sys.modules])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True,
+        env={name: value for name, value in os.environ.items() if not name.startswith("ALLCOMERS_")},
+    )  # fmt: skip
+    assert told.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_tables_stay_with_run() -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "allcomers", "serve", "--port", "80"],
+        cwd=ROOT, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert (told.returncode, "unrecognized arguments: --port" in told.stderr) == (2, True)
+
+
+# ------------------------------------------------------------ the page
+
+
+def rows(tool: str) -> dict[str, str]:
+    """{flag: what the page says of it} in the table of a tool."""
+    section = PAGE.partition(f"## Options of {tool}\n")[2].partition("\n## ")[0]
+    found: dict[str, str] = {}
+    for line in section.splitlines():
+        if line.startswith("| `-"):
+            flags, _, what = line.strip("| ").partition(" | ")
+            for flag in re.findall(r"`(-[\w-]+)", flags):
+                assert flag not in found, f"{flag} has two rows"
+                found[flag] = what
+    return found
+
+
+FLAGS = [
+    (tool, flag, len(key.split()) > len(re.findall(r"(?<!\S)-", key)))
+    for tool, table in (("gunicorn", GUNICORN), ("uvicorn", UVICORN))
+    for key in table
+    for flag in key.split()
+    if flag.startswith("-")
+]
+
+VALUES = {
+    "--env": "A=B",
+    "-e": "A=B",
+    "--worker-class": "gthread",
+    "-k": "gthread",
+    "--error-logfile": "x",
+    "--log-file": "x",
+}
+
+
+@pytest.mark.parametrize(("tool", "flag", "takes"), FLAGS)
+def test_the_page_says_of_each_flag_what_is_done_with_it(tool: str, flag: str, takes: bool) -> None:
+    said = rows(tool)[flag]
+    value = VALUES.get(flag, "1") if takes else ""
+    try:
+        found = moved(f"{flag} {value}")
+    except ConfigError:
+        assert "none" in said or "no equal" in said
+        return
+    words = re.findall(r"--[\w-]+", " ".join(found.arguments)) + [f"--{name}" for name in found.weak]
+    if found.environment or found.env_files or found.paths or found.umask is not None:
+        assert said.startswith("taken")
+    elif words:
+        for word in words:
+            assert f"`{word.replace('_', '-')}" in said
+    else:
+        assert "not needed" in said or "if it is above" in said
+
+
+@pytest.mark.parametrize("tool", ["gunicorn", "uvicorn"])
+def test_the_page_s_other_flags_are_ours(tool: str) -> None:
+    """What has a row and is not in the code's tables, we have by the same name."""
+    known = {flag for name, flag, _ in FLAGS if name == tool}
+    help_text = subprocess.run(
+        [sys.executable, "-m", "allcomers", "run", "--help-all"],
+        cwd=ROOT, capture_output=True, text=True, timeout=30, check=True,
+    ).stdout  # fmt: skip
+    clashes = {"-c", "-t", "-m", "-p", "-u", "-g", "-v", "--version"}
+    for flag in rows(tool).keys() - known - clashes:
+        assert re.search(rf"(?<![\w-]){flag}(?![\w-])", help_text), f"{flag} is neither ours nor in the table of {tool}"
