@@ -12,6 +12,7 @@ import tracemalloc
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from frames import (
@@ -41,11 +42,11 @@ from websockets.uri import parse_uri
 
 from allcomers.config import Limits
 from allcomers.errors import AnswerError
+from allcomers.protocol import frames as module
 from allcomers.protocol import handshake
-from allcomers.protocol import websocket as module
 from allcomers.protocol.handshake import Offer
 from allcomers.protocol.http1 import Requests
-from allcomers.protocol.websocket import Closed, WebSocket, accept
+from allcomers.protocol.websocket import STEP, Closed, WebSocket, accept
 
 DEFLATE = "permessage-deflate"
 EURO = "€".encode()
@@ -315,6 +316,12 @@ def test_codes_that_no_close_frame_has(code: int) -> None:
             new().close(code)
 
 
+@pytest.mark.parametrize("code", [None, "1000", 3000.5])
+def test_codes_that_are_no_numbers(code: Any) -> None:
+    with pytest.raises(AnswerError):
+        new().close(code)
+
+
 def test_half_a_code() -> None:
     refused(hear(frame(CLOSE, b"\x03")), 1002)
 
@@ -460,12 +467,12 @@ def test_what_one_read_leads_to_is_limited() -> None:
     websocket = new()
     data = frame(PING) * 5000 + b"".join(frame(TEXT, b"%d" % n) for n in range(5000))
     events = websocket.feed(data)
-    assert len(data) - websocket.held <= module.STEP
+    assert len(data) - websocket.held <= STEP
     turns = 1
     while websocket.held:
         before = websocket.held
         events += websocket.go_on()
-        assert before - websocket.held <= module.STEP
+        assert before - websocket.held <= STEP
         turns += 1
     assert turns > 5
     assert events == [str(n) for n in range(5000)]

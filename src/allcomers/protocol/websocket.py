@@ -9,31 +9,20 @@ one read may lead to. It knows one peer at a time; who waits, and until when, is
 from __future__ import annotations
 
 import base64
-import codecs
 import hashlib
-import io
-import logging
-import zlib
+import struct
 from collections.abc import Iterable
 from typing import Final, NamedTuple, TypeAlias
 
-from websockets.exceptions import NegotiationError, ProtocolError
-from websockets.extensions.base import Extension
-from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
-from websockets.frames import Close, Frame, Opcode
-from websockets.headers import build_extension, parse_extension
-from websockets.protocol import Protocol, Side, State
+from websockets.exceptions import ProtocolError
+from websockets.frames import Close, Frame
+from websockets.protocol import State
 
 from allcomers.errors import AnswerError
+from allcomers.protocol.frames import CLOSE, CONTROL_SIZE, PONG, Deflate, Frames, agree
 from allcomers.protocol.handshake import Offer
 from allcomers.protocol.head import encode_fields
 from allcomers.protocol.http1 import CRLF
-
-FRAGMENTS: Final = 128 * 1024
-"""Frames that one message may come in; more is 1008. Precedent: ws had as many, and found that 16,384 are too few.
-
-They cost no memory, for what they bring is put together at once. The limit ends a message of empty ones.
-"""
 
 STEP: Final = 8 * 1024
 """Bytes that are looked at before it is asked whether that was enough: they inflate to 8 MiB at most, beside a message.
@@ -46,26 +35,9 @@ BATCH_FRAMES: Final = 64
 BATCH_SIZE: Final = 64 * 1024
 """Frames, and bytes in them, after which the rest of what was heard is left for go_on()."""
 
-DEFLATE_FROM: Final = 512
-"""Bytes from which on a message is compressed: the shorter ones fit a packet anyway. Precedent: coder/websocket."""
-
-_LEVEL: Final = 3
-_WINDOW_BITS: Final = 12
-_LEAST_BITS: Final = 9  # zlib does not compress with 8 (https://github.com/madler/zlib/issues/171)
-_MEMORY_LEVEL: Final = 5
-_CONTROL_SIZE: Final = 125  # RFC 6455, 5.5
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _NO_CODE: Final = 1005
 _ABNORMAL: Final = 1006
-_TOO_BIG: Final = 1009
-_TOO_MANY: Final = 1008
-
-CONT, TEXT, CLOSE, PONG = Opcode.CONT, Opcode.TEXT, Opcode.CLOSE, Opcode.PONG
-
-_DEFLATE: Final = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
-
-_logger: Final = logging.getLogger("allcomers.websocket")
-_logger.setLevel(logging.WARNING)  # the library says when each connection closes, and debugs every frame
 
 
 class Closed(NamedTuple):
@@ -104,13 +76,14 @@ def accept(
 
     Raises AnswerError for a subprotocol that was not offered, and for headers that the app may not set.
     """
-    extension, agreed = _agree(offer) if deflate else (None, b"")
+    key = base64.b64encode(hashlib.sha1(offer.key + _GUID, usedforsecurity=False).digest())
     lines = [
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
-        base64.b64encode(hashlib.sha1(offer.key + _GUID, usedforsecurity=False).digest()),
-        CRLF,
-        agreed,
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+        b"Sec-WebSocket-Accept: %b\r\n" % key,
     ]
+    extension, agreed = agree(offer) if deflate else (None, "")
+    if extension is not None:
+        lines.append(b"Sec-WebSocket-Extensions: %b\r\n" % agreed.encode("ascii"))
     if subprotocol is not None:
         if subprotocol not in offer.subprotocols:
             raise AnswerError(f"the client does not offer the subprotocol {subprotocol!r}")
@@ -129,23 +102,6 @@ def _fields(headers: Iterable[tuple[str, str]]) -> bytes:
     return block
 
 
-def _agree(offer: Offer) -> tuple[_Deflate | None, bytes]:
-    """The first offer of permessage-deflate that can be taken, and the header line that says so."""
-    for value in offer.extensions:
-        for name, parameters in parse_extension(value):
-            if name == _DEFLATE.name:
-                try:
-                    answer, agreed = _DEFLATE.process_request_params(parameters, [])
-                except NegotiationError:  # there may be another offer, or none
-                    continue
-                bits = min(_WINDOW_BITS, agreed.local_max_window_bits)
-                if bits < _LEAST_BITS:  # library versions up to 16 take it
-                    continue
-                line = f"Sec-WebSocket-Extensions: {build_extension([(name, answer)])}\r\n"
-                return _Deflate(agreed.remote_max_window_bits, bits), line.encode("ascii")
-    return None, b""
-
-
 # ---------------------------------------------------------------- one peer
 
 
@@ -153,34 +109,32 @@ class WebSocket:
     """The server's end of one WebSocket.
 
     What it has to say is put together by its verbs and given out by data_to_send(). Nothing that a peer sends makes it
-    raise: what breaks the protocol is answered with a Close frame of the right code.
+    raise: what breaks the protocol is answered with a Close frame of the right code. Text is checked as
+    each frame of it is whole.
 
     held          int: bytes fed that are not looked at yet; go_on() looks at more of them
     awaits_pong   bool: the peer has not answered our last ping()
     """
 
-    __slots__ = ("_assembly", "_deaf", "_ended", "_held", "_pings", "_protocol", "_told", "awaits_pong")
+    __slots__ = ("_ended", "_frames", "_held", "_pings", "_told", "awaits_pong")
 
-    def __init__(self, *, max_size: int, deflate: _Deflate | None = None) -> None:
-        self._protocol = _Frames(max_size)
-        self._assembly = _Assembly(self._protocol, max_size)
-        self._protocol.extensions = [self._assembly] if deflate is None else [self._assembly, deflate]
+    def __init__(self, *, max_size: int, deflate: Deflate | None = None) -> None:
+        self._frames = Frames(max_size, deflate)
         self._held = b""
         self._pings = 0
         self._ended = False  # the peer says no more
-        self._deaf = False  # we have said that we close: messages are not wanted
         self._told = False  # has Closed been given out?
         self.awaits_pong = False
 
     @property
     def open(self) -> bool:
         """May messages be sent? What is sent later is dropped."""
-        return self._protocol.state is State.OPEN
+        return self._frames.state is State.OPEN
 
     @property
     def over(self) -> bool:
         """Once data_to_send() has gone out, the connection is to be closed; what the peer says is not heard."""
-        return self._protocol.eof_sent
+        return self._frames.eof_sent
 
     @property
     def held(self) -> int:
@@ -202,7 +156,7 @@ class WebSocket:
     def go_on(self) -> list[Event]:
         """What else is there of what was fed."""
         events: list[Event] = []
-        held, protocol = self._held, self._protocol
+        held, protocol = self._held, self._frames
         at = frames = size = 0
         while at < len(held) and frames < BATCH_FRAMES and size < BATCH_SIZE and not protocol.eof_sent:
             protocol.receive_data(held[at : at + STEP] if at or len(held) > STEP else held)
@@ -222,8 +176,8 @@ class WebSocket:
     def _take(self, frame: Frame, events: list[Event]) -> None:
         if frame.opcode < CLOSE:
             if frame.fin:
-                message = self._assembly.messages.pop(0)
-                if not self._deaf:
+                message = self._frames.assembly.messages.pop(0)
+                if not self._frames.assembly.deaf:
                     events.append(message)
         elif frame.opcode is PONG:
             if frame.data == self._payload():
@@ -234,15 +188,13 @@ class WebSocket:
     def _tell(self, events: list[Event]) -> None:
         if not self._told:
             self._told = True
-            close = self._protocol.close_rcvd or self._protocol.close_sent
+            close = self._frames.close_rcvd or self._frames.close_sent
             events.append(Closed(_ABNORMAL, "") if close is None else Closed(int(close.code), close.reason))
 
     def _end(self, events: list[Event]) -> None:
         """Nothing is heard from here on: what it took to hear is given back now."""
         self._tell(events)
-        self._assembly.clear()
-        self._assembly.messages = []
-        self._protocol.extensions = []
+        self._frames.forget()
 
     # ------------------------------------------------------------ what we say
 
@@ -253,17 +205,17 @@ class WebSocket:
                 data = message.encode()
             except UnicodeEncodeError as error:
                 raise AnswerError(f"a text message has a character that UTF-8 cannot carry: {error}") from None
-            self._protocol.send_text(data)
+            self._frames.send_text(data)
 
     def binary(self, message: bytes) -> None:
         if self.open:
-            self._protocol.send_binary(message)
+            self._frames.send_binary(message)
 
     def ping(self) -> None:
         """Ask for a sign of life: `awaits_pong` until it comes."""
         if self.open:
             self._pings += 1
-            self._protocol.send_ping(self._payload())
+            self._frames.send_ping(self._payload())
             self.awaits_pong = True
 
     def _payload(self) -> bytes:
@@ -277,143 +229,26 @@ class WebSocket:
         """
         if not self.open:
             return
-        self._deaf = True
-        self._assembly.deaf = True
+        self._frames.assembly.deaf = True
         if code == _NO_CODE:
-            self._protocol.send_close()
+            self._frames.send_close()
         else:
-            self._protocol.send_close(*_checked(code, reason))
+            self._frames.send_close(*_checked(code, reason))
 
     def fail(self, code: int, reason: str = "") -> None:
         """As close(), but without a wait for the peer's word: it is over."""
         if not self.over:
-            self._protocol.fail(*_checked(code, reason))
+            self._frames.fail(*_checked(code, reason))
 
     def data_to_send(self) -> list[bytes]:
         """What the verbs, and the answers to pings and to Close, have put together since this was last asked."""
-        return [data for data in self._protocol.data_to_send() if data]
+        return [data for data in self._frames.data_to_send() if data]
 
 
 def _checked(code: int, reason: str) -> tuple[int, str]:
-    reason = reason.encode("utf-8", "replace")[: _CONTROL_SIZE - 2].decode("utf-8", "ignore")
+    reason = reason.encode("utf-8", "replace")[: CONTROL_SIZE - 2].decode("utf-8", "ignore")
     try:
-        Close(code, reason).check()
-    except ProtocolError:
+        Close(code, reason).serialize()
+    except (ProtocolError, TypeError, struct.error):  # out of range, or no number
         raise AnswerError(f"{code!r} is no code that closes a WebSocket: 1000 to 1014, 3000 to 4999") from None
     return code, reason
-
-
-# ---------------------------------------------------------------- frames to messages
-
-
-class _Frames(Protocol):
-    """The library's part: frames, their order, what is answered to them."""
-
-    def __init__(self, max_size: int) -> None:
-        # Room for a control frame: the library counts it as a part of the message that it stands in.
-        super().__init__(Side.SERVER, max_size=max_size + _CONTROL_SIZE, logger=_logger)
-        self._limit = max_size
-
-    def fail(self, code: int, reason: str = "") -> None:
-        if code == _TOO_BIG:
-            reason = f"a message is larger than {self._limit} bytes"
-        super().fail(code, reason)
-
-
-class _Assembly(Extension):
-    """Puts messages together out of frames, as one of the library's extensions: so it sees each before the next.
-
-    Fragments are decoded and put together as they come. A list of them would cost a multiple of the message.
-
-    messages  those that are whole, each until the library gives out the last frame of it
-    deaf      messages are not wanted any more
-    """
-
-    name = "allcomers-assembly"  # type: ignore[assignment]
-
-    def __init__(self, protocol: Protocol, max_size: int) -> None:
-        self.messages: list[str | bytes] = []
-        self.deaf = False
-        self._protocol = protocol
-        self._max_size = max_size
-        self.clear()
-
-    def clear(self) -> None:
-        self._decoder: codecs.IncrementalDecoder | None = None
-        self._text: io.StringIO | None = None
-        self._data: io.BytesIO | None = None
-        self._size = 0
-        self._frames = 0
-
-    def encode(self, frame: Frame) -> Frame:
-        return frame
-
-    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
-        """A frame has come. Raises UnicodeDecodeError, ProtocolError.
-
-        Whether it may come now is checked by the library after this.
-        """
-        opcode = frame.opcode
-        if opcode >= CLOSE:
-            return frame
-        if opcode is CONT or not frame.fin:
-            self._add(frame)
-        elif len(frame.data) > self._max_size:
-            self._refuse(_TOO_BIG)
-        else:
-            self.messages.append(str(frame.data, "utf-8") if opcode is TEXT else bytes(frame.data))
-        return frame
-
-    def _refuse(self, code: int, reason: str = "") -> None:
-        self._protocol.fail(code, reason)
-        raise ProtocolError(reason)  # the code is said already: this ends the frames
-
-    def _add(self, frame: Frame) -> None:
-        """A fragment of a message."""
-        if frame.opcode is TEXT:
-            self._decoder = codecs.getincrementaldecoder("utf-8")()
-            self._text = io.StringIO(newline="")
-        elif frame.opcode is not CONT:
-            self._data = io.BytesIO()
-        self._count(len(frame.data))
-        if self._text is not None and self._decoder is not None:
-            piece = self._decoder.decode(bytes(frame.data), frame.fin)
-            if not self.deaf:
-                self._text.write(piece)
-        elif self._data is not None and not self.deaf:
-            self._data.write(frame.data)
-        if frame.fin:
-            whole = self._text or self._data
-            self.messages.append(b"" if whole is None else whole.getvalue())
-            self.clear()
-
-    def _count(self, size: int) -> None:
-        self._frames += 1
-        self._size += size
-        if self._size > self._max_size:
-            self._refuse(_TOO_BIG)
-        if self._frames > FRAGMENTS:
-            self._refuse(_TOO_MANY, f"a message has more than {FRAGMENTS} fragments")
-
-
-class _Deflate(PerMessageDeflate):
-    """permessage-deflate with nothing kept between two messages, in either direction (RFC 7692, 7.1.1)."""
-
-    def __init__(self, remote_bits: int, local_bits: int) -> None:
-        super().__init__(True, True, remote_bits, local_bits)
-
-    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
-        if frame.rsv1 and frame.opcode is CONT:  # library versions 14 to 16 take it
-            raise ProtocolError("RSV1 bit set in continuation frame")
-        return super().decode(frame, max_size=max_size)
-
-    def encode(self, frame: Frame) -> Frame:
-        """Compress a message, unless it is short or does not get shorter: that is ours to choose (RFC 7692, 6)."""
-        size = len(frame.data)
-        if size < DEFLATE_FROM or frame.opcode >= CLOSE:
-            return frame
-        deflater = zlib.compressobj(_LEVEL, zlib.DEFLATED, -self.local_max_window_bits, _MEMORY_LEVEL)
-        data = deflater.compress(frame.data) + deflater.flush(zlib.Z_SYNC_FLUSH)
-        if len(data) - 4 >= size:
-            return frame
-        return Frame(frame.opcode, data[:-4], rsv1=True)  # RFC 7692, 7.2.1: without the empty block's end
