@@ -4,45 +4,48 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from pathlib import Path
 from traceback import FrameSummary, StackSummary
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 _OURS: Final = str(Path(__file__).parent.parent)
 _CALLS: Final = str(Path(__file__).parent)
+_TASKS: Final = (str(Path(__file__).parent.parent / "asgi" / "http.py"), "_run")
+
+_Place: TypeAlias = tuple[FrameType, int]
+"""A frame and the line that it is at."""
 
 
 def of_thread(ident: int) -> StackSummary:
     """The calls that the thread is in, the most recent last; empty if there is no such thread.
 
-    Of one that waits in an event loop, the tasks of that loop as well.
+    Of one that waits in an event loop, the tasks of that loop.
     """
     frame = sys._current_frames().get(ident)
     if frame is None:
         return StackSummary()
-    frames = list(traceback.walk_stack(frame))
-    stack = _cut(StackSummary.extract(iter(frames), lookup_lines=False))
-    for frame, _ in frames:
-        if frame.f_code.co_name == "run_forever" and frames[0][0].f_globals.get("__name__") == "selectors":
-            stack += _of_tasks(frame.f_locals.get("self"))
-    return stack
-
-
-def _of_tasks(events: Any) -> Iterator[FrameSummary]:
-    """Where the tasks wait of an event loop that itself waits in select."""
-    for task in sys.modules["asyncio"].all_tasks(events):
-        yield from of_coroutine(task.get_coro())
+    places = list(traceback.walk_stack(frame))
+    if frame.f_globals.get("__name__") == "selectors":
+        for frame, _ in places:
+            if frame.f_code.co_name == "run_forever":
+                return _of_tasks(frame.f_locals.get("self"))
+    return _cut(reversed(places))
 
 
 def of_coroutine(coroutine: Coroutine[Any, Any, Any]) -> StackSummary:
     """The coroutines that this one waits in, the innermost last; empty if it has ended."""
-    return StackSummary.extract(_awaited(coroutine), lookup_lines=False)
+    return _cut(_awaited(coroutine))
 
 
-def _awaited(coroutine: Any) -> Iterator[tuple[FrameType, int]]:
-    """Each frame and its line from `coroutine` to what it awaits; generators too, as of types.coroutine."""
+def _of_tasks(events: Any) -> StackSummary:
+    tasks = sys.modules["asyncio"].all_tasks(events)
+    return StackSummary.from_list([place for task in tasks for place in of_coroutine(task.get_coro())])
+
+
+def _awaited(coroutine: Any) -> Iterator[_Place]:
+    """What it is in and what that awaits, and so on; generators too, as of types.coroutine."""
     while coroutine is not None:
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
         if frame is None:
@@ -51,14 +54,18 @@ def _awaited(coroutine: Any) -> Iterator[tuple[FrameType, int]]:
         coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
 
 
-def _cut(stack: StackSummary) -> StackSummary:
-    """`stack`, the most recent first, in order and from the app's own code on, where it has come to that."""
-    stack.reverse()
+def _cut(places: Iterable[_Place]) -> StackSummary:
+    """From the app's own code on, where it has come to that."""
+    stack = StackSummary.extract(iter(places), lookup_lines=False)
     begin = 0
     for number, frame in enumerate(stack):
-        if frame.filename.startswith(_CALLS):  # before this: how we came to run calls
+        if _begins_call(frame):  # before this: how we came to run calls
             begin = number
     own = begin
     while own < len(stack) and stack[own].filename.startswith(_OURS):
         own += 1
     return StackSummary.from_list(stack[own if own < len(stack) else begin :])
+
+
+def _begins_call(frame: FrameSummary) -> bool:
+    return frame.filename.startswith(_CALLS) or (frame.filename, frame.name) == _TASKS
