@@ -11,25 +11,38 @@ An answer whose first body message is its last is one Response, framed with its 
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from allcomers.asgi.host import Host, Message
+from allcomers.asgi.messages import (
+    ClientGone,
+    as_bytes,
+    check_status,
+    decoded,
+    internal_error,
+    is_event_stream,
+    is_of_leaving,
+)
 from allcomers.asgi.scope import Scope
 from allcomers.connection import LATER, OVERDUE, TAKEN
 from allcomers.errors import AnswerError
 from allcomers.http_calls import Asker, End, Last, Stream, title
 from allcomers.protocol.message import FileSlice, Piece, Request, Response
 
+_logger = logging.getLogger("allcomers.app")
+
 IN_A_ROW: Final = 32
 """Pieces that one app may send without waiting before the event loop has its turn: other clients have theirs then."""
 
-
-class ClientGone(OSError):
-    """What send() raises once the client is gone (specification 2.4)."""
+IGNORED: Final = 64
+"""Messages after the end that are ignored. An app that sends more is told to stop: the answer to a HEAD request is
+complete with its head, whatever a stream has still to say."""
 
 
 class Filled(Stream):
@@ -37,7 +50,7 @@ class Filled(Stream):
 
     __slots__ = ("_exchange",)
 
-    def __init__(self, response: Response, first: Piece, exchange: Exchange) -> None:
+    def __init__(self, response: Response, first: Piece | Last, exchange: Exchange) -> None:
         super().__init__(response, first)
         self._exchange = exchange
 
@@ -57,9 +70,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "_asker", "_begun", "_body", "_close", "_cut", "_done", "_ended", "_gone", "_held", "_host", "_in_a_row",
-        "_more", "_reply", "_scope", "_start", "_starting", "_told", "_trailers", "_waiting", "ahead", "began",
-        "coroutine", "hungry", "request", "task", "thread",
+        "_asker", "_begun", "_body", "_cut", "_done", "_ended", "_file", "_gone", "_held", "_host", "_ignored",
+        "_in_a_row", "_left", "_more", "_parted", "_reply", "_response", "_scope", "_starting", "_told", "_trailers",
+        "_waiting", "ahead", "began", "coroutine", "hungry", "request", "task", "thread",
     )  # fmt: skip
 
     def __init__(self, host: Host, request: Request, asker: Asker, scope: Scope) -> None:
@@ -78,15 +91,18 @@ class Exchange:
         self._told = False  # does the app know that there is no more?
         self._ended = False  # the client says no more
         self._gone = False  # and hears no more
+        self._parted = False  # has the app been told so?
         self._waiting: list[asyncio.Future[None]] = []  # receive() and send() that wait for something to change
-        self._start: Message | None = None
+        self._response: Response | None = None  # its head, once the app has said it
+        self._left = math.inf  # bytes that the client is promised still
         self._begun = False  # has the connection heard of the answer?
         self._held = False  # does a piece wait to go out?
         self._done = False  # is the answer whole?
         self._trailers: list[tuple[str, str]] | None = None  # None where the app announced none
-        self._close: Callable[[], object] | None = None  # the file of a pathsend
+        self._file: IO[bytes] | None = None  # that the piece on its way comes from
         self._cut = False  # is it to end with the piece that is on its way?
         self._in_a_row = 0
+        self._ignored = 0
         self._starting = False
         self._reply: Any = LATER
 
@@ -128,13 +144,12 @@ class Exchange:
     def leave(self) -> None:
         self._gone = True
         self.hungry = False
-        if self._close is not None:
-            self._close()
+        self.drop_file()
         self._wake()
 
     def drain(self) -> None:
         """The server leaves. What ends by itself may; a stream of events does not, and its client comes again."""
-        if self._begun and not self._done and _is_event_stream(self._start):
+        if self._begun and not self._done and self._response is not None and is_event_stream(self._response):
             self._host.events.call_soon(self._end_events)
 
     def _end_events(self) -> None:
@@ -146,6 +161,7 @@ class Exchange:
 
     def go_on(self) -> Any:
         """The piece that was said last has gone out (Work: a step of the stream)."""
+        self.drop_file()
         if self._cut:
             return Last(b"")
         if self.task is not None and self.task.done():  # it was cancelled while the piece was on its way
@@ -153,6 +169,12 @@ class Exchange:
         self._held = False
         self._wake()
         return LATER
+
+    def drop_file(self) -> None:
+        """What came from it has gone out, or never will."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _wake(self) -> None:
         if self._waiting:
@@ -194,14 +216,21 @@ class Exchange:
         except GeneratorExit:
             raise
         except BaseException as error:  # SystemExit too: one request does not stop a server
-            if not (self._gone and is_of_leaving(error)):
-                self._host.report(error, self.request)
+            self._report(error)
             while self._held and not self._gone:
                 await self._wait()
             self._fail()
         finally:
             if self._host.limit is not None:
                 self._host.limit.end(self)
+
+    def _report(self, error: BaseException) -> None:
+        if (self._gone or self._done) and is_of_leaving(error):
+            return
+        if self._parted and isinstance(error, Exception):  # how apps say that the client left before it had said all
+            _logger.info("%s: the client left, and the app ended with %r", title(self.request), error)
+        else:
+            self._host.report(error, self.request)
 
     def _fail(self) -> None:
         if self._done or self._gone:
@@ -226,6 +255,7 @@ class Exchange:
         """http.request while there is something of the body; then http.disconnect, once the client or we are done."""
         while True:
             if self._gone or self._done:
+                self._parted = self._gone
                 return {"type": "http.disconnect"}
             if self._body or not (self._more or self._told):
                 return self._next_body()
@@ -262,16 +292,16 @@ class Exchange:
         if kind == "http.response.early_hint" and not self._done:
             self._asker.hint(message["links"])
             self._look()
-        elif self._start is None:
+        elif self._response is None:
             if kind != "http.response.start":
                 raise AnswerError(f"the first message of an answer is http.response.start, not {kind!r}")
             self._begin(message)
         elif self._done:
-            return  # "any further messages on the channel will be ignored"
+            await self._ignore()
         elif kind == "http.response.body":
-            await self._send_piece(bytes(message.get("body", b"")), message.get("more_body", False))
+            await self._send_piece(as_bytes(message.get("body", b"")), message.get("more_body", False))
         elif kind == "http.response.zerocopysend":
-            await self._send_slice(_slice(message), message.get("more_body", False))
+            await self._send_slice(message)
         elif kind == "http.response.pathsend":
             self._send_file(message["path"])
         elif kind == "http.response.trailers" and self._trailers is not None:
@@ -282,36 +312,48 @@ class Exchange:
             raise AnswerError(f"{kind!r} has no place in an answer that has begun")
 
     def _begin(self, message: Message) -> None:
-        _check_status(message["status"])
-        self._start = message
+        check_status(message["status"])
+        self._response = Response(status=message["status"], headers=decoded(message.get("headers", ())))
         if message.get("trailers", False):
-            self._trailers = []
+            self._trailers = self._response.trailers = []
 
-    def _response(self) -> Response:
-        assert self._start is not None
-        response = Response(status=self._start["status"], headers=decoded(self._start.get("headers", ())))
-        response.close = self._close
-        if self._trailers is not None:
-            response.trailers = self._trailers
-        return response
+    async def _ignore(self) -> None:
+        """ "Any further messages on the channel will be ignored." """
+        self._ignored += 1
+        if self._ignored > IGNORED:
+            raise ClientGone("the client has had all of the answer")
+        await asyncio.sleep(0)
 
     async def _send_piece(self, piece: Piece, more: bool) -> None:
         """A piece of the body; the last one waits for the trailers, if there are to be any."""
-        if more or self._trailers is not None:
-            if self._begun and not len(piece):
-                return
-            await self._hold(piece)
-        else:
+        if not more and self._trailers is None:
             self._finish(piece)
+            return
+        if not self._begun:
+            self._left = self._promised()
+        self._left -= len(piece)
+        if self._left <= 0:
+            self._finish(piece, alone=False)
+        elif len(piece) or not self._begun:
+            await self._hold(piece)
+
+    def _promised(self) -> float:
+        """How long a body may be by its head: what an app says beyond that is not for the client."""
+        assert self._response is not None
+        if self.request.method == "HEAD" or self._response.status in (204, 304):
+            return 0
+        lengths = [value for name, value in self._response.headers if name.lower() == "content-length"]
+        return int(lengths[0]) if lengths and lengths[0].isdecimal() else math.inf  # what is no number is refused yet
 
     async def _hold(self, piece: Piece) -> None:
         """Have a piece go out, and wait until it has."""
+        assert self._response is not None
         self._held = True
         if self._begun:
             self._say(piece)
         else:
             self._begun = True
-            self._say(Filled(self._response(), piece, self))
+            self._say(Filled(self._response, piece, self))
         self._in_a_row += 1
         if self._in_a_row >= IN_A_ROW:
             self._in_a_row = 0
@@ -320,79 +362,36 @@ class Exchange:
             self._in_a_row = 0
             await self._wait()
 
-    def _finish(self, piece: Piece) -> None:
-        """The last piece: the answer is whole."""
+    def _finish(self, piece: Piece, *, alone: bool = True) -> None:
+        """The last piece: the answer is whole. If it is `alone`, and the first too, it is all that the body has."""
+        response = self._response
+        assert response is not None
         self._done = True
+        if self._file is not None and response.close is None:
+            response.close = self.drop_file
         if self._begun:
             self._say(Last(piece))
         else:
             self._begun = True
-            response = self._response()
             response.body = piece
-            self._say(response)
+            self._say(response if alone else Filled(response, Last(piece), self))
         self._wake()  # receive() has no more to wait for
 
-    async def _send_slice(self, piece: FileSlice, more: bool) -> None:
-        """A part of a file that the app closes when this returns: so it has gone out by then, also the last one."""
-        assert self._start is not None
-        if not self._begun and not more and self._trailers is None:
-            self._start = {**self._start, "headers": _with_length(self._start.get("headers", ()), len(piece))}
-        if len(piece):
-            await self._hold(piece)
-        if not more and not self._gone:
-            await self._send_piece(b"", False)
+    async def _send_slice(self, message: Message) -> None:
+        """A part of a file, by a descriptor of our own: the app closes its own when this returns, or is cancelled."""
+        self.drop_file()
+        file = message["file"]
+        descriptor = file if isinstance(file, int) else file.fileno()
+        offset, count = message.get("offset"), message.get("count")
+        if offset is None:
+            offset = os.lseek(descriptor, 0, os.SEEK_CUR) if isinstance(file, int) else file.tell()
+        left = max(0, os.fstat(descriptor).st_size - offset)
+        self._file = os.fdopen(os.dup(descriptor), "rb", buffering=0)
+        piece = FileSlice(self._file, offset, left if count is None else min(count, left))
+        await self._send_piece(piece, message.get("more_body", False))
 
     def _send_file(self, path: str) -> None:
         if self._begun:
             raise AnswerError("http.response.pathsend is the whole body, and some has been sent already")
-        file = Path(path).open("rb", buffering=0)
-        self._close = file.close
-        self._finish(FileSlice(file, 0, os.fstat(file.fileno()).st_size))
-
-
-def _is_event_stream(start: Message | None) -> bool:
-    """Server-sent events (HTML, 9.2)?"""
-    headers = start.get("headers", ()) if start is not None else ()
-    kinds = [bytes(value).lower() for name, value in headers if bytes(name).lower() == b"content-type"]
-    return any(kind.startswith(b"text/event-stream") for kind in kinds)
-
-
-def internal_error() -> Response:
-    return Response(b"Internal Server Error\n", status=500, headers=[("Content-Type", "text/plain; charset=utf-8")])
-
-
-def decoded(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    return [(bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in headers]
-
-
-def _with_length(headers: Iterable[tuple[bytes, bytes]], length: int) -> list[tuple[bytes, bytes]]:
-    fields = [(bytes(name), bytes(value)) for name, value in headers]
-    if not any(name.lower() == b"content-length" for name, _ in fields):
-        fields.append((b"content-length", b"%d" % length))
-    return fields
-
-
-def is_of_leaving(error: BaseException | None) -> bool:
-    """Does it only say that the client is gone, in the app's words perhaps?"""
-    while error is not None:
-        if isinstance(error, ClientGone | asyncio.CancelledError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _check_status(status: object) -> None:
-    if not isinstance(status, int) or not 200 <= status <= 999:
-        raise AnswerError(f"{status!r} is no status for a final answer")
-
-
-def _slice(message: Message) -> FileSlice:
-    """The part of a file that an http.response.zerocopysend names."""
-    file = message["file"]
-    descriptor = file if isinstance(file, int) else file.fileno()
-    offset = message.get("offset")
-    if offset is None:
-        offset = os.lseek(descriptor, 0, os.SEEK_CUR) if isinstance(file, int) else file.tell()
-    left = os.fstat(descriptor).st_size - offset
-    count = message.get("count")
-    return FileSlice(file, offset, left if count is None else min(count, left))
+        self._file = Path(path).open("rb", buffering=0)
+        self._finish(FileSlice(self._file, 0, os.fstat(self._file.fileno()).st_size))

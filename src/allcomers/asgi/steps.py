@@ -129,7 +129,6 @@ class Steps:
             response.body = cast(Iterable[Piece], self)  # Last and End too, which Pulled knows
         else:
             response = reply
-        self._file = response.close
         response.close = self.close
         return response
 
@@ -147,7 +146,7 @@ class Steps:
 
     def __iter__(self) -> Iterator[Piece | Last | End]:
         yield self._first
-        while True:
+        while not isinstance(self._first, Last):
             self._exchange.go_on()
             reply = self._next()
             yield reply
@@ -157,8 +156,7 @@ class Steps:
     def close(self) -> None:
         """The answer is sent, and the app may finish what it does behind it; or the client has gone."""
         self._closing = True
-        if self._file is not None:
-            self._file()
+        self._exchange.drop_file()
         task = self._exchange.task
         assert task is not None
         if not task.done():

@@ -13,7 +13,7 @@ from collections import deque
 from typing import Any
 
 from allcomers.asgi.host import Host, Message
-from allcomers.asgi.http import ClientGone, decoded, internal_error, is_of_leaving
+from allcomers.asgi.messages import ClientGone, decoded, internal_error, is_of_leaving
 from allcomers.asgi.scope import websocket_scope
 from allcomers.connection import HIGH_WATER, LATER, TAKEN, Connection
 from allcomers.errors import AnswerError

@@ -1,0 +1,56 @@
+"""What an app says and raises: is it in order, and what does it mean?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from allcomers.errors import AnswerError
+from allcomers.protocol.message import Response
+
+
+class ClientGone(OSError):
+    """What send() raises once the client is gone, or has long had all of its answer (specification 2.4)."""
+
+
+def is_of_leaving(error: BaseException | None) -> bool:
+    """Does it only say that the client is gone, in the app's words perhaps?"""
+    while error is not None:
+        if isinstance(error, ClientGone | asyncio.CancelledError):
+            return True
+        if isinstance(error, BaseExceptionGroup):
+            return all(is_of_leaving(one) for one in error.exceptions)
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def check_status(status: object) -> None:
+    """Raises AnswerError."""
+    if not isinstance(status, int) or not 200 <= status <= 999:
+        raise AnswerError(f"{status!r} is no status for a final answer")
+
+
+def as_bytes(body: Any) -> bytes:
+    """Raises AnswerError: bytes() would make something of a number, too."""
+    if isinstance(body, bytes):
+        return body
+    if isinstance(body, bytearray | memoryview):
+        return bytes(body)
+    raise AnswerError(f"a body is bytes, not {type(body).__name__}")
+
+
+def decoded(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    """Names and values as a Response has them."""
+    return [(bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in headers]
+
+
+def is_event_stream(response: Response) -> bool:
+    """Server-sent events (HTML, 9.2)?"""
+    kinds = [value.lower() for name, value in response.headers if name.lower() == "content-type"]
+    return any(kind.startswith("text/event-stream") for kind in kinds)
+
+
+def internal_error() -> Response:
+    """What the client gets of an app that raises."""
+    return Response(b"Internal Server Error\n", status=500, headers=[("Content-Type", "text/plain; charset=utf-8")])
