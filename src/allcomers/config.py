@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from allcomers.checks import (
     choice,
@@ -27,8 +27,7 @@ from allcomers.checks import (
 from allcomers.errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """How a field of Config is set and explained.
 
     An option that may be given again collects a tuple; one whose `value` is empty takes none: it is on if given.

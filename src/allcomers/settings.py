@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from allcomers import config as configs
 from allcomers.config import Config, Option
@@ -29,12 +28,11 @@ PREFIX: Final = "ALLCOMERS_"
 
 _PLATFORM: Final = {"WEB_CONCURRENCY": "workers", "FORWARDED_ALLOW_IPS": "forwarded_allow_ips"}
 
-_OURS: Final = re.compile(rb"""^[ \t]*\[?[ \t]*["']?tool["']?[ \t]*(?:\]|=|\.[ \t]*["']?allcomers)""", re.MULTILINE)
+_OURS: Final = rb"""(?m)^[ \t]*\[?[ \t]*["']?tool["']?[ \t]*(?:\]|=|\.[ \t]*["']?allcomers)"""
 """What a pyproject.toml has that may be for us. Most have none, and then no TOML parser is loaded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """All that was given for a command, and what it comes to.
 
     own     the values of what the command alone has: {"target": "app:app"}
@@ -140,7 +138,7 @@ def _file(name: str, notes: list[str]) -> Layer:
         return _layer(name, table)
     own, project = Path("allcomers.toml"), Path("pyproject.toml")
     data = _read(project, str(project)) if project.is_file() else b""
-    table = _in_project(str(project), _parse(str(project), data)) if _OURS.search(data) else {}
+    table = _in_project(str(project), _parse(str(project), data)) if re.search(_OURS, data) else {}
     if not own.is_file():
         return _layer("pyproject.toml: [tool.allcomers]", table)
     if table:
