@@ -371,7 +371,7 @@ class HttpConnection(Connection):
         self.close(now, linger=True)
 
     def drain(self, now: float, patience: float = connection.FAREWELL) -> None:
-        if self._live is not None and not self._leaving and patience == connection.FAREWELL:
+        if self._live is not None and patience == connection.FAREWELL:  # not where others wait for the place
             self._live.drain()
         super().drain(now, patience)
 

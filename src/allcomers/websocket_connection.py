@@ -145,10 +145,10 @@ class WebSocketConnection(Connection):
             self._go_on(now)
 
     def drain(self, now: float, patience: float = FAREWELL) -> None:
-        if not self._leaving:
+        if patience == FAREWELL and self.socket.open:  # it is not idle: who waits for a place does not get this one
             self.socket.close(RESTART)
             self._go_on(now)
-            super().drain(now, patience)
+        super().drain(now, patience)
 
     def lost(self, now: float) -> None:
         self._talk.closed(1006, "")
