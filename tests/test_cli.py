@@ -111,7 +111,7 @@ def test_a_model_that_this_system_lacks() -> None:
         (["serve", SITE, "--work", "2"], "unrecognized arguments: --work"),  # an abbreviation may change its meaning
         (["serve", SITE, "more"], "unrecognized arguments: more"),
         (["serve", SITE, "--bind"], "expected one argument"),
-        (["run"], "TARGET is missing: MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE"),
+        (["run"], "TARGET is missing: MODULE:NAME or FILE.py:NAME"),
         (["models", "more"], "allcomers models takes no arguments"),
         (["serve", SITE, "-m", "frob"], f"'frob' is not known; choose one of {', '.join(TABLE)}"),
         (["serve", SITE, "--calls", "x"], "--calls: 'x' is not known; choose one of inline, pool"),

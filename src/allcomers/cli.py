@@ -29,8 +29,8 @@ _COMMANDS = """\
 commands:
   serve [DIR]    a folder of files as a site (the current folder unless told
                  otherwise)
-  run TARGET     MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE: a Web or a Service
-                 class, or a handler
+  run TARGET     MODULE:NAME or FILE.py:NAME: a WSGI or an ASGI app, a Web or a
+                 Service class, or a handler
   doctor [TARGET] with the options of run: what will hurt on this system, and
                  how to mend it
   models         every concurrency model: can it run here, how it works, what it
@@ -55,7 +55,7 @@ too. With TARGET the app is loaded, in a process of its own, and looked at.
 Ends with 1 if something will fail, else with 0.
 """
 
-_ABOUT = {"serve": "Serve a folder of files as a site.", "run": "Serve a Web class, a Service class or a handler."}
+_ABOUT = {"serve": "Serve a folder of files as a site.", "run": "Serve a WSGI or an ASGI app, a Web or a Service class, or a handler."}
 
 _CONFIGURATION = {
     "--config": "options, rather than from allcomers.toml or pyproject.toml",
@@ -250,7 +250,7 @@ def _job(found: Settings) -> Job:
     """What to serve and how. Raises ConfigError."""
     config, own = found.config, found.own
     if found.command == "run" and not own["target"]:
-        raise ConfigError("TARGET is missing: MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE (see allcomers run --help)")
+        raise ConfigError("TARGET is missing: MODULE:NAME or FILE.py:NAME (see allcomers run --help)")
     if config.chdir:
         config = replace(config, chdir=_here())  # where we are: so that to enter it again changes nothing
     from allcomers import models

@@ -52,7 +52,7 @@ def _option(
 
 OWN: dict[str, list[tuple[str, Any, Option]]] = {
     "run": [
-        ("target", "", Option("what", (), "TARGET", "MODULE:ATTRIBUTE or path/FILE.py:ATTRIBUTE", "")),
+        ("target", "", Option("what", (), "TARGET", "MODULE:NAME or path/FILE.py:NAME, or a MODULE alone", "")),
     ],
     "serve": [
         ("dir", ".", Option("what", (), "DIR", "the folder; this one by default", "")),

@@ -21,7 +21,7 @@ _NO_LOG_CONFIG = (
 _NO_DIRTY = "there are no dirty workers: a task queue does such work"
 _NO_CONTROL = "there is no control socket: signals do its work (docs/options.md, Signals)"
 _NO_HEADERS = "an app's own header takes its place, or a proxy takes it away"
-_RELOADS = "--reload looks at what lies in --reload-dir"
+_RELOADS = "--reload looks at the .py files in --reload-dir"
 _TLS_VERSION = "TLS 1.2 and 1.3 are spoken, as OpenSSL has them"
 _NO_CIPHERS = (
     "there is no such option: OpenSSL's own choice is taken; where another is asked for, let a proxy speak TLS"
