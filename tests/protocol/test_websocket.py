@@ -331,10 +331,17 @@ def test_a_reason_that_is_no_text() -> None:
     refused(hear(closing(1000, EURO[:2])), 1007)
 
 
-def test_a_client_that_closes_within_a_message() -> None:
-    talk = hear(frame(TEXT, b"a", fin=False), closing(1001, b"gone"))
-    assert talk.over
-    assert talk.events == [Closed(1001, "gone")]
+@pytest.mark.parametrize(
+    ("said_by_client", "closed", "answer"),
+    [
+        (closing(1001, b"gone"), Closed(1001, "gone"), b"\x03\xe9gone"),
+        (frame(CLOSE), Closed(1005, ""), b"\x03\xe8"),
+    ],
+)
+def test_a_client_that_closes_within_a_message(said_by_client: bytes, closed: Closed, answer: bytes) -> None:
+    talk = hear(frame(TEXT, b"a", fin=False), frame(PING), said_by_client, frame(CONT, b"b"))
+    assert talk == Talk([closed], [Sent(PONG, b""), Sent(CLOSE, answer)], over=True)
+    refused(hear(frame(TEXT, b"a", fin=False), closing(999)), 1002)
 
 
 def test_the_connection_ends() -> None:

@@ -18,7 +18,7 @@ from websockets.extensions.base import Extension
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.headers import build_extension, parse_extension
-from websockets.protocol import Protocol, Side
+from websockets.protocol import Protocol, Side, State
 
 from allcomers.protocol.handshake import Offer
 
@@ -36,6 +36,10 @@ CONTROL_SIZE: Final = 125
 
 CONT, TEXT, CLOSE, PONG = Opcode.CONT, Opcode.TEXT, Opcode.CLOSE, Opcode.PONG
 
+NO_CODE: Final = 1005
+"""What stands for the code of a Close frame that has none (RFC 6455, 7.1.5)."""
+
+_NORMAL: Final = 1000
 _TOO_MANY: Final = 1008
 _TOO_BIG: Final = 1009
 
@@ -79,7 +83,11 @@ class Frames(Protocol):
         self._limit = max_size
 
     def fail(self, code: int, reason: str = "") -> None:
-        if code == _TOO_BIG:
+        close = self.close_rcvd
+        if close is not None and self.state is State.OPEN:
+            # The client closes within a message. The library finds fault with that; RFC 6455, 5.4 does not.
+            code, reason = close.code if close.code != NO_CODE else _NORMAL, close.reason
+        elif code == _TOO_BIG:
             reason = f"a message is larger than {self._limit} bytes"
         super().fail(code, reason)
 

@@ -19,7 +19,7 @@ from websockets.frames import Close, Frame
 from websockets.protocol import State
 
 from allcomers.errors import AnswerError
-from allcomers.protocol.frames import CLOSE, CONTROL_SIZE, PONG, Deflate, Frames, agree
+from allcomers.protocol.frames import CLOSE, CONTROL_SIZE, NO_CODE, PONG, Deflate, Frames, agree
 from allcomers.protocol.handshake import Offer
 from allcomers.protocol.head import encode_fields
 from allcomers.protocol.http1 import CRLF
@@ -36,7 +36,6 @@ BATCH_SIZE: Final = 64 * 1024
 """Frames, and bytes in them, after which the rest of what was heard is left for go_on()."""
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
-_NO_CODE: Final = 1005
 _ABNORMAL: Final = 1006
 
 
@@ -230,7 +229,7 @@ class WebSocket:
         if not self.open:
             return
         self._frames.assembly.deaf = True
-        if code == _NO_CODE:
+        if code == NO_CODE:
             self._frames.send_close()
         else:
             self._frames.send_close(*_checked(code, reason))
