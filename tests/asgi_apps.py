@@ -161,11 +161,11 @@ async def seen(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def disconnect(scope: Scope, receive: Receive, send: Send) -> None:
-    """What receive() says after the body, noted in `file`; with `answer`, after an answer."""
+    """What receive() says after the body, noted in `file`; `answer` is "before" or "after" that."""
     given = arguments(scope)
     async for _ in pieces(receive):
         pass
-    if "answer" in given:
+    if given.get("answer") == "before":
         await answer(send, b"answered")
     note(given["file"], "waits")
     message = await receive()

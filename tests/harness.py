@@ -39,6 +39,7 @@ class Server:
     """
 
     def __init__(self, *arguments: str, bind: str = "127.0.0.1:0", env: dict[str, str] | None = None) -> None:
+        self._said: str | None = None
         self._errors = tempfile.NamedTemporaryFile(prefix="allcomers-test-", suffix=".stderr")
         command = [sys.executable, "-m", "allcomers", *arguments, "--bind", bind]
         self.process = subprocess.Popen(
@@ -51,7 +52,7 @@ class Server:
 
     @property
     def stderr(self) -> str:
-        return Path(self._errors.name).read_text()
+        return Path(self._errors.name).read_text() if self._said is None else self._said
 
     def workers(self) -> list[int]:
         """The pids of the supervisor's children."""
@@ -65,7 +66,9 @@ class Server:
         return tls.wrap_socket(sock, server_hostname="localhost") if tls else sock
 
     def stop(self, signum: int = signal.SIGTERM) -> int:
-        """Its exit status."""
+        """Its exit status; to be asked again, too."""
+        if self._said is not None:
+            return self.process.returncode
         if self.process.poll() is None:
             self.send(signum)
         try:
@@ -74,6 +77,7 @@ class Server:
             if self.process.poll() is None:
                 self.process.kill()
             self.process.communicate()
+            self._said = self.stderr
             self._errors.close()
 
 

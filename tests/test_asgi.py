@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import select
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from apps import pattern
-from clients import Client, Lost, Wire, chunked, request
+from clients import Client, Lost, Regular, TlsWire, Wire, chunked, request
+from conftest import Certificate
 from harness import Server, serving, wait_for
 
 LOOPS = ("asyncio", "epoll", "select", "poll", "epoll-et")
@@ -327,3 +329,563 @@ def test_parts_of_files(server: Server, large: Path) -> None:
         assert (answer.body, answer["Content-Length"]) == (pattern(3_000_000), "3000000")
         assert client.ask(request("HEAD", f"/sendfile?path={large}&whole"))["Content-Length"] == "3000000"
         assert client.ask(get("/hello")).status == 200
+
+
+@on("asyncio")
+def test_a_part_of_a_file_whose_descriptor_is_another_files_now(server: Server, large: Path, tmp_path: Path) -> None:
+    size = LARGE  # more than buffers hold
+    one, other, noted = tmp_path / "one", tmp_path / "other", tmp_path / "noted"
+    one.write_bytes(pattern(size))
+    other.write_bytes(b"?" * size)
+    with client_of(server, receive_buffer=4096) as client:
+        client.send(get(f"/hasty?path={one}&other={other}&file={noted}"))
+        await_lines(noted, "same")
+        client.wire.widen()
+        assert client.answer().body == pattern(size)
+
+
+@on(*LOOPS)
+def test_early_hints(server: Server, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    with client_of(server) as client:
+        client.send(get(f"/hints?file={go}"))
+        for link in ("</a.css>; rel=preload", "</b.js>; rel=preload"):
+            hint = client.answer()
+            assert (hint.status, hint.fields) == (103, [("Link", link)])
+        go.touch()
+        hint = client.answer()
+        assert (hint.status, [value for _, value in hint.fields]) == (
+            103, ["</c.css>; rel=preload", "</d.css>; rel=preload"],
+        )  # fmt: skip
+        answer = client.answer()
+        assert (answer.status, answer.body) == (200, b"hinted")
+        assert client.ask(get("/hints", "Connection: keep-alive", version="1.0")).body == b"hinted"
+
+
+@on(*BLOCKING)
+def test_early_hints_are_left_out_where_they_could_only_be_late(server: Server) -> None:
+    with client_of(server) as client:
+        assert client.ask(get("/hints")).body == b"hinted"
+
+
+# ---------------------------------------------------------------- a client that leaves
+
+
+def leave_by_closing(client: Client) -> None:
+    client.wire.close()
+
+
+def leave_by_reset(client: Client) -> None:
+    client.wire.reset()
+
+
+leaving = pytest.mark.parametrize("leave", [leave_by_closing, leave_by_reset])
+
+
+@on(*LOOPS)
+@leaving
+def test_a_call_is_told_that_its_client_has_left(
+    server: Server, tmp_path: Path, leave: Callable[[Client], None]
+) -> None:
+    noted = tmp_path / "noted"
+    with client_of(server) as client:
+        client.send(post(f"/disconnect?file={noted}&twice", b"x" * 100_000))
+        await_lines(noted, "waits")
+        time.sleep(0.05)
+        assert lines(noted) == ["waits"]
+        leave(client)
+        began = time.monotonic()
+        await_lines(noted, "waits", "http.disconnect", "http.disconnect")
+        assert time.monotonic() - began < 2
+
+
+def test_a_call_is_told_that_its_answer_is_complete(server: Server, tmp_path: Path) -> None:
+    noted = tmp_path / "noted"
+    with client_of(server) as client:
+        assert client.ask(get(f"/disconnect?file={noted}&answer=before")).body == b"answered"
+        await_lines(noted, "waits", "http.disconnect")
+        assert client.ask(get("/hello")).status == 200
+
+
+@leaving
+@pytest.mark.parametrize("wrap", ["none", "own", "group"])
+def test_a_stream_without_an_end_ends_when_its_client_leaves(
+    server: Server, tmp_path: Path, wrap: str, leave: Callable[[Client], None]
+) -> None:
+    noted = tmp_path / "noted"
+    with client_of(server) as client:
+        client.send(get(f"/endless?file={noted}&wrap={wrap}"))
+        client.head()
+        client.take(100_000)
+        leave(client)
+    await_lines(noted, "ClientGone")
+    with client_of(server) as client:
+        assert client.ask(get("/hello")).status == 200
+
+
+def test_a_stream_without_an_end_that_nobody_hears(server: Server, tmp_path: Path) -> None:
+    noted = tmp_path / "noted"
+    with client_of(server) as client:
+        assert client.ask(request("HEAD", f"/endless?file={noted}&pause=0.0001")).status == 200
+        assert client.ask(get("/hello")).body == b"Hello, all comers"
+        await_lines(noted, "ClientGone")
+
+
+@on(*LOOPS)
+@leaving
+def test_a_client_that_leaves_in_its_upload(server: Server, tmp_path: Path, leave: Callable[[Client], None]) -> None:
+    noted = tmp_path / "noted"
+    with client_of(server) as client:
+        client.send(post(f"/told?file={noted}", b"x" * 100)[:-60])
+        await_lines(noted, "http.request 40")
+        leave(client)
+    await_lines(noted, "http.request 40", "http.disconnect 0")
+
+
+@on(*LOOPS)
+def test_an_upload_that_makes_no_sense(server: Server, tmp_path: Path) -> None:
+    noted = tmp_path / "noted"
+    with client_of(server) as client:
+        client.send(request("POST", f"/told?file={noted}", "Transfer-Encoding: chunked") + b"5\r\nhello\r\n")
+        await_lines(noted, "http.request 5")
+        client.send(b"five\r\nhello\r\n")
+        assert client.answer().status == 400
+        client.ends()
+    await_lines(noted, "http.request 5", "http.disconnect 0")
+
+
+def test_a_client_that_half_closes_gets_its_answer(server: Server) -> None:
+    with client_of(server) as client:
+        client.send(post("/digest", b"x" * 1000))
+        client.wire.half_close()
+        assert json.loads(client.answer().body)["size"] == 1000
+        client.ends()
+    with client_of(server) as client:
+        client.send(get("/stream?n=500000") + get("/hello"))
+        client.wire.half_close()
+        assert client.answer().body == pattern(500_000)
+        assert client.answer().body == b"Hello, all comers"
+        client.ends()
+
+
+@on(*LOOPS)
+def test_a_client_that_half_closes_gets_what_is_said_after_that(server: Server, tmp_path: Path) -> None:
+    noted = tmp_path / "noted"
+    with client_of(server) as client:
+        client.send(get(f"/disconnect?file={noted}&answer=after"))
+        await_lines(noted, "waits")
+        client.wire.half_close()
+        assert client.answer().body == b"still there"
+        client.ends()
+
+
+# ---------------------------------------------------------------- who is slow
+
+
+@on(*TWO)
+def test_a_call_waits_for_a_client_that_does_not_read(server: Server, tmp_path: Path) -> None:
+    noted = tmp_path / "noted"
+    with client_of(server, receive_buffer=65536) as client, client_of(server) as other:
+        client.send(get(f"/counted?n=2500&file={noted}"))
+        assert stalls(lambda: len(lines(noted))) < 1000  # of 10,000 bytes: what the kernels hold, and a little more
+        assert other.ask(get("/hello")).status == 200
+        client.wire.widen()
+        assert client.answer().body == pattern(10_000) * 2500
+        assert len(lines(noted)) == 2500
+
+
+@on(*TWO)
+def test_a_client_waits_for_a_call_that_does_not_take_its_body(server: Server, tmp_path: Path) -> None:
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    data = pattern(LARGE)
+    with client_of(server) as client, client_of(server) as other:
+        upload = Upload(client.wire, post(f"/slowly?first&begun={begun}&file={go}", data))
+        assert upload.stalls() < LARGE // 2  # what the kernels hold, and a little more
+        assert lines(begun) == ["begun"]
+        assert other.ask(get("/hello")).status == 200
+        go.touch()
+        said = json.loads(client.answer().body)
+        upload.join()
+        assert 0 < LARGE - said["size"] < 200_000  # the first piece was taken apart
+        assert upload.lost is None
+
+
+@on("asyncio")
+def test_a_slow_client_is_told_so_and_a_slow_call_is_waited_for(server: Server, tmp_path: Path) -> None:
+    begun, go, noted = tmp_path / "begun", tmp_path / "go", tmp_path / "noted"
+    with client_of(server) as client, client_of(server) as other:
+        began = time.monotonic()
+        client.send(post(f"/told?file={noted}", b"x" * 100)[:-50])
+        other.send(post(f"/slowly?first&begun={begun}&file={go}", b"x" * 100)[:-50])
+        await_lines(begun, "begun")
+        assert client.answer().status == 408
+        client.ends()
+        assert 4.5 < time.monotonic() - began < 12
+        await_lines(noted, "http.request 50", "http.disconnect 0")
+        go.touch()
+        assert is_silent(other.wire)  # the time of its client begins only now
+        other.send(b"x" * 50)
+        assert json.loads(other.answer().body)["size"] == 50
+
+
+@on(*LOOPS)
+def test_a_client_that_asks_first_is_told_to_go_on_when_its_body_is_wanted(server: Server, tmp_path: Path) -> None:
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    with client_of(server) as client:
+        data = post(f"/slowly?begun={begun}&file={go}", b"hello", "Expect: 100-continue")
+        client.send(data[:-5])
+        await_lines(begun, "begun")
+        assert is_silent(client.wire)
+        go.touch()
+        assert client.answer().status == 100
+        client.send(data[-5:])
+        assert json.loads(client.answer().body)["size"] == 5
+        assert client.ask(get("/hello")).status == 200
+        assert client.ask(post("/digest", b"hello", "Expect: 100-continue")).status == 200  # it does not wait
+
+
+@on(*LOOPS)
+@pytest.mark.parametrize("how", ["whole", "stream"])
+def test_a_client_that_asks_first_is_not_told_to_go_on_for_nothing(server: Server, how: str) -> None:
+    with client_of(server) as client:
+        client.send(post(f"/unread?{how}", b"hello", "Expect: 100-continue")[:-5])
+        answer = client.answer()
+        assert (answer.status, answer.body, answer.persists) == (200, b"not read", False)
+        client.ends()
+
+
+@pytest.mark.parametrize("query", ["", "peek", "stream", "peek&stream"])
+def test_a_small_body_that_nobody_reads(server: Server, query: str) -> None:
+    with client_of(server) as client:
+        for _ in range(3):
+            data = post(f"/unread?{query}", b"x" * 100_000)
+            client.send(data[:30_000])
+            time.sleep(0.01)
+            client.send(data[30_000:] + get("/hello"))
+            assert client.answer().body == b"not read"
+            assert client.answer().body == b"Hello, all comers"
+
+
+@on(*LOOPS)
+@pytest.mark.parametrize("coding", ["length", "chunked"])
+def test_a_large_body_that_nobody_reads(server: Server, coding: str) -> None:
+    with client_of(server) as client:
+        if coding == "length":
+            data = post("/unread", b"x" * LARGE)
+        else:
+            data = request("POST", "/unread", "Transfer-Encoding: chunked") + chunked(b"x" * LARGE, 100_000)
+        client.send(data[:600_000])
+        time.sleep(0.1)
+        assert client.answer().body == b"not read"
+        client.ends()
+
+
+# ---------------------------------------------------------------- apps that fail
+
+
+@pytest.mark.parametrize("how", ["raise", "exit", "cancel", "return"])
+def test_an_app_that_fails_before_its_answer(server: Server, log: Callable[[], str], how: str) -> None:
+    with client_of(server) as client:
+        for when in ("first", "waited", "started"):
+            answer = client.ask(get(f"/fails?when={when}&how={how}"))
+            assert (answer.status, answer.body) == (500, b"Internal Server Error\n")
+            assert answer.persists
+            said = "the app returned before its answer was whole" if how == "return" else f"Deliberate: {when}"
+            wait_for(lambda said=said: said in log(), "the traceback")
+        assert client.ask(get("/hello")).status == 200
+
+
+@pytest.mark.parametrize("how", ["raise", "exit", "cancel", "return"])
+def test_an_app_that_fails_in_its_answer(server: Server, log: Callable[[], str], how: str) -> None:
+    with client_of(server) as client:
+        client.send(get(f"/fails?when=middle&how={how}"))
+        assert client.head().status == 200
+        assert client.rest() == b"5\r\nbegun\r\n"  # never passed off as whole
+        assert "/fails?when=middle" in log()
+        assert "Traceback" in log()
+
+
+NONSENSE = (
+    "status-text", "status-100", "status-none", "name", "value", "text", "length", "body-first", "unknown", "typeless",
+    "body-text&started", "body-number&started", "body-none&started", "second-start&started", "trailers&started",
+    "pathsend&started", "unknown&started", "name&stream", "value&stream", "length&stream", "text&stream",
+)  # fmt: skip
+
+
+def test_an_app_that_says_what_makes_no_sense(server: Server, log: Callable[[], str]) -> None:
+    with client_of(server) as client:
+        for what in NONSENSE:
+            before = log().count(" failed\n")
+            answer = client.ask(get(f"/misspeaks?what={what}"))
+            said = (what, answer.status, answer.body, answer["evil"], log().count(" failed\n") - before)
+            assert said == (what, 500, b"Internal Server Error\n", None, 1)
+        assert client.ask(get("/hello")).status == 200
+
+
+@on(*LOOPS)
+@pytest.mark.parametrize("started", ["", "&started"])
+def test_hints_that_make_no_sense(server: Server, log: Callable[[], str], started: str) -> None:
+    with client_of(server) as client:
+        answer = client.ask(get(f"/misspeaks?what=hint{started}"))
+        assert (answer.status, answer["evil"]) == (500, None)
+        assert "AnswerError" in log()
+
+
+def test_what_is_said_after_the_end_is_ignored(server: Server) -> None:
+    with client_of(server) as client:
+        for _ in range(3):
+            assert client.ask(get("/persistent")).body == b"once"
+        assert client.ask(get("/hello")).status == 200
+
+
+def test_two_tasks_that_send_at_once(server: Server) -> None:
+    with client_of(server) as client:
+        answer = client.ask(get("/chorus"))
+        assert sorted(answer.body) == [97] * 250_000 + [98] * 250_000
+        assert answer.chunks == [5000] * 100
+
+
+# ---------------------------------------------------------------- what goes on behind
+
+
+@pytest.mark.parametrize("how", ["whole", "stream"])
+def test_what_goes_on_behind_an_answer_delays_nobody(
+    server: Server, request: pytest.FixtureRequest, tmp_path: Path, how: str
+) -> None:
+    noted, go = tmp_path / "noted", tmp_path / "go"
+    with client_of(server) as client:
+        assert client.ask(get(f"/background?file={noted}&go={go}&{how}")).body == b"answered"
+        await_lines(noted, "begun")
+        if request.node.callspec.params["server"] in LOOPS:
+            assert client.ask(get("/hello")).status == 200
+            assert lines(noted) == ["begun"]
+        go.touch()
+        await_lines(noted, "begun", "ended")
+        assert client.ask(get("/hello")).status == 200
+
+
+def test_libraries_know_where_they_are(server: Server) -> None:
+    with client_of(server) as client:
+        expected = ["asyncio", "True", "True", "timeout", "child", "True", "thread"] * 2
+        assert client.ask(get("/libraries")).body.decode().split() == expected
+
+
+def ended(server: Server) -> bool:
+    return server.process.poll() is not None
+
+
+@pytest.mark.parametrize("model", ["asyncio", "epoll", "thread"])
+def test_what_goes_on_behind_ends_before_the_server_does(model: str, tmp_path: Path) -> None:
+    noted, go = tmp_path / "noted", tmp_path / "go"
+    with serving("run", "tests/asgi_apps.py:app", "--model", model) as server:
+        with client_of(server) as client:
+            client.ask(get(f"/background?file={noted}&go={go}"))
+        await_lines(noted, "begun")
+        server.send(signal.SIGTERM)
+        time.sleep(0.5)
+        assert not ended(server)
+        go.touch()
+        assert server.stop() == 0
+        assert lines(noted) == ["begun", "ended"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("model", ["asyncio", "epoll"])
+def test_what_goes_on_behind_for_too_long_is_cancelled(model: str, signum: signal.Signals, tmp_path: Path) -> None:
+    noted, forgotten, go = tmp_path / "noted", tmp_path / "forgotten", tmp_path / "go"
+    options = ["--graceful-timeout", "0.3"] if signum == signal.SIGTERM else []
+    with serving("run", "tests/asgi_apps.py:app", "--model", model, *options) as server:
+        with client_of(server) as client:
+            client.ask(get(f"/background?file={noted}&go={go}"))
+            client.ask(get(f"/forgotten?file={forgotten}"))
+        await_lines(noted, "begun")
+        await_lines(forgotten, "begun")
+        began = time.monotonic()
+        assert server.stop(signum) == 0
+        assert time.monotonic() - began < 5
+        assert lines(noted) == ["begun", "cancelled"]
+        assert lines(forgotten) == ["begun", "cancelled"]
+        assert "destroyed" not in server.stderr
+
+
+# ---------------------------------------------------------------- one server's life
+
+
+@pytest.mark.parametrize("model", ["asyncio", "epoll-et", "thread"])
+def test_no_answer_is_lost_when_workers_are_replaced(model: str) -> None:
+    over = threading.Event()
+    wrong: list[object] = []
+    answers = 0
+
+    def ask(server: Server) -> None:
+        nonlocal answers
+        with Regular(server.address, None) as client:
+            while not over.is_set():
+                try:
+                    answer = client.ask(get("/stream?n=300000"))
+                    if answer.body != pattern(300_000):
+                        wrong.append(answer.status)
+                    answers += 1
+                except (Lost, OSError, AssertionError) as error:
+                    wrong.append(error)
+                    client.close()
+
+    with serving("run", "tests/asgi_apps.py:app", "--model", model) as server:
+        threads = [threading.Thread(target=ask, args=(server,)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for _ in range(2):
+            old = set(server.workers())
+            server.send(signal.SIGHUP)
+            wait_for(lambda old=old: set(server.workers()) and not old & set(server.workers()), "new workers")
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert not wrong
+    assert answers > 20
+
+
+def test_where_the_app_is_mounted_and_tls(certificate: Certificate) -> None:
+    with serving(
+        "run", "tests/asgi_apps.py:app", "--certfile", str(certificate.pem), "--root-path", "/mounted",
+    ) as server, Client(TlsWire(server.address, certificate.trusted)) as client:  # fmt: skip
+        scope = json.loads(client.ask(get("/seen/a%20b")).body)
+        assert (scope["scheme"], scope["root_path"]) == ("https", "/mounted")
+        assert (scope["path"], scope["raw_path"]) == ("/mounted/seen/a b", "/seen/a%20b")
+        assert client.ask(get("/stream?n=300000")).body == pattern(300_000)
+        assert client.ask(post("/echo", pattern(100_000))).body == pattern(100_000)
+        assert client.ask(get(f"/sendfile?path={__file__}")).body.startswith(b"<")
+
+
+# ---------------------------------------------------------------- lifespans
+
+
+class Life:
+    """What the apps with a lifespan are to do, and where they note it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "life"
+
+    def serving(self, target: str, *options: str, wrong: str = "", quiet: bool = True) -> Any:
+        env = {"ASGI_LIFE": str(self.path), "ASGI_WRONG": wrong}
+        return serving("run", f"tests/asgi_apps.py:{target}", *options, env=env, quiet=quiet)
+
+    def failing(self, target: str, *options: str, wrong: str) -> tuple[int, str]:
+        """A server that cannot start: its exit status, and what it says."""
+        env = {"ASGI_LIFE": str(self.path), "ASGI_WRONG": wrong}
+        server = Server("run", f"tests/asgi_apps.py:{target}", *options, env=env)
+        assert server.address == ("", 0)
+        return server.stop(), server.stderr
+
+    def begins(self, *expected: str) -> None:
+        assert lines(self.path) == list(expected)
+
+
+@pytest.fixture
+def life(tmp_path: Path) -> Life:
+    return Life(tmp_path)
+
+
+def state(client: Client) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(client.ask(get("/state")).body)
+    return found
+
+
+@pytest.mark.parametrize("model", ["asyncio", "select", "thread"])
+def test_a_lifespan(life: Life, model: str) -> None:
+    with life.serving("living", "--model", model) as server:
+        life.begins("lifespan.startup")
+        with client_of(server) as client:
+            assert state(client) == {"own": 1, "word": "kept", "requests": 1}
+            assert state(client) == {"own": 1, "word": "kept", "requests": 2}
+    life.begins("lifespan.startup", "lifespan.shutdown", "shut down")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_each_worker_has_a_lifespan(life: Life, signum: signal.Signals) -> None:
+    with life.serving("living", "--workers", "2", "--lifespan", "on") as server:
+        assert server.stop(signum) == 0
+    assert sorted(lines(life.path)) == sorted(["lifespan.startup", "lifespan.shutdown", "shut down"] * 2)
+
+
+def test_a_lifespan_that_is_off(life: Life) -> None:
+    with life.serving("living", "--lifespan", "off") as server, client_of(server) as client:
+        assert client.ask(get("/hello")).status == 200
+        assert "state" not in json.loads(client.ask(get("/seen")).body)
+    life.begins()
+
+
+@pytest.mark.parametrize(("target", "word"), [("unaware", b"unaware"), ("silent", b"silent")])
+def test_an_app_that_knows_no_lifespan(life: Life, target: str, word: bytes) -> None:
+    with life.serving(target) as server, client_of(server) as client:
+        assert client.ask(get("/")).body == word
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("app", "ValueError: no lifespan here"),
+        ("unaware", "AnswerError: 'http.response.start' is no message of a lifespan"),
+        ("silent", "it returned before lifespan.startup.complete"),
+    ],
+)
+def test_an_app_that_must_know_the_lifespan_and_does_not(life: Life, target: str, why: str) -> None:
+    status, said = life.failing(target, "--lifespan", "on", wrong="")
+    assert status == 3
+    assert said.splitlines()[-1] == f"allcomers: the app's start-up failed: {why}"
+
+
+@pytest.mark.parametrize("model", ["asyncio", "process"])
+@pytest.mark.parametrize(
+    ("wrong", "why", "traceback"),
+    [
+        ("raises", "Deliberate: at the start", True),
+        ("says", "the database is not there", False),
+        ("says-and-raises", "Deliberate: at the start", True),
+    ],
+)
+def test_an_app_that_cannot_start(life: Life, model: str, wrong: str, why: str, traceback: bool) -> None:
+    status, said = life.failing("living", "--model", model, wrong=wrong)
+    assert status == 3
+    assert said.splitlines()[-1].startswith("allcomers: the app's start-up failed: ")
+    assert why in said.splitlines()[-1]
+    assert ("Traceback" in said) == traceback
+    assert ("tests/asgi_apps.py" in said) == traceback
+    assert "src/allcomers" not in said
+
+
+def test_a_starlette_app(life: Life, tmp_path: Path) -> None:
+    status, said = life.failing("starlette", "--factory", wrong="yes")
+    assert status == 3
+    assert "Deliberate: in the lifespan" in said
+    assert "Listening" not in said
+    with life.serving("starlette", "--factory", "--model", "asyncio") as server:
+        for path in ("/forever", "/middle/forever"):
+            noted = tmp_path / path.replace("/", "-")
+            with client_of(server) as client:
+                client.send(get(f"{path}?file={noted}"))
+                assert client.head()["x-word"] == "kept"
+                client.take(100_000)
+            await_lines(noted, "closed")
+    life.begins("started", "stopped")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("hangs", "given up"),
+        ("raises-at-the-end", "Deliberate: at the end"),
+        ("says-at-the-end", "could not flush"),
+        ("dies", "Deliberate: while it serves"),
+    ],
+)
+def test_a_lifespan_that_ends_badly(life: Life, wrong: str, said: str) -> None:
+    with life.serving("living", "--graceful-timeout", "0.5", wrong=wrong, quiet=False) as server:
+        with client_of(server) as client:
+            assert client.ask(get("/hello")).status == 200
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 5
+    assert said in server.stderr
+    assert "never retrieved" not in server.stderr
+    assert "destroyed" not in server.stderr

@@ -279,7 +279,9 @@ class HttpConnection(Connection):
     def _go_on(self, piece: Piece | Last | End, now: float) -> None:
         """Queue a further piece, or end the answer."""
         stream = self._stream
-        assert stream is not None
+        if stream is None:  # an app that has heard its client leave, and so answers nothing
+            self.lost(now)
+            return
         if isinstance(piece, End):
             self._end_stream(stream, piece, now)
             return
@@ -347,6 +349,8 @@ class HttpConnection(Connection):
         assert head is not None
         more = self._inbound.buffer != b""
         persists = head.persists and (more or not (self._ended or self._leaving))
+        if not self._inbound.complete:  # as _finish has it; the body of a stream may yet be heard to its end
+            persists = persists and not head.expects and (size is None or (head.length or 0) <= SKIP)
         date = self._endpoint.date(now)
         if self._endpoint.server_timing and head.times is not None:
             date += head.times.field()

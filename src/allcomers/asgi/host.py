@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ App: TypeAlias = Callable[
     [Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[Any]
 ]
 """An ASGI 3 application."""
+
+_logger = logging.getLogger("allcomers.app")
 
 _EAGER: Final = sys.version_info >= (3, 12)
 """Does a task begin at once, rather than in the loop's next turn (asyncio.Task, eager_start)?"""
@@ -78,6 +81,8 @@ class Host:
         if self.tasks:
             await asyncio.wait(self.tasks, timeout=patience)
         left = list(self.tasks)
+        if left:
+            _logger.warning("%d calls go on for too long, and are cancelled", len(left))
         for task in left:
             task.cancel()
         if left:

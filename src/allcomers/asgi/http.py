@@ -211,15 +211,15 @@ class Exchange:
     async def _run(self) -> None:
         try:
             await self._host.app(self._scope, self.receive, self.send)
-            if not self._done and not self._gone:
-                raise AnswerError("the app returned before its answer was whole")
+            if not (self._done or self._gone):
+                if not self._parted:
+                    raise AnswerError("the app returned before its answer was whole")
+                await self._fail(End.BROKEN)  # it was told that nobody is there any more
         except GeneratorExit:
             raise
         except BaseException as error:  # SystemExit too: one request does not stop a server
             self._report(error)
-            while self._held and not self._gone:
-                await self._wait()
-            self._fail()
+            await self._fail(internal_error())
         finally:
             if self._host.limit is not None:
                 self._host.limit.end(self)
@@ -227,20 +227,22 @@ class Exchange:
     def _report(self, error: BaseException) -> None:
         if (self._gone or self._done) and is_of_leaving(error):
             return
-        if self._parted and isinstance(error, Exception):  # how apps say that the client left before it had said all
+        if (
+            self._gone and self._parted and isinstance(error, Exception)
+        ):  # how apps say that the client left before it had said all
             _logger.info("%s: the client left, and the app ended with %r", title(self.request), error)
         else:
             self._host.report(error, self.request)
 
-    def _fail(self) -> None:
+    async def _fail(self, otherwise: Response | End) -> None:
+        """The answer, if it is not whole, never will be. `otherwise`: what is said if it has not begun."""
+        while self._held and not self._gone:
+            await self._wait()
         if self._done or self._gone:
             return
         self._done = True
-        if self._begun:
-            self._say(End.BROKEN)
-        else:
-            self._begun = True
-            self._say(internal_error())
+        begun, self._begun = self._begun, True
+        self._say(End.BROKEN if begun else otherwise)
 
     async def _wait(self) -> None:
         future = self._host.events.create_future()
@@ -260,6 +262,7 @@ class Exchange:
             if self._body or not (self._more or self._told):
                 return self._next_body()
             if self._ended:
+                self._parted = True
                 return {"type": "http.disconnect"}
             if self._more and not self.hungry:
                 self.hungry = True

@@ -33,7 +33,9 @@ class Lifespan:
         self._app = app
         self._how = how
         self._task: asyncio.Task[None] | None = None
-        self._asked = 0  # messages that the app has received
+        self._asked = False  # has the app received a message,
+        self._told = False  # and the last one too?
+        self._foreign = False  # has it sent one that is no lifespan's?
         self._leaving = asyncio.Event()
         self._started: asyncio.Future[str | None]  # None, or why it could not
         self._stopped: asyncio.Future[str | None]
@@ -56,6 +58,7 @@ class Lifespan:
             raise self._failed(self._task, self._started.result() or "it does not say why")
         else:
             self.state = state
+            self._task.add_done_callback(self._ended)
 
     async def stop(self, patience: float) -> None:
         """Until the app has shut down, or `patience` seconds are over."""
@@ -76,32 +79,53 @@ class Lifespan:
         await self._app(scope, self._receive, self._send)
 
     def _went_without(self, task: asyncio.Task[None]) -> None:
-        """The app ended before it had started. Who has not even received a message knows no lifespan."""
+        """The app ended before it had started.
+
+        Who raises before it has received a message, for want of a sensible answer to it, or returns without a word,
+        knows no lifespan. Who raises otherwise has tried to start.
+        """
         self._task = None
-        if self._how == "on" or self._asked:
+        error = task.exception()
+        if self._how == "on" or (error is not None and self._asked and not self._foreign):
             raise self._failed(task, "it returned before lifespan.startup.complete")
-        _logger.debug("the app knows no lifespan: %r", task.exception())
+        _logger.debug("the app knows no lifespan: %r", error)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        said = self._stopped.done() and self._stopped.result() is not None  # then stop() tells why
+        if not task.cancelled() and task.exception() is not None and not said:
+            _logger.error("the app's lifespan failed", exc_info=task.exception())
 
     def _failed(self, task: asyncio.Task[None], why: str) -> AppError:
         error = task.exception() if task.done() and not task.cancelled() else None
         return AppError(f"the app's start-up failed: {why}") if error is None else failure("the app's start-up", error)
 
     async def _receive(self) -> Message:
-        self._asked += 1
-        if self._asked == 1:
+        if not self._asked:
+            self._asked = True
             return {"type": "lifespan.startup"}
         await self._leaving.wait()
-        if self._asked > 2:
+        if self._told:
             await asyncio.get_running_loop().create_future()  # there is nothing more to hear
+        self._told = True
         return {"type": "lifespan.shutdown"}
 
     async def _send(self, message: Message) -> None:
         name, _, how = message["type"].removeprefix("lifespan.").partition(".")
         future = {"startup": self._started, "shutdown": self._stopped}.get(name)
         if future is None or how not in ("complete", "failed"):
+            self._foreign = True
             raise AnswerError(f"{message['type']!r} is no message of a lifespan")
         if not future.done():
             future.set_result(None if how == "complete" else message.get("message", ""))
+
+
+async def _cancel_all() -> None:
+    """What the app has begun and waits for no more, as asyncio.run() does it."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=1.0)
 
 
 class Life:
@@ -124,5 +148,6 @@ class Life:
         """What the app still does may take `patience` seconds, and its shut-down as long again."""
         self._events.run_until_complete(self._sharer.finish(patience))
         self._events.run_until_complete(self._lifespan.stop(patience))
+        self._events.run_until_complete(_cancel_all())
         self._events.run_until_complete(self._events.shutdown_asyncgens())
         self._events.close()
