@@ -55,7 +55,10 @@ too. With TARGET the app is loaded, in a process of its own, and looked at.
 Ends with 1 if something will fail, else with 0.
 """
 
-_ABOUT = {"serve": "Serve a folder of files as a site.", "run": "Serve a WSGI or an ASGI app, a Web or a Service class, or a handler."}
+_ABOUT = {
+    "serve": "Serve a folder of files as a site.",
+    "run": "Serve a WSGI or an ASGI app, a Web or a Service class, or a handler.",
+}
 
 _CONFIGURATION = {
     "--config": "options, rather than from allcomers.toml or pyproject.toml",
@@ -123,7 +126,7 @@ def _serve(arguments: list[str]) -> int:
     if asked["print_config"]:
         sys.stdout.write(settings.to_toml(found))
         return 0
-    job = _job(found)
+    job = replace(_job(found), files=_files(asked))
     if asked["check_config"]:
         return _check(found, job)
     from allcomers.supervisor import Supervisor
@@ -133,7 +136,7 @@ def _serve(arguments: list[str]) -> int:
         format="%(asctime)s [%(process)d] %(levelname)s %(message)s",
         stream=sys.stderr,
     )
-    return Supervisor(job, renew=partial(_renew, arguments, start)).run()
+    return Supervisor(job, renew=partial(_renew, arguments, start), start=start).run()
 
 
 def _tell(line: str) -> None:
@@ -214,6 +217,11 @@ def _gather(
         for name, _, option in configs.known(command)
         if asked[name] is not None
     }
+    if "bind" not in flags and "LISTEN_FDS" in os.environ:
+        from allcomers import systemd
+
+        if given := systemd.binds(os.environ):
+            flags["bind"] = (given, "LISTEN_FDS")
     _enter(start)
     folder = asked["chdir"] or os.environ.get("ALLCOMERS_CHDIR", "")
     _enter(folder)
@@ -228,10 +236,18 @@ def _gather(
 
 
 def _here() -> str:
+    """The current folder; by the name that the shell has for it, if that is a link: it may lead elsewhere by and by."""
     try:
-        return os.getcwd()  # noqa: PTH109
-    except FileNotFoundError:  # it was removed
+        here, named = os.getcwd(), os.environ.get("PWD", "")  # noqa: PTH109
+        return named if named.startswith("/") and os.path.samefile(named, here) else here  # noqa: PTH121
+    except OSError:  # it was removed
         return ""
+
+
+def _files(asked: dict[str, Any]) -> tuple[str, ...]:
+    """Where options are read from."""
+    named = asked["config"] or os.environ.get("ALLCOMERS_CONFIG", "")
+    return (named,) if named else ("allcomers.toml", "pyproject.toml")
 
 
 def _enter(folder: str) -> None:

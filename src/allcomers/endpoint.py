@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from allcomers import interface, models
 from allcomers.clock import DateLine
@@ -26,6 +26,29 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("allcomers.app")
 
+HTTP: Final = ("http/1.1",)
+"""The protocols that are told to TLS clients (ALPN, RFC 7301)."""
+
+Keys: TypeAlias = "Callable[[tuple[str, ...]], ssl.SSLContext | None]"
+"""From the protocols to a TLS context; None where TLS is not wanted."""
+
+
+def certificates(config: Config, protocols: tuple[str, ...]) -> ssl.SSLContext | None:
+    """Read from their files now. Raises ConfigError."""
+    if not config.certfile:
+        return None
+    from allcomers.tls import server_context
+
+    return server_context(config.certfile, config.keyfile, config.ca_certs, list(protocols))
+
+
+def read_now(config: Config) -> Keys:
+    """All that may be asked for, read from files that soon cannot be read any more. Raises ConfigError."""
+    found: dict[tuple[str, ...], ssl.SSLContext | None] = {
+        protocols: certificates(config, protocols) for protocols in ((), HTTP)
+    }
+    return found.__getitem__
+
 
 class Life(Protocol):
     """What is to be done before the first peer and after the last."""
@@ -43,7 +66,9 @@ class Endpoint:
     serve    the model
     busy     what a peer is told that cannot be served
     calls    where calls run, unless --calls says it
+    is_async bool: calls are tasks of the model's event loop, whatever --calls says, and have their time limit there
     life     of an async app; None where nothing is to be done
+    answered a cell that counts what the connections of this process have answered
     """
 
     scheme: str
@@ -51,7 +76,9 @@ class Endpoint:
     serve: Callable[[Serving], None]
     busy: bytes = b""
     calls: str = "inline"
+    is_async: bool = False
     life: Life | None = None
+    answered: list[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,20 +96,27 @@ class App:
     calls: str = "inline"
 
 
-def endpoint(target: Any, config: Config, log: AccessLog | None, server: Address | None) -> Endpoint:
+def endpoint(
+    target: Any,
+    config: Config,
+    log: AccessLog | None,
+    server: Address | None,
+    keys: Keys | None = None,
+    ask_replacement: Callable[[str], object] = lambda why: None,
+) -> Endpoint:
     """What serves `target`; `server` is the address that is listened on, None for a Unix socket.
+
+    keys             where certificates are had from, if not by reading their files now
+    ask_replacement  asks that another worker takes the place of this one, and says why
 
     Raises AppError where it is nothing that can be served, ConfigError for a bad certificate.
     """
     kind, found = interface.find(target, config)
+    keys = keys or partial(certificates, config)
     if kind == "service":
-        peers = _service(found, config)
-    elif kind == "wsgi":
-        peers = _http(_wsgi(found, config, server), config, log)
-    elif kind in ("asgi", "asgi2"):
-        peers = _http(_asgi(_single(found) if kind == "asgi2" else found, config, server), config, log)
+        peers = _service(found, config, keys(()))
     else:
-        peers = _http(_web(found), config, log)
+        peers = _http(_app(kind, found, config, server, ask_replacement), config, log, keys(HTTP))
     if config.proxy_protocol:
         from allcomers.announced import announced
 
@@ -90,21 +124,29 @@ def endpoint(target: Any, config: Config, log: AccessLog | None, server: Address
     return peers
 
 
-def _service(target: Any, config: Config) -> Endpoint:
+def _service(target: Any, config: Config, tls: ssl.SSLContext | None) -> Endpoint:
     from allcomers.service_connection import ServiceConnection, ServiceEndpoint
 
-    tls = _tls(config, [])
     service = ServiceEndpoint(service=target, limits=config.limits, report=_report_peer, tls=tls)
     connect = partial(ServiceConnection, service)
-    return Endpoint(scheme="tls" if tls else "tcp", connect=connect, serve=_model(config))
+    return Endpoint(scheme="tls" if tls else "tcp", connect=connect, serve=_model(config), answered=service.answered)
 
 
-def _http(app: App, config: Config, log: AccessLog | None) -> Endpoint:
+def _app(
+    kind: str, target: Any, config: Config, server: Address | None, ask_replacement: Callable[[str], object]
+) -> App:
+    if kind == "wsgi":
+        return _wsgi(target, config, server)
+    if kind in ("asgi", "asgi2"):
+        return _asgi(_single(target) if kind == "asgi2" else target, config, server, ask_replacement)
+    return _web(target)
+
+
+def _http(app: App, config: Config, log: AccessLog | None, tls: ssl.SSLContext | None) -> Endpoint:
     from allcomers.answers import busy
     from allcomers.http_calls import HttpEndpoint
     from allcomers.http_connection import HttpConnection
 
-    tls = _tls(config, ["http/1.1"])
     date = DateLine()
     http = HttpEndpoint(
         handler=app.handler,
@@ -125,7 +167,9 @@ def _http(app: App, config: Config, log: AccessLog | None) -> Endpoint:
         serve=app.serve or _model(config),
         busy=b"" if tls else busy(date(time.monotonic())),  # a TLS peer would take plain words for a broken handshake
         calls=app.calls,
+        is_async=app.live is not None,
         life=app.life,
+        answered=http.answered,
     )
 
 
@@ -187,7 +231,7 @@ def _single(target: Any) -> Any:
     return single(target)
 
 
-def _asgi(target: Any, config: Config, server: Address | None) -> App:
+def _asgi(target: Any, config: Config, server: Address | None, ask_replacement: Callable[[str], object]) -> App:
     from importlib.util import find_spec
 
     from allcomers.asgi.host import Host
@@ -211,20 +255,16 @@ def _asgi(target: Any, config: Config, server: Address | None) -> App:
         limits=config.limits,
         websocket=config.websocket_limits if find_spec("websockets") else None,
     )
+    if config.call_timeout:
+        from allcomers.calls.tasks import TaskLimit
+
+        host.limit = TaskLimit(config.call_timeout, ask_replacement, events)
     return App(
         handler=stepped,
         live=partial(answer, host),
         life=Life(events, lifespan, host),
         serve=lambda serving: serve_on(serving, events),
     )
-
-
-def _tls(config: Config, protocols: list[str]) -> ssl.SSLContext | None:
-    if not config.certfile:
-        return None
-    from allcomers.tls import server_context
-
-    return server_context(config.certfile, config.keyfile, config.ca_certs, protocols)
 
 
 def _report_request(error: BaseException, request: Request) -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 
 def _nothing(signum: int, frame: object) -> None:
@@ -42,15 +43,18 @@ class Orders:
     draining  bool: finish what is begun, take nothing new
     quitting  bool: stop now
     deadline  float: when draining becomes quitting, on the monotonic clock
+
+    pipe      the descriptors of a pipe (to read, to write), where somebody else may write a 0; by default a new one
     """
 
-    def __init__(self, graceful_timeout: float) -> None:
+    def __init__(self, graceful_timeout: float, pipe: tuple[int, int] | None = None) -> None:
         self.draining = False
         self.quitting = False
         self.deadline = float("inf")
         self._graceful_timeout = graceful_timeout
         self._actions: dict[int, Callable[[], object]] = {}
-        self._reader, self._writer = os.pipe()
+        self._counted: set[int] = set()
+        self._reader, self._writer = pipe or os.pipe()
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         self.listen()
@@ -63,16 +67,31 @@ class Orders:
         """Readable when a signal has come."""
         return self._reader
 
-    def on(self, signum: int, action: Callable[[], object]) -> None:
-        """Run `action` in read() after `signum` has come."""
+    def on(self, signum: int, action: Callable[[], object], *, each: bool = False) -> None:
+        """Run `action` in read() after `signum` has come: once however often it came, or for `each` time.
+
+        The kernel too makes one of those that come before this process has had the first (signal(7)).
+        """
         self._actions[signum] = action
+        if each:
+            self._counted.add(signum)
         signal.signal(signum, _nothing)
 
+    def when_asked(self, action: Callable[[], object]) -> None:
+        """Run `action` in read() after somebody has written a 0 into the pipe."""
+        self._actions[0] = action
+
     def read(self) -> None:
-        """Carry out what has come, each order once however often it came."""
-        with suppress(BlockingIOError):
-            for signum in dict.fromkeys(os.read(self._reader, 4096)):
-                self._actions.get(signum, lambda: None)()
+        """Carry out what has come, in the order in which it came first."""
+        try:
+            numbers = os.read(self._reader, 4096)
+        except BlockingIOError:
+            return
+        for signum, count in Counter(numbers).items():
+            action = self._actions.get(signum)
+            if action is not None:
+                for _ in range(count if signum in self._counted else 1):
+                    action()
 
     def drain(self) -> None:
         """Finish what is begun, for as long as the graceful time-out says."""
@@ -88,7 +107,7 @@ class Orders:
     def forget(self) -> None:
         """In a process that was forked: signals do what they do by default, the pipe is the parent's."""
         signal.set_wakeup_fd(-1)
-        for signum in self._actions:
+        for signum in self._actions.keys() - {0}:
             signal.signal(signum, signal.SIG_DFL)
         os.close(self._reader)
         os.close(self._writer)

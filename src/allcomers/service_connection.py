@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
@@ -38,12 +38,14 @@ class ServiceEndpoint:
 
     service  makes the Talker of a new peer
     report   called with an app's exception and the peer that met it
+    answered a cell that counts the answers of all connections; of threads that count at once, about
     """
 
     service: Callable[[], Talker]
     limits: Limits
     report: Callable[[BaseException, str], object]
     tls: ssl.SSLContext | None = None
+    answered: list[int] = field(default_factory=lambda: [0])
 
 
 class ServiceConnection(Connection):
@@ -144,6 +146,7 @@ class ServiceConnection(Connection):
         if reply:
             self.codec.push(reply)
         self.served += not greets
+        self._endpoint.answered[0] += not greets
         if self._leaving and not greets and not self._ahead():
             self.close(now, linger=True)
         else:

@@ -68,16 +68,36 @@ def listen(bind: Bind, backlog: int) -> list[socket.socket]:
     """Listening sockets for `bind`: one for each address that its host has. Raises ListenError."""
     try:
         if bind.fd >= 0:
-            return [_configure(socket.socket(fileno=bind.fd), backlog)]
+            return [adopt(bind.fd, bind, backlog)]
         if bind.path:
             return [_listen_unix(bind.path, backlog)]
         return _listen_tcp(bind.host, bind.port, backlog)
     except socket.gaierror as error:
         raise ListenError(f"cannot listen on {bind.text}: {error.strerror}") from None
     except OSError as error:
-        hint = "" if bind.path and error.errno == errno.EACCES else _HINTS.get(error.errno or 0, "")
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise ListenError(f"cannot listen on {bind.text}: {reason}{hint}") from None
+        raise _refused(bind, error) from None
+
+
+def adopt(fd: int, bind: Bind, backlog: int) -> socket.socket:
+    """The listening socket that is open as `fd` already. Raises ListenError."""
+    try:
+        os.set_inheritable(fd, False)
+        listener = socket.socket(fileno=fd)
+        if listener.type != socket.SOCK_STREAM or listener.family not in (
+            socket.AF_INET,
+            socket.AF_INET6,
+            socket.AF_UNIX,
+        ):
+            raise ListenError(f"cannot listen on {bind.text}: it is no TCP and no Unix stream socket")
+        return _configure(listener, backlog)
+    except OSError as error:
+        raise _refused(bind, error) from None
+
+
+def _refused(bind: Bind, error: OSError) -> ListenError:
+    hint = "" if bind.path and error.errno == errno.EACCES else _HINTS.get(error.errno or 0, "")
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return ListenError(f"cannot listen on {bind.text}: {reason}{hint}")
 
 
 def _listen_tcp(host: str, port: int, backlog: int) -> list[socket.socket]:

@@ -1,13 +1,16 @@
-"""The supervisor: starts the workers, replaces one that dies, and does what signals ask.
+"""The supervisor: opens the listeners, has workers serve, and does what signals ask.
 
 It serves nobody and loads no app, so nothing that an app does can bring it down. It opens the listeners and keeps them:
 workers come and go, and who connects meanwhile waits in the backlog for the next.
 
-    TERM        drain: serve who waits already, finish what is begun, exit
+    TERM        drain: serve who waits already, finish what is begun, exit; with --drain-delay, a while later
     INT, QUIT   stop quickly
     HUP         read the options again, replace the workers one after another
+    USR2        have a new server take over, with new code of allcomers too
     TTIN, TTOU  one worker more, one less
     USR1        reopen the logs
+
+Who the workers are, and how many, is the business of `staff`; whether they live, of `pulse`.
 """
 
 from __future__ import annotations
@@ -16,301 +19,329 @@ import logging
 import os
 import select
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING
 
-from allcomers import sockets
+from allcomers.config import Config
 from allcomers.errors import OperatorError
-from allcomers.orders import Orders, withheld
-from allcomers.tally import Share, Tally
-from allcomers.worker import Job, complain, work
+from allcomers.lifeline import Lifeline
+from allcomers.listeners import Listeners
+from allcomers.orders import Orders
+from allcomers.pulse import OFTEN, Pulse
+from allcomers.staff import NEVER, Staff, ending
+from allcomers.successor import Predecessor, Successor
+from allcomers.systemd import Notifier
+from allcomers.tally import Share
+from allcomers.worker import Job, complain, log_path, work
+
+if TYPE_CHECKING:
+    from allcomers.pidfile import PidFile
+    from allcomers.reloader import Reloader
 
 _logger = logging.getLogger("allcomers.supervisor")
 
-STEADY: Final = 5.0
-"""Seconds after which a worker that dies is replaced at once; one that dies sooner, later and later."""
-
-BACK_OFF: Final = (0.1, 30.0)
-"""Seconds before the second replacement in a row, doubled for each that follows; and the most."""
-
-RETRY: Final = 1.0
-"""Seconds before fork(2) is tried again, when it failed."""
-
-MERCY: Final = 1.0
-"""Seconds that a worker has beyond its deadline before it is killed."""
-
-
-@dataclass(slots=True)
-class Worker:
-    """A process that was started.
-
-    pipe     where it tells that it serves; that it is open tells the worker that we are here; -1 if it ended untold
-    ready    bool: does it serve?
-    share    its part of the peers
-    leaving  when it will be killed, if it was told to go; else 0
-    """
-
-    pid: int
-    pipe: int
-    share: Share
-    born: float
-    ready: bool = False
-    leaving: float = 0.0
+FIXED = ("bind", "pid", "reload", "reload_dir")
+"""Options that cannot change by HUP."""
 
 
 class Supervisor:
     """Runs until told to stop. One a process, in its main thread.
 
     renew  reads the options again, for HUP. Raises OperatorError.
+    start  the folder that the process was started in
     """
 
-    def __init__(self, job: Job, renew: Callable[[], Job]) -> None:
+    def __init__(self, job: Job, renew: Callable[[], Job], start: str = "") -> None:
         self._job = job
         self._renew = renew
-        self._wanted = job.config.workers
-        self._workers: dict[int, Worker] = {}
-        self._old: list[Worker] = []  # to be replaced, after HUP
-        self._failures = 0  # workers in a row that died soon
-        self._resume = 0.0  # when to start the next
-        self._told = False  # that we listen
-        self._scheme = ""
+        self._start = start
         self._status = 0
-        self._listeners: list[socket.socket] = []
-        self._tally = Tally()
+        self._listeners = Listeners()
+        self._staff = Staff(self._serve, job.config.workers, job.config.graceful_timeout)
+        self._notifier = Notifier(os.environ)
+        self._pulse = self._new_pulse(job.config)
+        self._predecessor = Predecessor(os.environ)
+        self._successor: Successor | None = None
+        self._pid: PidFile | None = None
+        self._reloader: Reloader | None = None
+        self._announced = False  # that we listen
+        self._reloading = False
+        self._drain_at = NEVER  # when the delay is over
 
     def run(self) -> int:
-        """The exit status: 0, or that of a first worker that could not begin. Raises ListenError, ConfigError."""
-        for text in self._job.config.bind:
-            self._listeners += sockets.listen(sockets.Bind(text), self._job.config.backlog)
+        """The exit status: 0, or that of a first worker that could not begin. Raises OperatorError."""
+        try:
+            self._open()
+            self._obey()
+            while self._staff.all or self._staff.failure or self._successor is not None or not self._orders.draining:
+                self._turn(monotonic())
+        finally:
+            self._clean_up()
+        return self._status
+
+    def _open(self) -> None:
+        config = self._job.config
+        _prepare_identity(config)
+        if config.pid:
+            from allcomers.pidfile import PidFile
+
+            self._pid = PidFile(config.pid)
+            self._pid.claim(self._predecessor.pid)
+        if config.reload:
+            from allcomers.reloader import Reloader
+
+            self._reloader = Reloader(config.reload_dir, self._job.files)
+        self._listeners.open(config.bind, config.backlog, self._predecessor.sockets)
+
+    def _obey(self) -> None:
         self._orders = orders = Orders(self._job.config.graceful_timeout)
-        orders.on(signal.SIGTERM, self._drain)
+        orders.on(signal.SIGTERM, self._leave)
         orders.on(signal.SIGINT, self._quit)
         orders.on(signal.SIGQUIT, self._quit)
         orders.on(signal.SIGHUP, self._reload)
-        orders.on(signal.SIGTTIN, lambda: self._scale(1))
-        orders.on(signal.SIGTTOU, lambda: self._scale(-1))
-        orders.on(signal.SIGUSR1, lambda: self._signal_all(signal.SIGUSR1))
+        orders.on(signal.SIGUSR2, self._upgrade)
+        orders.on(signal.SIGTTIN, lambda: self._scale(1), each=True)
+        orders.on(signal.SIGTTOU, lambda: self._scale(-1), each=True)
+        orders.on(signal.SIGUSR1, self._reopen_logs)
         orders.on(signal.SIGCHLD, self._reap)
-        while self._workers or not orders.draining:
-            self._staff()
-            self._tell()
-            self._wait()
-        for listener in self._listeners:
-            if listener.family == socket.AF_UNIX:
-                Path(os.fsdecode(listener.getsockname())).unlink(missing_ok=True)
-        return self._status
 
-    # ------------------------------------------------------------ waiting
+    def _clean_up(self) -> None:
+        if self._reloader is not None:
+            self._reloader.close()
+        if self._pid is not None:
+            self._pid.remove()
+
+    # ------------------------------------------------------------ one turn
+
+    def _turn(self, now: float) -> None:
+        """Do what is due; then wait for an order, a worker's word, or the next thing that is."""
+        if self._staff.failure:
+            self._fail()
+        for worker in self._pulse.beat(now, self._staff.all.values()):
+            self._staff.give_up(worker)
+        self._staff.attend(now)
+        if self._staff.begun and not self._announced:
+            self._announce()
+        if self._reloading and self._staff.is_settled:
+            self._reloading = False
+            self._notifier.ready(self._summary(), os.getpid())
+        if now >= self._notifier.due:
+            self._notifier.beat(now, any(worker.ready and not worker.silent for worker in self._staff.staying))
+        if now >= self._drain_at:
+            self._drain()
+        self._wait()
 
     def _wait(self) -> None:
-        """Until an order, a worker's word, or the next thing that is due."""
+        actions: dict[int, Callable[[], object]] = {}
+        for worker in self._staff.all.values():
+            actions[worker.line.fileno()] = partial(self._staff.hear, worker)
+        if self._successor is not None:
+            actions[self._successor.fileno()] = self._hear_successor
+        if self._reloader is not None:
+            actions[self._reloader.fileno()] = self._hear_reloader
+        actions.pop(-1, None)
+        actions[self._orders.fileno()] = self._orders.read  # last, for to reap a worker closes its pipe
         poll = select.poll()
-        poll.register(self._orders.fileno(), select.POLLIN)
-        starting = {worker.pipe: worker for worker in self._workers.values() if worker.pipe >= 0 and not worker.ready}
-        for fd in starting:
+        for fd in actions:
             poll.register(fd, select.POLLIN)
         events = {fd for fd, _ in poll.poll(self._timeout())}
-        for fd, worker in starting.items():
+        for fd, action in actions.items():
             if fd in events:
-                self._heard_of(worker)
-        if self._orders.fileno() in events:  # last, for to reap a worker closes its pipe
-            self._orders.read()
+                action()
 
     def _timeout(self) -> float | None:
         """Milliseconds to the next thing that is due."""
-        times = [worker.leaving for worker in self._workers.values() if worker.leaving]
-        if self._resume and not self._orders.draining:
-            times.append(self._resume)
-        return max(0.0, min(times) - monotonic()) * 1000 + 1 if times else None
+        due = min(self._staff.due(), self._pulse.due, self._notifier.due, self._drain_at)
+        return max(0.0, due - monotonic()) * 1000 + 1 if due < NEVER else None
 
-    def _heard_of(self, worker: Worker) -> None:
-        scheme = os.read(worker.pipe, 16).decode("ascii")
-        if not scheme:
-            os.close(worker.pipe)
-            worker.pipe = -1
-            return  # it died: SIGCHLD tells how
-        worker.ready = True
-        self._scheme = scheme
-        _logger.debug("worker %d is ready", worker.pid)
-
-    def _tell(self) -> None:
-        """Say that we listen, once all do."""
-        if self._told or sum(worker.ready for worker in self._workers.values()) < self._wanted:
-            return
-        self._told = True
-        for listener in self._listeners:
-            print(f"Listening at: {sockets.name(listener, self._scheme)} (pid {os.getpid()})", file=sys.stderr)
+    def _announce(self) -> None:
+        """Say that we listen, now that all do."""
+        self._announced = True
+        for name in self._listeners.names(self._staff.scheme):
+            print(f"Listening at: {name} (pid {os.getpid()})", file=sys.stderr)
         sys.stderr.flush()
-
-    # ------------------------------------------------------------ workers
-
-    def _staff(self) -> None:
-        """As many workers as are wanted: start one, dismiss one, kill one that does not go."""
-        now = monotonic()
-        for worker in self._workers.values():
-            if worker.leaving and now >= worker.leaving:
-                _logger.warning("worker %d did not stop in time and is killed", worker.pid)
-                os.kill(worker.pid, signal.SIGKILL)
-                worker.leaving = now + MERCY
-        if self._orders.draining:
-            return
-        for worker in self._surplus():
-            self._dismiss(worker, signal.SIGTERM)
-        if self._resume and now >= self._resume:
-            self._resume = 0.0
-        while not self._resume and self._is_short():
+        if self._pid is not None:
             try:
-                self._start()
-            except OSError as error:  # no processes, descriptors or memory left: those who are there serve on
-                self._resume = now + RETRY
-                _logger.error("no worker can be started: %s; another try in %g s", error.strerror, RETRY)
+                self._pid.write()
+            except OperatorError as error:
+                complain(error)
+        if self._predecessor.pid:
+            self._predecessor.dismiss()  # which tells the service manager, for as yet it alone is believed
+            self._notifier.watch()
+        else:
+            self._notifier.ready(self._summary(), os.getpid())
 
-    def _is_short(self) -> bool:
-        """Is another worker wanted, now?"""
-        staying = [worker for worker in self._workers.values() if not worker.leaving]
-        # After HUP one more than wanted: the new one is ready before an old one goes.
-        return len(staying) < self._wanted + (1 if self._old else 0) and self._may_start(staying)
+    def _summary(self) -> str:
+        workers = self._staff.wanted
+        return f"{workers} worker{'s' if workers > 1 else ''}: {', '.join(self._listeners.names(self._staff.scheme))}"
 
-    def _surplus(self) -> list[Worker]:
-        """Who is to go; after HUP, as many of the old ones as are not needed any more."""
-        staying = [worker for worker in self._workers.values() if not worker.leaving]
-        if not self._old:
-            return staying[self._wanted :]
-        leavers = self._old[: max(0, sum(worker.ready for worker in staying) - self._wanted)]
-        self._old = self._old[len(leavers) :]
-        return leavers
-
-    def _may_start(self, staying: list[Worker]) -> bool:
-        """One goes ahead and finds out whether the app can be loaded; after HUP each waits for the one before."""
-        if self._old:
-            return all(worker.ready for worker in staying)
-        return self._told or not staying or any(worker.ready for worker in staying)
-
-    def _start(self) -> None:
-        reader, writer = os.pipe()
-        share = self._tally.take_place()
-        try:
-            with withheld():
-                pid = os.fork()
-                if pid == 0:
-                    os.close(reader)
-                    self._be_worker(share, writer)
-        except OSError:
-            self._tally.give_back(share)
-            os.close(reader)
-            os.close(writer)
-            raise
-        os.close(writer)
-        self._workers[pid] = Worker(pid, reader, share, monotonic())
-
-    def _be_worker(self, share: Share, pipe: int) -> None:
-        """In the child: serve, then exit; never return into the supervisor's code."""
-        status = 1
-        try:
-            self._orders.forget()
-            for worker in self._workers.values():  # theirs must end with the supervisor, not with us
-                if worker.pipe >= 0:
-                    os.close(worker.pipe)
-            status = work(self._job, self._listeners, share, pipe)
-        except BaseException:
-            _logger.critical("the worker failed", exc_info=True)
-        finally:
-            with suppress(BaseException):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(status)  # threads that still run an app's call are not waited for
-
-    def _dismiss(self, worker: Worker, signum: int) -> None:
-        if worker.pid in self._workers:
-            # Who does not serve yet has nothing to finish, and may be far from reading its orders.
-            patience = self._job.config.graceful_timeout if signum == signal.SIGTERM and worker.ready else 0.0
-            worker.leaving = monotonic() + patience + MERCY
-            with suppress(ProcessLookupError):
-                os.kill(worker.pid, signum)
-
-    def _reap(self) -> None:
-        for worker in list(self._workers.values()):
-            pid, status = os.waitpid(worker.pid, os.WNOHANG)
-            if pid:
-                del self._workers[pid]
-                self._tally.give_back(worker.share)
-                if worker.pipe >= 0:
-                    os.close(worker.pipe)
-                is_old = worker in self._old
-                if is_old:
-                    self._old.remove(worker)
-                if not worker.leaving:
-                    self._replace(worker, os.waitstatus_to_exitcode(status), is_old)
-
-    def _replace(self, worker: Worker, code: int, is_old: bool) -> None:
-        """A worker has died of itself: how soon is there another, or is there none?"""
-        how = f"was killed by {_name(-code)}" if code < 0 else f"ended with status {code}"
-        if not self._told:  # the first ones could not begin: so would not the next
-            self._status = code if code > 0 else 1
-            self._quit()
+    def _fail(self) -> None:
+        """A first worker could not begin."""
+        status, self._staff.failure = self._staff.failure, 0
+        if self._reloader is not None and self._reloader.fileno() >= 0:
+            self._staff.on_hold = True
+            _logger.error("nothing is served yet; another try when a file changes")
             return
-        if self._old and not worker.ready and not is_old:  # an old one, of a HUP before, tells nothing of the new code
-            _logger.error("the new worker %s before it served: the reload is given up, the old ones stay", how)
-            self._old.clear()
-            return
-        soon = monotonic() - worker.born < STEADY
-        self._failures = self._failures + 1 if soon else 0
-        delay = min(BACK_OFF[1], BACK_OFF[0] * 2 ** (self._failures - 2)) if self._failures > 1 else 0.0
-        self._resume = monotonic() + delay
-        _logger.error("worker %d %s; another starts %s", worker.pid, how, f"in {delay:g} s" if delay else "now")
+        self._status = status
+        self._quit()
 
-    # ------------------------------------------------------------ orders
+    # ------------------------------------------------------------ in a worker's process
+
+    def _serve(self, share: Share, lifeline: Lifeline) -> int:
+        self._orders.forget()
+        if self._successor is not None:
+            self._successor.close()
+        if self._reloader is not None:
+            self._reloader.close_here()
+        self._predecessor.forget()
+        return work(self._job, self._listeners.all, share, lifeline)
+
+    # ------------------------------------------------------------ leaving
+
+    def _leave(self) -> None:
+        """TERM: at once, or when the delay is over; a second one is in a hurry."""
+        delay = self._job.config.drain_delay
+        if not delay or self._drain_at < NEVER:
+            self._drain()
+            return
+        self._drain_at = monotonic() + delay
+        _logger.info("leaving in %g s; until then, each answer says goodbye", delay)
+        self._notifier.stopping(f"leaving in {delay:g} s")
+        self._staff.tally.leave_soon()
+        self._staff.ask()
 
     def _drain(self) -> None:
         if not self._orders.draining:
             self._orders.drain()
-            sockets.deafen(self._listeners)  # nobody new; who waits is served before the workers close
-            self._leave(signal.SIGTERM)
+            self._shut_out("finishing what is begun")
+            self._end(signal.SIGTERM)
 
     def _quit(self) -> None:
+        if not self._orders.draining:
+            self._shut_out("stopping")
         self._orders.quit()
-        self._leave(signal.SIGINT)
+        self._end(signal.SIGINT)
 
-    def _leave(self, signum: int) -> None:
-        for listener in self._listeners:
-            if listener.family != socket.AF_UNIX:  # whose path is taken away at the end
-                listener.close()
-        self._listeners = [listener for listener in self._listeners if listener.fileno() >= 0]
-        for worker in self._workers.values():
-            self._dismiss(worker, signum)
+    def _shut_out(self, status: str) -> None:
+        """Let nobody new come; who waits is served before the workers close. Not where another has our sockets, too."""
+        if self._predecessor.pid and not self._announced:
+            return
+        self._notifier.stopping(status)
+        if self._successor is None:
+            self._listeners.shut_out()
+
+    def _hand_over(self, pid: int) -> None:
+        """Another server accepts from our sockets: leave them as they are."""
+        self._orders.drain()
+        self._notifier.ready("a new server has taken over", pid)
+        self._end(signal.SIGTERM)
+
+    def _end(self, signum: int) -> None:
+        self._drain_at = NEVER
+        self._notifier.due = NEVER
+        self._listeners.close()
+        self._staff.leave(signum)
+        if self._successor is not None:  # it does not serve yet, and is not wanted any more
+            os.kill(self._successor.pid, signum)
+
+    # ------------------------------------------------------------ reload
 
     def _reload(self) -> None:
+        if self._orders.draining:
+            return
         try:
             job = self._renew()
+            _prepare_identity(job.config)
         except OperatorError as error:
             complain(error)
             _logger.error("the options stay as they were")
             return
-        if job.config.bind != self._job.config.bind:
-            _logger.warning("--bind cannot change by HUP: still listening where it was")
+        self._take(job)
+        self._reloading = self._announced
+        if self._reloading:
+            self._notifier.reloading("the workers are replaced")
+        _logger.info("reloading: %d workers are replaced one after another", self._staff.replace_all())
+
+    def _take(self, job: Job) -> None:
+        """The options from now on."""
+        for name in FIXED:
+            if getattr(job.config, name) != getattr(self._job.config, name):
+                flag = name.replace("_", "-")
+                _logger.warning("--%s cannot change by HUP: it stays as it was; USR2 takes it", flag)
         if job.config.workers != self._job.config.workers:
-            self._wanted = job.config.workers
+            self._staff.wanted = job.config.workers
+        self._staff.patience = job.config.graceful_timeout
+        self._pulse = self._new_pulse(job.config)
         self._job = job
-        self._old = [worker for worker in self._workers.values() if not worker.leaving]
-        _logger.info("reloading: %d workers are replaced one after another", len(self._old))
+
+    def _new_pulse(self, config: Config) -> Pulse:
+        has_limits = config.max_requests or config.max_memory
+        return Pulse(config.hang_timeout, min(OFTEN if has_limits else NEVER, self._notifier.every / 2))
+
+    def _hear_reloader(self) -> None:
+        assert self._reloader is not None
+        name = self._reloader.changed()
+        if name:
+            _logger.info("%s has changed", name)
+            self._reload()
+
+    # ------------------------------------------------------------ a new server
+
+    def _upgrade(self) -> None:
+        if self._orders.draining or self._drain_at < NEVER:
+            return
+        if self._successor is not None:
+            _logger.warning("a new server is starting already: process %d", self._successor.pid)
+            return
+        try:
+            self._successor = Successor(self._listeners.filenos(), self._start, self._orders.forget)
+        except OSError as error:
+            _logger.error("no new server can be started: %s; this one serves on", error.strerror)
+            return
+        _logger.info("a new server starts, to take over: process %d", self._successor.pid)
+
+    def _hear_successor(self) -> None:
+        """It serves, or never will: in that case it is reaped, and that tells how it ended."""
+        successor = self._successor
+        assert successor is not None
+        if successor.serves() and not self._orders.draining:
+            self._successor = None
+            _logger.info("process %d has taken over; this one finishes what it has begun", successor.pid)
+            self._hand_over(successor.pid)
+
+    def _reap(self) -> None:
+        self._staff.reap()
+        if self._successor is not None:
+            pid, status = os.waitpid(self._successor.pid, os.WNOHANG)
+            if pid:
+                self._successor.close()
+                self._successor = None
+                if not self._orders.draining:
+                    text = "the new server, process %d, %s before it served: this one serves on"
+                    _logger.error(text, pid, ending(os.waitstatus_to_exitcode(status)))
+
+    # ------------------------------------------------------------ other orders
 
     def _scale(self, by: int) -> None:
-        self._wanted = max(1, self._wanted + by)
-        _logger.info("workers wanted: %d", self._wanted)
+        self._staff.wanted = max(1, self._staff.wanted + by)
+        _logger.info("workers wanted: %d", self._staff.wanted)
 
-    def _signal_all(self, signum: int) -> None:
-        for worker in self._workers.values():
-            os.kill(worker.pid, signum)
+    def _reopen_logs(self) -> None:
+        with suppress(OperatorError):  # its user is no more: the worker says what it cannot open
+            _prepare_identity(self._job.config)
+        self._staff.signal(signal.SIGUSR1)
 
 
-def _name(signum: int) -> str:
-    try:
-        return signal.Signals(signum).name
-    except ValueError:  # most real-time signals have none
-        return f"signal {signum}"
+def _prepare_identity(config: Config) -> None:
+    """See that --user and --group are there, and that they will be able to log. Raises ConfigError."""
+    if config.user or config.group:
+        from allcomers import identity
+
+        new = identity.find(config.user, config.group)
+        path = log_path(config)
+        if new is not None and path not in ("-", "off"):
+            new.own(path)

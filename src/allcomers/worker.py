@@ -1,79 +1,83 @@
 """One process that serves: loads the target, runs the model until told to stop.
 
-It is forked by the supervisor, with the listeners open. It tells that it is ready through a pipe of its own, and learns
-from the end of that pipe that the supervisor is gone: then nobody could stop it any more, so it drains.
+It is forked by the supervisor, with the listeners open. It tells how it is through a lifeline of its own, whose end
+tells it that the supervisor is gone: then nobody could stop it any more, so it drains.
 """
 
 from __future__ import annotations
 
-import fcntl
+import faulthandler
 import gc
 import logging
 import os
-import select
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from allcomers import calls, models, sockets
+from allcomers import calls, models, sockets, systemd
 from allcomers.config import Config
 from allcomers.errors import AppError, OperatorError
+from allcomers.lifeline import ALIVE, READY, Lifeline
 from allcomers.orders import Orders, release
 from allcomers.tally import Share
+from allcomers.wear import Wear
 
 if TYPE_CHECKING:
-    from allcomers.endpoint import Endpoint
+    from allcomers.accesslog import AccessLog
+    from allcomers.endpoint import Endpoint, Keys
 
 _logger = logging.getLogger("allcomers.worker")
 
 LAST_WORDS: Final = 0.5
 """Seconds that an app has for its shut-down, however quickly the worker is to stop."""
 
+MERCY: Final = 1.0
+"""Seconds beyond all deadlines before a process is killed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """What the supervisor's processes are to do.
 
-    load  makes the target: called in the worker, so that a reload sees the app's new code
+    load   makes the target: called in the worker, so that a reload sees the app's new code
+    files  those that options were read from: a change of one is a change of the app (--reload)
     """
 
     config: Config
     load: Callable[[], Any]
+    files: tuple[str, ...] = ()
 
 
-def work(job: Job, listeners: list[socket.socket], share: Share, pipe: int) -> int:
+def work(job: Job, listeners: list[socket.socket], share: Share, lifeline: Lifeline) -> int:
     """Serve until told to stop; the exit status. To be called with signals withheld.
-
-    `pipe` is told the scheme of the addresses ("http") once it serves; when nobody can read there, our parent is gone.
 
     What keeps it from beginning is said on standard error, in one line and the app's own traceback.
     """
-    orders = Orders(job.config.graceful_timeout)
-    orders.on(signal.SIGTERM, orders.drain)
-    orders.on(signal.SIGINT, orders.quit)
-    orders.on(signal.SIGQUIT, orders.quit)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's to obey: a terminal that closes tells us too
+    from allcomers.endpoint import endpoint
+
+    orders = Orders(job.config.graceful_timeout, lifeline.orders)
     try:
         log = _access_log(job.config)
-        if log is not None:
-            orders.on(signal.SIGUSR1, log.reopen)
-        else:
-            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        _obey(orders, log)
         release()
-        peers, serving = _prepare(job, listeners, orders, share, log)
+        _end_as_orphan(orders, lifeline, job.config.graceful_timeout)
+        keys = _become_worker(job.config)
+        peers = endpoint(job.load(), job.config, log, sockets.address(listeners[0]), keys, lifeline.ask_replacement)
+        serving = _serving(job.config, peers, listeners, orders, share, lifeline)
+        if peers.life is not None:
+            peers.life.begin()
     except OperatorError as error:
         complain(error)
         return error.exit_code
-    orders.on(signal.SIGIO, partial(_drain_if_orphan, pipe, orders))
-    _tell_of_end(pipe)
-    if _has_ended(pipe):
+    if lifeline.has_ended():
         return 0
-    os.write(pipe, peers.scheme.encode("ascii"))
+    _answer(orders, lifeline, Wear(job.config, lambda: peers.answered[0] + share.answered, lifeline.ask_replacement))
+    lifeline.say(READY, peers.scheme)
     gc.collect()
     gc.freeze()  # what lives for as long as the process need not be looked at by each collection
     peers.serve(serving)
@@ -82,55 +86,103 @@ def work(job: Job, listeners: list[socket.socket], share: Share, pipe: int) -> i
     return 0
 
 
-def _prepare(
-    job: Job, listeners: list[socket.socket], orders: Orders, share: Share, log: Any
-) -> tuple[Endpoint, models.Serving]:
-    from allcomers.endpoint import endpoint
-
-    config = job.config
-    peers = endpoint(job.load(), config, log, sockets.address(listeners[0]))
-    serving = models.Serving(
+def _serving(
+    config: Config, peers: Endpoint, listeners: list[socket.socket], orders: Orders, share: Share, lifeline: Lifeline
+) -> models.Serving:
+    where = "inline" if peers.is_async else config.calls or peers.calls
+    limit = 0.0 if peers.is_async else config.call_timeout
+    return models.Serving(
         listeners=listeners,
         connect=peers.connect,
-        calls=calls.find(config.calls or peers.calls, config.threads, config.call_timeout),
+        calls=calls.find(where, config.threads, limit, lifeline.ask_replacement),
         orders=orders,
         share=share,
         busy=peers.busy,
         threads=config.threads,
         max_connections=config.max_connections or None,
     )
-    if peers.life is not None:
-        peers.life.begin()
-    return peers, serving
 
 
-def _access_log(config: Config) -> Any:
-    path = config.access_log or ("-" if sys.stdout.isatty() else "off")
+# ------------------------------------------------------------ orders
+
+
+def _obey(orders: Orders, log: AccessLog | None) -> None:
+    orders.on(signal.SIGTERM, orders.drain)
+    orders.on(signal.SIGINT, orders.quit)
+    orders.on(signal.SIGQUIT, orders.quit)
+    # The supervisor's to obey: a terminal that closes, or a `kill` of the whole group, tells us too.
+    for signum in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
+        signal.signal(signum, signal.SIG_IGN)
+    if log is not None:
+        orders.on(signal.SIGUSR1, log.reopen)
+    else:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+def _answer(orders: Orders, lifeline: Lifeline, wear: Wear) -> None:
+    """Tell the supervisor that we are alive whenever it asks."""
+
+    def answer() -> None:
+        lifeline.say(ALIVE)
+        wear.look()
+
+    orders.when_asked(answer)
+
+
+def _end_as_orphan(orders: Orders, lifeline: Lifeline, patience: float) -> None:
+    """When the supervisor is gone nobody can stop us any more: drain, and end in time even if the main thread is stuck.
+
+    For that the signal's handler sets an alarm that nobody catches. It runs between two steps of Python, also while a
+    call of the app sleeps or loops; not while one is within a library that returns to Python only when it is done.
+    """
+
+    def set_alarm() -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, patience + LAST_WORDS + MERCY)
+
+    def drain() -> None:
+        if lifeline.has_ended():
+            orders.drain()
+
+    orders.on(signal.SIGIO, drain)
+    lifeline.watch(set_alarm)
+
+
+# ------------------------------------------------------------ what surrounds the app
+
+
+def _become_worker(config: Config) -> Keys | None:
+    """This process as the app is to find it; and the keys of its certificates, if they were read already."""
+    with suppress(RuntimeError, ValueError, OSError):  # standard error is no file
+        faulthandler.enable()  # a crash, and the ABRT of a supervisor that has waited too long, leave a stack
+    for variable in systemd.VARIABLES:
+        os.environ.pop(variable, None)
+    if config.reload:
+        sys.dont_write_bytecode = True  # a file of the same size and second as the last would be taken for it
+    if not (config.user or config.group):
+        return None
+    from allcomers import identity
+    from allcomers.endpoint import read_now
+
+    keys = read_now(config)
+    new = identity.find(config.user, config.group)
+    if new is not None:
+        new.become()
+    return keys
+
+
+def log_path(config: Config) -> str:
+    """Where answers are logged: a path, "-" for standard output, "off"."""
+    return config.access_log or ("-" if sys.stdout.isatty() else "off")
+
+
+def _access_log(config: Config) -> AccessLog | None:
+    path = log_path(config)
     if path == "off":
         return None
     from allcomers.accesslog import AccessLog
 
     return AccessLog(path, config.access_log_format, tell=_logger.warning)
-
-
-def _tell_of_end(pipe: int) -> None:
-    """Have SIGIO sent when the pipe's other end is closed (fcntl(2), O_ASYNC): no thread has to wait for that.
-
-    The owner of such a signal belongs to the pipe, not to the process: so each worker has a pipe of its own.
-    """
-    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
-
-
-def _drain_if_orphan(pipe: int, orders: Orders) -> None:
-    if _has_ended(pipe):
-        orders.drain()
-
-
-def _has_ended(pipe: int) -> bool:
-    poll = select.poll()
-    poll.register(pipe, 0)
-    return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
 
 
 def complain(error: OperatorError) -> None:

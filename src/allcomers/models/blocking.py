@@ -24,6 +24,7 @@ from allcomers.calls import Calls
 from allcomers.connection import CALL, FAREWELL, IDLE, PATIENCE, READ, WRITE, Address, Connection
 from allcomers.errors import PeerError
 from allcomers.models import Serving
+from allcomers.tally import Share
 
 
 class Room(Protocol):
@@ -54,11 +55,14 @@ class Exit:
 
     A pipe, because the conversations may be processes; because they wait in poll(2); and because the kernel gives
     each byte to one reader only. If the acceptor dies, the pipe ends, and so do they.
+
+    share  tells, in processes too, that all are to leave with their next answer
     """
 
     over = False
 
-    def __init__(self) -> None:
+    def __init__(self, share: Share) -> None:
+        self._share = share
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
 
@@ -69,7 +73,7 @@ class Exit:
         try:
             return PATIENCE if os.read(self._reader, 1) else FAREWELL
         except BlockingIOError:
-            return 0.0
+            return PATIENCE if self._share.leaving_soon else 0.0
 
     def ask_one(self) -> None:
         """Somebody waits: one is to leave."""

@@ -43,7 +43,7 @@ class Doorstep:
         waits = self.happens(0)
         if self._serving.orders.draining:
             return FAREWELL
-        return PATIENCE if waits else 0.0
+        return PATIENCE if waits or self._serving.share.leaving_soon else 0.0
 
     def happens(self, timeout: float | None) -> bool:
         """Wait until somebody is at the door (True) or an order has been carried out."""

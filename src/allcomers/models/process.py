@@ -35,7 +35,7 @@ PLACES = 256
 def serve(serving: Serving) -> None:
     """Serve until the orders say stop and the last child has ended."""
     children: set[int] = set()
-    room = Exit()
+    room = Exit(serving.share)
 
     def start(sock: socket.socket, address: Address) -> None:
         with withheld():
@@ -68,7 +68,9 @@ def _be_child(serving: Serving, room: Exit, sock: socket.socket, address: Addres
         for listener in serving.listeners:
             listener.close()
         room.ask_all()  # closes this process's end: the pipe ends when the parent's does
-        converse(sock, serving.connect(address, monotonic()), serving.calls, room)
+        conn = serving.connect(address, monotonic())
+        converse(sock, conn, serving.calls, room)
+        serving.share.add_answered(conn.served)
     except BaseException:
         traceback.print_exc()
     finally:

@@ -102,6 +102,7 @@ class Loop:
         self._inbox: Inbox[tuple[Channel, Any]] = Inbox()
         self._crowded = False  # all places are taken and somebody waits outside
         self._draining = False
+        self._leaving_soon = serving.share.leaving_soon  # each peer, with its next answer
         self._others: dict[int, Callable[[float], None]] = {
             serving.orders.fileno(): self._take_orders,
             self._inbox.fileno(): self._take_answers,
@@ -163,7 +164,7 @@ class Loop:
         """Do what the connection wants, for as long as that needs no waiting."""
         conn = channel.conn
         sock = channel.sock
-        if self._crowded:
+        if self._crowded or self._leaving_soon:
             conn.drain(now, PATIENCE)
         try:
             for _ in range(STEPS):
@@ -374,6 +375,7 @@ class Loop:
     def _take_orders(self, now: float) -> None:
         orders = self._serving.orders
         orders.read()
+        self._leaving_soon = self._serving.share.leaving_soon
         if orders.draining and not self._draining:
             self._drain(now)
 

@@ -28,7 +28,7 @@ def serve(serving: Serving) -> None:
     """Serve until the orders say stop and the last conversation has ended."""
     waiting: SimpleQueue[tuple[socket.socket, Address]] = SimpleQueue()
     ended: Inbox[None] = Inbox()
-    room = Exit()
+    room = Exit(serving.share)
 
     def talk() -> None:
         while True:

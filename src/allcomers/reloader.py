@@ -1,0 +1,121 @@
+"""--reload: a process that watches the app's files and tells the supervisor when one has changed.
+
+A process of its own, for watchfiles has threads and the supervisor forks. It writes a line for each batch of changes:
+the first file's name, as ascii() has it. Its standard input is a pipe that nobody writes to: when the supervisor is
+gone, the kernel sends SIGIO, which ends it.
+
+    python -m allcomers.reloader FILE… -- FOLDER…
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from allcomers.errors import ConfigError
+
+_logger = logging.getLogger("allcomers.supervisor")
+
+SUFFIXES: Final = (".py",)
+
+SETTLED: Final = (50, 400)
+"""Milliseconds without a change after which those before are told; and the most that they wait: an editor or a version
+control system writes several files at once."""
+
+
+class Reloader:
+    """The watcher, as the supervisor has it.
+
+    folders  with all that is in them; the current one where there are none
+    files    others, whatever their names
+
+    Raises ConfigError where there is no watchfiles, or no such folder.
+    """
+
+    def __init__(self, folders: Sequence[str], files: Sequence[str]) -> None:
+        import subprocess  # late: for development only
+
+        if find_spec("watchfiles") is None:
+            raise ConfigError("--reload needs watchfiles: pip install 'allcomers[reload]'")
+        for folder in folders:
+            if not Path(folder).is_dir():
+                raise ConfigError(f"--reload-dir {folder}: there is no such folder")
+        command = [sys.executable, "-m", "allcomers.reloader", *files, "--", *(folders or ["."])]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdout
+        self._pipe = self._process.stdout.fileno()
+
+    def fileno(self) -> int:
+        """Readable when something has changed; -1 once nothing is watched any more."""
+        return self._pipe
+
+    def changed(self) -> str:
+        """What has; "" if the watcher has ended. Only when fileno() is readable."""
+        data = os.read(self._pipe, 65536)
+        if not data:
+            self._pipe = -1
+            _logger.error("files are not watched any more: the watcher ended with status %d", self._process.wait())
+        names = data.decode("ascii").split("\n")[:-1]
+        return ", ".join(dict.fromkeys(names)) if len(names) < 4 else f"{names[0]} and others"
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate()
+        self._pipe = -1
+
+    def close_here(self) -> None:
+        """In a worker: the pipes are not its own."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+
+def main(arguments: list[str]) -> None:
+    """Watch until the supervisor is gone."""
+    _end_with_parent()
+    place = arguments.index("--")
+    files, folders = arguments[:place], arguments[place + 1 :]
+    while True:  # an editor may put a new file in the place of the old one, and that is another to watch
+        for name in _changes(files, folders):
+            sys.stdout.write(f"{name}\n")
+            sys.stdout.flush()
+            if name in files:
+                break
+
+
+def _changes(files: Sequence[str], folders: Sequence[str]) -> Iterator[str]:
+    """The name of the first file of each batch that has changed."""
+    from watchfiles import Change, DefaultFilter, watch
+
+    ignored = DefaultFilter()
+    extra = {os.path.realpath(name): name for name in files}
+
+    def is_wanted(change: Change, path: str) -> bool:
+        return os.path.realpath(path) in extra or (path.endswith(SUFFIXES) and ignored(change, path))
+
+    step, most = SETTLED
+    there = [name for name in files if Path(name).exists()]
+    for batch in watch(
+        *folders, *there, watch_filter=is_wanted, step=step, debounce=most, ignore_permission_denied=True
+    ):
+        path = min(path for _, path in batch)
+        yield extra.get(os.path.realpath(path)) or ascii(os.path.relpath(path))[1:-1]
+
+
+def _end_with_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # from a terminal, for all: no traceback of ours
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,294 @@
+"""The staff: the worker processes. As many as are wanted are started; who dies, hangs or is worn out is replaced.
+
+Another always starts before the one goes whose place it takes, and that one goes only once the other is ready: there
+are never fewer than wanted that serve. Whatever keeps a new one from starting, those who are there serve on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final, NoReturn
+
+from allcomers import lifeline
+from allcomers.lifeline import Lifeline, Line
+from allcomers.orders import withheld
+from allcomers.tally import Share, Tally
+from allcomers.worker import MERCY
+
+_logger = logging.getLogger("allcomers.supervisor")
+
+STEADY: Final = 5.0
+"""Seconds after which a worker that dies is replaced at once; one that dies sooner, later and later."""
+
+BACK_OFF: Final = (0.1, 30.0)
+"""Seconds before the second replacement in a row, doubled for each that follows; and the most."""
+
+RETRY: Final = 1.0
+"""Seconds before fork(2) is tried again, when it failed."""
+
+NEVER: Final = float("inf")
+
+RELOAD: Final = "the reload"
+"""Why a worker is replaced that is well, but older than the options or the app."""
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """A process that was started.
+
+    share    its part of the peers
+    ready    bool: does it serve?
+    replace  why another is to take its place; "" for not
+    leaving  when it will be killed, if it was told to go; else NEVER
+    asked    bool: was it asked for a word, and has not answered?
+    silent   seconds since then
+    """
+
+    pid: int
+    line: Line
+    share: Share
+    born: float
+    ready: bool = False
+    replace: str = ""
+    leaving: float = NEVER
+    asked: bool = False
+    silent: float = 0.0
+
+    @property
+    def stays(self) -> bool:
+        return self.leaving == NEVER
+
+
+class Staff:
+    """All workers, by their pids.
+
+    serve     what a new process does: its exit status. Called in the child, with signals withheld.
+    wanted    how many
+    patience  seconds that one has to finish what it has begun, when it is told to drain
+
+    all        the workers
+    scheme     of the addresses, once a worker has told
+    begun      bool: have as many served at once as were wanted? From then on who dies is replaced
+    failure    the exit status of one that could not begin before that; else 0
+    on_hold    bool: start nobody
+    """
+
+    def __init__(self, serve: Callable[[Share, Lifeline], int], wanted: int, patience: float) -> None:
+        self.wanted = wanted
+        self.patience = patience
+        self.scheme = ""
+        self.begun = False
+        self.failure = 0
+        self.on_hold = False
+        self.tally = Tally()
+        self.all: dict[int, Worker] = {}
+        self._serve = serve
+        self._failures = 0  # workers in a row that died soon
+        self._resume = 0.0  # when to start the next
+
+    # ------------------------------------------------------------ who is there
+
+    @property
+    def staying(self) -> list[Worker]:
+        """Those that have not been told to go, the oldest first."""
+        return [worker for worker in self.all.values() if worker.stays]
+
+    @property
+    def is_settled(self) -> bool:
+        """Are there as many as are wanted, all ready, and nobody to be replaced?"""
+        staying = self.staying
+        return len(staying) == self.wanted and all(worker.ready and not worker.replace for worker in staying)
+
+    def due(self) -> float:
+        """When attend() has something to do, if nothing happens before."""
+        times = [worker.leaving for worker in self.all.values()]
+        if self._resume and not self.on_hold:
+            times.append(self._resume)
+        return min(times, default=NEVER)
+
+    # ------------------------------------------------------------ coming and going
+
+    def attend(self, now: float) -> None:
+        """Start who is missing, dismiss who is too many, kill who does not go."""
+        self._kill_late(now)
+        for worker in self._surplus():
+            self.dismiss(worker)
+        if self._resume and now >= self._resume:
+            self._resume = 0.0
+        while not self._resume and not self.on_hold and self._is_short():
+            try:
+                self._start()
+            except OSError as error:  # no processes, descriptors or memory left: those who are there serve on
+                self._resume = now + RETRY
+                _logger.error("no worker can be started: %s; another try in %g s", error.strerror, RETRY)
+        self.begun = self.begun or sum(worker.ready for worker in self.all.values()) >= self.wanted
+
+    def _kill_late(self, now: float) -> None:
+        for worker in self.all.values():
+            if now >= worker.leaving:
+                _logger.warning("worker %d did not stop in time and is killed", worker.pid)
+                _kill(worker.pid, signal.SIGKILL)
+                worker.leaving = now + MERCY
+
+    def _is_short(self) -> bool:
+        """Is another worker wanted, now?"""
+        staying = self.staying
+        old = [worker for worker in staying if worker.replace]
+        # One more than wanted: the new one is ready before an old one goes.
+        return len(staying) < self.wanted + (1 if old else 0) and self._may_start(staying, old)
+
+    def _may_start(self, staying: list[Worker], old: list[Worker]) -> bool:
+        """One goes ahead and finds out whether the app can be loaded; to replace others, each waits for the last."""
+        if old:
+            return all(worker.ready for worker in staying)
+        return self.begun or not staying or any(worker.ready for worker in staying)
+
+    def _surplus(self) -> list[Worker]:
+        """Who is to go: as many of the old ones as are not needed any more; where there are none, the latest."""
+        staying = self.staying
+        old = [worker for worker in staying if worker.replace]
+        if not old:
+            return staying[self.wanted :]
+        return old[: max(0, sum(worker.ready for worker in staying) - self.wanted)]
+
+    def _start(self) -> None:
+        line, end = lifeline.new()
+        share = self.tally.take_place()
+        try:
+            with withheld():
+                pid = os.fork()
+                if pid == 0:
+                    line.close()
+                    self._be_worker(share, end)
+        except OSError:
+            self.tally.give_back(share)
+            line.close()
+            end.close()
+            raise
+        end.close()
+        self.all[pid] = Worker(pid, line, share, monotonic())
+
+    def _be_worker(self, share: Share, end: Lifeline) -> NoReturn:
+        """In the child: serve, then exit; never return into the supervisor's code."""
+        status = 1
+        try:
+            for worker in self.all.values():  # theirs must end with the supervisor, not with us
+                worker.line.close()
+            status = self._serve(share, end)
+        except BaseException:
+            _logger.critical("the worker failed", exc_info=True)
+        finally:
+            with suppress(BaseException):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(status)  # threads that still run an app's call are not waited for
+
+    def dismiss(self, worker: Worker, signum: int = signal.SIGTERM) -> None:
+        """Tell it to go: with TERM it finishes what it has begun."""
+        # Who does not serve yet has nothing to finish, and may be far from reading its orders.
+        patience = self.patience if signum == signal.SIGTERM and worker.ready else 0.0
+        worker.leaving = monotonic() + patience + MERCY
+        _kill(worker.pid, signum)
+
+    # ------------------------------------------------------------ what becomes of them
+
+    def hear(self, worker: Worker) -> None:
+        """It has a word for us."""
+        for word, what in worker.line.words():
+            worker.asked, worker.silent = False, 0.0
+            if word == lifeline.READY:
+                worker.ready = True
+                self.scheme = what
+                _logger.debug("worker %d is ready", worker.pid)
+            elif word == lifeline.REPLACE and worker.stays and not worker.replace:
+                worker.replace = what
+                _logger.info("worker %d is to be replaced: %s", worker.pid, what)
+
+    def reap(self) -> None:
+        """Some have ended."""
+        for worker in list(self.all.values()):
+            pid, status = os.waitpid(worker.pid, os.WNOHANG)
+            if pid:
+                del self.all[pid]
+                self.tally.give_back(worker.share)
+                worker.line.close()
+                if worker.stays:
+                    self._died(worker, os.waitstatus_to_exitcode(status))
+
+    def _died(self, worker: Worker, code: int) -> None:
+        """A worker has ended of itself: how soon is there another, or is there none?"""
+        how = ending(code)
+        if not self.begun:  # the first ones could not begin: so would not the next
+            self.failure = code if code > 0 else 1
+            return
+        if not worker.ready and not worker.replace and self._give_up_reload(how):
+            return  # an old one, of a reload before, tells nothing of the new code
+        soon = monotonic() - worker.born < STEADY
+        self._failures = self._failures + 1 if soon else 0
+        delay = min(BACK_OFF[1], BACK_OFF[0] * 2 ** (self._failures - 2)) if self._failures > 1 else 0.0
+        self._resume = monotonic() + delay
+        _logger.error("worker %d %s; another starts %s", worker.pid, how, f"in {delay:g} s" if delay else "now")
+
+    def _give_up_reload(self, how: str) -> bool:
+        """Was there a reload? Then those that it was to replace stay."""
+        old = [worker for worker in self.all.values() if worker.replace == RELOAD and worker.stays]
+        for worker in old:
+            worker.replace = ""
+        if old:
+            _logger.error("the new worker %s before it served: the reload is given up, the old ones stay", how)
+        return bool(old)
+
+    def give_up(self, worker: Worker) -> None:
+        """It hangs: have it write down where, and end."""
+        text = "worker %d has not answered for %.0f s: it hangs, and is replaced; it was at:"
+        _logger.error(text, worker.pid, worker.silent)
+        self.dismiss(worker, signal.SIGABRT)  # faulthandler(3) of the worker writes its stacks
+
+    # ------------------------------------------------------------ for all
+
+    def replace_all(self) -> int:
+        """Another for each, one after the other; how many are replaced."""
+        old = self.staying
+        for worker in old:
+            worker.replace = worker.replace or RELOAD
+        self.on_hold = False
+        self._resume = 0.0
+        self._failures = 0
+        return len(old)
+
+    def leave(self, signum: int) -> None:
+        """Tell all to go, and start nobody any more."""
+        self.on_hold = True
+        for worker in self.all.values():
+            self.dismiss(worker, signum)
+
+    def ask(self) -> None:
+        """Have all look at what the tally tells."""
+        for worker in self.all.values():
+            worker.line.ask()
+
+    def signal(self, signum: int) -> None:
+        for worker in self.all.values():
+            _kill(worker.pid, signum)
+
+
+def _kill(pid: int, signum: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signum)
+
+
+def ending(code: int) -> str:
+    """How a process ended, from its exit code: less than 0 is a signal."""
+    if code >= 0:
+        return f"ended with status {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:  # most real-time signals have none
+        return f"was killed by signal {-code}"
