@@ -19,8 +19,8 @@ from conftest import Certificate
 from crowd import Answer, crowd, exchange, receive, request
 from harness import Server, ask, receive_all, serving, wait_for
 
-LIMIT = 0.4
-"""Seconds that calls have here: what is in time takes a hundredth of it."""
+LIMIT = 1.0
+"""Seconds that calls have here: what is in time takes a hundredth of it, and a machine may stall for a while."""
 
 APP = """
 import os, time
@@ -107,7 +107,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def has_told(server: Server, name: str) -> bool:
     """Does the log tell which call hangs, since when, and where in the app?"""
     lines = [
-        rf"ERROR {re.escape(name)}: after {LIMIT} s the call has not ended; it is at:",
+        rf"ERROR {re.escape(name)}: after {LIMIT:g} s the call has not ended; it is at:",
         r'  File ".*app\.py", line \d+, in \w+',  # not a line of the server's own
         r"(?s:.*)    hang_here\(\)",
         r'  File ".*app\.py", line \d+, in hang_here',  # and perhaps further, in what that calls
@@ -141,7 +141,7 @@ def test_who_calls_what_hangs_is_answered_503(bench: Bench, model: str, calls: s
         with server.connect() as sock:
             answer = exchange(sock, "/hang?a=%0Ab")
             assert (answer.status, answer.close) == (503, True)
-            assert LIMIT <= time.monotonic() - began < LIMIT + 2
+            assert LIMIT <= time.monotonic() - began < LIMIT + 5
             assert receive_all(sock) == b""
         assert has_told(server, "GET '/hang?a=%0Ab' of 127.0.0.1")
         assert one_answer(server).status == 200
@@ -171,8 +171,7 @@ def test_over_tls_too(bench: Bench, certificate: Certificate) -> None:
         assert exchange(sock, "/hang").status == 503
 
 
-@pytest.mark.parametrize("model", ["epoll", "epoll-et", "asyncio"])
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(("model", "workers"), [("epoll", "1"), ("epoll-et", "2"), ("asyncio", "2")])
 def test_a_loop_that_is_stuck_in_a_call_gets_a_successor_and_its_call_is_answered(
     bench: Bench, model: str, workers: str
 ) -> None:
@@ -214,7 +213,7 @@ def test_who_waits_for_a_thread_in_vain_is_answered_503(bench: Bench) -> None:
         second.sendall(request("/hang"))  # in the thread that took the place of the first
         wait_for(lambda: bench.count("begun") == 2, "the call to begin")
         assert exchange(third, "/waits").status == 503
-        text = f"GET '/waits' of 127.0.0.1: it has waited {LIMIT} s for a thread; all 2 are taken, 1 by calls that hang"
+        text = f"GET '/waits' of 127.0.0.1: it has waited {LIMIT:g} s for a thread; all 2 are taken, 1 by calls that hang"
         assert text in server.stderr or text.replace("1 by calls", "2 by calls") in server.stderr
         assert receive(second).status == 503
         bench.open()
@@ -281,14 +280,19 @@ def test_a_service_closes_the_connection_of_a_call_that_hangs(bench: Bench, mode
         wait_for(lambda: bench.count("lost") == 2, "the other to be lost")
 
 
-@pytest.mark.parametrize(("model", "calls"), [("epoll", "inline"), *WHERE_ANOTHER_THREAD_CALLS])
+@pytest.mark.parametrize(
+    ("model", "calls"),
+    [("epoll", "inline"), ("epoll", "pool"), ("asyncio", "pool"), ("thread", "inline"), ("process", "inline")],
+)
 def test_calls_in_time_are_not_touched(bench: Bench, model: str, calls: str) -> None:
     bench.open()
     with bench.serve("-m", model, "--calls", calls, "-w", "2") as server:
         with crowd(server, 4) as others:
             others.more(100)
             began = time.monotonic()
-            wait_for(lambda: time.monotonic() > began + 2 * LIMIT, "calls to begin and end while others are looked at")
+            wait_for(
+                lambda: time.monotonic() > began + 1.2 * LIMIT, "calls to begin and end while others are looked at"
+            )
             others.more(100)
         assert ask(server, request("/hang-in-stream")[:-2] + b"Connection: close\r\n\r\n").endswith(b"two\r\n0\r\n\r\n")
         assert "call" not in server.stderr
@@ -374,7 +378,7 @@ async def app(scope, receive, send):
         case "/slow-stream":
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
             await send({"type": "http.response.body", "body": b"a", "more_body": True})
-            await asyncio.sleep(1)
+            await asyncio.sleep(1.5)
             await send({"type": "http.response.body", "body": b"b"})
             return
     body = body or str(os.getpid()).encode()
@@ -389,19 +393,19 @@ def async_bench(bench: Bench) -> Bench:
     return bench
 
 
-@pytest.mark.parametrize("model", ["asyncio", "epoll", "select", "thread", "iterative"])
+@pytest.mark.parametrize("model", ["asyncio", "epoll", "thread"])
 def test_an_async_app_that_waits_is_given_up(async_bench: Bench, model: str) -> None:
     with async_bench.serve("-m", model, "-w", "2", name="app") as server:
         answer = one_answer(server, "/hang?a=%0Ab")
         assert (answer.status, answer.close) == (503, True)
         where = [
-            f"ERROR GET '/hang?a=%0Ab' of 127.0.0.1: after {LIMIT} s the call has not ended; it is at:",
+            f"ERROR GET '/hang?a=%0Ab' of 127.0.0.1: after {LIMIT:g} s the call has not ended; it is at:",
             r'  File ".*app\.py", line \d+, in app',
             r"    await hang_here\(\)",
             r'  File ".*app\.py", line \d+, in hang_here',
         ]
         assert re.search("\n".join([re.escape(where[0]), *where[1:]]), server.stderr)
-        if model in ("asyncio", "epoll", "select"):
+        if model != "thread":
             wait_for((async_bench.folder / "cancelled").exists, "it to be cancelled")
         assert one_answer(server).status == 200
         assert "replaced" not in server.stderr
@@ -423,7 +427,7 @@ def test_an_async_app_may_wait_for_its_client_and_take_its_time_once_it_answers(
     with async_bench.serve(name="app") as server, server.connect() as sock:
         assert exchange(sock, "/slow-stream").body == b"ab"
         sock.sendall(b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\na")
-        time.sleep(2 * LIMIT)
+        time.sleep(1.5 * LIMIT)
         sock.sendall(b"b")
         assert receive(sock).body == b"ab"
         assert "call" not in server.stderr
