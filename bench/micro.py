@@ -12,6 +12,7 @@ from contextvars import copy_context
 from typing import Any
 
 from allcomers.accesslog import AccessLog
+from allcomers.calls.pool import Pool
 from allcomers.handlers.environ import Environs
 from allcomers.handlers.file_wrapper import FileWrapper
 from allcomers.handlers.routes import routes
@@ -108,6 +109,8 @@ def wsgi() -> None:
     show("Wsgi, a list of one block, one field", cost(lambda: handler(bare)))
     show("Wsgi, a list of one block, ten fields", cost(lambda: handler(full)))
     show("Wsgi, a block with close(), ten fields", cost(lambda: close(full)))
+    pool = Pool(1)
+    show("a call handed to a thread of the pool", cost(lambda: pool.run(int)))
 
 
 def access_log() -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import offline
 from allcomers.errors import AnswerError
+from allcomers.handlers import wsgi
 from allcomers.handlers.environ import Environs, ErrorStream, _keys
 from allcomers.handlers.file_wrapper import FileWrapper
 from allcomers.handlers.start_response import _kinds, _statuses
@@ -324,12 +325,45 @@ def test_close_is_called_once_and_after_the_last_block(
     body = b"".join(blocks)
     answering = Answering(result, [("Content-Length", str(len(body)))] if has_length else [], inline=inline)
     response = answering(method)
-    assert result.closed == 0
-    if not inline:  # else it would run in the thread that serves all
-        assert not isinstance(response.body, bytes)
+    if inline:
+        assert result.closed == 0
+    elif isinstance(response.body, bytes):  # it would run in the thread that serves all
+        assert response.close is None
     assert whole(response) == body
     assert result.closed == 1
     assert not answering.reported
+
+
+def test_a_close_that_lasts_gets_a_call_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where calls have threads: the first one delays its answer, and from then on none does."""
+    result = Result(b"Hello")
+    answering = Answering(result, [("Content-Length", "5")], inline=False)
+    for closed in (1, 2):
+        assert answering().body == b"Hello"
+        assert result.closed == closed
+    monkeypatch.setattr(wsgi, "SLOW", -1.0)
+    assert answering().body == b"Hello"
+    response = answering()
+    assert (response.body, response.headers, result.closed) == ((b"Hello",), [("Content-Length", "5")], 3)
+    assert whole(response) == b"Hello"
+    assert result.closed == 4
+    monkeypatch.setattr(wsgi, "SLOW", 1000.0)
+    for _ in range(2000):
+        whole(answering())
+    assert answering().body == b"Hello"  # it has been quick for long enough
+
+
+@pytest.mark.parametrize("slow", [-1.0, 1000.0])
+def test_a_close_that_fails_costs_no_answer(slow: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(Result):
+        def close(self) -> None:
+            raise OSError("close")
+
+    monkeypatch.setattr(wsgi, "SLOW", slow)
+    answering = Answering(Failing(b"Hello"), [("Content-Length", "5")], inline=False)
+    for _ in range(3):
+        assert whole(answering()) == b"Hello"
+    assert [str(error) for error in answering.reported] == ["close"] * 3
 
 
 def test_a_block_that_is_all_that_was_promised_ends_the_answer() -> None:
@@ -660,7 +694,7 @@ def test_a_file_goes_out_as_a_slice_from_its_position_on(tmp_path: Path) -> None
         assert file.closed
 
 
-def test_a_file_beside_a_pool_is_closed_by_a_call(tmp_path: Path) -> None:
+def test_a_file_beside_a_pool_is_closed_by_a_further_call(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"0123456789")
     file = (tmp_path / "file").open("rb")
     response = wrapping(file, inline=False)()

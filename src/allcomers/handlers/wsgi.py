@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
 from functools import partial
 from itertools import chain
+from time import monotonic
 from typing import Any, Final, TypeAlias
 
 from allcomers.errors import AnswerError
@@ -39,6 +40,12 @@ Close: TypeAlias = Callable[[], object] | None
 JOINED: Final = 64 * 1024
 """Bytes of a list of blocks up to which they are sent as one: it is there whole, so nothing is delayed."""
 
+SLOW: Final = 0.005
+"""Seconds of a close() from which on the client had better not wait for it."""
+
+_WARY: Final = 1000
+"""Answers after a slow close() for which a further one is expected."""
+
 _END: Final = object()
 
 
@@ -47,7 +54,7 @@ class Wsgi:
 
     server, root_path, multithread, multiprocess  as Environs has them
     inline  the thread that runs a call sends its answer, too: what the app does in close() may be done there, once the
-            answer has gone out. Else it is done by a further call
+            answer has gone out
     report  called with what an app's close() raises, and with what is wrong with an answer that goes out all the same
     """
 
@@ -65,6 +72,7 @@ class Wsgi:
         self._app = app
         self._report = report
         self._inline = inline
+        self._wary = 0
         self._environs = Environs(
             server=server,
             root_path=root_path,
@@ -107,11 +115,39 @@ class Wsgi:
         elif length != size and not _is_bare(request, response.status):
             self._tell_of_length(request, length, size)
         if close is not None and not self._inline:
-            response.body = (body,) if size else ()  # the answer and then, in a further call, its close()
-        elif length == size:
+            self._close_in_a_call(request, response, close)
+        if length == size and response.body is body:
             return response
         response.headers.append(("Content-Length", str(length)))
         return response
+
+    def _close_in_a_call(self, request: Request, response: Response, close: Callable[[], object]) -> None:
+        """Have close() run where the app's calls run: now, or in a further call, once the answer has gone out.
+
+        PERF: a further call is handed to a thread once more, which costs as much as all that is done here for a request
+        (9 and 10 µs, bench/micro.py). So one that is over at once runs before the answer is on its way, and in the
+        thread of the call, which is what Django's connections to a database want. Where it lasts, as work that is left
+        for after the answer does, it runs then.
+        """
+        run = partial(self._close, request, close)
+        body = response.body
+        if self._wary or isinstance(body, FileSlice):
+            self._wary = max(0, self._wary - 1)
+            response.body = (body,) if body else ()  # type: ignore[assignment]
+            response.close = run
+        else:
+            response.close = None
+            run()
+
+    def _close(self, request: Request, close: Callable[[], object]) -> None:
+        """Run an app's close(), and see how long it takes."""
+        began = monotonic()
+        try:
+            close()
+        except BaseException as error:
+            self._report(error, request)
+        if monotonic() - began > SLOW:
+            self._wary = _WARY
 
     def _stream(self, request: Request, said: Said, pieces: Iterator[Piece], close: Close) -> Response:
         """An answer of which more is to come."""
