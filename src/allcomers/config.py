@@ -145,7 +145,8 @@ class Config:
     )  # fmt: skip
     calls: str = _option(
         "", _MODELS, "--calls", "WHERE", "where app calls run: inline or pool",
-        "inline, the fastest, while calls are short; pool for WSGI apps, whose calls wait.", choice("inline", "pool"),
+        "inline, the fastest; pool for WSGI apps under a model with a loop, which their calls would hold up.",
+        choice("inline", "pool"),
     )  # fmt: skip
     threads: int = _option(
         32, _MODELS, "-t --threads", "N", "threads of the pool, and of -m thread-pool",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from allcomers.errors import AnswerError
-from allcomers.protocol.head import encode_fields, named_status
+from allcomers.protocol.head import encode_fields, named_status, remember
 from allcomers.protocol.message import Body
 
 _PLAIN, _LENGTH, _DROPPED, _HOP = range(4)
@@ -32,7 +32,6 @@ _KINDS: Final = {
 `Connection: close` is obeyed, and keep-alive dropped: apps that run under gunicorn, which drops both, send them, and
 nothing is lost, for whether a connection stays open is the server's to decide."""
 
-_MOST_KNOWN: Final = 1024
 _LONGEST_KNOWN: Final = 64
 
 _kinds: dict[str, int] = {}
@@ -46,8 +45,8 @@ def _kind(name: str) -> int:
     if not isinstance(name, str):
         raise AnswerError(f"a header is a pair of str; its name is {name!r:.80}")
     kind = _KINDS.get(name.lower(), _PLAIN)
-    if len(_kinds) < _MOST_KNOWN and len(name) <= _LONGEST_KNOWN:
-        _kinds[name] = kind
+    if len(name) <= _LONGEST_KNOWN:
+        remember(_kinds, name, kind)
     return kind
 
 
@@ -63,8 +62,8 @@ def _status(status: str) -> int:
         raise AnswerError(f"{status!r:.80} is no status for an answer: that is '200 OK', from 200 on")
     reason = (match[2] or "").strip(" \t").encode("latin-1")
     number = named_status(int(match[1]), reason)
-    if len(_statuses) < _MOST_KNOWN and len(status) <= _LONGEST_KNOWN:
-        _statuses[status] = number
+    if len(status) <= _LONGEST_KNOWN:
+        remember(_statuses, status, number)
     return number
 
 
