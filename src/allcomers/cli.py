@@ -322,8 +322,11 @@ def _check(found: Settings, job: Job) -> int:
             status = _load(found, job)
         except OperatorError as error:
             status = _complain(error)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
         finally:
-            sys.stdout.flush()
+            with suppress(BaseException):
+                sys.stdout.flush()
             os._exit(status)
     _, ended = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(ended)
@@ -335,14 +338,17 @@ def _check(found: Settings, job: Job) -> int:
 def _load(found: Settings, job: Job) -> int:
     from allcomers import models
     from allcomers.endpoint import endpoint
+    from allcomers.worker import become_worker
 
     config = job.config
-    served = endpoint(job.load(), config, None, None)
-    model = config.model or ("asyncio" if served.life else models.best())
+    keys = become_worker(config)
+    served = endpoint(job.load(), config, None, None, keys)
+    model = config.model or ("asyncio" if served.is_async else models.best())
     workers = "1 worker" if config.workers == 1 else f"{config.workers} workers"
     what = found.own.get("target") or found.own["dir"]
     where = ", ".join(config.bind)
-    print(f"OK: {what} as {served.scheme} on {where}: {workers}, {model}, calls {config.calls or served.calls}")
+    calls = "inline" if served.is_async else config.calls or served.calls
+    print(f"OK: {what} as {served.scheme} on {where}: {workers}, {model}, calls {calls}")
     return 0
 
 

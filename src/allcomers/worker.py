@@ -66,7 +66,7 @@ def work(job: Job, listeners: list[socket.socket], share: Share, lifeline: Lifel
         _obey(orders, log)
         release()
         _end_as_orphan(orders, lifeline, job.config.graceful_timeout)
-        keys = _become_worker(job.config)
+        keys = become_worker(job.config)
         peers = endpoint(job.load(), job.config, log, sockets.address(listeners[0]), keys, lifeline.ask_replacement)
         serving = _serving(job.config, peers, listeners, orders, share, lifeline)
         if peers.life is not None:
@@ -151,7 +151,7 @@ def _end_as_orphan(orders: Orders, lifeline: Lifeline, patience: float) -> None:
 # ------------------------------------------------------------ what surrounds the app
 
 
-def _become_worker(config: Config) -> Keys | None:
+def become_worker(config: Config) -> Keys | None:
     """This process as the app is to find it; and the keys of its certificates, if they were read already."""
     with suppress(RuntimeError, ValueError, OSError):  # standard error is no file
         faulthandler.enable()  # a crash, and the ABRT of a supervisor that has waited too long, leave a stack
