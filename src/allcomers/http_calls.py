@@ -252,6 +252,10 @@ class Pulled(Stream):
         self._request.drop()
 
 
+Reply: TypeAlias = Response | Stream | Upgrade | Piece | Last | End
+"""What a call returns, or says."""
+
+
 class Call(partial[Response | Stream]):
     """`call` with its arguments. Where calls have a time limit, it is asked its name, and to forget its answer."""
 

@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
 from allcomers import connection, http_calls
 from allcomers.answers import Plan, first, hints, last_chunk, plan, refused
 from allcomers.codec import JOIN
 from allcomers.connection import BODY, CALLED, CLOSED, DUE, GRACE, HEAD, IDLE, OVERDUE, Address, Connection, Sign, Work
 from allcomers.errors import AnswerError, Refusal
-from allcomers.http_calls import ENDLESS, WHOLE, Call, End, HttpEndpoint, Last, Live, Pulled, Stream, Upgrade
+from allcomers.http_calls import ENDLESS, WHOLE, Call, End, HttpEndpoint, Last, Live, Pulled, Reply, Stream, Upgrade
 from allcomers.protocol import http1
 from allcomers.protocol.head import CONTINUE
 from allcomers.protocol.message import Body, Piece, Request, Response
 from allcomers.protocol.times import Times
-from allcomers.records import Record, note_all
+from allcomers.records import GONE, Record, note_all
 
 _NOTHING: Final = ("", "", 1)
-
-GONE: Final = 499
-"""What the log has for a client that left before it had any of an answer: nginx's, no status that is ever sent."""
 
 SKIP: Final = 256 * 1024
 """Bytes of a body that nobody wants that are heard and dropped; of a longer one, closing costs less."""
@@ -99,7 +96,10 @@ class HttpConnection(Connection):
         """A call that runs gets the body as it comes."""
         if live.hungry:
             self._fed = now
-        live.hear(self._inbound.body(), not self._inbound.complete)
+        piece = self._inbound.body()
+        if piece and self._head is not None:
+            self._head.expects = False  # it does not wait to be told to go on
+        live.hear(piece, not self._inbound.complete)
 
     def _skip(self, now: float) -> None:
         """The rest of a body whose request is answered: what follows it is the next request."""
@@ -166,7 +166,7 @@ class HttpConnection(Connection):
             self.codec.push(CONTINUE)
         head.expects = False
         # Its slowness counts while it is waited for: what the app took in between is not the client's.
-        self._looked = self._looked + now - self._fed if self._fed else now
+        self._looked = min(now, self._looked + now - self._fed) if self._fed else now
         self._fed = 0.0
 
     def _owed(self) -> bool:
@@ -180,7 +180,8 @@ class HttpConnection(Connection):
 
         Raises AnswerError for what no Link field can carry.
         """
-        if self.phase is CALLED and self._stream is None and self._asked[2] == 1:
+        room = self.codec.unsent < connection.HIGH_WATER  # an app may hint without end
+        if self.phase is CALLED and self._stream is None and self._asked[2] == 1 and room:
             self.codec.push(hints(links))
 
     def _request(self) -> Request:
@@ -425,6 +426,3 @@ class HttpConnection(Connection):
             return None
         stream, self._stream = self._stream, None
         return stream.close
-
-
-Reply: TypeAlias = Response | Stream | Upgrade | Piece | Last | End

@@ -6,9 +6,13 @@ When that is, the connection knows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from allcomers.http_calls import HttpEndpoint
 from allcomers.protocol.message import Request
+
+GONE: Final = 499
+"""What the log has for a client that left before it had any of an answer: nginx's, no status that is ever sent."""
 
 
 class Record:
