@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import allcomers
 from allcomers import Request, Response, Service, Site, Web
+from allcomers.asgi.double import single
 from allcomers.config import Config
 from allcomers.errors import AppError
 from allcomers.interface import find
@@ -291,6 +293,26 @@ class Router:
 @pytest.mark.parametrize("app", [Double, DoubleOfOtherNames, double, Router(), functools.partial(double)])
 def test_asgi_of_two_calls(app: Any) -> None:
     assert kind(app) == "asgi2"
+
+
+def test_two_calls_become_one() -> None:
+    sent: list[Any] = []
+
+    class Legacy:
+        def __init__(self, scope: Any) -> None:
+            self.scope = scope
+
+        async def __call__(self, receive: Any, send: Any) -> None:
+            await send((self.scope, await receive()))
+
+    async def receive() -> str:
+        return "message"
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(single(Legacy)({"type": "http"}, receive, send))  # type: ignore[arg-type]
+    assert sent == [({"type": "http"}, "message")]
 
 
 # ------------------------------------------------------------ our own
