@@ -393,7 +393,7 @@ class Loop:
             listener.close()
         for channel in list(self._channels.values()):
             channel.conn.drain(now)
-            self._settle(channel, channel.conn, now)
+            self._drive(channel, now)
 
 
 def serve(serving: Serving, poller: Poller) -> None:
