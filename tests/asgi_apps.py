@@ -302,6 +302,8 @@ async def fails(scope: Scope, receive: Receive, send: Send) -> None:
     match given["how"]:
         case "raise":
             raise Deliberate(given["when"])
+        case "task":
+            await asyncio.create_task(leave(given["when"]))
         case "exit":
             try:
                 raise Deliberate(given["when"])
@@ -313,6 +315,10 @@ async def fails(scope: Scope, receive: Receive, send: Send) -> None:
             except Deliberate as error:
                 raise asyncio.CancelledError from error
     # else it returns
+
+
+async def leave(when: str) -> None:
+    sys.exit(f"Deliberate: {when}")
 
 
 async def misspeaks(scope: Scope, receive: Receive, send: Send) -> None:
@@ -479,6 +485,8 @@ async def living(scope: Scope, receive: Receive, send: Send) -> None:
     note(LIFE, message["type"])
     if wrong == "raises":
         raise Deliberate("at the start")
+    if wrong == "exits":
+        sys.exit("at the start")
     if wrong in ("says", "says-and-raises"):
         await send({"type": "lifespan.startup.failed", "message": "the database is not there"})
         if wrong == "says":

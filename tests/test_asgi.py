@@ -583,7 +583,7 @@ def test_a_large_body_that_nobody_reads(server: Server, coding: str) -> None:
 # ---------------------------------------------------------------- apps that fail
 
 
-@pytest.mark.parametrize("how", ["raise", "exit", "cancel", "return"])
+@pytest.mark.parametrize("how", ["raise", "exit", "task", "cancel", "return"])
 def test_an_app_that_fails_before_its_answer(server: Server, log: Callable[[], str], how: str) -> None:
     with client_of(server) as client:
         for when in ("first", "waited", "started"):
@@ -595,7 +595,7 @@ def test_an_app_that_fails_before_its_answer(server: Server, log: Callable[[], s
         assert client.ask(get("/hello")).status == 200
 
 
-@pytest.mark.parametrize("how", ["raise", "exit", "cancel", "return"])
+@pytest.mark.parametrize("how", ["raise", "exit", "task", "cancel", "return"])
 def test_an_app_that_fails_in_its_answer(server: Server, log: Callable[[], str], how: str) -> None:
     with client_of(server) as client:
         client.send(get(f"/fails?when=middle&how={how}"))
@@ -746,9 +746,11 @@ def test_no_answer_is_lost_when_workers_are_replaced(model: str) -> None:
 
 
 def test_where_the_app_is_mounted_and_tls(certificate: Certificate) -> None:
-    with serving(
-        "run", "tests/asgi_apps.py:app", "--certfile", str(certificate.pem), "--root-path", "/mounted",
-    ) as server, Client(TlsWire(server.address, certificate.trusted)) as client:  # fmt: skip
+    options = ["--certfile", str(certificate.pem), "--root-path", "/mounted", "--calls", "pool"]
+    with (
+        serving("run", "tests/asgi_apps.py:app", *options) as server,
+        Client(TlsWire(server.address, certificate.trusted)) as client,
+    ):
         scope = json.loads(client.ask(get("/seen/a%20b")).body)
         assert (scope["scheme"], scope["root_path"]) == ("https", "/mounted")
         assert (scope["path"], scope["raw_path"]) == ("/mounted/seen/a b", "/seen/a%20b")
@@ -840,6 +842,7 @@ def test_an_app_that_must_know_the_lifespan_and_does_not(life: Life, target: str
     ("wrong", "why", "traceback"),
     [
         ("raises", "Deliberate: at the start", True),
+        ("exits", "SystemExit: at the start", True),
         ("says", "the database is not there", False),
         ("says-and-raises", "Deliberate: at the start", True),
     ],

@@ -33,6 +33,7 @@ class Lifespan:
         self._app = app
         self._how = how
         self._task: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None  # what the app has raised
         self._asked = False  # has the app received a message,
         self._told = False  # and the last one too?
         self._foreign = False  # has it sent one that is no lifespan's?
@@ -52,10 +53,10 @@ class Lifespan:
         either: set[asyncio.Future[Any]] = {self._task, self._started}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not self._started.done():
-            self._went_without(self._task)
+            self._went_without()
         elif self._started.result() is not None:
             await asyncio.wait({self._task}, timeout=1.0)  # it tells why, then it raises
-            raise self._failed(self._task, self._started.result() or "it does not say why")
+            raise self._failed(self._started.result() or "it does not say why")
         else:
             self.state = state
             self._task.add_done_callback(self._ended)
@@ -76,28 +77,33 @@ class Lifespan:
         task.cancel()
 
     async def _run(self, scope: dict[str, Any]) -> None:
-        await self._app(scope, self._receive, self._send)
+        try:
+            await self._app(scope, self._receive, self._send)
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:  # SystemExit would end the event loop
+            self._error = error
 
-    def _went_without(self, task: asyncio.Task[None]) -> None:
+    def _went_without(self) -> None:
         """The app ended before it had started.
 
         Who raises before it has received a message, for want of a sensible answer to it, or returns without a word,
         knows no lifespan. Who raises otherwise has tried to start.
         """
         self._task = None
-        error = task.exception()
-        if self._how == "on" or (error is not None and self._asked and not self._foreign):
-            raise self._failed(task, "it returned before lifespan.startup.complete")
-        _logger.debug("the app knows no lifespan: %r", error)
+        if self._how == "on" or (self._error is not None and self._asked and not self._foreign):
+            raise self._failed("it returned before lifespan.startup.complete")
+        _logger.debug("the app knows no lifespan: %r", self._error)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         said = self._stopped.done() and self._stopped.result() is not None  # then stop() tells why
-        if not task.cancelled() and task.exception() is not None and not said:
-            _logger.error("the app's lifespan failed", exc_info=task.exception())
+        if self._error is not None and not said:
+            _logger.error("the app's lifespan failed", exc_info=self._error)
 
-    def _failed(self, task: asyncio.Task[None], why: str) -> AppError:
-        error = task.exception() if task.done() and not task.cancelled() else None
-        return AppError(f"the app's start-up failed: {why}") if error is None else failure("the app's start-up", error)
+    def _failed(self, why: str) -> AppError:
+        if self._error is not None:
+            return failure("the app's start-up", self._error)
+        return AppError(f"the app's start-up failed: {why}")
 
     async def _receive(self) -> Message:
         if not self._asked:

@@ -1,0 +1,566 @@
+"""An HTTP connection whose call goes on while its request still comes: what it wants and until when. No socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import offline
+from allcomers.config import Limits
+from allcomers.connection import CALL, GRACE, HIGH_WATER, LATER, LINGER, READ, RUNNING, TAKEN, WRITE, Phase
+from allcomers.errors import AnswerError, PeerError
+from allcomers.http_calls import Asker, End, HttpEndpoint, Last, Stream
+from allcomers.http_connection import SKIP, HttpConnection
+from allcomers.protocol.message import Request, Response
+from allcomers.records import GONE
+from offline import Far, Noted, answers, statuses
+
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+EXPECT = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.fixture(scope="module", autouse=True, params=["apart", "at once"])
+def drive(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Reports and calls one by one; and once more as a loop with inline calls has them, in one step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(offline, "at_once", request.param == "at once")
+        yield
+
+
+class Script:
+    """A Live that says what the test says, when the test does.
+
+    heard   what it was told, in order: pieces as bytes, else "more", "whole", "end", "leave"
+    """
+
+    def __init__(self, request: Request, asker: Asker) -> None:
+        self.request = request
+        self.asker = asker
+        self.ahead = 0
+        self.hungry = False
+        self.started = 0
+        self.first: Any = LATER
+        self.wants_body = False
+        self.heard: list[bytes | str] = []
+
+    def start(self) -> Any:
+        self.started += 1
+        self.hungry = self.wants_body
+        return self.first
+
+    def hear(self, piece: bytes, more: bool) -> None:
+        if piece:
+            self.heard.append(piece)
+            self.ahead += len(piece)
+        if not more:
+            self.heard.append("whole")
+        if piece or not more:
+            self.hungry = False
+
+    def end(self) -> None:
+        self.heard.append("end")
+
+    def drain(self) -> None:
+        self.heard.append("drain")
+
+    def leave(self) -> None:
+        self.heard.append("leave")
+        self.hungry = False
+
+
+class Steps(Stream):
+    """A Stream that is filled; how often it was asked to go on, and closed."""
+
+    __slots__ = ("closed", "steps")
+
+    def __init__(self, response: Response, first: bytes | Last) -> None:
+        super().__init__(response, first)
+        self.steps = 0
+        self.closed = 0
+
+    def step(self) -> Any:
+        self.steps += 1
+        return LATER
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Ear:
+    """The driver of a connection: it hears what a call says later."""
+
+    def __init__(self, near: Near) -> None:
+        self._near = near
+
+    def said(self, reply: Any) -> None:
+        near = self._near
+        if reply is TAKEN:
+            near.conn.taken(near.now)
+        else:
+            near.conn.answered(reply, near.now)
+        near.run()
+
+
+class Near(Far):
+    """Drives a connection as a loop does on which calls go on.
+
+    lives   those of its requests
+    """
+
+    def __init__(self, *, noted: Noted | None = None, room: int | None = None, first: Any = LATER, hungry: bool = False,
+                 **limits: Any) -> None:  # fmt: skip
+        self.lives: list[Script] = []
+
+        def live(request: Request, asker: Asker) -> Script:
+            script = Script(request, asker)
+            script.first, script.wants_body = (first() if callable(first) else first), hungry
+            self.lives.append(script)
+            return script
+
+        def fail(error: BaseException, _: object) -> None:
+            raise AssertionError("the app raised") from error
+
+        endpoint = HttpEndpoint(
+            handler=lambda request: Response(b""),
+            live=live,
+            limits=Limits(**limits),
+            date=lambda now: b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n",
+            wall=lambda: 0.0,
+            report=noted.report if noted else fail,
+            log=noted,
+        )
+        super().__init__(lambda peer, now: HttpConnection(endpoint, peer, now), room=room)
+        self.conn.driver = Ear(self)
+
+    @property
+    def live(self) -> Script:
+        return self.lives[-1]
+
+    def say(self, reply: Any) -> None:
+        """The call says `reply`, if its connection has a driver still."""
+        if self.conn.driver is not None:
+            self.conn.driver.said(reply)
+
+    def wait_for_more(self) -> None:
+        """The call has taken what it was given, and waits for more."""
+        self.live.ahead = 0
+        self.live.hungry = True
+        self.say(TAKEN)
+
+    def run(self, *, calls: bool = True) -> None:
+        conn = self.conn
+        try:
+            while True:
+                if conn.wants & CALL and calls:
+                    reply = conn.take_call()()
+                    if reply is LATER:
+                        conn.taken(self.now)
+                    else:
+                        conn.answered(reply, self.now)
+                elif conn.wants & WRITE and self.room != 0:
+                    self._send()
+                else:
+                    break
+        except PeerError:
+            conn.lost(self.now)
+        if self.closed:
+            conn.driver = None
+            if farewell := conn.farewell():
+                farewell()
+                self.farewells += 1
+
+
+def hello() -> Response:
+    return Response(b"Hello")
+
+
+def heard(live: Script) -> bytes:
+    return b"".join(piece for piece in live.heard if isinstance(piece, bytes))
+
+
+# ---------------------------------------------------------------- the body
+
+
+def test_a_call_begins_with_the_head_and_hears_the_body_as_it_comes() -> None:
+    near = Near()
+    near.hear(POST % 10)
+    assert near.live.started == 1
+    near.hear(b"abc")
+    near.hear(b"defg")
+    assert near.live.heard == [b"abc", b"defg"]
+    near.hear(b"hij")
+    assert near.live.heard == [b"abc", b"defg", b"hij", "whole"]
+    assert near.conn.wants == READ | RUNNING
+    near.say(hello())
+    assert statuses(near.said) == [200]
+    assert near.conn.phase is Phase.IDLE
+
+
+def test_no_more_is_read_than_a_call_takes() -> None:
+    near = Near()
+    near.hear(POST % 1_000_000)
+    near.hear(b"x" * 1_000_000)
+    assert len(heard(near.live)) == HIGH_WATER
+    assert near.conn.wants == RUNNING
+    near.wait_for_more()
+    assert near.conn.wants == READ | RUNNING
+    near.hear(b"x" * 10)
+    assert near.conn.wants == READ | RUNNING
+    near.live.ahead = HIGH_WATER
+    near.hear(b"x")
+    assert near.conn.wants == RUNNING
+    assert near.conn.deadline == float("inf")  # the call is slow, not the client
+
+
+def test_go_on_is_said_when_the_call_waits_for_the_body() -> None:
+    near = Near()
+    near.hear(EXPECT % 5)
+    assert near.said == b""
+    near.wait_for_more()
+    assert near.said == b"HTTP/1.1 100 Continue\r\n\r\n"
+    near.wait_for_more()
+    near.hear(b"hel")
+    near.wait_for_more()
+    near.hear(b"lo")
+    near.say(hello())
+    assert near.said.count(b"100 Continue") == 1
+    assert near.conn.phase is Phase.IDLE
+
+
+def test_go_on_is_said_when_the_call_waits_at_once() -> None:
+    near = Near(hungry=True)
+    near.hear(EXPECT % 5)
+    assert near.said == b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_go_on_is_not_said_when_the_answer_comes_first(stream: bool) -> None:
+    near = Near(first=lambda: Steps(hello(), b"Hello") if stream else hello())
+    near.hear(EXPECT % 5)
+    if stream:
+        near.say(Last(b""))
+    assert b"100 Continue" not in near.said
+    assert b"Connection: close" in near.said
+    assert near.shut
+    near.hear(b"hello")
+    near.end()
+    assert near.closed
+
+
+def test_go_on_is_not_said_once_the_body_comes() -> None:
+    near = Near()
+    near.hear(EXPECT % 5 + b"he")
+    near.wait_for_more()
+    near.hear(b"llo")
+    near.say(hello())
+    assert statuses(near.said) == [200]
+    assert b"100" not in near.said.partition(b"\r\n")[0]
+
+
+# ---------------------------------------------------------------- times
+
+
+def test_a_client_has_time_while_its_call_does_not_wait() -> None:
+    near = Near()
+    near.hear(POST % 10)
+    near.sleep(1000)
+    near.hear(b"x")
+    near.sleep(1000)
+    assert near.said == b""
+    assert near.live.heard == [b"x"]
+
+
+def test_a_client_that_its_call_waits_for_is_cut() -> None:
+    near = Near(noted=(noted := Noted()))
+    near.hear(POST % 10)
+    near.sleep(1000)
+    near.wait_for_more()
+    near.sleep(GRACE - 0.1)
+    assert near.said == b""
+    near.sleep(0.2)
+    assert statuses(near.said) == [408]
+    assert near.live.heard == ["leave"]
+    near.sleep(LINGER + 0.1)
+    assert near.closed
+    assert [entry["status"] for entry in noted.answers] == [408]
+
+
+def test_the_time_of_a_call_is_not_its_clients() -> None:
+    near = Near(min_rate=10)
+    near.hear(POST % 10_000)
+    for _ in range(20):
+        near.wait_for_more()
+        near.sleep(GRACE - 1)
+        near.hear(b"x" * 60)  # at the rate, as far as it is waited for
+        near.sleep(100)
+    assert near.said == b""
+    near.wait_for_more()
+    near.sleep(2 * GRACE)
+    assert statuses(near.said) == [408]
+
+
+def test_a_trickle_buys_no_time() -> None:
+    near = Near(min_rate=10)
+    near.hear(POST % 1000)
+    for _ in range(20):
+        near.wait_for_more()
+        near.sleep(1)
+        near.hear(b"x")
+    assert statuses(near.said) == [408]
+
+
+def test_the_time_of_one_request_is_not_the_next_ones() -> None:
+    near = Near()
+    near.hear(POST % 4)
+    near.wait_for_more()
+    near.hear(b"body")
+    near.sleep(60)
+    near.say(hello())
+    near.sleep(20)
+    near.hear(POST % 10)
+    near.wait_for_more()
+    near.sleep(GRACE + 0.1)
+    assert statuses(near.said) == [200, 408]
+
+
+def test_a_stream_whose_client_does_not_read_is_cut() -> None:
+    near = Near(room=0)
+    near.hear(GET)
+    steps = Steps(Response(b""), b"x" * 1000)
+    near.say(steps)
+    assert near.conn.wants == READ | WRITE
+    near.sleep(GRACE + 0.1)
+    assert near.closed
+    assert steps.steps == 0
+    assert steps.closed == 1
+    assert near.live.heard == ["leave"]
+
+
+# ---------------------------------------------------------------- answers
+
+
+def test_a_stream_goes_on_when_its_piece_has_gone_out() -> None:
+    near = Near(room=100)
+    near.hear(GET)
+    steps = Steps(Response(b""), b"x" * 1000)
+    near.say(steps)
+    assert steps.steps == 0
+    near.take(10_000)
+    assert steps.steps == 1
+    assert near.conn.wants == READ | RUNNING
+    near.say(b"more")
+    assert steps.steps == 2
+    near.say(Last(b"!"))
+    assert steps.steps == 2
+    assert near.said.endswith(b"\r\n4\r\nmore\r\n1\r\n!\r\n0\r\n\r\n")
+    assert near.conn.phase is Phase.IDLE
+
+
+def test_a_stream_may_be_whole_with_its_first_piece() -> None:
+    near = Near()
+    near.hear(GET)
+    near.say(Steps(Response(b""), Last(b"all")))
+    assert near.said.endswith(b"\r\n\r\n3\r\nall\r\n0\r\n\r\n")
+    assert near.conn.phase is Phase.IDLE
+
+
+def test_a_broken_stream_is_never_passed_off_as_whole() -> None:
+    near = Near()
+    near.hear(GET)
+    near.say(Steps(Response(b""), b"some"))
+    near.say(End.BROKEN)
+    assert near.said.endswith(b"4\r\nsome\r\n")
+    near.end()
+    assert near.closed
+
+
+def test_the_next_request_begins_when_the_answer_before_is_whole() -> None:
+    near = Near()
+    near.hear(GET * 3)
+    assert len(near.lives) == 1
+    near.say(Steps(Response(b"", headers=[("Content-Length", "8")]), b"some"))
+    assert len(near.lives) == 1
+    near.say(Last(b"more"))
+    assert len(near.lives) == 2
+    near.say(hello())
+    assert len(near.lives) == 3
+    near.say(hello())
+    assert [body for _, _, body in answers(near.said)] == [b"somemore", b"Hello", b"Hello"]
+
+
+def test_an_answer_that_cannot_be_sent_is_a_500_and_its_stream_is_closed() -> None:
+    near = Near(noted=(noted := Noted()))
+    near.hear(GET)
+    steps = Steps(Response(b"", headers=[("a\r\nb", "c")]), b"x")
+    near.say(steps)
+    assert statuses(near.said) == [500]
+    assert steps.closed == 1
+    assert isinstance(noted.errors[0], AnswerError)
+
+
+def test_hints_come_before_the_answer_and_are_bounded() -> None:
+    near = Near(room=0)
+    near.hear(GET)
+    for _ in range(10_000):
+        near.live.asker.hint([b"</a.css>; rel=preload"])
+    near.say(TAKEN)
+    near.take(1_000_000)
+    hints = near.said.count(b"103 Early Hints")
+    assert 100 < hints < 2000
+    near.say(hello())
+    near.live.asker.hint([b"</a.css>; rel=preload"])  # too late
+    near.take(1_000_000)
+    assert near.said.count(b"103 Early Hints") == hints
+    assert statuses(near.said) == [200]
+
+
+@pytest.mark.parametrize("coding", ["length", "chunked"])
+@pytest.mark.parametrize("size", [0, 1000, SKIP - 1, SKIP * 4])
+def test_a_body_that_nobody_takes(size: int, coding: str) -> None:
+    """Its rest is heard and dropped, if it is small; then the next request is."""
+    near = Near(first=hello)
+    if coding == "length":
+        data = POST % size + b"x" * size
+    else:
+        data = CHUNKED + b"".join(b"3e8\r\n" + b"x" * 1000 + b"\r\n" for _ in range(size // 1000)) + b"0\r\n\r\n"
+    near.hear(data + GET)
+    if size <= SKIP:
+        assert statuses(near.said) == [200, 200]
+        assert near.conn.phase is Phase.IDLE
+    else:
+        assert statuses(near.said) == [200]
+        assert (b"Connection: close" in near.said) == (coding == "length")
+        assert near.shut
+        near.sleep(LINGER + 0.1)
+        assert near.closed
+
+
+def test_the_rest_of_a_body_that_does_not_come() -> None:
+    near = Near(first=hello)
+    near.hear(POST % 1000)
+    near.sleep(GRACE + 0.1)
+    assert statuses(near.said) == [200]
+    assert near.shut
+    near.sleep(LINGER + 0.1)
+    assert near.closed
+
+
+# ---------------------------------------------------------------- ends
+
+
+def test_a_call_is_told_that_its_client_says_no_more() -> None:
+    near = Near(noted=(noted := Noted()))
+    near.hear(GET)
+    near.end()
+    assert near.live.heard == ["end"]
+    assert near.conn.wants == RUNNING
+    near.say(hello())
+    assert statuses(near.said) == [200]
+    assert near.closed
+    assert [entry["status"] for entry in noted.answers] == [200]
+
+
+def test_a_call_that_is_told_so_may_answer_nothing() -> None:
+    near = Near(noted=(noted := Noted()))
+    near.hear(GET)
+    near.end()
+    near.say(End.BROKEN)
+    assert near.said == b""
+    assert near.closed
+    assert [entry["status"] for entry in noted.answers] == [GONE]
+
+
+def test_a_second_request_hears_the_end_too() -> None:
+    near = Near()
+    near.hear(GET + GET)
+    near.end()
+    near.say(hello())
+    assert near.lives[1].heard == ["end"]
+    near.say(hello())
+    assert statuses(near.said) == [200, 200]
+    assert near.closed
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_client_that_ends_in_its_body(begun: bool) -> None:
+    near = Near()
+    near.hear(POST % 10 + b"half")
+    if begun:
+        near.say(Steps(hello(), b"Hello"))
+    near.end()
+    assert near.live.heard == [b"half", "leave"]
+    near.sleep(LINGER + 0.1)
+    assert near.closed
+    if not begun:
+        assert statuses(near.said) == [400]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_body_that_makes_no_sense(begun: bool) -> None:
+    near = Near()
+    near.hear(CHUNKED + b"2\r\nok\r\n")
+    if begun:
+        near.say(Steps(Response(b""), b"Hello"))
+    near.hear(b"nonsense\r\n")
+    assert near.live.heard == [b"ok", "leave"]
+    if begun:
+        assert near.closed
+        assert near.said.endswith(b"Hello\r\n")  # no end: it was not whole
+    else:
+        assert statuses(near.said) == [400]
+        near.say(hello())  # too late
+        assert statuses(near.said) == [400]
+
+
+def test_a_body_that_is_too_long() -> None:
+    near = Near(max_body=1000)
+    near.hear(CHUNKED + b"3e8\r\n" + b"x" * 1000 + b"\r\n")
+    near.hear(b"1\r\nx\r\n")
+    assert statuses(near.said) == [413]
+    assert near.live.heard[-1] == "leave"
+
+
+@pytest.mark.parametrize("said", [False, True])
+def test_a_client_that_is_lost(said: bool) -> None:
+    near = Near(noted=(noted := Noted()))
+    near.hear(POST % 10 + b"half")
+    steps = Steps(Response(b""), b"x")
+    if said:
+        near.say(steps)
+    near.lose()
+    assert near.closed
+    assert near.live.heard == [b"half", "leave"]
+    assert steps.closed == 0  # of a stream that is filled, leave() tells
+    assert [entry["status"] for entry in noted.answers] == [200 if said else GONE]
+    near.say(b"more")
+    near.say(End.BROKEN)
+    assert len(noted.answers) == 1
+
+
+def test_an_answer_too_late_is_closed() -> None:
+    near = Near()
+    near.hear(POST % 10)
+    near.wait_for_more()
+    near.sleep(GRACE + 0.1)
+    assert statuses(near.said) == [408]
+    closed: list[bool] = []
+    near.say(Response(b"late", close=lambda: closed.append(True)))
+    assert closed == [True]
+    steps = Steps(Response(b""), b"late")
+    near.say(steps)
+    assert steps.closed == 1
+    assert statuses(near.said) == [408]
+
+
+def test_a_call_is_told_that_the_server_leaves() -> None:
+    near = Near()
+    near.hear(GET)
+    near.conn.drain(near.now)
+    assert near.live.heard == ["drain"]
+    near.say(hello())
+    assert b"Connection: close" in near.said
+    assert near.shut
