@@ -6,14 +6,19 @@ import os
 import ssl
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 from hypothesis import settings
 
-pytest.register_assert_rewrite("clients", "conformance", "harness", "offline", "streams")
+if TYPE_CHECKING:
+    from staged import App
+
+pytest.register_assert_rewrite("clients", "conformance", "harness", "offline", "staged", "streams")
 
 # The same examples in each run: a test that fails here fails there. No deadline: a busy machine is no failure.
 settings.register_profile("deterministic", derandomize=True, deadline=None)
@@ -31,6 +36,26 @@ class Certificate:
     pem: Path
 
     trusted: ssl.SSLContext
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> App:
+    """An app in a file that can change, in the folder `tmp_path`."""
+    import staged  # late, so that its assertions are rewritten
+
+    return staged.App(tmp_path)
+
+
+@pytest.fixture(scope="module", params=["compiled", "plain Python"])
+def both_builds(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The tests of a module run twice: with the compiled leaf, and without it."""
+    from allcomers.protocol import leaf
+
+    if request.param == "compiled" and not leaf.COMPILED:
+        pytest.skip("the leaf is not compiled, or ALLCOMERS_PURE is set")
+    before, leaf.COMPILED = leaf.COMPILED, request.param == "compiled"
+    yield
+    leaf.COMPILED = before
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,8 +50,22 @@ def exchange(sock: socket.socket, path: str = "/") -> Answer:
     return receive(sock)
 
 
+UPLOAD = 300_000
+"""Bytes of an upload: more than the kernel holds, so it is on its way for a while."""
+
+
+def upload(sock: socket.socket) -> Answer:
+    """Send a body, in pieces, on a connection that stays open, and read the answer."""
+    sock.sendall(f"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {UPLOAD}\r\n\r\n".encode())
+    for begin in range(0, UPLOAD, 10_000):
+        sock.sendall(bytes(min(10_000, UPLOAD - begin)))
+        time.sleep(0.002)  # the time that a network takes
+    return receive(sock)
+
+
 class Crowd:
-    """Keep-alive clients, a thread each: connect, ask, read the whole answer, ask again.
+    """Keep-alive clients, a thread each: connect, ask, read the whole answer, ask again. The last `uploads` of them
+    send a body each time; its length is in the answer.
 
     `Connection: close` makes a client connect anew. Whatever else happens to a request or a connect is a failure, but
     for a refused connect once `may_be_refused`: that ends its client in peace.
@@ -59,14 +74,18 @@ class Crowd:
     bodies    how often each body was answered
     """
 
-    def __init__(self, server: Server, count: int) -> None:
+    def __init__(self, server: Server, count: int, uploads: int = 0) -> None:
         self.failures: list[str] = []
         self.bodies: Counter[bytes] = Counter()
         self.may_be_refused = False
         self._server = server
         self._stopping = False
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._live, daemon=True) for _ in range(count)]
+        self.uploaded = 0
+        self._threads = [
+            threading.Thread(target=self._live, args=(number >= count,), daemon=True)
+            for number in range(count + uploads)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -91,7 +110,7 @@ class Crowd:
             thread.join(PATIENCE)
             assert not thread.is_alive(), "a client waits for an answer"
 
-    def _live(self) -> None:
+    def _live(self, uploads: bool) -> None:
         while not self._stopping:
             try:
                 sock = self._server.connect()
@@ -104,25 +123,28 @@ class Crowd:
                 return
             with sock:
                 try:
-                    self._talk(sock)
+                    self._talk(sock, uploads)
                 except OSError as error:
                     self.failures.append(f"request: {error!r}")
 
-    def _talk(self, sock: socket.socket) -> None:
+    def _talk(self, sock: socket.socket, uploads: bool) -> None:
         while not self._stopping:
-            answer = exchange(sock)
+            answer = upload(sock) if uploads else exchange(sock)
             if answer.status != 200:
                 self.failures.append(f"status {answer.status}")
+            if uploads and not answer.body.endswith(f" {UPLOAD}".encode()):
+                self.failures.append(f"uploaded {UPLOAD} bytes, answered {answer.body!r}")
             with self._lock:
+                self.uploaded += uploads
                 self.bodies[answer.body] += 1
             if answer.close:
                 return
 
 
 @contextmanager
-def crowd(server: Server, count: int = 64) -> Iterator[Crowd]:
+def crowd(server: Server, count: int = 64, uploads: int = 0) -> Iterator[Crowd]:
     """A Crowd for the length of a block, at the end of which it has met no failure."""
-    clients = Crowd(server, count)
+    clients = Crowd(server, count, uploads)
     try:
         yield clients
     finally:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,19 +31,26 @@ def wait_for(condition: Callable[[], Any], what: str, patience: float = PATIENCE
 
 
 class Server:
-    """`allcomers ARGUMENTS` on a free port, until stop().
+    """`allcomers ARGUMENTS` on a free port, until stop(). `bind` empty: no --bind is given.
 
     pid      of the supervisor
     address  (host, port) of the first address it listens on
     stderr   what it has said so far
     """
 
-    def __init__(self, *arguments: str, bind: str = "127.0.0.1:0", env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        bind: str = "127.0.0.1:0",
+        env: dict[str, str] | None = None,
+        cwd: Path = ROOT,
+        before: Sequence[str] = (sys.executable,),
+    ) -> None:
         self._said: str | None = None
         self._errors = tempfile.NamedTemporaryFile(prefix="allcomers-test-", suffix=".stderr")
-        command = [sys.executable, "-m", "allcomers", *arguments, "--bind", bind]
+        command = [*before, "-m", "allcomers", *arguments, *(["--bind", bind] if bind else [])]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, stderr=self._errors, stdout=subprocess.PIPE, env={**os.environ, **(env or {})}
+            command, cwd=cwd, stderr=self._errors, stdout=subprocess.PIPE, env={**os.environ, **(env or {})}
         )
         self.pid = self.process.pid
         wait_for(lambda: "Listening at" in self.stderr or self.process.poll() is not None, "the server to listen")

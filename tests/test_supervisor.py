@@ -10,102 +10,25 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from crowd import Crowd, crowd, exchange, receive, request
 from harness import ROOT, Server, serving, wait_for
-
-APP = """
-import os, time
-from pathlib import Path
-import allcomers
-
-HERE = Path(__file__).parent
-
-while (HERE / "slow-start").exists():
-    time.sleep(0.005)
-if (HERE / "die").exists():
-    os._exit(7)
-
-class App(allcomers.Web):
-    def get(self, request):
-        if request.path == "/wait":
-            (HERE / f"begun-{request.query}").touch()
-            while not (HERE / "gate").exists():
-                time.sleep(0.005)
-        if request.path == "/endless":
-            return iter(lambda: "x" * 1000, "")
-        return f"VERSION {os.getpid()} {os.getppid()}"
-"""
-
-
-class App:
-    """An app in a file: its version can change, its `/wait?NAME` is answered once the gate is open."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.target = f"{folder / 'app.py'}:App"
-        self.write("one")
-
-    def write(self, version: str) -> None:
-        # Of another length each time: Python takes a file of the same size and second for the one it has compiled.
-        self.replace(APP.replace("VERSION", version))
-
-    def replace(self, code: str) -> None:
-        """The file is the old one or the new one, whenever somebody reads it."""
-        (self.folder / "new").write_text(code)
-        (self.folder / "new").replace(self.folder / "app.py")
-
-    def open_gate(self) -> None:
-        (self.folder / "gate").touch()
-
-    def await_begun(self, name: str) -> None:
-        wait_for((self.folder / f"begun-{name}").exists, f"the request {name} to begin")
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> App:
-    return App(tmp_path)
-
-
-def worker_of(body: bytes, model: str) -> int:
-    """The worker that gave this answer; under the process model its child did."""
-    return int(body.split()[2 if model == "process" else 1])
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def listens_no_more(server: Server) -> bool:
-    """Has the supervisor closed its listeners? Then an order to leave has reached its workers."""
-    return not any(name.startswith("socket:") for name in open_files(server.pid))
-
-
-def open_files(pid: int) -> list[str]:
-    names = []
-    for fd in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed meanwhile
-            names.append(str(fd.readlink()))
-    return names
-
-
-def fresh_answer(server: Server) -> bytes:
-    """The answer to a request on a connection of its own."""
-    with server.connect() as sock:
-        return exchange(sock).body
-
+from staged import (
+    APP,
+    App,
+    children,
+    cpu_seconds,
+    fresh_answer,
+    is_alive,
+    listens_no_more,
+    one_peer_of_each_worker,
+    open_files,
+    worker_of,
+)
 
 MODELS = ["epoll", "epoll-et", "asyncio", "thread", "process", "thread-pool", "select", "iterative"]
 CALLS = ["inline", "pool"]
@@ -177,26 +100,6 @@ def test_a_killed_worker_takes_only_its_own_requests_along(app: App, model: str,
                 receive(mourner)
         wait_for(lambda: len(server.workers()) == 2, "another worker")
         assert survivor in server.workers()
-
-
-def one_peer_of_each_worker(server: Server, model: str, stack: ExitStack) -> dict[int, socket.socket]:
-    """Connections, each with its worker, who has answered on it."""
-    peers: dict[int, socket.socket] = {}
-
-    def found_all() -> bool:
-        burst = [stack.enter_context(server.connect()) for _ in range(16)]
-        for sock in burst:
-            sock.sendall(request())
-        for sock in burst:
-            answer = receive(sock)
-            if not answer.close:
-                peers.setdefault(worker_of(answer.body, model), sock)
-        for sock in set(burst) - set(peers.values()):
-            sock.close()
-        return len(peers) == len(server.workers())
-
-    wait_for(found_all, "an answer of each worker")
-    return peers
 
 
 def test_a_crash_loop_is_slowed_down_and_told(app: App) -> None:
@@ -302,10 +205,6 @@ def test_int_stops_quickly(app: App, model: str, calls: str) -> None:
         assert server.process.wait(10) == 0
         assert time.monotonic() - began < 3
         wait_for(lambda: not any(is_alive(pid) for pid in processes), "everybody to be gone")
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_a_second_signal_makes_haste(app: App) -> None:

@@ -123,19 +123,17 @@ class Predecessor:
                 return place[1]
         return []
 
-    def forget(self) -> None:
-        """In a worker: the pipe is not its own."""
-        if self._pipe >= 0:
-            os.close(self._pipe)
-            self._pipe = -1
-
     def dismiss(self) -> None:
-        """We serve: it can go. What it had open and we do not want is closed."""
-        for _, fds in self._sockets:
-            for fd in fds:
-                os.close(fd)
-        self._sockets = []
+        """We serve: it can go."""
         if self._pipe >= 0:
             with suppress(OSError):  # it is gone already
                 os.write(self._pipe, _READY)
-            self.forget()
+        self.forget()
+
+    def forget(self) -> None:
+        """Close what we have of it and did not take: its sockets at addresses that are not ours; in a worker too."""
+        for fd in (self._pipe, *(fd for _, fds in self._sockets for fd in fds)):
+            if fd >= 0:
+                os.close(fd)
+        self._pipe = -1
+        self._sockets = []

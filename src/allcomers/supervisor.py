@@ -161,14 +161,14 @@ class Supervisor:
     def _announce(self) -> None:
         """Say that we listen, now that all do."""
         self._announced = True
-        for name in self._listeners.names(self._staff.scheme):
-            print(f"Listening at: {name} (pid {os.getpid()})", file=sys.stderr)
-        sys.stderr.flush()
         if self._pid is not None:
             try:
                 self._pid.write()
             except OperatorError as error:
                 complain(error)
+        for name in self._listeners.names(self._staff.scheme):
+            print(f"Listening at: {name} (pid {os.getpid()})", file=sys.stderr)
+        sys.stderr.flush()
         if self._predecessor.pid:
             self._predecessor.dismiss()  # which tells the service manager, for as yet it alone is believed
             self._notifier.watch()
