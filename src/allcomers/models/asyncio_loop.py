@@ -15,6 +15,7 @@ edges are not for asyncio's own sockets; there the event loop watches one descri
 from __future__ import annotations
 
 import asyncio
+import logging
 import selectors
 from collections.abc import Callable
 from select import POLLIN, POLLOUT
@@ -24,6 +25,8 @@ from typing import Protocol
 from allcomers.connection import READ, WRITE
 from allcomers.models import Serving
 from allcomers.models.readiness import Loop, Poller
+
+_logger = logging.getLogger("allcomers.app")
 
 
 class Nested(Poller, Protocol):
@@ -138,5 +141,10 @@ def serve(serving: Serving) -> None:
 
 def serve_on(serving: Serving, events: asyncio.AbstractEventLoop, nested: Nested | None = None) -> None:
     """The same on this event loop, which stays open. With `nested`, that watches the peers, and `events` watches it."""
-    events.call_soon(serving.orders.listen)  # uvloop takes the signals for itself when it starts
-    events.run_until_complete(Pump(serving, events, nested).over)
+    pump = Pump(serving, events, nested)
+    while not pump.over.done():
+        events.call_soon(serving.orders.listen)  # uvloop takes the signals for itself when it starts
+        try:
+            events.run_until_complete(pump.over)
+        except SystemExit as error:  # from a task that an app has begun: one request does not stop a server
+            _logger.error("a task of the app called sys.exit()", exc_info=error)
