@@ -151,7 +151,7 @@ def _of_callable(target: Callable[..., Any]) -> str:
 def _by_number(target: Callable[..., Any], taken: _Taken) -> str:
     """What a plain callable is by how many arguments it needs."""
     if taken.least == 0 and taken.most == _ANY:
-        raise AppError(f"{_named(target)} takes any arguments, which tells nothing: {_SAY}")
+        return "wsgi"  # a wrapper that hides its app: wsgiref.validate's, for one; of ASGI apps these are async
     if taken.least == 0:
         raise AppError(
             f"{_named(target)} needs no arguments, so it seems to be a factory: --factory has it make the app"
