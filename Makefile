@@ -13,8 +13,8 @@ test: $(VENV)/.test
 	$(BIN)/pytest -n 2 --dist worksteal
 
 check: $(VENV)/.test
-	$(BIN)/ruff check src tests bench examples
-	$(BIN)/ruff format --check src tests bench examples
+	$(BIN)/ruff check src tests bench examples setup.py
+	$(BIN)/ruff format --check src tests bench examples setup.py
 	$(BIN)/mypy
 	$(BIN)/python tools/options-doc --check
 	$(BIN)/python examples/media/make.py check
@@ -30,7 +30,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
-$(VENV)/.run: $(VENV)/bin/python pyproject.toml
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml setup.py src/allcomers/protocol/_leaf.pyx
 	$(BIN)/pip install --quiet --editable .
 	touch $@
 
@@ -40,6 +40,6 @@ $(VENV)/.test: $(VENV)/.run tools/system-packages
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info
+	rm -rf $(VENV) build dist src/*.egg-info src/allcomers/protocol/_leaf.c src/allcomers/protocol/*.so
 
 .PHONY: run test check conformance bench clean

@@ -18,6 +18,7 @@ import pytest
 from allcomers import __version__
 from allcomers import config as configs
 from allcomers.models import TABLE
+from allcomers.protocol.leaf import KIND
 from crowd import exchange, receive, request
 from harness import ROOT, Server, ask, serving, wait_for
 
@@ -79,7 +80,7 @@ def test_all_options_are_shown_on_demand(command: str) -> None:
 def test_version_says_what_runs(flag: str) -> None:
     result = allcomers(flag)
     assert result.returncode == 0
-    assert result.stdout == f"allcomers {__version__} (plain Python) on Python {sys.version.split()[0]}\n"
+    assert result.stdout == f"allcomers {__version__} ({KIND}) on Python {sys.version.split()[0]}\n"
 
 
 def test_models_lists_each_with_what_keeps_it_from_running() -> None:

@@ -24,6 +24,7 @@ import trustme
 from allcomers.config import Config
 from allcomers.doctor import app, named, system
 from allcomers.doctor.facts import App, Facts
+from allcomers.protocol.leaf import KIND
 from harness import ROOT, wait_for
 
 # ------------------------------------------------------------ facts about a system
@@ -346,7 +347,7 @@ def test_a_report_for_a_person() -> None:
     assert (result.returncode, result.stderr) == (0, "")
     first, *rest = result.stdout.splitlines()
     assert first.startswith("allcomers ")
-    assert " (plain Python) on Python " in first
+    assert f" ({KIND}) on Python " in first
     assert "will hurt" in rest
     assert any(line.startswith("  200 workers ") for line in rest)
     assert any(line.startswith("    → --workers ") for line in rest)

@@ -10,8 +10,8 @@ from typing import Final, TypeAlias
 
 from allcomers.errors import AnswerError, Refusal
 from allcomers.http_calls import ENDLESS
-from allcomers.protocol import http1
-from allcomers.protocol.head import STATUS_LINES, encode_fields, status_line
+from allcomers.protocol import http1, leaf
+from allcomers.protocol.head import STATUS_LINES, encode_fields, known_blocks, status_line
 from allcomers.protocol.http1 import CRLF
 from allcomers.protocol.message import FileSlice, Piece, Request, Response
 
@@ -32,6 +32,10 @@ def plan(asked: tuple[str, str, int], response: Response, size: int | None, pers
 
     Raises AnswerError.
     """
+    if leaf.COMPILED and size is not None:
+        found = leaf.plan(asked, response, size, persists, date, SERVER, known_blocks, STATUS_LINES)
+        if found is not None:
+            return found
     method, _, minor = asked
     fields, ours = encode_fields(response.headers)
     if ours is not None:

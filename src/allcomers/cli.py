@@ -102,7 +102,9 @@ def _run(arguments: list[str]) -> int:
         print(f"usage: allcomers COMMAND [OPTIONS]\n\n{about}\n\n{_COMMANDS}", end="")
         return 0
     if command in ("-V", "--version"):
-        print(f"allcomers {allcomers.__version__} (plain Python) on Python {sys.version.split()[0]}")
+        from allcomers.protocol.leaf import KIND
+
+        print(f"allcomers {allcomers.__version__} ({KIND}) on Python {sys.version.split()[0]}")
         return 0
     if command == "models":
         return _models(arguments[1:])

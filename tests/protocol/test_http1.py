@@ -19,6 +19,8 @@ from allcomers.errors import AnswerError
 from allcomers.protocol.http1 import MAX_EXTENSIONS, chunk, last_chunk
 from allcomers.protocol.message import FileSlice
 
+pytestmark = pytest.mark.usefixtures("both_builds")
+
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"

@@ -21,7 +21,7 @@ _TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 def answer(host: Host, request: Request, asker: Asker) -> Live:
     """The Live that answers `request`, which `asker` has heard."""
-    if b"upgrade" in request.named and handshake.asked(request):
+    if request.upgrades and handshake.asked(request):
         return _websocket(host, request, asker)
     return Exchange(host, request, asker, http_scope(request, host.server, host.root_path, host.state))
 

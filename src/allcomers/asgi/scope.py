@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
+from allcomers.protocol import leaf
+from allcomers.protocol.head import Fields
 from allcomers.protocol.message import Request
 
 Scope: TypeAlias = dict[str, Any]
@@ -55,10 +57,16 @@ def _scope(kind: str, request: Request, server: Address | None, root_path: str, 
         "raw_path": raw_path.encode("ascii"),
         "query_string": query.encode("ascii"),
         "root_path": root_path,
-        "headers": [(name.lower(), value.rstrip(b" \t")) for name, value in request.fields],
+        "headers": _headers(request),
         "client": (request.peer, request.port) if request.peer else None,
         "server": server,
     }
     if state is not None:
         scope["state"] = state.copy()
     return scope
+
+
+def _headers(request: Request) -> Fields:
+    if request.lines is not None:
+        return leaf.scope_headers(request.lines)
+    return [(name.lower(), value.rstrip(b" \t")) for name, value in request.fields]

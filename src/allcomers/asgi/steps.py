@@ -66,7 +66,7 @@ class Stepped:
         """No call outlives the thread that it is made in."""
 
     def __call__(self, request: Request) -> Response:
-        if request.named.get(b"upgrade", b"").strip().lower() == b"websocket":
+        if request.upgrades and request.named.get(b"upgrade", b"").strip().lower() == b"websocket":
             text = b"WebSockets need a model with an event loop: --model asyncio, or a poller.\n"
             return Response(text, status=501, headers=[("Content-Type", "text/plain; charset=utf-8")])
         host = Host(
@@ -141,7 +141,10 @@ class Steps:
         task = self._exchange.task
         assert task is not None
         while not self._replies and not task.done():
-            self._host.events.run_forever()
+            try:
+                self._host.events.run_forever()
+            except SystemExit as error:  # from a task that the app has begun
+                self._host.report(error, self._exchange.request)
         return self._replies.popleft() if self._replies else End.BROKEN
 
     def __iter__(self) -> Iterator[Piece | Last | End]:

@@ -71,8 +71,10 @@ def read(root: str = "/") -> Facts:
 
 
 def leaf() -> str:
-    """Whether heads and answers are handled by compiled code; this version has none."""
-    return "plain Python"
+    """What handles heads and answers: "compiled" or "plain Python"."""
+    from allcomers.protocol.leaf import KIND
+
+    return KIND
 
 
 class Files:

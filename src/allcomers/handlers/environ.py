@@ -11,6 +11,8 @@ from threading import Lock
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
+from allcomers.protocol import leaf
+from allcomers.protocol.head import Fields, remember
 from allcomers.protocol.message import Request
 
 Environ: TypeAlias = dict[str, Any]
@@ -22,7 +24,6 @@ _DROPPED: Final = frozenset((b"proxy", b"transfer-encoding"))
 """HTTP_PROXY is what many HTTP clients take for a setting (https://httpoxy.org). The body is no longer in chunks, and
 CONTENT_LENGTH says how long it is: waitress does the same."""
 
-_MOST_KEYS: Final = 1024
 _LONGEST_KEY: Final = 64
 
 _keys: dict[bytes, str] = {}
@@ -35,10 +36,8 @@ def key_of(name: bytes) -> str:
     key = _UNPREFIXED.get(lower) or "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
     if lower in _DROPPED:
         key = ""
-    if len(_keys) >= _MOST_KEYS:  # clients choose names: what is remembered must not grow
-        _keys.clear()
     if len(name) <= _LONGEST_KEY:
-        _keys[name] = key
+        remember(_keys, name, key)
     return key
 
 
@@ -105,14 +104,10 @@ class Environs:
         if scheme == "https":
             environ["HTTPS"] = "on"  # PEP 3333 asks for what Apache has
         environ["wsgi.input"] = stream = request.stream
-        for name, value in request.fields:
-            key = _keys.get(name)
-            if key is None:
-                key = key_of(name)
-            if key in environ:
-                environ[key] = _joined(key, environ[key], value)
-            elif key:
-                environ[key] = value.decode("latin-1").rstrip(" \t")
+        if request.lines is None:
+            _add(environ, request.fields)
+        else:
+            leaf.add_to_environ(environ, request.lines, _keys, key_of)
         if request.chunked:
             environ["CONTENT_LENGTH"] = str(stream.seek(0, 2))
             stream.seek(0)
@@ -130,6 +125,17 @@ class Environs:
         if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
             return path[len(root) :]
         return "" if path == "*" else path  # OPTIONS *: of the server as a whole, and the app is that
+
+
+def _add(environ: Environ, fields: Fields) -> None:
+    for name, value in fields:
+        key = _keys.get(name)
+        if key is None:
+            key = key_of(name)
+        if key in environ:
+            environ[key] = _joined(key, environ[key], value)
+        elif key:
+            environ[key] = value.decode("latin-1").rstrip(" \t")
 
 
 def _joined(key: str, text: str, value: bytes) -> str:

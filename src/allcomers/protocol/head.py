@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cached_property
 from http import HTTPStatus
 from typing import NoReturn, TypeAlias, TypeVar
 
 from allcomers.errors import AnswerError, Refusal
+from allcomers.protocol import leaf
 
 Head = TypeVar("Head", bound="RequestHead")
 K = TypeVar("K")
@@ -35,7 +37,7 @@ _REG_NAME = rb"(?:[0-9A-Za-z\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})++"
 _HOST = re.compile(rb"(?:%b|\[[0-9A-Fa-f:.]++\])(?::([0-9]{1,5}+))?" % _REG_NAME)
 _ABSOLUTE = re.compile(rb"https?+://([^/?#]*+)([^#]*+)", re.IGNORECASE)
 
-_hosts: dict[bytes | None, str] = {}
+known_hosts: dict[bytes | None, str] = {}
 _connections: dict[bytes, frozenset[bytes]] = {}
 _MOST_KNOWN = 1024
 _LONGEST_KNOWN = 200
@@ -67,18 +69,29 @@ class RequestHead:
     chunked  bool: the body is in chunks
     persists bool: the client lets the connection stay open (RFC 9112, 9.3)
     expects  bool: the client waits for 100 Continue before it sends the body (RFC 9110, 10.1.1)
+    upgrades bool: there is an Upgrade field (RFC 9110, 7.8)
+    lines    the field lines as they came, where the compiled leaf has read the head: `fields` and `named` are made of
+             them when they are read; else None
     """
 
     method: str
     target: str
     host: str
     minor: int
-    fields: Fields
-    named: dict[bytes, bytes]
     length: int | None = None
     chunked: bool = False
     persists: bool
     expects: bool = False
+    upgrades: bool = False
+    lines: bytes | None = None
+
+    @cached_property
+    def fields(self) -> Fields:
+        return [] if self.lines is None else leaf.split(self.lines)
+
+    @cached_property
+    def named(self) -> dict[bytes, bytes]:
+        return {name.lower(): value for name, value in self.fields}
 
 
 class ResponseHead:
@@ -115,7 +128,7 @@ def parse_request(block: bytes, max_headers: int, head: Head) -> Head:
     if len(named) < len(fields):
         _check_doubles(head)
     host = named.get(b"host")
-    head.host = _hosts.get(host) or _host(host, head.minor)
+    head.host = known_hosts.get(host) or _host(host, head.minor)
     # PERF: find() and not `in`, which tries its operand as a number first and raises: 3,000 instructions (callgrind).
     if target.startswith(b"/") and target.find(b"#") < 0 and method != b"CONNECT":
         head.target = target.decode("ascii")
@@ -126,6 +139,8 @@ def parse_request(block: bytes, max_headers: int, head: Head) -> Head:
     head.persists = _persists(named[b"connection"], head.minor) if b"connection" in named else head.minor == 1
     if b"expect" in named:
         head.expects = _expects(head)
+    if b"upgrade" in named:
+        head.upgrades = True
     return head
 
 
@@ -192,7 +207,7 @@ def _authority(value: bytes) -> str:
     """The authority in `value`, checked; a server is asked for the same few, so these are remembered."""
     authority = _check_authority(value.rstrip(b" \t"))
     if len(value) <= _LONGEST_KNOWN:
-        remember(_hosts, value, authority)
+        remember(known_hosts, value, authority)
     return authority
 
 
@@ -306,7 +321,7 @@ _NAME_OK = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE_OK = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 _known: dict[tuple[str, str], bytes] = {}
-_known_blocks: dict[tuple[tuple[str, str], ...], bytes] = {}
+known_blocks: dict[tuple[tuple[str, str], ...], bytes] = {}
 
 
 class NamedStatus(int):
@@ -346,14 +361,14 @@ def encode_fields(headers: Iterable[tuple[str, str]]) -> tuple[bytes, dict[str, 
     # PERF: apps repeat their fields; a look-up of them all costs 0.1 µs, check and encode 1.4 µs each (bench/micro.py).
     pairs = tuple(headers)
     try:
-        block = _known_blocks.get(pairs)
+        block = known_blocks.get(pairs)
     except TypeError:  # lists cannot be looked up; what else cannot is no header
         return _encode_fields(pairs)
     if block is not None:
         return block, None
     block, ours = _encode_fields(pairs)
     if ours is None and len(block) <= _LONGEST_KNOWN:
-        remember(_known_blocks, pairs, block)
+        remember(known_blocks, pairs, block)
     return block, ours
 
 

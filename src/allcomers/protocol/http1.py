@@ -14,6 +14,7 @@ from typing import Final
 from allcomers.config import Limits
 from allcomers.errors import Refusal
 from allcomers.protocol import head as heads
+from allcomers.protocol import leaf
 from allcomers.protocol.head import Fields, RequestHead, ResponseHead
 from allcomers.protocol.message import FileSlice, Piece, Request
 
@@ -154,18 +155,31 @@ class Requests(Inbound):
 
     def head(self) -> Request | None:
         """The next request's head, once it is whole. Raises Refusal: 400, 413, 414, 417, 431, 501, 505."""
-        block = self._block()
-        if block is None:
-            return None
-        try:
-            head = heads.parse_request(block, self._limits.max_headers, Request.__new__(Request))
-        except Refusal:
-            self._check_lines(block)
-            raise
+        head = Request.__new__(Request)
+        if not (leaf.COMPILED and self._take_common(head)):
+            block = self._block()
+            if block is None:
+                return None
+            try:
+                heads.parse_request(block, self._limits.max_headers, head)
+            except Refusal:
+                self._check_lines(block)
+                raise
         self.trailers = _NONE
         if head.chunked or head.length:
             self._expect_body(head)
         return head
+
+    def _take_common(self, head: Request) -> bool:
+        """Have the leaf take a head off the buffer that is here whole, and neither refused nor uncommon."""
+        if self._scanned:
+            return False
+        limits, buffer = self._limits, self.buffer
+        size = leaf.read_head(buffer, limits.max_head, limits.max_headers, head, heads.known_hosts)
+        if not size:
+            return False
+        self.buffer = buffer[size:]
+        return True
 
     def _check_first_line(self, line: bytes) -> None:
         heads.check_request_line(line)

@@ -1,0 +1,193 @@
+"""Instructions per request, counted by callgrind: no socket, no noise; the same figure on a busy machine.
+
+One connection gets the same request over and over, as a loop with inline calls drives it, and its answer is thrown
+away: recv, send and epoll are not in these figures, all else of a request is. `parts` counts the steps by themselves.
+Needs valgrind. With ALLCOMERS_PURE=1 in the environment the plain Python is counted where a leaf is compiled.
+"""
+
+import argparse
+import asyncio
+import operator
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from bench import harness
+from bench.cost import BROWSER
+
+WARM = 300
+COUNT = 1000
+MARK = "getpgrp"  # a system call that nothing here makes: callgrind writes what it has counted when it is entered
+WRK = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"
+HEADS = {"wrk": WRK, "browser": WRK[:-2] + "".join(f"{line}\r\n" for line in BROWSER).encode() + b"\r\n"}
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kinds", type=harness.names, default=["web", "wsgi", "asgi", "parts"])
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.inside:
+        for kind in args.kinds:
+            KINDS[kind]()
+        return
+    for kind in args.kinds:
+        for name, count in counted(kind):
+            print(f"{kind:6} {name:40} {count:9,.0f}", flush=True)
+
+
+def counted(kind: str) -> list[tuple[str, float]]:
+    """(step, instructions of one) for each step of `kind`."""
+    if shutil.which("valgrind") is None:
+        raise harness.CannotMeasureError("valgrind is not installed (Debian: apt install valgrind)")
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "callgrind")
+        tool = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", f"--dump-before={MARK}"]
+        inside = [sys.executable, "-m", "bench", "instructions", "--inside", "--kinds", kind]
+        environ = os.environ | {"PYTHONHASHSEED": "0"}
+        done = subprocess.run([*tool, *inside], env=environ, cwd=harness.ROOT, capture_output=True, text=True)
+        if done.returncode:
+            raise harness.CannotMeasureError(f"valgrind failed:\n{done.stderr}")
+        names = done.stdout.split("\n")[:-1]
+        dumps = [total(Path(f"{out}.{at}")) for at in range(1, 2 * len(names) + 1)]
+    empty = dumps[1]  # the first step does nothing
+    return [(name, (dumps[2 * at + 1] - empty) / COUNT) for at, name in enumerate(names) if at]
+
+
+def total(dump: Path) -> int:
+    """The instructions in a file of callgrind's."""
+    found = re.search(r"^(?:totals|summary): (\d+)", dump.read_text(), re.MULTILINE)
+    assert found is not None, f"no total in {dump}"
+    return int(found[1])
+
+
+def step(name: str, run: Callable[[], object]) -> None:
+    print(name, flush=True)
+    for _ in range(WARM):
+        run()
+    os.getpgrp()
+    for _ in range(COUNT):
+        run()
+    os.getpgrp()
+
+
+# ---------------------------------------------------------------- what is counted
+
+
+def endpoint(**more: Any) -> Any:
+    from allcomers.config import Limits
+    from allcomers.http_calls import HttpEndpoint
+
+    def report(error: BaseException, request: object) -> None:
+        raise error
+
+    date = b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
+    return HttpEndpoint(
+        **({"handler": print, "limits": Limits(), "date": lambda now: date, "wall": float, "report": report} | more)
+    )
+
+
+def exchange(shared: Any, data: bytes, expected: bytes = b"HTTP/1.1 200 OK\r\n") -> Callable[[], None]:
+    """A function for one request on one connection."""
+    from allcomers.http_connection import HttpConnection
+
+    conn = HttpConnection(shared, ("127.0.0.1", 4711), 0.0)
+    conn.driver = SimpleNamespace(said=print)  # type: ignore[assignment]
+
+    def clock() -> float:
+        return 0.0
+
+    def one() -> None:
+        conn.received_and_called(data, 0.0, operator.call, clock)
+        conn.sent(len(conn.output()), 0.0)
+
+    conn.received_and_called(data, 0.0, operator.call, clock)
+    said = bytes(conn.output())  # type: ignore[arg-type]
+    assert said.startswith(expected), said
+    conn.sent(len(said), 0.0)
+    return one
+
+
+def steps_of(shared: Any) -> None:
+    step("nothing", lambda: None)
+    for name, data in HEADS.items():
+        step(f"{name}'s head", exchange(shared, data))
+
+
+def web() -> None:
+    from allcomers.handlers.web import as_handler
+    from bench.apps import Hello
+
+    steps_of(endpoint(handler=as_handler(Hello)))
+
+
+def wsgi() -> None:
+    steps_of(endpoint(handler=_wsgi()))
+
+
+def _wsgi() -> Any:
+    from allcomers.handlers.wsgi import Wsgi
+
+    def app(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "13")])
+        return [b"Hello, World!"]
+
+    return Wsgi(app, report=print, server=("127.0.0.1", 8000), inline=True)
+
+
+def asgi() -> None:
+    asyncio.run(_asgi())
+
+
+async def _asgi() -> None:
+    from allcomers.asgi.host import Host
+    from allcomers.asgi.live import answer
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        head = [(b"content-type", b"text/plain"), (b"content-length", b"13")]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        await send({"type": "http.response.body", "body": b"Hello, World!"})
+
+    host = Host(app=app, events=asyncio.get_running_loop(), report=print, server=("127.0.0.1", 8000))
+    steps_of(endpoint(live=partial(answer, host)))
+
+
+def parts() -> None:
+    from allcomers import answers
+    from allcomers.asgi.scope import http_scope
+    from allcomers.config import Limits
+    from allcomers.handlers.environ import Environs
+    from allcomers.handlers.file_wrapper import FileWrapper
+    from allcomers.protocol.http1 import Requests
+    from allcomers.protocol.message import Request, Response
+
+    environs = Environs(server=("127.0.0.1", 8000), file_wrapper=FileWrapper)
+    step("nothing", lambda: None)
+    for name, data in HEADS.items():
+        inbound = Requests(Limits())
+
+        def read() -> Request:
+            inbound.feed(data)  # noqa: B023
+            head = inbound.head()  # noqa: B023
+            assert head is not None
+            head.arrived([], None, "127.0.0.1", 4711, "http")
+            return head
+
+        step(f"{name}'s head read", read)
+        step("… and its environ", lambda: environs(read()))
+        step("… or its scope", lambda: http_scope(read(), ("127.0.0.1", 8000), "", None))
+    response = Response(b"Hello, World!", headers=[("Content-Type", "text/plain")])
+    date = b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
+    step("an answer planned", lambda: answers.plan(("GET", "/", 1), response, 13, True, date))
+
+
+KINDS = {"web": web, "wsgi": wsgi, "asgi": asgi, "parts": parts}

@@ -1,0 +1,309 @@
+"""The compiled leaf against the plain Python, which is its specification, and against llhttp and h11.
+
+Each test of the other files that reads a stream whole and byte by byte compares the two builds already, for the leaf
+takes only what is whole. Here the two get the same bytes at once.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import h11
+import httptools
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from streams import cut
+from test_http1 import NASTY, mutated
+
+from allcomers import answers
+from allcomers.asgi.scope import http_scope
+from allcomers.config import Limits
+from allcomers.errors import AnswerError, Refusal
+from allcomers.handlers.environ import Environs, key_of
+from allcomers.handlers.file_wrapper import FileWrapper
+from allcomers.protocol import head as heads
+from allcomers.protocol import leaf
+from allcomers.protocol.head import named_status
+from allcomers.protocol.http1 import Requests
+from allcomers.protocol.message import Request, Response
+
+needs_leaf = pytest.mark.skipif(not leaf.COMPILED, reason="the leaf is not compiled, or ALLCOMERS_PURE is set")
+
+
+def test_it_is_compiled() -> None:
+    """No build falls back in silence: this fails where no compiler is at hand, unless plain Python was asked for."""
+    wanted = not os.environ.get("ALLCOMERS_PURE") and getattr(sys, "_is_gil_enabled", lambda: True)()
+    assert wanted == leaf.COMPILED
+
+
+@pytest.mark.parametrize("pure", ["", "1"])
+def test_which_one_runs_is_told(pure: str) -> None:
+    command = [sys.executable, "-m", "allcomers", "--version"]
+    said = subprocess.run(command, env=os.environ | {"ALLCOMERS_PURE": pure}, capture_output=True, text=True).stdout
+    kind = "plain Python" if pure or "ALLCOMERS_PURE" in os.environ else leaf.KIND
+    assert f"({kind})" in said
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Plain Python runs, whatever is there."""
+    before, leaf.COMPILED = leaf.COMPILED, False
+    try:
+        yield
+    finally:
+        leaf.COMPILED = before
+
+
+# ---------------------------------------------------------------- heads
+
+_KEPT = ("method", "target", "host", "minor", "length", "chunked", "persists", "expects", "upgrades", "fields", "named")
+
+_environs = Environs(server=("127.0.0.1", 8000), file_wrapper=FileWrapper)
+
+
+def told(request: Request) -> dict[str, Any]:
+    """All that an app may be told of it."""
+    request.arrived([], None, "192.0.2.1", 4711, "http")
+    said = {name: getattr(request, name) for name in _KEPT}
+    for name in ("length", "minor"):
+        assert type(said[name]) in (int, type(None))
+    for name in ("chunked", "persists", "expects", "upgrades"):
+        assert type(said[name]) is bool
+    environ = _environs(request)
+    del environ["wsgi.input"]
+    return said | {"environ": environ, "scope": http_scope(request, ("127.0.0.1", 8000), "", None)}
+
+
+def outcome(pieces: list[bytes], **limits: int) -> list[Any]:
+    """What the heads in these pieces are, the bodies left out; why they are refused; and what is left."""
+    requests = Requests(Limits(**limits))
+    found: list[Any] = []
+    for piece in pieces:
+        requests.feed(piece)
+        try:
+            while True:
+                if not requests.complete:
+                    found.append(requests.body())
+                    if not requests.complete:
+                        break
+                head = requests.head()
+                if head is None:
+                    break
+                found.append(told(head))
+        except Refusal as refusal:
+            return [*found, (refusal.status, refusal.reason)]
+    return [*found, requests.buffer]
+
+
+def same(pieces: list[bytes], **limits: int) -> None:
+    with plain():
+        expected = outcome(pieces, **limits)
+    assert outcome(pieces, **limits) == expected
+
+
+_token = st.text("!#$%&'*+-.^_`|~0189AZaz", min_size=1, max_size=20).map(str.encode)
+_name = st.sampled_from([
+    b"Host", b"HOST", b"Connection", b"connection", b"Content-Length", b"content-length", b"Transfer-Encoding", b"TE",
+    b"Expect", b"Upgrade", b"Cookie", b"cookie", b"Accept", b"X_Forwarded_For", b"Proxy", b"Content-Type", b"Accept",
+    b"User-Agent", b"sec-ch-ua", b"X-Y",
+]) | _token  # fmt: skip
+_value = st.sampled_from([
+    b"", b" ", b"1", b"a", b"example.org", b"keep-alive", b"Keep-Alive ", b"close", b"close, x", b"chunked",
+    b"Chunked\t", b"gzip, chunked", b"0", b"007", b"5", b"-5", b"5, 5", b"1" * 18, b"1" * 19, b"100-continue",
+    b"websocket", b"1" * 300,
+]) | st.binary(max_size=40).map(lambda value: bytes(b for b in value if b == 9 or 32 <= b != 127))  # fmt: skip
+
+
+@st.composite
+def heads_of_requests(draw: st.DrawFn) -> bytes:
+    """Heads that are mostly well-formed, each with what decides most often."""
+    method = draw(st.sampled_from([b"GET", b"POST", b"HEAD", b"OPTIONS", b"CONNECT", b"connect"]) | _token)
+    target = draw(st.sampled_from([b"/", b"/a?b=c", b"*", b"http://a/b", b"/#a", b"/%20%zz", b"//", b"", b"/\xe4"]))
+    version = draw(st.sampled_from([b"HTTP/1.1"] * 6 + [b"HTTP/1.0", b"HTTP/1.2", b"HTTP/2.0", b"http/1.1"]))
+    first = draw(st.sampled_from([b"Host: a\r\n"] * 4 + [b"Host:  example.org:8000 \t\r\n", b""]))
+    space = st.sampled_from([b" ", b"", b"\t", b"  "])
+    lines = draw(st.lists(st.tuples(_name, space, _value), max_size=6))
+    fields = b"".join(b"%b:%b%b\r\n" % line for line in lines)
+    return b"%b %b %b\r\n%b%b\r\n" % (method, target, version, first, fields)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    data = bytearray(draw(heads_of_requests()) * draw(st.integers(1, 2)))
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(data) - 1))
+        data[at : at + draw(st.integers(0, 2))] = bytes(draw(st.lists(NASTY | st.integers(0, 255), max_size=2)))
+        if not data:
+            break
+    return bytes(data)
+
+
+@needs_leaf
+@settings(max_examples=400)
+@given(heads_of_requests())
+@example(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 000000000000000001\r\n\r\n!")
+@example(b"GET / HTTP/1.1\r\nHost: a\r\nA: \x7f1234567\r\n\r\n")
+@example(b"GET / HTTP/1.1\r\nHost: a\r\nA: 12345678\x1f\r\n\r\n")
+@example(b"GET / HTTP/1.1\r\nHost: a\r\nA: \x80\xff\t 345678\xa0\r\n\r\n")
+@example(b"GET / HTTP/1.1\r\nHost: a\r\nAccept: 1\r\naccept: 1\r\nCookie: \r\ncookie:\r\n\r\n")
+def test_heads_are_read_as_in_plain_python(data: bytes) -> None:
+    same([data])
+
+
+@needs_leaf
+@settings(max_examples=400)
+@given(damaged() | mutated() | st.binary(max_size=60), st.lists(st.integers(0, 400), max_size=4))
+def test_any_bytes_are_read_as_in_plain_python(data: bytes, places: list[int]) -> None:
+    same([data])
+    same(cut(data, places))
+
+
+@needs_leaf
+@settings(max_examples=200)
+@given(heads_of_requests(), st.integers(1, 300), st.integers(1, 6))
+def test_limits_are_those_of_plain_python(data: bytes, max_head: int, max_headers: int) -> None:
+    same([data], max_head=max_head, max_headers=max_headers)
+
+
+@needs_leaf
+@pytest.mark.parametrize("byte", range(256))
+def test_each_byte_in_each_place(byte: int) -> None:
+    one = bytes([byte])
+    for data in (
+        b"G%bT / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nA%bB: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nA: %b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nA: 1234567%b90123456\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1%b\r\n\r\n!",
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close%b\r\n\r\n",
+    ):
+        same([data % one])
+
+
+@needs_leaf
+def test_what_is_common_is_taken() -> None:
+    """Else every other test here would compare plain Python with itself."""
+    data = b"GET /a?b HTTP/1.1\r\nHost: a\r\nUser-Agent: b\r\nConnection: keep-alive\r\n\r\n"
+    heads.known_hosts[b"a"] = "a"
+    for more in (b"", b"GET"):
+        head = Request.__new__(Request)
+        assert leaf.read_head(data + more, 32768, 100, head, heads.known_hosts) == len(data)
+        assert head.lines == b"Host: a\r\nUser-Agent: b\r\nConnection: keep-alive\r\n"
+
+
+@needs_leaf
+@given(st.binary(max_size=80) | heads_of_requests().map(lambda head: head.partition(b"\n")[2]))
+def test_lines_that_nobody_checked_are_no_danger(lines: bytes) -> None:
+    """What the leaf is given as lines has been checked by itself; if it were not, nothing beyond its end is read."""
+    for made in (leaf.split(lines), leaf.scope_headers(lines)):
+        assert sum(len(name) + len(value) for name, value in made) <= len(lines)
+    leaf.add_to_environ({}, lines, {}, key_of)
+
+
+@needs_leaf
+def test_names_that_are_known() -> None:
+    from allcomers.protocol import _leaf
+
+    for name in _leaf.KNOWN:
+        for seen in (name, name.title(), name.upper()):
+            environ: dict[str, Any] = {}
+            leaf.add_to_environ(environ, seen + b": a\r\n", {}, print)  # type: ignore[arg-type]
+            assert environ == {key_of(seen): "a"}
+            assert leaf.scope_headers(seen + b": a\r\n") == [(name, b"a")]
+
+
+# ---------------------------------------------------------------- oracles
+
+
+class Heard:
+    """What llhttp makes of a request."""
+
+    def __init__(self, data: bytes) -> None:
+        self.url = b""
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.feed_data(data)
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value.strip(b" \t")))
+
+
+_METHODS = {"GET", "POST", "HEAD", "OPTIONS"}  # llhttp knows no other of those above
+
+
+@needs_leaf
+@settings(max_examples=400)
+@given(heads_of_requests() | damaged())
+def test_llhttp_and_h11_take_what_the_leaf_takes(data: bytes) -> None:
+    heads.known_hosts[b"a"] = "a"
+    head = Request.__new__(Request)
+    size = leaf.read_head(data, 32768, 100, head, heads.known_hosts)
+    if not size:
+        return
+    fields = [(name, value.strip(b" \t")) for name, value in head.fields]
+    conn = h11.Connection(h11.SERVER)
+    conn.receive_data(data[:size])
+    event = conn.next_event()
+    assert isinstance(event, h11.Request)
+    assert (event.method.decode(), event.target.decode()) == (head.method, head.target)
+    assert [name.lower() for name, _ in fields] == [name for name, _ in event.headers]
+    if head.method in _METHODS:
+        theirs = Heard(data[:size])
+        assert theirs.parser.get_method().decode() == head.method
+        assert theirs.parser.get_http_version() == f"1.{head.minor}"
+        assert (theirs.url.decode(), theirs.fields) == (head.target, fields)
+        if not head.expects and head.length is None and not head.chunked:
+            assert theirs.parser.should_keep_alive() == head.persists
+
+
+# ---------------------------------------------------------------- answers
+
+_field = st.tuples(
+    st.sampled_from(["Content-Type", "X-A", "Date", "Server", "Connection", "Content-Length", "Bad Name", "ETag"]),
+    st.sampled_from(["text/plain", "a", "ä", "close", "13", "", "a\r\nb: c", "x" * 250]),
+)
+_response = st.builds(
+    Response,
+    st.just(b""),
+    status=st.sampled_from([200, 201, 204, 304, 404, 500, 599, 999, 199, named_status(200, b"Fine")]),
+    headers=st.lists(_field, max_size=3),
+)
+
+
+@needs_leaf
+@settings(max_examples=300)
+@given(
+    st.tuples(st.sampled_from(["GET", "HEAD"]), st.just("/"), st.integers(0, 1)),
+    _response,
+    st.none() | st.integers(0, 12) | st.sampled_from([99, 100, 2**31, 2**62, 10**18]),
+    st.booleans(),
+)
+def test_answers_are_planned_as_in_plain_python(
+    asked: tuple[str, str, int], response: Response, size: int | None, persists: bool
+) -> None:
+    def planned() -> Any:
+        try:
+            return answers.plan(asked, response, size, persists, b"Date: now\r\n")
+        except AnswerError as error:
+            return str(error)
+
+    with plain():
+        expected = planned()
+    assert planned() == expected
+
+
+@needs_leaf
+def test_headers_that_cannot_be_looked_up() -> None:
+    response = Response(b"", headers=[["A", "b"]])  # type: ignore[list-item]
+    head = answers.plan(("GET", "/", 1), response, 0, True, b"")[0]
+    assert b"\r\nA: b\r\n" in head
