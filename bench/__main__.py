@@ -6,7 +6,7 @@ import sys
 
 from bench import harness
 
-NAMES = ("cost", "idle", "fairness", "slow", "signals", "startup", "uploads", "websocket", "shares")
+NAMES = ("cost", "idle", "fairness", "slow", "signals", "startup", "uploads", "websocket", "shares", "instructions")
 
 
 def main(argv: list[str]) -> int:
