@@ -502,6 +502,8 @@ async def living(scope: Scope, receive: Receive, send: Send) -> None:
     note(LIFE, message["type"])
     if wrong == "hangs":
         await asyncio.sleep(1000)
+    if wrong == "exits-at-the-end":
+        sys.exit("at the end")
     if wrong == "raises-at-the-end":
         raise Deliberate("at the end")
     if wrong == "says-at-the-end":
