@@ -25,7 +25,7 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from allcomers import sockets
-from allcomers.connection import CALL, IDLE, LATER, PATIENCE, READ, TAKEN, WRITE, Address, Connection
+from allcomers.connection import CALL, IDLE, LATER, PATIENCE, READ, RUNNING, TAKEN, WRITE, Address, Connection
 from allcomers.deadlines import NEVER, Deadlines
 from allcomers.errors import PeerError
 from allcomers.inbox import Inbox
@@ -195,7 +195,7 @@ class Loop:
                         now = conn.received_and_called(data, now, self._here, monotonic)
                     else:
                         conn.received(data, now)
-                    if conn.wants == READ and self._poller.errs_once:  # no send will tell of an error
+                    if conn.wants & ~RUNNING == READ and self._poller.errs_once:  # no send will tell of an error
                         channel.readable = True
                 else:
                     break
