@@ -45,12 +45,18 @@ class Server:
         env: dict[str, str] | None = None,
         cwd: Path = ROOT,
         before: Sequence[str] = (sys.executable,),
+        close_fds: bool = True,
     ) -> None:
         self._said: str | None = None
         self._errors = tempfile.NamedTemporaryFile(prefix="allcomers-test-", suffix=".stderr")
         command = [*before, "-m", "allcomers", *arguments, *(["--bind", bind] if bind else [])]
         self.process = subprocess.Popen(
-            command, cwd=cwd, stderr=self._errors, stdout=subprocess.PIPE, env={**os.environ, **(env or {})}
+            command,
+            cwd=cwd,
+            stderr=self._errors,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+            close_fds=close_fds,
         )
         self.pid = self.process.pid
         wait_for(lambda: "Listening at" in self.stderr or self.process.poll() is not None, "the server to listen")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ MODELS = ["epoll", "epoll-et", "asyncio", "thread", "thread-pool", "process", "s
 
 
 @contextmanager
-def upgrading(*arguments: str, **keywords: str) -> Iterator[Server]:
+def upgrading(*arguments: str, **keywords: Any) -> Iterator[Server]:
     """As serving; the servers that have followed are ended, too."""
     with serving(*arguments, **keywords) as server:
         try:
@@ -107,7 +108,7 @@ def test_what_is_begun_is_finished_by_the_old_one(app: App) -> None:
     ("broken", "status"), [("raise ValueError('broken')\n", 3), ("import os; os._exit(9)\n", 9), ("def (", 3)]
 )
 def test_one_that_cannot_begin_leaves_the_old_one_serving(app: App, broken: str, status: int) -> None:
-    with upgrading("run", app.target, quiet=False) as server, crowd(server, 8) as clients:  # type: ignore[arg-type]
+    with upgrading("run", app.target, quiet=False) as server, crowd(server, 8) as clients:
         before = server.workers()
         app.replace(broken)
         server.send(signal.SIGUSR2)
@@ -123,7 +124,7 @@ def test_one_that_cannot_begin_leaves_the_old_one_serving(app: App, broken: str,
 
 def test_one_that_fails_leaves_the_sockets_open_to_newcomers(app: App) -> None:
     """When a server gives up it keeps newcomers out (sockets.deafen), but not from a socket that is another's."""
-    with upgrading("run", app.target, quiet=False) as server:  # type: ignore[arg-type]
+    with upgrading("run", app.target, quiet=False) as server:
         for _ in range(2):
             app.replace("raise ValueError('broken')\n")
             count = server.stderr.count("this one serves on")
@@ -215,7 +216,7 @@ def test_code_is_taken_from_where_a_link_leads_now(app: App, tmp_path: Path) -> 
         (tmp_path / name / "main.py").write_text(APP.replace("VERSION", f"release-{name}"))
     current = tmp_path / "current"
     current.symlink_to(tmp_path / "one")
-    with upgrading("run", "main:App", cwd=current, env={"PWD": str(current)}) as server:  # type: ignore[arg-type]
+    with upgrading("run", "main:App", cwd=current, env={"PWD": str(current)}) as server:
         assert fresh_answer(server).startswith(b"release-one")
         current.unlink()
         current.symlink_to(tmp_path / "two")

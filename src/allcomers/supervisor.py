@@ -253,6 +253,9 @@ class Supervisor:
     def _reload(self) -> None:
         if self._orders.draining:
             return
+        self._reloading = self._announced  # until the staff is settled
+        if self._reloading:
+            self._notifier.reloading("the workers are replaced")
         try:
             job = self._renew()
             _prepare_identity(job.config)
@@ -261,9 +264,6 @@ class Supervisor:
             _logger.error("the options stay as they were")
             return
         self._take(job)
-        self._reloading = self._announced
-        if self._reloading:
-            self._notifier.reloading("the workers are replaced")
         _logger.info("reloading: %d workers are replaced one after another", self._staff.replace_all())
 
     def _take(self, job: Job) -> None:

@@ -1,0 +1,191 @@
+"""--reload: what is saved goes live, and what is broken waits for the next save."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crowd import crowd, exchange
+from harness import PATIENCE, ROOT, Server, wait_for
+from staged import APP, App, children, fresh_answer, is_alive
+
+pytest.importorskip("watchfiles")
+
+
+def watching(pid: int) -> list[int]:
+    """The children of `pid` that watch files, and do so already."""
+    found = []
+    for child in children(pid):
+        command = Path(f"/proc/{child}/cmdline").read_bytes()
+        if b"allcomers.reloader" in command and has_watches(child):
+            found.append(child)
+    return found
+
+
+def has_watches(pid: int) -> bool:
+    """Does it watch a folder by inotify(7)?"""
+    for info in Path(f"/proc/{pid}/fdinfo").iterdir():
+        try:
+            if "inotify wd:" in info.read_text():
+                return True
+        except OSError:
+            pass
+    return False
+
+
+def begin(app: App, *arguments: str) -> Server:
+    server = Server("run", app.target, "--reload", "--reload-dir", str(app.folder), *arguments)
+    wait_for(lambda: watching(server.pid), "the watcher")
+    return server
+
+
+def is_live(server: Server, version: bytes) -> bool:
+    return fresh_answer(server).startswith(version)
+
+
+@pytest.mark.parametrize("model", ["epoll", "asyncio", "thread"])
+def test_what_is_saved_goes_live_and_no_request_is_lost(app: App, model: str) -> None:
+    server = begin(app, "-m", model)
+    try:
+        with crowd(server, 8):
+            app.write("two")
+            wait_for(lambda: is_live(server, b"two"), "the new code")
+            # Of the same length, and perhaps in the same second: what was compiled before must not be taken for it.
+            app.write("TWO")
+            wait_for(lambda: is_live(server, b"TWO"), "the newer code")
+        assert "app.py has changed" in server.stderr
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_syntax_error_keeps_the_old_code_until_it_is_mended(app: App) -> None:
+    server = begin(app, "-w", "2")
+    try:
+        before = server.workers()
+        app.replace("def (\n")
+        wait_for(lambda: "the reload is given up, the old ones stay" in server.stderr, "the reload to fail")
+        assert "SyntaxError" in server.stderr
+        assert is_live(server, b"one")
+        assert server.workers() == before
+        app.write("mended")
+        wait_for(lambda: is_live(server, b"mended"), "the mended code")
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_first_start_that_fails_waits_for_a_change(app: App) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = probe.getsockname()
+    app.replace("raise ValueError('broken')\n")
+    command = [sys.executable, "-m", "allcomers", "run", app.target, "--reload", "--reload-dir", str(app.folder)]
+    with (app.folder / "stderr").open("wb") as errors:
+        process = subprocess.Popen([*command, "-b", f"127.0.0.1:{address[1]}"], cwd=ROOT, stderr=errors)
+
+    def said() -> str:
+        return (app.folder / "stderr").read_text()
+
+    try:
+        wait_for(lambda: "another try when a file changes" in said(), "the complaint")
+        assert "ValueError: broken" in said()
+        wait_for(lambda: watching(process.pid), "the watcher")
+        with socket.create_connection(address, timeout=PATIENCE) as sock:  # it waits for a worker
+            app.replace("def (\n")
+            wait_for(lambda: said().count("another try when a file changes") == 2, "the second complaint")
+            app.write("mended")
+            assert exchange(sock).body.startswith(b"mended")
+        wait_for(lambda: "Listening at" in said(), "the line")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
+def test_term_while_it_waits_for_a_change(app: App) -> None:
+    app.replace("raise ValueError('broken')\n")
+    command = [sys.executable, "-m", "allcomers", "run", app.target, "--reload", "--reload-dir", str(app.folder)]
+    process = subprocess.Popen([*command, "-b", "127.0.0.1:0"], cwd=ROOT, stderr=subprocess.PIPE)
+    assert process.stderr
+    while b"another try" not in process.stderr.readline():
+        pass
+    process.terminate()
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+
+
+def test_other_files_do_not_count_and_the_options_do(app: App, tmp_path: Path) -> None:
+    config = tmp_path / "options.toml"
+    config.write_text("workers = 1\n")
+    server = Server(
+        "run", app.target, "--config", str(config), "--reload", "--reload-dir", str(app.folder), cwd=app.folder
+    )
+    try:
+        wait_for(lambda: watching(server.pid), "the watcher")
+        before = set(server.workers())
+        (app.folder / "notes.txt").write_text("no code")
+        (app.folder / "__pycache__").mkdir(exist_ok=True)
+        (app.folder / "__pycache__" / "x.py").write_text("")
+        fresh = tmp_path / "fresh.toml"
+        fresh.write_text("workers = 2\n")
+        fresh.replace(config)
+        wait_for(lambda: len(set(server.workers()) - before) == 2, "two new workers")
+        assert server.stderr.count("has changed") == 1
+        config.write_text("workers = 3\n")
+        wait_for(lambda: "options.toml has changed" in server.stderr.partition("reloading")[2], "the second change")
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_module_that_the_app_imports_counts(app: App) -> None:
+    (app.folder / "part.py").write_text("WORD = 'first'\n")
+    app.replace("import part\n" + APP.replace("VERSION", "{part.WORD}"))
+    server = begin(app)
+    try:
+        assert is_live(server, b"first")
+        (app.folder / "part.py").write_text("WORD = 'second'\n")
+        wait_for(lambda: is_live(server, b"second"), "the new module")
+    finally:
+        assert server.stop() == 0
+
+
+def test_the_watcher_ends_with_the_supervisor(app: App) -> None:
+    server = begin(app)
+    (watcher,) = watching(server.pid)
+    server.process.kill()
+    wait_for(lambda: not is_alive(watcher), "the watcher to end")
+    server.stop()
+
+
+def test_a_watcher_that_dies_is_told_and_costs_nothing(app: App) -> None:
+    server = begin(app)
+    try:
+        os.kill(watching(server.pid)[0], signal.SIGKILL)
+        wait_for(lambda: "files are not watched any more" in server.stderr, "the complaint")
+        assert fresh_answer(server)
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_folder_that_is_not_there(app: App) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "allcomers", "run", app.target, "--reload", "--reload-dir", "/nowhere"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (result.returncode, result.stderr) == (2, "allcomers: --reload-dir /nowhere: there is no such folder\n")
+
+
+def test_without_watchfiles_it_says_how_to_get_it(app: App) -> None:
+    code = "import sys; sys.modules['watchfiles'] = None; from allcomers.cli import main; sys.exit(main(sys.argv[1:]))"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "run", app.target, "--reload"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 2
+    assert result.stderr == "allcomers: --reload needs watchfiles: pip install 'allcomers[reload]'\n"
