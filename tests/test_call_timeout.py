@@ -213,7 +213,7 @@ def test_who_waits_for_a_thread_in_vain_is_answered_503(bench: Bench) -> None:
         second.sendall(request("/hang"))  # in the thread that took the place of the first
         wait_for(lambda: bench.count("begun") == 2, "the call to begin")
         assert exchange(third, "/waits").status == 503
-        told = rf"GET '/waits' of 127\.0\.0\.1: it has waited {LIMIT:g} s for a thread; all 2 are taken, [12] by calls that"
+        told = rf"GET '/waits' of 127\.0\.0\.1: it has waited {LIMIT:g} s for a thread; all 2 are taken, [12] by"
         assert re.search(told, server.stderr)
         assert receive(second).status == 503
         bench.open()
