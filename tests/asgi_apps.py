@@ -264,8 +264,10 @@ async def sendfile(scope: Scope, receive: Receive, send: Send) -> None:
         two.seek(1000)
         await send({"type": kind, "file": two, "count": 20, "more_body": True})
     three = os.open(path, os.O_RDONLY)
-    await send({"type": kind, "file": three, "offset": Path(path).stat().st_size - 5, "more_body": True})
-    os.close(three)
+    try:
+        await send({"type": kind, "file": three, "offset": Path(path).stat().st_size - 5, "more_body": True})
+    finally:
+        os.close(three)
     await body(send, b">")
 
 

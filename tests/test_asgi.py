@@ -399,6 +399,34 @@ def test_a_call_is_told_that_its_client_has_left(
         assert time.monotonic() - began < 2
 
 
+@on(*LOOPS)
+@leaving
+def test_nothing_is_left_of_clients_that_leave(server: Server, large: Path, leave: Callable[[Client], None]) -> None:
+    def held() -> int:
+        return len(list(Path(f"/proc/{server.workers()[0]}/fd").iterdir()))
+
+    asked = {
+        get("/disconnect?file=/dev/null"): 0,
+        post("/told?file=/dev/null", b"x" * 100)[:-10]: 0,
+        get("/endless?file=/dev/null"): 100_000,
+        get(f"/sendfile?path={large}"): 1000,
+        get(f"/sendpath?path={large}"): 1000,
+    }
+    with client_of(server) as client:
+        client.ask(get("/hello"))
+        before = held()
+        for data, size in asked.items():
+            for _ in range(10):
+                with client_of(server) as other:
+                    other.send(data)
+                    if size:
+                        other.head()
+                        other.take(size)
+                    leave(other)
+        assert client.ask(get("/hello")).status == 200
+        wait_for(lambda: held() <= before, "descriptors to be given back")
+
+
 def test_a_call_is_told_that_its_answer_is_complete(server: Server, tmp_path: Path) -> None:
     noted = tmp_path / "noted"
     with client_of(server) as client:
