@@ -803,8 +803,9 @@ class Life:
         """A server that cannot start: its exit status, and what it says."""
         env = {"ASGI_LIFE": str(self.path), "ASGI_WRONG": wrong}
         server = Server("run", f"tests/asgi_apps.py:{target}", *options, env=env)
+        status = server.stop()
         assert server.address == ("", 0)
-        return server.stop(), server.stderr
+        return status, server.stderr
 
     def begins(self, *expected: str) -> None:
         assert lines(self.path) == list(expected)
