@@ -9,7 +9,7 @@ import sysconfig
 
 from setuptools import Extension, setup
 
-FLAGS = ["-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", *os.environ.get("ALLCOMERS_CFLAGS", "").split()]
+FLAGS = ["-O2", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter", *os.environ.get("ALLCOMERS_CFLAGS", "").split()]
 
 LEAF = Extension(
     "allcomers.protocol._leaf",
