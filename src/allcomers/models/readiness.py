@@ -32,8 +32,11 @@ from allcomers.inbox import Inbox
 from allcomers.models import Serving
 from allcomers.tally import STEP_BACK
 
-STEPS: Final = 64
-"""Things done for one peer before it is another's turn: as many pipelined requests, or so many reads of an upload."""
+TURN: Final = 256 * 1024
+"""Bytes moved for one peer before it is another's turn."""
+
+STEP: Final = 4096
+"""Bytes that each step counts for beside those it moves: 64 small requests are a turn, too."""
 
 BATCH: Final = 64
 """Peers accepted before those who are here have their turn."""
@@ -167,7 +170,9 @@ class Loop:
         if self._crowded or self._leaving_soon:
             conn.drain(now, PATIENCE)
         try:
-            for _ in range(STEPS):
+            left = TURN
+            while left > 0:
+                left -= STEP
                 wants = conn.wants
                 if wants & CALL:
                     now = self._call(channel, conn, now)
@@ -182,6 +187,7 @@ class Loop:
                     except BlockingIOError:
                         channel.writable = False
                         continue
+                    left -= count
                     conn.sent(count, now)
                 elif wants & READ and channel.readable:
                     try:
@@ -189,6 +195,7 @@ class Loop:
                     except BlockingIOError:
                         channel.readable = False
                         continue
+                    left -= len(data)
                     # A read that comes short has emptied the socket (epoll(7)) of all but its end.
                     channel.readable = len(data) == sockets.RECEIVE or channel.ended
                     if self._inline:
@@ -386,7 +393,9 @@ class Loop:
         self._unwatch_listeners()
         for listener in self._serving.listeners:
             try:
-                while found := sockets.accept(listener):
+                for _ in range(sockets.waiting(listener)):
+                    if not (found := sockets.accept(listener)):
+                        break
                     self._let_in(*found, now)
             except OSError:
                 pass
