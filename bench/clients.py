@@ -16,6 +16,14 @@ from typing import NamedTuple
 from bench.harness import Address
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"
+
+UPLOAD = 1_000_000
+"""Bytes of an upload."""
+
+PIECE, PACE = 16_384, 0.002
+"""Bytes of it that are sent at a time, and the seconds between two times: it is on its way for 0.12 s."""
+
+UPLOAD_HEAD = b"POST / HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n" % UPLOAD
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.I)
 CLOSE = re.compile(rb"\r\nconnection:[ \t]*close[ \t]*\r\n", re.I)
 
@@ -78,9 +86,14 @@ def response_times(address: Address, seconds: float) -> list[float]:
 
 @dataclass(slots=True, eq=False)
 class Peer:
-    """One client of a crowd. `waiting` from when its request is sent to when the answer is whole."""
+    """One client of a crowd. `waiting` from when its request is sent to when the answer is whole.
+
+    uploads  does it send a body each time? Then `left` is how much of that is unsent
+    """
 
     sock: socket.socket
+    uploads: bool = False
+    left: int = 0
     connected: bool = False
     waiting: bool = False
     since: float = 0.0
@@ -100,19 +113,21 @@ class Crowd:
     A client reconnects after `Connection: close`, and when its idle connection is closed. Whatever happens
     to a request that was sent, other than a whole answer 200, is a failure; the client then starts anew.
     A refused connection is a failure too, until `may_be_refused`: then it ends that client in peace.
+
+    `uploads` more send a body with each request, slowly; the last word of its answer is how much has come.
     """
 
-    def __init__(self, address: Address, count: int, rest: float = 0.0) -> None:
+    def __init__(self, address: Address, count: int, rest: float = 0.0, uploads: int = 0) -> None:
         self.address, self.rest = address, rest
-        self.sent = self.answered = self.reconnected = self.refused = 0
+        self.sent = self.answered = self.uploaded = self.reconnected = self.refused = 0
         self.failures: list[Failure] = []
         self.times: list[float] = []
         self.may_be_refused = self.stopping = False
         self.epoll = select.epoll()
         self.peers: dict[int, Peer] = {}
         self.resting: list[tuple[float, int, Peer]] = []
-        for _ in range(count):
-            self.open()
+        for number in range(count + uploads):
+            self.open(uploads=number >= count)
 
     def kinds(self) -> Counter[str]:
         return Counter(failure.kind for failure in self.failures)
@@ -147,15 +162,15 @@ class Crowd:
         while self.resting and self.resting[0][0] <= now:
             peer = heapq.heappop(self.resting)[2]
             if self.peers.get(peer.sock.fileno()) is peer:
-                self.send(peer)
+                (self.send_piece if peer.left else self.send)(peer)
 
-    def open(self, served_by: bytes = b"") -> None:
+    def open(self, served_by: bytes = b"", uploads: bool = False) -> None:
         if self.stopping:
             return
         sock = socket.socket()
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        peer = Peer(sock, served_by=served_by)
+        peer = Peer(sock, uploads, served_by=served_by)
         error = sock.connect_ex(self.address)
         if error not in (0, errno.EINPROGRESS):
             self.not_connected(peer, error)
@@ -170,7 +185,7 @@ class Crowd:
             return
         self.fail(peer, f"connect: {errno.errorcode.get(error, error)}")
         if error != errno.ECONNREFUSED:
-            self.open()
+            self.open(uploads=peer.uploads)
 
     def drop(self, peer: Peer) -> None:
         self.peers.pop(peer.sock.fileno(), None)
@@ -196,11 +211,25 @@ class Crowd:
             return
         self.sent += 1
         try:
-            peer.sock.send(REQUEST)
+            peer.sock.send(UPLOAD_HEAD if peer.uploads else REQUEST)
         except OSError as error:
             self.lost(peer, f"send: {errno.errorcode.get(error.errno or 0, error)}")
             return
         peer.waiting, peer.since = True, time.perf_counter()
+        if peer.uploads:
+            peer.left = UPLOAD
+            self.send_piece(peer)
+
+    def send_piece(self, peer: Peer) -> None:
+        try:
+            peer.left -= peer.sock.send(bytes(min(PIECE, peer.left)))
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.lost(peer, f"upload: {errno.errorcode.get(error.errno or 0, error)}")
+            return
+        if peer.left:
+            heapq.heappush(self.resting, (time.perf_counter() + PACE, id(peer), peer))
 
     def read(self, peer: Peer) -> None:
         try:
@@ -222,21 +251,25 @@ class Crowd:
         else:
             self.reconnected += 1
         self.drop(peer)
-        self.open(peer.served_by)
+        self.open(peer.served_by, peer.uploads)
 
     def got(self, peer: Peer, answer: Answer) -> None:
         now = time.perf_counter()
         del peer.data[: answer.size]
         peer.waiting, peer.served_by = False, answer.body
-        if answer.status == 200:
+        if peer.uploads and (peer.left or not answer.body.endswith(b" %d" % UPLOAD)):
+            self.fail(peer, "upload not taken whole")
+        elif answer.status == 200:
             self.answered += 1
-            self.times.append((now - peer.since) * 1000)
+            self.uploaded += peer.uploads
+            if not peer.uploads:
+                self.times.append((now - peer.since) * 1000)
         else:
             self.fail(peer, f"status {answer.status}")
         if answer.close:
             self.reconnected += 1
             self.drop(peer)
-            self.open(peer.served_by)
+            self.open(peer.served_by, peer.uploads)
         elif self.rest:
             heapq.heappush(self.resting, (now + self.rest, id(peer), peer))
         else:

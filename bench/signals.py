@@ -1,24 +1,29 @@
-"""HUP, TERM and kill -9 under load: is one request lost?
+"""HUP, USR2, --max-requests, TERM and kill -9 under load: is one request lost?
 
-64 keep-alive clients in one epoll loop: each sends a request, reads the whole answer, repeats; `--rest` lets
-them pause between, as then a server has idle connections to get rid of. `Connection: close` makes a client
-connect anew. Two workers.
+64 keep-alive clients and 8 that upload 1 MB at a time, in one epoll loop: each sends a request, reads the whole
+answer, repeats; `--rest` lets them pause between, as then a server has idle connections to get rid of.
+`Connection: close` makes a client connect anew. Two workers.
 
-hup   several HUPs in a run; a failure is a request without a whole answer 200, or a refused connection.
-term  TERM in the midst; a refused connection now ends a client in peace, anything else is a failure.
-kill  kill -9 of one worker: its own requests in flight may be lost ("own"), others not; and how long until a
-      process that did not exist before answers, asked by four new connections at a time.
+hup           several HUPs in a run; a failure is a request without a whole answer 200, or a refused connection.
+usr2          the same with USR2: each time a new server takes over, and the old one ends.
+max-requests  the same with no signal, but --max-requests 100: workers are replaced all the time.
+term          TERM in the midst; a refused connection now ends a client in peace, anything else is a failure.
+delay         TERM with --drain-delay 1.
+kill          kill -9 of one worker: its own requests in flight may be lost ("own"), others not; and how long until
+              a process that did not exist before answers, asked by four new connections at a time.
 
-`nginx` is allowed among the models, for hup and term.
+`nginx` is allowed among the models, for hup and term, with `--uploads 0`.
 """
 
 import argparse
 import os
+import re
 import signal
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from bench import clients, harness
@@ -31,11 +36,12 @@ CLIENTS = 64
 def options(parser: argparse.ArgumentParser) -> None:
     models = ["epoll", "asyncio", "thread", "process"]
     parser.add_argument("--models", type=harness.names, default=models, metavar="M,N")
-    parser.add_argument("--kinds", type=harness.names, default=list(KINDS), help="hup, term, kill (default: all)")
+    parser.add_argument("--kinds", type=harness.names, default=list(KINDS), help="of those above (default: all)")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--hups", type=int, default=4, help="in one run")
     parser.add_argument("--gap", type=float, default=1.5, help="seconds between two HUPs")
     parser.add_argument("--rest", type=float, default=0.0, help="seconds a client rests after an answer")
+    parser.add_argument("--uploads", type=int, default=8, help="clients that upload (default: 8)")
     parser.add_argument("--workers", default="2")
 
 
@@ -44,32 +50,30 @@ def run(args: argparse.Namespace) -> None:
     harness.pin(harness.LOAD_CORE)
     figures: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for kind in args.kinds:
-        models = [model for model in args.models if model != "nginx" or kind != "kill"]
-        figures[kind] = {model: repeat(KINDS[kind], model, args) for model in models}
+        models = [model for model in args.models if model != "nginx" or kind in ("hup", "term")]
+        figures[kind] = {model: repeat(kind, model, args) for model in models}
         report(kind, figures[kind])
     harness.save("signals", figures)
 
 
-def repeat(
-    kind: Callable[[Server, argparse.Namespace], dict[str, Any]], model: str, args: argparse.Namespace
-) -> list[dict[str, Any]]:
+def repeat(kind: str, model: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     results = []
     for _ in range(args.runs):
-        launch = harness.hello(model, "--workers", args.workers, app="Who")
+        launch = harness.hello(model, "--workers", args.workers, *OPTIONS.get(kind, ()), app="Who")
         with harness.serving(launch) as server:
-            results.append(kind(server, args))
+            results.append(KINDS[kind](server, args))
     return results
 
 
 def report(kind: str, measured: dict[str, list[dict[str, Any]]]) -> None:
     special = [key for key in next(iter(measured.values()))[0] if key not in COMMON]
-    print(f"\n{kind}: {CLIENTS} clients, all runs together\n")
+    print(f"\n{kind}: {CLIENTS} clients and those that upload, all runs together\n")
     harness.table(
-        ["server", "sent", "answered", "failed", "unanswered", *special, "longest ms", "failures"],
+        ["server", *COUNTS, *special, "longest ms", "failures"],
         [
             [
                 model,
-                *(f"{sum(run[key] for run in runs):,}" for key in ("sent", "answered", "failed", "unanswered")),
+                *(f"{sum(run[key] for run in runs):,}" for key in COUNTS),
                 *(harness.spread([run[key] for run in runs], 2) for key in special),
                 f"{max(run['longest_ms'] for run in runs):.0f}",
                 ", ".join(f"{what}: {n}" for what, n in total(run["failures"] for run in runs).items()),
@@ -83,13 +87,19 @@ def total(counters: Iterable[Counter[str]]) -> Counter[str]:
     return sum(counters, Counter())
 
 
-COMMON = {"sent", "answered", "failed", "unanswered", "longest_ms", "failures"}
+COUNTS = ("sent", "answered", "uploaded", "failed", "unanswered")
+COMMON = {*COUNTS, "longest_ms", "failures"}
+
+
+def gather(server: Server, args: argparse.Namespace) -> Crowd:
+    return Crowd(server.address, CLIENTS, args.rest, args.uploads)
 
 
 def outcome(crowd: Crowd, unanswered: int) -> dict[str, Any]:
     return {
         "sent": crowd.sent,
         "answered": crowd.answered,
+        "uploaded": crowd.uploaded,
         "failed": len(crowd.failures),
         "unanswered": unanswered,
         "longest_ms": max(crowd.times, default=0.0),
@@ -98,7 +108,7 @@ def outcome(crowd: Crowd, unanswered: int) -> dict[str, Any]:
 
 
 def hup(server: Server, args: argparse.Namespace) -> dict[str, Any]:
-    crowd = Crowd(server.address, CLIENTS, args.rest)
+    crowd = gather(server, args)
     crowd.run(args.gap)
     workers = set(harness.children(server.pid))
     first = len(workers)
@@ -109,8 +119,55 @@ def hup(server: Server, args: argparse.Namespace) -> dict[str, Any]:
     return {**outcome(crowd, crowd.finish()), "workers replaced": len(workers) - first}
 
 
+def usr2(server: Server, args: argparse.Namespace) -> dict[str, Any]:
+    crowd = gather(server, args)
+    crowd.run(args.gap)
+    pid, servers = server.pid, 1
+    try:
+        for _ in range(args.hups):
+            os.kill(pid, signal.SIGUSR2)
+            new = pid
+            while new == pid and not crowd.failures:
+                crowd.run(0.02)
+                new = listening(server)
+            while is_alive(server, pid) and not crowd.failures:
+                crowd.run(0.02)
+            servers += new != pid
+            pid = new
+            crowd.run(args.gap)
+        return {**outcome(crowd, crowd.finish()), "servers": servers}
+    finally:
+        if pid != server.pid:
+            os.kill(pid, signal.SIGTERM)
+            while is_alive(server, pid):
+                time.sleep(0.02)
+
+
+def listening(server: Server) -> int:
+    """The supervisor that has last said that it listens."""
+    return int(re.findall(r"Listening at: .* \(pid (\d+)\)", server.log.read_text())[-1])
+
+
+def is_alive(server: Server, pid: int) -> bool:
+    if pid == server.pid:
+        return server.process.poll() is None
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def worn(server: Server, args: argparse.Namespace) -> dict[str, Any]:
+    crowd = gather(server, args)
+    workers: set[int] = set()
+    for _ in range(round(args.gap * (args.hups + 1) / 0.05)):
+        crowd.run(0.05)
+        workers |= set(harness.children(server.pid))
+    return {**outcome(crowd, crowd.finish()), "workers replaced": len(workers) - int(args.workers)}
+
+
 def term(server: Server, args: argparse.Namespace) -> dict[str, Any]:
-    crowd = Crowd(server.address, CLIENTS, args.rest)
+    crowd = gather(server, args)
     crowd.run(args.gap)
     crowd.may_be_refused = True
     began = time.perf_counter()
@@ -132,7 +189,7 @@ def term(server: Server, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def kill(server: Server, args: argparse.Namespace) -> dict[str, Any]:
-    crowd = Crowd(server.address, CLIENTS, args.rest)
+    crowd = gather(server, args)
     crowd.run(args.gap)
     before = set(harness.children(server.pid))
     victim = min(before)
@@ -176,4 +233,15 @@ def probe(server: Server, count: int = 4) -> set[int]:
     return found
 
 
-KINDS = {"hup": hup, "term": term, "kill": kill}
+KINDS: dict[str, Callable[[Server, argparse.Namespace], dict[str, Any]]] = {
+    "hup": hup,
+    "usr2": usr2,
+    "max-requests": worn,
+    "term": term,
+    "delay": term,
+    "kill": kill,
+}
+OPTIONS = {
+    "max-requests": ["--max-requests", "100", "--max-requests-jitter", "20"],
+    "delay": ["--drain-delay", "1"],
+}

@@ -26,6 +26,15 @@ _GONE_AGAIN: Final = frozenset(
 )
 """accept(2) gives the errors of a connection that has come to nothing: they are that peer's, not the listener's."""
 
+_UNACKED: Final = 24
+"""Where `struct tcp_info` has tcpi_unacked: of a listener, the length of its queue (linux/tcp.h, net/ipv4/tcp.c)."""
+
+_MORE: Final = 16
+"""Peers that may come while those who wait are counted."""
+
+_MANY: Final = 4096
+"""Peers that a kernel lets wait, at most: net.core.somaxconn where nobody has set it."""
+
 PAUSE: Final = 0.1
 """Seconds for which nothing is accepted after accept(2) failed for want of descriptors: at once it would fail again."""
 
@@ -175,6 +184,17 @@ def accept(listener: socket.socket) -> tuple[socket.socket, tuple[str, int]] | N
         sock.setblocking(False)
         # Interned: a peer with many connections has one string.
         return sock, (sys.intern(address[0]), address[1]) if isinstance(address, tuple) else ("", 0)
+
+
+def waiting(listener: socket.socket) -> int:
+    """How many to accept who wait at this moment; more where the kernel does not tell (Linux does, in TCP_INFO).
+
+    To accept until nobody waits could take for ever, where others have the same listener and peers keep coming.
+    """
+    if listener.family == socket.AF_UNIX or not sys.platform.startswith("linux"):
+        return _MANY
+    info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _UNACKED + 4)
+    return int(struct.unpack_from("I", info, _UNACKED)[0]) + _MORE
 
 
 def send(sock: socket.socket, segment: Segment) -> int:

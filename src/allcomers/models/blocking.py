@@ -206,7 +206,9 @@ class Door:
         self._unwatch_listeners()
         self._room.ask_all()
         for listener in self._serving.listeners:
-            while not orders.quitting and (found := self._accept(listener)):
+            for _ in range(sockets.waiting(listener)):
+                if orders.quitting or not (found := self._accept(listener)):
+                    break
                 while self._present >= self._places and self._wait_for_leavers():
                     pass
                 self._let_in(*found)

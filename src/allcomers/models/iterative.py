@@ -60,8 +60,9 @@ def serve(serving: Serving) -> None:
     while not orders.draining:
         if doorstep.happens(None):
             serve_one(serving, doorstep)
-    while monotonic() < orders.deadline and serve_one(serving, doorstep):
-        pass
+    for _ in range(sum(map(sockets.waiting, serving.listeners))):
+        if monotonic() >= orders.deadline or not serve_one(serving, doorstep):
+            break
 
 
 def serve_one(serving: Serving, doorstep: Doorstep) -> bool:
