@@ -9,6 +9,7 @@ import json
 import math
 import os
 import platform
+import random
 import re
 import resource
 import shutil
@@ -84,36 +85,47 @@ def hello(model: str, *options: str, app: str = "Hello") -> Launch:
     return allcomers("run", f"bench/apps.py:{app}", "-m", model, *options)
 
 
-def nginx(*options: str) -> Launch:
-    """nginx that answers the same 13 bytes; of allcomers' options it knows those that the benchmarks use."""
+def nginx(*options: str, server: str = 'return 200 "Hello, World!";', listen: str = "") -> Launch:
+    """nginx that answers the same 13 bytes, or what `server` says of it in its own words, on `listen` (" ssl").
+
+    Of allcomers' options it knows those that the benchmarks use.
+    """
     program = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
     if program is None:
         raise CannotMeasureError("nginx is not installed (Debian: apt-get install nginx-light)")
     given = dict(zip(options[::2], options[1::2], strict=True))
     port = free_port()
-    place = OUT / f"nginx-{port}"
+    place = OUT / f"nginx-{os.getpid()}"
     place.mkdir(parents=True, exist_ok=True)
     conf = place / "nginx.conf"
     paths = " ".join(f"{kind}_temp_path tmp;" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    user = "user root; " if os.geteuid() == 0 else ""  # else its workers are nobody, who may not read our files
     conf.write_text(
-        f"daemon off; worker_processes {given.get('--workers', 1)}; pid nginx.pid; error_log stderr;\n"
+        f"{user}daemon off; worker_processes {given.get('--workers', 1)}; pid nginx.pid; error_log stderr;\n"
         "worker_rlimit_nofile 20000; events { worker_connections 16384; }\n"
         f"http {{ access_log off; default_type text/plain; keepalive_requests 1000000000; {paths}\n"
         f"client_header_timeout {given.get('--head-timeout', 10)}s;\n"
-        f'server {{ listen 127.0.0.1:{port} backlog=2048; return 200 "Hello, World!"; }} }}\n'
+        f"server {{ listen 127.0.0.1:{port}{listen} backlog=2048; {server} }} }}\n"
     )
     command = [program, "-p", str(place), "-e", "stderr", "-c", str(conf)]
     return Launch(command, ("127.0.0.1", port), drain=signal.SIGQUIT)
 
 
-def compiled(source: str) -> Path:
-    """A C program of bench/, compiled into bench/out when it is older than its source."""
-    program = OUT / Path(source).stem
-    if not program.exists() or program.stat().st_mtime < (HERE / source).stat().st_mtime:
+def compiled(source: str, *libraries: str) -> Path:
+    """A C program of bench/, compiled into bench/out when it is older than its source or a header beside that."""
+    path = HERE / source
+    program = OUT / path.stem
+    newest = max(part.stat().st_mtime for part in (path, *path.parent.glob("*.h")))
+    if not program.exists() or program.stat().st_mtime < newest:
         OUT.mkdir(exist_ok=True)
         if shutil.which("cc") is None:
             raise CannotMeasureError("a C compiler is needed (Debian: apt-get install gcc libc6-dev)")
-        subprocess.run(["cc", "-O2", "-Wall", "-o", program, HERE / source], check=True)
+        made = program.with_suffix(f".{os.getpid()}")  # another benchmark may run the old one, or make it too
+        linked = [f"-l{library}" for library in libraries]
+        done = subprocess.run(["cc", "-O2", "-Wall", "-o", made, path, *linked], capture_output=True, text=True)
+        if done.returncode:
+            raise CannotMeasureError(f"{source} does not compile: {done.stderr.strip()[:300]}")
+        made.replace(program)
     return program
 
 
@@ -212,8 +224,17 @@ def warn(line: str) -> None:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+    """A port below those that the kernel gives to clients (ip_local_port_range).
+
+    Else a client that asks whether the server listens yet may be given that very port, and so be joined to itself.
+    """
+    for _ in range(100):
+        try:
+            with socket.create_server(("127.0.0.1", random.randrange(20_000, 32_000))) as taken:
+                return int(taken.getsockname()[1])
+        except OSError:
+            continue
+    raise CannotMeasureError("no port is free on 127.0.0.1 between 20000 and 32000")
 
 
 # What a process tree uses --------------------------------------------------------------------------------
@@ -309,37 +330,47 @@ class Disturbance:
             self.patience -= took
 
     def begin(self) -> None:
-        self.began, self.busy, self.loads = time.monotonic(), busy_seconds(), children_seconds()
+        self.began, self.busy, self.loads = time.monotonic(), busy_seconds(), load_seconds()
 
     def others(self, server: float) -> float:
-        """Since begin(), but for the loads that have ended and for what the server has used in seconds."""
-        ours = server + children_seconds() - self.loads
+        """Since begin(), but for the load and for what the server has used in seconds."""
+        ours = server + load_seconds() - self.loads
         return max(0.0, (busy_seconds() - self.busy - ours) / (time.monotonic() - self.began))
 
 
-def children_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def load_seconds() -> float:
+    """CPU of this process, which may be a load itself, and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 # Loads ---------------------------------------------------------------------------------------------------
 
 
-def wrk(address: Address, seconds: float, connections: int = 64, heads: Sequence[str] = ()) -> dict[str, Any]:
+def wrk(
+    address: Address,
+    seconds: float,
+    connections: int = 64,
+    heads: Sequence[str] = (),
+    url: str = "http://{}:{}/",
+    script: str = "wrk.lua",
+) -> dict[str, Any]:
     """One thread of wrk on the load's core. Gives requests, seconds, errors, and p50, p99, max in ms.
+
+    url     with a place for host and port
+    script  of bench/load: what is sent, where that is not a GET, and how the figures are told
 
     wrk takes whole seconds only: `seconds` is rounded up.
     """
     if shutil.which("wrk") is None:
         raise CannotMeasureError("wrk is needed to make the load (Debian: apt-get install wrk)")
     more = [part for head in heads for part in ("-H", head)]
-    host, port = address
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}", "-s", str(HERE / "load/wrk.lua"), *more]
-    return load([*command, f"http://{host}:{port}/"], seconds)
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}", "-s", str(HERE / "load" / script), *more]
+    return load([*command, url.format(*address)], seconds)
 
 
 def echo_load(address: Address, seconds: float, connections: int = 64) -> dict[str, Any]:
-    """64 bytes there and back on each connection. Gives requests (round trips), seconds and errors."""
+    """64 bytes there and back on each connection. Gives what wrk() gives; a round trip is a request."""
     program = compiled("load/echo_load.c")
     result = load([str(program), str(address[1]), str(connections), f"{seconds:g}"], seconds)
     return {"requests": result.pop("round_trips"), **result}

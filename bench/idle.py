@@ -86,8 +86,12 @@ def hold(address: Address, count: int) -> list[socket.socket]:
     return held
 
 
-def burst(held: list[socket.socket], patience: float = 10.0) -> int:
-    """One request on every connection before any answer is read; how many whole answers 200 came."""
+def burst(held: list[socket.socket], patience: float = 10.0, times: list[float] | None = None) -> int:
+    """One request on every connection before any answer is read; how many whole answers 200 came.
+
+    `times` is given the ms that each took since the first request.
+    """
+    began = time.perf_counter()
     epoll = select.epoll()
     waiting = {sock.fileno(): (sock, bytearray()) for sock in held}
     for sock in held:
@@ -97,7 +101,8 @@ def burst(held: list[socket.socket], patience: float = 10.0) -> int:
         except OSError:
             del waiting[sock.fileno()]
     answered = 0
-    while waiting and (events := epoll.poll(patience)):
+    end = began + 6 * patience  # whatever trickles in
+    while waiting and time.perf_counter() < end and (events := epoll.poll(patience)):
         for fd, _ in events:
             if fd not in waiting:
                 epoll.unregister(fd)
@@ -106,6 +111,8 @@ def burst(held: list[socket.socket], patience: float = 10.0) -> int:
             if outcome is not None:
                 answered += outcome
                 del waiting[fd]
+                if outcome and times is not None:
+                    times.append((time.perf_counter() - began) * 1000)
     epoll.close()
     return answered
 

@@ -4,7 +4,8 @@
  *
  * Every connection keeps one message of 64 bytes in flight, checks that it comes back as it went, and sends
  * the next, whose bytes differ. A connection that is refused, closed or answers wrong bytes is one error and
- * is not opened again. Prints one line of JSON: {"round_trips": N, "errors": N, "seconds": S}. */
+ * is not opened again. Prints one line of JSON: {"round_trips": N, "errors": N, "seconds": S, "p50": MS, "p99": MS,
+ * "max": MS}. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -16,11 +17,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MESSAGE = 64, EVENTS = 256 };
+enum { MESSAGE = 64, EVENTS = 256, MICROS = 1000000 };
+
+static unsigned taken[MICROS + 1]; /* round trips that took so many µs; the last: that and more */
 
 struct peer {
     int fd, got;
     unsigned long turn;
+    double since;
     char out[MESSAGE], in[MESSAGE];
 };
 
@@ -28,6 +32,19 @@ static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+static double percentile(unsigned long trips, double part) { /* in ms */
+    unsigned long wanted = trips * part, seen = 0;
+    int micros = 0;
+    while (micros < MICROS && (seen += taken[micros]) < wanted) micros++;
+    return micros / 1e3;
+}
+
+static void note(struct peer *p, double at) {
+    double micros = (at - p->since) * 1e6;
+    taken[micros < MICROS ? (int)micros : MICROS]++;
+    p->since = at;
 }
 
 static int say(struct peer *p) { /* the next message: its turn, then filling that depends on it */
@@ -62,6 +79,7 @@ int main(int argc, char **argv) {
         setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         event.data.ptr = p;
         if (connect(p->fd, (void *)&to, sizeof to) || !say(p)) { errors++; continue; }
+        p->since = now();
         epoll_ctl(poller, EPOLL_CTL_ADD, p->fd, &event);
         open++;
     }
@@ -70,9 +88,11 @@ int main(int argc, char **argv) {
         for (int i = 0; i < ready; i++) {
             struct peer *p = events[i].data.ptr;
             int heard = hear(p);
-            if (heard > 0) trips++;
+            if (heard > 0) trips++, note(p, now());
             if (heard < 0 || (heard > 0 && !say(p))) close(p->fd), errors++, open--;
         }
     }
-    printf("{\"round_trips\": %lu, \"errors\": %lu, \"seconds\": %.3f}\n", trips, errors, now() - began);
+    printf("{\"round_trips\": %lu, \"errors\": %lu, \"seconds\": %.3f, ", trips, errors, now() - began);
+    printf("\"p50\": %.3f, \"p99\": %.3f, ", percentile(trips, 0.5), percentile(trips, 0.99));
+    printf("\"max\": %.3f}\n", percentile(trips, 1));
 }
