@@ -1,6 +1,6 @@
 # Two commands are enough: `make run` serves the example site, `make test` runs every test.
 # `make check` adds lint, types and the layer test; `make conformance` runs the whole product of
-# models × TLS × calls × workers; `make bench` measures against a floor in C.
+# models × TLS × calls × workers; `make bench` compares with every other server, `make bench QUICK=1` in three minutes.
 
 PYTHON ?= $(shell tools/newest-python)
 VENV := .venv
@@ -24,7 +24,8 @@ conformance: $(VENV)/.test
 	$(BIN)/pytest -n 2 tests/conformance.py
 
 bench: $(VENV)/.test
-	$(BIN)/python -m bench
+	tools/bench-packages
+	$(BIN)/python -m bench $(if $(QUICK),--quick) $(BENCH)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,4 +1,4 @@
-"""`python -m bench NAME [OPTIONS]` runs one benchmark; without a name, lists them."""
+"""`python -m bench NAME [OPTIONS]` runs one benchmark; without a name, the comparison with all others: `make bench`."""
 
 import argparse
 import importlib
@@ -6,12 +6,19 @@ import sys
 
 from bench import harness
 
-NAMES = ("cost", "idle", "fairness", "slow", "signals", "startup", "uploads", "websocket", "shares", "instructions")
+NAMES = (
+    *("comparison", "page", "cost", "idle", "fairness", "slow", "signals", "startup", "uploads", "websocket", "shares"),
+    "instructions",
+)
 
 
 def main(argv: list[str]) -> int:
-    if not argv or argv[0] not in NAMES:
-        return listing(unknown=argv[0] if argv and not argv[0].startswith("-") else None)
+    if argv[:1] in (["-h"], ["--help"]):
+        return listing(unknown=None)
+    if not argv or argv[0].startswith("-"):
+        argv = ["comparison", *argv]
+    if argv[0] not in NAMES:
+        return listing(unknown=argv[0])
     module = importlib.import_module(f"bench.{argv[0]}")
     parser = argparse.ArgumentParser(
         prog=f"python -m bench {argv[0]}",
@@ -30,10 +37,10 @@ def main(argv: list[str]) -> int:
 def listing(unknown: str | None) -> int:
     if unknown:
         print(f"There is no benchmark {unknown!r}.\n", file=sys.stderr)
-    print("python -m bench NAME [--help]\n")
+    print("python -m bench [NAME] [--help]; without a name, comparison\n")
     for name in NAMES:
         doc = importlib.import_module(f"bench.{name}").__doc__ or ""
-        print(f"  {name:10}{doc.splitlines()[0]}")
+        print(f"  {name:12}{doc.splitlines()[0]}")
     return 2 if unknown else 0
 
 

@@ -14,11 +14,28 @@ class Hello(allcomers.Web):
         return "Hello, World!"
 
 
+class Posted(allcomers.Web):
+    """The same, once the body of 4 KB is read."""
+
+    def post(self, request: allcomers.Request) -> str:
+        return "Hello, World!" if len(request.stream.read()) == 4096 else "the body is not whole"
+
+
+class Pieces(allcomers.Web):
+    """16 pieces of 1 KB, their sum not said."""
+
+    def get(self, request: allcomers.Request) -> Iterator[bytes]:
+        return (b"x" * 1024 for _ in range(16))
+
+
 class Who(allcomers.Web):
     """Which process answers, and its parent: under the process model the parent is the worker."""
 
     def get(self, request: allcomers.Request) -> str:
         return f"{os.getpid()} {os.getppid()}"
+
+    def post(self, request: allcomers.Request) -> str:
+        return f"{os.getpid()} {os.getppid()} {len(request.stream.read())}"
 
 
 class Echo(allcomers.Service):

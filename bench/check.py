@@ -1,0 +1,102 @@
+"""Does a server answer what the workload expects? Asked before each measurement: who answers wrong is not measured.
+
+The same requests warm the server up.
+"""
+
+import http.client
+import socket
+import ssl
+import time
+from contextlib import closing
+
+from bench import clients
+from bench.harness import Address, CannotMeasureError
+from bench.loads import IN_FLIGHT
+from bench.workloads import Workload
+
+PATIENCE = 10.0
+MESSAGE = b"0123456789abcdef" * 4
+
+
+def check(workload: Workload, address: Address, seconds: float) -> None:
+    """For so long, twice at least. Raises CannotMeasureError: what is wrong with the answer, in a line."""
+    ask = {"echo": echo, "h2load": pipelined}.get(workload.load, exchange)
+    try:
+        ask(workload, address, time.monotonic() + seconds)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise CannotMeasureError(f"does not answer: {type(error).__name__}: {error}") from error
+
+
+def exchange(workload: Workload, address: Address, end: float) -> None:
+    """A request on a connection that stays, or a connection for each where the workload says so."""
+    method, heads = "POST" if workload.body else "GET", dict(field(head) for head in workload.heads)
+    asked = 0
+    with closing(connected(workload, address)) as connection:
+        while asked < 2 or time.monotonic() < end:
+            connection.request(method, workload.path, workload.body or None, heads)  # connects anew after a close
+            with connection.getresponse() as answer:
+                judge(workload, answer)
+            asked += 1
+
+
+def connected(workload: Workload, address: Address) -> http.client.HTTPConnection:
+    if not workload.tls:
+        return http.client.HTTPConnection(*address, timeout=PATIENCE)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return http.client.HTTPSConnection(*address, timeout=PATIENCE, context=context)
+
+
+def field(head: str) -> tuple[str, str]:
+    name, _, value = head.partition(": ")
+    return name, value
+
+
+def judge(workload: Workload, answer: http.client.HTTPResponse) -> None:
+    body = answer.read()
+    if answer.status != 200:
+        raise CannotMeasureError(f"answers {answer.status} {answer.reason}")
+    if body != workload.expected:
+        raise CannotMeasureError(f"answers {len(body)} bytes that are not what was asked for: {body[:40]!r}")
+    if workload.chunked and not answer.chunked:
+        raise CannotMeasureError("does not answer in chunks")
+    if workload.closes and not answer.will_close:
+        raise CannotMeasureError("keeps the connection where it was asked to close it")
+
+
+def pipelined(workload: Workload, address: Address, end: float) -> None:
+    """As many requests at once as the load keeps in flight; as many answers, and not a byte more."""
+    with clients.connect(address, PATIENCE) as sock:
+        while True:
+            sock.sendall(clients.REQUEST * IN_FLIGHT)
+            data = b""
+            for _ in range(IN_FLIGHT):
+                while (answer := clients.parse(data)) is None:
+                    data += received(sock)
+                if answer.status != 200 or answer.body != workload.expected:
+                    raise CannotMeasureError(f"answers {answer.status} {answer.body[:40]!r}")
+                data = data[answer.size :]
+            if data:
+                raise CannotMeasureError("answers more than was asked")
+            if time.monotonic() > end:
+                return
+
+
+def echo(workload: Workload, address: Address, end: float) -> None:
+    with clients.connect(address, PATIENCE) as sock:
+        while True:
+            sock.sendall(MESSAGE)
+            data = b""
+            while len(data) < len(MESSAGE):
+                data += received(sock)
+            if data != MESSAGE:
+                raise CannotMeasureError(f"echoes {data[:40]!r}")
+            if time.monotonic() > end:
+                return
+
+
+def received(sock: socket.socket) -> bytes:
+    piece = sock.recv(65536)
+    if not piece:
+        raise ConnectionError("closed before the answer was whole")
+    return piece

@@ -1,0 +1,154 @@
+"""What came of it: a row for each server of a workload, as the terminal shows it.
+
+The rows are made of what is saved (bench/out/comparison.json), so that the page can be made again without a run.
+"""
+
+import math
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from bench import estimates, harness
+from bench.estimates import Ratio
+
+BOUND = 0.9  # of a core: from there on it is what limits
+
+HEAD = (
+    *("server", "CPU µs/request", "× floor", "95 %", "requests/s", "p50 ms", "p99 ms", "memory MB"),
+    *("busy", "limited by", "others", "errors"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Medians of the rounds; the ratio is the geometric mean of those to the floor of the same round."""
+
+    name: str
+    micros: float
+    ratio: Ratio
+    rate: float
+    rates: tuple[float, float]  # lowest and highest
+    p50: float
+    p99: float
+    memory: float  # MB, of the tree's own
+    kb_each: float  # of an idle connection, where 10,000 are held
+    busy: float
+    load_busy: float
+    others: float
+    errors: int
+
+    @property
+    def limited_by(self) -> str:
+        """What keeps requests/s from being more: the server's core, the load's, who else is there, or that all wait."""
+        if self.busy >= BOUND:
+            return "server"
+        if self.load_busy >= BOUND:
+            return "load"
+        return "others" if self.others >= harness.NOISE else "waiting"
+
+    @property
+    def ours(self) -> bool:
+        return self.name.startswith("allcomers")
+
+    @property
+    def floor(self) -> bool:
+        return self.name.startswith("floor")
+
+
+def rows(figures: dict[str, Any]) -> list[Row]:
+    """Of one workload as it is saved: the best first, by what it shows."""
+    floors = {sample["round"]: sample["micros"] for sample in figures["samples"].get("floor", ())}
+    found = [row(name, samples, floors) for name, samples in figures["samples"].items() if samples]
+    return sorted(found, key=lambda row: -row.rate if figures["shows"] == "rate" else cost(row))
+
+
+def cost(row: Row) -> float:
+    """Its ratio to the floor, where that was measured too."""
+    return row.micros if math.isnan(row.ratio.mean) else row.ratio.mean
+
+
+def row(name: str, samples: list[dict[str, Any]], floors: dict[int, float]) -> Row:
+    def median(key: str) -> float:
+        values = [float(sample[key]) for sample in samples if key in sample]
+        return statistics.median(values) if values else math.nan
+
+    rates = [sample["requests"] / sample["seconds"] for sample in samples]
+    return Row(
+        name=name,
+        micros=median("micros"),
+        ratio=estimates.ratio([(s["micros"], floors[s["round"]]) for s in samples if s["round"] in floors]),
+        rate=statistics.median(rates),
+        rates=(min(rates), max(rates)),
+        p50=median("p50"),
+        p99=median("p99"),
+        memory=median("memory_kib") * 1024 / 1e6,
+        kb_each=median("kb_each"),
+        busy=median("busy"),
+        load_busy=median("load_busy"),
+        others=median("others"),
+        errors=sum(sample["errors"] for sample in samples),
+    )
+
+
+def cells(row: Row) -> list[str]:
+    """In the order of HEAD."""
+    return [
+        row.name,
+        digits(row.micros),
+        digits(row.ratio.mean),
+        f"{digits(row.ratio.low)}–{digits(row.ratio.high)}",
+        f"{row.rate:,.0f}",
+        digits(row.p50),
+        digits(row.p99),
+        digits(row.memory) + (f" ({digits(row.kb_each)} KB each)" if not math.isnan(row.kb_each) else ""),
+        f"{row.busy:.0%}",
+        row.limited_by,
+        digits(row.others),
+        str(row.errors),
+    ]
+
+
+def digits(value: float) -> str:
+    """Three significant digits, no exponent; a dash for what is not known."""
+    if math.isnan(value):
+        return "-"
+    if value == 0:
+        return "0"
+    places = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(places, 2)}f}"
+
+
+def show(saved: dict[str, Any]) -> None:
+    """All workloads that have figures, as tables."""
+    for figures in saved["figures"].values():
+        found = rows(figures)
+        if not found:
+            continue
+        print(f"\n{figures['title']}\n")
+        harness.table(HEAD, [cells(row) for row in found])
+        for line in failed(figures):
+            print(f"  {line}")
+    print(f"\n{LEGEND}")
+
+
+def failed(figures: dict[str, Any]) -> list[str]:
+    """A line for each server that has no figures, or fewer than others."""
+    return [
+        f"{name} {'failed in a round' if figures['samples'].get(name) else 'is left out'}: {reason}"
+        for name, reason in figures["failed"].items()
+    ]
+
+
+LEGEND = (
+    "CPU per request is that of the server's whole process tree, its ratio to the floor in C that of the same round:\n"
+    "geometric mean and 95 % interval. The rest are medians. Where the load is the limit, or all wait, requests/s\n"
+    "says nothing about the server; the CPU figure stands all the same. From 0.2 `others` (cores) on, trust no figure."
+)
+
+
+def disturbed(saved: dict[str, Any]) -> float:
+    """Cores that others used while it was measured: the median of all measurements."""
+    seen = [
+        s["others"] for figures in saved["figures"].values() for samples in figures["samples"].values() for s in samples
+    ]
+    return statistics.median(seen) if seen else math.nan

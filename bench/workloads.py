@@ -1,0 +1,182 @@
+"""What is measured, and who takes part in each: one table.
+
+The first of the servers is the floor in C, which does for the workload as little as can be done: `floor` says how it is
+started. Where waiting or the app's own work is the point, the floor is the plain one (or burns the same CPU), and what
+counts is requests/s and p99, not the ratio.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bench import served
+from bench.cost import BROWSER
+from bench.harness import OUT
+
+CERTIFICATE = OUT / "bench.pem"
+FILE_SIZES = {"1k.bin": 1024, "1m.bin": 1 << 20}
+
+TEXT = b"Hello, World!"
+HTTP_FLOOR = ("floor/http_floor.c",)
+
+ALLCOMERS = ("allcomers wsgi", "allcomers wsgi pool", "allcomers web", "allcomers asgi uvloop", "allcomers asgi stdlib")
+COMPILED = ("bjoern", "fastwsgi", "socketify")
+WSGI = ("granian wsgi", "gunicorn sync", "gunicorn gthread", "gunicorn gevent", "waitress", "cheroot")
+ASGI = ("granian asgi", "uvicorn", "hypercorn", "gunicorn asgi")
+ALL = ("floor", "nginx", *ALLCOMERS, *COMPILED, *WSGI, *ASGI)
+APPS = tuple(name for name in ALL if name != "nginx")
+KEEPING = tuple(name for name in ALL if name != "gunicorn sync")  # who keeps connections open
+WAITING = ("floor", "allcomers wsgi pool", "allcomers wsgi auto", *ALLCOMERS[3:], *WSGI, *ASGI)
+FILES = (
+    *("floor", "nginx", "allcomers site", "allcomers wsgi", "granian static", "uvicorn", "bjoern", "fastwsgi"),
+    *("gunicorn sync", "gunicorn gthread", "waitress", "cheroot"),
+)
+ECHO = (
+    *("floor", "floor in Python", "allcomers service", "asyncio protocol", "asyncio streams"),
+    *("uvloop protocol", "uvloop streams"),
+)
+QUICK = {
+    "text": ("floor", "nginx", "bjoern", "granian wsgi", "uvicorn", *ALLCOMERS[:1], *ALLCOMERS[2:4]),
+    "browser": ("floor", "nginx", "bjoern", *ALLCOMERS[:1], *ALLCOMERS[2:4]),
+    "echo": ("floor", "allcomers service", "asyncio protocol", "uvloop protocol"),
+}
+"""What `--quick` runs: the hot path, and the peers that it is measured by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One request, over and over, and who answers it.
+
+    app       what is served: a name of served.py
+    load      who asks: wrk, h2load (16 in flight on each connection), held (10,000 connections), echo
+    shows     what the plot is of: the ratio to the floor, or requests/s
+    floor     source and arguments of the floor; @PEM and @FILES stand for those files
+    threads   of servers that have a pool; 0 leaves them what they take by themselves
+    expected  the body of the answer
+    chunked   whether that comes in chunks
+    """
+
+    name: str
+    title: str
+    servers: tuple[str, ...]
+    app: str = "text"
+    path: str = "/"
+    heads: tuple[str, ...] = ()
+    body: bytes = b""
+    expected: bytes = TEXT
+    chunked: bool = False
+    tls: bool = False
+    threads: int = 0
+    load: Literal["wrk", "h2load", "held", "echo"] = "wrk"
+    shows: Literal["ratio", "rate"] = "ratio"
+    floor: tuple[str, ...] = HTTP_FLOOR
+
+    @property
+    def closes(self) -> bool:
+        return "Connection: close" in self.heads
+
+
+def file_of(name: str) -> bytes:
+    """What the file holds: bytes that are not all alike."""
+    return (bytes(range(256)) * 4096)[: FILE_SIZES[name]]
+
+
+WORKLOADS = (
+    Workload(name="text", title="13 bytes of text, wrk's head", servers=ALL),
+    Workload(name="browser", title="13 bytes of text, a browser's head of 10 fields", servers=ALL, heads=BROWSER),
+    Workload(
+        name="file-1k",
+        title="a static file of 1 KB",
+        servers=FILES,
+        app="file",
+        path="/static/1k.bin",
+        expected=file_of("1k.bin"),
+        floor=("floor/file_floor.c", "@FILES/static/1k.bin"),
+    ),
+    Workload(
+        name="file-1m",
+        title="a static file of 1 MB",
+        servers=FILES,
+        app="file",
+        path="/static/1m.bin",
+        expected=file_of("1m.bin"),
+        floor=("floor/file_floor.c", "@FILES/static/1m.bin"),
+    ),
+    Workload(
+        name="post",
+        title="a POST with a body of 4 KB",
+        servers=ALL,
+        app="post",
+        body=b"x" * served.POSTED,
+        floor=(*HTTP_FLOOR, "body", str(served.POSTED)),
+    ),
+    Workload(
+        name="stream",
+        title="16 chunks of 1 KB",
+        servers=APPS,
+        app="stream",
+        expected=served.PIECE * served.PIECES,
+        chunked=True,
+        floor=(*HTTP_FLOOR, "chunks", str(served.PIECES), str(len(served.PIECE))),
+    ),
+    Workload(name="pipelined", title="16 requests in flight on each connection", servers=KEEPING, load="h2load"),
+    Workload(
+        name="connections",
+        title="a new connection for each request",
+        servers=ALL,
+        heads=("Connection: close",),
+        floor=(*HTTP_FLOOR, "close"),
+    ),
+    Workload(
+        name="tls",
+        title="13 bytes of text over TLS, keep-alive",
+        servers=(
+            *("floor", "nginx", *ALLCOMERS, "granian wsgi", "gunicorn gthread", "gunicorn gevent", "cheroot"),
+            *ASGI,
+        ),
+        tls=True,
+        floor=("floor/tls_floor.c", "@PEM"),
+    ),
+    Workload(
+        name="held",
+        title="10,000 connections, all of which ask at once",
+        servers=tuple(name for name in KEEPING if name not in ("gunicorn gthread", "cheroot")),
+        load="held",
+    ),
+    Workload(
+        name="sleep",
+        title="each call waits 10 ms",
+        servers=WAITING,
+        app="sleep",
+        threads=64,
+        shows="rate",
+        floor=HTTP_FLOOR,
+    ),
+    Workload(
+        name="rare",
+        title="one call in 100 waits 50 ms",
+        servers=(*WAITING, "allcomers wsgi", "bjoern"),
+        app="rare",
+        threads=64,
+        shows="rate",
+    ),
+    Workload(
+        name="burn",
+        title="each call takes 5 ms of CPU",
+        servers=(
+            *("floor", "allcomers wsgi", "allcomers wsgi pool", "allcomers wsgi auto", "allcomers asgi uvloop"),
+            *("bjoern", "granian wsgi", "gunicorn gthread", "waitress", "uvicorn"),
+        ),
+        app="burn",
+        threads=64,
+        shows="rate",
+        floor=(*HTTP_FLOOR, "burn", "5"),
+    ),
+    Workload(
+        name="echo",
+        title="64 bytes echoed over plain TCP",
+        servers=ECHO,
+        app="echo",
+        load="echo",
+        floor=("floor/echo_floor.c",),
+    ),
+)
