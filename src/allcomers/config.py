@@ -261,7 +261,7 @@ class Config:
     )  # fmt: skip
     ws_deflate: str = _option(
         "on", _WEBSOCKETS, "--ws-deflate", "HOW", "permessage-deflate, for clients that offer it: on or off",
-        "Text shrinks; each connection costs memory for it.", choice("on", "off"),
+        "Text shrinks; nothing is kept for it between two messages.", choice("on", "off"),
     )  # fmt: skip
     reload: bool = _option(
         False, _LIFE, "--reload", "", "a new worker when a file of the app changes (needs allcomers[reload])",
