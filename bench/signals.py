@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> None:
 def repeat(kind: str, model: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     results = []
     for _ in range(args.runs):
-        launch = harness.hello(model, "--workers", args.workers, *OPTIONS.get(kind, ()), app="Who")
+        options = [*OPTIONS.get(kind, ()), *PLACES.get(model, ())]
+        launch = harness.hello(model, "--workers", args.workers, *options, app="Who")
         with harness.serving(launch) as server:
             results.append(KINDS[kind](server, args))
     return results
@@ -241,6 +242,9 @@ KINDS: dict[str, Callable[[Server, argparse.Namespace], dict[str, Any]]] = {
     "delay": term,
     "kill": kill,
 }
+PLACES = {"thread-pool": ["--threads", "80"]}
+"""For each client one: else who is slow to ask on is asked to leave, and may meet that with a request."""
+
 OPTIONS = {
     "max-requests": ["--max-requests", "100", "--max-requests-jitter", "20"],
     "delay": ["--drain-delay", "1"],
