@@ -224,6 +224,14 @@ def test_names_that_are_not_known(app: App, arguments: list[str], says: str) -> 
     assert refused("run", app.target, "-b", ":0", *arguments, status=2) == f"allcomers: {says}"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_a_python_that_the_user_cannot_read(app: App) -> None:
+    if python_for_all() == sys.executable:
+        pytest.skip("everybody can read this Python")
+    line = refused("run", app.target, "-b", ":0", "--user", "nobody", status=2)
+    assert line.startswith("allcomers: --user nobody: it cannot read Python itself, which is in /")
+
+
 # ------------------------------------------------------------ --max-requests and --max-memory
 
 

@@ -27,7 +27,7 @@ class Identity:
     home: str = ""
 
     def become(self) -> None:
-        """This process is it from here on."""
+        """This process is it from here on. Raises ConfigError where it then could not run."""
         if self.name:
             os.initgroups(self.name, self.gid)
         else:
@@ -35,6 +35,9 @@ class Identity:
         os.setgid(self.gid)
         if self.uid >= 0:
             os.setuid(self.uid)
+        if not os.access(os.__file__, os.R_OK):  # what it is to import would be missing, and say so in odd words
+            where = os.path.dirname(os.__file__)  # noqa: PTH120
+            raise ConfigError(f"--user {self.name or self.uid}: it cannot read Python itself, which is in {where}")
         if self.name:  # as systemd sets them for User=: libraries keep their caches at home
             os.environ.update(HOME=self.home, USER=self.name, LOGNAME=self.name)
 
