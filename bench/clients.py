@@ -140,7 +140,7 @@ class Crowd:
         while self.peers and (left := end - time.perf_counter()) > 0:
             self.step(left)
 
-    def finish(self, grace: float = 2.0) -> int:
+    def finish(self, grace: float = 10.0) -> int:
         """No new request; gives those that `grace` seconds later have no answer, and closes everything."""
         self.stopping = True
         end = time.perf_counter() + grace

@@ -386,7 +386,15 @@ def test_an_app_that_takes_long_to_load_is_told_of_and_left_alone(app: App) -> N
 
 
 @pytest.mark.parametrize(
-    ("model", "calls"), [("epoll", "inline"), ("asyncio", "inline"), ("iterative", "inline"), ("iterative", "pool")]
+    ("model", "calls"),
+    [
+        ("epoll", "inline"),
+        ("asyncio", "inline"),
+        ("iterative", "inline"),
+        ("iterative", "pool"),
+        ("thread", "inline"),
+        ("process", "inline"),
+    ],
 )
 def test_a_call_that_hangs_does_not_outlive_a_killed_supervisor(app: App, model: str, calls: str) -> None:
     server = Server("run", app.target, "-m", model, "--calls", calls, "--graceful-timeout", "0.2")
@@ -394,8 +402,9 @@ def test_a_call_that_hangs_does_not_outlive_a_killed_supervisor(app: App, model:
         (worker,) = server.workers()
         sock.sendall(request("/wait?call"))
         app.await_begun("call")
+        processes = [worker, *children(worker)]
         server.process.kill()
-        wait_for(lambda: not is_alive(worker), "its end", 10)
+        wait_for(lambda: not any(map(is_alive, processes)), "its end", 10)
     server.stop()
 
 
@@ -523,6 +532,25 @@ def test_a_worker_that_dies_during_the_delay_is_replaced(app: App) -> None:
 
 
 # ------------------------------------------------------------ orders and sockets
+
+SPAWNING = """
+import subprocess, sys
+import allcomers
+
+class App(allcomers.Web):
+    def get(self, request):
+        return subprocess.run(["cat", "/proc/self/status"], capture_output=True).stdout
+"""
+
+
+@pytest.mark.parametrize("model", ["epoll", "process"])
+def test_programs_that_an_app_starts_have_their_signals(app: App, model: str) -> None:
+    """What is ignored is inherited (execve(2)): a program that the app cannot terminate, or that no HUP reaches."""
+    app.replace(SPAWNING)
+    with serving("run", app.target, "-m", model) as server:
+        found = re.search(rb"SigBlk:\t(\w+)\nSigIgn:\t(\w+)", fresh_answer(server))
+        assert found
+        assert [int(mask, 16) for mask in found.groups()] == [0, 0]
 
 
 ORDERS = """

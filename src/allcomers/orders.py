@@ -19,6 +19,15 @@ def _nothing(signum: int, frame: object) -> None:
     """The handler of every signal that is an order: the number is in the pipe already."""
 
 
+def ignore(*signums: int) -> None:
+    """Have these do nothing, here and in processes that are forked; SIG_IGN would be passed on to programs, too.
+
+    A program that an app starts has them as it expects them: execve(2) keeps what is ignored, not what is handled.
+    """
+    for signum in signums:
+        signal.signal(signum, _nothing)
+
+
 @contextmanager
 def withheld() -> Iterator[None]:
     """Let no signal in around a fork: before the child says forget(), what it is told would be taken for its parent's.

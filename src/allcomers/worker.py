@@ -23,7 +23,7 @@ from allcomers import calls, models, sockets, systemd
 from allcomers.config import Config
 from allcomers.errors import AppError, OperatorError
 from allcomers.lifeline import ALIVE, READY, Lifeline
-from allcomers.orders import Orders, release
+from allcomers.orders import Orders, ignore, release
 from allcomers.tally import Share
 from allcomers.wear import Wear
 
@@ -111,12 +111,11 @@ def _obey(orders: Orders, log: AccessLog | None) -> None:
     orders.on(signal.SIGINT, orders.quit)
     orders.on(signal.SIGQUIT, orders.quit)
     # The supervisor's to obey: a terminal that closes, or a `kill` of the whole group, tells us too.
-    for signum in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
-        signal.signal(signum, signal.SIG_IGN)
+    ignore(signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
     if log is not None:
         orders.on(signal.SIGUSR1, log.reopen)
     else:
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        ignore(signal.SIGUSR1)
 
 
 def _answer(orders: Orders, lifeline: Lifeline, wear: Wear) -> None:

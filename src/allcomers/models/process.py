@@ -26,7 +26,7 @@ from time import monotonic
 from allcomers.connection import Address
 from allcomers.models import Serving
 from allcomers.models.blocking import Door, Exit, converse
-from allcomers.orders import release, withheld
+from allcomers.orders import ignore, release, withheld
 
 PLACES = 256
 """Processes at most: Apache's prefork has the same ServerLimit."""
@@ -63,7 +63,7 @@ def _be_child(serving: Serving, room: Exit, sock: socket.socket, address: Addres
     """Serve this one peer, then exit; never return into the parent's code."""
     try:
         serving.orders.forget()
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # ours to obey is the room; systemd tells every process there is
+        ignore(signal.SIGTERM, signal.SIGUSR1)  # ours to obey is the room; systemd tells every process there is
         release()
         for listener in serving.listeners:
             listener.close()
