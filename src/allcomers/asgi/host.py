@@ -28,6 +28,10 @@ _EAGER: Final = sys.version_info >= (3, 12)
 """Does a task begin at once, rather than in the loop's next turn (asyncio.Task, eager_start)?"""
 
 
+WIND_UP: Final = 2.0
+"""Seconds that an app has, once its client is gone and its thread or loop is wanted, before its task is cancelled."""
+
+
 class Limit(Protocol):
     """A time limit of calls, as calls.tasks has one."""
 
@@ -47,6 +51,7 @@ class Host:
     websocket  of those that speak WebSocket; None where the library for that is missing
     limit      of the time until an answer begins; None for any time
     tasks      those that run
+    deserted   of these, those whose client is gone: nobody waits for what they do
     """
 
     app: App
@@ -59,6 +64,7 @@ class Host:
     websocket: WebSocketLimits | None = None
     limit: Limit | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    deserted: set[asyncio.Task[None]] = field(default_factory=set)
     _context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -73,11 +79,28 @@ class Host:
             task = self.events.create_task(coroutine, context=context)
         if not task.done():
             self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            task.add_done_callback(self._over)
         return task
 
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        self.deserted.discard(task)
+
+    def desert(self, task: asyncio.Task[None] | None) -> None:
+        """The client of this one is gone."""
+        if task is not None and not task.done():
+            self.deserted.add(task)
+
     async def finish(self, patience: float | None) -> None:
-        """Wait for the tasks that run, then cancel those that take longer than `patience` seconds; None is for ever."""
+        """Wait for the tasks that run, then cancel those that take longer than `patience` seconds; None is for ever.
+
+        Those whose client is gone were told so; who has not noticed in a moment waits for something else.
+        """
+        if self.deserted:
+            moment = WIND_UP if patience is None else min(WIND_UP, patience)
+            await asyncio.wait(list(self.deserted), timeout=moment)
+            for task in list(self.deserted):
+                task.cancel()
         if self.tasks:
             await asyncio.wait(self.tasks, timeout=patience)
         left = list(self.tasks)

@@ -144,6 +144,8 @@ class Exchange:
     def leave(self) -> None:
         self._gone = True
         self.hungry = False
+        if not self._done:
+            self._host.desert(self.task)
         self.drop_file()
         self._wake()
 
@@ -155,6 +157,7 @@ class Exchange:
     def _end_events(self) -> None:
         if not self._done and not self._gone:
             self._done = self._gone = self._cut = True
+            self._host.desert(self.task)
             if not self._held:
                 self._say(Last(b""))
             self._wake()

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeAlias, cast
 
-from allcomers.asgi.host import App, Host
+from allcomers.asgi.host import WIND_UP, App, Host
 from allcomers.asgi.http import Exchange
 from allcomers.asgi.scope import Address, http_scope
 from allcomers.connection import TAKEN
@@ -21,9 +21,6 @@ from allcomers.protocol.message import Piece, Request, Response
 
 READ: Final = 64 * 1024
 """Bytes of a body that the app is given at once."""
-
-MERCY: Final = 5.0
-"""Seconds that an app has, once its client is gone, before its task is cancelled: the thread is wanted."""
 
 
 Report: TypeAlias = Callable[[BaseException, Request], object]
@@ -163,7 +160,7 @@ class Steps:
         task = self._exchange.task
         assert task is not None
         if not task.done():
-            patience = None if self._exchange.done else MERCY
+            patience = None if self._exchange.done else WIND_UP
             self._exchange.leave()
             self._host.events.run_until_complete(self._host.finish(patience))
         self._loops.give_back(self._host.events)

@@ -90,6 +90,7 @@ class Talk:
     def closed(self, code: int, reason: str) -> None:
         if self._end is None:
             self._end = (code, reason)
+            self._host.desert(self._task)
         self._wake()
 
     def sent(self) -> None:
