@@ -312,7 +312,7 @@ def test_every_address_is_read(ip: ipaddress.IPv4Address | ipaddress.IPv6Address
 def test_a_value_built_to_be_slow_is_not(line: str) -> None:
     """BAD_INPUT 49."""
     head: RequestHead = head_of(line)
-    begun = time.perf_counter()
+    begun = time.process_time()
     for _ in range(100):
         TRUSTED.client(PROXY, head)
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
