@@ -77,8 +77,10 @@ class Supervisor:
         try:
             self._open()
             self._obey()
-            while self._staff.all or self._staff.failure or self._successor is not None or not self._orders.draining:
+            while not self._is_over:
                 self._turn(monotonic())
+                if not self._is_over:
+                    self._wait()
         finally:
             self._clean_up()
         return self._status
@@ -115,10 +117,15 @@ class Supervisor:
         if self._pid is not None:
             self._pid.remove()
 
+    @property
+    def _is_over(self) -> bool:
+        staff = self._staff
+        return self._orders.draining and not (staff.all or staff.failure or self._successor is not None)
+
     # ------------------------------------------------------------ one turn
 
     def _turn(self, now: float) -> None:
-        """Do what is due; then wait for an order, a worker's word, or the next thing that is."""
+        """Do what is due."""
         if self._staff.failure:
             self._fail()
         for worker in self._pulse.beat(now, self._staff.all.values()):
@@ -133,9 +140,9 @@ class Supervisor:
             self._notifier.beat(now, any(worker.ready and not worker.silent for worker in self._staff.staying))
         if now >= self._drain_at:
             self._drain()
-        self._wait()
 
     def _wait(self) -> None:
+        """For an order, a worker's word, or the next thing that is due."""
         actions: dict[int, Callable[[], object]] = {}
         for worker in self._staff.all.values():
             actions[worker.line.fileno()] = partial(self._staff.hear, worker)
