@@ -839,7 +839,7 @@ def test_each_worker_has_a_lifespan(life: Life) -> None:
 
 @pytest.mark.parametrize("model", ["asyncio", "process"])
 def test_an_app_that_cannot_start(life: Life, model: str) -> None:
-    status, said = life.failing("living", "--model", model, wrong="raises")
+    status, said = life.failing("living", "--model", model, wrong="says-and-raises")
     assert status == 3
     assert said.splitlines()[-1] == "allcomers: the app's start-up failed: Deliberate: at the start"
     assert "Traceback" in said

@@ -99,18 +99,33 @@ def test_an_app_that_knows_none_is_told_where_it_must(begin: Begin, app: Any) ->
     assert str(caught.value).startswith(f"the app's start-up failed: {UNAWARE[app]}")
 
 
+@pytest.mark.parametrize("wrong", ["raises", "exits", "returns"])
+def test_an_app_that_ends_where_it_should_start_is_served_without(
+    begin: Begin, caplog: pytest.LogCaptureFixture, wrong: str
+) -> None:
+    """ "If an exception is raised when calling the application callable with a lifespan.startup message or a scope of
+    type lifespan, the server must continue but not send any lifespan events." But it is told."""
+    life, host = begin(asgi_apps.living, "auto", wrong)
+    assert host.state is None
+    life.end(5)
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(said) == (wrong != "returns")
+    assert all("'at the start') when its start-up was due" in line and "--lifespan on" in line for line in said)
+
+
 @pytest.mark.parametrize(
-    ("wrong", "why", "traceback"),
+    ("how", "wrong", "why", "traceback"),
     [
-        ("raises", "Deliberate: at the start", True),
-        ("exits", "SystemExit: at the start", True),
-        ("says", "the database is not there", False),
-        ("says-and-raises", "Deliberate: at the start", True),
+        ("on", "raises", "Deliberate: at the start", True),
+        ("on", "exits", "SystemExit: at the start", True),
+        ("on", "returns", "it returned before lifespan.startup.complete", False),
+        ("auto", "says", "the database is not there", False),
+        ("auto", "says-and-raises", "Deliberate: at the start", True),
     ],
 )
-def test_an_app_that_cannot_start(begin: Begin, wrong: str, why: str, traceback: bool) -> None:
+def test_an_app_that_cannot_start(begin: Begin, how: str, wrong: str, why: str, traceback: bool) -> None:
     with pytest.raises(AppError) as caught:
-        begin(asgi_apps.living, "auto", wrong)
+        begin(asgi_apps.living, how, wrong)
     assert str(caught.value).startswith(f"the app's start-up failed: {why}")
     assert ("asgi_apps.py" in caught.value.traceback) == traceback
     assert "/src/allcomers" not in caught.value.traceback

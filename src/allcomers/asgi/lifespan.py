@@ -24,7 +24,7 @@ class Sharer(Protocol):
 class Lifespan:
     """One app's, in one worker, on one event loop.
 
-    how    "on": the app must know the protocol; "off": it is not asked; "auto": it need not
+    how    "on": the app must know the protocol, and start; "off": it is not asked; "auto": it need not know it
     state  what the app leaves for its requests; None where it knows no lifespan
     """
 
@@ -36,7 +36,6 @@ class Lifespan:
         self._error: BaseException | None = None  # what the app has raised
         self._asked = False  # has the app received a message,
         self._told = False  # and the last one too?
-        self._foreign = False  # has it sent one that is no lifespan's?
         self._leaving = asyncio.Event()
         self._started: asyncio.Future[str | None]  # None, or why it could not
         self._stopped: asyncio.Future[str | None]
@@ -85,15 +84,18 @@ class Lifespan:
             self._error = error
 
     def _went_without(self) -> None:
-        """The app ended before it had started.
+        """The app ended before it had answered: it knows no lifespan, whatever it raises (ASGI, "Scope").
 
-        Who raises before it has received a message, for want of a sensible answer to it, or returns without a word,
-        knows no lifespan. Who raises otherwise has tried to start.
+        Who raises when the start-up is asked of it may have tried, though, and that is told.
         """
         self._task = None
-        if self._how == "on" or (self._error is not None and self._asked and not self._foreign):
+        if self._how == "on":
             raise self._failed("it returned before lifespan.startup.complete")
-        _logger.debug("the app knows no lifespan: %r", self._error)
+        if self._error is None or not self._asked:
+            _logger.debug("the app knows no lifespan: %r", self._error)
+            return
+        text = "the app raised %r when its start-up was due, and is served as one that knows no lifespan"
+        _logger.warning(f"{text}; --lifespan on would stop here, off would not ask", self._error)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         said = self._stopped.done() and self._stopped.result() is not None  # then stop() tells why
@@ -119,7 +121,6 @@ class Lifespan:
         name, _, how = message["type"].removeprefix("lifespan.").partition(".")
         future = {"startup": self._started, "shutdown": self._stopped}.get(name)
         if future is None or how not in ("complete", "failed"):
-            self._foreign = True
             raise AnswerError(f"{message['type']!r} is no message of a lifespan")
         if not future.done():
             future.set_result(None if how == "complete" else message.get("message", ""))
