@@ -100,7 +100,7 @@ def exchange(shared: Any, data: bytes, expected: bytes = b"HTTP/1.1 200 OK\r\n")
     """A function for one request on one connection."""
     from allcomers.http_connection import HttpConnection
 
-    conn = HttpConnection(shared, ("127.0.0.1", 4711), 0.0)
+    conn = HttpConnection(shared, ("127.0.0.1", 4711, ("127.0.0.1", 8000)), 0.0)
     conn.driver = SimpleNamespace(said=print)  # type: ignore[assignment]
 
     def clock() -> float:
@@ -141,7 +141,7 @@ def _wsgi() -> Any:
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "13")])
         return [b"Hello, World!"]
 
-    return Wsgi(app, report=print, server=("127.0.0.1", 8000), inline=True)
+    return Wsgi(app, report=print, inline=True)
 
 
 def asgi() -> None:
@@ -157,7 +157,7 @@ async def _asgi() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": head})
         await send({"type": "http.response.body", "body": b"Hello, World!"})
 
-    host = Host(app=app, events=asyncio.get_running_loop(), report=print, server=("127.0.0.1", 8000))
+    host = Host(app=app, events=asyncio.get_running_loop(), report=print)
     steps_of(endpoint(live=partial(answer, host)))
 
 
@@ -170,7 +170,7 @@ def parts() -> None:
     from allcomers.protocol.http1 import Requests
     from allcomers.protocol.message import Request, Response
 
-    environs = Environs(server=("127.0.0.1", 8000), file_wrapper=FileWrapper)
+    environs = Environs(file_wrapper=FileWrapper)
     step("nothing", lambda: None)
     for name, data in HEADS.items():
         inbound = Requests(Limits())
@@ -184,7 +184,7 @@ def parts() -> None:
 
         step(f"{name}'s head read", read)
         step("… and its environ", lambda: environs(read()))
-        step("… or its scope", lambda: http_scope(read(), ("127.0.0.1", 8000), "", None))
+        step("… or its scope", lambda: http_scope(read(), "", None))
     response = Response(b"Hello, World!", headers=[("Content-Type", "text/plain")])
     date = b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
     step("an answer planned", lambda: answers.plan(("GET", "/", 1), response, 13, True, date))

@@ -95,9 +95,9 @@ def wsgi() -> None:
         start_response("200 OK", [*fields, ("Content-Length", "13")])
         return Closing([b"Hello, world!"])
 
-    environs = Environs(server=("127.0.0.1", 8000), file_wrapper=FileWrapper)
-    handler = Wsgi(app, report=print, server=("127.0.0.1", 8000))
-    close = Wsgi(closing, report=print, server=("127.0.0.1", 8000))
+    environs = Environs(file_wrapper=FileWrapper)
+    handler = Wsgi(app, report=print)
+    close = Wsgi(closing, report=print)
     bare = Request(method="GET", target="/a/b?c=d", host="127.0.0.1:8000", fields=BROWSER[:1], peer="127.0.0.1")
     full = Request(method="GET", target="/a/b?c=d", host="127.0.0.1:8000", fields=BROWSER, peer="127.0.0.1", port=4711)
     show("environ, one field", cost(lambda: environs(bare)))

@@ -16,6 +16,7 @@ from allcomers.protocol.message import FileSlice, Handler, Response
 from allcomers.service_connection import ServiceConnection, ServiceEndpoint
 
 PEER = "192.0.2.1"
+SERVER = ("192.0.2.7", 8000)
 START = 1000.0
 RECEIVE = 64 * 1024
 
@@ -41,7 +42,7 @@ class Far:
         self, connect: Callable[[Address, float], Connection], *, room: int | None = None, calls: bool = True
     ) -> None:
         self.now = START
-        self.conn = connect((PEER, 4711), self.now)
+        self.conn = connect((PEER, 4711, SERVER), self.now)
         self.said = b""
         self.shut = False
         self.room = room

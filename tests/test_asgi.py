@@ -6,6 +6,7 @@ import hashlib
 import json
 import select
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import pytest
 from apps import pattern
 from clients import Client, Lost, Regular, TlsWire, Wire, chunked, request
 from conftest import Certificate
-from harness import Server, serving, wait_for
+from harness import Server, receive_all, serving, wait_for
 
 LOOPS = ("asyncio", "epoll", "select", "poll", "epoll-et")
 """The models where a call and its client both go on. asyncio has uvloop, the others asyncio's own loop."""
@@ -285,6 +286,15 @@ def test_the_scope(server: Server, request: pytest.FixtureRequest) -> None:
         "client": [host, port],
         "server": list(server.address),
     }
+
+
+def test_the_scope_of_a_peer_on_a_unix_socket(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with serving("run", "tests/asgi_apps.py", bind=f"unix:{path}"), socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(path)
+        sock.sendall(b"GET /seen HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        scope = json.loads(receive_all(sock).partition(b"\r\n\r\n")[2])
+    assert (scope["server"], scope["client"]) == ([path, None], None)
 
 
 def test_the_scope_of_an_old_client(server: Server) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import socket
 from collections.abc import Iterator
 from functools import partial
@@ -198,7 +199,7 @@ def test_environ(server: Server, request: pytest.FixtureRequest) -> None:
     ],
 )
 def test_whether_calls_run_at_once(options: dict[str, str], multithread: bool, multiprocess: bool) -> None:
-    connect = endpoint(told, make(options), None, None).connect
+    connect = endpoint(told, make(options), None).connect
     assert isinstance(connect, partial)
     body = connect.args[0].handler(Request(method="GET", target="/")).body
     found = json.loads(body)
@@ -220,6 +221,18 @@ def test_a_unix_socket_a_root_path_and_what_host_says(tmp_path: Path) -> None:
         "/base", "/plain/told", "/base/plain/told", "example.org", "80", "",
     ]  # fmt: skip
     assert "REMOTE_PORT" not in found
+
+
+@pytest.mark.parametrize("model", ["epoll", "thread", "process"])
+def test_each_peer_is_told_the_address_that_it_came_to(tmp_path: Path, model: str) -> None:
+    """With several --bind; of one to all addresses, the one that this peer has used."""
+    with serving("run", f"{APP}:told", "-m", model, "-b", "0.0.0.0:0", "-b", f"unix:{tmp_path / 'socket'}") as server:
+        ports = [int(port) for port in re.findall(r"Listening at: http://.*:(\d+) ", server.stderr)]
+        assert len(ports) == 2
+        for host, port in (("127.0.0.1", ports[1]), ("127.0.0.1", ports[0]), ("127.0.0.2", ports[0])):
+            with wire((host, port), None) as peer:
+                found = json.loads(Client(peer).ask(request("GET", "/")).body)
+            assert (found["SERVER_NAME"], found["SERVER_PORT"]) == (host, str(port))
 
 
 # ------------------------------------------------------------ threads and memory

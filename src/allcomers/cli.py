@@ -344,7 +344,7 @@ def _load(found: Settings, job: Job) -> int:
 
     config = job.config
     keys = become_worker(config)
-    served = endpoint(job.load(), config, None, None, keys)
+    served = endpoint(job.load(), config, None, keys)
     model = config.model or ("asyncio" if served.is_async else models.best())
     workers = "1 worker" if config.workers == 1 else f"{config.workers} workers"
     what = found.own.get("target") or found.own["dir"]

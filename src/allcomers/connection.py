@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from allcomers.codec import Clear
 from allcomers.config import Limits
 from allcomers.errors import PeerError, Refusal
-from allcomers.protocol.message import Segment
+from allcomers.protocol.message import Segment, Server
 
 if TYPE_CHECKING:
     import ssl
@@ -58,8 +58,9 @@ FAREWELL: Final = 1.0
 PATIENCE: Final = 0.1
 """Seconds that it has when somebody else waits for its place."""
 
-Address: TypeAlias = tuple[str, int]
-"""A peer's host and port: ("127.0.0.1", 50000); ("", 0) on a Unix socket."""
+Address: TypeAlias = tuple[str, int, Server]
+"""A peer's host and port, and where it came to: ("127.0.0.1", 50000, ("127.0.0.1", 8000)); on a Unix socket
+("", 0, ("/run/app.sock", None))."""
 
 Work: TypeAlias = Callable[[], Any]
 """An app's call, to be run anywhere, once; what it returns goes to answered(). It does not raise."""
@@ -114,6 +115,7 @@ class Connection:
     phase     Phase
     peer      str: the peer's address; "" on a Unix socket
     port      int: its port
+    server    where it came to
     served    int: messages answered so far
     driver    who is told what a call says later; set by a driver that has an event loop
     """
@@ -142,12 +144,13 @@ class Connection:
         "phase",
         "port",
         "served",
+        "server",
         "wants",
     )
 
     def __init__(self, limits: Limits, address: Address, tls: ssl.SSLContext | None, now: float) -> None:
         self.codec = Clear() if tls is None else _new_tls(tls)
-        self.peer, self.port = address
+        self.peer, self.port, self.server = address
         self.phase = IDLE
         self.served = 0
         self.driver: Driver | None = None

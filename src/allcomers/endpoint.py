@@ -100,11 +100,10 @@ def endpoint(
     target: Any,
     config: Config,
     log: AccessLog | None,
-    server: Address | None,
     keys: Keys | None = None,
     ask_replacement: Callable[[str], object] = lambda why: None,
 ) -> Endpoint:
-    """What serves `target`; `server` is the address that is listened on, None for a Unix socket.
+    """What serves `target`.
 
     keys             where certificates are had from, if not by reading their files now
     ask_replacement  asks that another worker takes the place of this one, and says why
@@ -116,7 +115,7 @@ def endpoint(
     if kind == "service":
         peers = _service(found, config, keys(()))
     else:
-        peers = _http(_app(kind, found, config, server, ask_replacement), config, log, keys(HTTP))
+        peers = _http(_app(kind, found, config, ask_replacement), config, log, keys(HTTP))
     if config.proxy_protocol:
         from allcomers.announced import announced
 
@@ -132,13 +131,11 @@ def _service(target: Any, config: Config, tls: ssl.SSLContext | None) -> Endpoin
     return Endpoint(scheme="tls" if tls else "tcp", connect=connect, serve=_model(config), answered=service.answered)
 
 
-def _app(
-    kind: str, target: Any, config: Config, server: Address | None, ask_replacement: Callable[[str], object]
-) -> App:
+def _app(kind: str, target: Any, config: Config, ask_replacement: Callable[[str], object]) -> App:
     if kind == "wsgi":
-        return _wsgi(target, config, server)
+        return _wsgi(target, config)
     if kind in ("asgi", "asgi2"):
-        return _asgi(_single(target) if kind == "asgi2" else target, config, server, ask_replacement)
+        return _asgi(_single(target) if kind == "asgi2" else target, config, ask_replacement)
     return _web(target)
 
 
@@ -198,7 +195,7 @@ def _web(target: Any) -> App:
         raise failure(f"making {target.__name__}()", error) from None
 
 
-def _wsgi(target: Any, config: Config, server: Address | None) -> App:
+def _wsgi(target: Any, config: Config) -> App:
     from allcomers.handlers.wsgi import Wsgi
 
     model = models.find(config.model or models.best())
@@ -207,7 +204,6 @@ def _wsgi(target: Any, config: Config, server: Address | None) -> App:
     handler = Wsgi(
         target,
         report=_report_request,
-        server=server,
         root_path=config.root_path,
         multithread=_overlap(model.name, calls, config),
         multiprocess=config.workers > 1 or model.name == "process",
@@ -231,7 +227,7 @@ def _single(target: Any) -> Any:
     return single(target)
 
 
-def _asgi(target: Any, config: Config, server: Address | None, ask_replacement: Callable[[str], object]) -> App:
+def _asgi(target: Any, config: Config, ask_replacement: Callable[[str], object]) -> App:
     from importlib.util import find_spec
 
     from allcomers.asgi.host import Host
@@ -242,7 +238,7 @@ def _asgi(target: Any, config: Config, server: Address | None, ask_replacement: 
 
     model = models.find(config.model or "asyncio")
     lifespan = Lifespan(target, config.lifespan)
-    stepped = Stepped(target, server, config.root_path, _report_request)
+    stepped = Stepped(target, config.root_path, _report_request)
     if model.events is None:
         return App(handler=stepped, life=Life(new_event_loop("SelectSelector"), lifespan, stepped))
     serve_on, events = model.load_on(), new_event_loop(model.events)
@@ -250,7 +246,6 @@ def _asgi(target: Any, config: Config, server: Address | None, ask_replacement: 
         app=target,
         events=events,
         report=_report_request,
-        server=server,
         root_path=config.root_path,
         limits=config.limits,
         websocket=config.websocket_limits if find_spec("websockets") else None,

@@ -191,6 +191,7 @@ class HttpConnection(Connection):
         host, port, scheme = self.peer, self.port, "http" if endpoint.tls is None else "https"
         if endpoint.client is not None:
             host, port, scheme = endpoint.client((host, port, scheme), head)
+        head.server = self.server
         head.arrived(self._inbound.trailers, self._body, host, port, scheme)
         if endpoint.clock is not None and head.times is None:
             head.times = Times(endpoint.clock)

@@ -9,11 +9,12 @@ import stat
 import struct
 import sys
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from allcomers.errors import ConfigError, ListenError, PeerError
-from allcomers.protocol.message import FileSlice, Segment
+from allcomers.protocol.message import FileSlice, Segment, Server
 
 RECEIVE: Final = 64 * 1024
 """Bytes asked of a socket at once. What comes short of it is all that was there."""
@@ -165,12 +166,7 @@ def name(listener: socket.socket, scheme: str) -> str:
     return f"{scheme}://{host}:{address[1]}"
 
 
-def address(listener: socket.socket) -> tuple[str, int] | None:
-    """Where `listener` listens, as a host and a port; None for a Unix socket."""
-    return None if listener.family == socket.AF_UNIX else listener.getsockname()[:2]
-
-
-def accept(listener: socket.socket) -> tuple[socket.socket, tuple[str, int]] | None:
+def accept(listener: socket.socket) -> tuple[socket.socket, tuple[str, int, Server]] | None:
     """A peer that waits and its address; None if nobody does. Raises OSError, for want of descriptors above all."""
     while True:
         try:
@@ -182,8 +178,16 @@ def accept(listener: socket.socket) -> tuple[socket.socket, tuple[str, int]] | N
                 continue
             raise
         sock.setblocking(False)
-        # Interned: a peer with many connections has one string.
-        return sock, (sys.intern(address[0]), address[1]) if isinstance(address, tuple) else ("", 0)
+        server = _one(sock.getsockname())  # of a listener at 0.0.0.0 the peer knows a better name
+        if not isinstance(address, tuple):
+            return sock, ("", 0, server)
+        return sock, (sys.intern(address[0]), address[1], server)  # a peer with many connections has one string
+
+
+@lru_cache(1024)
+def _one(name: tuple[Any, ...] | str | bytes) -> Server:
+    """The same object for all peers that came to the socket of this name."""
+    return (name[0], name[1]) if isinstance(name, tuple) else (os.fsdecode(name), None)
 
 
 def waiting(listener: socket.socket) -> int:

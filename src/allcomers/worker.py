@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from allcomers import calls, models, sockets, systemd
+from allcomers import calls, models, systemd
 from allcomers.config import Config
 from allcomers.errors import AppError, OperatorError
 from allcomers.lifeline import ALIVE, READY, Lifeline
@@ -67,7 +67,7 @@ def work(job: Job, listeners: list[socket.socket], share: Share, lifeline: Lifel
         release()
         _end_as_orphan(orders, lifeline, job.config.graceful_timeout)
         keys = become_worker(job.config)
-        peers = endpoint(job.load(), job.config, log, sockets.address(listeners[0]), keys, lifeline.ask_replacement)
+        peers = endpoint(job.load(), job.config, log, keys, lifeline.ask_replacement)
         serving = _serving(job.config, peers, listeners, orders, share, lifeline)
         if peers.life is not None:
             peers.life.begin()

@@ -25,6 +25,7 @@ from allcomers.handlers.file_wrapper import FileWrapper
 from allcomers.handlers.start_response import _kinds, _statuses
 from allcomers.handlers.wsgi import JOINED, Wsgi
 from allcomers.protocol.message import SPOOL_AT, Body, FileSlice, Request, Response
+from offline import SERVER
 
 Fields = Iterable[tuple[bytes, bytes]]
 
@@ -39,11 +40,11 @@ def request(method: str = "GET", target: str = "/", *, body: bytes | None = None
         arrived.rewind()
     asked = Request(method=method, target=target, body=arrived, **keywords)
     asked.chunked = chunked
+    asked.server = SERVER
     return asked
 
 
 def environ(asked: Request, **keywords: Any) -> dict[str, Any]:
-    keywords.setdefault("server", ("192.0.2.7", 8000))
     return Environs(file_wrapper=FileWrapper, **keywords)(asked)
 
 
@@ -135,10 +136,14 @@ def test_a_path_is_its_bytes(path: bytes) -> None:
         (None, "[::1]", "https", "[::1]", "443"),
         (None, "[::1]:81", "https", "[::1]", "81"),
         (None, "", "http", "localhost", "80"),
+        (("/run/app.sock", None), "example.org", "http", "example.org", "80"),
+        (("/run/app.sock", None), "", "http", "localhost", "80"),
     ],
 )
-def test_the_server(server: tuple[str, int] | None, host: str, scheme: str, name: str, port: str) -> None:
-    found = environ(request(host=host, scheme=scheme), server=server)
+def test_the_server(server: tuple[str, int | None] | None, host: str, scheme: str, name: str, port: str) -> None:
+    asked = request(host=host, scheme=scheme)
+    asked.server = server
+    found = environ(asked)
     assert (found["SERVER_NAME"], found["SERVER_PORT"]) == (name, port)
     assert found.get("HTTP_HOST", "") == host
     assert found["wsgi.url_scheme"] == scheme
@@ -848,7 +853,7 @@ def test_the_validator_is_content_with_what_apps_are_told() -> None:
         return [body]
 
     reported: list[BaseException] = []
-    handler = Wsgi(validator(app), report=lambda error, _: reported.append(error), server=("127.0.0.1", 80))
+    handler = Wsgi(validator(app), report=lambda error, _: reported.append(error))
     far = offline.http(handler)
     far.hear(b"POST /a%20b?c HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Type: a/b\r\n\r\nHello")
     far.hear(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nthere\r\n0\r\n\r\n")

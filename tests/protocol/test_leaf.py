@@ -64,7 +64,7 @@ def plain() -> Iterator[None]:
 
 _KEPT = ("method", "target", "host", "minor", "length", "chunked", "persists", "expects", "upgrades", "fields", "named")
 
-_environs = Environs(server=("127.0.0.1", 8000), file_wrapper=FileWrapper)
+_environs = Environs(file_wrapper=FileWrapper)
 
 
 def told(request: Request) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def told(request: Request) -> dict[str, Any]:
         assert type(said[name]) is bool
     environ = _environs(request)
     del environ["wsgi.input"]
-    return said | {"environ": environ, "scope": http_scope(request, ("127.0.0.1", 8000), "", None)}
+    return said | {"environ": environ, "scope": http_scope(request, "", None)}
 
 
 def outcome(pieces: list[bytes], **limits: int) -> list[Any]:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
 
-from allcomers.asgi.scope import Address, Scope
+from allcomers.asgi.scope import Scope
 from allcomers.config import Limits, WebSocketLimits
 from allcomers.protocol.message import Request
 
@@ -44,7 +44,6 @@ class Host:
     """One app in one worker.
 
     report     called with an app's exception and the request that met it
-    server     the address that is listened on
     root_path  where a proxy has mounted the app
     state      what the lifespan has left for the requests; None where the app has no lifespan
     limits     of its peers
@@ -57,7 +56,6 @@ class Host:
     app: App
     events: asyncio.AbstractEventLoop
     report: Callable[[BaseException, Request], object]
-    server: Address | None = None
     root_path: str = ""
     state: dict[str, Any] | None = None
     limits: Limits = Limits()  # noqa: RUF009 - frozen

@@ -12,9 +12,6 @@ from allcomers.protocol.message import Request
 Scope: TypeAlias = dict[str, Any]
 """As the specification has it: str keys, values of many types."""
 
-Address: TypeAlias = tuple[str, int | None]
-"""A host and a port; of a Unix socket its path and None."""
-
 VERSION: Final = {"version": "3.0", "spec_version": "2.4"}
 
 _HTTP_EXTENSIONS: Final = (
@@ -26,26 +23,24 @@ _HTTP_EXTENSIONS: Final = (
 _SCHEMES: Final = {"http": "ws", "https": "wss"}
 
 
-def http_scope(request: Request, server: Address | None, root_path: str, state: dict[str, Any] | None) -> Scope:
+def http_scope(request: Request, root_path: str, state: dict[str, Any] | None) -> Scope:
     """The scope of an HTTP request. `state` is the lifespan's, of which each request gets a shallow copy."""
-    scope = _scope("http", request, server, root_path, state)
+    scope = _scope("http", request, root_path, state)
     scope["method"] = request.method
     scope["extensions"] = {name: {} for name in _HTTP_EXTENSIONS}
     return scope
 
 
-def websocket_scope(
-    request: Request, server: Address | None, root_path: str, state: dict[str, Any] | None, subprotocols: list[str]
-) -> Scope:
+def websocket_scope(request: Request, root_path: str, state: dict[str, Any] | None, subprotocols: list[str]) -> Scope:
     """The scope of a WebSocket: of the request that asks for one, and the subprotocols that it offers."""
-    scope = _scope("websocket", request, server, root_path, state)
+    scope = _scope("websocket", request, root_path, state)
     scope["scheme"] = _SCHEMES[request.scheme]
     scope["subprotocols"] = subprotocols
     scope["extensions"] = {"websocket.http.response": {}}
     return scope
 
 
-def _scope(kind: str, request: Request, server: Address | None, root_path: str, state: dict[str, Any] | None) -> Scope:
+def _scope(kind: str, request: Request, root_path: str, state: dict[str, Any] | None) -> Scope:
     raw_path, _, query = request.target.partition("?")
     path = unquote(raw_path) if "%" in raw_path else raw_path  # what is no UTF-8 becomes U+FFFD: apps encode it again
     scope: Scope = {
@@ -59,7 +54,7 @@ def _scope(kind: str, request: Request, server: Address | None, root_path: str, 
         "root_path": root_path,
         "headers": _headers(request),
         "client": (request.peer, request.port) if request.peer else None,
-        "server": server,
+        "server": request.server,
     }
     if state is not None:
         scope["state"] = state.copy()

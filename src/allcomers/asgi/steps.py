@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from allcomers.asgi.host import WIND_UP, App, Host
 from allcomers.asgi.http import Exchange
-from allcomers.asgi.scope import Address, http_scope
+from allcomers.asgi.scope import http_scope
 from allcomers.connection import TAKEN
 from allcomers.http_calls import End, Last, Stream
 from allcomers.protocol.message import Piece, Request, Response
@@ -48,13 +48,12 @@ class Loops:
 class Stepped:
     """A Handler (protocol.message) that an ASGI app is behind.
 
-    server, root_path, report, state  as a Host has them
+    root_path, report, state  as a Host has them
     """
 
-    def __init__(self, app: App, server: Address | None, root_path: str, report: Report) -> None:
+    def __init__(self, app: App, root_path: str, report: Report) -> None:
         self.state: dict[str, Any] | None = None
         self._app = app
-        self._server = server
         self._root_path = root_path
         self._report = report
         self._loops = Loops()
@@ -70,7 +69,6 @@ class Stepped:
             app=self._app,
             events=self._loops.take(),
             report=self._report,
-            server=self._server,
             root_path=self._root_path,
             state=self.state,
         )
@@ -87,7 +85,7 @@ class Steps:
         self._replies: deque[Any] = deque()
         self._closing = False
         self._first: Piece | Last | End = b""
-        scope = http_scope(request, host.server, host.root_path, host.state)
+        scope = http_scope(request, host.root_path, host.state)
         self._exchange = Exchange(host, request, self, scope)
 
     # ------------------------------------------------------------ for the exchange

@@ -113,7 +113,7 @@ class Talk:
     async def _run(self) -> None:
         request, offer = self._request, self._offer
         host = self._host
-        scope = websocket_scope(request, host.server, host.root_path, host.state, offer.subprotocols)
+        scope = websocket_scope(request, host.root_path, host.state, offer.subprotocols)
         code = 1000
         try:
             await host.app(scope, self.receive, self.send)

@@ -92,7 +92,7 @@ def _load(app: App, config: Config) -> App:
         seconds = perf_counter() - began
         # All that a worker loads with it, for its size; certificates are another matter.
         plain = replace(config, interface=kind, factory=False, certfile=(), keyfile=(), ca_certs="")
-        served = endpoint(found, plain, None, None)
+        served = endpoint(found, plain, None)
     except OperatorError as error:
         return replace(app, problem=str(error), traceback=getattr(error, "traceback", ""))
     return replace(

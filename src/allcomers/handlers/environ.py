@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from allcomers.protocol import leaf
 from allcomers.protocol.head import Fields, remember
-from allcomers.protocol.message import Request
+from allcomers.protocol.message import Request, Server
 
 Environ: TypeAlias = dict[str, Any]
 """A dict of str keys; what CGI knows has str values, what begins with "wsgi." has values of many types."""
@@ -49,7 +49,6 @@ def latin(text: str) -> str:
 class Environs:
     """Makes the environ of each request.
 
-    server        the (host, port) that is listened on; None, as of a Unix socket: what Host says stands for it
     root_path     where the app is mounted, decoded: SCRIPT_NAME. A path that begins with it has it taken off; another
                   is taken as it is, for there are proxies that take it off themselves
     multithread   may the app be called while another call of it runs in this process?
@@ -57,12 +56,11 @@ class Environs:
     file_wrapper  for wsgi.file_wrapper
     """
 
-    __slots__ = ("_has_server", "_root", "_template")
+    __slots__ = ("_root", "_template", "_templates")
 
     def __init__(
         self,
         *,
-        server: tuple[str, int] | None = None,
         root_path: str = "",
         multithread: bool = False,
         multiprocess: bool = False,
@@ -70,12 +68,11 @@ class Environs:
     ) -> None:
         root = latin(root_path).strip("/")
         self._root = f"/{root}" if root else ""
-        self._has_server = server is not None
-        host, port = server or ("localhost", 80)
+        self._templates: dict[Server | None, Environ] = {}
         self._template: Environ = {
             "SCRIPT_NAME": self._root,
-            "SERVER_NAME": f"[{host}]" if ":" in host else host,  # RFC 3875, 4.1.14
-            "SERVER_PORT": str(port),
+            "SERVER_NAME": "localhost",
+            "SERVER_PORT": "80",
             "SERVER_SOFTWARE": "allcomers",
             "wsgi.version": (1, 0),
             "wsgi.errors": ErrorStream(),
@@ -89,7 +86,8 @@ class Environs:
     # PERF: a template that is copied, names that are remembered: 3.1 µs for a browser's ten fields (bench/micro.py)
     def __call__(self, request: Request) -> Environ:
         """The environ of `request`, whose body is at its start."""
-        environ = self._template.copy()
+        server = request.server
+        environ = (self._templates.get(server) or self._template_of(server)).copy()
         target = request.target
         path, _, query = target.partition("?")
         environ["REQUEST_METHOD"] = request.method
@@ -113,9 +111,19 @@ class Environs:
             stream.seek(0)
         if request.host:
             environ["HTTP_HOST"] = request.host  # of an absolute target, whatever the field says (RFC 9112, 3.2.2)
-            if not self._has_server:
+            if server is None or server[1] is None:  # a Unix socket: what Host says stands for it
                 environ["SERVER_NAME"], environ["SERVER_PORT"] = _name_and_port(request.host, scheme)
         return environ
+
+    def _template_of(self, server: Server | None) -> Environ:
+        """What all requests that came to `server` have in common."""
+        template = self._template.copy()
+        if server is not None and server[1] is not None:
+            host, port = server
+            template["SERVER_NAME"] = f"[{host}]" if ":" in host else host  # RFC 3875, 4.1.14
+            template["SERVER_PORT"] = str(port)
+        remember(self._templates, server, template)
+        return template
 
     def _below_root(self, path: str) -> str:
         """PATH_INFO for the path of a target."""

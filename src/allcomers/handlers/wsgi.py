@@ -52,7 +52,7 @@ _END: Final = object()
 class Wsgi:
     """A Handler that calls a WSGI application.
 
-    server, root_path, multithread, multiprocess  as Environs has them
+    root_path, multithread, multiprocess  as Environs has them
     inline  the thread that runs a call sends its answer, too: what the app does in close() may be done there, once the
             answer has gone out
     report  called with what an app's close() raises, and with what is wrong with an answer that goes out all the same
@@ -63,7 +63,6 @@ class Wsgi:
         app: App,
         *,
         report: Callable[[BaseException, Request], object],
-        server: tuple[str, int] | None = None,
         root_path: str = "",
         multithread: bool = False,
         multiprocess: bool = False,
@@ -74,7 +73,6 @@ class Wsgi:
         self._inline = inline
         self._wary = 0
         self._environs = Environs(
-            server=server,
             root_path=root_path,
             multithread=multithread,
             multiprocess=multiprocess,

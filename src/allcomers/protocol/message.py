@@ -63,6 +63,10 @@ Piece: TypeAlias = bytes | FileSlice
 """What an app's body is made of."""
 
 
+Server: TypeAlias = tuple[str, int | None]
+"""Where a peer came to: a host and a port of ours; of a Unix socket its path and None."""
+
+
 class Headers(Mapping[str, str]):
     """The fields of a message: names without regard to case, values as str (Latin-1, RFC 9110 section 5.5).
 
@@ -118,6 +122,9 @@ class Request(RequestHead):
     peer: str
     port: int
     scheme: str
+
+    server: Server | None = None
+    """Where it came to; None where nobody knows."""
 
     times: Times | None = None
     """How long it waited and was worked on, where somebody wants to know."""
