@@ -31,7 +31,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
-$(VENV)/.run: $(VENV)/bin/python pyproject.toml setup.py src/allcomers/protocol/_leaf.pyx
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml setup.py $(wildcard src/allcomers/*/*.pyx)
 	$(BIN)/pip install --quiet --editable .
 	touch $@
 
@@ -41,6 +41,6 @@ $(VENV)/.test: $(VENV)/.run tools/system-packages
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info src/allcomers/protocol/_leaf.c src/allcomers/protocol/*.so
+	rm -rf $(VENV) build dist src/*.egg-info src/allcomers/*/_*.c src/allcomers/*/*.so
 
 .PHONY: run test check conformance bench clean

@@ -1,6 +1,6 @@
-"""The compiled leaf: built where a C compiler and Python's headers are at hand, left out where not.
+"""The compiled parts: built where a C compiler and Python's headers are at hand, left out where not.
 
-All else of the package is in pyproject.toml. ALLCOMERS_PURE=1 leaves it out; ALLCOMERS_CFLAGS adds to the compiler's
+All else of the package is in pyproject.toml. ALLCOMERS_PURE=1 leaves them out; ALLCOMERS_CFLAGS adds to the compiler's
 options (-fsanitize=address).
 """
 
@@ -11,14 +11,17 @@ from setuptools import Extension, setup
 
 FLAGS = ["-O2", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter", *os.environ.get("ALLCOMERS_CFLAGS", "").split()]
 
-LEAF = Extension(
-    "allcomers.protocol._leaf",
-    ["src/allcomers/protocol/_leaf.pyx"],
-    extra_compile_args=FLAGS,
-    optional=True,  # without a compiler the plain Python does the same work
-)
+COMPILED = [
+    Extension(
+        f"allcomers.{name}",
+        [f"src/allcomers/{name.replace('.', '/')}.pyx"],
+        extra_compile_args=FLAGS,
+        optional=True,  # without a compiler the plain Python does the same work
+    )
+    for name in ("protocol._leaf", "load._wire")
+]
 
 # Without a GIL, two threads that look into one dict would need more care than it takes.
 PLAIN = os.environ.get("ALLCOMERS_PURE") or sysconfig.get_config_var("Py_GIL_DISABLED")
 
-setup(ext_modules=[] if PLAIN else [LEAF])
+setup(ext_modules=[] if PLAIN else COMPILED)

@@ -35,6 +35,7 @@ commands:
                  how to mend it
   models         every concurrency model: can it run here, how it works, what it
                  is good for
+  load URL       ask a server as many clients would, and say how it answered
 
 `allcomers COMMAND --help` lists the options of a command. To begin:
 
@@ -110,9 +111,13 @@ def _run(arguments: list[str]) -> int:
         return _models(arguments[1:])
     if command == "doctor":
         return _doctor(arguments[1:])
+    if command == "load":
+        from allcomers.load import command as load
+
+        return load.main(arguments[1:])
     if command not in ("serve", "run"):
         raise ConfigError(
-            f"there is no command {command!r}; there are serve, run, doctor and models (see allcomers --help)"
+            f"there is no command {command!r}; there are serve, run, doctor, models and load (see allcomers --help)"
         )
     return _serve(arguments)
 

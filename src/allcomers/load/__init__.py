@@ -1,0 +1,62 @@
+"""The load generator: many clients against one server, and what came of it.
+
+histogram  record       times and counts; those of one process
+plan                    what is asked, and of which host
+schedule  requests      when requests are due, and what they say
+answers  wire           where an answer ends; that, compiled
+client  asker  hostile  one connection; one that asks, one that means ill
+crew                    one process: all its clients on one epoll
+processes               all processes: forked, heard, reaped
+result  trust  slo      what came of it; why not to believe it; whether it is good enough
+cores                   who runs where
+options  command        the command line
+shown                   the table, the page and the other files
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from allcomers.errors import OperatorError
+from allcomers.load.crew import SECOND, context, now_ns
+from allcomers.load.histogram import Histogram
+from allcomers.load.plan import Plan, locate
+from allcomers.load.processes import Child, Family, Progress, connections_possible
+from allcomers.load.record import Record
+from allcomers.load.result import Result, result
+from allcomers.load.trust import judged
+
+__all__ = ["Histogram", "Plan", "Progress", "Result", "connections_possible", "run"]
+
+
+def run(plan: Plan, tell: Callable[[Progress], None] = lambda progress: None) -> Result:
+    """Carry it out: in processes of its own, which are gone when this returns.
+
+    `tell` is called some times a second with how far it is. A KeyboardInterrupt ends it before its time, and gives what
+    there is so far; a second one is raised. Raises ConfigError where the host is none or not ours, OperatorError where
+    no process of the load has lived to tell. The caller has one thread only: this forks.
+    """
+    place = locate(plan)
+    if place.scheme == "https":
+        context(plan)  # what is wrong with it is told once
+    family = Family(plan, place, now_ns() + int(_lead(plan) * SECOND))
+    children = family.wait(tell)
+    whole = Record()
+    for child in children:
+        if child.record is not None:
+            whole.add(child.record)
+    missing = tuple(_missing(child) for child in children if child.record is None)
+    if len(missing) == len(children):
+        raise OperatorError(f"the load came to nothing: {missing[0]}")
+    return judged(result(plan, whole, family.interrupted), missing=missing)
+
+
+def _lead(plan: Plan) -> float:
+    """Seconds from now to the start: then the processes are there, and their connections, unless those have a pace."""
+    paced = plan.ramp or plan.connections_per_second or not plan.keep_alive
+    return 0.1 + 0.03 * plan.processes + (0.0 if paced else 0.0002 * plan.clients)
+
+
+def _missing(child: Child) -> str:
+    how = f"was killed by signal {-child.status}" if child.status < 0 else f"ended with status {child.status}"
+    return f"process {child.number + 1} of the load {how}: what it saw is lost"

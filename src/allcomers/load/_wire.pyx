@@ -1,0 +1,244 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""What each answer costs the load generator most for, as typed loops: `wire` says when it runs.
+
+The plain Python is the specification: `answers.HttpAnswers` of `cut`, `record.Pen` of `Pen`. `cut` does the common case,
+an HTTP/1.1 answer that is here whole; with anything else, and all that is malformed, it stops, and the plain Python goes
+on from there. So there is one set of refusals. Every pointer has its end beside it.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcmp
+
+ctypedef const unsigned char* Bytes
+
+# ---------------------------------------------------------------- answers
+
+cdef enum:
+    TOKEN = 1  # RFC 9110, 5.6.2
+    VALUE = 2  # RFC 9110, 5.5: anything but control bytes
+    CLOSES = 1024  # answers.CLOSES
+    MOST_DIGITS = 18
+
+cdef unsigned char _kinds[256]
+cdef signed char _hex[256]
+
+
+cdef void _fill_tables():
+    cdef int byte
+    for byte in range(256):
+        _kinds[byte] = 0
+        _hex[byte] = -1
+        if (c'0' <= byte <= c'9' or c'A' <= byte <= c'Z' or c'a' <= byte <= c'z'
+                or (byte and byte in b"!#$%&'*+-.^_`|~")):
+            _kinds[byte] |= TOKEN
+        if byte == 9 or (byte >= 32 and byte != 127):
+            _kinds[byte] |= VALUE
+        if c'0' <= byte <= c'9':
+            _hex[byte] = byte - c'0'
+        elif c'a' <= (byte | 32) <= c'f':
+            _hex[byte] = (byte | 32) - c'a' + 10
+
+
+_fill_tables()
+
+
+cdef struct Head:
+    int status
+    bint closes
+    bint has_connection
+    bint chunked
+    int64_t length  # -1: not said
+
+
+cdef inline bint _is(Bytes at, Py_ssize_t size, const char* lower, Py_ssize_t expected) noexcept:
+    """Is it this word of letters and hyphens, whatever its case?"""
+    cdef Py_ssize_t i
+    if size != expected:
+        return False
+    for i in range(size):
+        if (at[i] | 32) != <unsigned char>lower[i] or (at[i] < 64 and at[i] != c'-'):
+            return False
+    return True
+
+
+cdef Py_ssize_t _status_line(Bytes at, Py_ssize_t here, Py_ssize_t end, Head* head) noexcept:
+    """Where the line after it begins; 0 if it is not a common one."""
+    if end - here < 14 or memcmp(at + here, b"HTTP/1.1 ", 9) != 0:
+        return 0
+    here += 9
+    if not (c'2' <= at[here] <= c'5' and c'0' <= at[here + 1] <= c'9' and c'0' <= at[here + 2] <= c'9'):
+        return 0
+    head.status = 100 * (at[here] - c'0') + 10 * (at[here + 1] - c'0') + at[here + 2] - c'0'
+    here += 3
+    if at[here] == c' ':
+        here += 1
+        while here < end and _kinds[at[here]] & VALUE:
+            here += 1
+    if end - here < 2 or at[here] != c'\r' or at[here + 1] != c'\n':
+        return 0
+    return here + 2
+
+
+cdef bint _note(Bytes at, Py_ssize_t name, Py_ssize_t size, Py_ssize_t value, Py_ssize_t end, Head* head) noexcept:
+    """A field that decides something; False where it says what is not common."""
+    cdef Py_ssize_t i
+    while end > value and (at[end - 1] == c' ' or at[end - 1] == c'\t'):
+        end -= 1
+    if _is(at + name, size, b"content-length", 14):
+        if head.length >= 0 or head.chunked or not 0 < end - value <= MOST_DIGITS:
+            return False
+        head.length = 0
+        for i in range(value, end):
+            if not c'0' <= at[i] <= c'9':
+                return False
+            head.length = 10 * head.length + at[i] - c'0'
+        return True
+    if _is(at + name, size, b"transfer-encoding", 17):
+        if head.length >= 0 or head.chunked or not _is(at + value, end - value, b"chunked", 7):
+            return False
+        head.chunked = True
+        return True
+    if _is(at + name, size, b"connection", 10):
+        if head.has_connection:
+            return False
+        head.has_connection = True
+        head.closes = _is(at + value, end - value, b"close", 5)
+        return head.closes or _is(at + value, end - value, b"keep-alive", 10)
+    return not (_is(at + name, size, b"host", 4) or _is(at + name, size, b"expect", 6))
+
+
+cdef Py_ssize_t _head(Bytes at, Py_ssize_t here, Py_ssize_t end, int most, Head* head) noexcept:
+    """Where the body begins; 0 where the head is not whole, malformed or not common."""
+    cdef Py_ssize_t name, size, value
+    here = _status_line(at, here, end, head)
+    if here == 0:
+        return 0
+    while end - here >= 2:
+        if at[here] == c'\r' and at[here + 1] == c'\n':
+            return here + 2
+        most -= 1
+        if most < 0:
+            return 0
+        name = here
+        while here < end and _kinds[at[here]] & TOKEN:
+            here += 1
+        size = here - name
+        if size == 0 or here == end or at[here] != c':':
+            return 0
+        here += 1
+        while here < end and (at[here] == c' ' or at[here] == c'\t'):
+            here += 1
+        value = here
+        while here < end and _kinds[at[here]] & VALUE:
+            here += 1
+        if end - here < 2 or at[here] != c'\r' or at[here + 1] != c'\n':
+            return 0
+        if not _note(at, name, size, value, here, head):
+            return 0
+        here += 2
+    return 0
+
+
+cdef Py_ssize_t _chunks(Bytes at, Py_ssize_t here, Py_ssize_t end) noexcept:
+    """Where a body in chunks ends; 0 where it is not whole, has extensions or trailers, or is malformed."""
+    cdef Py_ssize_t begin
+    cdef uint64_t size
+    while True:
+        begin = here
+        size = 0
+        while here < end and _hex[at[here]] >= 0 and here - begin < 16:
+            size = (size << 4) + <uint64_t>_hex[at[here]]
+            here += 1
+        if here == begin or end - here < 4 or at[here] != c'\r' or at[here + 1] != c'\n':
+            return 0
+        here += 2
+        if size > <uint64_t>(end - here):
+            return 0
+        here += <Py_ssize_t>size
+        if end - here < 2 or at[here] != c'\r' or at[here + 1] != c'\n':
+            return 0
+        here += 2
+        if size == 0:
+            return here
+
+
+def cut(bytes data not None, bint bodiless, Py_ssize_t max_head, int max_headers, list found not None):
+    """Append to `found` the common answers that `data` begins with; so many bytes they have."""
+    cdef Bytes at = <Bytes>PyBytes_AS_STRING(data)
+    cdef Py_ssize_t end = PyBytes_GET_SIZE(data), here = 0, after
+    cdef Head head
+    while here < end:
+        head.closes = head.has_connection = head.chunked = False
+        head.length = -1
+        after = _head(at, here, end, max_headers, &head)
+        if after == 0 or after - here > max_head:
+            break
+        if not (bodiless or head.status == 204 or head.status == 304):
+            if head.chunked:
+                after = _chunks(at, after, end)
+                if after == 0:
+                    break
+            elif head.length < 0 or head.length > end - after:
+                break
+            else:
+                after += head.length
+        here = after
+        found.append(head.status | CLOSES if head.closes else head.status)
+        if head.closes:
+            break
+    return here
+
+
+# ---------------------------------------------------------------- the pen
+
+cdef enum:  # the places of record.py, and of histogram.py
+    ANSWERED = 1
+    STATUSES = 16
+    COARSE = 1016
+    COARSE_SHIFT = 5
+    RESPONSE = 2072
+    SERVICE = 35864
+    LATENESS = 69656
+    SIZE = 103448
+    DIGITS = 11
+
+cdef extern from *:
+    int __builtin_clzll(unsigned long long) noexcept
+
+cdef int64_t LARGEST = (<int64_t>1 << 42) - 1
+
+
+cdef inline Py_ssize_t _index(int64_t value) noexcept:
+    """As histogram.index."""
+    cdef int shift
+    if value < (1 << DIGITS):
+        return <Py_ssize_t>value if value > 0 else 0
+    if value > LARGEST:
+        value = LARGEST
+    shift = 64 - __builtin_clzll(<unsigned long long>value) - DIGITS
+    return (<Py_ssize_t>shift << (DIGITS - 1)) + <Py_ssize_t>(value >> shift)
+
+
+cdef class Pen:
+    """Writes answers into a page: as record.Pen."""
+
+    cdef unsigned long long[::1] _page
+
+    def __init__(self, page):
+        self._page = page
+        if self._page.shape[0] != SIZE:
+            raise ValueError("this is no page of a record")
+
+    def answered(self, int64_t due, int64_t sent, int64_t now, int status):
+        cdef Py_ssize_t place = _index(now - due)
+        if not 0 <= status < 1000:
+            raise ValueError("this is no status")
+        self._page[ANSWERED] += 1
+        self._page[STATUSES + status] += 1
+        self._page[RESPONSE + place] += 1
+        self._page[COARSE + (place >> COARSE_SHIFT)] += 1
+        self._page[SERVICE + _index(now - sent)] += 1
+
+    def late(self, int64_t by):
+        self._page[LATENESS + _index(by)] += 1

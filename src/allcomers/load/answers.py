@@ -1,0 +1,130 @@
+"""Where one answer ends and the next begins: what comes back on one connection, cut into whole answers.
+
+An answer is a number: its status, with CLOSES added where nothing follows it on this connection; a TCP service's is 0.
+What is no answer is a Refusal. `_wire.cut` does the common case, an HTTP answer that has come whole; for all else, and
+where nothing is compiled, `protocol.http1.Responses` does it.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from allcomers.config import Limits
+from allcomers.errors import Refusal
+from allcomers.load import wire
+from allcomers.load.plan import Plan
+from allcomers.protocol.head import ResponseHead
+from allcomers.protocol.http1 import Responses
+
+CLOSES: Final = 1024
+STATUS: Final = CLOSES - 1
+
+LIMITS: Final = Limits(max_body=1 << 62)
+"""The body of an answer may be of any size: it is thrown away as it comes. A head has the server's own limits."""
+
+
+class Answers(Protocol):
+    """The answers of one connection, as they come."""
+
+    def read(self, data: bytes) -> list[int]:
+        """The answers that `data` makes whole. Raises Refusal where it is none."""
+        ...
+
+    def end(self) -> list[int]:
+        """The peer has closed: the answer that this makes whole, if it does. Raises Refusal where it cuts one short."""
+        ...
+
+
+class HttpAnswers:
+    """What a server answers to requests of one method."""
+
+    __slots__ = ("_bodiless", "_head", "_method", "_responses")
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+        self._bodiless = method == "HEAD"
+        self._responses: Responses | None = None  # made for the first answer that is not common
+        self._head: ResponseHead | None = None  # of the answer whose body comes
+
+    def read(self, data: bytes) -> list[int]:
+        found: list[int] = []
+        if wire.COMPILED and self._responses is None:
+            size = wire.cut(data, self._bodiless, LIMITS.max_head, LIMITS.max_headers, found)
+            if size == len(data):
+                return found
+            data = data[size:]
+        if found and found[-1] & CLOSES:
+            raise Refusal(400, "something follows the last answer")
+        self._slowly(data, found)
+        return found
+
+    def _slowly(self, data: bytes, found: list[int]) -> None:
+        responses = self._responses
+        if responses is None:
+            responses = self._responses = Responses(LIMITS)
+        responses.feed(data)
+        while True:
+            if self._head is None:
+                self._head = responses.head(self._method)
+                if self._head is None:
+                    break
+            responses.body()
+            if not responses.complete:
+                return
+            self._done(found)
+        if not responses.buffer:
+            self._responses = None
+
+    def _done(self, found: list[int]) -> None:
+        head, self._head = self._head, None
+        assert head is not None
+        if head.status < 200:
+            if head.status == 101:
+                raise Refusal(400, "the server changes to a protocol that nobody asked for")
+            return
+        if found and found[-1] & CLOSES:
+            raise Refusal(400, "something follows the last answer")
+        found.append(head.status if head.persists else head.status | CLOSES)
+
+    def end(self) -> list[int]:
+        responses = self._responses
+        if responses is None:
+            return []
+        responses.end()
+        found: list[int] = []
+        if self._head is not None:
+            self._done(found)
+        self._responses = None
+        return found
+
+
+class TcpAnswers:
+    """What a service answers: given bytes, or a number of bytes."""
+
+    __slots__ = ("_at", "_expected", "_size")
+
+    def __init__(self, expected: bytes, size: int) -> None:
+        self._expected = expected
+        self._size = len(expected) or size
+        self._at = 0  # so many bytes of an answer have come
+
+    def read(self, data: bytes) -> list[int]:
+        if self._expected:
+            self._compare(data)
+        whole, self._at = divmod(self._at + len(data), self._size)
+        return [0] * whole
+
+    def _compare(self, data: bytes) -> None:
+        repeats = (self._at + len(data)) // self._size + 1
+        if not (self._expected * repeats).startswith(data, self._at):
+            raise Refusal(400, "the answer is not the one expected")
+
+    def end(self) -> list[int]:
+        if self._at:
+            raise Refusal(400, "the connection ended in the middle of an answer")
+        return []
+
+
+def answers(plan: Plan) -> Answers:
+    """For a new connection."""
+    return HttpAnswers(plan.method) if plan.scheme != "tcp" else TcpAnswers(plan.expect, plan.expect_size)

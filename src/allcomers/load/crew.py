@@ -1,0 +1,281 @@
+"""One process of the load: all its clients on one epoll, and what they do when.
+
+A turn: wait until a socket is ready or a moment has come, tell those clients, send what is due. In an open loop a
+request goes to whichever client has been free the longest; where none is free it waits, and its response time runs.
+
+It knows who does what when. What a client says is known by `asker` and `hostile`; that there are other processes, by
+`processes`.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from typing import Final
+
+from allcomers.deadlines import NEVER, Deadlines
+from allcomers.errors import ConfigError
+from allcomers.load import wire
+from allcomers.load.asker import Asker
+from allcomers.load.client import READ, Client
+from allcomers.load.plan import Place, Plan
+from allcomers.load.record import ANSWERED, BYTES_IN, BYTES_OUT, FAILED, OPEN, SENT, Pen, Record
+from allcomers.load.requests import requests
+from allcomers.load.schedule import moments
+
+SECOND: Final = 1_000_000_000
+
+TURN: Final = 64
+"""Sockets that are looked at in one turn: what is due meanwhile waits no longer than these take."""
+
+MOST_CONNECTING: Final = 256
+"""Connections that one process has under way at once: a server's backlog is of this order, and what does not fit into
+it is tried again by the kernel after a whole second (tcp(7), tcp_syn_retries)."""
+
+INTERVALS: Final = 900
+"""A run has about as many intervals at most: each is a second, or of a longer run several."""
+
+now_ns = time.monotonic_ns
+
+
+class Crew:
+    """The clients of one process.
+
+    plan, place   what is to be done, and where
+    process       which share of it
+    start         when it begins (ns)
+    leash         a descriptor: once it can be read from, that is the end
+    """
+
+    def __init__(self, plan: Plan, place: Place, process: int, start: int, leash: int) -> None:
+        self.plan = plan
+        self.place = place
+        self.start = start
+        self.timeout = int(plan.timeout * SECOND)
+        self.think = int(plan.think * SECOND)
+        self.pipeline = plan.pipeline
+        self.keep_alive = plan.keep_alive
+        self.tls = context(plan) if place.scheme == "https" else None
+        self.deadlines = Deadlines()
+        self.record = Record(wire.Pen if wire.COMPILED else Pen)
+        self.pen = self.record.pen
+        self.schedule: Iterator[int] | None = moments(plan, process) if plan.is_open else None
+        self.next_request: Callable[[], bytes] = cycle(requests(plan, place)).__next__
+        self._end = start + int(plan.seconds * SECOND) if plan.seconds else NEVER
+        self._left = plan.share(process, plan.requests) if plan.requests else 1 << 62
+        self._epoll = select.epoll()
+        self._leash = leash
+        self._epoll.register(leash, READ)
+        self._owners: dict[int, Client] = {}
+        self._clients: list[Client] = []
+        self._free: deque[Asker] = deque()
+        self._due = NEVER  # when the next request of the schedule is
+        self._line: deque[Client] = deque()  # who waits for a turn to connect
+        self._connecting = 0
+        pace = plan.connections_per_second / plan.processes
+        self._connect_gap = int(SECOND / pace) if pace else 0
+        self._next_connect = start
+        self._begun = self._ending = self._stopped = False
+        self._interval = SECOND * max(1, -(-int(plan.seconds) // INTERVALS))
+        self._interval_began = start
+        self._tick_at: float = start
+        self._cpu_before = 0.0
+        self._alive = start  # when there was a connection at last
+        self._hire(process)
+
+    def _hire(self, process: int) -> None:
+        plan = self.plan
+        ramp = 0 if plan.is_open else int(plan.ramp * SECOND)
+        for number in range(process, plan.clients, plan.processes):
+            begins = self.start + ramp * number // plan.clients
+            key = len(self._clients)
+            client = Asker(self, key, begins)
+            self._clients.append(client)
+            client.wake_at(begins if ramp else 0)
+
+    # ------------------------------------------------------------ what clients ask for: client.Driver
+
+    def watch(self, client: Client, fd: int, mask: int) -> None:
+        self._owners[fd] = client
+        self._epoll.register(fd, mask)
+
+    def modify(self, fd: int, mask: int) -> None:
+        self._epoll.modify(fd, mask)
+
+    def forget(self, sock: socket.socket) -> None:
+        self._owners.pop(sock.fileno(), None)  # to close it takes it off epoll, too
+
+    def may_connect(self, client: Client) -> bool:
+        if self._connecting < MOST_CONNECTING and not self._connect_gap:
+            self._connecting += 1
+            return True
+        if not client.in_line:
+            client.in_line = True
+            self._line.append(client)
+        return False
+
+    def connect_ended(self) -> None:
+        self._connecting -= 1
+
+    def may_ask(self) -> bool:
+        if self._ending or not self._left:
+            return False
+        self._left -= 1
+        return True
+
+    def is_free(self, client: Asker) -> None:
+        if not client.queued:
+            client.queued = True
+            self._free.append(client)
+
+    def count_in(self, size: int) -> None:
+        self.record.page[BYTES_IN] += size
+
+    def count_out(self, size: int) -> None:
+        self.record.page[BYTES_OUT] += size
+
+    # ------------------------------------------------------------ the run
+
+    def run(self, tell: Callable[[Record], None]) -> Record:
+        """Do it all; `tell` is called from time to time. The record at the end."""
+        self._advance()
+        while not self._is_over(now_ns()):
+            self._turn()
+            tell(self.record)
+        return self._finish(now_ns())
+
+    def _turn(self) -> None:
+        owners = self._owners
+        events = self._wait()
+        # All owners are looked up first: one that closes its socket now may see its number taken by the next.
+        for owner, mask in [(owners.get(fd), mask) for fd, mask in events]:
+            if owner is None:
+                self._stopped = True  # the leash
+            else:
+                owner.ready(mask, now_ns())
+        now = now_ns()
+        for key in self.deadlines.due(now):
+            self._clients[key].woken(now)
+        if self._line:
+            self._admit(now)
+        if self._due <= now:
+            self._send_due(now)
+        if self._tick_at <= now < self._end:
+            self._tick(now)
+
+    def _wait(self) -> list[tuple[int, int]]:
+        until = min(self.deadlines.next(), self._tick_at)
+        if self._free:
+            until = min(until, self._due)
+        if self._line and self._connecting < MOST_CONNECTING:
+            until = min(until, self._next_connect)
+        timeout = max(0.0, (until - now_ns()) / SECOND)
+        if self.schedule is None:
+            return self._epoll.poll(timeout, TURN)
+        # epoll_wait(2) counts in ms; select(2) on the epoll itself in µs, and what is due is not to be late.
+        events = self._epoll.poll(0, TURN)
+        if events or not timeout:
+            return events
+        select.select((self._epoll,), (), (), timeout)
+        return self._epoll.poll(0, TURN)
+
+    def _admit(self, now: int) -> None:
+        """Let those connect whose turn it is."""
+        while self._line and self._connecting < MOST_CONNECTING:
+            if self._connect_gap:
+                if now < self._next_connect:
+                    return
+                self._next_connect = max(self._next_connect + self._connect_gap, now - 10 * self._connect_gap)
+            client = self._line.popleft()
+            client.in_line = False
+            self._connecting += 1
+            client.connect_now(now)
+
+    # ------------------------------------------------------------ an open loop
+
+    def _advance(self) -> None:
+        """On to the next moment of the schedule."""
+        if self.schedule is not None:
+            moment = self.start + next(self.schedule)
+            self._due = moment if moment < self._end and self._left else NEVER
+            self._left -= 1
+
+    def _send_due(self, now: int) -> None:
+        while self._due <= now and self._free:
+            client = self._free.popleft()
+            client.queued = False
+            if client.has_room:
+                due = int(self._due)
+                self._advance()
+                self.pen.late(now - max(due, client.rested))
+                client.ask(due, now)
+                if client.has_room:
+                    self.is_free(client)
+                now = now_ns()
+
+    # ------------------------------------------------------------ intervals, and the end
+
+    def _tick(self, now: int) -> None:
+        """An interval has ended, or the first begins."""
+        if not self._begun:
+            self._begun = True
+            self._cpu_before = time.process_time()
+            now = self.start
+        else:
+            self.record.end_interval((now - self._interval_began) / SECOND)
+            if self.record.page[OPEN]:
+                self._alive = now
+            elif not self.plan.seconds and now - self._alive > self.timeout:
+                self._stopped = True  # nobody is there to take the requests that are left
+        self._interval_began = now
+        self._tick_at = min(now + self._interval, self._end)
+
+    def _is_over(self, now: int) -> bool:
+        if now >= self._end and not self._ending:
+            self._end_window(now)
+        if self._stopped or now >= self._end + self.timeout:
+            return True
+        page = self.record.page
+        if page[SENT] > page[ANSWERED] + page[FAILED] or self._due < NEVER:
+            return False
+        return self._ending or self._left <= 0
+
+    def _end_window(self, now: int) -> None:
+        """What comes from now on is no part of any rate: it is only waited for."""
+        self._ending = True
+        if self._begun:
+            self._tick(now)
+            self._tick_at = self._end + self.timeout
+            self.record.cpu = (time.process_time() - self._cpu_before) * SECOND / max(now - self.start, 1)
+
+    def _finish(self, now: int) -> Record:
+        if not self._ending:
+            self._end_window(now)
+        record = self.record
+        record.in_flight = sum(client.in_flight() for client in self._clients)
+        until = min(now, self._end)
+        while self._due <= until:
+            record.unsent += 1
+            self._advance()
+        for client in self._clients:
+            if client.sock is not None:
+                client.sock.close()
+        self._epoll.close()
+        return record
+
+
+def context(plan: Plan) -> ssl.SSLContext:
+    """TLS in the client's role. Raises ConfigError."""
+    try:
+        made = ssl.create_default_context(cafile=plan.ca_certs or None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"--ca-certs {plan.ca_certs!r}: {error.strerror or error}") from None
+    if not plan.ca_certs:
+        made.check_hostname = False
+        made.verify_mode = ssl.CERT_NONE
+    return made

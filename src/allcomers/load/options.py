@@ -1,0 +1,190 @@
+"""The options of `allcomers load`: argv to a Plan and to what is to be made of its result."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NoReturn
+from urllib.parse import urlsplit
+
+from allcomers.errors import ConfigError
+from allcomers.load.plan import HOSTILE, Plan, path_of
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What is to be written: "" for a file that is not asked for, "-" for standard output."""
+
+    json: str = ""
+    csv: str = ""
+    html: str = ""
+    hgrm: str = ""
+    slo: str = ""
+    quiet: bool = False
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see allcomers load --help)")
+
+
+_ABOUT: Final = """\
+Ask a server as many clients would, and say how it answered. Ends with 0; 1 where nothing was answered, 2 for a bad
+option, 4 where --slo is missed. Ctrl-C ends it before its time and tells what there is so far."""
+
+_EPILOG: Final = """\
+A closed loop asks again when it is answered, and so never asks a slow server too much. An open loop
+(-r) asks when it is time to, and response times run from then: that is how users come.
+docs/load.md has examples, and every word."""
+
+
+def parser() -> argparse.ArgumentParser:
+    made = _Parser(
+        "allcomers load", usage="allcomers load URL [OPTIONS]", description=_ABOUT, epilog=_EPILOG,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=100),
+        allow_abbrev=False, add_help=False, argument_default=argparse.SUPPRESS,
+    )  # fmt: skip
+    _add_loads(made)
+    _add_requests(made)
+    _add_outputs(made)
+    return made
+
+
+def _add_loads(made: argparse.ArgumentParser) -> None:
+    group = made.add_argument_group("load")
+    add = group.add_argument
+    add("url", metavar="URL", help="http://, https:// or tcp://HOST:PORT, with a path where there is one")
+    add("-c", "--clients", metavar="N", type=_whole, help="connections at once (10)")
+    add("-t", "--threads", metavar="N", type=_whole, dest="processes", help="processes that they are spread over (1)")
+    add("-d", "--duration", metavar="S", type=_number, dest="seconds", help="seconds (10, or until -n is reached)")
+    add("-n", "--requests", metavar="N", type=_whole, help="requests in all (no limit)")
+    add("-r", "--rate", metavar="N", type=_number, help="an open loop: requests per second in all, when they are due")
+    add("--arrivals", metavar="HOW", help="constant or poisson (constant)")
+    add("--think", metavar="S", type=_number, help="a closed loop: seconds from an answer to the next request (0)")
+    add("--ramp", metavar="S", type=_number, help="seconds in which clients, or the rate, grow from 0 (0)")
+    add("--connections-per-second", metavar="N", type=_number, help="opened at most (no limit)")
+    add("--no-keep-alive", action="store_false", dest="keep_alive", help="a connection for each request")
+    add("--pipeline", metavar="N", type=_whole, help="requests under way on a connection (1)")
+    add("--timeout", metavar="S", type=_number, help="seconds for a connection, and for an answer (10)")
+    add("--hostile", metavar="KIND", help=f"clients that mean ill: {', '.join(HOSTILE)}")
+    add("--seed", metavar="N", type=_whole, help="of the random numbers (1)")
+    add(
+        "--i-own-this-host",
+        action="store_true",
+        dest="own_host",
+        help="load it although it is not in a private network",
+    )
+
+
+def _add_requests(made: argparse.ArgumentParser) -> None:
+    add = made.add_argument_group("requests").add_argument
+    add("-m", "--method", metavar="NAME", help="GET, POST ... (GET)")
+    add("-H", "--header", metavar="'NAME: VALUE'", action="append", dest="headers", help="may be repeated")
+    add(
+        "--body",
+        metavar="TEXT",
+        help="or @FILE; of tcp:// the request, where \\n, \\r, \\t, \\0, \\xHH and \\\\ are bytes",
+    )
+    add("--browser", action="store_true", help="the ten fields that a browser sends")
+    add("--urls", metavar="FILE", help="paths or URLs of this server, a line each: asked for in turn")
+    add("--expect", metavar="TEXT", help="tcp: the answer, exactly; written as --body")
+    add("--expect-size", metavar="N", type=_whole, help="tcp: the size of the answer in bytes")
+    add("--ca-certs", metavar="FILE", help="https: whom to trust (any certificate will do)")
+
+
+def _add_outputs(made: argparse.ArgumentParser) -> None:
+    add = made.add_argument_group("output; FILE may be -").add_argument
+    add("--json", metavar="FILE", help="everything, for programs")
+    add("--csv", metavar="FILE", help="a row for each second")
+    add("--html", metavar="FILE", help="a page with plots, whole in one file")
+    add("--hgrm", metavar="FILE", help="response times as HdrHistogram's percentile distribution")
+    add("--slo", metavar="'TERMS'", help="as 'p99<50ms,errors<0.1%%,tps>1000': exit status 4 where it is missed")
+    add("-q", "--quiet", action="store_true", help="no progress and no table")
+    add("-h", "--help", action="help", help="show this")
+
+
+def _whole(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return float(text)
+
+
+def read(arguments: Sequence[str]) -> tuple[Plan, Outputs]:
+    """Raises ConfigError."""
+    given: dict[str, Any] = vars(parser().parse_args(arguments))
+    outputs = Outputs(**{name: given.pop(name) for name in Outputs.__slots__ if name in given})
+    url = given["url"] = _with_scheme(given["url"])
+    raw = url.startswith("tcp:")
+    for name in ("body", "expect"):
+        if name in given:
+            given[name] = _bytes(f"--{name}", given[name], raw)
+    given["headers"] = tuple(_header(text) for text in given.get("headers", ()))
+    if "urls" in given:
+        given["targets"] = _targets(given.pop("urls"), url)
+    return Plan.make(**given), outputs
+
+
+def _with_scheme(url: str) -> str:
+    return url if "://" in url else f"http://{url}"
+
+
+def _bytes(flag: str, text: str, escaped: bool) -> bytes:
+    if text.startswith("@"):
+        return _file(flag, text[1:])
+    data = text.encode("utf-8", "surrogateescape")
+    return _unescaped(flag, data) if escaped else data
+
+
+def _file(flag: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{flag} {path!r}: {getattr(error, 'strerror', None) or error}") from None
+
+
+_ESCAPES: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
+
+
+def _unescaped(flag: str, data: bytes) -> bytes:
+    def one(found: re.Match[bytes]) -> bytes:
+        if found[1][:1] == b"x" and len(found[1]) == 3:
+            return bytes.fromhex(found[1][1:].decode())
+        if found[1] not in _ESCAPES:
+            raise ConfigError(f"{flag}: a backslash stands before n, r, t, 0, xHH or another backslash")
+        return _ESCAPES[found[1]]
+
+    return re.sub(rb"\\(x[0-9A-Fa-f]{2}|.|\Z)", one, data, flags=re.DOTALL)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise ConfigError(f"--header {text!r} is not NAME: VALUE")
+    return name.strip(), value.strip()
+
+
+def _targets(path: str, url: str) -> tuple[str, ...]:
+    """The paths in the file; a URL in it must lead to the same server."""
+    lines = _file("--urls", path).decode("utf-8", "replace").splitlines()
+    targets = tuple(_target(line.strip(), url) for line in lines if line.strip() and not line.startswith("#"))
+    if not targets:
+        raise ConfigError(f"--urls {path!r}: there is no path in it")
+    return targets
+
+
+def _target(line: str, url: str) -> str:
+    if line.startswith("/"):
+        return line
+    asked, here = urlsplit(line), urlsplit(url)
+    if (asked.scheme, asked.netloc) != (here.scheme, here.netloc):
+        raise ConfigError(f"--urls: {line!r} is neither a path nor a URL of {here.scheme}://{here.netloc}")
+    return path_of(asked)

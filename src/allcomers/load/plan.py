@@ -1,0 +1,239 @@
+"""What is asked of the load generator: one frozen Plan, checked; and the host that it is for.
+
+Its own file of options, beside the server's: a load has other words.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any, Final, Self
+from urllib.parse import SplitResult, urlsplit
+
+from allcomers.errors import ConfigError
+
+HOSTILE: Final = ("slow-head", "slow-body", "slow-read", "idle", "reconnect")
+
+_PORTS: Final = {"http": 80, "https": 443}
+
+_OURS: Final = tuple(
+    ip_network(text)
+    for text in ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10")
+)
+"""Loopback; private use (RFC 1918, RFC 4193); link-local IPv6. Not 169.254/16, where clouds have services of theirs."""
+
+_TARGET: Final = re.compile(r"[\x21-\x7e]+")
+_METHOD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FIELD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+DEFAULT_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A load. Made by `make`, which checks it; times are seconds, rates per second.
+
+    url          http://, https:// or tcp:// with host and port
+    targets      paths that are asked for in turn; empty for that of `url`
+    clients      connections at once; in an open loop, at most so many
+    processes    that they are spread over
+    rate         0: a closed loop, each client asks again when it is answered; else requests per second in all, sent
+                 when they are due (an open loop)
+    arrivals     "constant" or "poisson": how they are due
+    seconds      how long; 0 for DEFAULT_SECONDS, or for as long as `requests` take
+    requests     how many in all; 0 for no limit
+    think        what a client waits from an answer to its next request (closed loop)
+    ramp         in which clients (closed loop) or rate (open loop) grow from 0
+    connections_per_second   that are opened at most; 0 for no limit
+    pipeline     requests under way on one connection at once
+    timeout      for a connection to open, for an answer to come whole, and for what is under way at the end
+    expect       tcp: the answer, exactly; or
+    expect_size  tcp: so many bytes of it
+    ca_certs     https: whom to trust; without, any certificate will do
+    own_host     the user says that a host which is neither this one nor in a private network is theirs
+    """
+
+    url: str
+    targets: tuple[str, ...] = ()
+    clients: int = 10
+    processes: int = 1
+    rate: float = 0.0
+    arrivals: str = "constant"
+    seconds: float = 0.0
+    requests: int = 0
+    think: float = 0.0
+    ramp: float = 0.0
+    connections_per_second: float = 0.0
+    keep_alive: bool = True
+    pipeline: int = 1
+    method: str = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    browser: bool = False
+    hostile: str = ""
+    expect: bytes = b""
+    expect_size: int = 0
+    timeout: float = 10.0
+    ca_certs: str = ""
+    own_host: bool = False
+    seed: int = 1
+
+    @classmethod
+    def make(cls, **values: Any) -> Self:
+        """A plan that can be carried out as far as its own words go. Raises ConfigError."""
+        plan = cls(**values)
+        if not plan.seconds and not plan.requests:
+            plan = replace(plan, seconds=DEFAULT_SECONDS)
+        if plan.processes > plan.clients:
+            plan = replace(plan, processes=plan.clients)
+        _check_numbers(plan)
+        _check_together(plan)
+        _check_request(plan)
+        return plan
+
+    @property
+    def is_open(self) -> bool:
+        """Are requests sent when they are due, answered or not?"""
+        return self.rate > 0
+
+    @property
+    def scheme(self) -> str:
+        return urlsplit(self.url).scheme
+
+    def share(self, process: int, of: int) -> int:
+        """How many of `of` things, dealt out in turn, are this process's."""
+        return len(range(process, of, self.processes))
+
+
+def _check_numbers(plan: Plan) -> None:
+    for name, least in (("clients", 1), ("processes", 1), ("pipeline", 1), ("requests", 0), ("expect_size", 0)):
+        if getattr(plan, name) < least:
+            raise ConfigError(f"--{_flag(name)} is at least {least}")
+    for name in ("rate", "seconds", "think", "ramp", "connections_per_second"):
+        if not 0 <= getattr(plan, name) < 1e9:
+            raise ConfigError(f"--{_flag(name)} is 0 or more")
+    if not 0 < plan.timeout < 1e9:
+        raise ConfigError("--timeout is a number of seconds above 0")
+
+
+_FLAGS: Final = {"processes": "threads", "seconds": "duration"}
+
+
+def _flag(name: str) -> str:
+    return _FLAGS.get(name, name.replace("_", "-"))
+
+
+def _check_together(plan: Plan) -> None:
+    _split(plan.url)
+    if plan.arrivals not in ("constant", "poisson"):
+        raise ConfigError("--arrivals is constant or poisson")
+    if plan.is_open and plan.think:
+        raise ConfigError("--think is of a closed loop, --rate of an open one: give one of them")
+    if plan.hostile and plan.hostile not in HOSTILE:
+        raise ConfigError(f"--hostile {plan.hostile!r} is not known; choose one of {', '.join(HOSTILE)}")
+    if plan.hostile and (plan.is_open or plan.requests or plan.think):
+        raise ConfigError("--hostile clients have a time of their own: no --rate, --requests or --think")
+    if plan.hostile and plan.scheme == "tcp" and plan.hostile not in ("idle", "reconnect"):
+        raise ConfigError(f"--hostile {plan.hostile} is for http; a tcp service gets idle or reconnect")
+    if plan.pipeline > 1 and not plan.keep_alive:
+        raise ConfigError("--pipeline needs connections that are kept: not with --no-keep-alive")
+
+
+def _check_request(plan: Plan) -> None:
+    if plan.scheme == "tcp":
+        if not plan.hostile and (not plan.body or bool(plan.expect) == bool(plan.expect_size)):
+            raise ConfigError("a tcp:// target needs --body, and either --expect or --expect-size")
+        return
+    if plan.expect or plan.expect_size:
+        raise ConfigError("--expect and --expect-size are for tcp://; HTTP says itself where an answer ends")
+    if not _METHOD.fullmatch(plan.method) or plan.method == "CONNECT":
+        raise ConfigError(f"--method {plan.method!r} is no method that can be asked for")
+    for target in plan.targets:
+        if not target.startswith("/") or not _TARGET.fullmatch(target):
+            raise ConfigError(f"{target!r} is no path to ask for: it begins with / and has no blank")
+    for name, value in plan.headers:
+        if not _FIELD.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise ConfigError(f"--header {name + ': ' + value!r} is not NAME: VALUE")
+        if name.lower() in ("content-length", "transfer-encoding", "connection"):
+            raise ConfigError(f"--header {name}: what frames a request follows from --body and --no-keep-alive")
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"{url!r}: {error}") from None
+    if parts.scheme not in ("http", "https", "tcp") or not parts.hostname:
+        raise ConfigError(f"{url!r} is not http://HOST, https://HOST or tcp://HOST:PORT")
+    if parts.username is not None:
+        raise ConfigError(f"{url!r}: a user name goes into --header 'Authorization: ...'")
+    if port is None and parts.scheme == "tcp":
+        raise ConfigError(f"{url!r} needs a port: tcp://HOST:PORT")
+    target = path_of(parts)
+    if not _TARGET.fullmatch(target):
+        raise ConfigError(f"{url!r}: the path has a character that must be percent-encoded")
+    return parts
+
+
+def path_of(parts: SplitResult) -> str:
+    """What is asked for: "/a?b=c"."""
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a plan's connections go.
+
+    address  as connect() takes it, of `family`
+    name     the host as the URL has it: for Host and for TLS
+    """
+
+    family: int
+    address: Any  # its shape is the family's
+    scheme: str
+    name: str
+    authority: str
+    path: str
+
+
+def locate(plan: Plan) -> Place:
+    """Look the host up, once. Raises ConfigError where it has no address, or one that is not ours to load.
+
+    Of several addresses the first is taken that somebody listens on, or else the first.
+    """
+    parts = _split(plan.url)
+    host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ConfigError(f"{plan.url!r}: {host} has no address: {error.strerror}") from None
+    places = [(family, address) for family, _, _, _, address in found]
+    for _, address in places:
+        if not plan.own_host and not is_ours(str(address[0])):
+            raise ConfigError(
+                f"{host} is {address[0]}, neither this machine nor in a private network; to load it is an attack"
+                " unless it is yours: if it is, say --i-own-this-host"
+            )
+    family, address = next((place for place in places[1:] and places if _is_open(*place)), places[0])
+    authority = f"[{host}]" if ":" in host else host
+    if parts.port and parts.port != _PORTS.get(parts.scheme):
+        authority += f":{parts.port}"
+    return Place(family, address, parts.scheme, host, authority, path_of(parts))
+
+
+def is_ours(text: str) -> bool:
+    """Is this address of this machine, or of a private network?"""
+    address: IPv4Address | IPv6Address = ip_address(text.partition("%")[0])
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return any(address in network for network in _OURS)
+
+
+def _is_open(family: int, address: Any) -> bool:
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(address) == 0

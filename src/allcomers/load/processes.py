@@ -1,0 +1,210 @@
+"""The processes of a load: forked, told when to begin and when to stop, heard, and always reaped.
+
+The caller has no thread beside its own, or the fork is not safe. Each child has two pipes: on one it tells how far it
+is, and at last what it has seen (pickled, each message behind its length); the end of the other, its leash, tells it to
+stop. Since that comes with the parent's death, too, no child is left behind, whatever happens.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import resource
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Final, NamedTuple, NoReturn
+
+from allcomers.errors import OperatorError
+from allcomers.load.crew import SECOND, Crew, now_ns
+from allcomers.load.plan import Place, Plan
+from allcomers.load.record import ANSWERED, FAILED, OPEN, SENT, Record
+from allcomers.protocol.lines import LengthPrefixed
+
+TELL: Final = SECOND // 4
+"""ns from one word of a child to the next."""
+
+PATIENCE: Final = 5.0
+"""Seconds that a child has to say its last word once it is to stop, or its time is over."""
+
+_FRAMES: Final = LengthPrefixed(8, max_size=1 << 32)
+
+
+class Progress(NamedTuple):
+    """How far it is: sums over all processes."""
+
+    seconds: float
+    sent: int
+    answered: int
+    failed: int
+    open: int
+
+
+class Child:
+    """One process of the load, as its parent has it."""
+
+    def __init__(self, number: int, pid: int, words: int, leash: int) -> None:
+        self.number = number
+        self.pid = pid
+        self.words = words
+        self.leash = leash
+        self.said: tuple[int, int, int, int] = (0, 0, 0, 0)
+        self.record: Record | None = None
+        self.status = 0
+        self._held = b""
+
+    def hear(self) -> bool:
+        """Read what it says; False once it says no more."""
+        data = os.read(self.words, 1 << 20)
+        messages, self._held = _FRAMES.split(self._held + data)
+        for message in messages:
+            word = pickle.loads(message)
+            if isinstance(word, Record):
+                self.record = word
+            else:
+                self.said = word
+        return bool(data)
+
+    def stop(self) -> None:
+        """Let go of its leash."""
+        if self.leash >= 0:
+            os.close(self.leash)
+            self.leash = -1
+
+    def reap(self) -> None:
+        """Wait until it is gone; it must be told, or killed, before."""
+        self.stop()
+        os.close(self.words)
+        self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+class Family:
+    """All children of one run."""
+
+    def __init__(self, plan: Plan, place: Place, start: int) -> None:
+        self._start = start
+        self._children: list[Child] = []
+        self._heard = selectors.DefaultSelector()
+        self.interrupted = False
+        try:
+            for number in range(plan.processes):
+                self._children.append(self._fork(plan, place, number))
+        except BaseException:
+            self._end()
+            raise
+
+    @property
+    def pids(self) -> list[int]:
+        return [child.pid for child in self._children]
+
+    def _fork(self, plan: Plan, place: Place, number: int) -> Child:
+        words, word_end = os.pipe()
+        leash, leash_end = os.pipe()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            for child in self._children:  # theirs: an end that we kept would keep it open
+                child.stop()
+            os.close(leash_end)
+            _child(plan, place, number, self._start, word_end, leash)
+        os.close(word_end)
+        os.close(leash)
+        child = Child(number, pid, words, leash_end)
+        self._heard.register(words, selectors.EVENT_READ, child)
+        return child
+
+    def wait(self, tell: Callable[[Progress], None]) -> list[Child]:
+        """Until all have said their last word, or were interrupted and have; then all are gone."""
+        try:
+            self._listen(tell)
+        finally:
+            self._end()
+        return self._children
+
+    def _listen(self, tell: Callable[[Progress], None]) -> None:
+        until = float("inf")
+        while self._heard.get_map() and time.monotonic() < until:
+            try:
+                for key, _ in self._heard.select(TELL / SECOND):
+                    if not key.data.hear():
+                        self._heard.unregister(key.fileobj)
+                tell(self._progress())
+            except KeyboardInterrupt:
+                if self.interrupted:
+                    return
+                self.interrupted = True
+                until = time.monotonic() + PATIENCE
+                for child in self._children:
+                    child.stop()
+
+    def _progress(self) -> Progress:
+        sums = [sum(column) for column in zip(*(child.said for child in self._children), strict=True)]
+        return Progress((now_ns() - self._start) / SECOND, *sums)
+
+    def _end(self) -> None:
+        self._heard.close()
+        for child in self._children:
+            if child.record is None:
+                with suppress(ProcessLookupError):
+                    os.kill(child.pid, signal.SIGKILL)
+            child.reap()
+
+
+def _child(plan: Plan, place: Place, number: int, start: int, words: int, leash: int) -> NoReturn:
+    status = 1
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent lets go of the leash
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        crew = Crew(plan, place, number, start, leash)
+        said = now_ns()
+
+        def tell(record: Record) -> None:
+            nonlocal said
+            now = now_ns()
+            if now - said >= TELL:
+                said = now
+                page = record.page
+                _say(words, (page[SENT], page[ANSWERED], page[FAILED], page[OPEN]))
+
+        _say(words, crew.run(tell))
+        status = 0
+    except OperatorError as error:
+        print(f"allcomers: {error}", file=sys.stderr, flush=True)
+        status = error.exit_code
+    except BrokenPipeError:  # the parent is gone
+        pass
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(status)
+
+
+def _say(words: int, word: object) -> None:
+    data = memoryview(_FRAMES.wrap(pickle.dumps(word)))
+    while data:
+        data = data[os.write(words, data) :]
+
+
+def connections_possible(processes: int = 1) -> int:
+    """How many connections a load of so many processes can have open to one address: descriptors and local ports.
+
+    Each process keeps 32 descriptors for itself. The ports are those of ip_local_port_range (ip(7)), which others may
+    use, too.
+    """
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return min(processes * max(descriptors - 32, 0), sum(_ports()))
+
+
+def _ports() -> Iterator[int]:
+    try:
+        with open("/proc/sys/net/ipv4/ip_local_port_range") as file:  # noqa: PTH123 - not a path but the kernel
+            first, last = map(int, file.read().split())
+    except (OSError, ValueError):
+        first, last = 49152, 65535  # RFC 6335, 6
+    yield last - first + 1

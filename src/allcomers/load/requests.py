@@ -1,0 +1,44 @@
+"""What is sent: the bytes of each request, made once before the first is due."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from allcomers.load.plan import Place, Plan
+from allcomers.protocol.head import request_head
+
+BROWSER: Final = (
+    ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
+    ("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"),
+    ("Accept-Language", "en-GB,en;q=0.7,de;q=0.3"),
+    ("Accept-Encoding", "gzip, deflate, br, zstd"),
+    ("Cookie", "session=0123456789abcdef0123456789abcdef; theme=dark"),
+    ("Upgrade-Insecure-Requests", "1"),
+    ("Sec-Fetch-Dest", "document"),
+    ("Sec-Fetch-Mode", "navigate"),
+    ("Sec-Fetch-Site", "none"),
+)
+"""The fields beside Host that a browser sends with a page's first request."""
+
+_WITH_BODY: Final = ("POST", "PUT", "PATCH")
+
+
+def requests(plan: Plan, place: Place) -> list[bytes]:
+    """All that are sent in turn."""
+    if place.scheme == "tcp":
+        return [plan.body]
+    return [head(plan, place, target) + plan.body for target in plan.targets or (place.path,)]
+
+
+def head(plan: Plan, place: Place, target: str, length: int | None = None) -> bytes:
+    """A request's head; its body has `length` bytes, or is the plan's."""
+    given = {name.lower() for name, _ in plan.headers}
+    fields = [field for field in BROWSER if plan.browser and field[0].lower() not in given]
+    fields += [field for field in plan.headers if field[0].lower() != "host"]
+    size = len(plan.body) if length is None else length
+    if size or plan.method in _WITH_BODY:
+        fields.append(("Content-Length", str(size)))
+    if not plan.keep_alive:
+        fields.append(("Connection", "close"))
+    host = next((value for name, value in plan.headers if name.lower() == "host"), place.authority)
+    return request_head(plan.method, target, host, fields)
