@@ -23,6 +23,7 @@ from allcomers.logformat import NAMES
 from allcomers.protocol.head import encode_fields
 from allcomers.protocol.message import Request, Response
 from allcomers.records import Record
+from allcomers.stats import Page
 
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
 COUNT = 100_000
@@ -109,7 +110,7 @@ def wsgi() -> None:
     show("Wsgi, a list of one block, one field", cost(lambda: handler(bare)))
     show("Wsgi, a list of one block, ten fields", cost(lambda: handler(full)))
     show("Wsgi, a block with close(), ten fields", cost(lambda: close(full)))
-    pool = Pool(1)
+    pool = Pool(1, Page())
     show("a call handed to a thread of the pool", cost(lambda: pool.run(int)))
 
 

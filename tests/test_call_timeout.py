@@ -15,6 +15,7 @@ import pytest
 
 from allcomers.calls.timed import TimedInline, TimedPool
 from allcomers.connection import OVERDUE
+from allcomers.stats import Page
 from conftest import Certificate
 from crowd import Answer, crowd, exchange, receive, request
 from harness import Server, ask, receive_all, serving, wait_for
@@ -322,7 +323,7 @@ def test_the_call_and_the_watcher_never_both_win() -> None:
                 overdue.update([self.number] if reply is OVERDUE else [])
 
     overdue: Counter[int] = Counter()
-    pool = TimedPool(8, 0.0201, lambda why: None)
+    pool = TimedPool(8, 0.0201, lambda why: None, Page())
     works = [Work(number) for number in range(400)]
     for work in works:
         pool.submit(work, work.done)
@@ -334,7 +335,7 @@ def test_the_call_and_the_watcher_never_both_win() -> None:
 
 
 def test_short_calls_do_not_wake_the_watcher_each() -> None:
-    inline = TimedInline(8, 30.0, lambda why: None)
+    inline = TimedInline(8, 30.0, lambda why: None, Page())
     for _ in range(20_000):
         inline.here(lambda: None)
     (watcher,) = (thread for thread in threading.enumerate() if thread.name == "call-watch 30")

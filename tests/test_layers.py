@@ -19,6 +19,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "allcomers"
 LAYERS = {
     "errors": "errors",
     "config": "checks logformat config settings",
+    "stats": "stats",
     "moving": "moving.*",
     "protocol": "protocol.*",
     "connection": "codec tls connection http_calls answers http_connection records service_connection"
@@ -38,16 +39,17 @@ LAYERS = {
 }
 """The modules of each layer, by their names below `allcomers`; `allcomers` itself is what apps import from."""
 
-_BELOW_MODELS = {"errors", "config", "protocol", "connection", "parts"}
+_BELOW_MODELS = {"errors", "config", "stats", "protocol", "connection", "parts"}
 
 MAY_IMPORT = {
     "errors": set(),
     "config": {"errors"},
+    "stats": set(),
     "moving": {"errors", "config"},
     "protocol": {"errors", "config"},
-    "connection": {"errors", "config", "protocol"},
+    "connection": {"errors", "config", "stats", "protocol"},
     "handlers": {"errors", "config", "protocol"},
-    "parts": {"errors", "config", "protocol", "handlers"},
+    "parts": {"errors", "config", "stats", "protocol", "handlers"},
     "asgi": _BELOW_MODELS,
     "calls": _BELOW_MODELS,
     "models": _BELOW_MODELS | {"calls"},

@@ -5,12 +5,7 @@ has no socket, no clock and no thread: bytes and `now` (seconds of a monotonic c
 what lets the same code run under a blocking thread, a poller, an asyncio loop; and be tested without any of them.
 
 The verbs in the past tense are reports. What comes next is data: `wants` and `deadline`, set anew by every report.
-One owner at a time calls them. `HttpConnection` and `ServiceConnection` say what the bytes mean.
-
-    while conn.wants:                                     # a blocking model is this, whole
-        if conn.wants & CALL:    conn.answered(conn.take_call()(), now())
-        elif conn.wants & WRITE: conn.sent(send(sock, conn.output()), now())
-        else:                    conn.received(sock.recv(65536), now())
+One owner at a time calls them: `models.blocking.converse` is the plainest. Subclasses say what the bytes mean.
 """
 
 from __future__ import annotations
@@ -24,6 +19,7 @@ from allcomers.codec import Clear
 from allcomers.config import Limits
 from allcomers.errors import PeerError, Refusal
 from allcomers.protocol.message import Segment, Server
+from allcomers.stats import ABORTED, BYTES_IN, BYTES_OUT, REQUESTS, Page
 
 if TYPE_CHECKING:
     import ssl
@@ -113,10 +109,9 @@ class Connection:
     wants     int: a sum of READ, CALL, WRITE, RUNNING; 0 means: close the socket
     deadline  float: when expired() is due if nothing else happens; math.inf for never
     phase     Phase
-    peer      str: the peer's address; "" on a Unix socket
-    port      int: its port
+    peer      str: the peer's address; "" on a Unix socket; `port`, an int, is its port
     server    where it came to
-    served    int: messages answered so far
+    served    int: messages answered so far; `page` is where what is done is counted
     driver    who is told what a call says later; set by a driver that has an event loop
     """
 
@@ -124,31 +119,12 @@ class Connection:
     """Who serves this peer from here on, once `wants` is 0: WebSocket follows on HTTP."""
 
     __slots__ = (
-        "_called",
-        "_ended",
-        "_farewell",
-        "_flushed",
-        "_held",
-        "_leaving",
-        "_limits",
-        "_looked",
-        "_moved",
-        "_patience",
-        "_queued",
-        "_since",
-        "_writing",
-        "codec",
-        "deadline",
-        "driver",
-        "peer",
-        "phase",
-        "port",
-        "served",
-        "server",
-        "wants",
-    )
+        "_called", "_ended", "_farewell", "_flushed", "_held", "_leaving", "_limits", "_looked", "_moved", "_outgoing",
+        "_owes", "_patience", "_queued", "_since", "_writing", "codec", "deadline", "driver", "page", "peer", "phase",
+        "port", "served", "server", "wants",
+    )  # fmt: skip
 
-    def __init__(self, limits: Limits, address: Address, tls: ssl.SSLContext | None, now: float) -> None:
+    def __init__(self, limits: Limits, address: Address, tls: ssl.SSLContext | None, now: float, page: Page) -> None:
         self.codec = Clear() if tls is None else _new_tls(tls)
         self.peer, self.port, self.server = address
         self.phase = IDLE
@@ -156,7 +132,9 @@ class Connection:
         self.driver: Driver | None = None
         self.wants = READ
         self.deadline = now + limits.head_timeout
-        self._limits = limits
+        self._limits, self.page = limits, page
+        self._owes = False  # is there a request that is not answered?
+        self._outgoing: tuple[int, float] | None = None  # an answer that goes out: its status, and when it was asked
         self._since = now  # when this phase began, or what it sent had gone out
         self._flushed = True  # has what this phase sent gone out?
         self._looked = now  # when the rate was last looked at
@@ -164,8 +142,7 @@ class Connection:
         self._held = -1  # bytes of ours that the kernel held then; -1 at the first look
         self._writing = False  # is there something to send?
         self._called = False  # does a call run? Also when the phase has changed meanwhile: the peer may be gone
-        self._ended = False  # the peer says no more
-        self._leaving = False  # the server says no more after this
+        self._ended = self._leaving = False  # the peer says no more; the server says no more after this
         self._farewell = FAREWELL
         self._queued: Any = None  # what is to be done once all that is queued has gone out
         self._patience = limits.head_timeout  # seconds that the peer may take in the phase IDLE
@@ -195,8 +172,10 @@ class Connection:
         for _ in range(CALLS_AT_ONCE):
             if self.phase is not DUE or (self.codec.pending and not self._may_call()):
                 break
+            began, due = clock(), now
             reply = run(self._take_work())
             now = clock()
+            self.page.called(began - due, now - began)
             if reply is LATER:
                 self._taken(now)
                 break
@@ -205,6 +184,7 @@ class Connection:
         return now
 
     def _receive(self, data: bytes, now: float) -> None:
+        self.page.add(BYTES_IN, len(data))
         if self.phase is CLOSING:  # not even the codec looks at it: it could only find fault again, and hold it
             self._ended = self._ended or not data
             return
@@ -238,6 +218,7 @@ class Connection:
     def sent(self, count: int, now: float) -> None:
         """The socket took `count` bytes of output()."""
         self.codec.sent(count)
+        self.page.add(BYTES_OUT, count)
         self._moved += count
         self._settle(now)
 
@@ -287,6 +268,7 @@ class Connection:
 
     def lost(self, now: float) -> None:
         """The socket failed, or the server closes it: whatever was due is off."""
+        self._forsake()
         self.codec.discard()
         self.enter(CLOSED, now)
         self._settle(now)
@@ -403,6 +385,31 @@ class Connection:
                 self.close(now)
                 self._settle(now)
 
+    def _owe(self) -> None:
+        """A request has come."""
+        self._owes = True
+        self.page.add(REQUESTS)
+
+    def _pay(self, status: int, asked: float, now: float) -> None:
+        """Its answer is queued whole. That counts once it has gone out; of those that go together, the last waits."""
+        self.page.add(REQUESTS, not self._owes)  # who is refused in the middle of one has asked, too
+        self._owes = False
+        self.served += 1
+        self._count_outgoing(now)
+        self._outgoing = (status, asked)
+        if not self.codec.pending:  # a service's, of no bytes
+            self._count_outgoing(now)
+
+    def _count_outgoing(self, now: float) -> None:
+        if self._outgoing is not None:
+            (status, asked), self._outgoing = self._outgoing, None
+            self.page.answered(status, now - asked)
+
+    def _forsake(self) -> None:
+        """What is not answered in full never will be."""
+        self.page.add(ABORTED, self._owes + (self._outgoing is not None))
+        self._owes, self._outgoing = False, None
+
     def _begin_or_end_writing(self, pending: bool, now: float) -> None:
         self._writing = pending
         self._looked = now
@@ -412,6 +419,7 @@ class Connection:
             if not self._flushed:
                 self._flushed = True
                 self._since = now
+            self._count_outgoing(now)
             if self._queued is not None:
                 self._gone_out(now)
 

@@ -14,6 +14,7 @@ from allcomers.clock import DateLine
 from allcomers.config import Config
 from allcomers.connection import Address, Connection
 from allcomers.errors import AppError, ConfigError
+from allcomers.stats import Page
 
 if TYPE_CHECKING:
     import ssl
@@ -68,7 +69,6 @@ class Endpoint:
     calls    where calls run, unless --calls says it
     is_async bool: calls are tasks of the model's event loop, whatever --calls says, and have their time limit there
     life     of an async app; None where nothing is to be done
-    answered a cell that counts what the connections of this process have answered
     """
 
     scheme: str
@@ -78,7 +78,6 @@ class Endpoint:
     calls: str = "inline"
     is_async: bool = False
     life: Life | None = None
-    answered: list[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,20 +101,24 @@ def endpoint(
     log: AccessLog | None,
     keys: Keys | None = None,
     ask_replacement: Callable[[str], object] = lambda why: None,
+    page: Page | None = None,
 ) -> Endpoint:
     """What serves `target`.
 
     keys             where certificates are had from, if not by reading their files now
     ask_replacement  asks that another worker takes the place of this one, and says why
+    page             where what is done is counted; by default one that nobody else sees
 
     Raises AppError where it is nothing that can be served, ConfigError for a bad certificate.
     """
     kind, found = interface.find(target, config)
     keys = keys or partial(certificates, config)
+    page = page or Page()
     if kind == "service":
-        peers = _service(found, config, keys(()))
+        peers = _service(found, config, keys(()), page)
     else:
-        peers = _http(_app(kind, found, config, ask_replacement), config, log, keys(HTTP))
+        app = _app(kind, found, config, ask_replacement, page)
+        peers = _http(app, config, log, keys(HTTP), page)
     if config.proxy_protocol:
         from allcomers.announced import announced
 
@@ -123,23 +126,23 @@ def endpoint(
     return peers
 
 
-def _service(target: Any, config: Config, tls: ssl.SSLContext | None) -> Endpoint:
+def _service(target: Any, config: Config, tls: ssl.SSLContext | None, page: Page) -> Endpoint:
     from allcomers.service_connection import ServiceConnection, ServiceEndpoint
 
-    service = ServiceEndpoint(service=target, limits=config.limits, report=_report_peer, tls=tls)
+    service = ServiceEndpoint(service=target, limits=config.limits, report=_report_peer, tls=tls, page=page)
     connect = partial(ServiceConnection, service)
-    return Endpoint(scheme="tls" if tls else "tcp", connect=connect, serve=_model(config), answered=service.answered)
+    return Endpoint(scheme="tls" if tls else "tcp", connect=connect, serve=_model(config))
 
 
-def _app(kind: str, target: Any, config: Config, ask_replacement: Callable[[str], object]) -> App:
+def _app(kind: str, target: Any, config: Config, ask_replacement: Callable[[str], object], page: Page) -> App:
     if kind == "wsgi":
         return _wsgi(target, config)
     if kind in ("asgi", "asgi2"):
-        return _asgi(_single(target) if kind == "asgi2" else target, config, ask_replacement)
+        return _asgi(_single(target) if kind == "asgi2" else target, config, ask_replacement, page)
     return _web(target)
 
 
-def _http(app: App, config: Config, log: AccessLog | None, tls: ssl.SSLContext | None) -> Endpoint:
+def _http(app: App, config: Config, log: AccessLog | None, tls: ssl.SSLContext | None, page: Page) -> Endpoint:
     from allcomers.answers import busy
     from allcomers.http_calls import HttpEndpoint
     from allcomers.http_connection import HttpConnection
@@ -157,6 +160,7 @@ def _http(app: App, config: Config, log: AccessLog | None, tls: ssl.SSLContext |
         clock=time.monotonic if config.server_timing or (log is not None and log.timed) else None,
         server_timing=config.server_timing,
         tls=tls,
+        page=page,
     )
     return Endpoint(
         scheme="https" if tls else "http",
@@ -166,7 +170,6 @@ def _http(app: App, config: Config, log: AccessLog | None, tls: ssl.SSLContext |
         calls=app.calls,
         is_async=app.live is not None,
         life=app.life,
-        answered=http.answered,
     )
 
 
@@ -227,7 +230,7 @@ def _single(target: Any) -> Any:
     return single(target)
 
 
-def _asgi(target: Any, config: Config, ask_replacement: Callable[[str], object]) -> App:
+def _asgi(target: Any, config: Config, ask_replacement: Callable[[str], object], page: Page) -> App:
     from importlib.util import find_spec
 
     from allcomers.asgi.host import Host
@@ -248,6 +251,7 @@ def _asgi(target: Any, config: Config, ask_replacement: Callable[[str], object])
         report=_report_request,
         root_path=config.root_path,
         limits=config.limits,
+        page=page,
         websocket=config.websocket_limits if find_spec("websockets") else None,
     )
     if config.call_timeout:

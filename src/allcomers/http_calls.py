@@ -17,6 +17,7 @@ from allcomers.config import Limits
 from allcomers.connection import OVERDUE, Connection, Driver, Sign
 from allcomers.errors import AnswerError, HttpError
 from allcomers.protocol.message import FileSlice, Handler, Piece, Request, Response
+from allcomers.stats import Page
 
 if TYPE_CHECKING:
     import ssl
@@ -101,7 +102,7 @@ class HttpEndpoint:
     clock    seconds, for who wants to know how the time goes; None where nobody does
     server_timing  bool: tell clients; needs `clock`
     tls      None for plain HTTP
-    answered a cell that counts the answers of all connections; of threads that count at once, about
+    page     where what is done is counted
     """
 
     handler: Handler
@@ -115,7 +116,7 @@ class HttpEndpoint:
     server_timing: bool = False
     live: Callable[[Request, Asker], Live] | None = None
     tls: ssl.SSLContext | None = None
-    answered: list[int] = dataclasses.field(default_factory=lambda: [0])
+    page: Page = dataclasses.field(default_factory=Page)
 
 
 class Last:

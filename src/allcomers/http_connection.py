@@ -38,10 +38,9 @@ class HttpConnection(Connection):
     )  # fmt: skip
 
     def __init__(self, endpoint: HttpEndpoint, address: Address, now: float) -> None:
-        limits = endpoint.limits
-        super().__init__(limits, address, endpoint.tls, now)
+        super().__init__(endpoint.limits, address, endpoint.tls, now, endpoint.page)
         self._endpoint = endpoint
-        self._inbound = http1.Requests(limits)
+        self._inbound = http1.Requests(endpoint.limits)
         self._head: Request | None = None
         self._asked = _NOTHING  # its method, target and minor version as they came, whatever the app makes of them
         self._body: Body | None = None
@@ -49,8 +48,7 @@ class HttpConnection(Connection):
         self._live: Live | None = None  # the call of an async app
         self._fed = 0.0  # when it last had of the body what it waited for
         self._unwanted = 0  # bytes that may still come of a body that nobody wants
-        self.successor: Connection | None = None
-        self._began = now  # when the first byte of this request came
+        self._began, self.successor = now, None  # when the first byte of this request came; who follows on us
         self._queued: list[Record] | None  # answers queued whole that have not gone out
 
     # ------------------------------------------------------------ requests
@@ -71,6 +69,7 @@ class HttpConnection(Connection):
                     self._enter_head(now)
                 return
             self._asked = (head.method, head.target, head.minor)
+            self._owe()
             if self._endpoint.live is not None:
                 self._live = self._endpoint.live(self._request(), self)
                 self.phase = DUE
@@ -271,6 +270,8 @@ class HttpConnection(Connection):
     def _upgrade(self, upgrade: Upgrade, now: float) -> None:
         """Another connection goes on with what this one has of the peer."""
         self.codec.push(upgrade.head)
+        self._pay(101, self._began, now)
+        self._count_outgoing(now)  # what follows is another's to send
         if self._endpoint.log is not None:
             Record(self._head, self._asked, 101, 0, self._began).note(self._endpoint, self.peer, now)
         early, self._inbound.buffer = self._inbound.buffer, b""
@@ -316,8 +317,7 @@ class HttpConnection(Connection):
         assert head is not None
         if self._endpoint.log is not None or response.close is not None:
             self._note(Record(head, self._asked, response.status, size, self._began, response.headers, response.close))
-        self.served += 1
-        self._endpoint.answered[0] += 1
+        self._pay(response.status, self._began, now)
         self._patience = self._endpoint.limits.keep_alive
         self._head = None
         if self._live is not None:
@@ -372,6 +372,7 @@ class HttpConnection(Connection):
             return
         head, body = refused(refusal, self._endpoint.date(now))
         self.codec.push(head + body)
+        self._pay(refusal.status, self._began, now)
         self._note_cut(refusal.status, len(body))
         self._drop_body()
         self.close(now, linger=True)

@@ -11,6 +11,7 @@ from allcomers.config import Limits
 from allcomers.connection import CALLED, DUE, HEAD, IDLE, OVERDUE, Address, Connection, Sign, Work
 from allcomers.errors import PeerError
 from allcomers.protocol.lines import Framing
+from allcomers.stats import Page
 
 if TYPE_CHECKING:
     import ssl
@@ -38,28 +39,29 @@ class ServiceEndpoint:
 
     service  makes the Talker of a new peer
     report   called with an app's exception and the peer that met it
-    answered a cell that counts the answers of all connections; of threads that count at once, about
+    page     where what is done is counted
     """
 
     service: Callable[[], Talker]
     limits: Limits
     report: Callable[[BaseException, str], object]
     tls: ssl.SSLContext | None = None
-    answered: list[int] = field(default_factory=lambda: [0])
+    page: Page = field(default_factory=Page)
 
 
 class ServiceConnection(Connection):
     """One client of a ServiceEndpoint."""
 
-    __slots__ = ("_buffer", "_endpoint", "_messages", "_next", "_talker", "_waiting")
+    __slots__ = ("_asked", "_buffer", "_endpoint", "_messages", "_next", "_talker", "_waiting")
 
     def __init__(self, endpoint: ServiceEndpoint, address: Address, now: float) -> None:
-        super().__init__(endpoint.limits, address, endpoint.tls, now)
+        super().__init__(endpoint.limits, address, endpoint.tls, now, endpoint.page)
         self._endpoint = endpoint
         self._talker: Talker | None = None  # made by the first call, where calls run
         self._buffer = b""  # the beginning of a message
         self._messages = _NONE  # whole ones
         self._next = 0  # the one of them that is to be taken next
+        self._asked = now  # when the message came that was taken last, or others with it
         self._waiting = 0  # bytes of those not taken, and one more for each
         if self.codec.ready:
             self.phase = DUE  # the first call greets the peer
@@ -79,6 +81,7 @@ class ServiceConnection(Connection):
             data = self._buffer + data
         messages, self._buffer = self._split(talker, data)
         if messages:
+            self._asked = now
             self._messages = self._messages[self._next :] + messages if self._messages else messages
             self._next = 0
             self._waiting += len(data) + len(messages)  # an empty one takes room too
@@ -119,6 +122,7 @@ class ServiceConnection(Connection):
         talker = self._talker
         if talker is None:
             return Call(_greet, self._endpoint, self.peer)
+        self._owe()
         message = self._messages[self._next]
         self._next += 1
         if self._next == len(self._messages):
@@ -133,20 +137,23 @@ class ServiceConnection(Connection):
         self._called = False
         if reply is OVERDUE:  # the call runs on, and will tell the talker that its peer is lost
             self._talker = None
-            reply = End(b"")
+            reply = _FAILED
         greets = isinstance(reply, Greeting)
         if isinstance(reply, Greeting):
             reply = self._greeted(reply, now)
         if self.phase is not CALLED:  # the peer has gone, or broken the protocol: nothing is said any more
+            self._forsake()
             return
+        if reply is _FAILED:
+            self._forsake()
+        data = reply.data if isinstance(reply, End) else reply
+        if data:
+            self.codec.push(data)
+        if self._owes:
+            self._pay(0, self._asked, now)
         if isinstance(reply, End):
-            self.codec.push(reply.data)
             self.close(now, linger=True)
             return
-        if reply:
-            self.codec.push(reply)
-        self.served += not greets
-        self._endpoint.answered[0] += not greets
         if self._leaving and not greets and not self._ahead():
             self.close(now, linger=True)
         else:
@@ -187,6 +194,9 @@ class End:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
+
+
+_FAILED: Final = End(b"")
 
 
 class Greeting:
@@ -230,7 +240,7 @@ def _greet(endpoint: ServiceEndpoint, peer: str) -> Greeting | End:
         return Greeting(talker, End(data) if talker.closing else data)
     except BaseException as error:
         endpoint.report(error, peer)
-        return End(b"")
+        return _FAILED
 
 
 def _request(endpoint: ServiceEndpoint, talker: Talker, message: bytes) -> bytes | End:
@@ -239,7 +249,7 @@ def _request(endpoint: ServiceEndpoint, talker: Talker, message: bytes) -> bytes
         data = b"" if answer is None else talker.framing.wrap(answer)
     except BaseException as error:
         endpoint.report(error, talker.peer)
-        return End(b"")
+        return _FAILED
     return End(data) if talker.closing else data
 
 

@@ -6,93 +6,110 @@ one that is ahead of the others leaves the queue for a moment. A listener for ea
 too, but a peer behind a busy worker waits for that one, and a worker that goes takes its backlog with it: the figures
 are in docs/design.md, `python -m bench fairness` gives them.
 
-A page of shared memory, a number for each worker, written by that worker alone: no lock. Beside it, what else all may
-look at without being told: whether the server is about to leave, and how many messages the children of each worker have
-answered (the process model; two that end in the same moment may count as one).
+What each has is in its row of the board (stats.py), written by that worker alone: no lock. There too all see, without
+being told, whether the server is about to leave.
 """
 
 from __future__ import annotations
 
-import mmap
 from typing import Final
 
-PLACES: Final = 64
-"""Workers that can be counted; those beyond are not, and never step back."""
-
-_ANSWERED: Final = PLACES  # where the second column begins
-_LEAVING_SOON: Final = 2 * PLACES
-_CELLS: Final = 2 * PLACES + 1
-
-_NOBODY: Final = -1  # the place is free
-_LEAVING: Final = -2  # its worker lets nobody in any more
+from allcomers.stats import (
+    CHILD_ROWS,
+    CONNECTIONS,
+    DOOR,
+    FREE,
+    HIGHEST,
+    LEAVING_SOON,
+    NEW,
+    PLACES,
+    STATE,
+    Board,
+    Page,
+)
 
 STEP_BACK: Final = 0.001
 """Seconds that a worker that is ahead leaves newcomers to the others."""
 
+_NOWHERE: Final = 0
+"""The place of a worker for whom there is no row: it is not counted, and never steps back."""
+
 
 class Tally:
-    """The page, as the supervisor has it."""
+    """The places, as the supervisor has them."""
 
     def __init__(self) -> None:
-        self._cells = memoryview(mmap.mmap(-1, _CELLS * 8)).cast("q")
-        self._counts = self._cells[:PLACES]
-        for place in range(PLACES):
-            self._counts[place] = _NOBODY
+        self.board = Board()
 
     def take_place(self) -> Share:
         """A place for a new worker."""
-        free = (place for place in range(PLACES) if self._counts[place] == _NOBODY)
-        return Share(self._cells, next(free, _NOBODY))
+        board = self.board
+        place = next((place for place in range(1, PLACES) if board.row(place)[STATE] == FREE), _NOWHERE)
+        if place:
+            board.head[HIGHEST] = max(board.head[HIGHEST], place)
+            board.row(place)[STATE] = NEW
+        return Share(board, place)
 
     def leave_soon(self) -> None:
         """All are to say goodbye with their answers."""
-        self._cells[_LEAVING_SOON] = 1
+        self.board.head[LEAVING_SOON] = 1
 
     def give_back(self, share: Share) -> None:
         """The worker that had this place has ended."""
-        share.count(_NOBODY)
+        share.leave()
+        for row in self.board.rows(share.place) if share.place else ():
+            row[CONNECTIONS] = 0
+            row[STATE] = FREE
 
 
 class Share:
-    """A worker's own place, and its view of the others'."""
+    """A worker's own place, and its view of the others'.
 
-    def __init__(self, cells: memoryview[int], place: int) -> None:
-        self._cells = cells
-        self._counts = cells[:PLACES]
-        self._place = place
-        self.count(0)
-        if place >= 0:
-            cells[_ANSWERED + place] = 0
+    page  where its figures go
+    """
+
+    def __init__(self, board: Board, place: int) -> None:
+        self._board = board
+        self.place = place
+        self.page = Page(board.row(place) if place else None)
+        self._before = self._total()
+        self.page.cells[DOOR] = 1
 
     def count(self, connections: int) -> None:
         """This worker has so many."""
-        if self._place >= 0:
-            self._counts[self._place] = connections
+        self.page.cells[CONNECTIONS] = connections
 
     def leave(self) -> None:
         """This worker lets nobody in any more."""
-        self.count(_LEAVING)
+        self.page.cells[DOOR] = 0
 
     @property
     def leaving_soon(self) -> bool:
         """Is each answer to be the last of its connection, while newcomers are still let in?"""
-        return self._cells[_LEAVING_SOON] != 0
+        return self._board.head[LEAVING_SOON] != 0
 
     @property
     def answered(self) -> int:
-        """Messages that children of this worker have answered."""
-        return self._cells[_ANSWERED + self._place] if self._place >= 0 else 0
+        """What this worker and its children have answered."""
+        return self._total() - self._before
 
-    def add_answered(self, count: int) -> None:
-        """A child of this worker has answered so many more."""
-        if self._place >= 0:
-            self._cells[_ANSWERED + self._place] += count
+    def _total(self) -> int:
+        return self._board.answered(self.place) if self.place else self.page.answers
+
+    def lend_row(self, child: int) -> None:
+        """Before the fork of a child: it will have this one of the rows for children."""
+        self.page.cells[CHILD_ROWS] = max(self.page.cells[CHILD_ROWS], child + 1)
+
+    def be_child(self, child: int) -> None:
+        """In the child: what it does is counted there."""
+        self.page.cells = self._board.child_row(self.place, child) if self.place else Page().cells
 
     def is_alone(self) -> bool:
         """Does no other worker let peers in?"""
-        return sum(count >= 0 for count in self._counts) < 2
+        return sum(self._board.column(DOOR)) < 2
 
     def is_ahead(self) -> bool:
         """Does this worker have more than one connection above the mean?"""
-        counts = [count for count in self._counts if count >= 0]
-        return self._place >= 0 and (self._counts[self._place] - 1) * len(counts) > sum(counts)
+        doors, counts = self._board.column(DOOR), self._board.column(CONNECTIONS)
+        inside = [count for door, count in zip(doors, counts, strict=True) if door]
+        return self.place > 0 and (self.page.cells[CONNECTIONS] - 1) * len(inside) > sum(inside)

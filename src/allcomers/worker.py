@@ -67,7 +67,7 @@ def work(job: Job, listeners: list[socket.socket], share: Share, lifeline: Lifel
         release()
         _end_as_orphan(orders, lifeline, job.config.graceful_timeout)
         keys = become_worker(job.config)
-        peers = endpoint(job.load(), job.config, log, keys, lifeline.ask_replacement)
+        peers = endpoint(job.load(), job.config, log, keys, lifeline.ask_replacement, share.page)
         serving = _serving(job.config, peers, listeners, orders, share, lifeline)
         if peers.life is not None:
             peers.life.begin()
@@ -76,7 +76,7 @@ def work(job: Job, listeners: list[socket.socket], share: Share, lifeline: Lifel
         return error.exit_code
     if lifeline.has_ended():
         return 0
-    _answer(orders, lifeline, Wear(job.config, lambda: peers.answered[0] + share.answered, lifeline.ask_replacement))
+    _answer(orders, lifeline, Wear(job.config, lambda: share.answered, lifeline.ask_replacement))
     lifeline.say(READY, peers.scheme)
     gc.collect()
     gc.freeze()  # what lives for as long as the process need not be looked at by each collection
@@ -94,7 +94,7 @@ def _serving(
     return models.Serving(
         listeners=listeners,
         connect=peers.connect,
-        calls=calls.find(where, config.threads, limit, lifeline.ask_replacement),
+        calls=calls.find(where, config.threads, limit, lifeline.ask_replacement, share.page),
         orders=orders,
         share=share,
         busy=peers.busy,

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import math
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, Final, Protocol, TypeAlias
 
 from allcomers.asgi.scope import Scope
 from allcomers.config import Limits, WebSocketLimits
 from allcomers.protocol.message import Request
+from allcomers.stats import Page
 
 Message: TypeAlias = dict[str, Any]
 """An event of ASGI: str keys, values of many types."""
@@ -49,7 +52,8 @@ class Host:
     limits     of its peers
     websocket  of those that speak WebSocket; None where the library for that is missing
     limit      of the time until an answer begins; None for any time
-    tasks      those that run
+    page       where the time that they take is counted
+    tasks      those that run, and since when
     deserted   of these, those whose client is gone: nobody waits for what they do
     """
 
@@ -61,12 +65,15 @@ class Host:
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     websocket: WebSocketLimits | None = None
     limit: Limit | None = None
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    page: Page = field(default_factory=Page)
+    tasks: dict[asyncio.Task[None], float] = field(default_factory=dict)
     deserted: set[asyncio.Task[None]] = field(default_factory=set)
     _context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, coroutine: Coroutine[Any, Any, None], timed: bool = True) -> asyncio.Task[None]:
         """Run it as a task, at once where Python can: one that never waits is over when this returns.
+
+        timed  its time counts as a call's: not that of a WebSocket, which is open for hours
 
         In a context of its own: of what called us, another request's task perhaps, it inherits nothing.
         """
@@ -76,12 +83,12 @@ class Host:
         else:
             task = self.events.create_task(coroutine, context=context)
         if not task.done():
-            self.tasks.add(task)
+            self.tasks[task] = monotonic() if timed else math.inf
             task.add_done_callback(self._over)
         return task
 
     def _over(self, task: asyncio.Task[None]) -> None:
-        self.tasks.discard(task)
+        self.page.called(0.0, monotonic() - self.tasks.pop(task), 0)
         self.deserted.discard(task)
 
     def desert(self, task: asyncio.Task[None] | None) -> None:

@@ -63,7 +63,7 @@ class Talk:
 
     def start(self) -> Any:
         self._starting = True
-        self._task = self._host.spawn(self._run())
+        self._task = self._host.spawn(self._run(), timed=False)
         self._starting = False
         reply, self._reply = self._reply, LATER
         return reply

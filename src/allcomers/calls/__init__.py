@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from allcomers.connection import Work
+from allcomers.stats import Page
 
 
 class Calls(Protocol):
@@ -26,20 +27,28 @@ class Calls(Protocol):
         ...
 
 
-def find(name: str, threads: int, limit: float = 0.0, replace: Callable[[str], object] = lambda why: None) -> Calls:
+def find(
+    name: str,
+    threads: int,
+    limit: float = 0.0,
+    replace: Callable[[str], object] = lambda why: None,
+    page: Page | None = None,
+) -> Calls:
     """The calls called `name`: "inline" or "pool" of so many threads.
 
     limit    seconds that a call may take; 0 for any time
     replace  asks, and says why, that another process takes the place of this one, whose threads hang
+    page     where what they do is counted
     """
+    page = page or Page()
     if limit:
         from allcomers.calls.timed import TimedInline, TimedPool
 
-        return (TimedPool if name == "pool" else TimedInline)(threads, limit, replace)
+        return (TimedPool if name == "pool" else TimedInline)(threads, limit, replace, page)
     if name == "pool":
         from allcomers.calls.pool import Pool
 
-        return Pool(threads)
+        return Pool(threads, page)
     from allcomers.calls.inline import Inline
 
     return Inline()

@@ -10,9 +10,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+from time import monotonic
 from typing import Any
 
 from allcomers.connection import Work
+from allcomers.stats import QUEUED, TAKEN, Page
 
 
 class Pool:
@@ -20,16 +22,18 @@ class Pool:
 
     inline = False
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, page: Page) -> None:
         self._threads = threads
-        self._queue: SimpleQueue[tuple[Work, Callable[[Any], object]]] = SimpleQueue()
+        self._page = page
+        self._queue: SimpleQueue[tuple[Work, Callable[[Any], object], float]] = SimpleQueue()
         self._start = threading.Lock()
         self._started = False
 
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
         if not self._started:
             self._start_threads()
-        self._queue.put((work, done))
+        self._page.add(QUEUED)
+        self._queue.put((work, done, monotonic()))
 
     def run(self, work: Work) -> Any:
         answer: SimpleQueue[Any] = SimpleQueue()
@@ -47,7 +51,12 @@ class Pool:
                 self._started = True
 
     def _serve(self) -> None:
+        page = self._page
         while True:
-            work, done = self._queue.get()
-            done(work())
-            del work, done  # while it waits, a thread must not keep the last request alive
+            work, done, due = self._queue.get()
+            began = monotonic()
+            page.add(TAKEN)
+            reply = work()
+            page.called(began - due, monotonic() - began)
+            done(reply)
+            del work, done, reply  # while it waits, a thread must not keep the last request alive

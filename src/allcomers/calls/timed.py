@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from allcomers.calls.watch import Watch
 from allcomers.connection import OVERDUE, Work
+from allcomers.stats import QUEUED, TAKEN, Page
 
 _logger = logging.getLogger("allcomers.calls")
 
@@ -64,8 +65,11 @@ class TimedPool:
 
     inline = False
 
-    def __init__(self, threads: int, limit: float, replace: Callable[[str], object], spare: int | None = None) -> None:
+    def __init__(
+        self, threads: int, limit: float, replace: Callable[[str], object], page: Page, spare: int | None = None
+    ) -> None:
         self._threads = threads
+        self._page = page
         self._spare = threads if spare is None else spare
         self._replace = replace
         self._watch: Watch[Call] = Watch(limit, self._overdue)
@@ -86,6 +90,7 @@ class TimedPool:
         with self._lock:
             self._free -= 1
             self._start_if_short()
+        self._page.add(QUEUED)
         self._queue.put(call)
 
     def run(self, work: Work) -> Any:
@@ -119,12 +124,15 @@ class TimedPool:
     def _serve_one(self, call: Call) -> bool:
         """Is this thread needed after that?"""
         watch = self._watch
+        due, now = call.began, monotonic()
+        self._page.add(TAKEN)
         if not watch.end(call):  # it has waited for too long
             call.forget(OVERDUE)
             return self._is_free()
         call.thread = threading.get_ident()
         watch.begin(call)
         reply = call.work()
+        self._page.called(now - due, monotonic() - now)
         if watch.end(call):
             is_needed = self._is_free()  # first, so that the call that follows on the answer finds a free thread
             call.done(reply)
@@ -170,10 +178,10 @@ class TimedInline:
 
     inline = True
 
-    def __init__(self, threads: int, limit: float, replace: Callable[[str], object]) -> None:
+    def __init__(self, threads: int, limit: float, replace: Callable[[str], object], page: Page) -> None:
         self._replace = replace
         self._watch: Watch[Call] = Watch(limit, self._overdue)
-        self._helpers = TimedPool(MANY, limit, replace, spare=threads)
+        self._helpers = TimedPool(MANY, limit, replace, Page(), spare=threads)  # who waits for them counts
         self._asked = False
 
     def run(self, work: Work) -> Any:

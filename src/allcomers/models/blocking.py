@@ -24,6 +24,7 @@ from allcomers.calls import Calls
 from allcomers.connection import CALL, FAREWELL, IDLE, PATIENCE, READ, WRITE, Address, Connection
 from allcomers.errors import PeerError
 from allcomers.models import Serving
+from allcomers.stats import ACCEPTED
 from allcomers.tally import Share
 
 
@@ -97,7 +98,10 @@ def converse(sock: socket.socket, conn: Connection, calls: Calls, room: Room) ->
     try:
         while (wants := conn.wants) and not room.over:
             if wants & CALL:
-                reply = calls.run(conn.take_call())
+                work, began = conn.take_call(), monotonic()
+                reply = calls.run(work)
+                if calls.inline:  # else the threads count what they do
+                    conn.page.called(0.0, monotonic() - began)
                 if patience := room.wanted():
                     conn.drain(monotonic(), patience)
                 conn.answered(reply, monotonic())
@@ -192,6 +196,7 @@ class Door:
     def left(self, count: int) -> None:
         """So many conversations have ended."""
         self._present -= count
+        self._serving.share.count(self._present)
         if self._asked and count:
             self._asked = False
             self._room.ask_none()
@@ -260,5 +265,7 @@ class Door:
         try:
             self._start(sock, address)
             self._present += 1
+            self._serving.share.page.add(ACCEPTED)
+            self._serving.share.count(self._present)
         except (OSError, RuntimeError):  # no more processes or threads to be had
             sockets.refuse(sock, self._serving.busy)

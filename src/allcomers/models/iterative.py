@@ -20,6 +20,7 @@ from allcomers import sockets
 from allcomers.connection import FAREWELL, PATIENCE
 from allcomers.models import Serving
 from allcomers.models.blocking import converse
+from allcomers.stats import ACCEPTED
 
 
 class Doorstep:
@@ -75,6 +76,9 @@ def serve_one(serving: Serving, doorstep: Doorstep) -> bool:
             return True
         if found is not None:
             sock, address = found
+            serving.share.page.add(ACCEPTED)
+            serving.share.count(1)
             converse(sock, serving.connect(address, monotonic()), serving.calls, doorstep)
+            serving.share.count(0)
             return True
     return False

@@ -34,20 +34,26 @@ PLACES = 256
 
 def serve(serving: Serving) -> None:
     """Serve until the orders say stop and the last child has ended."""
-    children: set[int] = set()
+    children: dict[int, int] = {}  # their pids, and the number of the row in which each counts
+    taken: set[int] = set()  # these rows
     room = Exit(serving.share)
 
     def start(sock: socket.socket, address: Address) -> None:
+        row = next(row for row in range(len(children) + 1) if row not in taken)
+        serving.share.lend_row(row)
         with withheld():
             child = os.fork()
             if child == 0:
+                serving.share.be_child(row)
                 _be_child(serving, room, sock, address)
-        children.add(child)
+        children[child] = row
+        taken.add(row)
         sock.close()
 
     def reap() -> None:
-        gone = {child for child in children if os.waitpid(child, os.WNOHANG)[0]}
-        children.difference_update(gone)
+        gone = [child for child in children if os.waitpid(child, os.WNOHANG)[0]]
+        for child in gone:
+            taken.remove(children.pop(child))
         door.left(len(gone))
 
     gc.freeze()  # what is there now is never collected: its pages stay shared with the children
@@ -68,9 +74,7 @@ def _be_child(serving: Serving, room: Exit, sock: socket.socket, address: Addres
         for listener in serving.listeners:
             listener.close()
         room.ask_all()  # closes this process's end: the pipe ends when the parent's does
-        conn = serving.connect(address, monotonic())
-        converse(sock, conn, serving.calls, room)
-        serving.share.add_answered(conn.served)
+        converse(sock, serving.connect(address, monotonic()), serving.calls, room)
     except BaseException:
         traceback.print_exc()
     finally:

@@ -30,6 +30,7 @@ from allcomers.deadlines import NEVER, Deadlines
 from allcomers.errors import PeerError
 from allcomers.inbox import Inbox
 from allcomers.models import Serving
+from allcomers.stats import ACCEPTED
 from allcomers.tally import STEP_BACK
 
 TURN: Final = 256 * 1024
@@ -218,8 +219,10 @@ class Loop:
         if not self._inline:
             self._serving.calls.submit(work, partial(self._post, channel))
             return now
+        began, due = monotonic(), now
         reply = self._here(work)
         now = monotonic()
+        conn.page.called(began - due, now - began)
         if reply is LATER:
             conn.taken(now)
         else:
@@ -278,8 +281,7 @@ class Loop:
 
     def _close(self, channel: Channel) -> None:
         del self._channels[channel.fd]
-        if not self._draining:
-            self._serving.share.count(len(self._channels))
+        self._serving.share.count(len(self._channels))
         self._poller.forget(channel.fd)
         channel.sock.close()
         channel.conn.driver = None  # the two hold each other
@@ -371,10 +373,10 @@ class Loop:
         channel = Channel(self, sock, self._serving.connect(address, now))
         channel.conn.driver = channel
         self._channels[channel.fd] = channel
+        self._serving.share.count(len(self._channels))
+        self._serving.share.page.add(ACCEPTED)
         if self._draining:
             channel.conn.drain(now)
-        else:
-            self._serving.share.count(len(self._channels))
         self._drive(channel, now)
 
     # ------------------------------------------------------------ orders
@@ -408,6 +410,7 @@ class Loop:
 def serve(serving: Serving, poller: Poller) -> None:
     """Run a Loop on `poller` until the orders say stop."""
     loop = Loop(serving, poller)
+    page = serving.share.page
     timeout: float | None = None
     while not loop.over:
         events = poller.wait(timeout)
@@ -415,3 +418,4 @@ def serve(serving: Serving, poller: Poller) -> None:
         for fd, event in events:
             loop.handle(fd, event, now)
         timeout = loop.turn(now)
+        page.turned(monotonic() - now)
