@@ -34,6 +34,7 @@ LAYERS = {
     "supervisor": "supervisor staff pulse listeners successor pidfile reloader",
     "doctor": "doctor.*",
     "load": "load.*",
+    "lab": "lab.*",
     "cli": "cli __main__",
     "public": "allcomers",
 }
@@ -58,8 +59,9 @@ MAY_IMPORT = {
     "supervisor": _BELOW_MODELS | {"worker"},
     "doctor": _BELOW_MODELS | {"models", "endpoint", "public"},
     "load": {"errors", "config", "protocol", "parts"},
+    "lab": {"errors", "config", "protocol", "models", "load", "public"},
     "cli": _BELOW_MODELS
-    | {"moving", "handlers", "models", "endpoint", "worker", "supervisor", "doctor", "load", "public"},
+    | {"moving", "handlers", "models", "endpoint", "worker", "supervisor", "doctor", "load", "lab", "public"},
     "public": {"errors", "protocol", "handlers"},
 }
 """Beside a layer's own files. Of `parts`, only the clock looks at a handler, for how HTTP writes a date."""

@@ -36,6 +36,7 @@ commands:
   models         every concurrency model: can it run here, how it works, what it
                  is good for
   load URL       ask a server as many clients would, and say how it answered
+  lab TARGET     measure every model on an app, and say which to run and why
 
 `allcomers COMMAND --help` lists the options of a command. To begin:
 
@@ -115,9 +116,14 @@ def _run(arguments: list[str]) -> int:
         from allcomers.load import command as load
 
         return load.main(arguments[1:])
+    if command == "lab":
+        from allcomers.lab import command as lab
+
+        return lab.main(arguments[1:])
     if command not in ("serve", "run"):
         raise ConfigError(
-            f"there is no command {command!r}; there are serve, run, doctor, models and load (see allcomers --help)"
+            f"there is no command {command!r}; there are serve, run, doctor, models, load and lab"
+            " (see allcomers --help)"
         )
     return _serve(arguments)
 

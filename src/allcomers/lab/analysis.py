@@ -1,0 +1,289 @@
+"""From trials to standings: what each candidate gave, how sure that is, and how it compares with the best. Pure."""
+
+from __future__ import annotations
+
+import statistics as middle
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import inf, isfinite, nan
+from typing import Final
+
+from allcomers.lab import scaling, statistics
+from allcomers.lab.candidate import Candidate
+from allcomers.lab.figures import Step, Trial
+from allcomers.lab.scaling import Law
+from allcomers.lab.statistics import NOTHING, Interval, Steadiness
+
+SATURATED: Final = 0.9
+"""The part of its cores that the load generator, or the server, uses when it is at its end."""
+
+_KEPT_UP: Final = 0.98
+"""The part of a rate that must be answered, for a server to have kept up with it."""
+
+Meets = Callable[[Step], bool]
+"""Is the goal met?"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """All trials' steps with so many clients: requests/s, and medians of the rest."""
+
+    clients: int
+    tps: Interval
+    p50: float
+    p99: float
+    cpu: float
+    memory: float
+    failing: float
+    held: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRung:
+    """All trials' steps at a part of the peak: requests/s that were due and that were answered, and medians."""
+
+    rate: float
+    tps: float
+    p50: float
+    p99: float
+    p999: float
+    failing: float
+    met: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A candidate after all its trials. Times are seconds, memory bytes.
+
+    stage       the last that it was in
+    capacity    requests/s, the best step of each trial that met the goal; `limited`: by what the load generator could
+                do, so that it is an estimate from the CPU that the server left idle
+    clients     at that step
+    to_best     its capacity to that of the best, round by round; `tied`: nobody could tell them apart
+    alone       response time of a lone client
+    knee        N* = (Rmin + Z)·Xmax
+    memory      for each connection
+    sustained   requests/s, the highest rate of the open loop that met the goal; 0 where there was none
+    switches    context switches for each answer
+    threads, processes   at most, at once
+    curve       (response time, part of answers) in the open loop, at the step nearest to 80 % of the peak
+    """
+
+    candidate: Candidate
+    stage: str
+    failure: str = ""
+    capacity: Interval = NOTHING
+    limited: bool = False
+    clients: int = 0
+    to_best: Interval = NOTHING
+    tied: bool = False
+    alone: float = nan
+    knee: float = nan
+    law: Law | None = None
+    cpu: Interval = NOTHING
+    memory: float = nan
+    switches: float = nan
+    threads: int = 0
+    processes: int = 0
+    rungs: tuple[Rung, ...] = ()
+    open_rungs: tuple[OpenRung, ...] = ()
+    curve: tuple[tuple[float, float], ...] = ()
+    sustained: float = 0.0
+    steadiness: Steadiness = statistics.UNKNOWN
+    errors: tuple[tuple[str, int], ...] = ()
+
+    def time(self, percentile: str, clients: int) -> float:
+        """The response time with so many clients, or the next fewer that were tried; nan if none."""
+        below = [rung for rung in self.rungs if rung.clients <= clients]
+        return getattr(below[-1], f"p{percentile}") if below else nan
+
+
+def capacity(step: Step, cores: int) -> float:
+    """Requests/s; where the load generator was at its end and the server was not, what the server's CPU would give."""
+    return step.tps * cores / step.busy if is_limited(step, cores) else step.tps
+
+
+def is_limited(step: Step, cores: int) -> bool:
+    """Was the load generator at its end before the server was?"""
+    return step.load_busy > SATURATED and 0 < step.busy < SATURATED * cores
+
+
+def score(trial: Trial, cores: int, meets: Meets) -> tuple[float, Step | None]:
+    """(capacity, step) of the best step of the closed loop that met the goal; (0, None) without one."""
+    fit = [step for step in trial.steps if not step.rate and meets(step)]
+    best = max(fit, key=lambda step: capacity(step, cores), default=None)
+    return (capacity(best, cores) if best else 0.0), best
+
+
+def rank(trials: Sequence[Trial], cores: int, meets: Meets) -> list[Candidate]:
+    """By capacity in the trials given, the best first; who met no goal comes after, who failed is not in it."""
+    found: dict[Candidate, list[tuple[float, float]]] = {}
+    for trial in trials:
+        if trial.steps and not trial.failure:
+            most = max(capacity(step, cores) for step in trial.steps)
+            found.setdefault(trial.candidate, []).append((score(trial, cores, meets)[0], most))
+    keys = {candidate: tuple(map(middle.fmean, zip(*pairs, strict=True))) for candidate, pairs in found.items()}
+    return sorted(keys, key=lambda candidate: keys[candidate], reverse=True)
+
+
+def standings(trials: Sequence[Trial], cores: int, meets: Meets, think: float = 0.0) -> list[Standing]:
+    """Of all candidates, compared with the best: those of the ladder first, by capacity.
+
+    think  seconds from an answer to the client's next request
+    """
+    order = list(dict.fromkeys(trial.candidate for trial in trials))
+    last = "ladder" if any(trial.stage == "ladder" for trial in trials) else "screen"
+    scores = {candidate: _scores(trials, candidate, last, cores, meets) for candidate in order}
+    best = max(order, key=lambda candidate: _mean(scores[candidate].values()), default=None)
+    found = [
+        _standing(
+            candidate, [trial for trial in trials if trial.candidate == candidate], scores, best, cores, meets, think
+        )
+        for candidate in order
+    ]
+    stages = ("screen", "ladder", "open")
+    return sorted(found, key=lambda one: (stages.index(one.stage) > 0, _or_zero(one.capacity.value)), reverse=True)
+
+
+def _scores(trials: Iterable[Trial], candidate: Candidate, stage: str, cores: int, meets: Meets) -> dict[int, float]:
+    """By the number of the round."""
+    own = [trial for trial in trials if trial.candidate == candidate and trial.stage == stage]
+    return {trial.number: score(trial, cores, meets)[0] for trial in own if trial.steps}
+
+
+def _standing(
+    candidate: Candidate,
+    own: Sequence[Trial],
+    scores: dict[Candidate, dict[int, float]],
+    best: Candidate | None,
+    cores: int,
+    meets: Meets,
+    think: float,
+) -> Standing:
+    climbed = [trial for trial in own if trial.stage == "ladder"] or [trial for trial in own if trial.stage == "screen"]
+    bests = [score(trial, cores, meets) for trial in climbed if trial.steps]
+    steps = [step for _, step in bests if step]
+    mine, theirs = scores[candidate], scores[best] if best else {}
+    to_best = statistics.ratio([(mine[number], theirs[number]) for number in mine.keys() & theirs.keys()])
+    rungs = _rungs(climbed)
+    most = statistics.mean([value for value, _ in bests])
+    alone = next((rung.p50 for rung in rungs if rung.clients == 1), nan)
+    opened = [step for trial in own if trial.stage == "open" for step in trial.steps]
+    open_rungs = _open_rungs([step for step in opened if step.rate], meets)
+    return Standing(
+        candidate=candidate,
+        stage=own[-1].stage,
+        failure=_failure(own),
+        capacity=most,
+        limited=any(is_limited(step, cores) for step in steps),
+        clients=int(middle.median_low(step.clients for step in steps)) if steps else 0,
+        to_best=to_best,
+        tied=statistics.is_tie(to_best),
+        alone=alone,
+        knee=scaling.knee(alone, most.value, think),
+        law=scaling.fit([[(step.clients, step.tps) for step in trial.steps] for trial in climbed]),
+        cpu=statistics.mean([step.cpu for step in steps]),
+        memory=_memory(climbed),
+        switches=_median(trial.switches for trial in climbed),
+        threads=max((step.threads for trial in own for step in trial.steps), default=0),
+        processes=max((step.processes for trial in own for step in trial.steps), default=0),
+        rungs=rungs,
+        open_rungs=open_rungs,
+        curve=_curve([step for step in opened if step.rate], open_rungs),
+        sustained=max((rung.rate for rung in open_rungs if rung.met), default=0.0),
+        steadiness=_steadiness([step for step in opened if not step.rate]),
+        errors=_errors(own),
+    )
+
+
+def _failure(own: Sequence[Trial]) -> str:
+    """Why a trial failed, the last that did."""
+    return next((trial.failure for trial in reversed(own) if trial.failure), "")
+
+
+def _rungs(trials: Sequence[Trial]) -> tuple[Rung, ...]:
+    steps: dict[int, list[Step]] = {}
+    for trial in trials:
+        for step in trial.steps:
+            steps.setdefault(step.clients, []).append(step)
+    return tuple(
+        Rung(
+            clients=clients,
+            tps=statistics.mean([step.tps for step in found]),
+            p50=_median(step.time("50") for step in found),
+            p99=_median(step.time("99") for step in found),
+            cpu=_median(step.cpu for step in found),
+            memory=_median(step.memory for step in found),
+            failing=_median(step.failing for step in found),
+            held=_median(step.held for step in found),
+        )
+        for clients, found in sorted(steps.items())
+    )
+
+
+def _open_rungs(steps: Sequence[Step], meets: Meets) -> tuple[OpenRung, ...]:
+    """One for each rate, from the lowest; met where most trials met the goal and kept up."""
+    rates: dict[float, list[Step]] = {}
+    for step in steps:
+        rates.setdefault(step.rate, []).append(step)
+    return tuple(
+        OpenRung(
+            rate=rate,
+            tps=_median(step.tps for step in found),
+            p50=_median(step.time("50") for step in found),
+            p99=_median(step.time("99") for step in found),
+            p999=_median(step.time("99.9") for step in found),
+            failing=_median(step.failing for step in found),
+            met=2 * sum(meets(step) and step.tps >= _KEPT_UP * rate for step in found) > len(found),
+        )
+        for rate, found in sorted(rates.items())
+    )
+
+
+def _curve(steps: Sequence[Step], rungs: Sequence[OpenRung]) -> tuple[tuple[float, float], ...]:
+    """Of the first trial's step at 80 % of the highest but one rate: the peak, for the highest is above it."""
+    if not rungs:
+        return ()
+    wanted = 0.8 * rungs[-1].rate / 1.1
+    return min(steps, key=lambda step: abs(step.rate - wanted)).curve
+
+
+def _steadiness(holds: Sequence[Step]) -> Steadiness:
+    """Of the longest time at the peak; the last second is no whole one."""
+    longest = max(holds, key=lambda step: step.seconds, default=None)
+    return statistics.steadiness(longest.series[:-1] if longest else ())
+
+
+def _memory(trials: Sequence[Trial]) -> float:
+    """Bytes for each connection: the median slope between any two steps of a trial (Theil 1950, Sen 1968)."""
+    slopes = [
+        (b.memory - a.memory) / (b.held - a.held)
+        for trial in trials
+        for a, b in combinations([step for step in trial.steps if step.memory], 2)
+        if b.held >= 2 * a.held and b.held - a.held >= 50
+    ]
+    return max(0.0, middle.median(slopes)) if slopes else nan
+
+
+def _errors(own: Sequence[Trial]) -> tuple[tuple[str, int], ...]:
+    found: dict[str, int] = {}
+    for trial in own:
+        for step in trial.steps:
+            for kind, count in step.errors.items():
+                found[kind] = found.get(kind, 0) + count
+    return tuple(sorted(found.items()))
+
+
+def _median(values: Iterable[float]) -> float:
+    known = [value for value in values if isfinite(value)]
+    return middle.median(known) if known else nan
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = list(values)
+    return middle.fmean(known) if known else -inf
+
+
+def _or_zero(value: float) -> float:
+    return value if isfinite(value) else 0.0

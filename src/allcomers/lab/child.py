@@ -1,0 +1,170 @@
+"""A process that the lab starts: on certain cores, with all the descriptors it may have, and never longer than the lab.
+
+When the lab ends, however it ends, the kernel signals the child (prctl(2), PR_SET_PDEATHSIG; Linux). When the child
+ends, the kernel tells what it and all that it waited for have used (wait4(2), getrusage(2)): to the microsecond, and
+with every thread and process that has come and gone in between.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final, NoReturn
+
+_PR_SET_PDEATHSIG: Final = 1
+_LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
+_OFTEN: Final = 0.005
+"""Seconds between two looks at whether it has ended."""
+
+_LOOKED_AT: Final = 200
+"""Threads of a process: to look at ten thousand would disturb what is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a process and all that it waited for have used: seconds of CPU, context switches of all threads."""
+
+    cpu: float
+    switches: int
+
+
+class Child:
+    """A running command. `output` is the file that has what it says on standard output and error.
+
+    at_death  the signal that it gets if the lab dies
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, cores: Collection[int], output: Path, at_death: int = signal.SIGTERM
+    ) -> None:
+        self.output = output
+        with output.open("wb") as file:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                preexec_fn=_preparation(cores, at_death),
+                start_new_session=True,  # Ctrl-C is for the lab, which then ends its children in order
+            )
+        self.pid = self._process.pid
+        self._spent: Spent | None = None
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status, -N for signal N; None while it runs."""
+        if self._spent is None:
+            pid, ended, used = os.wait4(self.pid, os.WNOHANG)
+            if pid:
+                self._process.returncode = os.waitstatus_to_exitcode(ended)
+                self._spent = Spent(used.ru_utime + used.ru_stime, used.ru_nvcsw + used.ru_nivcsw)
+        return self._process.returncode
+
+    @property
+    def spent(self) -> Spent | None:
+        """Once it has ended."""
+        return self._spent
+
+    def said(self) -> str:
+        """What it has said so far, the last 4 KB of it."""
+        with self.output.open("rb") as file:
+            file.seek(max(0, self.output.stat().st_size - 4096))
+            return file.read().decode("utf-8", "replace")
+
+    def wait(self, seconds: float) -> bool:
+        """Has it ended within so many seconds?"""
+        return wait_until(lambda: self.status is not None, seconds)
+
+    def end(self, patience: float) -> bool:
+        """TERM, and KILL for what is left of its tree after `patience` seconds; did TERM do?"""
+        if self.status is not None:
+            return True
+        family = {pid: _born(pid) for pid in tree(self.pid)}
+        os.kill(self.pid, signal.SIGTERM)
+        went = self.wait(patience)
+        for pid, born in family.items():
+            if born and _born(pid) == born and (pid != self.pid or not went):
+                went = went and wait_until(lambda pid=pid, born=born: _born(pid) != born, 0.5)  # type: ignore[misc]
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self.wait(patience)
+        return went
+
+
+def _preparation(cores: Collection[int], at_death: int) -> Callable[[], None]:
+    """What the child does between fork and exec."""
+    lab = os.getpid()
+
+    def prepare() -> None:
+        if _LIBC is not None:
+            _LIBC.prctl(_PR_SET_PDEATHSIG, at_death)
+            if os.getppid() != lab:  # it died before
+                _leave()
+        if cores and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, cores)
+        most_descriptors()
+
+    return prepare
+
+
+def _leave() -> NoReturn:
+    os._exit(1)
+
+
+def most_descriptors() -> int:
+    """Raise the soft limit to the hard one, for this process; what that is."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard == resource.RLIM_INFINITY:
+        hard = 1 << 20
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Did it come true within so many seconds?"""
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(_OFTEN)
+    return True
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all that it or its own have started and that live; without the kernel's help the one alone."""
+    found = [pid]
+    for parent in found:
+        with suppress(OSError):
+            for task in tasks(parent):
+                found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def tasks(pid: int) -> list[Path]:
+    """The folders of a process's threads, at most so many that reading them costs little. Raises OSError."""
+    return list(islice(Path(f"/proc/{pid}/task").iterdir(), _LOOKED_AT))
+
+
+def stat(pid: int) -> list[str]:
+    """/proc/PID/stat from its third field on (proc_pid_stat(5)); empty when the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _born(pid: int) -> str:
+    """The start time of a process: with the pid, its identity. Empty when it is gone or a zombie."""
+    fields = stat(pid)
+    return fields[19] if fields and fields[0] != "Z" else ""

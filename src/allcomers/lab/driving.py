@@ -1,0 +1,130 @@
+"""The load of a step: `allcomers load` in a process of its own, on its own cores."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from allcomers.lab.child import Child, wait_until
+from allcomers.lab.figures import PERCENTILES, Step
+from allcomers.load import Histogram, Result
+from allcomers.load.histogram import highest
+
+MIDWAY: Final = 0.7
+"""The part of a load after which one looks at the server: all clients are there."""
+
+_GRACE: Final = 30.0
+"""Seconds that a load may take beside its duration and time-out: ten thousand connections take some."""
+
+_POINTS: Final = 60
+"""Of the curve of response times, at most."""
+
+
+class LoadFailedError(Exception):
+    """The load generator gave no figures: why, in one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """How loads are made.
+
+    options  further options of `allcomers load`
+    path     what is asked for, of HTTP
+    timeout  seconds for an answer
+    think    seconds that a client waits before it asks again, in a closed loop
+    cores    that the load may use; all if there are none
+    folder   where its figures go
+    """
+
+    options: tuple[str, ...]
+    path: str
+    timeout: float = 10.0
+    think: float = 0.0
+    cores: frozenset[int]
+    folder: Path
+
+    def drive(
+        self,
+        scheme: str,
+        address: str,
+        *,
+        clients: int,
+        seconds: float,
+        rate: float = 0.0,
+        midway: Callable[[], object] = lambda: None,
+    ) -> tuple[Step, float]:
+        """One load, and the CPU that it took in all, in seconds; `midway` is called while it runs.
+
+        Raises LoadFailedError.
+        """
+        figures = self.folder / "load.json"
+        figures.unlink(missing_ok=True)
+        url = f"{scheme}://{address}{self.path if scheme.startswith('http') else ''}"
+        command = self._command(url, clients, seconds, rate, figures)
+        child = Child(command, cores=self.cores, output=self.folder / "load.log")
+        try:
+            until = time.monotonic() + seconds * MIDWAY
+            wait_until(lambda: child.status is not None or time.monotonic() >= until, seconds)
+            midway()
+            ended = child.wait(seconds + self.timeout + _GRACE)
+        finally:
+            child.end(3.0)
+        if not ended or not figures.exists():
+            raise LoadFailedError(_why(child, ended))
+        step = _step(Result.from_json(figures.read_text()), clients, rate)
+        return step, child.spent.cpu if child.spent else 0.0
+
+    def _command(self, url: str, clients: int, seconds: float, rate: float, figures: Path) -> list[str]:
+        asked = {"-c": clients, "-d": f"{seconds:.3f}", "-t": min(max(1, len(self.cores)), clients)}
+        due = {"-r": f"{rate:.3f}"} if rate else {"--think": f"{self.think:.3f}"}
+        words = [str(word) for pair in (asked | due).items() for word in pair]
+        waiting = ["--timeout", f"{self.timeout:.3f}"]  # before the user's own, which are stronger
+        start = [sys.executable, "-m", "allcomers", "load", url]
+        return [*start, *waiting, *self.options, *words, "-q", "--json", str(figures)]
+
+
+def _why(child: Child, ended: bool) -> str:
+    said = [line for line in child.said().splitlines() if line.strip()]
+    last = said[-1].removeprefix("allcomers: ")[:300] if said else "it said nothing"
+    return f"the load generator {'gave no figures' if ended else 'did not end'}: {last}"
+
+
+def _step(result: Result, clients: int, rate: float) -> Step:
+    good = 1 - result.errors.get("status", 0) / result.answered if result.answered else 0.0
+    percents = [float(name) for name in PERCENTILES]
+    return Step(
+        clients=clients,
+        rate=rate,
+        seconds=result.seconds,
+        answered=result.answered,
+        failing=result.error_share if result.answered else 1.0,
+        held=result.connections_held,
+        tps=result.tps * good,
+        qps=result.qps,
+        times=dict(zip(PERCENTILES, result.response.percentiles(*percents), strict=True)) if result.answered else {},
+        curve=_curve(result.response),
+        errors=dict(result.errors),
+        bytes_in=result.bytes_in_per_second,
+        bytes_out=result.bytes_out_per_second,
+        series=tuple(interval.answered / interval.seconds for interval in result.intervals if interval.seconds),
+        load_busy=result.cpu,
+        warnings=result.warnings,
+    )
+
+
+def _curve(times: Histogram) -> tuple[tuple[float, float], ...]:
+    """(seconds, part of all that took no longer): some points, the last of them the longest."""
+    pairs = list(times.pairs())
+    total = sum(count for _, count in pairs)
+    points: list[tuple[float, float]] = []
+    seen = told = 0
+    for place, count in pairs:
+        seen += count
+        if seen - told >= total / _POINTS or seen == total:
+            points.append((highest(place) / 1e9, seen / total))
+            told = seen
+    return tuple(points)

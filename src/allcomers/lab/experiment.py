@@ -1,0 +1,200 @@
+"""Which trials, in which order: three stages, each planned when the one before is known. What the journal has, is done.
+
+Rounds are shuffled, each anew, and each trial starts its server anew: what drifts, or lasts, is the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from statistics import fmean, median
+from typing import Final, Protocol
+
+from allcomers.lab import analysis, plan, race, trial
+from allcomers.lab.analysis import Meets
+from allcomers.lab.candidate import Candidate
+from allcomers.lab.figures import Step, Trial
+from allcomers.lab.journal import Journal
+from allcomers.lab.plan import Probe, Stage
+from allcomers.lab.trial import Bench, Wanted
+
+STAGES: Final = ("screen", "ladder", "open")
+
+
+class Telling(Protocol):
+    """Who hears how it goes."""
+
+    def stage(self, stage: Stage) -> None: ...
+    def trial(self, done: int, of: int, spent: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What an experiment is under.
+
+    budget       seconds
+    cores        of the server, how many
+    descriptors  that a process may have
+    most         clients, at most
+    models       no others than these; None for all
+    meets        is the goal met?
+    think        seconds from an answer to the client's next request
+    is_race      see race.py
+    """
+
+    budget: float
+    cores: int
+    descriptors: int
+    most: int = plan.MOST_CLIENTS
+    models: tuple[str, ...] | None = None
+    meets: Meets
+    think: float = 0.0
+    is_race: bool = False
+
+    @property
+    def least(self) -> float:
+        """Seconds of a step at least: each client asks some times."""
+        return max(plan.STEP[0], 3 * self.think)
+
+
+class Experiment:
+    """Runs, or goes on, until all is in the journal."""
+
+    def __init__(self, bench: Bench, journal: Journal, conditions: Conditions, telling: Telling) -> None:
+        self._bench = bench
+        self._journal = journal
+        self._conditions = conditions
+        self._telling = telling
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All that were made so far."""
+        return trials(self._journal)
+
+    @property
+    def spent(self) -> float:
+        """Seconds of all trials so far."""
+        return sum(made.took for made in self.trials)
+
+    def run(self, probe: Probe) -> None:
+        meets = self._conditions.meets
+        for kind in ("ladder",) if self._conditions.is_race else STAGES:
+            stage = self._planned(kind, probe, meets)
+            self._telling.stage(stage)
+            self._carry_out(stage, meets)
+
+    def _race(self, probe: Probe) -> Stage:
+        given = self._conditions
+        entrants = race.entrants(probe, given.cores, given.models)
+        most = max(plan.most_clients(one, given.descriptors, given.most) for one in entrants)
+        return race.stage(entrants, given.budget, probe.start + 2.0, 0.5, most, given.least)
+
+    def _planned(self, kind: str, probe: Probe, meets: Meets) -> Stage:
+        record = self._journal.find("stage", name=kind)
+        if record is None:
+            stage = self._plan(kind, probe, meets)
+            record = {"kind": "stage", "name": kind, "stage": stage.as_dict()}
+            self._journal.add(record)
+        return Stage.from_dict(record["stage"])
+
+    def _plan(self, kind: str, probe: Probe, meets: Meets) -> Stage:
+        given, known = self._conditions, self.trials
+        if given.is_race:
+            return self._race(probe)
+        if kind == "screen":
+            entrants = plan.candidates(probe, given.cores, given.models)
+            clients = min(plan.crowd(probe, given.cores), given.most)
+            return plan.screen(entrants, clients, given.budget, probe.start + trial.WARM_UP + 1.0, given.least)
+        overhead, pause = _costs(known)
+        if kind == "ladder":
+            ranked = analysis.rank(known, given.cores, meets)
+            available = given.budget * (plan.SCREEN + plan.LADDER) - self.spent
+            most = max((plan.most_clients(one, given.descriptors, given.most) for one in ranked), default=1)
+            return plan.climb(_varied(ranked), available, overhead, pause, most, given.least)
+        climbed = [made for made in known if made.stage == "ladder"]
+        ranked = analysis.rank(climbed, given.cores, meets) or analysis.rank(known, given.cores, meets)
+        return plan.open_loop(ranked, given.budget - self.spent, overhead, pause, given.least)
+
+    def _carry_out(self, stage: Stage, meets: Meets) -> None:
+        order = list(_order(stage, self._journal.records[0]["seed"]))
+        for done, (number, candidate) in enumerate(order):
+            self._telling.trial(done, len(order), self.spent)
+            if self._is_done(stage, number, candidate):
+                continue
+            if self._is_late(stage, number):
+                return
+            loads = self._loads(stage, candidate, meets)
+            made = trial.run(self._bench, stage.kind, number, candidate, loads, to_the_end=self._conditions.is_race)
+            self._journal.add({"kind": "trial", "trial": made.as_dict()})
+
+    def _is_done(self, stage: Stage, number: int, candidate: Candidate) -> bool:
+        return any((made.stage, made.number, made.candidate) == (stage.kind, number, candidate) for made in self.trials)
+
+    def _is_late(self, stage: Stage, number: int) -> bool:
+        """Is there no time for another trial? Two of the first look, and one round of the ladder, there are always."""
+        alike = [made for made in self.trials if made.stage == stage.kind]
+        if len(alike) < 2 or (stage.kind == "ladder" and not number):
+            return stage.kind == "open" and self.spent > self._allowed("open")
+        return self.spent + 0.5 * fmean(made.took for made in alike) > self._allowed(stage.kind)
+
+    def _allowed(self, kind: str) -> float:
+        if self._conditions.is_race:
+            return self._conditions.budget
+        parts = {"screen": plan.SCREEN, "ladder": plan.SCREEN + plan.LADDER, "open": 1.0}
+        return parts[kind] * self._conditions.budget
+
+    def _loads(self, stage: Stage, candidate: Candidate, meets: Meets) -> Iterator[Wanted]:
+        most = plan.most_clients(candidate, self._conditions.descriptors, self._conditions.most)
+        if stage.kind != "open":
+            rungs = sorted({min(int(clients), most) for clients in stage.steps})
+            yield from (Wanted(clients=clients, seconds=stage.seconds) for clients in rungs)
+            return
+        peak = self._peak(candidate, meets)
+        if peak is None:
+            return
+        if stage.hold:
+            yield Wanted(clients=peak.clients, seconds=stage.hold)
+        clients = min(most, max(2 * peak.clients, 64))  # an open loop needs a free connection whenever one is due
+        for part in stage.steps:
+            yield Wanted(clients=clients, seconds=stage.seconds, rate=part * peak.tps)
+
+    def _peak(self, candidate: Candidate, meets: Meets) -> Step | None:
+        """Of the trial that is the median of its ladder: the same for all rounds of the open loop."""
+        own = [made for made in self.trials if made.candidate == candidate and made.stage == "ladder"]
+        found = [step for step in (analysis.score(made, self._conditions.cores, meets)[1] for made in own) if step]
+        return sorted(found, key=lambda step: step.tps)[len(found) // 2] if found else None
+
+
+def trials(journal: Journal) -> list[Trial]:
+    """All that a journal has."""
+    return [Trial.from_dict(record["trial"]) for record in journal.all("trial")]
+
+
+def _varied(ranked: Sequence[Candidate]) -> list[Candidate]:
+    """The best four, then the best of each other model, then the rest: plots should show the differences."""
+    first = list(ranked[:4])
+    for candidate in ranked:
+        if candidate.model not in {one.model for one in first}:
+            first.append(candidate)
+    return [*first, *(candidate for candidate in ranked if candidate not in first)]
+
+
+def _order(stage: Stage, seed: int) -> Iterator[tuple[int, Candidate]]:
+    """Each round in an order of its own, the same whenever it is asked for."""
+    for number in range(stage.rounds):
+        entrants = list(stage.entrants)
+        Random(f"{seed} {stage.kind} {number}").shuffle(entrants)
+        yield from ((number, candidate) for candidate in entrants)
+
+
+def _costs(trials: Sequence[Trial]) -> tuple[float, float]:
+    """(seconds of a trial beside its steps, seconds of a step beside its measuring), as far as they were seen."""
+    whole = [made.took - sum(step.seconds for step in made.steps) for made in trials if made.steps and not made.failure]
+    beside = fmean(whole) if whole else 2.0
+    return 0.7 * beside, 0.3 * beside
+
+
+def disturbance(trials: Sequence[Trial]) -> float:
+    """Cores that somebody else used, the median over all steps."""
+    return median([step.others for made in trials for step in made.steps] or [0.0])

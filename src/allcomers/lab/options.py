@@ -1,0 +1,181 @@
+"""The options of `allcomers lab`: argv to what was asked, checked."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from allcomers import models
+from allcomers.errors import ConfigError
+
+_ABOUT: Final = """\
+Measure every model on an app, and say which to run and why. TARGET is what `allcomers run` takes, or a folder; what
+follows `--` are options for the server: allcomers lab app:app -- --factory"""
+
+_EPILOG: Final = """\
+In DIR it leaves report.html (open it), results.json, and allcomers.toml, which `allcomers run --config` takes as it is.
+docs/lab.md says what is measured, and how."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was asked. `words`: what follows `allcomers` to serve the app."""
+
+    words: tuple[str, ...]
+    target: str
+    budget: float
+    slo: str
+    path: str
+    load: tuple[str, ...]
+    models: tuple[str, ...] | None
+    most: int
+    server_cores: tuple[int, ...]
+    load_cores: tuple[int, ...]
+    think: float
+    out: Path
+    resume: bool
+    race: bool
+
+    def as_asked(self) -> dict[str, Any]:
+        """What makes an experiment the same when it goes on."""
+        names = (
+            "words",
+            "budget",
+            "slo",
+            "path",
+            "load",
+            "models",
+            "most",
+            "server_cores",
+            "load_cores",
+            "think",
+            "race",
+        )
+        values = {name: getattr(self, name) for name in names}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see allcomers lab --help)")
+
+
+def parser() -> argparse.ArgumentParser:
+    made = _Parser(
+        "allcomers lab", usage="allcomers lab TARGET|DIR [OPTIONS] [-- OPTIONS OF THE SERVER]", description=_ABOUT,
+        epilog=_EPILOG, add_help=False, allow_abbrev=False,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=100),
+    )  # fmt: skip
+    add = made.add_argument_group("options").add_argument
+    add("target", metavar="TARGET|DIR", help="MODULE:NAME, FILE.py:NAME or a folder")
+    add("--budget", metavar="TIME", default="5m", type=_duration, help="how long it may take: 90s, 5m, 1h (5m)")
+    add(
+        "--slo",
+        metavar="'TERMS'",
+        default="",
+        help="what an answer must be: 'p99<50ms,errors<0.1%%' (p99 below 0.1 s,\n"
+        "or ten times what a lone request takes)",
+    )
+    add("--path", metavar="PATH", default="/", help="what is asked for (/)")
+    add("--load", metavar="'OPTIONS'", default="", help="further options of `allcomers load`: '--browser -m POST'")
+    add("--think", metavar="S", default=0.0, type=_seconds, help="that a client waits before it asks again (0)")
+    add("--models", metavar="LIST", default="", help="no others than these: epoll,thread")
+    add("--clients", metavar="N", dest="most", default=10_000, type=int, help="at most (10,000)")
+    add("--server-cores", metavar="LIST", default="", help="cores of the server: 0,1 or 0-3")
+    add("--load-cores", metavar="LIST", default="", help="cores of the load; neither may use the other's")
+    add("--out", metavar="DIR", default="allcomers-lab", type=Path, help="where results go (allcomers-lab)")
+    add("--resume", action="store_true", help="go on with what is in DIR")
+    add("--race", action="store_true", help="show what many clients do to each model, rather than to recommend one")
+    add("-h", "--help", action="help", help="show this")
+    return made
+
+
+def read(arguments: Sequence[str]) -> Options:
+    """Raises ConfigError."""
+    words = list(arguments)
+    own = words[: words.index("--")] if "--" in words else words
+    given = vars(parser().parse_args(own))
+    further = words[len(own) + 1 :]
+    _check_further(further)
+    server, load = _cores(given.pop("server_cores"), given.pop("load_cores"))
+    if given["most"] < 1:
+        raise ConfigError("--clients is at least 1")
+    if given["slo"]:
+        from allcomers.lab.goal import Goal
+
+        Goal.read(given["slo"])
+    target = given["target"]
+    verb = "serve" if Path(target).is_dir() else "run"
+    return Options(
+        **{
+            **given,
+            "words": (verb, target, *further),
+            "load": tuple(shlex.split(given["load"])),
+            "models": _models(given["models"]),
+            "server_cores": server,
+            "load_cores": load,
+        }
+    )
+
+
+def _duration(text: str) -> float:
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|)", text, re.ASCII)
+    if not found or not float(found[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: 90s, 5m, 1h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]+)?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return float(text)
+
+
+_CHOSEN: Final = ("-m", "--model", "-w", "--workers", "--calls", "-t", "--threads", "-b", "--bind", "--config")
+
+
+def _check_further(words: Sequence[str]) -> None:
+    for word in words:
+        if word.partition("=")[0] in _CHOSEN:
+            raise ConfigError(f"{word} behind --: that is for the lab to choose")
+
+
+def _models(text: str) -> tuple[str, ...] | None:
+    names = tuple(name for name in map(str.strip, text.split(",")) if name)
+    for name in names:
+        if obstacle := models.find(name).obstacle:
+            raise ConfigError(f"--models {name}: it {obstacle}")
+    return names or None
+
+
+def _cores(server: str, load: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(the server's, the load's): a third for the load unless it is said; the same where there is one alone."""
+    if not hasattr(os, "sched_getaffinity"):
+        return (), ()
+    ours = sorted(os.sched_getaffinity(0))
+    for flag, text in (("--server-cores", server), ("--load-cores", load)):
+        if not set(_numbers(flag, text)) <= set(ours):
+            raise ConfigError(f"{flag} {text}: this process may use {', '.join(map(str, ours))}")
+    for_load = (
+        _numbers("--load-cores", load)
+        or [core for core in ours if core not in _numbers("", server)][-max(1, len(ours) // 3) :]
+    )
+    for_server = _numbers("--server-cores", server) or [core for core in ours if core not in for_load] or ours
+    return tuple(for_server), tuple(for_load or ours)
+
+
+def _numbers(flag: str, text: str) -> list[int]:
+    """ "0,2-4" is 0, 2, 3, 4. Raises ConfigError."""
+    found: list[int] = []
+    for part in filter(None, text.split(",")):
+        match = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", part, re.ASCII)
+        if not match:
+            raise ConfigError(f"{flag} {text!r} is no list of cores: 0,1 or 0-3")
+        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return found

@@ -1,0 +1,280 @@
+"""report.html: one file that needs nothing else, with what is recommended, the plots and all figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+
+from allcomers.lab import plots, words
+from allcomers.lab.analysis import Rung, Standing
+from allcomers.lab.plots import Axis, Row, Series
+from allcomers.lab.results import Results
+from allcomers.lab.verdict import Place
+
+_STYLE = """
+* { box-sizing: border-box } html { color-scheme: light dark }
+body { margin: 0; background: var(--back); color: var(--ink); font: 16px/1.55 system-ui, sans-serif }
+:root { --back: #f5f7fa } @media (prefers-color-scheme: dark) { :root { --back: #090c10 } }
+main { max-width: 1180px; margin: 0 auto; padding: 28px 20px 60px }
+h1 { font-size: 1.55rem; margin: 0 0 2px; letter-spacing: -.01em } h2 { font-size: 1.1rem; margin: 34px 0 10px }
+.soft { color: var(--soft); margin: 0 } code { font: .9em ui-monospace, monospace; overflow-wrap: anywhere }
+.card { background: var(--paper); border: 1px solid var(--rule); border-radius: 12px }
+.card { padding: 18px 22px; margin: 14px 0 }
+.chosen { border-left: 5px solid var(--c0) } .chosen h2 { margin: 0 0 6px; font-size: 1.35rem }
+.chosen pre { margin: 12px 0 0; padding: 10px 14px; border-radius: 8px; background: var(--back); overflow-x: auto }
+.numbers { display: flex; flex-wrap: wrap; gap: 8px 34px; margin: 12px 0 4px }
+.numbers b { display: block; font-size: 1.45rem }
+.numbers span { color: var(--soft); font-size: .85rem }
+.plots { display: grid; gap: 14px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 520px), 1fr)) }
+.plots svg { width: 100%; height: auto; display: block; border: 1px solid var(--rule); border-radius: 12px }
+li { margin: 5px 0 } .know li::marker { content: "!  "; color: var(--c3); font-weight: 700 }
+.wide { overflow-x: auto }
+table { border-collapse: collapse; width: 100%; font-size: .87rem; font-variant-numeric: tabular-nums }
+th, td { padding: 6px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule) }
+th:first-child, td:first-child { text-align: left } thead th { color: var(--soft); font-weight: 600 }
+tr.best td { font-weight: 600; color: var(--c0) } tr.left td { color: var(--soft) }
+"""
+
+CLIENTS = Axis(name="clients", told=lambda value: f"{value:,.0f}")
+RATE = Axis(told=words.number)
+TIME = Axis(name="response time", told=words.seconds)
+PART = Axis(told=lambda value: f"{value:.0%}", parts=True)
+
+
+def page(results: Results) -> str:
+    """The whole page."""
+    verdict = results.verdict
+    return "\n".join(
+        (
+            '<!doctype html><html lang="en"><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>allcomers lab: {escape(results.target)}</title>",
+            f"<style>{plots.STYLE}{_STYLE}</style><main>",
+            f"<h1>Which model for <code>{escape(results.target)}</code>?</h1>{_circumstances(results)}",
+            _chosen(results, verdict.chosen),
+            _places("Which comes next", verdict.runners_up),
+            f'<div class="plots">{"".join(pictures(results).values())}</div>',
+            _places("Why not the others", verdict.others),
+            _know(verdict.cautions),
+            _table(results),
+            "</main></html>\n",
+        )
+    )
+
+
+def _circumstances(results: Results) -> str:
+    place = results.place
+    cores = f"server on core {_cores(place['server_cores'])}, load on core {_cores(place['load_cores'])}"
+    told = (
+        f"{place['when']} · {place['cpu']} · {cores} · {place['system']} · Python {place['python']} ·"
+        f" allcomers {place['allcomers']} ({place['leaf']}) · {words.many(len(results.trials), 'trial')},"
+        f" {words.many(results.rounds, 'round')}, {results.seconds / 60:.1f} minutes ·"
+        f" <code>{escape(results.command)}</code>"
+    )
+    return f'<p class="soft">{told}</p>'
+
+
+def _cores(cores: Sequence[int]) -> str:
+    return ", ".join(map(str, cores))
+
+
+def _chosen(results: Results, place: Place | None) -> str:
+    if place is None:
+        return '<section class="card chosen"><h2>Nothing could be measured</h2></section>'
+    one = place.standing
+    numbers = {
+        "answers per second": ("≈ " if one.limited else "") + words.number(one.capacity.value),
+        f"p99 with {words.many(one.clients, 'client')}": words.seconds(one.time("99", one.clients)),
+        "CPU for each answer": words.seconds(one.cpu.value),
+        "memory for each connection": words.size(one.memory),
+        "clients at the knee": words.number(one.knee),
+    }
+    shown = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in numbers.items())
+    command = " ".join(["allcomers", *results.words, *one.candidate.flags()])
+    return (
+        f'<section class="card chosen"><h2>Run {escape(one.candidate.name)}</h2><p>{escape(place.why)}</p>'
+        f'<div class="numbers">{shown}</div><pre><code>{escape(command)}</code></pre></section>'
+    )
+
+
+def _places(title: str, places: Sequence[Place]) -> str:
+    if not places:
+        return ""
+    items = "".join(f"<li><b>{escape(place.standing.candidate.name)}</b>: {escape(place.why)}</li>" for place in places)
+    return f'<h2>{title}</h2><section class="card"><ol>{items}</ol></section>'
+
+
+def _know(cautions: Sequence[str]) -> str:
+    items = "".join(f"<li>{escape(caution)}</li>" for caution in cautions)
+    return f'<h2>What to know</h2><section class="card"><ul class="know">{items}</ul></section>' if items else ""
+
+
+# ------------------------------------------------------------ plots
+
+
+def shown(results: Results) -> list[Standing]:
+    """Those with a line of their own: all that climbed the ladder, as many as there are colours."""
+    return [one for one in results.standings if one.stage != "screen" and one.rungs][: plots.COLOURS]
+
+
+def pictures(results: Results) -> dict[str, str]:
+    """The plots by name."""
+    drawn = shown(results)
+    found = {
+        "response-time": plots.lines(
+            "Response time against clients (median)", _series(drawn, lambda rung: rung.p50), CLIENTS, TIME
+        ),
+        "slowest": plots.lines(
+            "The slowest in a hundred (p99) against clients", _series(drawn, lambda rung: rung.p99), CLIENTS, TIME
+        ),
+        "tps": plots.lines("Answers per second against clients, and the USL", _tps(drawn), CLIENTS, RATE),
+        "open": plots.lines(
+            "The slowest in a hundred (p99) at a given rate", _opened(drawn),
+            Axis(name="requests per second that were due", told=words.number), TIME,
+        ),
+        "cdf": plots.lines("Response times at 80 % of the peak", _curves(drawn), TIME, PART),
+        "ratio": plots.rows("Answers per second, × the best of the same round, 95 %", _ratios(drawn), _TIMES, mark=1.0),
+        "cpu": plots.rows("CPU for each answer, 95 %", _cpu(drawn), Axis(name="less is better", told=words.seconds)),
+        "memory": plots.rows("Memory for each connection", _memory(drawn), Axis(name="less is better", told=words.size)
+        ),
+    }  # fmt: skip
+    return {name: svg for name, svg in found.items() if "nothing to show" not in svg}
+
+
+_TIMES = Axis(name="more is better", told=lambda value: f"{value:.2f}")
+
+
+def _series(drawn: Sequence[Standing], value: Callable[[Rung], float]) -> list[Series]:
+    return [
+        Series(
+            name=one.candidate.name,
+            colour=number,
+            points=[(rung.clients, value(rung)) for rung in one.rungs if math.isfinite(value(rung))],
+        )
+        for number, one in enumerate(drawn)
+    ]
+
+
+def _tps(drawn: Sequence[Standing]) -> list[Series]:
+    return [
+        Series(
+            name=one.candidate.name,
+            colour=number,
+            points=[(rung.clients, rung.tps.value) for rung in one.rungs if rung.tps.value > 0],
+            fit=_fit(one),
+        )
+        for number, one in enumerate(drawn)
+    ]
+
+
+def _fit(one: Standing) -> list[tuple[float, float]]:
+    """The law's curve over what was measured, where it holds."""
+    if one.law is None or not one.law.holds:
+        return []
+    most = one.rungs[-1].clients
+    clients = [most ** (step / 40) for step in range(41)]
+    return [(count, value) for count in clients if (value := one.law.at(count)) > 0]
+
+
+def _opened(drawn: Sequence[Standing]) -> list[Series]:
+    return [
+        Series(
+            name=one.candidate.name,
+            colour=number,
+            points=[(rung.rate, rung.p99) for rung in one.open_rungs if math.isfinite(rung.p99)],
+        )
+        for number, one in enumerate(drawn)
+        if one.open_rungs
+    ]
+
+
+def _curves(drawn: Sequence[Standing]) -> list[Series]:
+    return [
+        Series(name=one.candidate.name, colour=number, points=one.curve)
+        for number, one in enumerate(drawn)
+        if one.curve
+    ]
+
+
+def _ratios(drawn: Sequence[Standing]) -> list[Row]:
+    return [
+        Row(
+            name=one.candidate.name,
+            colour=number,
+            value=one.to_best.value,
+            low=one.to_best.low,
+            high=one.to_best.high,
+            label=words.ratio(one.to_best) + (" tie" if one.tied else ""),
+        )
+        for number, one in enumerate(drawn)
+    ]
+
+
+def _cpu(drawn: Sequence[Standing]) -> list[Row]:
+    return [
+        Row(
+            name=one.candidate.name,
+            colour=number,
+            value=one.cpu.value,
+            low=one.cpu.low,
+            high=one.cpu.high,
+            label=words.seconds(one.cpu.value),
+        )
+        for number, one in enumerate(drawn)
+    ]
+
+
+def _memory(drawn: Sequence[Standing]) -> list[Row]:
+    return [
+        Row(
+            name=one.candidate.name,
+            colour=number,
+            value=one.memory,
+            low=one.memory,
+            high=one.memory,
+            label=words.size(one.memory),
+        )
+        for number, one in enumerate(drawn)
+    ]
+
+
+# ------------------------------------------------------------ the table
+
+_HEAD = (
+    "", "requests/s", "× best", "clients", "p50", "p99", "CPU/request", "memory/connection", "switches/request",
+    "threads",     "knee N*", "in the open loop", "steadiness",
+)  # fmt: skip
+
+
+def _table(results: Results) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in _HEAD)
+    chosen = results.verdict.chosen
+    lines = []
+    for one in results.standings:
+        kind = "best" if chosen and one is chosen.standing else "left" if one.stage == "screen" else ""
+        cells = "".join(f"<td>{escape(cell)}</td>" for cell in _cells(one))
+        lines.append(f'<tr class="{kind}">{cells}</tr>')
+    return (
+        f'<h2>All figures</h2><section class="card"><div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f'<tbody>{"".join(lines)}</tbody></table></div><p class="soft">Within {escape(results.goal)}.'
+        " Grey: the first look alone.</p></section>"
+    )
+
+
+def _cells(one: Standing) -> tuple[str, ...]:
+    return (
+        one.candidate.name,
+        ("≈ " if one.limited else "") + words.spread(one.capacity) if one.capacity.count else one.failure or "–",
+        words.ratio(one.to_best) + (" tie" if one.tied else ""),
+        f"{one.clients:,}" if one.clients else "–",
+        words.seconds(one.time("50", one.clients)),
+        words.seconds(one.time("99", one.clients)),
+        words.seconds(one.cpu.value),
+        words.size(one.memory),
+        words.number(one.switches),
+        f"{one.threads:,}",
+        words.number(one.knee),
+        words.rate(one.sustained) if one.sustained else "–",
+        one.steadiness.course.value,
+    )

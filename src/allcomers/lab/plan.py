@@ -1,0 +1,244 @@
+"""What to try, with how many clients, for how long: from what one call of the app costs, the cores and the budget.
+
+Pure. Three stages, each planned when the one before has told how long a trial takes here:
+
+    screen   every candidate once, with clients enough to keep the cores busy: who has a chance
+    ladder   the finalists, closed loop, from one client to very many, in rounds
+    open     the best of them, open loop, at a given part of the rate that they reached
+
+Little's law gives the first guess of how many calls are under way when the cores are just busy: with a response time
+R of which C is CPU, one core is busy with R / C calls at once (Little, 1961).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil, log2
+from typing import Any, Final
+
+from allcomers.lab.candidate import Candidate, has_loop, runnable, takes
+from allcomers.models import best
+from allcomers.models.select_loop import FD_SETSIZE
+
+MOST_CLIENTS: Final = 10_000
+MOST_THREADS: Final = 1024
+FRACTIONS: Final = (0.5, 0.7, 0.8, 0.9, 1.0, 1.1)
+"""Of the peak, in the open loop."""
+
+SCREEN, LADDER, OPEN = 0.34, 0.42, 0.24
+"""The parts of the budget."""
+
+STEP: Final = (0.6, 5.0)
+"""Seconds of a step, at least and at most: below, the response time's tail is not seen; above, rounds tell more."""
+
+HOLD: Final = (8.0, 60.0)
+"""Seconds at the peak, to see whether it lasts: a change cannot be told in fewer than eight points."""
+
+ROUNDS: Final = (3, 15)
+_FINALISTS: Final = 6
+_IN_OPEN: Final = 4
+_RATIOS: Final = (2, 4, 8)
+_SPARE_FDS: Final = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One client, one call after another.
+
+    response  seconds, the median
+    cpu       seconds of the server's CPU for each, at least 1 µs
+    is_async  the app runs on an event loop
+    start     seconds from the start of a server to its first answer
+    """
+
+    response: float
+    cpu: float
+    is_async: bool
+    start: float
+
+    @property
+    def waiting(self) -> float:
+        """The part of the response time in which the server does nothing, 0 to 1."""
+        return max(0.0, 1 - self.cpu / self.response)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Trials that are alike.
+
+    kind       "screen", "ladder" or "open"
+    entrants   who takes part
+    rounds     how often
+    steps      clients of each step; in "open", parts of the peak
+    seconds    of a step
+    hold       seconds at the peak before the open loop; 0 for none
+    """
+
+    kind: str
+    entrants: tuple[Candidate, ...]
+    rounds: int
+    steps: tuple[float, ...]
+    seconds: float
+    hold: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return {**fields, "entrants": [entrant.as_dict() for entrant in self.entrants]}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Stage:
+        entrants = tuple(Candidate.from_dict(entrant) for entrant in fields["entrants"])
+        return cls(**{**fields, "entrants": entrants, "steps": tuple(fields["steps"])})
+
+
+def at_once(probe: Probe, cores: int) -> int:
+    """Calls under way when `cores` are just busy: Little's law; a power of two."""
+    return _power(min(MOST_THREADS, max(1.0, cores * probe.response / probe.cpu)))
+
+
+def _power(value: float) -> int:
+    """The power of two that is next above."""
+    return int(2 ** ceil(log2(max(1.0, value))))
+
+
+def candidates(probe: Probe, cores: int, models: Iterable[str] | None = None) -> list[Candidate]:
+    """All that are worth a look, the likeliest first: a short budget leaves out the last.
+
+    cores   that the server has
+    models  no others than these
+    """
+    wanted = [name for name in runnable() if models is None or name in models]
+    found = [candidate for name in wanted for candidate in _of_model(name, probe, cores)]
+    return sorted(found, key=lambda candidate: _unlikely(candidate, cores))
+
+
+def _of_model(name: str, probe: Probe, cores: int) -> list[Candidate]:
+    wide = {1, cores, 2 * cores} if name == best() else {1, cores}
+    return [
+        Candidate(model=name, workers=workers, calls=calls, threads=threads)
+        for workers in sorted(wide)
+        for calls, threads in _calls(name, probe)
+    ]
+
+
+def _calls(name: str, probe: Probe) -> list[tuple[str, int]]:
+    """(--calls, --threads) for a worker: Python code of one process runs on one core at a time."""
+    usual = max(8, 2 * at_once(probe, 1))  # twice: while one call waits for the interpreter, another may run
+    around = sorted({max(4, usual // 4), usual, min(MOST_THREADS, usual * 4)})
+    if name == "thread-pool":
+        return [("", threads) for threads in around]
+    if not has_loop(name) or probe.is_async:
+        return [("", 0)]
+    choices = [("inline", 0), *([("auto", usual)] if takes("calls", "auto") else []), ("pool", usual)]
+    others = [("pool", threads) for threads in around if threads != usual] if name == best() else []
+    return choices + others
+
+
+def _unlikely(candidate: Candidate, cores: int) -> int:
+    """How many things about it are unusual."""
+    oddities = (
+        candidate.model != best(),
+        candidate.model in ("iterative", "process"),
+        candidate.model in ("select", "poll"),
+        candidate.workers != cores,
+        candidate.workers > cores,
+    )
+    return sum(oddities)
+
+
+def crowd(probe: Probe, cores: int) -> int:
+    """Clients that keep `cores` busy and a little queue before them."""
+    return max(32, 2 * at_once(probe, cores))
+
+
+def most_clients(candidate: Candidate, descriptors: int, most: int = MOST_CLIENTS) -> int:
+    """How many it can have at once: each is a descriptor of the server, and one of the load."""
+    if candidate.model == "select":
+        most = min(most, (FD_SETSIZE - _SPARE_FDS) * candidate.workers)
+    return max(1, min(most, descriptors - _SPARE_FDS))
+
+
+def ladder(most: int, ratio: int = 2) -> tuple[int, ...]:
+    """1, 2, 4 … and `most` itself as the last."""
+    rungs = []
+    clients = 1
+    while clients < most:
+        rungs.append(clients)
+        clients *= ratio
+    return (*rungs, most)
+
+
+# ------------------------------------------------------------ time
+
+
+def screen(
+    entrants: Sequence[Candidate], clients: int, budget: float, overhead: float, least: float = STEP[0]
+) -> Stage:
+    """Each once; those that do not fit are left out from the end.
+
+    budget    seconds for all
+    overhead  seconds that a trial takes beside its steps
+    least     seconds of a step
+    """
+    available = budget * SCREEN
+    fits = max(2, int(available / (overhead + least)))
+    chosen = tuple(entrants[:fits])
+    seconds = _within(available / max(1, len(chosen)) - overhead, (least, max(least, 2.0)))
+    return Stage(kind="screen", entrants=chosen, rounds=1, steps=(clients,), seconds=seconds)
+
+
+def climb(
+    ranked: Sequence[Candidate], available: float, overhead: float, pause: float, most: int, least: float = STEP[0]
+) -> Stage:
+    """The ladder for as many of the `ranked` as fit, three rounds of them at least.
+
+    pause  seconds that a step takes beside its measuring
+    """
+    for count in range(min(_FINALISTS, len(ranked)), 1, -1):
+        for ratio in _RATIOS:
+            rungs = ladder(most, ratio)
+            each = overhead + len(rungs) * (least + pause)
+            if count * ROUNDS[0] * each <= available:
+                return _climb(ranked[:count], rungs, available, overhead, pause, least)
+    return _climb(ranked[:2], ladder(most, _RATIOS[-1]), available, overhead, pause, least)
+
+
+def _climb(
+    chosen: Sequence[Candidate],
+    rungs: tuple[int, ...],
+    available: float,
+    overhead: float,
+    pause: float,
+    least: float,
+) -> Stage:
+    """First rounds, up to five, then longer steps, then more rounds."""
+    each = available / max(1, len(chosen))
+    rounds = int(_within(each / (overhead + len(rungs) * (least + pause)), (ROUNDS[0], 5)))
+    seconds = _within((each / rounds - overhead) / len(rungs) - pause, (least, max(least, STEP[1])))
+    rounds = int(_within(each / (overhead + len(rungs) * (seconds + pause)), (rounds, ROUNDS[1])))
+    return Stage(kind="ladder", entrants=tuple(chosen), rounds=rounds, steps=rungs, seconds=seconds)
+
+
+def open_loop(
+    ranked: Sequence[Candidate], available: float, overhead: float, pause: float, least: float = STEP[0]
+) -> Stage:
+    """The open loop for the first of the `ranked`; the time at the peak is a third of it, or none."""
+    chosen = tuple(ranked[:_IN_OPEN])
+    parts = len(FRACTIONS)
+    bare = overhead + parts * (least + pause)
+    while len(chosen) > 2 and len(chosen) * (bare + HOLD[0]) > available:
+        chosen = chosen[:-1]
+    each = available / max(1, len(chosen))
+    rounds = int(_within(each / (2 * (bare + HOLD[0])), (1, ROUNDS[1])))
+    each /= rounds
+    hold = _within(each / 3, HOLD) if bare + HOLD[0] <= each else 0.0
+    seconds = _within((each - overhead - hold) / parts - pause, (least, max(least, STEP[1])))
+    return Stage(kind="open", entrants=chosen, rounds=rounds, steps=FRACTIONS, seconds=seconds, hold=hold)
+
+
+def _within(value: float, bounds: tuple[float, float]) -> float:
+    return min(max(value, bounds[0]), bounds[1])

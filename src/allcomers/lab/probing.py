@@ -1,0 +1,69 @@
+"""What one call of the app costs: before anything is planned, one client asks, one request after another."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from math import isfinite
+from typing import Final
+
+from allcomers.errors import AppError, ConfigError, ListenError
+from allcomers.lab import trial
+from allcomers.lab.candidate import Candidate
+from allcomers.lab.driving import LoadFailedError
+from allcomers.lab.figures import Step
+from allcomers.lab.plan import Probe
+from allcomers.lab.server import PATIENCE, Served, ServerFailedError, serving
+from allcomers.lab.trial import Bench, Wanted
+from allcomers.models import best
+
+_SECONDS: Final = (1.0, 6.0)
+"""Of the probe; the second where an answer takes so long that the first tells little."""
+
+_ENOUGH: Final = 20
+"""Answers that say how long one takes."""
+
+_WRONG: Final = 0.01
+"""The part of the answers that may be errors."""
+
+
+def probe(bench: Bench) -> Probe:
+    """Raises ConfigError, AppError, ListenError: the app cannot be loaded, or does not answer as it should."""
+    is_async = _is_async(bench.served)
+    candidate = Candidate(model=best(), calls="" if is_async else "inline")
+    try:
+        with serving(bench.served, candidate) as server:
+            for seconds in _SECONDS:
+                step = trial.measure(bench, server, Wanted(clients=1, seconds=seconds))
+                server.check()
+                if step.answered >= _ENOUGH:
+                    break
+            start = server.start
+    except (ServerFailedError, LoadFailedError) as error:
+        raise ListenError(f"the app could not be measured: {error}") from None
+    _check(step)
+    cpu = min(step.cpu if isfinite(step.cpu) else 0.0, step.time("50"))
+    return Probe(response=step.time("50"), cpu=max(cpu, 1e-6), is_async=is_async, start=start)
+
+
+def _check(step: Step) -> None:
+    if step.answered and step.failing <= _WRONG:
+        return
+    kinds = ", ".join(f"{kind} ({count:,})" for kind, count in step.errors.items()) or "no answer at all"
+    raise ListenError(f"a lone client was not answered well: {kinds}; --path says what is asked for")
+
+
+def _is_async(served: Served) -> bool:
+    """Does the app run on an event loop? `--check-config` loads it as a worker would, and says so."""
+    command = [sys.executable, "-m", "allcomers", *served.words, "--check-config"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        raise AppError(f"the app was not loaded after {PATIENCE:g} s") from None
+    if done.returncode:
+        *before, last = done.stderr.strip().splitlines() or ["it said nothing"]
+        error = ConfigError if done.returncode == 2 else AppError if done.returncode == 3 else ListenError
+        if error is AppError:
+            raise AppError(last.removeprefix("allcomers: "), "\n".join(before))
+        raise error(last.removeprefix("allcomers: "))
+    return done.stdout.rstrip().endswith("asyncio, calls inline")

@@ -1,0 +1,94 @@
+"""The race: one handler under models that one wants to see side by side, each up to as many clients as there can be.
+
+No candidate is left out and nobody is spared: what ten thousand clients do to a model that was not made for them is
+what the race is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from allcomers.lab import plan, words
+from allcomers.lab.analysis import Rung, Standing
+from allcomers.lab.candidate import Candidate, has_loop, runnable
+from allcomers.lab.plan import Probe, Stage
+from allcomers.lab.verdict import Place
+from allcomers.models import best
+
+PLACES: Final = 12_000
+"""Of the model thread: it has 1,000 unless told otherwise, and here all are to come in."""
+
+_POOL: Final = 64
+
+
+def entrants(probe: Probe, cores: int, models: Iterable[str] | None = None) -> list[Candidate]:
+    """Each model by itself, from the oldest on, then the hybrids."""
+    known = [name for name in runnable() if models is None or name in models]
+    plain = [_plain(name, probe) for name in known]
+    poller, wide = best(), max(2, cores)
+    hybrids = [
+        Candidate(model="thread", max_connections=PLACES),
+        Candidate(model=poller, calls="pool", threads=_POOL),
+        Candidate(model=poller, workers=wide, calls="inline"),
+        Candidate(model=poller, workers=wide, calls="pool", threads=_POOL),
+        Candidate(model="thread", workers=wide),
+    ]
+    if probe.is_async:
+        hybrids = [Candidate(model=poller, workers=wide)]
+    return [*plain, *(one for one in hybrids if one.model in known)]
+
+
+def _plain(name: str, probe: Probe) -> Candidate:
+    if name == "thread-pool":
+        return Candidate(model=name, threads=_POOL)
+    return Candidate(model=name, calls="inline" if has_loop(name) and not probe.is_async else "")
+
+
+def stage(
+    entrants: Sequence[Candidate], budget: float, overhead: float, pause: float, most: int, least: float
+) -> Stage:
+    """As many rounds as fit, one at least; half of the rungs if two do not.
+
+    least  seconds of a step
+    """
+    for ratio in (2, 4, 10):
+        rungs = plan.ladder(most, ratio)
+        each = overhead + len(rungs) * (least + pause)
+        rounds = int(budget / (each * len(entrants)))
+        if rounds >= 2:
+            break
+    return Stage(kind="ladder", entrants=tuple(entrants), rounds=max(1, rounds), steps=rungs, seconds=least)
+
+
+def told(standings: Sequence[Standing]) -> tuple[Place, ...]:
+    """What the largest crowd did to each, in a sentence."""
+    return tuple(Place(one, _story(one)) for one in standings)
+
+
+def _story(one: Standing) -> str:
+    if not one.rungs:
+        return f"It failed: {one.failure}."
+    peak = max(one.rungs, key=lambda rung: rung.tps.value)
+    last = one.rungs[-1]
+    said = [
+        f"Most with {words.many(peak.clients, 'client')}: {words.rate(peak.tps.value)}, p99 {words.seconds(peak.p99)}."
+    ]
+    if last is not peak:
+        said.append(_crowded(last, peak))
+    if one.failure:
+        said.append(f"It failed: {one.failure}.")
+    return " ".join(said)
+
+
+def _crowded(last: Rung, peak: Rung) -> str:
+    with_all = f"With {words.many(last.clients, 'client')}"
+    if not last.tps.value:
+        return f"{with_all}: no answer in time."
+    kept = last.tps.value / peak.tps.value
+    held = f" of which {last.held:,.0f} were let in" if last.held < 0.98 * last.clients else ""
+    lost = f", {words.percent(last.failing)} of requests failed" if last.failing > 0.001 else ""
+    return (
+        f"{with_all}{held}: {words.rate(last.tps.value)} ({words.percent(kept)} of that), p50"
+        f" {words.seconds(last.p50)}, p99 {words.seconds(last.p99)}{lost}."
+    )

@@ -1,0 +1,65 @@
+"""From the journal to what is told and written: the one place where analysis, verdict and pages come together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from allcomers.lab import analysis, page, race, results, terminal, verdict
+from allcomers.lab.experiment import disturbance
+from allcomers.lab.figures import Trial
+from allcomers.lab.goal import Goal
+from allcomers.lab.plan import Probe
+from allcomers.lab.results import Results
+from allcomers.lab.verdict import Verdict
+
+
+def made(
+    trials: Sequence[Trial],
+    probe: Probe,
+    goal: Goal,
+    *,
+    command: str,
+    words: tuple[str, ...],
+    place: dict[str, Any],
+    think: float,
+    is_race: bool,
+) -> Results:
+    """All that can be said of the trials."""
+    cores = len(place["server_cores"]) or 1
+    standings = analysis.standings(trials, cores, goal.meets, think)
+    others = disturbance(trials)
+    judged = verdict.judge(standings, probe, goal=str(goal), others=others, cores=cores)
+    if is_race:
+        judged = Verdict(chosen=None, runners_up=race.told(standings), others=(), cautions=judged.cautions)
+    return Results(
+        command=command,
+        target=words[1],
+        words=words,
+        goal=str(goal),
+        place=place,
+        probe=probe,
+        standings=tuple(standings),
+        verdict=judged,
+        trials=tuple(trials),
+        others=others,
+        is_race=is_race,
+    )
+
+
+def write(found: Results, folder: Path) -> list[Path]:
+    """results.json, report.html and, where there is a recommendation, allcomers.toml; which were written."""
+    results.save(found, folder)
+    results.write(folder / "report.html", page.page(found))
+    written = [folder / "report.html", folder / "results.json"]
+    if found.verdict.chosen:
+        results.save_toml(found, found.verdict.chosen, folder)
+        written.append(folder / "allcomers.toml")
+    return written
+
+
+def show(found: Results, written: Sequence[Path]) -> None:
+    """On standard output."""
+    terminal.show(found)
+    print("\n" + "\n".join(map(str, written)))

@@ -1,0 +1,145 @@
+"""What stays: results.json, with all that was seen and concluded, and allcomers.toml, with what is recommended."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import allcomers
+from allcomers.lab.analysis import Standing
+from allcomers.lab.figures import Trial
+from allcomers.lab.plan import Probe
+from allcomers.lab.verdict import Place, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """An experiment, whole.
+
+    command   as it was typed
+    target    what was served
+    words     what follows `allcomers` to serve it: "run", the target, the user's own options
+    goal      in words
+    others    cores that somebody else used meanwhile
+    is_race   nothing is recommended: the verdict's runners-up are the racers
+    """
+
+    command: str
+    target: str
+    words: tuple[str, ...]
+    goal: str
+    place: dict[str, Any]
+    probe: Probe
+    standings: tuple[Standing, ...]
+    verdict: Verdict
+    trials: tuple[Trial, ...]
+    others: float
+    is_race: bool = False
+
+    @property
+    def rounds(self) -> int:
+        """Of the ladder."""
+        return len({trial.number for trial in self.trials if trial.stage == "ladder"})
+
+    @property
+    def seconds(self) -> float:
+        """That all trials took."""
+        return sum(trial.took for trial in self.trials)
+
+
+def surroundings(server: Sequence[int], load: Sequence[int]) -> dict[str, Any]:
+    """Where and with what: figures mean nothing elsewhere."""
+    from allcomers.protocol.leaf import KIND
+
+    return {
+        "allcomers": allcomers.__version__,
+        "leaf": KIND,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "cpu": _cpu(),
+        "server_cores": list(server),
+        "load_cores": list(load),
+        "when": time.strftime("%Y-%m-%d %H:%M"),
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def save(results: Results, folder: Path) -> None:
+    """results.json; what is not known is null."""
+    whole = _plain(asdict(results))
+    for standing, kept in zip(results.standings, whole["standings"], strict=True):
+        kept["name"] = standing.candidate.name
+        kept["law"] = _plain(standing.law.as_dict()) if standing.law else None
+    write(folder / "results.json", json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Enum):
+        return value.value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+# ------------------------------------------------------------ allcomers.toml
+
+
+def save_toml(results: Results, chosen: Place, folder: Path) -> None:
+    """What `allcomers run --config` (or `serve`) takes as it is."""
+    write(folder / "allcomers.toml", toml(results, chosen, own_options(results.words)))
+
+
+def toml(results: Results, chosen: Place, own: Sequence[str]) -> str:
+    """own: lines of the options that the user had given."""
+    settings = chosen.standing.candidate.settings()
+    lines = [
+        *_comment(f"Made by `{results.command}`, {results.place['when']}:"),
+        *_comment(f"{chosen.standing.candidate.name}. {chosen.why}"),
+        *own,
+        *(f"{name} = {json.dumps(value)}" for name, value in settings.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> list[str]:
+    import textwrap
+
+    return [f"# {line}" for line in textwrap.wrap(" ".join(text.split()), 100, break_long_words=False)]
+
+
+def own_options(words: Sequence[str]) -> list[str]:
+    """The target and the options in `words`, as TOML: those of --print-config that the command line had given."""
+    command = [sys.executable, "-m", "allcomers", *words, "--print-config"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = []
+    for line in done.stdout.splitlines():
+        setting, _, origin = line.rpartition("  # ")
+        if setting and not line.startswith("#") and (origin.startswith("--") or origin in ("TARGET", "DIR")):
+            found.append(setting)
+    return found

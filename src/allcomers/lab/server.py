@@ -1,0 +1,95 @@
+"""A server for one trial: `allcomers run` or `serve` as a user starts it, on a free port of this machine."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from allcomers.lab.candidate import Candidate
+from allcomers.lab.child import Child, wait_until
+
+PATIENCE: Final = 60.0
+"""Seconds for an app to load."""
+
+DRAIN: Final = 2
+"""Seconds of --graceful-timeout: who is measured has no client that would wait longer."""
+
+_LISTENING: Final = re.compile(r"Listening at: (\w+)://(\S+?:\d+) ")
+
+
+class ServerFailedError(Exception):
+    """A server did not start, or died: why, in one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What is served, and where.
+
+    words    what follows `allcomers`: "run", the target and the user's own options; without those that the lab chooses
+    cores    that the server may use; all if there are none
+    folder   where its output goes
+    """
+
+    words: tuple[str, ...]
+    cores: frozenset[int]
+    folder: Path
+
+
+@dataclass(slots=True)
+class Server:
+    """It listens at `address` (HOST:PORT), with `scheme`; it took `start` seconds to."""
+
+    child: Child
+    scheme: str
+    address: str
+    start: float
+
+    @property
+    def pid(self) -> int:
+        return self.child.pid
+
+    def check(self) -> None:
+        """Raises ServerFailedError if it has died."""
+        if self.child.status is not None:
+            raise ServerFailedError(_told(self.child))
+
+
+@contextmanager
+def serving(served: Served, candidate: Candidate | None) -> Iterator[Server]:
+    """A server from when it listens to the end of the block; with no candidate, as its defaults are.
+
+    Raises ServerFailedError if it does not listen.
+    """
+    began = time.monotonic()
+    child = Child(command(served, candidate), cores=served.cores, output=served.folder / "server.log")
+    try:
+        wait_until(lambda: child.status is not None or bool(_LISTENING.search(child.said())), PATIENCE)
+        found = _LISTENING.search(child.said())
+        if child.status is not None or found is None:
+            raise ServerFailedError(_told(child))
+        yield Server(child, found[1], found[2], time.monotonic() - began)
+    finally:
+        child.end(DRAIN + 3)
+
+
+def command(served: Served, candidate: Candidate | None) -> list[str]:
+    more: Sequence[str] = candidate.flags() if candidate else ()
+    own = ("--bind", "127.0.0.1:0", "--graceful-timeout", str(DRAIN), "--access-log", "off")
+    return [sys.executable, "-m", "allcomers", *served.words, *own, *more]
+
+
+def _told(child: Child) -> str:
+    """How it ended and the last thing it said."""
+    status = child.status
+    lines = [line.strip() for line in child.said().splitlines() if line.strip()]
+    last = (lines or ["it said nothing"])[-1][:300]
+    if status is None:
+        return f"it did not listen after {PATIENCE:g} s: {last}"
+    how = f"signal {-status}" if status < 0 else f"exit status {status}"
+    return f"it ended with {how}: {last}"

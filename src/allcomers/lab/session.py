@@ -1,0 +1,86 @@
+"""One run of the lab, from what was asked to what is written: who is who, and in which order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from allcomers.lab import report, results
+from allcomers.lab.child import most_descriptors
+from allcomers.lab.driving import Driver
+from allcomers.lab.experiment import Conditions, Experiment, trials
+from allcomers.lab.goal import Goal
+from allcomers.lab.journal import Journal
+from allcomers.lab.options import Options
+from allcomers.lab.plan import Probe
+from allcomers.lab.probing import probe
+from allcomers.lab.server import Served
+from allcomers.lab.terminal import Progress
+from allcomers.lab.trial import Bench
+
+_TIMEOUT: Final = (3.0, 10.0)
+"""Seconds for an answer at least, and times what a lone request takes: what is slower meets no goal."""
+
+
+def run(options: Options, command: str, folder: Path) -> int:
+    """The exit status. `folder` is for what is not to stay."""
+    with Journal(options.out, options.as_asked(), resume=options.resume) as journal:
+        probed, goal = _experiment(options, journal, folder)
+        found = report.made(
+            trials(journal),
+            probed,
+            goal,
+            command=command,
+            words=options.words,
+            place=results.surroundings(options.server_cores, options.load_cores),
+            think=options.think,
+            is_race=options.race,
+        )
+        written = report.write(found, options.out)
+        journal.add({"kind": "end"})
+    report.show(found, written)
+    return 0 if options.race or found.verdict.chosen else 1
+
+
+def _experiment(options: Options, journal: Journal, folder: Path) -> tuple[Probe, Goal]:
+    """Until all is in the journal; what one call costs, and what counts."""
+    descriptors = most_descriptors()
+    with Progress(options.budget) as progress:
+        bench = _bench(options, folder, progress.words)
+        probed = _probed(journal, bench)
+        progress.probed(probed)
+        goal = Goal.read(options.slo) if options.slo else Goal.of(probed)
+        conditions = Conditions(
+            budget=options.budget,
+            cores=max(1, len(options.server_cores)),
+            descriptors=descriptors,
+            most=options.most,
+            models=options.models,
+            meets=goal.meets,
+            think=options.think,
+            is_race=options.race,
+        )
+        patient = max(_TIMEOUT[0], _TIMEOUT[1] * probed.response)
+        bench = replace(bench, driver=replace(bench.driver, timeout=patient))
+        Experiment(bench, journal, conditions, progress).run(probed)
+    return probed, goal
+
+
+def _bench(options: Options, folder: Path, tell: Callable[[str], object]) -> Bench:
+    server, load = frozenset(options.server_cores), frozenset(options.load_cores)
+    if load:
+        os.sched_setaffinity(0, load)  # the lab looks on from there, too
+    served = Served(words=options.words, cores=server, folder=folder)
+    driver = Driver(options=options.load, path=options.path, think=options.think, cores=load, folder=folder)
+    return Bench(served=served, driver=driver, tell=tell)
+
+
+def _probed(journal: Journal, bench: Bench) -> Probe:
+    record = journal.find("probe")
+    if record is None:
+        record = {"kind": "probe", "probe": probe(bench).as_dict()}
+        journal.add(record)
+    return Probe(**record["probe"])

@@ -1,0 +1,163 @@
+"""What repeated trials tell: ratios and how sure they are, ties, and whether a series is steady. Pure.
+
+A trial, one server from its start to its end, is the unit: what differs from start to start (where memory lies, in
+which order threads came) is the same for all that one trial measures, so a thousand seconds of one trial are one
+sample. Two candidates are compared within a round, which the machine's mood has in common.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+
+RESAMPLES: Final = 4000
+LEVEL: Final = 0.95
+INDIFFERENT: Final = 0.02
+"""A difference below this is none that anybody would choose by."""
+
+SHORTEST: Final = 8
+"""Points of a series in which a change can be told from noise."""
+
+_SEGMENT: Final = 3
+_ALIKE: Final = 0.05
+"""Levels that differ by less are one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate and where it lies with 95 % confidence; `count` trials (or pairs of them) say so.
+
+    nan where there is nothing to tell from; low = high = value of one trial alone.
+    """
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"value": self.value, "low": self.low, "high": self.high, "count": self.count}
+
+
+NOTHING: Final = Interval(math.nan, math.nan, math.nan, 0)
+
+
+def mean(values: Sequence[float]) -> Interval:
+    """The mean, by the bootstrap's percentiles (Efron 1979): trials drawn anew, with replacement.
+
+    The same values give the same interval. Of fewer than five it is too narrow.
+    """
+    known = np.array([value for value in values if math.isfinite(value)], dtype=float)
+    if not len(known):
+        return NOTHING
+    draw = np.random.default_rng(len(known))
+    means = known[draw.integers(0, len(known), (RESAMPLES, len(known)))].mean(axis=1)
+    low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    value = float(known.mean())
+    return Interval(value, min(float(low), value), max(float(high), value), len(known))
+
+
+def ratio(pairs: Sequence[tuple[float, float]]) -> Interval:
+    """The geometric mean of a / b over rounds, each a pair (a, b); pairs without two positive figures do not count."""
+    logs = [math.log(a / b) for a, b in pairs if a > 0 and b > 0]
+    found = mean(logs)
+    return Interval(math.exp(found.value), math.exp(found.low), math.exp(found.high), found.count)
+
+
+def is_tie(found: Interval) -> bool:
+    """Is a ratio to the best one that nobody could tell from 1, or would care to?"""
+    return found.count > 0 and found.high >= 1 - INDIFFERENT
+
+
+# ------------------------------------------------------------ a series over time
+
+
+class Course(Enum):
+    """How a series went (after Barrett et al., "Virtual machine warmup blows hot and cold", OOPSLA 2017)."""
+
+    SHORT = "too short to tell"
+    FLAT = "steady"
+    FASTER = "faster by and by, then steady"
+    SLOWER = "slower by and by, then steady"
+    UNSTEADY = "no steady state"
+
+
+@dataclass(frozen=True, slots=True)
+class Steadiness:
+    """changes  where a new level begins; `levels` one more than those; `since`: where the last level begins."""
+
+    course: Course
+    changes: tuple[int, ...] = ()
+    levels: tuple[float, ...] = ()
+    since: int = 0
+
+
+UNKNOWN: Final = Steadiness(Course.SHORT)
+
+
+def changepoints(series: Sequence[float]) -> tuple[int, ...]:
+    """Where the mean of a series changes: the cheapest cut into segments of three points or more.
+
+    A segment costs its squares about its mean, and 5 σ² ln n beside, σ from the differences of neighbours: few
+    changes are then seen where there are none (Killick et al. 2012 have the cost; this is their search without
+    pruning, O(n²)).
+    """
+    values = np.asarray(series, dtype=float)
+    count = len(values)
+    if count < 2 * _SEGMENT:
+        return ()
+    penalty = 5 * _noise(values) ** 2 * math.log(count)
+    sums = np.concatenate(([0.0], np.cumsum(values)))
+    squares = np.concatenate(([0.0], np.cumsum(values**2)))
+    best = np.full(count + 1, math.inf)
+    best[0] = -penalty
+    last = np.zeros(count + 1, dtype=int)
+    for end in range(_SEGMENT, count + 1):
+        begins = np.arange(0, end - _SEGMENT + 1)
+        length = end - begins
+        spread = squares[end] - squares[begins] - (sums[end] - sums[begins]) ** 2 / length
+        costs = best[begins] + np.maximum(spread, 0) + penalty
+        last[end] = begins[int(np.argmin(costs))]
+        best[end] = costs.min()
+    return _walk_back(last, count)
+
+
+def _walk_back(last: Any, end: int) -> tuple[int, ...]:
+    found = []
+    while end := int(last[end]):
+        found.append(end)
+    return tuple(reversed(found))
+
+
+def _noise(values: Any) -> float:
+    """Standard deviation without the changes: from the differences of neighbours, robustly; never nothing at all."""
+    differences = np.diff(values)
+    deviation = float(np.median(np.abs(differences))) / 0.6745 / math.sqrt(2)
+    return max(deviation, 1e-3 * float(np.abs(values).mean()), 1e-12)
+
+
+def steadiness(series: Sequence[float]) -> Steadiness:
+    """Is there a level that a series has come to, and does it last for its second half?"""
+    values = [value for value in series if math.isfinite(value)]
+    if len(values) < SHORTEST:
+        return UNKNOWN
+    changes = changepoints(values)
+    edges = (0, *changes, len(values))
+    levels = tuple(float(np.mean(values[a:b])) for a, b in pairwise(edges))
+    alike = [abs(level - levels[-1]) <= _ALIKE * abs(levels[-1]) for level in levels]
+    if all(alike):
+        return Steadiness(Course.FLAT, changes, levels, 0)
+    since = edges[len(alike) - alike[::-1].index(False)]
+    if since > len(values) / 2:
+        return Steadiness(Course.UNSTEADY, changes, levels, since)
+    before = float(np.mean(values[:since]))
+    return Steadiness(Course.FASTER if before < levels[-1] else Course.SLOWER, changes, levels, since)

@@ -1,0 +1,131 @@
+"""How the lab speaks on a terminal: a bar with the time left while it runs, a table and a paragraph when it is done."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from allcomers.lab import words
+from allcomers.lab.analysis import Standing
+from allcomers.lab.plan import Probe, Stage
+from allcomers.lab.results import Results
+from allcomers.lab.verdict import Place
+
+_STAGES = {
+    "screen": "1 of 3, a first look",
+    "ladder": "2 of 3, from one client to many",
+    "open": "3 of 3, at a given rate",
+}
+
+_WIDE = 120
+"""Columns, where there is no terminal to ask."""
+
+
+class Progress:
+    """On standard error: a bar on a terminal, else a line for each stage. No thread draws it: fork is near."""
+
+    def __init__(self, budget: float) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._budget = budget
+        self._stage = self._trial = self._words = ""
+        self._spent, self._since = 0.0, time.monotonic()
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+
+    def probed(self, probe: Probe) -> None:
+        self._console.print(
+            f"A lone request takes {words.seconds(probe.response)}, {words.seconds(probe.cpu)} of it on a core."
+        )
+
+    def stage(self, stage: Stage) -> None:
+        self._stage = _STAGES[stage.kind]
+        who = words.many(len(stage.entrants), "candidate")
+        if not self._console.is_terminal:
+            self._console.print(f"{self._stage}: {who}, {words.many(stage.rounds, 'round')}")
+
+    def trial(self, done: int, of: int, spent: float) -> None:
+        self._trial, self._spent, self._since = f"trial {done + 1} of {of}", spent, time.monotonic()
+        self._draw()
+
+    def words(self, text: str) -> None:
+        """What is being done."""
+        self._words = text
+        self._draw()
+
+    def _draw(self) -> None:
+        spent = min(self._spent + time.monotonic() - self._since, self._budget)
+        left = max(0.0, self._budget - spent)
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(
+            ProgressBar(total=self._budget, completed=spent, width=30),
+            f"{left // 60:.0f}:{left % 60:02.0f} left",
+            f"{self._stage}, {self._trial}",
+        )
+        self._live.update(Group(bar, Text(f"  {self._words}", style="dim")), refresh=True)
+
+    def __enter__(self) -> Progress:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+
+def show(results: Results) -> None:
+    """The table and the recommendation, on standard output."""
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+    console.print()
+    console.print(_table(results))
+    verdict = results.verdict
+    console.print()
+    if verdict.chosen is None:
+        console.print("[bold red]Nothing could be measured.[/]")
+    else:
+        _place(console, "Run", verdict.chosen, "bold green")
+    for number, place in enumerate(verdict.runners_up):
+        _place(console, "Next" if number == 0 else "Then", place, "bold")
+    for place in verdict.others:
+        console.print(Text.assemble((f"Not {place.standing.candidate.name}. ", "dim bold"), (place.why, "dim")))
+    for caution in verdict.cautions:
+        console.print(Text.assemble(("Know: ", "bold yellow"), caution))
+
+
+def _place(console: Console, word: str, place: Place, style: str) -> None:
+    console.print(Text.assemble((f"{word} {place.standing.candidate.name}. ", style), place.why))
+
+
+def _table(results: Results) -> Padding:
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    table.add_column("", no_wrap=True, overflow="fold")
+    for column in ("requests/s", "× best", "clients", "p50", "p99", "CPU", "memory", "switches"):
+        table.add_column(column, justify="right", no_wrap=True, overflow="fold")
+    chosen = results.verdict.chosen
+    for one in results.standings:
+        style = "green" if chosen and one is chosen.standing else "" if one.stage != "screen" else "dim"
+        table.add_row(*_cells(one), style=style)
+    return Padding(table, (0, 0))
+
+
+def _cells(one: Standing) -> list[str]:
+    if one.failure and not one.capacity.count:
+        return [one.candidate.name, "failed", *[""] * 7]
+    return [
+        one.candidate.name,
+        ("≈ " if one.limited else "") + words.spread(one.capacity),
+        words.ratio(one.to_best) + (" tie" if one.tied else ""),
+        f"{one.clients:,}" if one.clients else "–",
+        words.seconds(one.time("50", one.clients)),
+        words.seconds(one.time("99", one.clients)),
+        words.seconds(one.cpu.value),
+        words.size(one.memory),
+        words.number(one.switches),
+    ]

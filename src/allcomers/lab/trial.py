@@ -1,0 +1,128 @@
+"""One trial: start the server anew, warm it up, load it step by step, end it. It survives what the server does not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from math import nan
+from typing import Final
+
+from allcomers.lab import usage
+from allcomers.lab.candidate import Candidate
+from allcomers.lab.driving import Driver, LoadFailedError
+from allcomers.lab.figures import Step, Trial
+from allcomers.lab.server import Served, Server, ServerFailedError, serving
+
+WARM_UP: Final = 0.4
+"""Seconds."""
+
+WARM_CLIENTS: Final = 16
+
+COLLAPSED: Final = 0.5
+"""The part of the best rate below which more clients only make it worse."""
+
+HOPELESS: Final = 0.5
+"""The part of requests that fail above which more clients are spared."""
+
+_SETTLE: Final = 0.05
+"""Seconds for the server to notice that the clients have gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A load: so many clients, for so many seconds, so many requests/s (0: each asks again when it is answered)."""
+
+    clients: int
+    seconds: float
+    rate: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What all trials share. `tell` hears what is being done, in a few words."""
+
+    served: Served
+    driver: Driver
+    tell: Callable[[str], object] = lambda words: None
+
+
+def run(
+    bench: Bench, stage: str, number: int, candidate: Candidate, loads: Iterable[Wanted], *, to_the_end: bool = False
+) -> Trial:
+    """Whatever happens to the server, there is a Trial: with the steps until then, and with the reason.
+
+    to_the_end  also where more clients only make it worse
+    """
+    began = time.monotonic()
+    trial = Trial(stage=stage, number=number, candidate=candidate)
+    steps: list[Step] = []
+    server: Server | None = None
+    try:
+        with serving(bench.served, candidate) as server:
+            _warm_up(bench, server)
+            trial = replace(trial, start=server.start, memory=usage.size(server.pid).memory)
+            _climb(bench, server, candidate, loads, steps, 1 << 30 if to_the_end else 2)
+    except (ServerFailedError, LoadFailedError) as error:
+        trial = replace(trial, failure=str(error))
+    return replace(
+        trial, steps=tuple(steps), switches=_switches(server, steps), took=round(time.monotonic() - began, 3)
+    )
+
+
+def _warm_up(bench: Bench, server: Server) -> None:
+    bench.driver.drive(server.scheme, server.address, clients=WARM_CLIENTS, seconds=WARM_UP)
+    server.check()
+
+
+def _climb(
+    bench: Bench, server: Server, candidate: Candidate, loads: Iterable[Wanted], steps: list[Step], patience: int
+) -> None:
+    """Up to the step from which on it is only worse, `patience` in a row, for one may be bad luck."""
+    worse = 0
+    for load in loads:
+        bench.tell(f"{candidate.name}: {_words(load)}")
+        steps.append(measure(bench, server, load))
+        server.check()
+        step, best = steps[-1], max(step.tps for step in steps)
+        worse = worse + 1 if step.tps < COLLAPSED * best or step.failing > HOPELESS else 0
+        if worse == patience and not load.rate:
+            return
+
+
+def _words(load: Wanted) -> str:
+    clients = f"{load.clients:,} client" + ("s" if load.clients > 1 else "")
+    return f"{load.rate:,.0f} requests/s" if load.rate else clients
+
+
+def measure(bench: Bench, server: Server, load: Wanted) -> Step:
+    """One load, and what the server uses under it. Raises LoadFailedError."""
+    cores = bench.served.cores | bench.driver.cores
+    before, busy, began = usage.cpu(server.pid), usage.busy(cores), time.monotonic()
+    sizes: list[usage.Size] = []
+    step, driving = bench.driver.drive(
+        server.scheme,
+        server.address,
+        clients=load.clients,
+        seconds=load.seconds,
+        rate=load.rate,
+        midway=lambda: sizes.append(usage.size(server.pid)),
+    )
+    time.sleep(_SETTLE)
+    took, used = time.monotonic() - began, usage.cpu(server.pid) - before
+    size = sizes[0] if sizes else usage.Size()
+    return replace(
+        step,
+        cpu=used / step.answered if step.answered else nan,
+        busy=used / took,
+        others=max(0.0, usage.busy(cores) - busy - used - driving) / took,
+        memory=size.memory,
+        threads=size.threads,
+        processes=size.processes,
+    )
+
+
+def _switches(server: Server | None, steps: list[Step]) -> float:
+    answered = sum(step.answered for step in steps)
+    spent = server.child.spent if server else None
+    return spent.switches / answered if spent and answered else nan

@@ -1,0 +1,214 @@
+"""From standings to a recommendation: which to run and why, which comes next, and why not the others. Pure.
+
+Who gives as many requests/s as the best, as far as anybody can tell, is tied with it. Of the tied, one filter after
+another keeps those that are close to the best of them: the slowest answers (p99 with as many clients as the best had),
+then CPU for each request. What is left is taken by plainness: fewer workers, fewer threads, the default model first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import Final
+
+from allcomers.lab import words
+from allcomers.lab.analysis import Standing
+from allcomers.lab.candidate import POOLED, Candidate, has_loop
+from allcomers.lab.plan import Probe
+from allcomers.lab.statistics import Course
+from allcomers.models import TABLE, best
+
+_SLOWER: Final = 1.25
+_DEARER: Final = 1.05
+"""Times the best of the tied, above which p99 and CPU for each request count against a candidate."""
+
+_WAITS: Final = 0.5
+"""The part of a call that is waiting above which calls of many clients should wait at once."""
+
+_DISTURBED: Final = 0.2
+"""Cores that others may use before figures suffer."""
+
+_NEXT: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A candidate and why it has its place, in a sentence or two."""
+
+    standing: Standing
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """chosen is None where nothing could be measured. `cautions`: what to know before believing, or using, it."""
+
+    chosen: Place | None
+    runners_up: tuple[Place, ...]
+    others: tuple[Place, ...]
+    cautions: tuple[str, ...]
+
+
+def judge(standings: Sequence[Standing], probe: Probe, *, goal: str, others: float, cores: int) -> Verdict:
+    """standings as `analysis` gives them; `others`: cores that somebody else used meanwhile; `goal` in words."""
+    able = [one for one in standings if one.capacity.count and one.capacity.value > 0 and not one.failure]
+    final = [one for one in able if one.stage != "screen"] or able
+    if not final:
+        places = tuple(Place(one, _why_not(one, None, probe)) for one in standings)
+        return Verdict(chosen=None, runners_up=(), others=places, cautions=_disturbed(others))
+    order = _ordered(final)
+    chosen = order[0]
+    told = [Place(one, _why_not(one, chosen, probe)) for one in order[1:]]
+    rest = [Place(one, _why_not(one, chosen, probe)) for one in standings if one not in order]
+    return Verdict(
+        chosen=Place(chosen, _why(chosen, probe, goal)),
+        runners_up=tuple(told[:_NEXT]),
+        others=(*told[_NEXT:], *rest),
+        cautions=(*_cautions(chosen, cores), *_disturbed(others)),
+    )
+
+
+def _ordered(final: Sequence[Standing]) -> list[Standing]:
+    """The chosen first, then who would be chosen without it, and so on."""
+    order: list[Standing] = []
+    left = list(final)
+    while left:
+        order.append(_choose(left))
+        left.remove(order[-1])
+    return order
+
+
+def _choose(able: Sequence[Standing]) -> Standing:
+    tied = [one for one in able if one.tied] or [max(able, key=lambda one: one.capacity.value)]
+    if not any(one.limited for one in tied):  # else the load generator's queue is in every response time
+        crowd = max(one.clients for one in tied)
+        tied = _close(tied, lambda one: one.time("99", crowd), _SLOWER)
+    tied = _close(tied, lambda one: one.cpu.value, _DEARER)
+    return min(tied, key=lambda one: plainness(one.candidate))
+
+
+def _close(tied: Sequence[Standing], measure: Callable[[Standing], float], most: float) -> list[Standing]:
+    """Who is within `most` times the least; a figure that is not known is as high as can be."""
+    known = {one.candidate: value if isfinite(value := measure(one)) else inf for one in tied}
+    return [one for one in tied if known[one.candidate] <= most * min(known.values())]
+
+
+def plainness(candidate: Candidate) -> tuple[int, int, int]:
+    """Less is plainer."""
+    order = list(TABLE)
+    place = -1 if candidate.model == best() else order.index(candidate.model)
+    return candidate.workers, candidate.threads, place
+
+
+# ------------------------------------------------------------ in words
+
+
+def _why(chosen: Standing, probe: Probe, goal: str) -> str:
+    p99 = chosen.time("99", chosen.clients)
+    about = "about " if chosen.limited else ""
+    said = [
+        f"It answered {about}{words.rate(chosen.capacity.value)} with {words.many(chosen.clients, 'client')}"
+        f" (p99 {words.seconds(p99)}, {words.seconds(chosen.cpu.value)} of CPU a request), within {goal}."
+    ]
+    said.append(_nature(chosen.candidate, probe))
+    if chosen.sustained:
+        said.append(f"In the open loop it kept up with {words.rate(chosen.sustained)} and stayed within the goal.")
+    if chosen.law and chosen.law.peak:
+        said.append(f"Throughput falls beyond about {words.many(chosen.law.peak, 'client')}.")
+    return " ".join(said)
+
+
+def _nature(candidate: Candidate, probe: Probe) -> str:
+    """What the app is like, and what that asks of a model."""
+    call = f"A lone request takes {words.seconds(probe.response)}, {words.seconds(probe.cpu)} of it on a core"
+    if probe.waiting < _WAITS:
+        return f"{call}: the app works more than it waits, so more calls at once gain nothing on one core."
+    if probe.is_async:
+        return f"{call}: calls wait, and the event loop serves others meanwhile."
+    at_once = probe.response / probe.cpu
+    need = f"{call}: a core is busy only with some {words.number(at_once)} calls under way at once"
+    return f"{need}, and {_how_many(candidate)}."
+
+
+def _how_many(candidate: Candidate) -> str:
+    if candidate.threads:
+        return f"{words.many(candidate.workers * candidate.threads, 'thread')} can have them"
+    if candidate.model == "thread":
+        return "each client has a thread"
+    if candidate.model == "process":
+        return "each client has a process"
+    return f"{words.many(candidate.workers, 'worker')} can have {candidate.workers}"
+
+
+def _why_not(one: Standing, chosen: Standing | None, probe: Probe) -> str:
+    if one.failure:
+        return f"It failed: {one.failure}."
+    if not one.capacity.count or one.capacity.value <= 0:
+        return f"It never met the goal.{_cause(one.candidate, probe)}"
+    if chosen is None:
+        return ""
+    if one.stage == "screen" and chosen.stage != "screen":
+        return f"Left out after the first look: {words.rate(one.capacity.value)} there.{_cause(one.candidate, probe)}"
+    if one.tied:
+        return f"Tied on requests/s ({words.ratio(one.to_best)} of the best): {_lost_tie(one, chosen)}."
+    return f"{words.ratio(one.to_best)} of the best one's requests/s.{_cause(one.candidate, probe)}"
+
+
+def _lost_tie(one: Standing, chosen: Standing) -> str:
+    crowd = max(one.clients, chosen.clients)
+    mine, theirs = one.time("99", crowd), chosen.time("99", crowd)
+    if not (one.limited or chosen.limited) and mine > _SLOWER * theirs:
+        return f"its p99 is {words.seconds(mine)}, not {words.seconds(theirs)}, with {words.many(crowd, 'client')}"
+    if one.cpu.value > _DEARER * chosen.cpu.value:
+        return f"it takes {words.seconds(one.cpu.value)} of CPU a request, not {words.seconds(chosen.cpu.value)}"
+    if plainness(one.candidate) > plainness(chosen.candidate):
+        return "as good, and less plain"
+    return "the other was a little better in all"
+
+
+def _cause(candidate: Candidate, probe: Probe) -> str:
+    """What in its nature explains it; with a blank before, "" if nothing does."""
+    if candidate.model == "iterative":
+        return " It serves one client at a time."
+    if candidate.model == "process":
+        return " It starts a process for each connection."
+    waits = probe.waiting >= _WAITS and not probe.is_async
+    if waits and candidate.calls == "inline" and has_loop(candidate.model):
+        return f" Each call holds the loop up, and {words.percent(probe.waiting)} of a call is waiting."
+    few = candidate.workers * candidate.threads < probe.response / probe.cpu
+    if waits and few and (candidate.calls in POOLED or candidate.model == "thread-pool"):
+        return (
+            f" {words.many(candidate.workers * candidate.threads, 'thread')} are too few for calls that wait so long."
+        )
+    if not waits and (candidate.calls == "pool" or not has_loop(candidate.model)):
+        return " Handing a call from thread to thread costs more than it gains here."
+    return ""
+
+
+def _cautions(chosen: Standing, cores: int) -> list[str]:
+    said = []
+    candidate = chosen.candidate
+    if candidate.threads or candidate.model == "thread":
+        said.append("Calls run in several threads at once: the app must be made for that.")
+    if candidate.workers > 1 or candidate.model == "process":
+        said.append("Each process has its own memory: what the app keeps in variables, others do not see.")
+    if chosen.limited:
+        said.append(
+            "The load generator was at its end before the server was: requests/s are estimated from the CPU that the"
+            " server had left, and response times have the generator's own queue in them."
+        )
+    if chosen.steadiness.course not in (Course.FLAT, Course.SHORT):
+        said.append(f"At its peak it was not the same all the time: {chosen.steadiness.course.value}.")
+    if cores == 1 and candidate.workers == 1 and candidate.model != "process":
+        said.append("The server had one core here. On more, give it a worker for each: that was not measured.")
+    return said
+
+
+def _disturbed(others: float) -> tuple[str, ...]:
+    if others < _DISTURBED:
+        return ()
+    return (
+        f"Somebody else used {words.number(others)} cores of these meanwhile (the median over all steps): figures are"
+        " lower and less sure than on a quiet machine; the order suffers less, as all had the same.",
+    )

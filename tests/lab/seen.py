@@ -1,0 +1,53 @@
+"""Steps and trials as if they had been measured: a server whose law is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+from allcomers.lab.candidate import Candidate
+from allcomers.lab.figures import Step, Trial
+
+CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+EPOLL = Candidate(model="epoll", calls="inline")
+POOL = Candidate(model="epoll", calls="pool", threads=64)
+THREAD = Candidate(model="thread")
+ITERATIVE = Candidate(model="iterative")
+
+
+def usl(rate: float, contention: float, coherency: float) -> Callable[[int], float]:
+    return lambda clients: rate * clients / (1 + contention * (clients - 1) + coherency * clients * (clients - 1))
+
+
+def step(clients: int, tps: float, **fields: Any) -> Step:
+    """With p50 as Little's law has it, and p99 three times that."""
+    p50 = clients / tps
+    times = {"50": p50, "90": 2 * p50, "99": 3 * p50, "99.9": 4 * p50, "100": 5 * p50}
+    values = {"answered": int(tps), "held": clients, "times": times, "cpu": 1e-4, "busy": 1e-4 * tps, "load_busy": 0.3}
+    return Step(clients=clients, seconds=1.0, tps=tps, **{**values, **fields})
+
+
+def ladder(
+    candidate: Candidate,
+    law: Callable[[int], float],
+    *,
+    rounds: int = 3,
+    noise: float = 0.0,
+    seed: int = 1,
+    clients: Sequence[int] = CLIENTS,
+    **fields: Any,
+) -> list[Trial]:
+    draw = Random(seed)
+    return [
+        Trial(
+            stage="ladder",
+            number=number,
+            candidate=candidate,
+            steps=tuple(step(n, law(n) * (1 + draw.gauss(0, noise)), **fields) for n in clients),
+            switches=2.0,
+            took=10.0,
+        )
+        for number in range(rounds)
+    ]

@@ -1,0 +1,103 @@
+"""What is tried: seeded from the cores and what a call costs, and fitted to the budget."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from allcomers.lab import plan
+from allcomers.lab.candidate import Candidate, runnable
+from allcomers.lab.plan import Probe, Stage
+
+AT_ONCE = Probe(response=60e-6, cpu=30e-6, is_async=False, start=0.2)
+WAITS = Probe(response=0.010, cpu=300e-6, is_async=False, start=0.2)
+WORKS = Probe(response=0.005, cpu=0.005, is_async=False, start=0.2)
+
+
+def test_littles_law_gives_the_threads() -> None:
+    assert plan.at_once(WORKS, 1) == 1
+    assert plan.at_once(WAITS, 1) == 64  # 33, and the power of two above
+    assert plan.at_once(WAITS, 4) == 256
+
+
+def test_every_model_is_tried_that_runs_here() -> None:
+    found = plan.candidates(WAITS, 1)
+    assert {candidate.model for candidate in found} == set(runnable())
+    assert len(set(found)) == len(found) == len({candidate.name for candidate in found})
+
+
+def test_threads_are_tried_below_and_above_the_guess() -> None:
+    pools = {one.threads for one in plan.candidates(WAITS, 1) if one.model == "epoll" and one.calls == "pool"}
+    assert pools == {32, 128, 512}
+
+
+def test_workers_follow_the_cores() -> None:
+    assert {one.workers for one in plan.candidates(AT_ONCE, 4) if one.model == "poll"} == {1, 4}
+    assert {one.workers for one in plan.candidates(AT_ONCE, 4) if one.model == "epoll"} == {1, 4, 8}
+
+
+def test_an_async_app_has_no_calls_to_choose() -> None:
+    asynchronous = Probe(response=0.01, cpu=1e-4, is_async=True, start=0.3)
+    assert all(one.calls == "" for one in plan.candidates(asynchronous, 2))
+
+
+def test_only_the_models_that_are_wanted() -> None:
+    assert {one.model for one in plan.candidates(AT_ONCE, 1, ("thread", "epoll"))} == {"thread", "epoll"}
+
+
+def test_a_candidate_is_told_to_the_server_as_it_is() -> None:
+    candidate = Candidate(model="epoll", workers=2, calls="pool", threads=64)
+    assert candidate.flags() == ["--model", "epoll", "--workers", "2", "--calls", "pool", "--threads", "64"]
+    assert candidate.name == "2 × epoll + pool of 64"
+    assert Candidate.from_dict(candidate.as_dict()) == candidate
+
+
+@given(st.integers(1, 20_000), st.sampled_from([2, 4, 8]))
+def test_a_ladder_rises_from_one_to_the_most(most: int, ratio: int) -> None:
+    rungs = plan.ladder(most, ratio)
+    assert rungs[0] == 1
+    assert rungs[-1] == most
+    assert list(rungs) == sorted(set(rungs))
+
+
+def test_what_a_model_and_the_descriptors_allow() -> None:
+    assert plan.most_clients(Candidate(model="select"), 20_000) < 1024
+    assert plan.most_clients(Candidate(model="epoll"), 20_000) == 10_000
+    assert plan.most_clients(Candidate(model="epoll"), 1024) < 1024
+    assert plan.most_clients(Candidate(model="epoll"), 10) == 1
+
+
+def cost(stage: Stage, overhead: float, pause: float) -> float:
+    return stage.rounds * len(stage.entrants) * (overhead + stage.hold + len(stage.steps) * (stage.seconds + pause))
+
+
+@given(st.floats(60, 7200), st.floats(0.5, 3), st.floats(0.1, 1.0), st.integers(64, 10_000))
+def test_stages_fit_the_budget(budget: float, overhead: float, pause: float, most: int) -> None:
+    entrants = plan.candidates(WAITS, 2)
+    first = plan.screen(entrants, 64, budget, overhead)
+    assert cost(first, overhead, 0) <= budget * plan.SCREEN * 1.01
+    assert first.entrants == tuple(entrants[: len(first.entrants)])
+    climbing, opened = (budget * part for part in (plan.LADDER, plan.OPEN))
+    second = plan.climb(first.entrants, climbing, overhead, pause, most)
+    third = plan.open_loop(second.entrants, opened, overhead, pause)
+    if len(second.entrants) > 2:  # two there always are, whatever they cost
+        assert cost(second, overhead, pause) <= climbing * 1.01
+        assert second.rounds >= plan.ROUNDS[0]
+    if len(third.entrants) > 2:
+        assert cost(third, overhead, pause) <= opened * 1.01
+    assert third.hold == 0 or third.hold >= plan.HOLD[0]
+    assert Stage.from_dict(third.as_dict()) == third
+
+
+def test_more_time_is_more_rounds() -> None:
+    entrants = plan.candidates(WAITS, 1)
+    rounds = [plan.climb(entrants, budget, 1.5, 0.4, 10_000).rounds for budget in (120, 600, 3600)]
+    assert rounds == sorted(rounds)
+    assert rounds[0] >= plan.ROUNDS[0]
+    assert rounds[-1] > plan.ROUNDS[0]
+
+
+@pytest.mark.parametrize("probe", [AT_ONCE, WAITS, WORKS])
+def test_the_crowd_keeps_the_cores_busy(probe: Probe) -> None:
+    assert plan.crowd(probe, 1) >= plan.at_once(probe, 1)
