@@ -18,9 +18,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from allcomers.errors import OperatorError
+from allcomers.load.cores import Cores, server_pids
 from allcomers.load.crew import SECOND, context, now_ns
 from allcomers.load.histogram import Histogram
-from allcomers.load.plan import Plan, locate
+from allcomers.load.plan import Plan, is_loopback, locate
 from allcomers.load.processes import Child, Family, Progress, connections_possible
 from allcomers.load.record import Record
 from allcomers.load.result import Result, result
@@ -40,7 +41,13 @@ def run(plan: Plan, tell: Callable[[Progress], None] = lambda progress: None) ->
     if place.scheme == "https":
         context(plan)  # what is wrong with it is told once
     family = Family(plan, place, now_ns() + int(_lead(plan) * SECOND))
-    children = family.wait(tell)
+    cores = Cores(server_pids(place) if is_loopback(place) else (), family.pids)
+
+    def heard(progress: Progress) -> None:
+        cores.look()
+        tell(progress)
+
+    children = family.wait(heard)
     whole = Record()
     for child in children:
         if child.record is not None:
@@ -48,7 +55,7 @@ def run(plan: Plan, tell: Callable[[Progress], None] = lambda progress: None) ->
     missing = tuple(_missing(child) for child in children if child.record is None)
     if len(missing) == len(children):
         raise OperatorError(f"the load came to nothing: {missing[0]}")
-    return judged(result(plan, whole, family.interrupted), missing=missing)
+    return judged(result(plan, whole, family.interrupted), cores.shared, missing)
 
 
 def _lead(plan: Plan) -> float:

@@ -106,7 +106,7 @@ class Driver(Protocol):
 class Client:
     """What all clients share. The crew calls start, ready and woken; subclasses override what they care about."""
 
-    __slots__ = ("_crew", "_mask", "_pause", "_unsent", "in_line", "key", "phase", "since", "sock", "wake")
+    __slots__ = ("_crew", "_mask", "_pause", "_unsent", "in_line", "key", "phase", "since", "sock", "take", "wake")
 
     def __init__(self, crew: Driver, key: int) -> None:
         self._crew = crew
@@ -116,6 +116,8 @@ class Client:
         self.since = 0
         """When this phase began."""
         self.wake = 0
+        self.take = RECEIVE
+        """Bytes asked of the socket at once."""
         self._mask = 0
         self._pause = 0
         self._unsent = b""
@@ -209,7 +211,7 @@ class Client:
         """Hear what there is."""
         assert self.sock is not None
         try:
-            data = self.sock.recv(RECEIVE)
+            data = self.sock.recv(self.take)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
         except OSError as error:
@@ -219,6 +221,10 @@ class Client:
         self.heard(data, now)
         if self._crew.tls and self.phase is Phase.OPEN and isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
             self.receive(now)  # the kernel has nothing more to tell of what OpenSSL holds
+
+    def look_away(self) -> None:
+        """Hear nothing from now on, unless asked to."""
+        self._watch(0)
 
     def leave(self, now: int) -> None:
         """Close the connection, in whatever phase."""
@@ -306,10 +312,8 @@ class Client:
             self.fail(kind_of(error), now)
             return
         self._crew.count_out(count)
-        if count == len(data):
-            self._unsent = b""
-            if self._mask != READ:
-                self._watch(READ)
-        else:
-            self._unsent = data[count:]
-            self._watch(READ | WRITE)
+        self._unsent = data[count:]
+        if self._unsent:
+            self._watch(self._mask | WRITE)
+        elif self._mask & WRITE:
+            self._watch(self._mask & ~WRITE)

@@ -2,42 +2,83 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from allcomers import load
 from allcomers.errors import OperatorError
-from allcomers.load import options
+from allcomers.load import options, slo
+from allcomers.load.histogram import write_hgrm
 from allcomers.load.options import Outputs
 from allcomers.load.result import Result
+from allcomers.load.shown import figures, terminal
+from allcomers.load.slo import Term
+
+MISSED = 4
+"""The exit status where --slo is missed."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status: 0; 1 where nothing was answered. Raises ConfigError."""
+    """The exit status: 0, 1 where nothing was answered, 4 where --slo is missed. Raises ConfigError, OperatorError."""
     plan, outputs = options.read(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
-    result = load.run(plan)
-    _write(result, outputs)
-    return 0 if result.answered else 1
+    terms = slo.read(outputs.slo)
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with terminal.Meter(plan) as meter:
+            result = load.run(plan, (lambda progress: None) if outputs.quiet else meter.tell)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if not outputs.quiet:
+        # What a program reads from standard output is not to be mixed with what a person reads.
+        terminal.show(figures.headline(result), figures.sections(result, terms), _beside(outputs))
+    _write(result, terms, outputs)
+    return _status(result, terms)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _write(result: Result, outputs: Outputs) -> None:
-    if outputs.json:
-        _file(outputs.json, result.to_json() + "\n")
+def _status(result: Result, terms: Sequence[Term]) -> int:
+    met_anybody = result.connections_opened if result.plan["hostile"] else result.answered
+    if not met_anybody:
+        return 1
+    return 0 if all(term.met(result) for term in terms) else MISSED
 
 
-def _file(path: str, text: str) -> None:
+def _beside(outputs: Outputs) -> TextIO:
+    files = (outputs.json, outputs.csv, outputs.html, outputs.hgrm)
+    return sys.stderr if "-" in files else sys.stdout
+
+
+def _write(result: Result, terms: Sequence[Term], outputs: Outputs) -> None:
+    """The files that were asked for."""
+    _file(outputs.json, lambda out: print(result.to_json(), file=out))
+    _file(outputs.hgrm, lambda out: write_hgrm(result.response, out))
+    if outputs.csv:
+        from allcomers.load.shown import rows
+
+        _file(outputs.csv, lambda out: rows.write(result, out))
+    if outputs.html:
+        from allcomers.load.shown import page
+
+        _file(outputs.html, lambda out: page.write(result, terms, out))
+
+
+def _file(path: str, write: Callable[[TextIO], None]) -> None:
+    if not path:
+        return
+    text = io.StringIO(newline="")
+    write(text)
     if path == "-":
-        sys.stdout.write(text)
+        sys.stdout.write(text.getvalue())
         return
     try:
-        Path(path).write_text(text, encoding="utf-8")
+        Path(path).write_text(text.getvalue(), encoding="utf-8", newline="")
     except (OSError, ValueError) as error:
         raise OperatorError(f"cannot write {path!r}: {getattr(error, 'strerror', None) or error}") from None

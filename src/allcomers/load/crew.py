@@ -23,6 +23,7 @@ from allcomers.errors import ConfigError
 from allcomers.load import wire
 from allcomers.load.asker import Asker
 from allcomers.load.client import READ, Client
+from allcomers.load.hostile import Hostile
 from allcomers.load.plan import Place, Plan
 from allcomers.load.record import ANSWERED, BYTES_IN, BYTES_OUT, FAILED, OPEN, SENT, Pen, Record
 from allcomers.load.requests import requests
@@ -94,7 +95,7 @@ class Crew:
         for number in range(process, plan.clients, plan.processes):
             begins = self.start + ramp * number // plan.clients
             key = len(self._clients)
-            client = Asker(self, key, begins)
+            client: Client = Hostile(self, key) if plan.hostile else Asker(self, key, begins)
             self._clients.append(client)
             client.wake_at(begins if ramp else 0)
 
@@ -238,8 +239,10 @@ class Crew:
     def _is_over(self, now: int) -> bool:
         if now >= self._end and not self._ending:
             self._end_window(now)
-        if self._stopped or now >= self._end + self.timeout:
+        if self._stopped or now >= self._end + (0 if self.plan.hostile else self.timeout):
             return True
+        if self.plan.hostile:
+            return False
         page = self.record.page
         if page[SENT] > page[ANSWERED] + page[FAILED] or self._due < NEVER:
             return False

@@ -85,7 +85,7 @@ class Histogram:
     @property
     def mean(self) -> float:
         total = self.count
-        return sum(_middle(place) * count for place, count in self.pairs()) / total / 1e9 if total else 0.0
+        return sum(middle(place) * count for place, count in self.pairs()) / total / 1e9 if total else 0.0
 
     @property
     def deviation(self) -> float:
@@ -93,7 +93,7 @@ class Histogram:
         total, mean = self.count, self.mean * 1e9
         if not total:
             return 0.0
-        return math.sqrt(sum((_middle(place) - mean) ** 2 * count for place, count in self.pairs()) / total) / 1e9
+        return math.sqrt(sum((middle(place) - mean) ** 2 * count for place, count in self.pairs()) / total) / 1e9
 
     @property
     def min(self) -> float:
@@ -126,7 +126,7 @@ class Histogram:
         return sum(count for place, count in self.pairs() if place > limit) / total if total else 0.0
 
 
-def _middle(place: int) -> int:
+def middle(place: int) -> int:
     """HdrHistogram's median equivalent value."""
     low = lowest(place)
     return low + ((lowest(place + 1) - low) >> 1)

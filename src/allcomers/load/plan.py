@@ -225,6 +225,10 @@ def locate(plan: Plan) -> Place:
     return Place(family, address, parts.scheme, host, authority, path_of(parts))
 
 
+def is_loopback(place: Place) -> bool:
+    return ip_address(str(place.address[0]).partition("%")[0]).is_loopback
+
+
 def is_ours(text: str) -> bool:
     """Is this address of this machine, or of a private network?"""
     address: IPv4Address | IPv6Address = ip_address(text.partition("%")[0])

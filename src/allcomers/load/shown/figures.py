@@ -1,0 +1,167 @@
+"""A result in words and figures, in sections of rows: what the terminal and the page both show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from allcomers.load.histogram import Histogram, middle
+from allcomers.load.result import PERCENTS, Result
+from allcomers.load.slo import Term
+
+BANDS: Final = 12
+"""How many bars the histogram has, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A figure: `bar` is 0 to 1, below 0 for none; `good` is None where it is not judged."""
+
+    name: str
+    value: str
+    note: str = ""
+    bar: float = -1.0
+    good: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    title: str
+    rows: Sequence[Row]
+
+
+def span(seconds: float) -> str:
+    """A time with three digits: "635 µs", "1.47 ms", "12.3 s"."""
+    for factor, unit in ((1e6, "µs"), (1e3, "ms")):
+        if seconds * factor < 999.5:
+            return f"{_three(seconds * factor)} {unit}"
+    return f"{_three(seconds)} s"
+
+
+def size(count: float) -> str:
+    """ "1.50 KB", in powers of 1,000, as rates of networks are told."""
+    for factor, unit in ((1e0, "B"), (1e3, "KB"), (1e6, "MB")):
+        if count / factor < 999.5:
+            return f"{_three(count / factor)} {unit}"
+    return f"{_three(count / 1e9)} GB"
+
+
+def _three(value: float) -> str:
+    if value == 0:
+        return "0"
+    return f"{value:,.{max(0, min(2, 2 - math.floor(math.log10(value))))}f}"
+
+
+def headline(result: Result) -> str:
+    """What was done, in a line."""
+    plan = result.plan
+    clients = f"{plan['clients']:,} clients" + (f" in {plan['processes']} processes" if plan["processes"] > 1 else "")
+    if plan["hostile"]:
+        how = f"{clients} that mean ill: {plan['hostile']}"
+    elif plan["rate"]:
+        how = f"open loop, {plan['rate']:,g} requests per second ({plan['arrivals']}), at most {clients}"
+    else:
+        how = f"closed loop, {clients}" + (f", {span(plan['think'])} of thought" if plan["think"] else "")
+    return f"{plan['url']}: {how}, {result.seconds:.1f} s" + (" (interrupted)" if result.interrupted else "")
+
+
+def sections(result: Result, slo: Sequence[Term] = ()) -> list[Section]:
+    """All that is worth a look, in this order."""
+    found = [Section("Rates", list(_rates(result))), Section("Requests", list(_requests(result)))]
+    if result.response.count:
+        found += [Section("Response time", list(_times(result))), Section("Histogram", list(_bands(result.response)))]
+    if result.errors:
+        found.append(Section("Errors", list(_errors(result))))
+    if slo:
+        found.append(Section("Service level", [_verdict(term, result) for term in slo]))
+    if result.warnings:
+        found.append(Section("Not to be trusted", [Row("!", line, good=False) for line in result.warnings]))
+    return found
+
+
+def _rates(result: Result) -> Iterator[Row]:
+    yield Row("TPS", f"{result.tps:,.0f}", "answered in full per second")
+    yield Row("QPS", f"{result.qps:,.0f}", "sent per second")
+    yield Row("in", f"{size(result.bytes_in_per_second)}/s", "from the server")
+    yield Row("out", f"{size(result.bytes_out_per_second)}/s", "to the server")
+
+
+def _requests(result: Result) -> Iterator[Row]:
+    statuses = ", ".join(f"{count:,} × {status}" for status, count in result.statuses.items() if status)
+    yield Row("sent", f"{result.sent:,}")
+    yield Row("answered", f"{result.answered:,}", statuses)
+    yield Row("failed", f"{result.failed:,}", good=False if result.failed else None)
+    yield Row("in flight", f"{result.in_flight:,}", "at the end")
+    if result.unsent:
+        yield Row("unsent", f"{result.unsent:,}", "due, and never sent", good=False)
+    yield Row("connections", f"{result.connections_held:,}", _connections(result))
+
+
+def _connections(result: Result) -> str:
+    return f"held of {result.connections_asked:,} asked; {result.connections_opened:,} opened in all"
+
+
+def _times(result: Result) -> Iterator[Row]:
+    """Percentiles of response times; of service times beside them where those are others."""
+    response = result.response.percentiles(*PERCENTS)
+    service = result.service.percentiles(*PERCENTS)
+    differs = list(result.service.pairs()) != list(result.response.pairs())
+    longest = result.response.max
+    yield Row("mean", span(result.response.mean), f"service {span(result.service.mean)}" if differs else "")
+    for percent, time, served in zip(PERCENTS, response, service, strict=True):
+        yield Row(f"p{percent:g}", span(time), f"service {span(served)}" if differs else "", _log(time, longest))
+    yield Row("max", span(longest), f"service {span(result.service.max)}" if differs else "", 1.0)
+
+
+def _log(value: float, most: float) -> float:
+    """Where a time stands between 10 µs and the longest, on a scale of powers."""
+    least = 1e-5
+    if value <= least or most <= least:
+        return 0.0
+    return math.log(value / least) / math.log(most / least)
+
+
+def _bands(histogram: Histogram) -> Iterator[Row]:
+    """Shares of all answers, in at most BANDS steps of equal ratio from the shortest time to the longest."""
+    total, low, high = histogram.count, max(histogram.min, 1e-6), histogram.max
+    ratio = max((high / low) ** (1 / BANDS), 1.05)
+    counts: dict[int, int] = {}
+    for place, count in histogram.pairs():
+        band = min(BANDS - 1, max(0, int(math.log(max(middle(place) / 1e9, low) / low) / math.log(ratio))))
+        counts[band] = counts.get(band, 0) + count
+    most = max(counts.values())
+    for band in range(max(counts) + 1):
+        count = counts.get(band, 0)
+        yield Row(f"≤ {span(low * ratio ** (band + 1))}", f"{count / total:.1%}", f"{count:,}", count / most)
+
+
+def _errors(result: Result) -> Iterator[Row]:
+    for kind, count in sorted(result.errors.items(), key=lambda item: -item[1]):
+        yield Row(kind, f"{count:,}", _MEANS.get(kind, ""), good=False)
+
+
+_MEANS: Final = {
+    "refused": "nobody listened",
+    "reset": "the connection was reset",
+    "closed": "the connection was closed before the answer was whole",
+    "time-out": "no connection, or no whole answer, in time (--timeout)",
+    "malformed": "what came was no answer",
+    "status": "answers of 400 and above",
+    "tls": "the handshake, or a record, was broken",
+    "no port left": "this machine has no local port left: fewer connections, or keep-alive",
+    "no descriptor left": "this process has no descriptor left: ulimit -n, or more processes (-t)",
+}
+
+
+def _verdict(term: Term, result: Result) -> Row:
+    value = term.measured(result)
+    if value is None:
+        told = "nothing was answered"
+    elif term.name == "errors":
+        told = f"{value:.3%}" if term.unit == "%" else f"{value:,.0f}"
+    else:
+        told = f"{value:,.0f}" if term.name in ("qps", "tps") else span(value)
+    met = term.met(result)
+    return Row(term.text, told, "met" if met else "missed", good=met)
