@@ -1,16 +1,18 @@
 # Two commands are enough: `make run` serves the example site, `make test` runs every test.
 # `make check` adds lint, types and the layer test; `make conformance` runs the whole product of
-# models × TLS × calls × workers; `make bench` compares with every other server, `make bench QUICK=1` in three minutes.
+# models × TLS × calls × workers, and real apps and a real browser on all models; `make bench` compares with every other
+# server, `make bench QUICK=1` in three minutes.
 
 PYTHON ?= $(shell tools/newest-python)
 VENV := .venv
 BIN := $(VENV)/bin
+TESTERS := 4 # processes that run tests: most tests wait for a server, so more than there are cores
 
 run: $(VENV)/.run
 	$(BIN)/allcomers serve examples/site
 
 test: $(VENV)/.test
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n $(TESTERS) --dist worksteal
 
 check: $(VENV)/.test
 	$(BIN)/ruff check src tests bench examples setup.py
@@ -21,7 +23,7 @@ check: $(VENV)/.test
 	$(BIN)/pytest tests/test_layers.py
 
 conformance: $(VENV)/.test
-	$(BIN)/pytest -n 2 tests/conformance.py
+	ALLCOMERS_WHOLE=1 $(BIN)/pytest -n $(TESTERS) --dist worksteal tests/conformance.py tests/test_real_apps.py tests/test_browser.py
 
 bench: $(VENV)/.test
 	tools/bench-packages

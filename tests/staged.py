@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from crowd import exchange, receive, request
-from harness import Server, wait_for
+from harness import PATIENCE, Server, wait_for
 
 APP = """
 import os, time
@@ -95,6 +96,13 @@ def fresh_answer(server: Server) -> bytes:
     """The answer to a request on a connection of its own."""
     with server.connect() as sock:
         return exchange(sock).body
+
+
+def connect_time(address: tuple[str, int]) -> float:
+    """Seconds that a connect takes; a SYN that is dropped is sent again after one."""
+    began = time.monotonic()
+    socket.create_connection(address, timeout=PATIENCE).close()
+    return time.monotonic() - began
 
 
 def children(pid: int) -> list[int]:

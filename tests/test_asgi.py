@@ -404,9 +404,7 @@ def test_a_call_is_told_that_its_client_has_left(
         time.sleep(0.05)
         assert lines(noted) == ["waits"]
         leave(client)
-        began = time.monotonic()
         await_lines(noted, "waits", "http.disconnect", "http.disconnect")
-        assert time.monotonic() - began < 2
 
 
 @on(*LOOPS)
@@ -558,7 +556,7 @@ def test_a_slow_client_is_told_so_and_a_slow_call_is_waited_for(server: Server, 
         await_lines(begun, "begun")
         assert client.answer().status == 408
         client.ends()
-        assert 4.5 < time.monotonic() - began < 12
+        assert time.monotonic() - began > 4.5
         await_lines(noted, "http.request 50", "http.disconnect 0")
         go.touch()
         assert is_silent(other.wire)  # the time of its client begins only now
@@ -737,9 +735,7 @@ def test_what_goes_on_behind_for_too_long_is_cancelled(model: str, signum: signa
             client.ask(get(f"/forgotten?file={forgotten}"))
         await_lines(noted, "begun")
         await_lines(forgotten, "begun")
-        began = time.monotonic()
         assert server.stop(signum) == 0
-        assert time.monotonic() - began < 5
         assert lines(noted) == ["begun", "cancelled"]
         assert lines(forgotten) == ["begun", "cancelled"]
         assert "destroyed" not in server.stderr
@@ -875,8 +871,6 @@ def test_a_starlette_app(life: Life, tmp_path: Path) -> None:
 
 def test_a_shut_down_that_hangs_is_given_up(life: Life) -> None:
     with life.serving("living", "--graceful-timeout", "0.5", wrong="hangs") as server:
-        began = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - began < 5
     assert "given up" in server.stderr
     life.begins("lifespan.startup", "lifespan.shutdown")

@@ -142,7 +142,7 @@ def test_who_calls_what_hangs_is_answered_503(bench: Bench, model: str, calls: s
         with server.connect() as sock:
             answer = exchange(sock, "/hang?a=%0Ab")
             assert (answer.status, answer.close) == (503, True)
-            assert LIMIT <= time.monotonic() - began < LIMIT + 5
+            assert time.monotonic() - began >= LIMIT
             assert receive_all(sock) == b""
         assert has_told(server, "GET '/hang?a=%0Ab' of 127.0.0.1")
         assert one_answer(server).status == 200

@@ -20,7 +20,7 @@ from allcomers import config as configs
 from allcomers.models import TABLE
 from allcomers.protocol.leaf import KIND
 from crowd import exchange, receive, request
-from harness import ROOT, Server, ask, serving, wait_for
+from harness import PATIENCE, ROOT, Server, ask, serving, wait_for
 
 SITE = "examples/site"
 
@@ -320,11 +320,11 @@ def test_a_descriptor_that_was_opened_for_us() -> None:
             assert process.stderr
             expected = f"Listening at: http://127.0.0.1:{address[1]} (pid {process.pid})\n"
             assert process.stderr.readline() == expected
-            with socket.create_connection(address, timeout=10) as sock:
+            with socket.create_connection(address, timeout=PATIENCE) as sock:
                 assert exchange(sock).status == 200
         finally:
             process.terminate()
-            process.communicate(timeout=10)
+            process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
 
 

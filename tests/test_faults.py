@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from faults.sitecustomize import KINDS, LAYOUT
-from harness import ROOT, Server, receive_all, serving, wait_for
+from harness import PATIENCE, ROOT, Server, receive_all, serving, wait_for
 from offline import answers, statuses
 
 LOOPS = ["select", "poll", "epoll", "epoll-et", "asyncio"]
@@ -84,8 +84,8 @@ class Faulty:
 
     def settle(self) -> None:
         """All that was open for peers is closed again."""
-        wait_for(lambda: self.open_descriptors() <= self.descriptors, "descriptors to be closed", 5)
-        wait_for(lambda: not self.children(), "children to be reaped", 5)
+        wait_for(lambda: self.open_descriptors() <= self.descriptors, "descriptors to be closed")
+        wait_for(lambda: not self.children(), "children to be reaped")
 
     def run(self, scenario: Callable[[Server], list[str]]) -> list[str]:
         """How each peer of the scenario fared; the worker is the same afterwards, and has closed all it opened."""
@@ -162,7 +162,7 @@ def peer(server: Server, said: bytes, expected: list[tuple[int, bytes]]) -> str:
     Whatever befalls it, it never hears anything but the beginning of what it should, or a plain refusal.
     """
     try:
-        with server.connect(timeout=10) as sock:
+        with server.connect(timeout=PATIENCE) as sock:
             with suppress(OSError):  # the server may have closed already, with words
                 sock.sendall(said)
             heard = receive_all(sock)
@@ -311,7 +311,7 @@ def test_no_descriptors_left(tmp_path: Path, model: str) -> None:
         spare = 5
         _, hard = resource.prlimit(place.worker, resource.RLIMIT_NOFILE)
         resource.prlimit(place.worker, resource.RLIMIT_NOFILE, (place.descriptors + spare, hard))
-        socks = [stack.enter_context(place.server.connect(timeout=20)) for _ in range(4 * spare)]
+        socks = [stack.enter_context(place.server.connect(timeout=PATIENCE)) for _ in range(4 * spare)]
         if model != "iterative":
             wait_for(lambda: place.open_descriptors() >= place.descriptors + spare, "the descriptors to be used up")
             place.assert_at_rest()
@@ -357,4 +357,4 @@ def test_told_to_stop_while_all_places_are_taken(tmp_path: Path, model: str) -> 
             ((status, _, body),) = answers(receive_all(sock))
             assert (status, body) == (200, b"waited")
             sock.close()
-        assert place.server.process.wait(20) == 0
+        assert place.server.process.wait(PATIENCE) == 0

@@ -19,8 +19,8 @@ import pytest
 
 from conftest import Certificate
 from crowd import Crowd, crowd, exchange, receive, request
-from harness import ROOT, Server, serving, wait_for
-from staged import App, children, cpu_seconds, fresh_answer, is_alive, listens_no_more, worker_of
+from harness import PATIENCE, ROOT, Server, serving, wait_for
+from staged import App, children, connect_time, cpu_seconds, fresh_answer, is_alive, listens_no_more, worker_of
 
 MODELS = ["epoll", "epoll-et", "asyncio", "thread", "thread-pool", "process", "select", "iterative"]
 
@@ -65,7 +65,7 @@ def test_a_pid_file_is_there_only_once_all_serve(app: App, tmp_path: Path) -> No
         assert path.read_text() == f"{process.pid}\n"
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE)
     assert not path.exists()
 
 
@@ -404,7 +404,7 @@ def test_a_call_that_hangs_does_not_outlive_a_killed_supervisor(app: App, model:
         app.await_begun("call")
         processes = [worker, *children(worker)]
         server.process.kill()
-        wait_for(lambda: not any(map(is_alive, processes)), "its end", 10)
+        wait_for(lambda: not any(map(is_alive, processes)), "its end")
     server.stop()
 
 
@@ -459,7 +459,7 @@ def test_requests_that_kill_workers_again_and_again(app: App, path: str, how: st
 
 def refuses(server: Server) -> bool:
     try:
-        server.connect(timeout=10).close()
+        server.connect(timeout=PATIENCE).close()
     except OSError:
         return True
     return False
@@ -467,25 +467,23 @@ def refuses(server: Server) -> bool:
 
 @pytest.mark.parametrize("model", [model for model in MODELS if model != "iterative"])
 def test_peers_are_served_and_seen_out_during_the_delay(app: App, model: str) -> None:
-    arguments = ["-m", model, "-w", "2", "--drain-delay", "1.5"]
+    arguments = ["-m", model, "-w", "2", "--drain-delay", "100"]
     with serving("run", app.target, *arguments) as server, ExitStack() as stack:
         idle, busy = [stack.enter_context(server.connect()) for _ in range(2)]
         for sock in (idle, busy):
             assert not exchange(sock).close
-        began = time.monotonic()
         server.send(signal.SIGTERM)
-        wait_for(lambda: "leaving in 1.5 s" in server.stderr, "the order to be read")
+        wait_for(lambda: "leaving in 100 s" in server.stderr, "the order to be read")
         wait_for(lambda: says_goodbye(server), "newcomers to be told")
         answer = exchange(busy)
         assert (answer.status, answer.close) == (200, True)
         assert busy.recv(1) == b""
-        if time.monotonic() - began < 1.4:
-            idle.setblocking(False)
-            with pytest.raises(BlockingIOError):  # nobody has asked it to leave
-                idle.recv(1)
-            idle.setblocking(True)
-        assert server.process.wait(20) == 0
-        assert time.monotonic() - began > 1.4
+        idle.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody has asked it to leave
+            idle.recv(1)
+        idle.settimeout(PATIENCE)
+        server.send(signal.SIGTERM)
+        assert server.process.wait(PATIENCE) == 0
         assert idle.recv(1) == b""
 
 
@@ -495,11 +493,12 @@ def says_goodbye(server: Server) -> bool:
 
 
 def test_the_iterative_model_says_goodbye_too(app: App) -> None:
-    with serving("run", app.target, "-m", "iterative", "--drain-delay", "1") as server:
+    with serving("run", app.target, "-m", "iterative", "--drain-delay", "100") as server:
         server.send(signal.SIGTERM)
-        wait_for(lambda: "leaving in 1 s" in server.stderr, "the order to be read")
+        wait_for(lambda: "leaving in 100 s" in server.stderr, "the order to be read")
         assert says_goodbye(server)
-        assert server.process.wait(20) == 0
+        server.send(signal.SIGTERM)
+        assert server.process.wait(PATIENCE) == 0
 
 
 def test_the_delay_under_load_loses_no_request(app: App) -> None:
@@ -507,10 +506,12 @@ def test_the_delay_under_load_loses_no_request(app: App) -> None:
         clients = Crowd(server, 24, uploads=4)
         clients.more(100)
         clients.may_be_refused = True
+        began = time.monotonic()
         server.send(signal.SIGTERM)
         clients.join()
         assert clients.failures == []
-        assert server.process.wait(20) == 0
+        assert server.process.wait(PATIENCE) == 0
+        assert time.monotonic() - began > 0.4
 
 
 def test_a_second_term_ends_the_delay(app: App) -> None:
@@ -519,7 +520,7 @@ def test_a_second_term_ends_the_delay(app: App) -> None:
         wait_for(lambda: "leaving in 100 s" in server.stderr, "the order to be read")
         server.send(signal.SIGTERM)
         wait_for(lambda: listens_no_more(server), "the second order to be read")
-        assert server.process.wait(20) == 0
+        assert server.process.wait(PATIENCE) == 0
 
 
 def test_a_worker_that_dies_during_the_delay_is_replaced(app: App) -> None:
@@ -548,9 +549,11 @@ def test_programs_that_an_app_starts_have_their_signals(app: App, model: str) ->
     """What is ignored is inherited (execve(2)): a program that the app cannot terminate, or that no HUP reaches."""
     app.replace(SPAWNING)
     own = masks(Path("/proc/self/status").read_bytes())
-    pythons = 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1  # which it ignores itself, and `subprocess` restores
+    ours = {getattr(signal, f"SIG{name}") for name in ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "TTIN", "TTOU")}
+    pythons = {signal.SIGPIPE, signal.SIGXFSZ}  # which it ignores itself, and `subprocess` restores
+    restored = sum(1 << signum - 1 for signum in ours | pythons)
     with serving("run", app.target, "-m", model) as server:
-        assert masks(fresh_answer(server)) == [own[0], own[1] & ~pythons]  # what it was started with, and no more
+        assert masks(fresh_answer(server)) == [own[0], own[1] & ~restored]  # what it was started with, and no more
 
 
 def masks(status: bytes) -> list[int]:
@@ -577,7 +580,7 @@ print(told)
 
 def test_each_ttin_and_ttou_counts() -> None:
     """Several that were told before the supervisor looked, which with real processes is a matter of chance."""
-    told = subprocess.run([sys.executable, "-c", ORDERS], capture_output=True, text=True, cwd=ROOT, timeout=20)
+    told = subprocess.run([sys.executable, "-c", ORDERS], capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE)
     assert told.stdout == "['in', 'in', 'in', 'hup', 'out']\n"
 
 
@@ -588,7 +591,7 @@ def test_a_unix_socket_is_gone_before_the_last_worker(app: App, tmp_path: Path) 
         serving("run", app.target, "-m", "thread", bind=f"unix:{path}") as server,
         socket.socket(socket.AF_UNIX) as sock,
     ):
-        sock.settimeout(20)
+        sock.settimeout(PATIENCE)
         sock.connect(str(path))
         sock.sendall(request("/wait?call"))
         app.await_begun("call")
@@ -597,7 +600,7 @@ def test_a_unix_socket_is_gone_before_the_last_worker(app: App, tmp_path: Path) 
         path.write_text("of the next server")
         app.open_gate()
         assert receive(sock).status == 200
-        assert server.process.wait(20) == 0
+        assert server.process.wait(PATIENCE) == 0
         assert path.read_text() == "of the next server"
 
 
@@ -609,12 +612,10 @@ def test_a_socket_of_others_hears_on_after_term(app: App) -> None:
         for _ in range(2):
             process = subprocess.Popen(command, cwd=ROOT, pass_fds=[given.fileno()], stderr=subprocess.PIPE)
             try:
-                with socket.create_connection(given.getsockname(), timeout=20) as sock:
+                with socket.create_connection(given.getsockname(), timeout=PATIENCE) as sock:
                     assert exchange(sock).status == 200
             finally:
                 process.terminate()
-                process.communicate(timeout=20)
+                process.communicate(timeout=PATIENCE)
             assert process.returncode == 0
-        began = time.monotonic()
-        socket.create_connection(given.getsockname(), timeout=20).close()
-        assert time.monotonic() - began < 0.9  # a SYN that is dropped is sent again after a second
+        assert min(connect_time(given.getsockname()) for _ in range(3)) < 0.9

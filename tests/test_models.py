@@ -12,7 +12,7 @@ import pytest
 
 from allcomers.models.select_loop import FD_SETSIZE
 from crowd import Answer, exchange, receive, request
-from harness import Server, receive_all, serving, wait_for
+from harness import PATIENCE, Server, receive_all, serving, wait_for
 
 APP = """
 import os, time
@@ -57,7 +57,7 @@ def served(sock: socket.socket) -> Answer | None:
     except TimeoutError:
         return None
     finally:
-        sock.settimeout(20)
+        sock.settimeout(PATIENCE)
 
 
 @pytest.mark.usefixtures("many_descriptors")
@@ -153,7 +153,7 @@ def test_a_peer_that_asks_and_says_that_it_says_no_more_is_answered_and_left(app
         second.shutdown(socket.SHUT_WR)
         (app.parent / "gate").touch()
         assert receive(second).status == 200
-        second.settimeout(5)  # and not the 75 s of a connection that is kept alive
+        second.settimeout(20)  # and not the 75 s of a connection that is kept alive
         assert second.recv(1) == b""
         assert receive(first).status == 200
 
@@ -173,7 +173,7 @@ def test_a_peer_that_is_gone_in_mid_request_is_left(app: Path, model: str, words
             second.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         second.close()
         (app.parent / "gate").touch()
-        wait_for(lambda: count_sockets(worker) == before - 1, "its socket to be closed", 5)  # no time-out is as short
+        wait_for(lambda: count_sockets(worker) == before - 1, "its socket to be closed", 9)  # no time-out is as short
         assert receive(first).status == 200
 
 

@@ -13,7 +13,7 @@ import pytest
 from websockets.sync.client import connect
 
 from allcomers.models import TABLE
-from harness import ROOT, Server, serving, wait_for
+from harness import PATIENCE, ROOT, Server, chosen, serving, wait_for
 
 REAL = ROOT / "tests" / "real"
 MODELS = [model.name for model in TABLE.values() if not model.obstacle]
@@ -78,7 +78,13 @@ def test_sqlite_counts_each_visit_once(flask: Server) -> None:
 # ---------------------------------------------------------------- Django
 
 
-@pytest.fixture(params=[*(f"wsgi {name}" for name in MODELS), "asgi asyncio", "asgi epoll", "asgi thread"])
+DJANGO = chosen(
+    ["wsgi process", "wsgi thread", "wsgi epoll", "asgi asyncio", "asgi thread"],
+    [f"{kind} {name}" for kind in ("wsgi", "asgi") for name in MODELS],
+)
+
+
+@pytest.fixture(params=DJANGO)
 def django(request: pytest.FixtureRequest, board: dict[str, str]) -> Iterator[Server]:
     kind, model = request.param.split()
     with serving("run", f"board.{kind}:app", "-m", model, "--max-body", "200M", env=board) as server:
@@ -105,7 +111,7 @@ def test_django(django: Server) -> None:
         assert uploaded == {"name": "data.bin", "size": len(DATA), "sha256": sha256(DATA)}
 
 
-@pytest.mark.parametrize("django", ["wsgi epoll", "wsgi thread", "asgi asyncio"], indirect=True)
+@pytest.mark.parametrize("django", ["wsgi thread", "asgi asyncio"], indirect=True)
 def test_django_takes_100_megabytes(django: Server, tmp_path: Path) -> None:
     path = tmp_path / "large.bin"
     digest = hashlib.sha256()
@@ -192,8 +198,8 @@ def test_websockets(starlette: Live, request: pytest.FixtureRequest) -> None:
     with connect(f"ws://{host}:{port}/echo", proxy=None, max_size=None) as socket:
         for message in ("", "text", b"bytes", "é" * 10_000, DATA):
             socket.send(message)
-            assert socket.recv(timeout=20) == message
+            assert socket.recv(timeout=PATIENCE) == message
     wait_for(lambda: starlette.noted("socket closed 1000"), "the app to learn of the close")
     with connect(f"ws://{host}:{port}/api/upper", proxy=None) as socket:
         socket.send("word")
-        assert socket.recv(timeout=20) == "WORD"
+        assert socket.recv(timeout=PATIENCE) == "WORD"

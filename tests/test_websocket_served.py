@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from harness import Server, receive_all, serving, wait_for
+from harness import PATIENCE, Server, receive_all, serving, wait_for
 
 sys.path.append(str(Path(__file__).parent / "protocol"))
 from frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, Sent, closing, deflated, frame, read
@@ -135,7 +135,7 @@ def test_a_flood_of_pings_keeps_nobody_waiting(server: Server, tmp_path: Path) -
             with suppress(BlockingIOError):  # nobody reads the pongs
                 sent += sock.send(pings[sent % 6 :])
             websocket.send("hello")
-            assert websocket.recv(timeout=10) == "hello"
+            assert websocket.recv(timeout=PATIENCE) == "hello"
         sock.setblocking(True)
         assert sock.recv(2) == bytes([0x80 | PONG, 0])
 
@@ -147,5 +147,5 @@ def test_a_server_that_leaves_says_so(model: str) -> None:
         assert websocket.recv() == "hello"
         server.send(signal.SIGTERM)
         with pytest.raises(ConnectionClosed):
-            websocket.recv(timeout=10)
+            websocket.recv(timeout=PATIENCE)
         assert websocket.close_code == 1012
