@@ -19,9 +19,9 @@ SOURCE = Path(__file__).parent.parent / "src" / "allcomers"
 LAYERS = {
     "errors": "errors",
     "config": "checks logformat config settings",
-    "stats": "stats",
     "moving": "moving.*",
     "protocol": "protocol.*",
+    "stats": "stats",
     "connection": "codec tls connection http_calls answers http_connection records service_connection"
     " websocket_connection announced",
     "handlers": "handlers.*",
@@ -45,10 +45,10 @@ _BELOW_MODELS = {"errors", "config", "stats", "protocol", "connection", "parts"}
 MAY_IMPORT = {
     "errors": set(),
     "config": {"errors"},
-    "stats": set(),
     "moving": {"errors", "config"},
     "protocol": {"errors", "config"},
-    "connection": {"errors", "config", "stats", "protocol"},
+    "stats": {"protocol"},
+    "connection": {"errors", "config", "protocol", "stats"},
     "handlers": {"errors", "config", "protocol"},
     "parts": {"errors", "config", "stats", "protocol", "handlers"},
     "asgi": _BELOW_MODELS,

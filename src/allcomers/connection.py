@@ -113,15 +113,13 @@ class Connection:
     server    where it came to
     served    int: messages answered so far; `page` is where what is done is counted
     driver    who is told what a call says later; set by a driver that has an event loop
+    successor who serves this peer from here on, once `wants` is 0: WebSocket follows on HTTP
     """
-
-    successor: Connection | None = None
-    """Who serves this peer from here on, once `wants` is 0: WebSocket follows on HTTP."""
 
     __slots__ = (
         "_called", "_ended", "_farewell", "_flushed", "_held", "_leaving", "_limits", "_looked", "_moved", "_outgoing",
         "_owes", "_patience", "_queued", "_since", "_writing", "codec", "deadline", "driver", "page", "peer", "phase",
-        "port", "served", "server", "wants",
+        "port", "served", "server", "successor", "wants",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, address: Address, tls: ssl.SSLContext | None, now: float, page: Page) -> None:
@@ -130,6 +128,7 @@ class Connection:
         self.phase = IDLE
         self.served = 0
         self.driver: Driver | None = None
+        self.successor: Connection | None = None
         self.wants = READ
         self.deadline = now + limits.head_timeout
         self._limits, self.page = limits, page
@@ -385,25 +384,22 @@ class Connection:
                 self.close(now)
                 self._settle(now)
 
-    def _owe(self) -> None:
-        """A request has come."""
-        self._owes = True
-        self.page.add(REQUESTS)
-
     def _pay(self, status: int, asked: float, now: float) -> None:
         """Its answer is queued whole. That counts once it has gone out; of those that go together, the last waits."""
-        self.page.add(REQUESTS, not self._owes)  # who is refused in the middle of one has asked, too
+        if not self._owes:  # who is refused in the middle of one has asked, too
+            self.page.add(REQUESTS)
         self._owes = False
         self.served += 1
-        self._count_outgoing(now)
+        if self._outgoing is not None:
+            self._count_outgoing(now)
         self._outgoing = (status, asked)
         if not self.codec.pending:  # a service's, of no bytes
             self._count_outgoing(now)
 
     def _count_outgoing(self, now: float) -> None:
         if self._outgoing is not None:
-            (status, asked), self._outgoing = self._outgoing, None
-            self.page.answered(status, now - asked)
+            self.page.answered(self._outgoing[0], now - self._outgoing[1])
+            self._outgoing = None
 
     def _forsake(self) -> None:
         """What is not answered in full never will be."""
@@ -419,7 +415,8 @@ class Connection:
             if not self._flushed:
                 self._flushed = True
                 self._since = now
-            self._count_outgoing(now)
+            if self._outgoing is not None:
+                self._count_outgoing(now)
             if self._queued is not None:
                 self._gone_out(now)
 

@@ -22,6 +22,7 @@ from allcomers.protocol.head import CONTINUE
 from allcomers.protocol.message import Body, Piece, Request, Response
 from allcomers.protocol.times import Times
 from allcomers.records import GONE, Record, note_all
+from allcomers.stats import REQUESTS
 
 _NOTHING: Final = ("", "", 1)
 
@@ -34,7 +35,6 @@ class HttpConnection(Connection):
 
     __slots__ = (
         "_asked", "_began", "_body", "_endpoint", "_fed", "_head", "_inbound", "_live", "_stream", "_unwanted",
-        "successor",
     )  # fmt: skip
 
     def __init__(self, endpoint: HttpEndpoint, address: Address, now: float) -> None:
@@ -48,7 +48,7 @@ class HttpConnection(Connection):
         self._live: Live | None = None  # the call of an async app
         self._fed = 0.0  # when it last had of the body what it waited for
         self._unwanted = 0  # bytes that may still come of a body that nobody wants
-        self._began, self.successor = now, None  # when the first byte of this request came; who follows on us
+        self._began = now  # when the first byte of this request came
         self._queued: list[Record] | None  # answers queued whole that have not gone out
 
     # ------------------------------------------------------------ requests
@@ -69,7 +69,8 @@ class HttpConnection(Connection):
                     self._enter_head(now)
                 return
             self._asked = (head.method, head.target, head.minor)
-            self._owe()
+            self._owes = True
+            self.page.add(REQUESTS)
             if self._endpoint.live is not None:
                 self._live = self._endpoint.live(self._request(), self)
                 self.phase = DUE
@@ -349,8 +350,7 @@ class HttpConnection(Connection):
     def _plan(self, response: Response, size: int | None, now: float) -> Plan:
         head = self._head
         assert head is not None
-        more = self._inbound.buffer != b""
-        persists = head.persists and (more or not (self._ended or self._leaving))
+        persists = head.persists and (self._inbound.buffer != b"" or not (self._ended or self._leaving))
         if not self._inbound.complete:  # as _finish has it; the body of a stream may yet be heard to its end
             persists = persists and not head.expects and (size is None or (head.length or 0) <= SKIP)
         date = self._endpoint.date(now)

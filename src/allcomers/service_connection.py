@@ -11,7 +11,7 @@ from allcomers.config import Limits
 from allcomers.connection import CALLED, DUE, HEAD, IDLE, OVERDUE, Address, Connection, Sign, Work
 from allcomers.errors import PeerError
 from allcomers.protocol.lines import Framing
-from allcomers.stats import Page
+from allcomers.stats import REQUESTS, Page
 
 if TYPE_CHECKING:
     import ssl
@@ -122,7 +122,8 @@ class ServiceConnection(Connection):
         talker = self._talker
         if talker is None:
             return Call(_greet, self._endpoint, self.peer)
-        self._owe()
+        self._owes = True
+        self.page.add(REQUESTS)
         message = self._messages[self._next]
         self._next += 1
         if self._next == len(self._messages):

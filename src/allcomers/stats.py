@@ -35,7 +35,9 @@ given to the kernel. What a request waited in the kernel before that no server k
 from __future__ import annotations
 
 import mmap
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from allcomers.protocol import leaf
 
 SLOTS: Final = 512
 SIZE: Final = SLOTS * 8
@@ -111,6 +113,8 @@ HAND_OVERS: Final = 25
 """How often the loop moved on to another thread, away from a call that lasts (--calls auto)."""
 POOLED: Final = 26
 """A gauge: 1 while --calls auto gives its calls to the pool."""
+RESPONSE_TIME: Final = 27
+"""Response times, added up."""
 
 CLASSES: Final = 6
 LAG: Final = 48
@@ -145,13 +149,14 @@ class Board:
 
     def answered(self, place: int) -> int:
         """What the workers in this place have answered since the server began."""
-        return sum(Page(row).answers for row in self.rows(place))
+        return sum(sum(row[ANSWERED : ANSWERED + CLASSES]) for row in self.rows(place))
 
 
-class Page:
-    """The row that this process writes.
+class PlainPage:
+    """The row that this process writes. `Page` is this, or the same compiled.
 
-    cells  its numbers; may be changed for another row
+    cells    its numbers; may be changed for another row
+    answers  all that were answered
     """
 
     __slots__ = ("cells",)
@@ -160,6 +165,7 @@ class Page:
         self.cells = memoryview(bytearray(SIZE)).cast("Q") if cells is None else cells
 
     def add(self, slot: int, count: int = 1) -> None:
+        """Count so many more in one of the slots below LAG."""
         self.cells[slot] += count
 
     @property
@@ -170,7 +176,9 @@ class Page:
         """An answer has gone out; status 0 for a service's."""
         cells = self.cells
         cells[ANSWERED + (status // 100 if status < 600 else 0)] += 1
-        cells[TIMES + bucket(nanoseconds(seconds))] += 1
+        time = nanoseconds(seconds)
+        cells[RESPONSE_TIME] += time
+        cells[TIMES + bucket(time)] += 1
 
     def called(self, wait: float, app: float, count: int = 1) -> None:
         """A call of the app has waited and lasted so many seconds; `count` is 0 for what is a part of one."""
@@ -191,7 +199,7 @@ class Page:
 
 
 def nanoseconds(seconds: float) -> int:
-    return int(seconds * 1e9) if seconds > 0 else 0
+    return int(seconds * 1e9) if 0 < seconds < 1e9 else 0
 
 
 def bucket(time: int) -> int:
@@ -207,3 +215,9 @@ def edge(index: int) -> int:
     """The shortest time, in nanoseconds, that this bucket counts."""
     exponent = max(0, index // 16 - 1)
     return (index - 16 * exponent) << exponent + 6
+
+
+if TYPE_CHECKING:
+    Page = PlainPage
+else:
+    Page = leaf.Page if leaf.COMPILED else PlainPage

@@ -11,6 +11,7 @@ import os
 COMPILED = False
 try:
     if not os.environ.get("ALLCOMERS_PURE"):
+        from allcomers.protocol._leaf import Page as Page
         from allcomers.protocol._leaf import add_to_environ as add_to_environ
         from allcomers.protocol._leaf import plan as plan
         from allcomers.protocol._leaf import read_head as read_head
