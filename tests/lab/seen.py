@@ -46,6 +46,7 @@ def ladder(
             number=number,
             candidate=candidate,
             steps=tuple(step(n, law(n) * (1 + draw.gauss(0, noise)), **fields) for n in clients),
+            start=0.2,
             switches=2.0,
             took=10.0,
         )

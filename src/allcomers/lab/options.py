@@ -110,13 +110,15 @@ def read(arguments: Sequence[str]) -> Options:
         from allcomers.lab.goal import Goal
 
         Goal.read(given["slo"])
+    if not re.fullmatch(r"/[\x21-\x7e]*", given["path"]):
+        raise ConfigError(f"--path {given['path']!r} begins with / and has no blank")
     target = given["target"]
     verb = "serve" if Path(target).is_dir() else "run"
     return Options(
         **{
             **given,
             "words": (verb, target, *further),
-            "load": tuple(shlex.split(given["load"])),
+            "load": _split(given["load"]),
             "models": _models(given["models"]),
             "server_cores": server,
             "load_cores": load,
@@ -144,6 +146,13 @@ def _check_further(words: Sequence[str]) -> None:
     for word in words:
         if word.partition("=")[0] in _CHOSEN:
             raise ConfigError(f"{word} behind --: that is for the lab to choose")
+
+
+def _split(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise ConfigError(f"--load {text!r}: {error}") from None
 
 
 def _models(text: str) -> tuple[str, ...] | None:

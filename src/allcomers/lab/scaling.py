@@ -26,7 +26,7 @@ import numpy as np
 
 from allcomers.lab.statistics import Interval
 
-RESAMPLES: Final = 200
+RESAMPLES: Final = 100
 FITS: Final = 0.1
 """The typical error, as a part of the figure, above which the law does not describe what was seen."""
 
@@ -119,20 +119,28 @@ def _fit(points: Sequence[tuple[float, float]]) -> tuple[Any, Any] | None:
     from scipy.optimize import OptimizeWarning, curve_fit
 
     clients, rates = np.array(points, dtype=float).T
-    first = float(np.median((rates / clients)[clients == clients.min()]))
-    scale = np.array([first, 1e-2, 1e-6])
+    rate, *bends = _straight(clients, rates)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OptimizeWarning)
         try:
-            best, covariance = curve_fit(
-                _bent, clients, np.log(rates), p0=(math.log(first), 0.01, 1e-6), x_scale=(1.0, *scale[1:]),
-                method="trf", max_nfev=5000,
-            )  # fmt: skip
+            best, covariance = curve_fit(_bent, clients, np.log(rates), p0=(math.log(rate), *bends), maxfev=400)
         except (RuntimeError, ValueError):
             return None
     deviation = np.sqrt(np.maximum(np.diag(covariance), 0))
     rate = math.exp(best[0])
     return np.array([rate, *best[1:]]), np.array([rate * deviation[0], *deviation[1:]])
+
+
+def _straight(clients: Any, rates: Any) -> Any:
+    """Where to begin: N/X is a straight line in 1/λ, α/λ and β/λ, so that its least squares need no search."""
+    columns = np.stack([np.ones_like(clients), clients - 1, clients * (clients - 1)], axis=1)
+    weights = rates / clients
+    (inverse, contention, coherency), *_ = np.linalg.lstsq(
+        columns * weights[:, None], np.ones_like(clients), rcond=None
+    )
+    if inverse <= 0:
+        return weights.max(), 0.0, 0.0
+    return 1 / inverse, contention / inverse, coherency / inverse
 
 
 def _bent(clients: Any, log_rate: float, contention: float, coherency: float) -> Any:

@@ -1,0 +1,86 @@
+"""What is done stays done: lines that are whole, one lab at a time, the same experiment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from seen import EPOLL, ladder, usl
+
+from allcomers.errors import ConfigError
+from allcomers.lab.figures import Trial
+from allcomers.lab.journal import NAME, Journal
+
+ASKED = {"words": ["run", "app:app"], "budget": 60.0}
+
+
+def test_it_goes_on_where_it_ended(tmp_path: Path) -> None:
+    with Journal(tmp_path, ASKED, resume=False) as journal:
+        seed = journal.records[0]["seed"]
+        journal.add({"kind": "probe", "probe": {"cpu": 1}})
+    with Journal(tmp_path, ASKED, resume=True) as journal:
+        assert journal.records[0]["seed"] == seed
+        assert journal.find("probe") == {"kind": "probe", "probe": {"cpu": 1}}
+        assert journal.find("stage", name="screen") is None
+
+
+def test_an_experiment_that_is_not_finished_is_not_written_over(tmp_path: Path) -> None:
+    Journal(tmp_path, ASKED, resume=False).__exit__(None, None, None)
+    with pytest.raises(ConfigError, match="not finished: --resume"):
+        Journal(tmp_path, ASKED, resume=False)
+    with Journal(tmp_path, ASKED, resume=True) as journal:
+        journal.add({"kind": "end"})
+    with Journal(tmp_path, ASKED, resume=False) as journal:
+        assert [record["kind"] for record in journal.records] == ["begin"]
+
+
+def test_another_experiment_is_not_gone_on_with(tmp_path: Path) -> None:
+    Journal(tmp_path, ASKED, resume=False).__exit__(None, None, None)
+    with pytest.raises(ConfigError, match="differs in budget"):
+        Journal(tmp_path, {**ASKED, "budget": 61.0}, resume=True)
+
+
+def test_one_lab_at_a_time(tmp_path: Path) -> None:
+    with Journal(tmp_path, ASKED, resume=False), pytest.raises(ConfigError, match="another lab"):
+        Journal(tmp_path, ASKED, resume=True)
+
+
+def test_what_is_no_journal_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text("dear diary\n")
+    for resume in (False, True):
+        with pytest.raises(ConfigError, match="no journal"):
+            Journal(tmp_path, ASKED, resume=resume)
+    assert (tmp_path / NAME).read_text() == "dear diary\n"
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="file"):
+        Journal(tmp_path / "file" / "folder", ASKED, resume=False)
+
+
+@given(cut=st.integers(0, 10_000))
+def test_a_lab_that_was_killed_has_lost_at_most_the_line_that_it_wrote(
+    tmp_path_factory: pytest.TempPathFactory, cut: int
+) -> None:
+    folder = tmp_path_factory.mktemp("lab")
+    with Journal(folder, ASKED, resume=False) as journal:
+        for number in range(3):
+            journal.add({"kind": "trial", "trial": {"number": number}})
+    data = (folder / NAME).read_bytes()
+    begun = data.index(b"\n") + 1
+    cut = begun + cut % (len(data) - begun + 1)
+    (folder / NAME).write_bytes(data[:cut])
+    with Journal(folder, ASKED, resume=True) as journal:
+        assert [trial["trial"]["number"] for trial in journal.all("trial")] == list(range(data[begun:cut].count(b"\n")))
+        journal.add({"kind": "end"})
+    lines = (folder / NAME).read_text().splitlines()
+    assert json.loads(lines[-1]) == {"kind": "end"}
+
+
+def test_a_trial_comes_back_as_it_was() -> None:
+    trial = ladder(EPOLL, usl(1000, 0.01, 0.0), rounds=1, curve=((0.01, 0.5), (0.02, 1.0)), series=(1.0, 2.0))[0]
+    assert Trial.from_dict(json.loads(json.dumps(trial.as_dict()))) == trial

@@ -1,0 +1,235 @@
+"""The lab, whole: real servers, real loads; killed, gone on with, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from allcomers.lab import trial
+from allcomers.lab.candidate import Candidate
+from allcomers.lab.child import Child
+from allcomers.lab.driving import Driver
+from allcomers.lab.figures import Trial
+from allcomers.lab.journal import NAME
+from allcomers.lab.server import Served
+from allcomers.lab.trial import Bench, Wanted
+from harness import ROOT, wait_for
+
+LAB = [sys.executable, "-m", "allcomers", "lab", "examples/calls.py:AtOnce"]
+SHORT = ["--budget", "6s", "--models", "epoll", "--clients", "8"]
+HUNDRED = Wanted(clients=4, seconds=0.3)
+
+APP = """
+import os, signal
+from itertools import count
+
+import allcomers
+
+turn = count()
+
+class Fatal(allcomers.Web):
+    '''Takes the whole server along with its 500th answer.'''
+    def get(self, request):
+        if next(turn) == 500:
+            os.kill(os.getppid(), signal.SIGKILL)
+        return "ok"
+
+class Broken(allcomers.Web):
+    def get(self, request):
+        raise allcomers.HttpError(500, "no")
+"""
+
+
+def marked(mark: str) -> set[int]:
+    """The processes whose environment has this mark: all that a command has started, whoever is their parent now."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if mark.encode() in (path / "environ").read_bytes().split(b"\0") and "Z" not in state(path):
+                found.add(int(path.name))
+    return found
+
+
+def state(path: Path) -> str:
+    return (path / "stat").read_text().rpartition(")")[2].split()[0]
+
+
+def begin(out: Path, mark: str, *more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*LAB, *SHORT, "--out", str(out), *more],
+        cwd=ROOT,
+        env={**os.environ, "LAB_TEST": mark},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def trials(out: Path) -> list[dict[str, object]]:
+    """What the journal has so far."""
+    with suppress(FileNotFoundError):
+        lines = (out / NAME).read_text().splitlines(keepends=True)
+        records = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [record["trial"] for record in records if record["kind"] == "trial"]
+    return []
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lab") / "out"
+
+
+@pytest.fixture(scope="module")
+def done(folder: Path) -> tuple[Path, str]:
+    """(folder, what was printed) of a lab that was killed after its first trial, and then gone on with."""
+    mark = f"LAB_TEST={folder}"
+    killed = begin(folder, str(folder))
+    wait_for(lambda: trials(folder) or killed.poll() is not None, "a trial", 60)
+    before = trials(folder)
+    wait_for(lambda: len(marked(mark)) >= 3, "a server that runs beside the lab")
+    killed.kill()
+    killed.communicate()
+    wait_for(lambda: not marked(mark), "all of a killed lab to be gone")
+    went_on = begin(folder, str(folder), "--resume")
+    said, complaint = went_on.communicate(timeout=100)
+    assert (went_on.returncode, marked(mark)) == (0, set()), complaint
+    assert trials(folder)[: len(before)] == before
+    return folder, said
+
+
+def test_a_lab_that_was_killed_goes_on_and_recommends(done: tuple[Path, str]) -> None:
+    folder, said = done
+    assert "Run epoll" in said
+    assert "report.html" in said
+    results = json.loads((folder / "results.json").read_text())
+    assert {trial["stage"] for trial in results["trials"]} >= {"screen", "ladder"}
+    chosen = results["verdict"]["chosen"]["standing"]
+    assert chosen["capacity"]["value"] > 100
+    assert 0 < chosen["cpu"]["value"] < 0.01
+    assert chosen["switches"] is not None
+
+
+def test_its_page_has_plots(done: tuple[Path, str]) -> None:
+    assert (done[0] / "report.html").read_text().count("<svg") >= 4
+
+
+def test_the_server_takes_the_recommendation_as_it_is(done: tuple[Path, str]) -> None:
+    command = [sys.executable, "-m", "allcomers", "run", "--config", str(done[0] / "allcomers.toml"), "--check-config"]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert "examples/calls.py:AtOnce" in checked.stdout
+    assert "epoll" in checked.stdout
+
+
+def test_term_ends_it_in_order(tmp_path: Path) -> None:
+    mark = f"LAB_TEST={tmp_path}"
+    lab = begin(tmp_path / "out", str(tmp_path))
+    wait_for(lambda: len(marked(mark)) >= 3, "a server that runs beside the lab", 60)
+    lab.send_signal(signal.SIGTERM)
+    _, complaint = lab.communicate(timeout=30)
+    assert (lab.returncode, marked(mark)) == (130, set())
+    assert "--resume" in complaint
+    assert "Traceback" not in complaint
+
+
+# ------------------------------------------------------------ bad input
+
+
+def refused(*arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "allcomers", "lab", *arguments]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in run.stderr
+    return run.returncode, run.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "line"),
+    [
+        ((), 2, "TARGET|DIR"),
+        (("app:app", "--budget", "soon"), 2, "'soon' is no time: 90s, 5m, 1h"),
+        (("app:app", "--slo", "fast"), 2, "--slo 'fast'"),
+        (("app:app", "--models", "epoll,magic"), 2, "'magic' is not known"),
+        (("app:app", "--server-cores", "99"), 2, "--server-cores 99: this process may use"),
+        (("app:app", "--load-cores", "x"), 2, "no list of cores"),
+        (("app:app", "--clients", "0"), 2, "at least 1"),
+        (("app:app", "--load", "'"), 2, "--load"),
+        (("app:app", "--", "--model", "epoll"), 2, "--model behind --: that is for the lab to choose"),
+        (("examples/nothing.py",), 3, "examples/nothing.py"),
+        (("examples/calls.py:AtOnce", "--", "--no-such"), 2, "--no-such"),
+        (("examples/calls.py:AtOnce", "--path", "zz zz"), 2, "--path 'zz zz'"),
+    ],
+)
+def test_a_bad_option_is_told_in_one_line(tmp_path: Path, arguments: Sequence[str], status: int, line: str) -> None:
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    given = [*own, *(["--out", str(tmp_path / "out")] if own else []), *arguments[len(own) :]]
+    found, said = refused(*given)
+    assert (found, line in said) == (status, True), said
+
+
+def test_an_app_that_answers_nothing_but_errors_is_told(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    status, line = refused(f"{tmp_path}/app.py:Broken", "--out", str(tmp_path / "out"))
+    assert status == 1
+    assert "was not answered well: status" in line
+    assert "--path" in line
+
+
+# ------------------------------------------------------------ one trial
+
+
+def bench(folder: Path, target: str) -> Bench:
+    served = Served(words=("run", target), cores=frozenset(), folder=folder)
+    driver = Driver(options=(), path="/", timeout=3.0, cores=frozenset(), folder=folder)
+    return Bench(served=served, driver=driver)
+
+
+def run(folder: Path, target: str, **fields: object) -> Trial:
+    candidate = Candidate(model="epoll", **fields)  # type: ignore[arg-type]
+    return trial.run(bench(folder, target), "ladder", 0, candidate, [HUNDRED, HUNDRED])
+
+
+def test_a_trial_knows_what_its_server_used(tmp_path: Path) -> None:
+    found = run(tmp_path, "examples/calls.py:AtOnce")
+    assert found.failure == ""
+    assert len(found.steps) == 2
+    for step in found.steps:
+        assert step.answered > 100
+        assert (step.failing, step.held) == (0.0, 4)
+        assert 0 < step.cpu < 0.01
+        assert step.memory > 5_000_000  # an interpreter
+        assert step.processes == 2  # supervisor and worker
+        assert step.curve[-1][1] == 1.0
+        assert step.time("50") <= step.time("99")
+    assert found.switches > 0
+
+
+def test_a_trial_survives_a_server_that_dies(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    found = run(tmp_path, f"{tmp_path}/app.py:Fatal")
+    assert "signal 9" in found.failure
+
+
+def test_a_trial_survives_a_server_that_refuses(tmp_path: Path) -> None:
+    found = run(tmp_path, "examples/calls.py:AtOnce", threads=100_000)
+    assert found.steps == ()
+    assert "exit status 2" in found.failure
+    assert "--threads" in found.failure
+
+
+def test_a_child_that_does_not_heed_term_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.fork(); print('up', flush=True);"
+        " time.sleep(60)"
+    )
+    child = Child([sys.executable, "-c", program], cores=(), output=tmp_path / "out")
+    wait_for(lambda: child.said().count("up") == 2, "both of them")
+    assert not child.end(0.1)
+    assert child.status == -signal.SIGKILL

@@ -1,0 +1,227 @@
+"""From trials to a recommendation: of candidates whose laws are known, the right one, for the right reason."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from seen import EPOLL, ITERATIVE, POOL, THREAD, ladder, step, usl
+
+from allcomers.errors import ConfigError
+from allcomers.lab import analysis, page, report, results
+from allcomers.lab.figures import Trial
+from allcomers.lab.goal import Goal
+from allcomers.lab.plan import Probe
+from allcomers.lab.results import Results
+
+WAITS = Probe(response=0.010, cpu=300e-6, is_async=False, start=0.2)
+WORKS = Probe(response=0.005, cpu=0.005, is_async=False, start=0.2)
+GOAL = Goal.of(WAITS)
+PLACE = {
+    "when": "today", "cpu": "a core", "server_cores": [0], "load_cores": [1], "system": "Linux", "python": "3",
+    "allcomers": "0", "leaf": "compiled",
+}  # fmt: skip
+
+
+def pooled(most: float, response: float = 0.010) -> Any:
+    """Straight up to a limit: what a pool of threads gives."""
+    return lambda clients: min(clients / response, most)
+
+
+def judged(trials: Sequence[Trial], probe: Probe = WAITS, goal: Goal = GOAL) -> Results:
+    words = ("run", "app:app")
+    return report.made(
+        trials, probe, goal, command="allcomers lab app:app", words=words, place=PLACE, think=0.0, is_race=False
+    )
+
+
+def test_the_best_is_chosen_and_the_others_are_told_why() -> None:
+    found = judged(
+        [
+            *ladder(EPOLL, pooled(100), noise=0.02),
+            *ladder(POOL, pooled(3000), noise=0.02),
+            *ladder(THREAD, pooled(2000), noise=0.02, seed=2),
+        ]
+    ).verdict
+    assert found.chosen is not None
+    assert found.chosen.standing.candidate == POOL
+    assert "64 threads can have them" in found.chosen.why
+    assert [place.standing.candidate for place in found.runners_up] == [THREAD, EPOLL]
+    assert "0.6" in found.runners_up[0].why
+    assert "holds the loop up" in found.runners_up[1].why
+
+
+def test_of_the_tied_the_one_with_the_quicker_answers() -> None:
+    law = pooled(3000)
+    slow = {"times": {"50": 0.01, "90": 0.02, "99": 0.09, "99.9": 0.2, "100": 0.3}}
+    quick = {"times": {"50": 0.01, "90": 0.02, "99": 0.03, "99.9": 0.2, "100": 0.3}}
+    trials = [*ladder(EPOLL, law, noise=0.02, **slow), *ladder(THREAD, law, noise=0.02, seed=3, **quick)]
+    found = judged(trials).verdict
+    assert found.chosen is not None
+    assert found.chosen.standing.candidate == THREAD
+    assert "Tied on requests/s" in found.runners_up[0].why
+    assert "its p99 is 90 ms, not 30 ms" in found.runners_up[0].why
+
+
+def test_of_the_tied_the_one_that_takes_less_cpu() -> None:
+    trials = [*ladder(EPOLL, pooled(3000), cpu=2e-4), *ladder(POOL, pooled(3000), cpu=1e-4)]
+    found = judged(trials).verdict
+    assert found.chosen is not None
+    assert found.chosen.standing.candidate == POOL
+    assert "200 µs of CPU a request, not 100 µs" in found.runners_up[0].why
+
+
+def test_of_equals_the_plainest() -> None:
+    same = [*ladder(POOL, pooled(200)), *ladder(THREAD, pooled(200)), *ladder(EPOLL, pooled(200))]
+    found = judged(same, WORKS, Goal.of(WORKS)).verdict
+    assert found.chosen is not None
+    assert found.chosen.standing.candidate == EPOLL
+    assert all("less plain" in place.why for place in found.runners_up)
+
+
+def test_who_died_is_not_chosen_and_is_told() -> None:
+    dead = [replace(trial, failure="it ended with signal 9: Listening") for trial in ladder(THREAD, pooled(9000))]
+    found = judged([*dead, *ladder(EPOLL, pooled(100))]).verdict
+    assert found.chosen is not None
+    assert found.chosen.standing.candidate == EPOLL
+    assert found.others[0].why == "It failed: it ended with signal 9: Listening."
+
+
+def test_who_died_without_a_figure_is_told() -> None:
+    dead = Trial(stage="screen", number=0, candidate=ITERATIVE, failure="it did not listen")
+    found = judged([dead, *ladder(EPOLL, pooled(100))])
+    assert found.verdict.others[0].standing.candidate == ITERATIVE
+    assert "it did not listen" in page.page(found)
+
+
+def test_nothing_that_could_be_measured_is_told() -> None:
+    dead = Trial(stage="screen", number=0, candidate=ITERATIVE, failure="it did not listen")
+    for trials in ([dead], []):
+        found = judged(trials)
+        assert found.verdict.chosen is None
+        assert "Nothing could be measured" in page.page(found)
+
+
+def test_rates_that_miss_the_goal_do_not_count() -> None:
+    """A queue of 1,024 clients gives most; but who waits in it, waits for too long."""
+    standing = analysis.standings(ladder(EPOLL, usl(1000, 0.02, 0.0)), 1, Goal.read("p99<20ms").meets)[0]
+    assert standing.clients < 1024
+    assert standing.time("99", standing.clients) < 0.02
+    never = judged(ladder(EPOLL, usl(1000, 0.02, 0.0)), goal=Goal.read("p99<1us"))
+    assert never.verdict.chosen is None
+    assert "never met the goal" in never.verdict.others[0].why
+
+
+def test_a_load_generator_at_its_end_is_seen_through() -> None:
+    """Both give 20,000/s, for the load can do no more; one of them has half of its core left."""
+    trials = [
+        *ladder(EPOLL, pooled(20_000, 1e-4), load_busy=0.99, busy=0.5, cpu=25e-6),
+        *ladder(THREAD, pooled(20_000, 1e-4), load_busy=0.99, busy=0.95, cpu=48e-6),
+    ]
+    found = judged(trials).verdict
+    assert found.chosen is not None
+    assert found.chosen.standing.candidate == EPOLL
+    assert found.chosen.standing.limited
+    assert found.chosen.standing.capacity.value == pytest.approx(40_000)
+    assert any("load generator" in caution for caution in found.cautions)
+
+
+def test_memory_is_the_slope_over_connections() -> None:
+    trials = [grown(trial) for trial in ladder(EPOLL, pooled(3000))]
+    assert analysis.standings(trials, 1, GOAL.meets)[0].memory == pytest.approx(900)
+
+
+def test_the_highest_rate_that_was_kept_up_with() -> None:
+    steps = tuple(step(64, 0.99 * rate, rate=rate, times={"99": 0.02}) for rate in (1000, 2000, 3000))
+    late = step(64, 3500, rate=4000, times={"99": 0.02})
+    slow = step(64, 5000, rate=5000, times={"99": 0.5})
+    opened = Trial(stage="open", number=0, candidate=POOL, steps=(*steps, late, slow))
+    found = analysis.standings([*ladder(POOL, pooled(3000)), opened], 1, GOAL.meets)[0]
+    assert found.sustained == 3000
+    assert [rung.met for rung in found.open_rungs] == [True, True, True, False, False]
+
+
+# ------------------------------------------------------------ the goal
+
+
+@pytest.mark.parametrize(
+    ("text", "met"),
+    [("p99<50ms", True), ("p99<29ms", False), ("p50<11ms,errors<1%", True), ("max<1s", True), ("p99.9 < 40 ms", False)],
+)
+def test_goals(text: str, met: bool) -> None:
+    assert Goal.read(text).meets(step(10, 1000)) is met
+
+
+def test_a_goal_bounds_errors_also_where_it_does_not_say_so() -> None:
+    assert not Goal.read("p99<1s").meets(step(10, 1000, failing=0.01))
+    assert Goal.read("p99<1s,errors<2%").meets(step(10, 1000, failing=0.01))
+    assert not Goal.read("p99<1s").meets(step(10, 1000, times={}))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "p99", "p99<", "p99<5", "p98<5ms", "errors<5ms", "p99<5%", "p99>5ms", "p99<\u0665ms"]
+)
+def test_what_is_no_goal_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="--slo"):
+        Goal.read(text)
+
+
+# ------------------------------------------------------------ what is written
+
+
+def everything() -> Results:
+    steps = tuple(step(64, rate, rate=rate, curve=((0.01, 0.5), (0.04, 1.0))) for rate in (1000.0, 2000.0))
+    opened = Trial(stage="open", number=0, candidate=POOL, steps=steps)
+    found = [*ladder(EPOLL, pooled(100)), *ladder(POOL, usl(100, 0.02, 1e-4), noise=0.02), opened]
+    return judged([grown(trial) for trial in found])
+
+
+def grown(trial: Trial) -> Trial:
+    """With 900 bytes for each connection."""
+    steps = (replace(one, memory=20_000_000 + 900 * one.held) for one in trial.steps)
+    return replace(trial, steps=tuple(steps))
+
+
+def test_results_are_json_that_others_can_read(tmp_path: Path) -> None:
+    results.save(everything(), tmp_path)
+
+    def refuse(text: str) -> None:
+        raise AssertionError(text)  # NaN and Infinity are not JSON (RFC 8259, section 6)
+
+    read = json.loads((tmp_path / "results.json").read_text(), parse_constant=refuse)
+    assert [one["name"] for one in read["standings"]] == ["epoll + pool of 64", "epoll"]
+    assert read["standings"][0]["law"]["peak"] > 50
+    assert read["verdict"]["chosen"]["standing"]["candidate"]["threads"] == 64
+
+
+def test_the_recommendation_is_toml(tmp_path: Path) -> None:
+    found = everything()
+    assert found.verdict.chosen is not None
+    read = tomllib.loads(results.toml(found, found.verdict.chosen, ['target = "app:app"']))
+    assert read == {"target": "app:app", "model": "epoll", "workers": 1, "calls": "pool", "threads": 64}
+
+
+def test_the_page_needs_nothing_else_and_its_plots_are_whole() -> None:
+    text = page.page(everything())
+    assert not re.search(r"(?:src|href|url\()\s*=?\s*[\"']?(?:https?:)?//", text)
+    plots = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
+    assert len(plots) == 8
+    for plot in plots:
+        for element in ElementTree.fromstring(plot).iter():
+            for name in ("x", "y", "x1", "x2", "y1", "y2", "cx", "cy"):
+                assert math.isfinite(float(element.get(name, "0")))
+
+
+def test_what_a_user_typed_is_shown_as_text() -> None:
+    trials = ladder(EPOLL, pooled(100))
+    found = replace(judged(trials), target="<script>alert(1)</script>", command="allcomers lab '<b>'")
+    assert "<script>alert" not in page.page(found)
+    assert "<b>'" not in page.page(found)
