@@ -21,11 +21,19 @@ def usl(rate: float, contention: float, coherency: float) -> Callable[[int], flo
     return lambda clients: rate * clients / (1 + contention * (clients - 1) + coherency * clients * (clients - 1))
 
 
-def step(clients: int, tps: float, **fields: Any) -> Step:
-    """With p50 as Little's law has it, and p99 three times that."""
+def step(clients: int, tps: float, *, limit: float = 10.0, **fields: Any) -> Step:
+    """With p50 as Little's law has it, and p99 three times that; the goal is a p99 below `limit`."""
     p50 = clients / tps
     times = {"50": p50, "90": 2 * p50, "99": 3 * p50, "99.9": 4 * p50, "100": 5 * p50}
-    values = {"answered": int(tps), "held": clients, "times": times, "cpu": 1e-4, "busy": 1e-4 * tps, "load_busy": 0.3}
+    values = {
+        "answered": int(tps),
+        "held": clients,
+        "times": times,
+        "cpu": 1e-4,
+        "busy": 1e-4 * tps,
+        "load_busy": 0.3,
+        "met": 3 * p50 < limit,
+    }
     return Step(clients=clients, seconds=1.0, tps=tps, **{**values, **fields})
 
 

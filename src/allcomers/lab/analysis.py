@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics as middle
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import inf, isfinite, nan
@@ -20,9 +20,6 @@ SATURATED: Final = 0.9
 
 _KEPT_UP: Final = 0.98
 """The part of a rate that must be answered, for a server to have kept up with it."""
-
-Meets = Callable[[Step], bool]
-"""Is the goal met?"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,47 +106,45 @@ def is_limited(step: Step, cores: int) -> bool:
     return step.load_busy > SATURATED and 0 < step.busy < SATURATED * cores
 
 
-def score(trial: Trial, cores: int, meets: Meets) -> tuple[float, Step | None]:
+def score(trial: Trial, cores: int) -> tuple[float, Step | None]:
     """(capacity, step) of the best step of the closed loop that met the goal; (0, None) without one."""
-    fit = [step for step in trial.steps if not step.rate and meets(step)]
+    fit = [step for step in trial.steps if not step.rate and step.met]
     best = max(fit, key=lambda step: capacity(step, cores), default=None)
     return (capacity(best, cores) if best else 0.0), best
 
 
-def rank(trials: Sequence[Trial], cores: int, meets: Meets) -> list[Candidate]:
+def rank(trials: Sequence[Trial], cores: int) -> list[Candidate]:
     """By capacity in the trials given, the best first; who met no goal comes after, who failed is not in it."""
     found: dict[Candidate, list[tuple[float, float]]] = {}
     for trial in trials:
         if trial.steps and not trial.failure:
             most = max(capacity(step, cores) for step in trial.steps)
-            found.setdefault(trial.candidate, []).append((score(trial, cores, meets)[0], most))
+            found.setdefault(trial.candidate, []).append((score(trial, cores)[0], most))
     keys = {candidate: tuple(map(middle.fmean, zip(*pairs, strict=True))) for candidate, pairs in found.items()}
     return sorted(keys, key=lambda candidate: keys[candidate], reverse=True)
 
 
-def standings(trials: Sequence[Trial], cores: int, meets: Meets, think: float = 0.0) -> list[Standing]:
+def standings(trials: Sequence[Trial], cores: int, think: float = 0.0) -> list[Standing]:
     """Of all candidates, compared with the best: those of the ladder first, by capacity.
 
     think  seconds from an answer to the client's next request
     """
     order = list(dict.fromkeys(trial.candidate for trial in trials))
     last = "ladder" if any(trial.stage == "ladder" for trial in trials) else "screen"
-    scores = {candidate: _scores(trials, candidate, last, cores, meets) for candidate in order}
+    scores = {candidate: _scores(trials, candidate, last, cores) for candidate in order}
     best = max(order, key=lambda candidate: _mean(scores[candidate].values()), default=None)
     found = [
-        _standing(
-            candidate, [trial for trial in trials if trial.candidate == candidate], scores, best, cores, meets, think
-        )
+        _standing(candidate, [trial for trial in trials if trial.candidate == candidate], scores, best, cores, think)
         for candidate in order
     ]
     stages = ("screen", "ladder", "open")
     return sorted(found, key=lambda one: (stages.index(one.stage) > 0, _or_zero(one.capacity.value)), reverse=True)
 
 
-def _scores(trials: Iterable[Trial], candidate: Candidate, stage: str, cores: int, meets: Meets) -> dict[int, float]:
+def _scores(trials: Iterable[Trial], candidate: Candidate, stage: str, cores: int) -> dict[int, float]:
     """By the number of the round."""
     own = [trial for trial in trials if trial.candidate == candidate and trial.stage == stage]
-    return {trial.number: score(trial, cores, meets)[0] for trial in own if trial.steps}
+    return {trial.number: score(trial, cores)[0] for trial in own if trial.steps}
 
 
 def _standing(
@@ -158,11 +153,10 @@ def _standing(
     scores: dict[Candidate, dict[int, float]],
     best: Candidate | None,
     cores: int,
-    meets: Meets,
     think: float,
 ) -> Standing:
     climbed = [trial for trial in own if trial.stage == "ladder"] or [trial for trial in own if trial.stage == "screen"]
-    bests = [score(trial, cores, meets) for trial in climbed if trial.steps]
+    bests = [score(trial, cores) for trial in climbed if trial.steps]
     steps = [step for _, step in bests if step]
     mine, theirs = scores[candidate], scores[best] if best else {}
     to_best = statistics.ratio([(mine[number], theirs[number]) for number in mine.keys() & theirs.keys()])
@@ -170,7 +164,7 @@ def _standing(
     most = statistics.mean([value for value, _ in bests])
     alone = next((rung.p50 for rung in rungs if rung.clients == 1), nan)
     opened = [step for trial in own if trial.stage == "open" for step in trial.steps]
-    open_rungs = _open_rungs([step for step in opened if step.rate], meets)
+    open_rungs = _open_rungs([step for step in opened if step.rate])
     return Standing(
         candidate=candidate,
         stage=own[-1].stage,
@@ -222,7 +216,7 @@ def _rungs(trials: Sequence[Trial]) -> tuple[Rung, ...]:
     )
 
 
-def _open_rungs(steps: Sequence[Step], meets: Meets) -> tuple[OpenRung, ...]:
+def _open_rungs(steps: Sequence[Step]) -> tuple[OpenRung, ...]:
     """One for each rate, from the lowest; met where most trials met the goal and kept up."""
     rates: dict[float, list[Step]] = {}
     for step in steps:
@@ -235,7 +229,7 @@ def _open_rungs(steps: Sequence[Step], meets: Meets) -> tuple[OpenRung, ...]:
             p99=_median(step.time("99") for step in found),
             p999=_median(step.time("99.9") for step in found),
             failing=_median(step.failing for step in found),
-            met=2 * sum(meets(step) and step.tps >= _KEPT_UP * rate for step in found) > len(found),
+            met=2 * sum(step.met and step.tps >= _KEPT_UP * rate for step in found) > len(found),
         )
         for rate, found in sorted(rates.items())
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ from allcomers.lab.child import Child, wait_until
 from allcomers.lab.figures import PERCENTILES, Step
 from allcomers.load import Histogram, Result
 from allcomers.load.histogram import highest
+from allcomers.load.slo import Term
 
 MIDWAY: Final = 0.7
 """The part of a load after which one looks at the server: all clients are there."""
@@ -35,6 +36,7 @@ class Driver:
     options  further options of `allcomers load`
     path     what is asked for, of HTTP
     timeout  seconds for an answer
+    goal     what an answer must be
     think    seconds that a client waits before it asks again, in a closed loop
     cores    that the load may use; all if there are none
     folder   where its figures go
@@ -43,6 +45,7 @@ class Driver:
     options: tuple[str, ...]
     path: str
     timeout: float = 10.0
+    goal: tuple[Term, ...] = ()
     think: float = 0.0
     cores: frozenset[int]
     folder: Path
@@ -75,7 +78,8 @@ class Driver:
             child.end(3.0)
         if not ended or not figures.exists():
             raise LoadFailedError(_why(child, ended))
-        step = _step(Result.from_json(figures.read_text()), clients, rate)
+        result = Result.from_json(figures.read_text())
+        step = replace(_step(result, clients, rate), met=all(term.met(result) for term in self.goal))
         return step, child.spent.cpu if child.spent else 0.0
 
     def _command(self, url: str, clients: int, seconds: float, rate: float, figures: Path) -> list[str]:

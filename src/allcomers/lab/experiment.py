@@ -12,7 +12,6 @@ from statistics import fmean, median
 from typing import Final, Protocol
 
 from allcomers.lab import analysis, plan, race, trial
-from allcomers.lab.analysis import Meets
 from allcomers.lab.candidate import Candidate
 from allcomers.lab.figures import Step, Trial
 from allcomers.lab.journal import Journal
@@ -38,7 +37,6 @@ class Conditions:
     descriptors  that a process may have
     most         clients, at most
     models       no others than these; None for all
-    meets        is the goal met?
     think        seconds from an answer to the client's next request
     is_race      see race.py
     """
@@ -48,7 +46,6 @@ class Conditions:
     descriptors: int
     most: int = plan.MOST_CLIENTS
     models: tuple[str, ...] | None = None
-    meets: Meets
     think: float = 0.0
     is_race: bool = False
 
@@ -78,11 +75,10 @@ class Experiment:
         return sum(made.took for made in self.trials)
 
     def run(self, probe: Probe) -> None:
-        meets = self._conditions.meets
         for kind in ("ladder",) if self._conditions.is_race else STAGES:
-            stage = self._planned(kind, probe, meets)
+            stage = self._planned(kind, probe)
             self._telling.stage(stage)
-            self._carry_out(stage, meets)
+            self._carry_out(stage)
 
     def _race(self, probe: Probe) -> Stage:
         given = self._conditions
@@ -90,15 +86,15 @@ class Experiment:
         most = max(plan.most_clients(one, given.descriptors, given.most) for one in entrants)
         return race.stage(entrants, given.budget, probe.start + 2.0, 0.5, most, given.least)
 
-    def _planned(self, kind: str, probe: Probe, meets: Meets) -> Stage:
+    def _planned(self, kind: str, probe: Probe) -> Stage:
         record = self._journal.find("stage", name=kind)
         if record is None:
-            stage = self._plan(kind, probe, meets)
+            stage = self._plan(kind, probe)
             record = {"kind": "stage", "name": kind, "stage": stage.as_dict()}
             self._journal.add(record)
         return Stage.from_dict(record["stage"])
 
-    def _plan(self, kind: str, probe: Probe, meets: Meets) -> Stage:
+    def _plan(self, kind: str, probe: Probe) -> Stage:
         given, known = self._conditions, self.trials
         if given.is_race:
             return self._race(probe)
@@ -108,15 +104,15 @@ class Experiment:
             return plan.screen(entrants, clients, given.budget, probe.start + trial.WARM_UP + 1.0, given.least)
         overhead, pause = _costs(known)
         if kind == "ladder":
-            ranked = analysis.rank(known, given.cores, meets)
+            ranked = analysis.rank(known, given.cores)
             available = given.budget * (plan.SCREEN + plan.LADDER) - self.spent
             most = max((plan.most_clients(one, given.descriptors, given.most) for one in ranked), default=1)
             return plan.climb(_varied(ranked), available, overhead, pause, most, given.least)
         climbed = [made for made in known if made.stage == "ladder"]
-        ranked = analysis.rank(climbed, given.cores, meets) or analysis.rank(known, given.cores, meets)
+        ranked = analysis.rank(climbed, given.cores) or analysis.rank(known, given.cores)
         return plan.open_loop(ranked, given.budget - self.spent, overhead, pause, given.least)
 
-    def _carry_out(self, stage: Stage, meets: Meets) -> None:
+    def _carry_out(self, stage: Stage) -> None:
         order = list(_order(stage, self._journal.records[0]["seed"]))
         for done, (number, candidate) in enumerate(order):
             self._telling.trial(done, len(order), self.spent)
@@ -124,7 +120,7 @@ class Experiment:
                 continue
             if self._is_late(stage, number):
                 return
-            loads = self._loads(stage, candidate, meets)
+            loads = self._loads(stage, candidate)
             made = trial.run(self._bench, stage.kind, number, candidate, loads, to_the_end=self._conditions.is_race)
             self._journal.add({"kind": "trial", "trial": made.as_dict()})
 
@@ -144,13 +140,13 @@ class Experiment:
         parts = {"screen": plan.SCREEN, "ladder": plan.SCREEN + plan.LADDER, "open": 1.0}
         return parts[kind] * self._conditions.budget
 
-    def _loads(self, stage: Stage, candidate: Candidate, meets: Meets) -> Iterator[Wanted]:
+    def _loads(self, stage: Stage, candidate: Candidate) -> Iterator[Wanted]:
         most = plan.most_clients(candidate, self._conditions.descriptors, self._conditions.most)
         if stage.kind != "open":
             rungs = sorted({min(int(clients), most) for clients in stage.steps})
             yield from (Wanted(clients=clients, seconds=stage.seconds) for clients in rungs)
             return
-        peak = self._peak(candidate, meets)
+        peak = self._peak(candidate)
         if peak is None:
             return
         if stage.hold:
@@ -159,10 +155,10 @@ class Experiment:
         for part in stage.steps:
             yield Wanted(clients=clients, seconds=stage.seconds, rate=part * peak.tps)
 
-    def _peak(self, candidate: Candidate, meets: Meets) -> Step | None:
+    def _peak(self, candidate: Candidate) -> Step | None:
         """Of the trial that is the median of its ladder: the same for all rounds of the open loop."""
         own = [made for made in self.trials if made.candidate == candidate and made.stage == "ladder"]
-        found = [step for step in (analysis.score(made, self._conditions.cores, meets)[1] for made in own) if step]
+        found = [step for step in (analysis.score(made, self._conditions.cores)[1] for made in own) if step]
         return sorted(found, key=lambda step: step.tps)[len(found) // 2] if found else None
 
 

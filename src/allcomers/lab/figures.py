@@ -21,6 +21,7 @@ class Step:
     rate        requests/s that were due; 0 in a closed loop
     answered    requests, whatever the status
     failing     the part of requests and connections that failed, or were answered 400 and above; `errors`: by kind
+    met         was the goal met, if there was one?
     tps, qps    answered in full and well, and sent
     times       response time by percentile, as in PERCENTILES
     curve       (response time, part of all that took no longer), for a plot
@@ -37,6 +38,7 @@ class Step:
     seconds: float
     answered: int
     failing: float = 0.0
+    met: bool = True
     held: int = 0
     tps: float
     qps: float = 0.0

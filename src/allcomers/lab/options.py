@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 
 from allcomers import models
 from allcomers.errors import ConfigError
+from allcomers.load import slo
 
 _ABOUT: Final = """\
 Measure every model on an app, and say which to run and why. TARGET is what `allcomers run` takes, or a folder; what
@@ -107,9 +108,7 @@ def read(arguments: Sequence[str]) -> Options:
     if given["most"] < 1:
         raise ConfigError("--clients is at least 1")
     if given["slo"]:
-        from allcomers.lab.goal import Goal
-
-        Goal.read(given["slo"])
+        slo.read(given["slo"])
     if not re.fullmatch(r"/[\x21-\x7e]*", given["path"]):
         raise ConfigError(f"--path {given['path']!r} begins with / and has no blank")
     target = given["target"]

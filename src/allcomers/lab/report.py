@@ -9,7 +9,6 @@ from typing import Any
 from allcomers.lab import analysis, page, race, results, terminal, verdict
 from allcomers.lab.experiment import disturbance
 from allcomers.lab.figures import Trial
-from allcomers.lab.goal import Goal
 from allcomers.lab.plan import Probe
 from allcomers.lab.results import Results
 from allcomers.lab.verdict import Verdict
@@ -18,7 +17,7 @@ from allcomers.lab.verdict import Verdict
 def made(
     trials: Sequence[Trial],
     probe: Probe,
-    goal: Goal,
+    goal: str,
     *,
     command: str,
     words: tuple[str, ...],
@@ -28,16 +27,16 @@ def made(
 ) -> Results:
     """All that can be said of the trials."""
     cores = len(place["server_cores"]) or 1
-    standings = analysis.standings(trials, cores, goal.meets, think)
+    standings = analysis.standings(trials, cores, think)
     others = disturbance(trials)
-    judged = verdict.judge(standings, probe, goal=str(goal), others=others, cores=cores)
+    judged = verdict.judge(standings, probe, goal=goal, others=others, cores=cores)
     if is_race:
         judged = Verdict(chosen=None, runners_up=race.told(standings), others=(), cautions=judged.cautions)
     return Results(
         command=command,
         target=words[1],
         words=words,
-        goal=str(goal),
+        goal=goal,
         place=place,
         probe=probe,
         standings=tuple(standings),

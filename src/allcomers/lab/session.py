@@ -12,7 +12,7 @@ from allcomers.lab import report, results
 from allcomers.lab.child import most_descriptors
 from allcomers.lab.driving import Driver
 from allcomers.lab.experiment import Conditions, Experiment, trials
-from allcomers.lab.goal import Goal
+from allcomers.lab.goal import goal, told
 from allcomers.lab.journal import Journal
 from allcomers.lab.options import Options
 from allcomers.lab.plan import Probe
@@ -28,11 +28,11 @@ _TIMEOUT: Final = (3.0, 10.0)
 def run(options: Options, command: str, folder: Path) -> int:
     """The exit status. `folder` is for what is not to stay."""
     with Journal(options.out, options.as_asked(), resume=options.resume) as journal:
-        probed, goal = _experiment(options, journal, folder)
+        probed, aim = _experiment(options, journal, folder)
         found = report.made(
             trials(journal),
             probed,
-            goal,
+            aim,
             command=command,
             words=options.words,
             place=results.surroundings(options.server_cores, options.load_cores),
@@ -45,28 +45,27 @@ def run(options: Options, command: str, folder: Path) -> int:
     return 0 if options.race or found.verdict.chosen else 1
 
 
-def _experiment(options: Options, journal: Journal, folder: Path) -> tuple[Probe, Goal]:
+def _experiment(options: Options, journal: Journal, folder: Path) -> tuple[Probe, str]:
     """Until all is in the journal; what one call costs, and what counts."""
     descriptors = most_descriptors()
     with Progress(options.budget) as progress:
         bench = _bench(options, folder, progress.words)
         probed = _probed(journal, bench)
         progress.probed(probed)
-        goal = Goal.read(options.slo) if options.slo else Goal.of(probed)
+        terms = goal(options.slo, probed)
         conditions = Conditions(
             budget=options.budget,
             cores=max(1, len(options.server_cores)),
             descriptors=descriptors,
             most=options.most,
             models=options.models,
-            meets=goal.meets,
             think=options.think,
             is_race=options.race,
         )
         patient = max(_TIMEOUT[0], _TIMEOUT[1] * probed.response)
-        bench = replace(bench, driver=replace(bench.driver, timeout=patient))
+        bench = replace(bench, driver=replace(bench.driver, timeout=patient, goal=terms))
         Experiment(bench, journal, conditions, progress).run(probed)
-    return probed, goal
+    return probed, told(terms)
 
 
 def _bench(options: Options, folder: Path, tell: Callable[[str], object]) -> Bench:
