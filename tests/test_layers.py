@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "worker": _BELOW_MODELS | {"calls", "models", "endpoint"},
     "supervisor": _BELOW_MODELS | {"worker"},
     "doctor": _BELOW_MODELS | {"models", "endpoint", "public"},
-    "load": {"errors", "config", "protocol", "parts"},
+    "load": {"errors", "config", "protocol", "parts", "public"},
     "lab": {"errors", "config", "protocol", "models", "load", "public"},
     "cli": _BELOW_MODELS
     | {"moving", "handlers", "models", "endpoint", "worker", "supervisor", "doctor", "load", "lab", "public"},
