@@ -68,6 +68,13 @@ def test_what_a_model_and_the_descriptors_allow() -> None:
     assert plan.most_clients(Candidate(model="epoll"), 10) == 1
 
 
+@given(st.integers(1, 20_000), st.integers(32, 2048))
+def test_ladders_get_coarser_and_shorter(most: int, crowd: int) -> None:
+    sizes = [(rungs[-1], len(rungs)) for rungs in plan.ladders(most, crowd)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1][0] == min(most, 10 * crowd)
+
+
 def cost(stage: Stage, overhead: float, pause: float) -> float:
     return stage.rounds * len(stage.entrants) * (overhead + stage.hold + len(stage.steps) * (stage.seconds + pause))
 
@@ -79,7 +86,7 @@ def test_stages_fit_the_budget(budget: float, overhead: float, pause: float, mos
     assert cost(first, overhead, 0) <= budget * plan.SCREEN * 1.01
     assert first.entrants == tuple(entrants[: len(first.entrants)])
     climbing, opened = (budget * part for part in (plan.LADDER, plan.OPEN))
-    second = plan.climb(first.entrants, climbing, overhead, pause, most)
+    second = plan.climb(first.entrants, climbing, overhead, pause, plan.ladders(most, 64))
     third = plan.open_loop(second.entrants, opened, overhead, pause)
     if len(second.entrants) > 2:  # two there always are, whatever they cost
         assert cost(second, overhead, pause) <= climbing * 1.01
@@ -92,12 +99,14 @@ def test_stages_fit_the_budget(budget: float, overhead: float, pause: float, mos
 
 def test_more_time_is_more_rounds() -> None:
     entrants = plan.candidates(WAITS, 1)
-    rounds = [plan.climb(entrants, budget, 1.5, 0.4, 10_000).rounds for budget in (120, 600, 3600)]
+    rounds = [plan.climb(entrants, budget, 1.5, 0.4, plan.ladders(10_000, 64)).rounds for budget in (120, 600, 3600)]
     assert rounds == sorted(rounds)
     assert rounds[0] >= plan.ROUNDS[0]
     assert rounds[-1] > plan.ROUNDS[0]
 
 
 @pytest.mark.parametrize("probe", [AT_ONCE, WAITS, WORKS])
-def test_the_crowd_keeps_the_cores_busy(probe: Probe) -> None:
-    assert plan.crowd(probe, 1) >= plan.at_once(probe, 1)
+def test_the_crowd_keeps_the_cores_busy_and_can_be_served_in_time(probe: Probe) -> None:
+    clients = plan.crowd(probe, 1, 0.1)
+    assert clients >= 2 * plan.at_once(probe, 1)
+    assert clients * probe.cpu <= 0.2

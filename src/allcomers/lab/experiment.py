@@ -37,6 +37,7 @@ class Conditions:
     descriptors  that a process may have
     most         clients, at most
     models       no others than these; None for all
+    patience     seconds that the goal leaves for an answer
     think        seconds from an answer to the client's next request
     is_race      see race.py
     """
@@ -46,6 +47,7 @@ class Conditions:
     descriptors: int
     most: int = plan.MOST_CLIENTS
     models: tuple[str, ...] | None = None
+    patience: float = 0.1
     think: float = 0.0
     is_race: bool = False
 
@@ -100,14 +102,15 @@ class Experiment:
             return self._race(probe)
         if kind == "screen":
             entrants = plan.candidates(probe, given.cores, given.models)
-            clients = min(plan.crowd(probe, given.cores), given.most)
+            clients = min(plan.crowd(probe, given.cores, given.patience), given.most)
             return plan.screen(entrants, clients, given.budget, probe.start + trial.WARM_UP + 1.0, given.least)
         overhead, pause = _costs(known)
         if kind == "ladder":
             ranked = analysis.rank(known, given.cores)
             available = given.budget * (plan.SCREEN + plan.LADDER) - self.spent
             most = max((plan.most_clients(one, given.descriptors, given.most) for one in ranked), default=1)
-            return plan.climb(_varied(ranked), available, overhead, pause, most, given.least)
+            choice = plan.ladders(most, plan.crowd(probe, given.cores, given.patience))
+            return plan.climb(_varied(ranked), available, overhead, pause, choice, given.least)
         climbed = [made for made in known if made.stage == "ladder"]
         ranked = analysis.rank(climbed, given.cores) or analysis.rank(known, given.cores)
         return plan.open_loop(ranked, given.budget - self.spent, overhead, pause, given.least)

@@ -27,5 +27,10 @@ def goal(text: str, probe: Probe) -> tuple[Term, ...]:
     return terms if any(term.name == "errors" for term in terms) else (*terms, *slo.read(_ERRORS))
 
 
+def patience(terms: Sequence[Term]) -> float:
+    """Seconds that the strictest term leaves for an answer."""
+    return min((term.limit for term in terms if term.unit and term.unit != "%"), default=_SLOWEST)
+
+
 def told(terms: Sequence[Term]) -> str:
     return ", ".join(term.text for term in terms)

@@ -205,7 +205,7 @@ def _ratios(drawn: Sequence[Standing]) -> list[Row]:
             value=one.to_best.value,
             low=one.to_best.low,
             high=one.to_best.high,
-            label=words.ratio(one.to_best) + (" tie" if one.tied else ""),
+            label=words.to_best(one.to_best, one.tied),
         )
         for number, one in enumerate(drawn)
     ]
@@ -266,7 +266,7 @@ def _cells(one: Standing) -> tuple[str, ...]:
     return (
         one.candidate.name,
         ("≈ " if one.limited else "") + words.spread(one.capacity) if one.capacity.count else one.failure or "–",
-        words.ratio(one.to_best) + (" tie" if one.tied else ""),
+        words.to_best(one.to_best, one.tied),
         f"{one.clients:,}" if one.clients else "–",
         words.seconds(one.time("50", one.clients)),
         words.seconds(one.time("99", one.clients)),

@@ -39,6 +39,8 @@ ROUNDS: Final = (3, 15)
 _FINALISTS: Final = 6
 _IN_OPEN: Final = 4
 _RATIOS: Final = (2, 4, 8)
+_BEYOND: Final = 10
+_QUEUE: Final = 64
 _SPARE_FDS: Final = 64
 
 
@@ -150,9 +152,10 @@ def _unlikely(candidate: Candidate, cores: int) -> int:
     return sum(oddities)
 
 
-def crowd(probe: Probe, cores: int) -> int:
-    """Clients that keep `cores` busy and a little queue before them."""
-    return max(32, 2 * at_once(probe, cores))
+def crowd(probe: Probe, cores: int, patience: float) -> int:
+    """Clients that keep `cores` busy, with a queue before them in which nobody waits for half of `patience` seconds."""
+    queue = int(0.5 * patience * cores / probe.cpu)
+    return max(2 * at_once(probe, cores), min(_QUEUE, queue))
 
 
 def most_clients(candidate: Candidate, descriptors: int, most: int = MOST_CLIENTS) -> int:
@@ -192,19 +195,31 @@ def screen(
 
 
 def climb(
-    ranked: Sequence[Candidate], available: float, overhead: float, pause: float, most: int, least: float = STEP[0]
+    ranked: Sequence[Candidate],
+    available: float,
+    overhead: float,
+    pause: float,
+    ladders: Sequence[tuple[int, ...]],
+    least: float = STEP[0],
 ) -> Stage:
-    """The ladder for as many of the `ranked` as fit, three rounds of them at least.
+    """As many of the `ranked` as fit, three rounds of them at least; rather a worse ladder than fewer than four.
 
-    pause  seconds that a step takes beside its measuring
+    pause    seconds that a step takes beside its measuring
+    ladders  the best first
     """
-    for count in range(min(_FINALISTS, len(ranked)), 1, -1):
-        for ratio in _RATIOS:
-            rungs = ladder(most, ratio)
-            each = overhead + len(rungs) * (least + pause)
-            if count * ROUNDS[0] * each <= available:
-                return _climb(ranked[:count], rungs, available, overhead, pause, least)
-    return _climb(ranked[:2], ladder(most, _RATIOS[-1]), available, overhead, pause, least)
+    for counts in (range(_FINALISTS, 3, -1), range(3, 1, -1)):
+        for rungs in ladders:
+            for count in counts:
+                each = overhead + len(rungs) * (least + pause)
+                if count <= len(ranked) and count * ROUNDS[0] * each <= available:
+                    return _climb(ranked[:count], rungs, available, overhead, pause, least)
+    return _climb(ranked[:2], ladders[-1], available, overhead, pause, least)
+
+
+def ladders(most: int, crowd: int) -> list[tuple[int, ...]]:
+    """From the finest to the coarsest; the last end where ten times as many clients come as keep the cores busy."""
+    short = min(most, _BEYOND * crowd)
+    return [ladder(top, ratio) for top in dict.fromkeys((most, short)) for ratio in _RATIOS]
 
 
 def _climb(

@@ -12,7 +12,7 @@ from allcomers.lab import report, results
 from allcomers.lab.child import most_descriptors
 from allcomers.lab.driving import Driver
 from allcomers.lab.experiment import Conditions, Experiment, trials
-from allcomers.lab.goal import goal, told
+from allcomers.lab.goal import goal, patience, told
 from allcomers.lab.journal import Journal
 from allcomers.lab.options import Options
 from allcomers.lab.plan import Probe
@@ -59,6 +59,7 @@ def _experiment(options: Options, journal: Journal, folder: Path) -> tuple[Probe
             descriptors=descriptors,
             most=options.most,
             models=options.models,
+            patience=patience(terms),
             think=options.think,
             is_race=options.race,
         )

@@ -121,7 +121,7 @@ def _cells(one: Standing) -> list[str]:
     return [
         one.candidate.name,
         ("≈ " if one.limited else "") + words.spread(one.capacity),
-        words.ratio(one.to_best) + (" tie" if one.tied else ""),
+        words.to_best(one.to_best, one.tied),
         f"{one.clients:,}" if one.clients else "–",
         words.seconds(one.time("50", one.clients)),
         words.seconds(one.time("99", one.clients)),

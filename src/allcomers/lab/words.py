@@ -53,6 +53,13 @@ def ratio(found: Interval) -> str:
     return f"{found.value:.2f} ({found.low:.2f}–{found.high:.2f})" if found.count > 1 else f"{found.value:.2f}"
 
 
+def to_best(found: Interval, tied: bool) -> str:
+    """A ratio to the best, and whether that is a tie; the best itself is just the best."""
+    if found.count and found.low == found.high == 1:
+        return "best"
+    return ratio(found) + (" tie" if tied else "")
+
+
 def spread(found: Interval) -> str:
     """ "12,300 (11,900–12,700)"."""
     if not found.count:
