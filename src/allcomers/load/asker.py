@@ -81,7 +81,8 @@ class Asker(Client):
             else:
                 self.fail("time-out", now)
         elif self.phase is Phase.AWAY and crew.keep_alive:
-            self.connect(now)
+            if crew.asks_on():
+                self.connect(now)
         else:
             self._rest(now)
 

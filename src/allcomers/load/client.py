@@ -95,6 +95,10 @@ class Driver(Protocol):
         """Is there another request to be sent? Then it is the caller's."""
         ...
 
+    def asks_on(self) -> bool:
+        """Will there be another request, for somebody?"""
+        ...
+
     def is_free(self, client: Any) -> None:
         """It waits for a request that is due."""
 

@@ -124,10 +124,13 @@ class Crew:
         self._connecting -= 1
 
     def may_ask(self) -> bool:
-        if self._ending or not self._left:
+        if not self.asks_on():
             return False
         self._left -= 1
         return True
+
+    def asks_on(self) -> bool:
+        return self._due < NEVER if self.schedule is not None else self._left > 0 and not self._ending
 
     def is_free(self, client: Asker) -> None:
         if not client.queued:
@@ -173,7 +176,7 @@ class Crew:
         until = min(self.deadlines.next(), self._tick_at)
         if self._free:
             until = min(until, self._due)
-        if self._line and self._connecting < MOST_CONNECTING:
+        if self._line and self._connecting < MOST_CONNECTING and self.asks_on():
             until = min(until, self._next_connect)
         timeout = max(0.0, (until - now_ns()) / SECOND)
         if self.schedule is None:
@@ -187,7 +190,7 @@ class Crew:
 
     def _admit(self, now: int) -> None:
         """Let those connect whose turn it is."""
-        while self._line and self._connecting < MOST_CONNECTING:
+        while self._line and self._connecting < MOST_CONNECTING and self.asks_on():
             if self._connect_gap:
                 if now < self._next_connect:
                     return

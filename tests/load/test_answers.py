@@ -1,0 +1,170 @@
+"""Where an answer ends: the compiled cut against plain Python, however the bytes come, and what is no answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from allcomers.errors import Refusal
+from allcomers.load import wire
+from allcomers.load.answers import CLOSES, LIMITS, HttpAnswers, TcpAnswers
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+CLOSE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+CHUNKED = b"HTTP/1.1 206 P\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nA\r\n0123456789\r\n0\r\n\r\n"
+EMPTY = b"HTTP/1.1 204 No Content\r\n\r\n"
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
+TRAILERS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;a=b\r\nx\r\n0\r\nX: y\r\n\r\n"
+
+
+@pytest.fixture(params=["compiled", "plain Python"])
+def build(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.param == "compiled" and not wire.COMPILED:
+        pytest.skip("nothing is compiled here")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "COMPILED", request.param == "compiled")
+        yield
+
+
+def read(stream: bytes, cuts: list[int], method: str = "GET") -> list[int]:
+    """All answers of `stream`, which comes in pieces."""
+    answers = HttpAnswers(method)
+    places = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
+    found = []
+    for begin, end in pairwise(places):
+        if begin < end:
+            found += answers.read(stream[begin:end])
+    return found
+
+
+@pytest.mark.usefixtures("build")
+@pytest.mark.parametrize(
+    ("stream", "method", "expected"),
+    [
+        (OK, "GET", [200]),
+        (OK + OK + CHUNKED, "GET", [200, 200, 206]),
+        (OK + CLOSE, "GET", [200, 200 | CLOSES]),
+        (EMPTY + b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n" + OK, "GET", [204, 304, 200]),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + EMPTY, "HEAD", [200, 204]),
+        (INTERIM + OK, "GET", [200]),
+        (TRAILERS + OK, "GET", [200, 200]),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", "GET", [200 | CLOSES]),
+        (b"HTTP/1.1 503\r\nContent-Length:0\r\n\r\n", "GET", [503]),
+    ],
+)
+def test_answers_are_cut_wherever_the_bytes_are(stream: bytes, method: str, expected: list[int]) -> None:
+    for cut in range(1, len(stream)):
+        assert read(stream, [cut], method) == expected
+    assert read(stream, list(range(len(stream))), method) == expected
+
+
+@pytest.mark.usefixtures("build")
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"hello\r\n\r\n",
+        b"\x00\x01\x02",
+        b"HTTP/1.1 2000 OK\r\n\r\n",
+        b"HTTP/2 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 40_000,
+        CLOSE + OK,
+    ],
+)
+def test_what_is_no_answer_is_refused(stream: bytes) -> None:
+    with pytest.raises(Refusal):
+        read(stream, [])
+
+
+@pytest.mark.usefixtures("build")
+def test_an_answer_without_a_length_ends_with_its_connection() -> None:
+    answers = HttpAnswers("GET")
+    assert answers.read(b"HTTP/1.1 200 OK\r\n\r\nsome") == []
+    assert answers.read(b"thing") == []
+    assert answers.end() == [200 | CLOSES]
+    assert answers.end() == []
+
+
+@pytest.mark.usefixtures("build")
+@pytest.mark.parametrize("begun", [OK[:-1], OK[:20], CHUNKED[:-3], OK + b"H"])
+def test_an_answer_that_is_cut_short_is_none(begun: bytes) -> None:
+    answers = HttpAnswers("GET")
+    answers.read(begun)
+    with pytest.raises(Refusal):
+        answers.end()
+
+
+# ---------------------------------------------------------------- differential
+
+NAMES = st.sampled_from(b"Content-Length content-length Transfer-Encoding Connection Host Expect X a_b A=B".split())
+VALUES = st.one_of(
+    st.sampled_from([b"0", b"5", b" 5 ", b"05", b"5,5", b"chunked", b"Chunked", b"gzip"]),
+    st.sampled_from([b"close", b"keep-alive", b"x, close", b"\x01", b"a b"]),
+    st.binary(max_size=6),
+)
+LINES = st.builds(lambda name, value: name + b":" + value + b"\r\n", NAMES, VALUES)
+FIRST = st.one_of(
+    st.sampled_from([b"HTTP/1.1 200 OK", b"HTTP/1.1 204", b"HTTP/1.1 304 x", b"HTTP/1.0 200 OK", b"HTTP/1.1 100 x"]),
+    st.binary(max_size=12),
+)
+BODIES = st.one_of(
+    st.sampled_from([b"", b"hello", b"5\r\nhello\r\n0\r\n\r\n", b"0\r\n\r\n", b"5;x\r\n"]), st.binary(max_size=8)
+)
+MESSAGES = st.builds(
+    lambda first, lines, body: first + b"\r\n" + b"".join(lines) + b"\r\n" + body,
+    FIRST,
+    st.lists(LINES, max_size=4),
+    BODIES,
+)
+
+
+@pytest.mark.skipif(not wire.COMPILED, reason="nothing is compiled here")
+@given(st.lists(st.one_of(st.sampled_from([OK, CHUNKED, EMPTY, CLOSE]), MESSAGES), max_size=3), st.booleans())
+@example([OK[:-1]], False)
+@example([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n"], False)
+def test_what_is_cut_plain_python_takes_for_the_same(messages: list[bytes], bodiless: bool) -> None:
+    stream = b"".join(messages)
+    method = "HEAD" if bodiless else "GET"
+    found: list[int] = []
+    size = wire.cut(stream, bodiless, LIMITS.max_head, LIMITS.max_headers, found)
+    assert 0 <= size <= len(stream)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "COMPILED", False)
+        answers = HttpAnswers(method)
+        assert (answers.read(stream[:size]) if size else []) == found
+        assert answers.end() == []  # nothing was left of what is cut
+
+
+# ---------------------------------------------------------------- tcp
+
+
+@given(st.binary(min_size=1, max_size=8), st.integers(1, 5), st.lists(st.integers(0, 40), max_size=5))
+def test_a_service_answers_in_the_bytes_that_are_expected(answer: bytes, count: int, cuts: list[int]) -> None:
+    stream = answer * count
+    places = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
+    for answers in (TcpAnswers(answer, 0), TcpAnswers(b"", len(answer))):
+        found = [one for begin, end in pairwise(places) for one in answers.read(stream[begin:end])]
+        assert found == [0] * count
+        assert answers.end() == []
+
+
+def test_other_bytes_are_no_answer() -> None:
+    answers = TcpAnswers(b"pong\n", 0)
+    answers.read(b"po")
+    with pytest.raises(Refusal):
+        answers.read(b"xx")
+    cut_short = TcpAnswers(b"", 4)
+    cut_short.read(b"abc")
+    with pytest.raises(Refusal):
+        cut_short.end()

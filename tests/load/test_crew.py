@@ -1,0 +1,293 @@
+"""A load against servers whose behaviour is known: times that must come out, and every way to be no good server."""
+
+from __future__ import annotations
+
+import socket
+import time
+from itertools import takewhile
+
+import pytest
+from far import ANSWER, Queue, Talk, adds_up, carried_out, heads, load, reset, serving, soon
+
+from allcomers.load.plan import Plan
+from allcomers.load.result import Result
+from allcomers.load.schedule import moments
+
+LAG = 0.03
+"""Seconds by which a machine that is busy may be late."""
+
+
+def milliseconds(found: Result, *percents: float) -> list[float]:
+    return [1000 * seconds for seconds in found.response.percentiles(*percents)]
+
+
+# ---------------------------------------------------------------- times
+
+
+def test_a_server_that_takes_a_time_is_measured_to_take_it() -> None:
+    with Queue(0.05).serving() as url:
+        found = load(url, clients=5, seconds=0.6)
+    assert adds_up(found)
+    assert found.failed == 0
+    assert found.answered == found.response.count >= 5
+    assert found.response.min >= 0.05
+    assert 0.05 * 0.999 <= found.response.percentile(50) <= 0.05 + LAG
+
+
+def test_closed_loop_sends_no_more_than_its_clients_may() -> None:
+    """Little's law: what N clients get is N over the time from one request to the next."""
+    with Queue(0.02).serving() as url:
+        found = load(url, clients=4, think=0.03, seconds=1.0)
+    assert found.sent <= 4 * (1.0 / 0.05 + 1)
+    assert found.connections_held == found.connections_opened == 4
+
+
+def due(plan: Plan) -> list[float]:
+    """The seconds after the start at which the plan's requests are due."""
+    return [moment / 1e9 for moment in takewhile(lambda moment: moment < plan.seconds * 1e9, moments(plan, 0))]
+
+
+def waits(arrivals: list[float], service: float) -> list[float]:
+    """The response times in a queue with one server: Lindley's recursion."""
+    times, free = [], 0.0
+    for arrival in arrivals:
+        free = max(free, arrival) + service
+        times.append(free - arrival)
+    return times
+
+
+def test_a_queue_with_one_server_shows_what_the_theory_says() -> None:
+    """M/D/1 at 70 % of what it can do, with arrivals that are known. No answer comes sooner than the theory has it, and
+    each is measured to have come when the server, on whatever machine, did give it."""
+    queue, start = Queue(0.01, alone=True), soon()
+    with queue.serving() as url:
+        plan = Plan.make(url=url, clients=64, rate=70.0, arrivals="poisson", seconds=2.0)
+        found = carried_out(plan, start)
+    arrivals = due(plan)
+    assert (found.answered, found.failed) == (len(arrivals), 0)
+    theory = sorted(waits(arrivals, 0.01))
+    given = sorted(at - start / 1e9 - arrival for at, arrival in zip(queue.answered, arrivals, strict=True))
+    for percent in (50, 90):
+        rank = round(percent / 100 * len(arrivals)) - 1
+        assert 0.97 * theory[rank] <= found.response.percentile(percent)
+        assert given[rank] * 0.999 <= found.response.percentile(percent) <= 1.03 * given[rank] + LAG
+
+
+@pytest.mark.parametrize("clients", [4, 300])
+def test_a_server_that_freezes_is_not_let_off(clients: int) -> None:
+    """Half of the run nothing is answered: of the requests that are due then, the median waits half of that time.
+
+    With few clients most of them cannot even be sent; a closed loop would have left them out ("coordinated omission").
+    """
+    with Queue(0.0, freeze=(0.4, 1.4)).serving() as url:
+        found = load(url, clients=clients, rate=100.0, seconds=2.0)
+    assert adds_up(found)
+    assert (found.sent, found.answered, found.unsent) == (200, 200, 0)
+    assert 0.4 <= found.response.percentile(75) <= 0.5 + 4 * LAG
+    assert 0.9 <= found.response.max <= 1.0 + 4 * LAG
+    if clients == 4:
+        assert found.service.percentile(75) < 0.3
+    else:
+        assert found.service.percentile(75) >= 0.4
+
+
+def test_what_is_due_and_never_sent_is_told() -> None:
+    with Queue(10.0).serving() as url:
+        found = load(url, clients=2, rate=100.0, seconds=0.3, timeout=0.4)
+    assert found.unsent >= 20
+    assert any("never sent" in line for line in found.warnings)
+    assert adds_up(found)
+
+
+def test_lateness_is_the_generators_own() -> None:
+    """That no client is free is the server's fault, and no lateness."""
+    with Queue(0.05).serving() as url:
+        found = load(url, clients=1, rate=100.0, seconds=0.2)
+    assert found.response.max > 0.5
+    assert found.lateness.percentile(50) < 0.05
+
+
+# ---------------------------------------------------------------- servers that are none
+
+OPTIONS = {"clients": 3, "seconds": 0.25}
+
+
+def says(words: bytes) -> Talk:
+    """For each request, these words."""
+
+    def talk(peer: socket.socket) -> None:
+        for _ in heads(peer):
+            peer.sendall(words)
+
+    return talk
+
+
+def says_and_closes(words: bytes) -> Talk:
+    def talk(peer: socket.socket) -> None:
+        next(heads(peer))
+        peer.sendall(words)
+
+    return talk
+
+
+def endless(peer: socket.socket) -> None:
+    next(heads(peer))
+    peer.sendall(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        peer.sendall(b"X-Endless: yes\r\n" * 1000)
+
+
+def trickle(peer: socket.socket) -> None:
+    next(heads(peer))
+    for byte in ANSWER * 1000:
+        peer.sendall(bytes([byte]))
+        time.sleep(0.05)
+
+
+def resets(peer: socket.socket) -> None:
+    next(heads(peer))
+    reset(peer)
+
+
+def resets_at_once(peer: socket.socket) -> None:
+    reset(peer)
+
+
+def silent(peer: socket.socket) -> None:
+    for _ in heads(peer):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("talk", "kinds"),
+    [
+        (says(b"\x00\xff garbage\r\n\r\n"), {"malformed"}),
+        (says(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"), {"malformed"}),
+        (says(ANSWER + ANSWER), {"malformed"}),
+        (says(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"), {"malformed"}),
+        (endless, {"malformed"}),
+        (says_and_closes(ANSWER[:-1]), {"closed"}),
+        (says_and_closes(ANSWER[:10]), {"closed"}),
+        (says_and_closes(b""), {"closed"}),
+        (resets, {"reset"}),
+        (resets_at_once, {"reset", "closed"}),
+        (silent, {"time-out"}),
+        (says(ANSWER[:-1]), {"time-out"}),
+        (trickle, {"time-out"}),
+    ],
+    ids=lambda value: "" if callable(value) else "+".join(sorted(value)),
+)
+def test_what_is_no_answer_is_counted_by_its_kind(talk: Talk, kinds: set[str]) -> None:
+    with serving(talk) as url:
+        found = load(url, timeout=0.15 if "time-out" in kinds else 20.0, **OPTIONS)
+    assert adds_up(found)
+    assert found.answered == found.response.count == 0
+    assert found.failed > 0 or talk is resets_at_once
+    assert set(found.errors) <= kinds
+    assert sum(found.errors.values()) >= 1
+    assert found.error_share == 1.0
+
+
+def test_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    found = load(f"http://127.0.0.1:{port}/", **OPTIONS)
+    assert (found.sent, found.connections_opened) == (0, 0)
+    assert set(found.errors) == {"refused"}
+    assert found.errors["refused"] <= 3 * 6  # it does not spin
+
+
+def test_nobody_listens_and_the_requests_are_counted() -> None:
+    """It gives up, rather than wait for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    found = load(f"http://127.0.0.1:{port}/", clients=2, seconds=0.0, requests=10, timeout=0.5)
+    assert found.answered == 0
+    assert found.errors["refused"] > 0
+
+
+def test_a_server_that_says_goodbye_is_asked_again_on_a_new_connection() -> None:
+    def talk(peer: socket.socket) -> None:
+        for number, _ in enumerate(heads(peer)):
+            if number == 2:
+                peer.sendall(ANSWER.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+                return
+            peer.sendall(ANSWER)
+
+    with serving(talk) as url:
+        found = load(url, clients=2, seconds=0.0, requests=30)
+    assert (found.sent, found.answered, found.failed, found.errors) == (30, 30, 0, {})
+    assert found.connections_opened in (10, 11)
+
+
+def test_statuses_are_counted_and_those_of_400_and_above_are_errors() -> None:
+    with serving(says(ANSWER.replace(b"200 OK", b"503 No"))) as url:
+        found = load(url, clients=2, seconds=0.0, requests=10)
+    assert (found.answered, found.failed) == (10, 0)
+    assert (found.statuses, found.errors, found.error_share) == ({503: 10}, {"status": 10}, 1.0)
+
+
+@pytest.mark.parametrize(
+    "values", [{"pipeline": 4}, {"keep_alive": False}, {"rate": 500.0}, {"rate": 300.0, "pipeline": 3}]
+)
+def test_so_many_requests_are_sent_and_no_more(values: dict[str, float]) -> None:
+    with serving(says(ANSWER)) as url:
+        found = load(url, clients=3, seconds=0.0, requests=50, **values)
+    assert (found.sent, found.answered, found.failed, found.in_flight) == (50, 50, 0, 0)
+    assert found.errors == {}
+    assert found.connections_opened == (50 if "keep_alive" in values and "rate" not in values else 3)
+
+
+def test_connections_have_a_pace() -> None:
+    with serving(silent) as url:
+        found = load(url, clients=50, connections_per_second=40.0, seconds=0.5, timeout=0.2)
+    assert 1 <= found.connections_opened <= 22
+
+
+def test_what_is_in_flight_at_the_end_is_waited_for() -> None:
+    with Queue(0.3).serving() as url:
+        found = load(url, clients=4, seconds=0.1)
+    assert (found.sent, found.answered, found.in_flight) == (4, 4, 0)
+    assert found.tps == 0.0  # none of them while it was measured
+    assert found.seconds < 0.3
+
+
+def test_a_long_answer_is_taken_piece_by_piece() -> None:
+    body = bytes(3_000_000)
+    with serving(says(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))) as url:
+        found = load(url, clients=2, seconds=0.0, requests=4)
+    assert (found.answered, found.failed) == (4, 0)
+
+
+def test_a_long_request_is_sent_piece_by_piece() -> None:
+    size = 3_000_000
+    heard: list[int] = []
+
+    def talk(peer: socket.socket) -> None:
+        count = 0
+        while data := peer.recv(65536):
+            count += len(data)
+            if count >= size:
+                heard.append(count)
+                peer.sendall(ANSWER)
+                return
+
+    with serving(talk) as url:
+        found = load(url, clients=1, seconds=0.0, requests=1, method="POST", body=bytes(size))
+    assert found.answered == 1
+    assert heard[0] > size
+
+
+# ---------------------------------------------------------------- a TCP service
+
+
+def test_a_service_is_asked_in_its_own_words() -> None:
+    def talk(peer: socket.socket) -> None:
+        while data := peer.recv(4):
+            peer.sendall(data.upper())
+
+    with serving(talk) as url:
+        found = load(url.replace("http", "tcp"), clients=2, seconds=0.0, requests=20, body=b"ping", expect=b"PING")
+        wrong = load(url.replace("http", "tcp"), clients=1, seconds=0.1, body=b"ping", expect=b"PONG")
+    assert (found.answered, found.statuses, found.errors) == (20, {0: 20}, {})
+    assert set(wrong.errors) == {"malformed"}

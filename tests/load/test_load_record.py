@@ -1,0 +1,95 @@
+"""A process's numbers: both pens write the same, and records add up."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from allcomers.load import wire
+from allcomers.load.histogram import Histogram
+from allcomers.load.record import ANSWERED, OPEN, PEAK, RESPONSE, SENT, SERVICE, Pen, Record
+
+NANOSECONDS = st.one_of(st.integers(0, 10**7), st.integers(0, 1 << 45))
+ANSWERS = st.lists(st.tuples(NANOSECONDS, NANOSECONDS, st.integers(0, 599)), max_size=30)
+
+
+def written(pen: object, answers: list[tuple[int, int, int]]) -> Record:
+    record = Record(pen)
+    now = 1 << 50
+    for waited, served, status in answers:
+        record.pen.answered(now - waited, now - served, now, status)
+        record.pen.late(waited)
+    return record
+
+
+@pytest.mark.skipif(not wire.COMPILED, reason="nothing is compiled here")
+@settings(max_examples=30)
+@given(ANSWERS)
+def test_both_pens_write_the_same(answers: list[tuple[int, int, int]]) -> None:
+    assert written(wire.Pen, answers).page.tobytes() == written(Pen, answers).page.tobytes()
+
+
+@pytest.mark.skipif(not wire.COMPILED, reason="nothing is compiled here")
+def test_the_compiled_pen_writes_into_nothing_but_a_page() -> None:
+    with pytest.raises(ValueError, match="no page"):
+        wire.Pen(Record().page[1:])
+    for status in (-1, 1000):
+        with pytest.raises(ValueError, match="no status"):
+            Record(wire.Pen).pen.answered(0, 0, 0, status)
+
+
+@settings(max_examples=10)
+@given(ANSWERS, ANSWERS)
+def test_records_add_up(one: list[tuple[int, int, int]], other: list[tuple[int, int, int]]) -> None:
+    whole = written(Pen, one)
+    whole.add(written(Pen, other))
+    assert whole.page.tobytes() == written(Pen, one + other).page.tobytes()
+    assert whole.histogram(RESPONSE).count == whole.histogram(SERVICE).count == len(one + other)
+
+
+def test_intervals_are_what_came_since_the_last_one() -> None:
+    record = Record()
+    record.opened()
+    record.page[SENT] += 3
+    record.pen.answered(0, 0, 2_000_000, 200)
+    record.end_interval(1.0)
+    record.page[SENT] += 1
+    record.failed(2, "reset")
+    record.end_interval(0.5)
+    first, second = record.intervals
+    assert (first.sent, first.answered, first.failed, first.open, first.seconds) == (3, 1, 0, 1, 1.0)
+    assert (second.sent, second.answered, second.failed, second.seconds) == (1, 0, 2, 0.5)
+    assert Histogram(first.times).percentile(50) == pytest.approx(0.002, rel=0.04)
+    assert second.times == ()
+
+
+def test_intervals_of_two_processes_are_joined_one_by_one() -> None:
+    records = [Record(), Record()]
+    for record in records:
+        record.page[SENT] += 5
+        record.pen.answered(0, 0, 1000, 200)
+        record.end_interval(1.0)
+    records[1].page[SENT] += 2
+    records[1].end_interval(1.0)
+    records[0].add(records[1])
+    assert [interval.sent for interval in records[0].intervals] == [10, 2]
+    assert sum(count for _, count in records[0].intervals[0].times) == 2
+
+
+def test_the_peak_is_the_most_that_were_open_at_once() -> None:
+    record = Record()
+    for _ in range(3):
+        record.opened()
+    record.closed()
+    record.opened()
+    assert (record.page[OPEN], record.page[PEAK]) == (3, 3)
+
+
+def test_a_record_goes_through_a_pipe() -> None:
+    record = written(Pen, [(5, 5, 200)])
+    record.failed(1, "closed")
+    again = pickle.loads(pickle.dumps(record))
+    assert (again.page, again.errors, again.page[ANSWERED]) == (record.page, record.errors, 1)
