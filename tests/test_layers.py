@@ -31,7 +31,8 @@ LAYERS = {
     "models": "models.*",
     "endpoint": "endpoint interface",
     "worker": "worker wear",
-    "supervisor": "supervisor staff pulse listeners successor pidfile reloader",
+    "admin": "admin.*",
+    "supervisor": "supervisor staff pulse listeners successor pidfile reloader office",
     "doctor": "doctor.*",
     "load": "load.*",
     "lab": "lab.*",
@@ -56,12 +57,13 @@ MAY_IMPORT = {
     "models": _BELOW_MODELS | {"calls"},
     "endpoint": _BELOW_MODELS | {"handlers", "asgi", "calls", "models"},
     "worker": _BELOW_MODELS | {"calls", "models", "endpoint"},
-    "supervisor": _BELOW_MODELS | {"worker"},
+    "admin": {"errors", "config", "stats", "protocol", "parts", "handlers", "models", "public"},
+    "supervisor": _BELOW_MODELS | {"worker", "admin"},
     "doctor": _BELOW_MODELS | {"models", "endpoint", "public"},
     "load": {"errors", "config", "protocol", "parts", "public"},
     "lab": {"errors", "config", "protocol", "models", "load", "public"},
     "cli": _BELOW_MODELS
-    | {"moving", "handlers", "models", "endpoint", "worker", "supervisor", "doctor", "load", "lab", "public"},
+    | {"moving", "handlers", "models", "endpoint", "worker", "admin", "supervisor", "doctor", "load", "lab", "public"},
     "public": {"errors", "protocol", "handlers"},
 }
 """Beside a layer's own files. Of `parts`, only the clock looks at a handler, for how HTTP writes a date."""

@@ -282,6 +282,10 @@ def _job(found: Settings) -> Job:
         raise ConfigError("TARGET is missing: MODULE:NAME or FILE.py:NAME (see allcomers run --help)")
     if config.chdir:
         config = replace(config, chdir=_here())  # where we are: so that to enter it again changes nothing
+    if config.admin:
+        from allcomers.admin import host
+
+        host.check(config.admin, config.admin_hosts)
     from allcomers import models
     from allcomers.worker import Job
 

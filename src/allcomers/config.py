@@ -72,7 +72,7 @@ OWN: dict[str, list[tuple[str, Any, Option]]] = {
 COMMON = (
     "target", "dir", "list", "factory", "bind", "model", "workers", "calls", "threads", "certfile", "keyfile",
     "access_log", "log_level", "keep_alive", "graceful_timeout", "call_timeout", "max_body", "max_connections",
-    "forwarded_allow_ips", "reload", "user",
+    "forwarded_allow_ips", "admin", "reload", "user",
 )  # fmt: skip
 """The options that most people need: `--help` shows these, `--help-all` each."""
 
@@ -262,6 +262,15 @@ class Config:
     ws_deflate: str = _option(
         "on", _WEBSOCKETS, "--ws-deflate", "HOW", "permessage-deflate, for clients that offer it: on or off",
         "Text shrinks; nothing is kept for it between two messages.", choice("on", "off"),
+    )  # fmt: skip
+    admin: str = _option(
+        "", _LIFE, "--admin", "ADDR", "HOST:PORT or unix:PATH of a page with live figures, /metrics and /health",
+        "A second door is opened by who wants it.",
+    )  # fmt: skip
+    admin_hosts: str = _option(
+        "", _LIFE, "--admin-hosts", "LIST",
+        "names that page is called by; ip: by addresses alone, *: any. Needed where others may reach it",
+        "This machine alone, by its addresses and as localhost.",
     )  # fmt: skip
     reload: bool = _option(
         False, _LIFE, "--reload", "", "a new worker when a file of the app changes (needs allcomers[reload])",

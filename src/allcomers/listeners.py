@@ -32,13 +32,15 @@ class Listeners:
     def __init__(self) -> None:
         self._places: list[_Place] = []
 
-    def open(self, binds: Sequence[str], backlog: int, inherited: Callable[[str], list[int]]) -> None:
-        """Listen; `inherited` gives the descriptors that a predecessor left for a bind.
+    def open(
+        self, binds: Sequence[str], backlog: int, inherited: Callable[[str], list[int]], option: str = "--bind"
+    ) -> None:
+        """Listen; `inherited` gives the descriptors that a predecessor left for a bind, `option` what asks for it.
 
         Raises ListenError, ConfigError.
         """
         for text in binds:
-            bind = Bind(text)
+            bind = Bind(text, option)
             fds = inherited(text)
             found = [sockets.adopt(fd, bind, backlog) for fd in fds] if fds else sockets.listen(bind, backlog)
             self._places.append(_Place(bind, found, _identity(bind.path)))

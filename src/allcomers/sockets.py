@@ -41,10 +41,14 @@ PAUSE: Final = 0.1
 
 
 class Bind:
-    """An address to listen on: HOST:PORT, [HOST]:PORT, :PORT, unix:PATH or fd://N. Raises ConfigError."""
+    """An address to listen on: HOST:PORT, [HOST]:PORT, :PORT, unix:PATH or fd://N. Raises ConfigError.
 
-    def __init__(self, text: str) -> None:
+    option  that gave it
+    """
+
+    def __init__(self, text: str, option: str = "--bind") -> None:
         self.text = text
+        self.option = option
         self.path = ""
         self.fd = -1
         self.host = ""
@@ -52,24 +56,24 @@ class Bind:
         if text.startswith("unix:"):
             self.path = text.removeprefix("unix:")
             if not self.path:
-                raise ConfigError("--bind unix:PATH needs a path")
+                raise ConfigError(f"{option} unix:PATH needs a path")
         elif text.startswith("fd://"):
             self.fd = self._number(text.removeprefix("fd://"), 1 << 20)
         else:
             host, colon, port = text.rpartition(":")
             if not colon or (":" in host and not (host.startswith("[") and host.endswith("]"))):
-                raise ConfigError(f"--bind {text!r} is not HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N")
+                raise ConfigError(f"{option} {text!r} is not HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N")
             self.host = host.strip("[]")
             self.port = self._number(port, 65535)
 
     def _number(self, text: str, most: int) -> int:
         if not (text.isascii() and text.isdigit()) or int(text) > most:
-            raise ConfigError(f"--bind {self.text!r}: {text!r} is not a number from 0 to {most}")
+            raise ConfigError(f"{self.option} {self.text!r}: {text!r} is not a number from 0 to {most}")
         return int(text)
 
 
 _HINTS: Final = {
-    errno.EADDRINUSE: "; another program listens there; --bind takes another address (port 0: a free port)",
+    errno.EADDRINUSE: "; another program listens there; {option} takes another address (port 0: a free port)",
     errno.EACCES: "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
 }
 
@@ -105,7 +109,9 @@ def adopt(fd: int, bind: Bind, backlog: int) -> socket.socket:
 
 
 def _refused(bind: Bind, error: OSError) -> ListenError:
-    hint = "" if bind.path and error.errno == errno.EACCES else _HINTS.get(error.errno or 0, "")
+    hint = (
+        "" if bind.path and error.errno == errno.EACCES else _HINTS.get(error.errno or 0, "").format(option=bind.option)
+    )
     reason = os.strerror(error.errno) if error.errno else str(error)
     return ListenError(f"cannot listen on {bind.text}: {reason}{hint}")
 

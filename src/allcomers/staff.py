@@ -71,6 +71,7 @@ class Staff:
 
     serve     what a new process does: its exit status. Called in the child, with signals withheld.
     wanted    how many
+    name      what one is called in the log
     patience  seconds that one has to finish what it has begun, when it is told to drain
 
     all        the workers
@@ -80,7 +81,9 @@ class Staff:
     on_hold    bool: start nobody
     """
 
-    def __init__(self, serve: Callable[[Share, Lifeline], int], wanted: int, patience: float) -> None:
+    def __init__(
+        self, serve: Callable[[Share, Lifeline], int], wanted: int, patience: float, name: str = "worker"
+    ) -> None:
         self.wanted = wanted
         self.patience = patience
         self.scheme = ""
@@ -90,6 +93,7 @@ class Staff:
         self.tally = Tally()
         self.all: dict[int, Worker] = {}
         self._serve = serve
+        self._name = name
         self._failures = 0  # workers in a row that died soon
         self._resume = 0.0  # when to start the next
 
@@ -133,7 +137,7 @@ class Staff:
     def _kill_late(self, now: float) -> None:
         for worker in self.all.values():
             if now >= worker.leaving:
-                _logger.warning("worker %d did not stop in time and is killed", worker.pid)
+                _logger.warning("%s %d did not stop in time and is killed", self._name, worker.pid)
                 _kill(worker.pid, signal.SIGKILL)
                 worker.leaving = now + MERCY
 
@@ -206,10 +210,10 @@ class Staff:
             if word == lifeline.READY:
                 worker.ready = True
                 self.scheme = what
-                _logger.debug("worker %d is ready", worker.pid)
+                _logger.debug("%s %d is ready", self._name, worker.pid)
             elif word == lifeline.REPLACE and worker.stays and not worker.replace:
                 worker.replace = what
-                _logger.info("worker %d is to be replaced: %s", worker.pid, what)
+                _logger.info("%s %d is to be replaced: %s", self._name, worker.pid, what)
 
     def reap(self) -> None:
         """Some have ended."""
@@ -234,7 +238,8 @@ class Staff:
         self._failures = self._failures + 1 if soon else 0
         delay = min(BACK_OFF[1], BACK_OFF[0] * 2 ** (self._failures - 2)) if self._failures > 1 else 0.0
         self._resume = monotonic() + delay
-        _logger.error("worker %d %s; another starts %s", worker.pid, how, f"in {delay:g} s" if delay else "now")
+        when = f"in {delay:g} s" if delay else "now"
+        _logger.error("%s %d %s; another starts %s", self._name, worker.pid, how, when)
 
     def _give_up_reload(self, how: str) -> bool:
         """Was there a reload? Then those that it was to replace stay."""
@@ -247,8 +252,8 @@ class Staff:
 
     def give_up(self, worker: Worker) -> None:
         """It hangs: have it write down where, and end."""
-        text = "worker %d has not answered for %.0f s: it hangs, and is replaced; it was at:"
-        _logger.error(text, worker.pid, worker.silent)
+        text = "%s %d has not answered for %.0f s: it hangs, and is replaced; it was at:"
+        _logger.error(text, self._name, worker.pid, worker.silent)
         self.dismiss(worker, signal.SIGABRT)  # faulthandler(3) of the worker writes its stacks
 
     # ------------------------------------------------------------ for all

@@ -59,8 +59,11 @@ BEAT: Final = 2
 """When the supervisor last went round, in nanoseconds of the monotonic clock."""
 HIGHEST: Final = 3
 """Rows 1 to this one have had a worker."""
+SCHEMES: Final = ("", "http", "https", "tcp", "tls")
 WANTED: Final = 4
 """How many workers."""
+SCHEME: Final = 5
+"""Of the addresses: an index of SCHEMES."""
 
 STARTING, SERVING, LEAVING, DRAINING = range(4)
 STAGES: Final = ("starting", "serving", "leaving", "draining")
@@ -115,6 +118,11 @@ POOLED: Final = 26
 """A gauge: 1 while --calls auto gives its calls to the pool."""
 RESPONSE_TIME: Final = 27
 """Response times, added up."""
+MODEL: Final = 28
+"""The model, as the models' table has them, from 1 on; 0 before it is known."""
+WHERE: Final = 29
+"""Where calls run: one of WHERES."""
+WHERES: Final = ("", "inline", "pool", "auto")
 
 CLASSES: Final = 6
 LAG: Final = 48

@@ -26,6 +26,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from allcomers import stats
 from allcomers.config import Config
 from allcomers.errors import OperatorError
 from allcomers.lifeline import Lifeline
@@ -39,12 +40,13 @@ from allcomers.tally import Share
 from allcomers.worker import Job, complain, log_path, work
 
 if TYPE_CHECKING:
+    from allcomers.office import Office
     from allcomers.pidfile import PidFile
     from allcomers.reloader import Reloader
 
 _logger = logging.getLogger("allcomers.supervisor")
 
-FIXED = ("bind", "pid", "reload", "reload_dir")
+FIXED = ("bind", "pid", "reload", "reload_dir", "admin")
 """Options that cannot change by HUP."""
 
 
@@ -68,6 +70,7 @@ class Supervisor:
         self._successor: Successor | None = None
         self._pid: PidFile | None = None
         self._reloader: Reloader | None = None
+        self._office: Office | None = None
         self._announced = False  # that we listen
         self._reloading = False
         self._drain_at = NEVER  # when the delay is over
@@ -98,6 +101,11 @@ class Supervisor:
 
             self._reloader = Reloader(config.reload_dir, self._job.files)
         self._listeners.open(config.bind, config.backlog, self._predecessor.sockets)
+        if config.admin:
+            from allcomers.office import Office
+
+            board = self._staff.tally.board
+            self._office = Office(config, board, self._predecessor.sockets, self._leave_to_office)
 
     def _obey(self) -> None:
         self._orders = orders = Orders(self._job.config.graceful_timeout)
@@ -114,6 +122,8 @@ class Supervisor:
     def _clean_up(self) -> None:
         if self._reloader is not None:
             self._reloader.close()
+        if self._office is not None:
+            self._office.end()
         if self._pid is not None:
             self._pid.remove()
 
@@ -140,6 +150,18 @@ class Supervisor:
             self._notifier.beat(now, any(worker.ready and not worker.silent for worker in self._staff.staying))
         if now >= self._drain_at:
             self._drain()
+        if self._office is not None:
+            self._office.publish(self._stage, self._staff, now)
+            if self._announced or not self._predecessor.pid:  # as long as a predecessor serves, it tells how it is
+                self._office.turn(now)
+
+    @property
+    def _stage(self) -> int:
+        if self._orders.draining:
+            return stats.DRAINING
+        if self._drain_at < NEVER:
+            return stats.LEAVING
+        return stats.SERVING if self._announced else stats.STARTING
 
     def _wait(self) -> None:
         """For an order, a worker's word, or the next thing that is due."""
@@ -150,6 +172,8 @@ class Supervisor:
             actions[self._successor.fileno()] = self._hear_successor
         if self._reloader is not None:
             actions[self._reloader.fileno()] = self._hear_reloader
+        if self._office is not None:
+            actions.update(self._office.actions())
         actions.pop(-1, None)
         actions[self._orders.fileno()] = self._orders.read  # last, for to reap a worker closes its pipe
         poll = select.poll()
@@ -163,6 +187,8 @@ class Supervisor:
     def _timeout(self) -> float | None:
         """Milliseconds to the next thing that is due."""
         due = min(self._staff.due(), self._pulse.due, self._notifier.due, self._drain_at)
+        if self._office is not None:
+            due = min(due, self._office.timeout())
         return max(0.0, due - monotonic()) * 1000 + 1 if due < NEVER else None
 
     def _announce(self) -> None:
@@ -175,6 +201,8 @@ class Supervisor:
                 complain(error)
         for name in self._listeners.names(self._staff.scheme):
             print(f"Listening at: {name} (pid {os.getpid()})", file=sys.stderr)
+        for name in self._office.names if self._office is not None else ():
+            print(f"Admin at: {name}", file=sys.stderr)
         sys.stderr.flush()
         if self._predecessor.pid:
             self._predecessor.dismiss()  # which tells the service manager, for as yet it alone is believed
@@ -199,13 +227,24 @@ class Supervisor:
     # ------------------------------------------------------------ in a worker's process
 
     def _serve(self, share: Share, lifeline: Lifeline) -> int:
+        if self._office is not None:
+            self._office.close_here()
+        self._leave_to_child()
+        return work(self._job, self._listeners.all, share, lifeline)
+
+    def _leave_to_office(self) -> None:
+        for worker in self._staff.all.values():
+            worker.line.close()
+        self._listeners.close()
+        self._leave_to_child()
+
+    def _leave_to_child(self) -> None:
         self._orders.forget()
         if self._successor is not None:
             self._successor.close()
         if self._reloader is not None:
             self._reloader.close_here()
         self._predecessor.forget()
-        return work(self._job, self._listeners.all, share, lifeline)
 
     # ------------------------------------------------------------ leaving
 
@@ -245,6 +284,9 @@ class Supervisor:
         """Another server accepts from our sockets: leave them as they are."""
         self._orders.drain()
         self._notifier.ready("a new server has taken over", pid)
+        if self._office is not None:
+            self._office.end()  # who asks now is to hear of the other
+            self._office = None
         self._end(signal.SIGTERM)
 
     def _end(self, signum: int) -> None:
@@ -284,6 +326,8 @@ class Supervisor:
         self._staff.patience = job.config.graceful_timeout
         self._pulse = self._new_pulse(job.config)
         self._job = job
+        if self._office is not None:
+            self._office.renew(job.config)
 
     def _new_pulse(self, config: Config) -> Pulse:
         has_limits = config.max_requests or config.max_memory
@@ -305,7 +349,8 @@ class Supervisor:
             _logger.warning("a new server is starting already: process %d", self._successor.pid)
             return
         try:
-            self._successor = Successor(self._listeners.filenos(), self._start, self._orders.forget)
+            sockets = self._listeners.filenos() + (self._office.filenos() if self._office is not None else [])
+            self._successor = Successor(sockets, self._start, self._orders.forget)
         except OSError as error:
             _logger.error("no new server can be started: %s; this one serves on", error.strerror)
             return
@@ -322,6 +367,8 @@ class Supervisor:
 
     def _reap(self) -> None:
         self._staff.reap()
+        if self._office is not None:
+            self._office.reap()
         if self._successor is not None:
             pid, status = os.waitpid(self._successor.pid, os.WNOHANG)
             if pid:

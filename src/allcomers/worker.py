@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from allcomers import calls, models, systemd
+from allcomers import calls, models, stats, systemd
 from allcomers.config import Config
 from allcomers.errors import AppError, OperatorError
 from allcomers.lifeline import ALIVE, READY, Lifeline
@@ -91,6 +91,9 @@ def _serving(
 ) -> models.Serving:
     where = "inline" if peers.is_async else config.calls or peers.calls
     limit = 0.0 if peers.is_async else config.call_timeout
+    cells = share.page.cells
+    cells[stats.MODEL] = 1 + list(models.TABLE).index(config.model or ("asyncio" if peers.is_async else models.best()))
+    cells[stats.WHERE] = stats.WHERES.index(where)
     return models.Serving(
         listeners=listeners,
         connect=peers.connect,

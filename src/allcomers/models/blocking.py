@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from allcomers import sockets
 from allcomers.calls import Calls
@@ -98,10 +98,7 @@ def converse(sock: socket.socket, conn: Connection, calls: Calls, room: Room) ->
     try:
         while (wants := conn.wants) and not room.over:
             if wants & CALL:
-                work, began = conn.take_call(), monotonic()
-                reply = calls.run(work)
-                if calls.inline:  # else the threads count what they do
-                    conn.page.called(0.0, monotonic() - began)
+                reply = _call(conn, calls)
                 if patience := room.wanted():
                     conn.drain(monotonic(), patience)
                 conn.answered(reply, monotonic())
@@ -116,6 +113,15 @@ def converse(sock: socket.socket, conn: Connection, calls: Calls, room: Room) ->
         if farewell := conn.farewell():
             calls.run(farewell)
         sock.close()
+
+
+def _call(conn: Connection, calls: Calls) -> Any:
+    """What the call returns that is due."""
+    work, began = conn.take_call(), monotonic()
+    reply = calls.run(work)
+    if calls.inline:  # else the threads count what they do
+        conn.page.called(0.0, monotonic() - began)
+    return reply
 
 
 def _send(sock: socket.socket, conn: Connection) -> bool:

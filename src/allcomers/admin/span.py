@@ -1,0 +1,144 @@
+"""What happened between two looks: rates, means, and percentiles of the response times counted in between.
+
+A percentile is read from buckets of 1/16 of the time; within one it is where it would be if the bucket's times were
+spread evenly. So it is right to 6 %, and mostly to much less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from allcomers import stats
+from allcomers.admin.look import Look, WorkerLook
+from allcomers.models import TABLE
+from allcomers.stats import edge
+
+PERCENTILES: Final = (50.0, 90.0, 99.0, 99.9)
+
+
+def percentile(counts: Sequence[int], share: float) -> float:
+    """Seconds that `share` percent of the response times do not exceed; 0.0 where there are none."""
+    wanted = sum(counts) * share / 100
+    if not wanted:
+        return 0.0
+    seen = 0
+    last = 0
+    for index, count in enumerate(counts):
+        if not count:
+            continue
+        if seen + count >= wanted:
+            low, high = edge(index), edge(index + 1)
+            return (low + (high - low) * (wanted - seen) / count) / 1e9
+        seen += count
+        last = index
+    return edge(last + 1) / 1e9
+
+
+def highest(counts: Sequence[int]) -> int:
+    """The last index that has a count; -1 where none has."""
+    return next((index for index in range(len(counts) - 1, -1, -1) if counts[index]), -1)
+
+
+def differences(before: Sequence[int], after: Sequence[int]) -> list[int]:
+    """Cell by cell; gauges as they are now. Never less than 0: a place's first look may be a later one's."""
+    gone = [max(0, now - then) for then, now in zip(before, after, strict=True)]
+    for gauge in (stats.CONNECTIONS, stats.POOLED):
+        gone[gauge] = after[gauge]
+    return gone
+
+
+def figures(cells: Sequence[int], seconds: float) -> dict[str, Any]:
+    """What the cells of a span of so many seconds come to. Times are seconds, rates per second."""
+    answers = cells[stats.ANSWERED : stats.ANSWERED + stats.CLASSES]
+    times = cells[stats.TIMES :]
+    lags = cells[stats.LAG : stats.LAG + stats.LAGS]
+    calls = max(1, cells[stats.CALLS])
+    answered = sum(answers)
+    return {
+        "qps": cells[stats.REQUESTS] / seconds,
+        "tps": answered / seconds,
+        "answers": {_CLASSES[at]: count / seconds for at, count in enumerate(answers) if count},
+        "aborted": cells[stats.ABORTED] / seconds,
+        "accepted": cells[stats.ACCEPTED] / seconds,
+        "bytes_in": cells[stats.BYTES_IN] / seconds,
+        "bytes_out": cells[stats.BYTES_OUT] / seconds,
+        **{f"p{share:g}": percentile(times, share) for share in PERCENTILES},
+        "max": edge(highest(times) + 1) / 1e9 if answered else 0.0,
+        "mean": cells[stats.RESPONSE_TIME] / 1e9 / max(1, answered),
+        "app": cells[stats.APP_TIME] / 1e9 / calls,
+        "wait": cells[stats.WAIT_TIME] / 1e9 / calls,
+        "in_app": cells[stats.APP_TIME] / 1e9 / seconds,
+        "busy": cells[stats.BUSY_TIME] / 1e9 / seconds,
+        "lag": (1 << highest(lags)) / 1e6 if any(lags) else 0.0,
+        "hand_overs": cells[stats.HAND_OVERS] / seconds,
+    }
+
+
+_CLASSES: Final = ("other", "1xx", "2xx", "3xx", "4xx", "5xx")
+
+
+def gauges(cells: Sequence[int]) -> dict[str, int]:
+    """How it is at one look."""
+    answered = sum(cells[stats.ANSWERED : stats.ANSWERED + stats.CLASSES])
+    return {
+        "users": cells[stats.CONNECTIONS],
+        "in_progress": max(0, cells[stats.REQUESTS] - answered - cells[stats.ABORTED]),
+        "queue": max(0, cells[stats.QUEUED] - cells[stats.TAKEN]),
+    }
+
+
+def totals(cells: Sequence[int]) -> dict[str, Any]:
+    """Counts since the server began."""
+    answers = cells[stats.ANSWERED : stats.ANSWERED + stats.CLASSES]
+    return {
+        "requests": cells[stats.REQUESTS],
+        "answered": sum(answers),
+        "answers": {_CLASSES[at]: count for at, count in enumerate(answers) if count},
+        "aborted": cells[stats.ABORTED],
+        "accepted": cells[stats.ACCEPTED],
+        "bytes_in": cells[stats.BYTES_IN],
+        "bytes_out": cells[stats.BYTES_OUT],
+        "hand_overs": cells[stats.HAND_OVERS],
+    }
+
+
+def between(before: Look, after: Look) -> dict[str, Any]:
+    """The figures of all workers from one look to a later one."""
+    seconds = max(1e-3, after.time - before.time)
+    return {"seconds": seconds, **figures(differences(before.total, after.total), seconds)}
+
+
+def cpu(before: Look, after: Look) -> float:
+    """Cores that the workers kept busy: those that were there at both looks."""
+    then = {worker.pid: worker.cpu for worker in before.workers if worker.pid}
+    used = sum(max(0.0, worker.cpu - then[worker.pid]) for worker in after.workers if worker.pid in then)
+    return used / max(1e-3, after.time - before.time)
+
+
+def of_worker(before: WorkerLook | None, after: WorkerLook, seconds: float, now: float) -> dict[str, Any]:
+    """One worker's, for a row of a table."""
+    cells = after.cells if before is None else differences(before.cells, after.cells)
+    used = after.cpu - before.cpu if before is not None and before.pid == after.pid else 0.0
+    own = figures(cells, seconds)
+    return {
+        "place": after.place,
+        "pid": after.pid,
+        "model": (list(TABLE)[after.cells[stats.MODEL] - 1]) if after.cells[stats.MODEL] else "",
+        "calls": stats.WHERES[after.cells[stats.WHERE]],
+        "state": "silent" if after.silent and after.state == "ready" else after.state,
+        "age": max(0.0, now - after.born),
+        "silent": after.silent,
+        **gauges(after.cells),
+        **{name: own[name] for name in ("qps", "tps", "p50", "p99", "busy", "lag")},
+        "cpu": max(0.0, used) / seconds,
+        "memory": after.memory,
+        "pooled": bool(after.cells[stats.POOLED]),
+    }
+
+
+def heat(before: Look, after: Look) -> list[list[int]]:
+    """[step, count] of the response times of a span; a step is half a power of two: 8 buckets."""
+    times = differences(before.total, after.total)[stats.TIMES :]
+    steps = [sum(times[at : at + 8]) for at in range(0, len(times), 8)]
+    return [[at, count] for at, count in enumerate(steps) if count]

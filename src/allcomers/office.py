@@ -1,0 +1,168 @@
+"""The admin's server, as the supervisor has it: a process beside the workers, started, watched, replaced as they are.
+
+It has a Staff of its own, so nothing that happens here counts for the server: if it cannot begin, or dies, that is
+logged, and requests are served on. It is the last to leave, for until then it tells load balancers that we do.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from allcomers import stats
+from allcomers.config import Config
+from allcomers.lifeline import Lifeline
+from allcomers.listeners import Listeners
+from allcomers.pulse import Pulse
+from allcomers.staff import Staff, Worker
+from allcomers.stats import Board
+from allcomers.tally import Share
+from allcomers.worker import MERCY, Job, work
+
+if TYPE_CHECKING:
+    from allcomers.protocol.message import Handler
+
+_logger = logging.getLogger("allcomers.supervisor")
+
+PATIENCE: Final = 1.0
+"""Seconds that it has to end what it has begun: its streams never end by themselves."""
+
+HANGS: Final = 30.0
+"""Seconds without a sign of life after which it is replaced."""
+
+EVERY: Final = 1.0
+"""Seconds between two signs of life of the supervisor, and between two looks of it at how the workers are."""
+
+
+class Office:
+    """Made before the workers are forked.
+
+    board      what it shows
+    inherited  gives the descriptors that a predecessor left, by the text of filenos()
+    leave_all  closes, in its process, what belongs to the server
+
+    Raises ListenError, ConfigError.
+    """
+
+    def __init__(
+        self, config: Config, board: Board, inherited: Callable[[str], list[int]], leave_all: Callable[[], object]
+    ) -> None:
+        self._config = config
+        self._board = board
+        self._leave_all = leave_all
+        self._listeners = Listeners()
+        self._listeners.open([config.admin], 128, lambda text: inherited(_mark(text)), "--admin")
+        self._staff = Staff(self._serve, 1, PATIENCE, "the admin's process")
+        self._pulse = Pulse(HANGS)
+        self._since = time.time()
+        self.due = 0.0  # when publish() is to be called next
+
+    # ------------------------------------------------------------ for the supervisor
+
+    @property
+    def names(self) -> list[str]:
+        return self._listeners.names("http")
+
+    def filenos(self) -> list[tuple[str, list[int]]]:
+        """What a successor inherits."""
+        return [(_mark(text), fds) for text, fds in self._listeners.filenos()]
+
+    def turn(self, now: float) -> None:
+        """Do what is due."""
+        if self._staff.failure:
+            self._staff.failure = 0
+            self._staff.on_hold = True
+            _logger.error("there is no admin's server: it could not begin; requests are served all the same")
+        for worker in self._pulse.beat(now, self._staff.all.values()):
+            self._staff.give_up(worker)
+        self._staff.attend(now)
+
+    def timeout(self) -> float:
+        """When turn() or publish() has something to do."""
+        return min(self.due, self._staff.due(), self._pulse.due)
+
+    def actions(self) -> dict[int, Callable[[], object]]:
+        """What to do when which descriptor is readable."""
+        return {worker.line.fileno(): partial(self._staff.hear, worker) for worker in self._staff.all.values()}
+
+    def reap(self) -> None:
+        self._staff.reap()
+
+    def renew(self, config: Config) -> None:
+        """The options have changed."""
+        self._config = config
+        self._staff.replace_all()
+
+    def publish(self, stage: int, staff: Staff, now: float) -> None:
+        """Write down how the server is and its workers are, each once a second at least."""
+        head = self._board.head
+        head[stats.STAGE] = stage
+        head[stats.WANTED] = staff.wanted
+        head[stats.SCHEME] = stats.SCHEMES.index(staff.scheme)
+        head[stats.BEAT] = int(now * 1e9)
+        for worker in staff.all.values():
+            if worker.share.place:
+                _publish(self._board.row(worker.share.place), worker)
+        self.due = now + EVERY
+
+    def close_here(self) -> None:
+        """In a worker: nothing of this is its own."""
+        self._listeners.close()
+        for worker in self._staff.all.values():
+            worker.line.close()
+
+    def end(self) -> None:
+        """All have left: so does this. Takes no longer than MERCY."""
+        self._listeners.close()
+        self._staff.leave(signal.SIGINT)
+        until = monotonic() + MERCY
+        while self._staff.all and monotonic() < until:
+            self._staff.reap()
+            time.sleep(0.01)
+        for pid in self._staff.all:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    # ------------------------------------------------------------ in its own process
+
+    def _serve(self, share: Share, lifeline: Lifeline) -> int:
+        self._leave_all()
+        from allcomers.admin.site import PLACES
+
+        own = Config(
+            interface="web", model="thread", calls="inline", access_log="off", graceful_timeout=PATIENCE, max_body=1,
+            max_connections=PLACES, user=self._config.user, group=self._config.group,
+        )  # fmt: skip
+        return work(Job(config=own, load=self._site), self._listeners.all, share, lifeline)
+
+    def _site(self) -> Handler:
+        from allcomers.admin.host import names_of
+        from allcomers.admin.site import site
+
+        return site(self._board, self._about(), names_of(self._config.admin, self._config.admin_hosts))
+
+    def _about(self) -> dict[str, Any]:
+        """What serves, as long as it does."""
+        config = self._config
+        return {"pid": os.getppid(), "since": self._since, "bind": list(config.bind), "threads": config.threads}
+
+
+def _mark(text: str) -> str:
+    """What is listened on here is not what a --bind of the same words is for."""
+    return f"--admin {text}"
+
+
+def _publish(row: memoryview[int], worker: Worker) -> None:
+    row[stats.STATE] = stats.READY if worker.ready else stats.NEW
+    if not worker.stays:
+        row[stats.STATE] = stats.GOING
+    row[stats.PID] = worker.pid
+    row[stats.BORN] = int(worker.born * 1e9)
+    row[stats.SILENT] = int(worker.silent * 1e3)
