@@ -35,25 +35,23 @@ PLACES = 256
 def serve(serving: Serving) -> None:
     """Serve until the orders say stop and the last child has ended."""
     children: dict[int, int] = {}  # their pids, and the number of the row in which each counts
-    taken: set[int] = set()  # these rows
     room = Exit(serving.share)
 
     def start(sock: socket.socket, address: Address) -> None:
-        row = next(row for row in range(len(children) + 1) if row not in taken)
+        taken = set(children.values())
+        row = next(row for row in range(len(taken) + 1) if row not in taken)
         serving.share.lend_row(row)
         with withheld():
             child = os.fork()
             if child == 0:
-                serving.share.be_child(row)
-                _be_child(serving, room, sock, address)
+                _be_child(serving, room, sock, address, row)
         children[child] = row
-        taken.add(row)
         sock.close()
 
     def reap() -> None:
         gone = [child for child in children if os.waitpid(child, os.WNOHANG)[0]]
         for child in gone:
-            taken.remove(children.pop(child))
+            del children[child]
         door.left(len(gone))
 
     gc.freeze()  # what is there now is never collected: its pages stay shared with the children
@@ -65,7 +63,7 @@ def serve(serving: Serving) -> None:
             os.kill(child, signal.SIGKILL)
 
 
-def _be_child(serving: Serving, room: Exit, sock: socket.socket, address: Address) -> None:
+def _be_child(serving: Serving, room: Exit, sock: socket.socket, address: Address, row: int) -> None:
     """Serve this one peer, then exit; never return into the parent's code."""
     try:
         serving.orders.forget()
@@ -73,6 +71,7 @@ def _be_child(serving: Serving, room: Exit, sock: socket.socket, address: Addres
         release()
         for listener in serving.listeners:
             listener.close()
+        serving.share.be_child(row)
         room.ask_all()  # closes this process's end: the pipe ends when the parent's does
         converse(sock, serving.connect(address, monotonic()), serving.calls, room)
     except BaseException:
