@@ -409,8 +409,8 @@ class Loop:
 
 def serve(serving: Serving, poller: Poller) -> None:
     """Run a Loop on `poller` until the orders say stop."""
-    loop = Loop(serving, poller)
     page = serving.share.page
+    loop = Loop(serving, poller)
     timeout: float | None = None
     while not loop.over:
         events = poller.wait(timeout)
