@@ -33,7 +33,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
-$(VENV)/.run: $(VENV)/bin/python pyproject.toml setup.py $(wildcard src/allcomers/*/*.pyx)
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml setup.py $(wildcard src/allcomers/*/_*.p[yx][xd])
 	$(BIN)/pip install --quiet --editable .
 	touch $@
 

@@ -18,7 +18,15 @@ COMPILED = [
         extra_compile_args=FLAGS,
         optional=True,  # without a compiler the plain Python does the same work
     )
-    for name in ("protocol._leaf", "load._wire")
+    for name in (
+        "protocol._head",
+        "protocol._fields",
+        "protocol._answer",
+        "protocol._page",
+        "handlers._wsgi",
+        "models._express",
+        "load._wire",
+    )
 ]
 
 # Without a GIL, two threads that look into one dict would need more care than it takes.

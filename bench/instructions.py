@@ -135,13 +135,13 @@ def wsgi() -> None:
 
 
 def _wsgi() -> Any:
-    from allcomers.handlers.wsgi import Wsgi
+    from allcomers.handlers import wsgi
 
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "13")])
         return [b"Hello, World!"]
 
-    return Wsgi(app, report=print, inline=True)
+    return wsgi.handler(app, report=print, inline=True)
 
 
 def asgi() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from allcomers.calls.timed import TimedInline, TimedPool
-from allcomers.connection import OVERDUE
+from allcomers.signs import OVERDUE
 from allcomers.stats import Page
 from conftest import Certificate
 from crowd import Answer, crowd, exchange, receive, request

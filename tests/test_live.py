@@ -9,12 +9,13 @@ import pytest
 
 import offline
 from allcomers.config import Limits
-from allcomers.connection import CALL, GRACE, HIGH_WATER, LATER, LINGER, READ, RUNNING, TAKEN, WRITE, Phase
+from allcomers.connection import CALL, GRACE, HIGH_WATER, LINGER, READ, RUNNING, WRITE, Phase
 from allcomers.errors import AnswerError, PeerError
-from allcomers.http_calls import Asker, End, HttpEndpoint, Last, Stream
-from allcomers.http_connection import SKIP, HttpConnection
+from allcomers.http_calls import SKIP, Asker, End, HttpEndpoint, Last, Stream
+from allcomers.http_connection import HttpConnection
 from allcomers.protocol.message import Request, Response
 from allcomers.records import GONE
+from allcomers.signs import LATER, TAKEN
 from offline import Far, Noted, answers, statuses
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"

@@ -12,11 +12,11 @@ class DateLine:
 
     def __init__(self) -> None:
         self._line = b""
-        self._until = 0.0
+        self.until = 0.0  # it is made anew from then on
 
     def __call__(self, now: float) -> bytes:
-        if now >= self._until:
+        if now >= self.until:
             wall = time.time()
             self._line = b"Date: %b\r\n" % http_date(int(wall)).encode("ascii")
-            self._until = now + 1.0 - wall % 1.0
+            self.until = now + 1.0 - wall % 1.0
         return self._line

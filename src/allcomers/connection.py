@@ -13,12 +13,14 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from allcomers.codec import Clear
 from allcomers.config import Limits
 from allcomers.errors import PeerError, Refusal
-from allcomers.protocol.message import Segment, Server
+from allcomers.protocol.leaf import Server
+from allcomers.protocol.message import Segment
+from allcomers.signs import LATER, Driver
 from allcomers.stats import ABORTED, BYTES_IN, BYTES_OUT, REQUESTS, Page
 
 if TYPE_CHECKING:
@@ -60,32 +62,6 @@ Address: TypeAlias = tuple[str, int, Server]
 
 Work: TypeAlias = Callable[[], Any]
 """An app's call, to be run anywhere, once; what it returns goes to answered(). It does not raise."""
-
-
-class Sign(enum.Enum):
-    """What a call says of itself rather than of its answer.
-
-    LATER    from a call: it runs on, on an event loop, and the driver's said() will be told the answer
-    TAKEN    to said(): the call has taken what it was given, and looks at what else is there
-    OVERDUE  to answered(): the call takes too long; it runs on, and closes what it has open itself
-    """
-
-    LATER = enum.auto()
-    TAKEN = enum.auto()
-    OVERDUE = enum.auto()
-
-
-LATER: Final = Sign.LATER
-TAKEN: Final = Sign.TAKEN
-OVERDUE: Final = Sign.OVERDUE
-
-
-class Driver(Protocol):
-    """What a connection whose calls run on an event loop knows of who drives it."""
-
-    def said(self, reply: Any) -> None:
-        """A call that answers LATER says `reply`. In the thread of the loop, never from within a report."""
-        ...
 
 
 class Phase(enum.Enum):
@@ -145,6 +121,10 @@ class Connection:
         self._farewell = FAREWELL
         self._queued: Any = None  # what is to be done once all that is queued has gone out
         self._patience = limits.head_timeout  # seconds that the peer may take in the phase IDLE
+
+    @property
+    def address(self) -> Address:
+        return self.peer, self.port, self.server
 
     def hear_first(self, codec: Clear, now: float) -> None:
         """Right after it was made: `codec` hears what comes first, then puts the one in its place that was there."""
@@ -231,6 +211,14 @@ class Connection:
         self._answered(reply, now)
         self._settle(now)
 
+    def exchanged(self, count: int, now: float) -> None:
+        """The driver has answered so many requests itself while this was at rest, the last of them until `now`."""
+        self.served += count
+        self._patience = self._limits.keep_alive
+        self.enter(IDLE, now)
+        self._flushed = True
+        self._settle(now)
+
     def taken(self, now: float) -> None:
         """The call that runs has looked at what is there: perhaps it takes more than before."""
         self._taken(now)
@@ -271,6 +259,11 @@ class Connection:
         self.codec.discard()
         self.enter(CLOSED, now)
         self._settle(now)
+
+    @property
+    def rests(self) -> bool:
+        """Is nothing here but a peer that may ask? A driver that can may answer it itself, and report exchanged()."""
+        return False
 
     def farewell(self) -> Work | None:
         """What the app is to do now that the peer is gone, once; None while a call of it runs still."""
@@ -383,6 +376,11 @@ class Connection:
             else:
                 self.close(now)
                 self._settle(now)
+
+    def _owe(self) -> None:
+        """A request has arrived."""
+        self._owes = True
+        self.page.add(REQUESTS)
 
     def _pay(self, status: int, asked: float, now: float) -> None:
         """Its answer is queued whole. That counts once it has gone out; of those that go together, the last waits."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import ssl
 
     from allcomers.accesslog import AccessLog
-    from allcomers.http_calls import Asker, Live, Origin
+    from allcomers.http_calls import Asker, HttpEndpoint, Live, Origin
     from allcomers.models import Serving
     from allcomers.protocol.head import RequestHead
     from allcomers.protocol.message import Handler, Request
@@ -69,6 +69,7 @@ class Endpoint:
     calls    where calls run, unless --calls says it
     is_async bool: calls are tasks of the model's event loop, whatever --calls says, and have their time limit there
     life     of an async app; None where nothing is to be done
+    http     what answers the peers, if HTTP is what they speak
     """
 
     scheme: str
@@ -78,6 +79,7 @@ class Endpoint:
     calls: str = "inline"
     is_async: bool = False
     life: Life | None = None
+    http: HttpEndpoint | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +172,7 @@ def _http(app: App, config: Config, log: AccessLog | None, tls: ssl.SSLContext |
         calls=app.calls,
         is_async=app.live is not None,
         life=app.life,
+        http=http,
     )
 
 
@@ -199,12 +202,12 @@ def _web(target: Any) -> App:
 
 
 def _wsgi(target: Any, config: Config) -> App:
-    from allcomers.handlers.wsgi import Wsgi
+    from allcomers.handlers import wsgi
 
     model = models.find(config.model or models.best())
     # Where each peer has a thread, or nobody else is served anyway, a pool would only cost.
     calls = config.calls or ("inline" if model.events is None else "pool")
-    handler = Wsgi(
+    handler = wsgi.handler(
         target,
         report=_report_request,
         root_path=config.root_path,

@@ -14,9 +14,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from allcomers.config import Limits
-from allcomers.connection import OVERDUE, Connection, Driver, Sign
+from allcomers.connection import Address, Connection
 from allcomers.errors import AnswerError, HttpError
-from allcomers.protocol.message import FileSlice, Handler, Piece, Request, Response
+from allcomers.protocol.head import Fields
+from allcomers.protocol.message import Body, FileSlice, Handler, Piece, Request, Response
+from allcomers.protocol.times import Times
+from allcomers.signs import OVERDUE, Driver, Sign
 from allcomers.stats import Page
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ Origin: TypeAlias = tuple[str, int, str]
 
 ENDLESS: Final = 1 << 62
 """The length of a body that nothing limits."""
+
+SKIP: Final = 256 * 1024
+"""Bytes of a body that nobody wants that are heard and dropped; of a longer one, closing costs less."""
 
 WHOLE: Final = (bytes, FileSlice)  # a tuple: `bytes | FileSlice` would make a new union for each question
 """A body that is at hand; any other is an iterable of these."""
@@ -117,6 +123,21 @@ class HttpEndpoint:
     live: Callable[[Request, Asker], Live] | None = None
     tls: ssl.SSLContext | None = None
     page: Page = dataclasses.field(default_factory=Page)
+
+    @property
+    def call(self) -> Callable[[HttpEndpoint, Request], Response | Stream]:
+        return call if self.clock is None else timed_call
+
+    def whole(self, head: Request, address: Address, trailers: Fields, body: Body | None) -> Request:
+        """`head` as a request that is all here, of the peer at `address`, or of the client for whom that speaks."""
+        host, port, head.server = address
+        scheme = "http" if self.tls is None else "https"
+        if self.client is not None:
+            host, port, scheme = self.client((host, port, scheme), head)
+        head.arrived(trailers, body, host, port, scheme)
+        if self.clock is not None and head.times is None:
+            head.times = Times(self.clock)
+        return head
 
 
 class Last:
@@ -290,29 +311,38 @@ def overdue() -> Response:
 def call(endpoint: HttpEndpoint, request: Request) -> Response | Stream:
     """Call the handler, and pull the first piece of its answer: what fails by then is still a 500."""
     try:
-        response = endpoint.handler(request)
-        if not isinstance(response, Response):
-            raise AnswerError(f"a handler returns a Response, not {type(response).__name__}")
-        body = response.body
-        if isinstance(body, WHOLE):
-            return response
-        try:
-            pieces = iter(body)
-        except TypeError:
-            Pulled(response, iter(()), endpoint, request).close()
-            raise
-        stream = Pulled(response, pieces, endpoint, request)
-        try:
-            stream.first = stream.pull()
-        except BaseException:
-            stream.close()
-            raise
-        return stream
-    except HttpError as error:
+        return settled(endpoint, request, endpoint.handler(request))
+    except BaseException as error:  # SystemExit too: one request does not stop a server
+        return excuse(endpoint, request, error)
+
+
+def settled(endpoint: HttpEndpoint, request: Request, response: object) -> Response | Stream:
+    """What a handler returned, checked; an iterable with its first piece. Raises AnswerError, and what that raises."""
+    if not isinstance(response, Response):
+        raise AnswerError(f"a handler returns a Response, not {type(response).__name__}")
+    body = response.body
+    if isinstance(body, WHOLE):
+        return response
+    try:
+        pieces = iter(body)
+    except TypeError:
+        Pulled(response, iter(()), endpoint, request).close()
+        raise
+    stream = Pulled(response, pieces, endpoint, request)
+    try:
+        stream.first = stream.pull()
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def excuse(endpoint: HttpEndpoint, request: Request, error: BaseException) -> Response:
+    """The answer to a request whose call raised `error`."""
+    if isinstance(error, HttpError):
         text = (error.message or "refused") + "\n"
         return Response(text.encode("utf-8", "replace"), status=error.status, headers=[_TEXT, *error.headers])
-    except BaseException as error:  # SystemExit too: one request does not stop a server
-        return failed(endpoint, error, request)
+    return failed(endpoint, error, request)
 
 
 def timed_call(endpoint: HttpEndpoint, request: Request) -> Response | Stream:

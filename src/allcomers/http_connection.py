@@ -14,20 +14,16 @@ from typing import Final, Literal
 from allcomers import connection, http_calls
 from allcomers.answers import Plan, first, hints, last_chunk, plan, refused
 from allcomers.codec import JOIN
-from allcomers.connection import BODY, CALLED, CLOSED, DUE, GRACE, HEAD, IDLE, OVERDUE, Address, Connection, Sign, Work
+from allcomers.connection import BODY, CALLED, CLOSED, DUE, GRACE, HEAD, IDLE, Address, Connection, Work
 from allcomers.errors import AnswerError, Refusal
 from allcomers.http_calls import ENDLESS, WHOLE, Call, End, HttpEndpoint, Last, Live, Pulled, Reply, Stream, Upgrade
 from allcomers.protocol import http1
 from allcomers.protocol.head import CONTINUE
 from allcomers.protocol.message import Body, Piece, Request, Response
-from allcomers.protocol.times import Times
 from allcomers.records import GONE, Record, note_all
-from allcomers.stats import REQUESTS
+from allcomers.signs import OVERDUE, Sign
 
 _NOTHING: Final = ("", "", 1)
-
-SKIP: Final = 256 * 1024
-"""Bytes of a body that nobody wants that are heard and dropped; of a longer one, closing costs less."""
 
 
 class HttpConnection(Connection):
@@ -69,8 +65,7 @@ class HttpConnection(Connection):
                     self._enter_head(now)
                 return
             self._asked = (head.method, head.target, head.minor)
-            self._owes = True
-            self.page.add(REQUESTS)
+            self._owe()
             if self._endpoint.live is not None:
                 self._live = self._endpoint.live(self._request(), self)
                 self.phase = DUE
@@ -110,12 +105,11 @@ class HttpConnection(Connection):
             self.close(now, linger=True)
 
     def _store(self, piece: bytes) -> None:
-        body = self._body
-        assert body is not None
+        assert self._body is not None
         try:
-            body.write(piece)
+            self._body.write(piece)
             if self._inbound.complete:
-                body.rewind()
+                self._body.rewind()
         except OSError as error:  # no descriptor, or no room on the disk, for its temporary file
             self._endpoint.report(error, self._request())
             raise Refusal(503, "the body cannot be stored now") from None
@@ -141,6 +135,27 @@ class HttpConnection(Connection):
     def _ahead(self) -> int:
         return len(self._inbound.buffer) + (self._live.ahead if self._live is not None else 0)
 
+    # ------------------------------------------------------------ what a driver does itself
+
+    @property
+    def rests(self) -> bool:
+        is_idle = self.wants == connection.READ and self.phase is IDLE
+        return is_idle and not self._leaving and not self._inbound.buffer and self.codec.is_clear
+
+    def began(self, unsent: bytes, request: Request | None, heard: bytes, now: float) -> None:
+        """A driver leaves the rest to us: what is to go out still; a request of which it reports next that it is
+        answered(); what has been heard after that."""
+        self.codec.push(unsent)
+        if request is not None:
+            self._head = request
+            self._asked = (request.method, request.target, request.minor)
+            self._began = now
+            self._called = True
+            self._owe()
+            self.phase = CALLED
+            self._inbound.buffer = heard
+        self._settle(now)
+
     # ------------------------------------------------------------ calls
 
     def _take_work(self) -> Work:
@@ -149,11 +164,10 @@ class HttpConnection(Connection):
         if self._stream is not None:
             return self._stream.step
         if self._live is not None:
-            if (times := self._request().times) is not None:
+            if times := self._request().times:
                 times.__enter__()  # until _finish
             return self._live.start
-        call = http_calls.call if self._endpoint.clock is None else http_calls.timed_call
-        return Call(call, self._endpoint, self._request())
+        return Call(self._endpoint.call, self._endpoint, self._request())
 
     def _may_call(self) -> bool:
         return self._stream is None and super()._may_call()  # a piece waits until the one before has gone out
@@ -185,17 +199,8 @@ class HttpConnection(Connection):
             self.codec.push(hints(links))
 
     def _request(self) -> Request:
-        head = self._head
-        assert head is not None
-        endpoint = self._endpoint
-        host, port, scheme = self.peer, self.port, "http" if endpoint.tls is None else "https"
-        if endpoint.client is not None:
-            host, port, scheme = endpoint.client((host, port, scheme), head)
-        head.server = self.server
-        head.arrived(self._inbound.trailers, self._body, host, port, scheme)
-        if endpoint.clock is not None and head.times is None:
-            head.times = Times(endpoint.clock)
-        return head
+        assert self._head is not None
+        return self._endpoint.whole(self._head, self.address, self._inbound.trailers, self._body)
 
     def _answered(self, reply: Reply | Literal[Sign.OVERDUE], now: float) -> None:
         """What `call` or a Stream's step returned, or a Live said."""
@@ -328,13 +333,13 @@ class HttpConnection(Connection):
         self._asked = _NOTHING
         if self._body is not None:
             self._drop_body()
-        if not persists or (not self._inbound.complete and (head.expects or (head.length or 0) > SKIP)):
+        if not persists or (not self._inbound.complete and (head.expects or (head.length or 0) > http_calls.SKIP)):
             # A client that did not expect the end may have sent more: it must read the answer, not a reset.
             self.close(now, linger=head.persists or self._inbound.buffer != b"")
         elif self._inbound.complete:
             self._rest(now)
         else:
-            self._unwanted = SKIP
+            self._unwanted = http_calls.SKIP
             self.enter(BODY, now)
             self._skip(now)
 
@@ -352,7 +357,7 @@ class HttpConnection(Connection):
         assert head is not None
         persists = head.persists and (self._inbound.buffer != b"" or not (self._ended or self._leaving))
         if not self._inbound.complete:  # as _finish has it; the body of a stream may yet be heard to its end
-            persists = persists and not head.expects and (size is None or (head.length or 0) <= SKIP)
+            persists = persists and not head.expects and (size is None or (head.length or 0) <= http_calls.SKIP)
         date = self._endpoint.date(now)
         if self._endpoint.server_timing and head.times is not None:
             date += head.times.field()
@@ -390,9 +395,6 @@ class HttpConnection(Connection):
         else:
             self.lost(now)
 
-    def _gone_out(self, now: float) -> None:
-        self._note_all(0, now)
-
     def lost(self, now: float) -> None:
         stream = self._stream
         if stream is not None and self.phase is not CLOSED:
@@ -400,7 +402,7 @@ class HttpConnection(Connection):
         elif self._head is not None and self.phase in (BODY, DUE, CALLED):
             self._note_cut(GONE, 0)
         if self._queued is not None:
-            self._note_all(self.codec.unsent, now)
+            self._gone_out(now, self.codec.unsent)
         if self._live is not None:
             self._live.leave()
         if not self._called:
@@ -409,9 +411,7 @@ class HttpConnection(Connection):
 
     def _note(self, record: Record) -> None:
         """An answer is queued whole: to be noted, and its file closed, once it has gone out."""
-        if self._queued is None:
-            self._queued = []
-        self._queued.append(record)
+        self._queued = [*(self._queued or ()), record]
 
     def _note_cut(self, status: int, sent: int, headers: Iterable[tuple[str, str]] = ()) -> None:
         """The same of one after which nothing comes: the request may not even be whole."""
@@ -419,7 +419,7 @@ class HttpConnection(Connection):
             head = self._head and self._request()
             self._note(Record(head, self._asked, status, sent, self._began, headers))
 
-    def _note_all(self, unsent: int, now: float) -> None:
+    def _gone_out(self, now: float, unsent: int = 0) -> None:
         records, self._queued = self._queued or [], None
         note_all(records, unsent, self._endpoint, self.peer, now)
 

@@ -8,10 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from allcomers.config import Limits
-from allcomers.connection import CALLED, DUE, HEAD, IDLE, OVERDUE, Address, Connection, Sign, Work
+from allcomers.connection import CALLED, DUE, HEAD, IDLE, Address, Connection, Work
 from allcomers.errors import PeerError
 from allcomers.protocol.lines import Framing
-from allcomers.stats import REQUESTS, Page
+from allcomers.signs import OVERDUE, Sign
+from allcomers.stats import Page
 
 if TYPE_CHECKING:
     import ssl
@@ -122,8 +123,7 @@ class ServiceConnection(Connection):
         talker = self._talker
         if talker is None:
             return Call(_greet, self._endpoint, self.peer)
-        self._owes = True
-        self.page.add(REQUESTS)
+        self._owe()
         message = self._messages[self._next]
         self._next += 1
         if self._next == len(self._messages):

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from allcomers.errors import ConfigError, ListenError, PeerError
-from allcomers.protocol.message import FileSlice, Segment, Server
+from allcomers.protocol.leaf import Server
+from allcomers.protocol.message import FileSlice, Segment
 
 RECEIVE: Final = 64 * 1024
 """Bytes asked of a socket at once. What comes short of it is all that was there."""

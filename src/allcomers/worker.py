@@ -103,6 +103,7 @@ def _serving(
         busy=peers.busy,
         threads=config.threads,
         max_connections=config.max_connections or None,
+        http=peers.http,
     )
 
 

@@ -209,9 +209,9 @@ def test_lines_that_nobody_checked_are_no_danger(lines: bytes) -> None:
 
 @needs_leaf
 def test_names_that_are_known() -> None:
-    from allcomers.protocol import _leaf
+    from allcomers.protocol import _fields
 
-    for name in _leaf.KNOWN:
+    for name in _fields.KNOWN:
         for seen in (name, name.title(), name.upper()):
             environ: dict[str, Any] = {}
             leaf.add_to_environ(environ, seen + b": a\r\n", {}, print)  # type: ignore[arg-type]

@@ -30,10 +30,10 @@ from allcomers.asgi.messages import (
     is_of_leaving,
 )
 from allcomers.asgi.scope import Scope
-from allcomers.connection import LATER, OVERDUE, TAKEN
 from allcomers.errors import AnswerError
 from allcomers.http_calls import Asker, End, Last, Stream, title
 from allcomers.protocol.message import FileSlice, Piece, Request, Response
+from allcomers.signs import LATER, OVERDUE, TAKEN
 
 _logger = logging.getLogger("allcomers.app")
 

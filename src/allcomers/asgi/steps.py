@@ -15,9 +15,9 @@ from typing import Any, Final, TypeAlias, cast
 from allcomers.asgi.host import WIND_UP, App, Host
 from allcomers.asgi.http import Exchange
 from allcomers.asgi.scope import http_scope
-from allcomers.connection import TAKEN
 from allcomers.http_calls import End, Last, Stream
 from allcomers.protocol.message import Piece, Request, Response
+from allcomers.signs import TAKEN
 
 READ: Final = 64 * 1024
 """Bytes of a body that the app is given at once."""

@@ -15,12 +15,13 @@ from typing import Any
 from allcomers.asgi.host import Host, Message
 from allcomers.asgi.messages import ClientGone, decoded, internal_error, is_of_leaving
 from allcomers.asgi.scope import websocket_scope
-from allcomers.connection import HIGH_WATER, LATER, TAKEN, Connection
+from allcomers.connection import HIGH_WATER, Connection
 from allcomers.errors import AnswerError
 from allcomers.http_calls import Asker, Upgrade
 from allcomers.protocol import websocket
 from allcomers.protocol.handshake import Offer
 from allcomers.protocol.message import Request, Response
+from allcomers.signs import LATER, TAKEN
 from allcomers.websocket_connection import WebSocketConnection
 
 MESSAGE: int = 64

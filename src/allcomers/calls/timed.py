@@ -21,7 +21,8 @@ from traceback import StackSummary
 from typing import Any, Final
 
 from allcomers.calls.watch import Watch
-from allcomers.connection import OVERDUE, Work
+from allcomers.connection import Work
+from allcomers.signs import OVERDUE
 from allcomers.stats import QUEUED, TAKEN, Page
 
 _logger = logging.getLogger("allcomers.calls")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from allcomers.errors import AnswerError
-from allcomers.protocol.head import encode_fields, named_status, remember
+from allcomers.protocol import leaf
+from allcomers.protocol.head import encode_fields, known_blocks, named_status, remember
 from allcomers.protocol.message import Body
 
 _PLAIN, _LENGTH, _DROPPED, _HOP = range(4)
@@ -67,7 +68,26 @@ def _status(status: str) -> int:
     return number
 
 
-class Said:
+if leaf.COMPILED and not TYPE_CHECKING:
+    from allcomers.handlers._wsgi import Saying, remembered
+
+    remembered(_statuses, _kinds, known_blocks)
+else:
+
+    class Saying:
+        """The slots of Said."""
+
+        __slots__ = ("fields", "length", "sent", "status", "written")
+
+        def __init__(self) -> None:
+            self.status = 0
+            self.fields: list[tuple[str, str]] = []
+            self.length: int | None = None
+            self.sent = False
+            self.written: Body | None = None
+
+
+class Said(Saying):
     """What an app has said of its answer so far.
 
     status   0 until start_response was called
@@ -77,14 +97,7 @@ class Said:
     written  what write() was given
     """
 
-    __slots__ = ("fields", "length", "sent", "status", "written")
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.fields: list[tuple[str, str]] = []
-        self.length: int | None = None
-        self.sent = False
-        self.written: Body | None = None
+    __slots__ = ()
 
     @property
     def checked_status(self) -> int:

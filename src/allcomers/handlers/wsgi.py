@@ -22,15 +22,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
 from functools import partial
+from io import BytesIO
 from itertools import chain
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
 from allcomers.errors import AnswerError
-from allcomers.handlers.environ import Environ, Environs
+from allcomers.handlers.environ import Environ, Environs, key_of, known_keys
 from allcomers.handlers.file_wrapper import FileWrapper
 from allcomers.handlers.start_response import Said
-from allcomers.protocol.message import SPOOL_AT, Body, FileSlice, Piece, Request, Response
+from allcomers.protocol import leaf
+from allcomers.protocol.message import SPOOL_AT, Body, FileSlice, Handler, Piece, Request, Response
 
 App: TypeAlias = Callable[[Environ, Callable[..., Callable[[bytes], None]]], Iterable[bytes]]
 """A WSGI application; what it returns may have a close()."""
@@ -72,7 +74,7 @@ class Wsgi:
         self._report = report
         self._inline = inline
         self._wary = 0
-        self._environs = Environs(
+        self.environs = Environs(
             root_path=root_path,
             multithread=multithread,
             multiprocess=multiprocess,
@@ -83,9 +85,17 @@ class Wsgi:
         """Answer one request. Raises what the app raises, and AnswerError for an answer that breaks PEP 3333."""
         said = Said()
         run = copy_context().run
+        try:
+            result = run(self._app, self.environs(request), said.start)
+        except BaseException:
+            self.give_up(request, said)
+            raise
+        return self.answer(request, said, result, run)
+
+    def answer(self, request: Request, said: Said, result: Any, run: Callable[..., Any]) -> Response:
+        """What the app returned, and said before. Raises AnswerError, and what the app's iterable raises."""
         close: Close = None
         try:
-            result = run(self._app, self._environs(request), said.start)
             app_close = getattr(result, "close", None)
             if app_close is not None:
                 close = partial(run, app_close)
@@ -96,7 +106,7 @@ class Wsgi:
                 return self._whole(request, said, pieces[0], close)
             return self._stream(request, said, chain(pieces, rest), close)
         except BaseException:
-            self._give_up(request, said, close)
+            self.give_up(request, said, close)
             raise
 
     def _whole(self, request: Request, said: Said, body: Piece, close: Close) -> Response:
@@ -131,7 +141,7 @@ class Wsgi:
         body = response.body
         if self._wary or isinstance(body, FileSlice):
             self._wary = max(0, self._wary - 1)
-            response.body = (body,) if body else ()  # type: ignore[assignment]
+            response.body = (body,) if body else ()
             response.close = run
         else:
             response.close = None
@@ -172,7 +182,7 @@ class Wsgi:
     def _tell_of_length(self, request: Request, length: int, size: int) -> None:
         self._report(AnswerError(f"Content-Length is {length}, but the app gave {size} bytes"), request)
 
-    def _give_up(self, request: Request, said: Said, close: Close) -> None:
+    def give_up(self, request: Request, said: Said, close: Close = None) -> None:
         """There will be no Response to close what the app has opened."""
         try:
             if close is not None:
@@ -182,6 +192,16 @@ class Wsgi:
         finally:
             if said.written is not None:
                 said.written.close()
+
+
+def handler(app: App, **options: Any) -> Handler:
+    """A Handler for `app`, with the options of a Wsgi: where the leaf is compiled, common calls do without that."""
+    wsgi = Wsgi(app, **options)
+    if not leaf.COMPILED:
+        return wsgi
+    from allcomers.handlers._wsgi import Common
+
+    return Common(wsgi, app, wsgi.environs.templates, Said, Response, known_keys, key_of, BytesIO)
 
 
 def _begin(said: Said, result: Iterable[bytes], run: Callable[..., Any]) -> tuple[list[Piece], Iterator[Piece] | None]:

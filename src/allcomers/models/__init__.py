@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from allcomers.calls import Calls
     from allcomers.connection import Address, Connection
+    from allcomers.http_calls import HttpEndpoint
     from allcomers.orders import Orders
     from allcomers.tally import Share
 
@@ -31,6 +32,7 @@ class Serving:
     busy             what a peer is told that cannot be served
     threads          how many threads the thread-pool has
     max_connections  how many peers at once; None for the model's own measure
+    http             what answers all peers, if HTTP is what they speak
     share            this worker's part of the peers, who come to all workers by the same listeners
     """
 
@@ -42,6 +44,7 @@ class Serving:
     busy: bytes = b""
     threads: int = 32
     max_connections: int | None = None
+    http: HttpEndpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)

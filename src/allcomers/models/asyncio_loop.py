@@ -24,7 +24,8 @@ from typing import Protocol
 
 from allcomers.connection import READ, WRITE
 from allcomers.models import Serving
-from allcomers.models.readiness import Loop, Poller
+from allcomers.models.channel import Poller
+from allcomers.models.readiness import Loop
 
 _logger = logging.getLogger("allcomers.app")
 

@@ -22,14 +22,18 @@ from collections.abc import Callable
 from functools import partial
 from select import POLLERR, POLLHUP, POLLIN, POLLOUT
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from allcomers import sockets
-from allcomers.connection import CALL, IDLE, LATER, PATIENCE, READ, RUNNING, TAKEN, WRITE, Address, Connection
+from allcomers.connection import CALL, IDLE, PATIENCE, READ, RUNNING, WRITE, Address, Connection
 from allcomers.deadlines import NEVER, Deadlines
 from allcomers.errors import PeerError
+from allcomers.http_connection import HttpConnection
 from allcomers.inbox import Inbox
-from allcomers.models import Serving
+from allcomers.models import Serving, express
+from allcomers.models.channel import Channel, Poller
+from allcomers.protocol.message import Request
+from allcomers.signs import LATER, TAKEN
 from allcomers.stats import ACCEPTED
 from allcomers.tally import STEP_BACK
 
@@ -48,49 +52,10 @@ _RARE: Final = _GONE | _ENDED
 _READ_OR_WRITE: Final = READ | WRITE
 
 
-class Poller(Protocol):
-    """What a model brings.
-
-    most       int: descriptors must be below this
-    errs_once  bool: that a peer has reset its connection is told once, perhaps while something is still to be read
-    """
-
-    most: int
-    errs_once: bool
-
-    def watch(self, fd: int, wants: int) -> None: ...
-    def watch_listener(self, fd: int) -> None: ...
-    def forget(self, fd: int) -> None: ...
-    def wait(self, timeout: float | None) -> list[tuple[int, int]]: ...
-
-
-class Channel:
-    """A peer's socket and its connection, and what the poller said of the one on behalf of the other.
-
-    ended  bool: no more will come than is there already, so it is read to its end: an edge is told once
-    """
-
-    __slots__ = ("conn", "due", "ended", "fd", "loop", "readable", "sock", "watched", "writable")
-
-    def __init__(self, loop: Loop, sock: socket.socket, conn: Connection) -> None:
-        self.loop = loop
-        self.sock = sock
-        self.fd = sock.fileno()
-        self.conn = conn
-        self.readable = False
-        self.ended = False
-        self.writable = True
-        self.watched = 0
-        self.due = NEVER  # when its deadline is looked at next
-
-    def said(self, reply: Any) -> None:
-        """A call that runs on the event loop says something of its answer (connection.Driver)."""
-        self.loop.take_word(self, reply)
-
-
 class Loop:
     """Everything between a poller and the connections.
 
+    handle(fd, events, now)  the poller tells `events` of `fd`
     turned  called when something happened outside handle() and turn(), which an event loop is to look at
     """
 
@@ -111,6 +76,9 @@ class Loop:
             serving.orders.fileno(): self._take_orders,
             self._inbox.fileno(): self._take_answers,
         }
+        lane = serving.http and self._inline and express.lane(serving.http, self._channels, self._handle, self._resume)
+        self._is_express = lane is not None
+        self.handle = lane or self._handle
         for fd in self._others:
             poller.watch(fd, READ)
         self._watch_listeners()
@@ -124,8 +92,7 @@ class Loop:
             return False
         return not self._channels or monotonic() >= self._serving.orders.deadline
 
-    def handle(self, fd: int, events: int, now: float) -> None:
-        """The poller tells `events` of `fd`."""
+    def _handle(self, fd: int, events: int, now: float) -> None:
         channel = self._channels.get(fd)
         if channel is None:
             if fd in self._others:
@@ -168,6 +135,8 @@ class Loop:
         """Do what the connection wants, for as long as that needs no waiting."""
         conn = channel.conn
         sock = channel.sock
+        if channel.rests:
+            self._recall(channel)
         if self._crowded or self._leaving_soon:
             conn.drain(now, PATIENCE)
         try:
@@ -212,6 +181,35 @@ class Loop:
         except (OSError, PeerError):
             conn.lost(now)
         self._settle(channel, channel.conn, now)
+
+    def _resume(
+        self, channel: Channel, unsent: bytes, call: tuple[Request, Any] | None, heard: bytes, now: float
+    ) -> None:
+        """The express lane has come to what is not common (express.lane)."""
+        self._recall(channel)
+        conn = channel.conn
+        assert isinstance(conn, HttpConnection)
+        if call is not None:
+            request, reply = call
+            conn.began(unsent, request, heard, now)
+            conn.answered(reply, now)
+        else:
+            conn.began(unsent, None, b"", now)
+            if heard:
+                channel.readable = len(heard) == sockets.RECEIVE or self._poller.errs_once
+                now = conn.received_and_called(heard, now, self._here, monotonic)
+        self._drive(channel, now)
+
+    def _recall(self, channel: Channel) -> None:
+        """Its connection is dealt with here, and knows what the express lane has done."""
+        channel.rests = False
+        if channel.count:
+            channel.conn.exchanged(channel.count, channel.since)
+            channel.count = 0
+
+    def _recall_all(self) -> None:
+        for channel in self._channels.values():
+            self._recall(channel)
 
     def _call(self, channel: Channel, conn: Connection, now: float) -> float:
         """Have the call run that is due; the time after it, if it ran here."""
@@ -271,6 +269,8 @@ class Loop:
         if conn.deadline < channel.due:
             channel.due = conn.deadline
             self._deadlines.set(channel.fd, conn.deadline)
+        if self._is_express and conn.rests and not (self._crowded or self._leaving_soon):
+            channel.rests = True
 
     def _succeed(self, channel: Channel, conn: Connection, now: float) -> None:
         """The peer speaks another protocol from here on."""
@@ -301,6 +301,7 @@ class Loop:
                 self._watch_listeners()
             return
         channel.due = NEVER
+        self._recall(channel)
         if channel.conn.deadline <= now:
             channel.conn.expired(now, sockets.held(channel.sock))
         self._drive(channel, now)
@@ -361,6 +362,7 @@ class Loop:
         """All places are taken and somebody waits: who has been idle longest leaves, or who is answered next."""
         self._unwatch_listeners()
         self._crowded = True
+        self._recall_all()
         idle = (channel for channel in self._channels.values() if channel.conn.phase is IDLE and channel.conn.served)
         longest = min(idle, key=lambda channel: channel.conn.deadline, default=None)
         if longest is not None:
@@ -385,6 +387,8 @@ class Loop:
         orders = self._serving.orders
         orders.read()
         self._leaving_soon = self._serving.share.leaving_soon
+        if self._leaving_soon or orders.draining:
+            self._recall_all()
         if orders.draining and not self._draining:
             self._drain(now)
 

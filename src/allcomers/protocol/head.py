@@ -56,7 +56,7 @@ def remember(memory: dict[K, V], key: K, value: V) -> None:
     memory[key] = value
 
 
-class RequestHead:
+class RequestHead(leaf.Head):
     """What a request's head says of itself, checked.
 
     method   str: any token (RFC 9110, 9.1)
@@ -73,17 +73,6 @@ class RequestHead:
     lines    the field lines as they came, where the compiled leaf has read the head: `fields` and `named` are made of
              them when they are read; else None
     """
-
-    method: str
-    target: str
-    host: str
-    minor: int
-    length: int | None = None
-    chunked: bool = False
-    persists: bool
-    expects: bool = False
-    upgrades: bool = False
-    lines: bytes | None = None
 
     @cached_property
     def fields(self) -> Fields:

@@ -14,6 +14,7 @@ from typing import IO, Any, Protocol, TypeAlias
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from allcomers.errors import HttpError
+from allcomers.protocol import leaf
 from allcomers.protocol.head import Fields, RequestHead
 from allcomers.protocol.times import Times
 
@@ -61,10 +62,6 @@ Segment: TypeAlias = bytes | memoryview | FileSlice
 
 Piece: TypeAlias = bytes | FileSlice
 """What an app's body is made of."""
-
-
-Server: TypeAlias = tuple[str, int | None]
-"""Where a peer came to: a host and a port of ours; of a Unix socket its path and None."""
 
 
 class Headers(Mapping[str, str]):
@@ -119,12 +116,6 @@ class Request(RequestHead):
 
     _body: Body | None = None
     _trailer_fields: Fields = []  # noqa: RUF012 - of all requests that have none
-    peer: str
-    port: int
-    scheme: str
-
-    server: Server | None = None
-    """Where it came to; None where nobody knows."""
 
     times: Times | None = None
     """How long it waited and was worked on, where somebody wants to know."""
@@ -273,7 +264,7 @@ class Body:
         self.file.close()
 
 
-class Response:
+class Response(leaf.Answer):
     """One answer.
 
     body     bytes; a FileSlice; or an iterable of both, asked for its next piece only when the last one is sent
@@ -286,7 +277,7 @@ class Response:
     close    called with no argument when the answer is sent or its client gone
     """
 
-    __slots__ = ("body", "close", "headers", "status", "trailers")
+    __slots__ = ()
 
     def __init__(
         self,
@@ -301,7 +292,7 @@ class Response:
         self.status = status
         # PERF: a type test first, for asking whether a list is a Mapping takes 0.25 µs (bench/micro.py).
         pairs = headers.items() if type(headers) is not list and isinstance(headers, Mapping) else headers
-        self.headers: list[tuple[str, str]] = list(pairs)
+        self.headers = list(pairs)
         self.trailers = trailers
         self.close = close
 

@@ -1,0 +1,282 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The common exchange, fused: one recv, the app's call, one send, in C. What it stands for is `readiness.Loop`.
+
+A peer at rest has nothing that was heard and not answered, and nothing that was said and not sent. When it is told as
+readable, what comes is most often one small request whole, or some of them, each answered at once by a small whole
+answer. That is done here, with one buffer for all peers, and its connection is told afterwards, when somebody asks
+for it, how often that was (`exchanged`). Whatever else comes is handed back: what has been heard, what is to be sent
+still, and the answer that is not common. So here is no rule of HTTP, no deadline and no state of a connection.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_AsTuple, PyList_GET_SIZE
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from allcomers.protocol._answer cimport Answer
+from allcomers.protocol._bytes cimport Bytes
+from allcomers.protocol._head cimport Head, take_head
+from allcomers.protocol._page cimport BYTES_IN, BYTES_OUT, REQUESTS, Page
+from allcomers.protocol._raw cimport new_object
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t recv(int, void*, size_t, int)
+    ssize_t send(int, const void*, size_t, int)
+    int MSG_NOSIGNAL
+
+cdef extern from "<poll.h>":
+    int POLLIN
+    int POLLOUT
+
+cdef extern from "<time.h>" nogil:
+    ctypedef long time_t
+    struct timespec:
+        time_t tv_sec
+        long tv_nsec
+    int CLOCK_MONOTONIC
+    int clock_gettime(int, timespec*)
+
+cdef enum:
+    RECEIVE = 64 * 1024  # as sockets.RECEIVE: a read that comes short has emptied the socket
+    SMALL = 16 * 1024  # bytes of a body that is copied behind its head
+    FULL = 64 * 1024  # bytes of answers after which they go out: connection.HIGH_WATER
+    MOST_HEAD = 16 * 1024  # of an answer's head, with its Date and the rest that is ours
+    SEND = FULL + SMALL + MOST_HEAD
+    AT_ONCE = 64  # requests of one peer before it is another's turn: connection.CALLS_AT_ONCE
+
+
+cdef inline double _now() noexcept:
+    cdef timespec time
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return time.tv_sec + time.tv_nsec * 1e-9
+
+
+cdef class Seat:
+    """The slots of a `readiness.Channel` that are looked at here.
+
+    rests  is its peer at rest?
+    count  exchanges that its connection was not told of
+    since  when the last of them ended
+    """
+
+    cdef public bint rests
+    cdef public object conn
+    cdef public int fd
+    cdef public str peer
+    cdef public int port
+    cdef public tuple server
+    cdef public long count
+    cdef public double since
+
+
+cdef class Buffers:
+    """What is heard and what is to be sent, in one turn of one peer."""
+
+    cdef char* heard
+    cdef char* said
+    cdef Py_ssize_t used
+    cdef bint lent
+
+    def __cinit__(self):
+        self.heard = <char*>malloc(RECEIVE)
+        self.said = <char*>malloc(SEND)
+        if self.heard is NULL or self.said is NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.heard)
+        free(self.said)
+
+
+cdef class Express:
+    """handle() in the place of a Loop's own.
+
+    channels    descriptor to Channel
+    otherwise   the Loop's own handle(fd, events, now)
+    resume      (channel, unsent, call or None, heard, now): goes on with what is not common; a call is a request and
+                its answer, or its Live
+    answer      request and connection to an answer, or a Live to its request's; it does not raise
+    request     the class of requests, response of answers
+    """
+
+    cdef dict _channels, _hosts, _blocks, _lines
+    cdef object _otherwise, _resume, _handler, _excuse, _settled, _encode, _date, _request, _response
+    cdef Page _page
+    cdef Py_ssize_t _max_head, _max_headers
+    cdef Buffers _buffers
+    cdef bytes _stamp  # Date, Server and the name of Content-Length
+    cdef bytes _server
+    cdef double _stamped_until
+    cdef double _last  # when the exchange before ended
+
+    def __init__(self, *, dict channels not None, otherwise, resume, handler, settled, excuse, encode, date, bytes server,
+                 request, response, dict hosts not None, dict blocks not None, dict lines not None, Page page not None,
+                 Py_ssize_t max_head, Py_ssize_t max_headers):
+        if not issubclass(request, Head) or not issubclass(response, Answer):
+            raise TypeError("these classes have no slots of ours")
+        self._channels = channels
+        self._otherwise = otherwise
+        self._resume = resume
+        self._handler = handler
+        self._settled = settled
+        self._excuse = excuse
+        self._encode = encode
+        self._date = date
+        self._server = server
+        self._request = request
+        self._response = response
+        self._hosts = hosts
+        self._blocks = blocks
+        self._lines = lines
+        self._page = page
+        self._max_head = max_head
+        self._max_headers = max_headers
+        self._buffers = Buffers()
+        self._stamped_until = 0.0
+
+    def handle(self, int fd, int events, double now):
+        """The poller tells `events` of `fd`."""
+        cdef Buffers buffers
+        cdef object found = self._channels.get(fd)
+        if found is not None and events & ~POLLOUT == POLLIN and (<Seat?>found).rests:
+            buffers = self._buffers
+            if buffers.lent:  # the app's call, which another turn of ours has begun, is not over
+                self._buffers = buffers = Buffers()
+            buffers.lent = True
+            try:
+                if self._exchange(<Seat>found, fd, buffers, now):
+                    return
+            finally:
+                buffers.lent = False
+        self._otherwise(fd, events, now)
+
+    cdef bint _exchange(self, Seat seat, int fd, Buffers buffers, double told) except -1:
+        """False where nothing was heard: the Loop is to see why."""
+        cdef Py_ssize_t at = 0, size, count = 0, heard = recv(fd, buffers.heard, RECEIVE, 0)
+        cdef Head request = None
+        cdef object reply = None
+        cdef double now = max(told, self._last), began
+        if heard <= 0:
+            return False
+        buffers.used = 0
+        while at < heard and heard < RECEIVE and count < AT_ONCE and buffers.used < FULL:
+            request = new_object(self._request)
+            size = take_head(<Bytes>buffers.heard + at, heard - at, self._max_head, self._max_headers, request, self._hosts)
+            if size == 0 or request.length is not None or request.chunked or not request.persists or not seat.rests:
+                request = None
+                break
+            request.peer = seat.peer
+            request.port = seat.port
+            request.scheme = "http"
+            request.server = seat.server
+            began = now
+            reply = self._call(request)
+            self._last = now = _now()
+            self._page.called(began - told, now - began)
+            at += size
+            if not self._put(buffers, request, reply, now):
+                break
+            self._page.answered((<Answer>reply).status, now - told)
+            request = None
+            count += 1
+        if count:
+            seat.count += count
+            seat.since = now
+        size = 0
+        if buffers.used:
+            size = send(fd, buffers.said, buffers.used, MSG_NOSIGNAL)
+            if size < 0:  # the Loop meets the error again, or waits
+                size = 0
+        self._page.at[REQUESTS] += count
+        self._page.at[BYTES_IN] += at if request is None else heard  # what is handed back is counted there
+        self._page.at[BYTES_OUT] += size
+        if size < buffers.used or at < heard or request is not None:
+            self._resume(
+                seat,
+                PyBytes_FromStringAndSize(buffers.said + size, buffers.used - size),
+                None if request is None else (request, reply),
+                PyBytes_FromStringAndSize(buffers.heard + at, heard - at),
+                now,
+            )
+        return True
+
+    cdef object _call(self, Head request):
+        cdef object reply
+        try:
+            reply = self._handler(request)
+            if type(reply) is self._response and type((<Answer>reply).body) is bytes:
+                return reply
+            return self._settled(request, reply)
+        except BaseException as error:  # SystemExit too: one request does not stop a server
+            return self._excuse(request, error)
+
+    cdef bint _put(self, Buffers buffers, Head request, object reply, double now) except -1:
+        """Put the whole answer behind those that are there; False where it is not common."""
+        cdef Answer answer
+        cdef bytes body, block, line
+        cdef Py_ssize_t size
+        cdef char* to
+        if type(reply) is not self._response:
+            return False
+        answer = <Answer>reply
+        if type(answer.body) is not bytes or answer.close is not None or type(answer.status) is not int or request.method == "HEAD":
+            return False
+        body = <bytes>answer.body
+        size = PyBytes_GET_SIZE(body)
+        line = self._lines.get(answer.status)
+        block = self._block(answer)
+        if size > SMALL or line is None or block is None or answer.status == 204 or answer.status == 304:
+            return False
+        if now >= self._stamped_until:
+            self._stamp = self._date(now) + self._server + b"Content-Length: "
+            self._stamped_until = self._date.until
+        if PyBytes_GET_SIZE(line) + PyBytes_GET_SIZE(block) + PyBytes_GET_SIZE(self._stamp) + 60 > MOST_HEAD:
+            return False
+        to = buffers.said + buffers.used
+        to = _copy(to, line)
+        to = _copy(to, block)
+        to = _copy(to, self._stamp)
+        to = _decimal(to, size)
+        if request.minor == 0:
+            to = _copy(to, b"\r\nConnection: keep-alive\r\n\r\n")
+        else:
+            to = _copy(to, b"\r\n\r\n")
+        to = _copy(to, body)
+        buffers.used = to - buffers.said
+        return True
+
+    cdef bytes _block(self, Answer answer):
+        """Its fields, encoded; None where one of them is the server's to set, or cannot be sent."""
+        cdef object block, ours
+        if type(answer.headers) is not list:
+            return None
+        if answer.block is not None and answer.fields == PyList_GET_SIZE(answer.headers):
+            return answer.block
+        try:
+            block = self._blocks.get(PyList_AsTuple(answer.headers))
+            if block is None:
+                block, ours = self._encode(answer.headers)
+                if ours is not None:
+                    return None
+        except Exception:  # what is wrong with them is said by who sends this answer
+            return None
+        return block
+
+
+cdef inline char* _copy(char* to, bytes what) noexcept:
+    memcpy(to, PyBytes_AS_STRING(what), PyBytes_GET_SIZE(what))
+    return to + PyBytes_GET_SIZE(what)
+
+
+cdef inline char* _decimal(char* to, Py_ssize_t number) noexcept:
+    """A number that is not negative."""
+    cdef char digits[20]
+    cdef int first = 20
+    while True:
+        first -= 1
+        digits[first] = <char>(c'0' + number % 10)
+        number //= 10
+        if not number:
+            break
+    memcpy(to, digits + first, 20 - first)
+    return to + 20 - first

@@ -1,0 +1,11 @@
+"""What other parts of the compiled leaf know of an answer."""
+
+
+cdef class Answer:
+    cdef public object body
+    cdef public object status
+    cdef public object headers
+    cdef public object trailers
+    cdef public object close
+    cdef bytes block
+    cdef Py_ssize_t fields

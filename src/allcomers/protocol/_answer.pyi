@@ -1,0 +1,12 @@
+from allcomers.protocol.leaf import Answer
+
+def plan(
+    asked: tuple[str, str, int],
+    response: Answer,
+    size: int,
+    persists: bool,
+    date: bytes,
+    server: bytes,
+    blocks: dict[tuple[tuple[str, str], ...], bytes],
+    status_lines: dict[int, bytes],
+) -> tuple[bytes, int, bool, bool] | None: ...

@@ -1,0 +1,25 @@
+"""Bytes as the compiled leaf looks at them. Every pointer has its end beside it."""
+
+ctypedef const unsigned char* Bytes
+
+
+cdef inline unsigned char lower(unsigned char byte) noexcept nogil:
+    return byte + 32 if c'A' <= byte <= c'Z' else byte
+
+
+cdef inline bint is_word(Bytes at, Py_ssize_t size, const char* word, Py_ssize_t expected) noexcept nogil:
+    """Is it this word, which is in lower case, whatever its own case?"""
+    cdef Py_ssize_t i
+    if size != expected:
+        return False
+    for i in range(size):
+        if lower(at[i]) != <unsigned char>word[i]:
+            return False
+    return True
+
+
+cdef inline Py_ssize_t trimmed(Bytes at, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """The end without the blanks before it."""
+    while end > begin and (at[end - 1] == c' ' or at[end - 1] == c'\t'):
+        end -= 1
+    return end

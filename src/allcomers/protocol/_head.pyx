@@ -1,0 +1,352 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The head of a request, read in C. The plain Python of `head` is the specification.
+
+Here is the common case, and nothing else: a head that is all here, in origin form, with a Host that was checked
+before. For anything else, what is refused above all, take_head() answers that it did nothing, and the plain Python goes
+on as if it had not been asked. So there is one set of refusals.
+
+What a client says again is not read again: field lines that came twice are kept, with all that was made of them, and
+compared as one block with what comes next. Most clients send the same lines with each request.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeASCII
+from libc.stdint cimport uint64_t
+from libc.string cimport memcmp, memcpy, memset
+
+from allcomers.protocol._bytes cimport Bytes, is_word, lower, trimmed
+
+cdef extern from "<string.h>" nogil:
+    void* memmem(const void* where, size_t size, const void* what, size_t count)
+
+# ---------------------------------------------------------------- bytes, by what they may be part of
+
+cdef enum:
+    TOKEN = 1  # RFC 9110, 5.6.2, but for "_": names that have one are dropped, and that is not done here
+    VALUE = 2  # RFC 9110, 5.5: anything but control bytes
+    TARGET = 4  # visible ASCII but "#", which no request may send
+
+cdef unsigned char _kinds[256]
+
+
+cdef void _fill_tables():
+    cdef int byte
+    for byte in range(256):
+        _kinds[byte] = 0
+        if c'0' <= byte <= c'9' or c'a' <= lower(byte) <= c'z' or (byte and byte in b"!#$%&'*+-.^`|~"):
+            _kinds[byte] |= TOKEN
+        if byte == 9 or (byte >= 32 and byte != 127):
+            _kinds[byte] |= VALUE
+        if 0x21 <= byte <= 0x7e and byte != c'#':
+            _kinds[byte] |= TARGET
+
+
+_fill_tables()
+
+
+cdef inline Py_ssize_t _value_end(Bytes at, Py_ssize_t begin, Py_ssize_t end) noexcept:
+    """Where the value that begins at `begin` ends: at the first byte that none may have, or at `end`.
+
+    Eight bytes at a time while none of them is below 32 or 127; what is found there is looked at by itself.
+    """
+    cdef uint64_t eight = 0, low, delete
+    while end - begin >= 8:
+        memcpy(&eight, at + begin, 8)
+        low = (eight - <uint64_t>0x2020202020202020) & ~eight
+        delete = eight ^ <uint64_t>0x7f7f7f7f7f7f7f7f
+        delete = (delete - <uint64_t>0x0101010101010101) & ~delete
+        if (low | delete) & <uint64_t>0x8080808080808080:
+            break
+        begin += 8
+    while begin < end and _kinds[at[begin]] & VALUE:
+        begin += 1
+    return begin
+
+
+# ---------------------------------------------------------------- a request's head
+
+cdef str _GET = "GET"
+cdef str _POST = "POST"
+
+
+cdef inline str _method(const char* at, Py_ssize_t size):
+    if size == 3 and memcmp(at, b"GET", 3) == 0:
+        return _GET
+    if size == 4 and memcmp(at, b"POST", 4) == 0:
+        return _POST
+    return PyUnicode_DecodeASCII(at, size, NULL)
+
+
+cdef struct Span:  # where a value stands; begin is 0 for none
+    Py_ssize_t begin
+    Py_ssize_t end
+
+cdef struct Found:  # places in the buffer, of what decides something
+    Py_ssize_t method_end  # the target begins a space later
+    Py_ssize_t target_end
+    Py_ssize_t fields
+    Py_ssize_t fields_end  # where the empty line begins
+    Py_ssize_t count
+    int minor
+    Span host
+    Span connection
+    Span length
+    Span coding
+
+
+cdef bint _request_line(Bytes at, Py_ssize_t end, Found* head) noexcept:
+    """False for any but a common one: a target in origin form."""
+    cdef Py_ssize_t here = 0
+    while here < end and (_kinds[at[here]] & TOKEN or at[here] == c'_'):
+        here += 1
+    head.method_end = here
+    if here == 0 or end - here < 2 or at[here] != c' ' or at[here + 1] != c'/' or is_word(at, here, b"connect", 7):
+        return False
+    here += 1
+    while here < end and _kinds[at[here]] & TARGET:
+        here += 1
+    head.target_end = here
+    if end - here < 11 or memcmp(at + here, b" HTTP/1.", 8) != 0 or memcmp(at + here + 9, b"\r\n", 2) != 0:
+        return False
+    head.minor = at[here + 8] - c'0'
+    head.fields = here + 11
+    return head.minor == 0 or head.minor == 1
+
+
+cdef Span* _special(Bytes name, Py_ssize_t size, Found* head) noexcept:
+    """Where the value of this field is to be noted; NULL for a field that decides nothing."""
+    if size == 4:
+        return &head.host if is_word(name, size, b"host", 4) else NULL
+    if size == 10:
+        return &head.connection if is_word(name, size, b"connection", 10) else NULL
+    if size == 14:
+        return &head.length if is_word(name, size, b"content-length", 14) else NULL
+    if size == 17:
+        return &head.coding if is_word(name, size, b"transfer-encoding", 17) else NULL
+    return NULL
+
+
+cdef Py_ssize_t _field(Bytes at, Py_ssize_t here, Py_ssize_t end, Found* head) noexcept:
+    """Where the line after the one at `here` begins; 0 for a line that is not whole, malformed, or not common."""
+    cdef Py_ssize_t name = here, size
+    cdef Span* span
+    while here < end and _kinds[at[here]] & TOKEN:
+        here += 1
+    size = here - name
+    if size == 0 or here == end or at[here] != c':':
+        return 0
+    if is_word(at + name, size, b"expect", 6) or is_word(at + name, size, b"upgrade", 7):
+        return 0
+    here += 1
+    while here < end and (at[here] == c' ' or at[here] == c'\t'):
+        here += 1
+    span = _special(at + name, size, head)
+    if span is not NULL:
+        if span.begin:  # it stands twice
+            return 0
+        span.begin = here
+    here = _value_end(at, here, end)
+    if span is not NULL:
+        span.end = here
+    if end - here < 2 or at[here] != c'\r' or at[here + 1] != c'\n':
+        return 0
+    return here + 2
+
+
+cdef bint _fields(Bytes at, Py_ssize_t end, Py_ssize_t most, Found* head) noexcept:
+    """The lines to the empty one, at most `most`; False where one of them is not for us."""
+    cdef Py_ssize_t here = head.fields
+    while end - here >= 2:
+        if at[here] == c'\r' and at[here + 1] == c'\n':
+            head.fields_end = here
+            return True
+        if head.count == most:
+            return False
+        head.count += 1
+        here = _field(at, here, end, head)
+        if here == 0:
+            return False
+    return False
+
+
+cdef int _persists(Bytes at, Found* head) noexcept:
+    """As head._persists; -1 where Connection says anything but keep-alive or close."""
+    cdef Bytes value = at + head.connection.begin
+    cdef Py_ssize_t size
+    if head.connection.begin == 0:
+        return head.minor
+    size = trimmed(at, head.connection.begin, head.connection.end) - head.connection.begin
+    if is_word(value, size, b"keep-alive", 10):
+        return 1
+    return 0 if is_word(value, size, b"close", 5) else -1
+
+
+cdef bint _framing(Bytes at, Found* head, long long* length) noexcept:
+    """As head._framing; `length` is -1 where there is none. False for what is refused, or larger than 18 digits."""
+    cdef Py_ssize_t size
+    length[0] = -1
+    if head.coding.begin:
+        size = trimmed(at, head.coding.begin, head.coding.end) - head.coding.begin
+        return head.length.begin == 0 and head.minor == 1 and is_word(at + head.coding.begin, size, b"chunked", 7)
+    if head.length.begin:
+        length[0] = _number(at, head.length.begin, trimmed(at, head.length.begin, head.length.end))
+        return length[0] >= 0
+    return True
+
+
+cdef long long _number(Bytes at, Py_ssize_t begin, Py_ssize_t end) noexcept:
+    """A decimal number of at most 18 digits; -1 for what is none."""
+    cdef long long number = 0
+    if begin >= end or end - begin > 18:
+        return -1
+    while begin < end:
+        if not c'0' <= at[begin] <= c'9':
+            return -1
+        number = number * 10 + (at[begin] - c'0')
+        begin += 1
+    return number
+
+
+cdef str _host(Bytes at, Found* head, dict hosts):
+    """The authority; None for one that was not checked before, or is missing."""
+    cdef str host
+    if head.host.begin == 0:
+        return None if head.minor else ""
+    host = hosts.get(PyBytes_FromStringAndSize(<const char*>at + head.host.begin, head.host.end - head.host.begin))
+    return host or None
+
+
+# ---------------------------------------------------------------- its field lines, and those that came before
+
+cdef class FieldLines:
+    """The field lines of a head, and what was made of them. None of it is ever changed: who gives it away copies it.
+
+    kept      the same may be said again
+    environ   a WSGI environ with these fields and what `template` has; None until one is asked for
+    headers   those of an ASGI scope; None until they are asked for
+    """
+
+
+cdef FieldLines _read(Bytes at, Py_ssize_t end, Py_ssize_t most, Found* found, dict hosts):
+    """None where they are not all here, are to be refused, or are not of the common kind."""
+    cdef FieldLines made
+    cdef long long length = -1
+    cdef int persists
+    cdef str host
+    if not _fields(at, end, most, found):
+        return None
+    persists = _persists(at, found)
+    if persists < 0 or not _framing(at, found, &length):
+        return None
+    host = _host(at, found, hosts)
+    if host is None:
+        return None
+    made = FieldLines.__new__(FieldLines)
+    made.lines = PyBytes_FromStringAndSize(<const char*>at + found.fields, found.fields_end - found.fields)
+    made.count = found.count
+    made.minor = found.minor
+    made.host = host
+    made.persists = persists == 1
+    made.chunked = found.coding.begin != 0
+    made.length = length
+    return made
+
+
+cdef enum:
+    PLACES = 512  # a power of two
+    LONGEST = 2048  # bytes of field lines that are kept: a megabyte in all, and what was made of them
+
+cdef list _kept = [None] * PLACES
+cdef uint64_t _seen[PLACES]
+memset(_seen, 0, sizeof(_seen))
+
+
+cdef inline uint64_t _hash(Bytes at, Py_ssize_t size) noexcept:
+    """Who makes two lines of the same number only has them read anew each time."""
+    cdef uint64_t eight = 0, first = <uint64_t>size * <uint64_t>0x9e3779b97f4a7c15, second = first
+    while size >= 16:
+        memcpy(&eight, at, 8)
+        first = (first ^ eight) * <uint64_t>0xff51afd7ed558ccd
+        first ^= first >> 32
+        memcpy(&eight, at + 8, 8)
+        second = (second ^ eight) * <uint64_t>0xc4ceb9fe1a85ec53
+        second ^= second >> 32
+        at += 16
+        size -= 16
+    while size > 0:
+        first = (first ^ at[0]) * <uint64_t>0xff51afd7ed558ccd
+        at += 1
+        size -= 1
+    first ^= second * <uint64_t>0x9e3779b97f4a7c15
+    return (first ^ (first >> 29)) | 1
+
+
+cdef FieldLines _lines(Bytes at, Py_ssize_t end, Py_ssize_t most, Found* found, dict hosts):
+    """Those from found.fields on, read now or before; None as _read has it."""
+    cdef FieldLines lines
+    cdef Py_ssize_t size
+    cdef uint64_t number
+    cdef Bytes stop = <Bytes>memmem(at + found.fields - 2, end - found.fields + 2, b"\r\n\r\n", 4)
+    if stop is NULL:
+        return None
+    size = stop + 2 - (at + found.fields)
+    if size > LONGEST:
+        return _read(at, end, most, found, hosts)
+    number = _hash(at + found.fields, size)
+    lines = <FieldLines>_kept[number % PLACES]
+    if lines is not None and _is_again(lines, at + found.fields, size) and lines.minor == found.minor and lines.count <= most:
+        found.fields_end = found.fields + size
+        return lines
+    lines = _read(at, end, most, found, hosts)
+    if lines is not None:
+        if _seen[number % PLACES] == number:
+            _kept[number % PLACES] = lines
+            lines.kept = True
+        _seen[number % PLACES] = number
+    return lines
+
+
+cdef inline bint _is_again(FieldLines lines, Bytes at, Py_ssize_t size) noexcept:
+    return PyBytes_GET_SIZE(lines.lines) == size and memcmp(PyBytes_AS_STRING(lines.lines), at, size) == 0
+
+
+# ---------------------------------------------------------------- the head
+
+cdef class Head:
+    """What `head.RequestHead` says of itself, and whence it came (`message.Request`), in the slots of a C struct."""
+
+
+cdef Py_ssize_t take_head(Bytes at, Py_ssize_t size, Py_ssize_t max_head, Py_ssize_t max_headers, Head head,
+                          dict hosts) except -1:
+    """As head.parse_request, of what `at` begins with: how many bytes the whole head has, with its empty line.
+
+    0, and nothing of `head` is set, where it is not all here, is to be refused, or is not of the common kind. `hosts`
+    are the values of Host that were checked before: others are not looked at here.
+    """
+    cdef Py_ssize_t end = min(size, max_head)
+    cdef Found found
+    cdef FieldLines lines
+    memset(&found, 0, sizeof(found))
+    if not _request_line(at, end, &found):
+        return 0
+    lines = _lines(at, end, max_headers, &found, hosts)
+    if lines is None:
+        return 0
+    head.method = _method(<const char*>at, found.method_end)
+    head.target = PyUnicode_DecodeASCII(<const char*>at + found.method_end + 1,
+                                        found.target_end - found.method_end - 1, NULL)
+    head.minor = found.minor
+    head.host = lines.host
+    head.persists = lines.persists
+    head.chunked = lines.chunked
+    if lines.length >= 0:
+        head.length = lines.length
+    head.lines = lines.lines
+    head.read = lines
+    return found.fields_end + 2
+
+
+def read_head(bytes buffer not None, Py_ssize_t max_head, Py_ssize_t max_headers, Head head not None,
+              dict hosts not None):
+    """take_head() for Python."""
+    return take_head(<Bytes>PyBytes_AS_STRING(buffer), PyBytes_GET_SIZE(buffer), max_head, max_headers, head, hosts)

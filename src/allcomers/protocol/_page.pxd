@@ -1,0 +1,17 @@
+"""What other parts of the compiled leaf know of a row of the live figures."""
+
+from libc.stdint cimport uint64_t
+
+cdef enum:
+    REQUESTS = 8
+    BYTES_IN = 16
+    BYTES_OUT = 17
+
+
+cdef class Page:
+    cdef object _cells
+    cdef Py_buffer _view
+    cdef uint64_t* at
+
+    cpdef void answered(self, unsigned int status, double seconds)
+    cpdef void called(self, double wait, double app, uint64_t count=*)
