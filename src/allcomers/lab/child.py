@@ -116,8 +116,7 @@ def _preparation(cores: Collection[int], at_death: int) -> Callable[[], None]:
                 _leave()
         if cores and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores)
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+        _go_first()
         most_descriptors()
 
     return prepare
@@ -125,6 +124,14 @@ def _preparation(cores: Collection[int], at_death: int) -> Callable[[], None]:
 
 def _leave() -> NoReturn:
     os._exit(1)
+
+
+def _go_first() -> None:
+    """Of its session, and its session of all: where sessions share the cores, a process's own value says little."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(PRIORITY))
 
 
 def most_descriptors() -> int:

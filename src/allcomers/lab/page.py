@@ -45,17 +45,25 @@ PART = Axis(told=lambda value: f"{value:.0%}", parts=True)
 def page(results: Results) -> str:
     """The whole page."""
     verdict = results.verdict
+    plotted = f'<div class="plots">{"".join(pictures(results).values())}</div>'
+    target = f"<code>{escape(results.target)}</code>"
+    parts: tuple[str, ...]
+    if results.is_race:
+        title = f"What many clients do to {target}"
+        parts = (plotted, _places("Each model in turn", verdict.runners_up))
+    else:
+        title = f"Which model for {target}?"
+        chosen = _chosen(results, verdict.chosen)
+        next_, others = "Which comes next", "Why not the others"
+        parts = (chosen, _places(next_, verdict.runners_up), plotted, _places(others, verdict.others))
     return "\n".join(
         (
             '<!doctype html><html lang="en"><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>allcomers lab: {escape(results.target)}</title>",
             f"<style>{plots.STYLE}{_STYLE}</style><main>",
-            f"<h1>Which model for <code>{escape(results.target)}</code>?</h1>{_circumstances(results)}",
-            _chosen(results, verdict.chosen),
-            _places("Which comes next", verdict.runners_up),
-            f'<div class="plots">{"".join(pictures(results).values())}</div>',
-            _places("Why not the others", verdict.others),
+            f"<h1>{title}</h1>{_circumstances(results)}",
+            *parts,
             _know(verdict.cautions),
             _table(results),
             "</main></html>\n",

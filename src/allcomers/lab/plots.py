@@ -20,8 +20,30 @@ _NAMES: Final = 230
 _APART: Final = 15
 """Pixels between two names at the end of lines."""
 
-_LIGHT: Final = ("#0b62d6", "#c8381f", "#12805c", "#9a6700", "#7a3fc4", "#0b7f93", "#b3246f", "#59636e")
-_DARK: Final = ("#58a6ff", "#ff8066", "#3fcf95", "#e3b341", "#bc8cff", "#39c5d8", "#f57fb8", "#9aa7b5")
+_LIGHT: Final = (
+    "#0b62d6",
+    "#c8381f",
+    "#12805c",
+    "#9a6700",
+    "#7a3fc4",
+    "#0b7f93",
+    "#b3246f",
+    "#59636e",
+    "#6b7d00",
+    "#8c5a3c",
+)
+_DARK: Final = (
+    "#58a6ff",
+    "#ff8066",
+    "#3fcf95",
+    "#e3b341",
+    "#bc8cff",
+    "#39c5d8",
+    "#f57fb8",
+    "#9aa7b5",
+    "#bccf4a",
+    "#d9a68a",
+)
 COLOURS: Final = len(_LIGHT)
 
 _PLOT: Final = """

@@ -19,20 +19,21 @@ from allcomers.models import best
 PLACES: Final = 12_000
 """Of the model thread: it has 1,000 unless told otherwise, and here all are to come in."""
 
+_RUNNERS: Final = ("iterative", "process", "thread", "thread-pool", "select")
+"""Beside the best poller: the others differ from that, or from select, by less than a plot shows."""
+
 _POOL: Final = 64
 
 
 def entrants(probe: Probe, cores: int, models: Iterable[str] | None = None) -> list[Candidate]:
     """Each model by itself, from the oldest on, then the hybrids."""
-    known = [name for name in runnable() if models is None or name in models]
-    plain = [_plain(name, probe) for name in known]
     poller, wide = best(), max(2, cores)
+    known = [name for name in runnable() if name in (models or (*_RUNNERS, poller))]
+    plain = [_plain(name, probe) for name in known]
     hybrids = [
-        Candidate(model="thread", max_connections=PLACES),
         Candidate(model=poller, calls="pool", threads=_POOL),
         Candidate(model=poller, workers=wide, calls="inline"),
-        Candidate(model=poller, workers=wide, calls="pool", threads=_POOL),
-        Candidate(model="thread", workers=wide),
+        Candidate(model="thread", workers=wide, max_connections=PLACES),
     ]
     if probe.is_async:
         hybrids = [Candidate(model=poller, workers=wide)]
@@ -42,6 +43,8 @@ def entrants(probe: Probe, cores: int, models: Iterable[str] | None = None) -> l
 def _plain(name: str, probe: Probe) -> Candidate:
     if name == "thread-pool":
         return Candidate(model=name, threads=_POOL)
+    if name == "thread":
+        return Candidate(model=name, max_connections=PLACES)
     return Candidate(model=name, calls="inline" if has_loop(name) and not probe.is_async else "")
 
 

@@ -87,12 +87,15 @@ def show(results: Results) -> None:
     console.print(_table(results))
     verdict = results.verdict
     console.print()
-    if verdict.chosen is None:
+    if results.is_race:
+        for place in verdict.runners_up:
+            console.print(Text.assemble((f"{place.standing.candidate.name}. ", "bold"), place.why))
+    elif verdict.chosen is None:
         console.print("[bold red]Nothing could be measured.[/]")
     else:
         _place(console, "Run", verdict.chosen, "bold green")
-    for number, place in enumerate(verdict.runners_up):
-        _place(console, "Next" if number == 0 else "Then", place, "bold")
+        for number, place in enumerate(verdict.runners_up):
+            _place(console, "Next" if number == 0 else "Then", place, "bold")
     for place in verdict.others:
         console.print(Text.assemble((f"Not {place.standing.candidate.name}. ", "dim bold"), (place.why, "dim")))
     for caution in verdict.cautions:
