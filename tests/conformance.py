@@ -58,6 +58,8 @@ class Combination:
     @property
     def patient(self) -> bool:
         """Are others served while an app's call waits?"""
+        if self.calls == "auto":  # asyncio's loop cannot move: the first call that waits keeps all waiting
+            return self.model != "asyncio"
         return self.model in ("process", "thread", "thread-pool") or (self.calls == "pool" and not self.alone)
 
 
@@ -66,7 +68,7 @@ COMBINATIONS = [
     for model in TABLE.values()
     if not model.obstacle
     for tls in (False, True)
-    for calls in ("inline", "pool")
+    for calls in (("inline", "pool") if model.events is None else ("inline", "pool", "auto"))
     for workers in (1, 2)
 ]
 
@@ -96,6 +98,13 @@ def family(pid: int) -> list[int]:
     """`pid` and all its descendants."""
     children = " ".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
     return [pid, *(one for child in children.split() for one in family(int(child)))]
+
+
+def waits_for_peers(pid: int) -> bool:
+    """Does one of its threads?"""
+    # Where it waits in the kernel: "do_epoll_wait", "poll_schedule_timeout"; "0" where that is a secret.
+    places = [(thread / "wchan").read_text() for thread in Path(f"/proc/{pid}/task").iterdir()]
+    return any("poll" in place or place == "0" for place in places)
 
 
 class Watched(Server):
@@ -142,9 +151,7 @@ class Watched(Server):
         def settled() -> bool:
             with suppress(FileNotFoundError, ProcessLookupError):
                 pids = family(self.pid)
-                # Where it waits in the kernel: "do_epoll_wait", "poll_schedule_timeout"; "0" where that is a secret.
-                places = [Path(f"/proc/{pid}/wchan").read_text() for pid in pids]
-                return len(pids) == 1 + workers and all("poll" in place or place == "0" for place in places)
+                return len(pids) == 1 + workers and all(map(waits_for_peers, pids))
             return False
 
         wait_for(settled, "all workers to wait for peers")

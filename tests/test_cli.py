@@ -115,7 +115,7 @@ def test_a_model_that_this_system_lacks() -> None:
         (["run"], "TARGET is missing: MODULE:NAME or FILE.py:NAME"),
         (["models", "more"], "allcomers models takes no arguments"),
         (["serve", SITE, "-m", "frob"], f"'frob' is not known; choose one of {', '.join(TABLE)}"),
-        (["serve", SITE, "--calls", "x"], "--calls: 'x' is not known; choose one of inline, pool"),
+        (["serve", SITE, "--calls", "x"], "--calls: 'x' is not known; choose one of inline, pool, auto"),
         (["serve", SITE, "-w", "0"], "--workers: '0' is not a whole number from 1 on"),
         (["serve", SITE, "-w", "-1"], "--workers: '-1' is not a whole number from 1 on"),
         (["serve", SITE, "-w", "\u0663"], "is not a whole number"),

@@ -13,9 +13,9 @@ COMBINATIONS = [
     Combination("process", tls=True, calls="inline", workers=2),
     Combination("thread", tls=False, calls="pool", workers=2),
     Combination("thread-pool", tls=True, calls="pool", workers=1),
-    Combination("select", tls=True, calls="inline", workers=1),
+    Combination("select", tls=True, calls="auto", workers=1),
     Combination("poll", tls=False, calls="pool", workers=1),
-    Combination("epoll", tls=True, calls="pool", workers=1),
+    Combination("epoll", tls=True, calls="auto", workers=1),
     Combination("epoll-et", tls=False, calls="inline", workers=2),
-    Combination("asyncio", tls=True, calls="pool", workers=2),
+    Combination("asyncio", tls=True, calls="auto", workers=2),
 ]

@@ -133,8 +133,8 @@ CASES = [
     Case("keep_alive", KNOW, {"places": frozenset({"kubernetes"})}, {}, ("Traefik for 90 s", "Envoy for 3600 s")),
     Case("fairness", KNOW, {"cores": 4}, {"workers": "4", "model": "thread"}, ("up to 47", "-m epoll")),
     Case("one_at_a_time", HURTS, {}, {"model": "iterative"}, ("1 client at a time", "-m epoll")),
-    Case("inline_calls", HURTS, {"app": app("wsgi")}, {"calls": "inline"}, ("a WSGI app", "--calls pool")),
-    Case("inline_calls", HURTS, {"app": app(clients=("requests",))}, {}, ("uses requests", "--calls pool")),
+    Case("inline_calls", HURTS, {"app": app("wsgi")}, {"calls": "inline"}, ("a WSGI app", "--calls auto")),
+    Case("inline_calls", HURTS, {"app": app(clients=("requests",))}, {}, ("uses requests", "--calls auto")),
     Case(
         "database", KNOW, {"cores": 8, "app": app("wsgi", drivers=("psycopg",))}, {"workers": "8"},
         ("256 calls at once", "psycopg", "PostgreSQL allows 100", "--threads 11"),
@@ -352,6 +352,7 @@ def test_what_is_said_of_the_models_is_true() -> None:
     assert plan.tasks(GOOD, Config(model="process", calls="pool", threads=4, max_connections=10)) == 51
     assert plan.tasks(GOOD, Config(model="thread", max_connections=10)) == 11
     assert plan.tasks(GOOD, Config(model="epoll", calls="pool")) == 33
+    assert plan.tasks(replace(GOOD, app=app("web", calls="auto")), Config(model="epoll")) == 34
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_environ(server: Server, request: pytest.FixtureRequest) -> None:
 @pytest.mark.parametrize(
     ("options", "multithread", "multiprocess"),
     [
-        ({}, True, False),  # where nothing is said, a loop has a pool
+        ({}, True, False),  # where nothing is said, a loop moves away from a call that lasts
         ({"model": "asyncio", "workers": "2"}, True, True),
         ({"threads": "1"}, False, False),
         ({"calls": "inline", "workers": "2"}, False, True),

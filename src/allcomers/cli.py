@@ -364,8 +364,7 @@ def _load(found: Settings, job: Job) -> int:
     workers = "1 worker" if config.workers == 1 else f"{config.workers} workers"
     what = found.own.get("target") or found.own["dir"]
     where = ", ".join(config.bind)
-    calls = "inline" if served.is_async else config.calls or served.calls
-    print(f"OK: {what} as {served.scheme} on {where}: {workers}, {model}, calls {calls}")
+    print(f"OK: {what} as {served.scheme} on {where}: {workers}, {model}, calls {served.calls}")
     return 0
 
 

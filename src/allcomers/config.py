@@ -144,9 +144,9 @@ class Config:
         "What is kept in memory is then seen by every request. gunicorn and uvicorn begin with 1 too.", workers,
     )  # fmt: skip
     calls: str = _option(
-        "", _MODELS, "--calls", "WHERE", "where app calls run: inline or pool",
-        "inline, the fastest; pool for WSGI apps under a model with a loop, which their calls would hold up.",
-        choice("inline", "pool"),
+        "", _MODELS, "--calls", "WHERE", "where app calls run: inline, pool or auto",
+        "auto for apps under a model with a loop: inline until a call lasts. inline for services, and else.",
+        choice("inline", "pool", "auto"),
     )  # fmt: skip
     threads: int = _option(
         32, _MODELS, "-t --threads", "N", "threads of the pool, and of -m thread-pool",

@@ -66,7 +66,7 @@ class Endpoint:
     connect  (peer's address, now) to a Connection
     serve    the model
     busy     what a peer is told that cannot be served
-    calls    where calls run, unless --calls says it
+    calls    where calls run
     is_async bool: calls are tasks of the model's event loop, whatever --calls says, and have their time limit there
     life     of an async app; None where nothing is to be done
     http     what answers the peers, if HTTP is what they speak
@@ -132,8 +132,12 @@ def _service(target: Any, config: Config, tls: ssl.SSLContext | None, page: Page
     from allcomers.service_connection import ServiceConnection, ServiceEndpoint
 
     service = ServiceEndpoint(service=target, limits=config.limits, report=_report_peer, tls=tls, page=page)
-    connect = partial(ServiceConnection, service)
-    return Endpoint(scheme="tls" if tls else "tcp", connect=connect, serve=_model(config))
+    return Endpoint(
+        scheme="tls" if tls else "tcp",
+        connect=partial(ServiceConnection, service),
+        serve=_model(config),
+        calls=models.where(config.calls or "inline", config),
+    )
 
 
 def _app(kind: str, target: Any, config: Config, ask_replacement: Callable[[str], object], page: Page) -> App:
@@ -141,7 +145,7 @@ def _app(kind: str, target: Any, config: Config, ask_replacement: Callable[[str]
         return _wsgi(target, config)
     if kind in ("asgi", "asgi2"):
         return _asgi(_single(target) if kind == "asgi2" else target, config, ask_replacement, page)
-    return _web(target)
+    return _web(target, config)
 
 
 def _http(app: App, config: Config, log: AccessLog | None, tls: ssl.SSLContext | None, page: Page) -> Endpoint:
@@ -188,11 +192,11 @@ def _model(config: Config) -> Callable[[Serving], None]:
     return models.find(config.model or models.best()).load()
 
 
-def _web(target: Any) -> App:
+def _web(target: Any, config: Config) -> App:
     from allcomers.handlers.web import as_handler
 
     try:
-        return App(handler=as_handler(target))
+        return App(handler=as_handler(target), calls=models.where(config.calls or "auto", config))
     except ConfigError as error:
         raise AppError(str(error)) from None
     except BaseException as error:  # a Web class is made here
@@ -205,8 +209,7 @@ def _wsgi(target: Any, config: Config) -> App:
     from allcomers.handlers import wsgi
 
     model = models.find(config.model or models.best())
-    # Where each peer has a thread, or nobody else is served anyway, a pool would only cost.
-    calls = config.calls or ("inline" if model.events is None else "pool")
+    calls = models.where(config.calls or "auto", config)
     handler = wsgi.handler(
         target,
         report=_report_request,
@@ -222,9 +225,9 @@ def _overlap(model: str, calls: str, config: Config) -> bool:
     """May two calls run at once in one process?"""
     if model == "process":
         return False
-    if model == "iterative" or (config.threads == 1 and (calls == "pool" or model == "thread-pool")):
+    if model == "iterative" or (config.threads == 1 and (calls != "inline" or model == "thread-pool")):
         return config.call_timeout > 0  # a call that takes too long is left alone, and the next one begins
-    return calls == "pool" or model in ("thread", "thread-pool")
+    return calls != "inline" or model in ("thread", "thread-pool")
 
 
 def _single(target: Any) -> Any:

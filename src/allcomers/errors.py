@@ -33,6 +33,10 @@ class AnswerError(AllcomersError):
     """An app's answer cannot be sent as it is: a bad header, a body of the wrong type or length."""
 
 
+class Displaced(BaseException):  # not an error: whoever catches these is not to catch it
+    """The loop that this thread ran is run by another: leave it alone, to the last frame."""
+
+
 class HttpError(AllcomersError):
     """Raised by a handler: answer `status`, 400 to 599, with `message` as a small plain text.
 

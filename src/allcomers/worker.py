@@ -89,15 +89,14 @@ def work(job: Job, listeners: list[socket.socket], share: Share, lifeline: Lifel
 def _serving(
     config: Config, peers: Endpoint, listeners: list[socket.socket], orders: Orders, share: Share, lifeline: Lifeline
 ) -> models.Serving:
-    where = "inline" if peers.is_async else config.calls or peers.calls
     limit = 0.0 if peers.is_async else config.call_timeout
     cells = share.page.cells
     cells[stats.MODEL] = 1 + list(models.TABLE).index(config.model or ("asyncio" if peers.is_async else models.best()))
-    cells[stats.WHERE] = stats.WHERES.index(where)
+    cells[stats.WHERE] = stats.WHERES.index(peers.calls)
     return models.Serving(
         listeners=listeners,
         connect=peers.connect,
-        calls=calls.find(where, config.threads, limit, lifeline.ask_replacement, share.page),
+        calls=calls.find(peers.calls, config.threads, limit, lifeline.ask_replacement, share.page),
         orders=orders,
         share=share,
         busy=peers.busy,

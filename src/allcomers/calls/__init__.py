@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from allcomers.connection import Work
 from allcomers.stats import Page
 
+if TYPE_CHECKING:
+    from allcomers.calls.auto import Carried
+
 
 class Calls(Protocol):
-    """inline  bool: a call runs in the thread that submits it, and is over when that returns."""
+    """inline  bool: a loop is to run its calls here(), not to submit() them. It may change from call to call."""
 
     inline: bool
 
@@ -19,11 +22,20 @@ class Calls(Protocol):
         ...
 
     def here(self, work: Work) -> Any:
-        """Run `work` in this thread: for a loop, where calls are inline."""
+        """Run `work` in this thread: for a loop, where calls are inline. Raises Displaced, see Carrier."""
         ...
 
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
         """Have `work` run, then `done` called with what it returned, or with OVERDUE, in any thread."""
+        ...
+
+
+@runtime_checkable
+class Carrier(Protocol):
+    """Calls that run inline, and whose loop moves on to another thread when one lasts."""
+
+    def carry(self, loop: Carried) -> None:
+        """Have `loop` run; back when it is over."""
         ...
 
 
@@ -34,7 +46,7 @@ def find(
     replace: Callable[[str], object] = lambda why: None,
     page: Page | None = None,
 ) -> Calls:
-    """The calls called `name`: "inline" or "pool" of so many threads.
+    """The calls called `name`: "inline", "pool" of so many threads, or "auto".
 
     limit    seconds that a call may take; 0 for any time
     replace  asks, and says why, that another process takes the place of this one, whose threads hang
@@ -44,7 +56,11 @@ def find(
     if limit:
         from allcomers.calls.timed import TimedInline, TimedPool
 
-        return (TimedPool if name == "pool" else TimedInline)(threads, limit, replace, page)
+        return (TimedInline if name == "inline" else TimedPool)(threads, limit, replace, page)
+    if name == "auto":
+        from allcomers.calls.auto import Auto
+
+        return Auto(threads, page)
     if name == "pool":
         from allcomers.calls.pool import Pool
 

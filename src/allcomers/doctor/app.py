@@ -102,7 +102,7 @@ def _load(app: App, config: Config) -> App:
         memory=_own_memory(),
         threads=tuple(_threads()),
         listening=tuple(address for fd, address in _listening().items() if fd not in before),
-        calls=config.calls or served.calls,
+        calls=served.calls,
         drivers=_loaded(DRIVERS),
         clients=_loaded(_CLIENTS),
     )

@@ -29,7 +29,9 @@ def is_blocking(facts: Facts, config: Config) -> bool:
 
 def calls(facts: Facts, config: Config) -> str:
     """Where the app's calls will run."""
-    return config.calls or (facts.app.calls if facts.app else "inline")
+    if config.calls:
+        return models.where(config.calls, config)
+    return facts.app.calls if facts.app else "inline"
 
 
 def keeps_others_waiting(facts: Facts, config: Config) -> bool:
@@ -51,12 +53,12 @@ def tasks(facts: Facts, config: Config) -> float:
     """Threads and processes of one worker when it is full, itself among them."""
     which = model(facts, config)
     own = places(facts, config) if which in ("process", "thread", "thread-pool") else 0
-    pool = config.threads if calls(facts, config) == "pool" else 0
+    pool = {"inline": 0, "pool": config.threads, "auto": config.threads + 1}[calls(facts, config)]
     return 1 + own * (1 + pool) if which == "process" else 1 + own + pool
 
 
 def calls_at_once(facts: Facts, config: Config) -> float:
     """Calls of the app that one worker may run at the same time."""
-    if calls(facts, config) == "pool" and model(facts, config) != "process":
+    if calls(facts, config) != "inline" and model(facts, config) != "process":
         return config.threads
     return 1 if keeps_others_waiting(facts, config) else places(facts, config)

@@ -112,7 +112,7 @@ def inline_calls(facts: Facts, config: Config) -> Finding | None:
         + ("a WSGI app" if app.kind == "wsgi" else "a Web handler")
         + (f" that uses {', '.join(waits)}" if waits else ""),
         "while one call waits for something, nobody else of its worker is served",
-        "--calls pool",
+        "--calls auto",
     )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import socket
 
     from allcomers.calls import Calls
+    from allcomers.config import Config
     from allcomers.connection import Address, Connection
     from allcomers.http_calls import HttpEndpoint
     from allcomers.orders import Orders
@@ -156,3 +157,12 @@ def find(name: str) -> Model:
 def best() -> str:
     """The name of the best poller that this system has."""
     return next(name for name in ("epoll", "kqueue", "poll", "select") if not TABLE[name].obstacle)
+
+
+def where(calls: str, config: Config) -> str:
+    """Where the calls of an app that is not async run: auto needs a loop, and calls that it may leave to themselves."""
+    if calls != "auto":
+        return calls
+    if find(config.model or best()).events is None:
+        return "inline"
+    return "pool" if config.call_timeout else "auto"

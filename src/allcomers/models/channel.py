@@ -11,7 +11,7 @@ from allcomers.models.express import Seat
 
 
 class Poller(Protocol):
-    """What a model brings.
+    """What a model brings: three verbs, and a page of code in a file of its own, one for each way to ask the kernel.
 
     most       int: descriptors must be below this
     errs_once  bool: that a peer has reset its connection is told once, perhaps while something is still to be read
@@ -20,10 +20,21 @@ class Poller(Protocol):
     most: int
     errs_once: bool
 
-    def watch(self, fd: int, wants: int) -> None: ...
-    def watch_listener(self, fd: int) -> None: ...
-    def forget(self, fd: int) -> None: ...
-    def wait(self, timeout: float | None) -> list[tuple[int, int]]: ...
+    def watch(self, fd: int, wants: int) -> None:
+        """Tell of READ and WRITE, as far as `wants` has them; 0 for neither."""
+        ...
+
+    def watch_listener(self, fd: int) -> None:
+        """Tell of READ, as for a listener that other processes watch, too."""
+        ...
+
+    def forget(self, fd: int) -> None:
+        """Tell no more; `fd` is about to be closed."""
+        ...
+
+    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        """(fd, events) of each that is ready, events as poll(2) numbers them; None waits for ever."""
+        ...
 
 
 class Hears(Protocol):
@@ -54,6 +65,13 @@ class Channel(Seat):
         self.writable = True
         self.watched = 0
         self.due = NEVER  # when its deadline is looked at next
+
+    def recall(self) -> None:
+        """Its connection is dealt with by the loop itself, and is told what the express lane has done."""
+        self.rests = False
+        if self.count:
+            self.conn.exchanged(self.count, self.since)
+            self.count = 0
 
     def said(self, reply: Any) -> None:
         """A call that runs on the event loop says something of its answer (connection.Driver)."""

@@ -1,30 +1,30 @@
 """The loop that all pollers share: one thread, many peers, a system call only where the kernel says it will not wait.
 
-A poller has three verbs, and is a page of code in a file of its own:
-
-    watch(fd, wants)   tell of READ and WRITE, as far as `wants` has them; 0 for neither
-    forget(fd)         tell no more; `fd` is about to be closed
-    wait(timeout)      [(fd, events)] with events as poll(2) numbers them; None waits for ever
-
-What it tells is remembered in the channel: `readable` until a read came short, `writable` until a send would have
-blocked. So the same code serves pollers that tell a state again and again (level-triggered) and those that tell each
-change once (edge-triggered); the first are watched for what is wanted, the second for all from the start.
+What a poller tells (`channel.Poller`) is remembered in the channel: `readable` until a read came short, `writable`
+until a send would have blocked. So the same code serves pollers that tell a state again and again (level-triggered) and
+those that tell each change once (edge-triggered); the first are watched for what is wanted, the second for all, always.
 
 READ normally stays watched, and a send is tried before it is watched for: a small request and its answer are one recv
 and one send, with no call to the poller but wait().
+
+A loop may move to another thread while a call of the app keeps the one it ran in (calls/auto.py). That thread is then
+Displaced: it does not come back to the loop, which goes on from where it was. So what a step still has to do after a
+call is kept in the loop, not in the step: the events that are not handled, the answers and peers that wait their turn.
 """
 
 from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from functools import partial
 from select import POLLERR, POLLHUP, POLLIN, POLLOUT
 from time import monotonic
 from typing import Any, Final
 
 from allcomers import sockets
+from allcomers.calls import Carrier
 from allcomers.connection import CALL, IDLE, PATIENCE, READ, RUNNING, WRITE, Address, Connection
 from allcomers.deadlines import NEVER, Deadlines
 from allcomers.errors import PeerError
@@ -32,6 +32,7 @@ from allcomers.http_connection import HttpConnection
 from allcomers.inbox import Inbox
 from allcomers.models import Serving, express
 from allcomers.models.channel import Channel, Poller
+from allcomers.models.newcomers import Newcomers
 from allcomers.protocol.message import Request
 from allcomers.signs import LATER, TAKEN
 from allcomers.stats import ACCEPTED
@@ -62,12 +63,15 @@ class Loop:
     def __init__(self, serving: Serving, poller: Poller, turned: Callable[[float], object] = lambda now: None) -> None:
         self._turned = turned
         self._serving = serving
-        self._inline = serving.calls.inline
+        self._calls = serving.calls
         self._here = serving.calls.here
         self._poller = poller
         self._channels: dict[int, Channel] = {}
         self._deadlines = Deadlines()
-        self._again: list[Channel] = []  # had their turn and could go on
+        self._again: deque[Channel] = deque()  # had their turn and could go on
+        self._at: Channel  # whose turn it is
+        self._events: Iterator[tuple[int, int]] = iter(())  # told and not handled
+        self._answers: Iterator[tuple[Channel, Any]] = iter(())  # taken and not reported
         self._inbox: Inbox[tuple[Channel, Any]] = Inbox()
         self._crowded = False  # all places are taken and somebody waits outside
         self._draining = False
@@ -76,12 +80,15 @@ class Loop:
             serving.orders.fileno(): self._take_orders,
             self._inbox.fileno(): self._take_answers,
         }
-        lane = serving.http and self._inline and express.lane(serving.http, self._channels, self._handle, self._resume)
+        lane = None
+        if serving.http and self._calls.inline and not isinstance(self._calls, Carrier):
+            lane = express.lane(serving.http, self._channels, self._handle, self._resume)
         self._is_express = lane is not None
         self.handle = lane or self._handle
         for fd in self._others:
             poller.watch(fd, READ)
-        self._watch_listeners()
+        self._newcomers = Newcomers(serving.listeners, poller, self._others, self._accept)
+        self._newcomers.watch()
 
     # ------------------------------------------------------------ for who waits
 
@@ -91,6 +98,30 @@ class Loop:
         if not self._draining:
             return False
         return not self._channels or monotonic() >= self._serving.orders.deadline
+
+    def run(self) -> None:
+        """Serve until it is over. Raises Displaced once another thread does so, or will."""
+        page = self._serving.share.page
+        now = monotonic()
+        while True:
+            for fd, event in self._events:
+                self.handle(fd, event, now)
+            timeout = self.turn(now)
+            page.turned(monotonic() - now)
+            if self.over:
+                return
+            self._events = iter(self._poller.wait(timeout))
+            now = monotonic()
+
+    def leave(self) -> Callable[[Any], object]:
+        """The thread that runs this is in a call, and stays there: what is to be told its answer."""
+        return partial(self._post, self._at)
+
+    def take_over(self) -> None:
+        """run(), in another thread, after leave()."""
+        self._at.conn.taken(monotonic())  # it is not over, as it was to be
+        self._again.append(self._at)
+        self.run()
 
     def _handle(self, fd: int, events: int, now: float) -> None:
         channel = self._channels.get(fd)
@@ -112,11 +143,13 @@ class Loop:
 
     def turn(self, now: float) -> float | None:
         """What is due by the clock; the seconds until there may be more, None for never."""
-        if self._again:
-            channels, self._again = self._again, []
-            for channel in channels:
-                if self._channels.get(channel.fd) is channel:
-                    self._drive(channel, now)
+        for channel, reply in self._answers:
+            channel.conn.answered(reply, now)
+            self._go_on(channel, now)
+        for _ in range(len(self._again)):
+            channel = self._again.popleft()
+            if self._channels.get(channel.fd) is channel:
+                self._drive(channel, now)
         deadlines = self._deadlines
         when = deadlines.next()
         if when <= now:
@@ -133,10 +166,11 @@ class Loop:
 
     def _drive(self, channel: Channel, now: float) -> None:
         """Do what the connection wants, for as long as that needs no waiting."""
+        self._at = channel
         conn = channel.conn
         sock = channel.sock
         if channel.rests:
-            self._recall(channel)
+            channel.recall()
         if self._crowded or self._leaving_soon:
             conn.drain(now, PATIENCE)
         try:
@@ -168,7 +202,7 @@ class Loop:
                     left -= len(data)
                     # A read that comes short has emptied the socket (epoll(7)) of all but its end.
                     channel.readable = len(data) == sockets.RECEIVE or channel.ended
-                    if self._inline:
+                    if self._calls.inline:
                         now = conn.received_and_called(data, now, self._here, monotonic)
                     else:
                         conn.received(data, now)
@@ -186,7 +220,7 @@ class Loop:
         self, channel: Channel, unsent: bytes, call: tuple[Request, Any] | None, heard: bytes, now: float
     ) -> None:
         """The express lane has come to what is not common (express.lane)."""
-        self._recall(channel)
+        channel.recall()
         conn = channel.conn
         assert isinstance(conn, HttpConnection)
         if call is not None:
@@ -200,22 +234,11 @@ class Loop:
                 now = conn.received_and_called(heard, now, self._here, monotonic)
         self._drive(channel, now)
 
-    def _recall(self, channel: Channel) -> None:
-        """Its connection is dealt with here, and knows what the express lane has done."""
-        channel.rests = False
-        if channel.count:
-            channel.conn.exchanged(channel.count, channel.since)
-            channel.count = 0
-
-    def _recall_all(self) -> None:
-        for channel in self._channels.values():
-            self._recall(channel)
-
     def _call(self, channel: Channel, conn: Connection, now: float) -> float:
         """Have the call run that is due; the time after it, if it ran here."""
         work = conn.take_call()
-        if not self._inline:
-            self._serving.calls.submit(work, partial(self._post, channel))
+        if not self._calls.inline:
+            self._calls.submit(work, partial(self._post, channel))
             return now
         began, due = monotonic(), now
         reply = self._here(work)
@@ -242,9 +265,8 @@ class Loop:
         self._inbox.put((channel, reply))
 
     def _take_answers(self, now: float) -> None:
-        for channel, reply in self._inbox.take():
-            channel.conn.answered(reply, now)
-            self._go_on(channel, now)
+        """They are reported in turn()."""
+        self._answers = iter(self._inbox.take())
 
     def _go_on(self, channel: Channel, now: float) -> None:
         """After the answer of a call that took its time: the peer may have gone."""
@@ -288,39 +310,25 @@ class Loop:
         self._farewell(channel.conn)
         if self._crowded and not self._draining:
             self._crowded = False
-            self._watch_listeners()
+            self._newcomers.watch()
 
     def _farewell(self, conn: Connection) -> None:
         if farewell := conn.farewell():
-            self._serving.calls.submit(farewell, lambda _: None)
+            self._calls.submit(farewell, lambda _: None)
 
     def _expire(self, fd: int, now: float) -> None:
         channel = self._channels.get(fd)
         if channel is None:
-            if fd in self._listeners():
-                self._watch_listeners()
+            if fd in self._newcomers:
+                self._newcomers.watch()
             return
         channel.due = NEVER
-        self._recall(channel)
+        channel.recall()
         if channel.conn.deadline <= now:
             channel.conn.expired(now, sockets.held(channel.sock))
         self._drive(channel, now)
 
     # ------------------------------------------------------------ newcomers
-
-    def _listeners(self) -> dict[int, socket.socket]:
-        return {listener.fileno(): listener for listener in self._serving.listeners}
-
-    def _watch_listeners(self) -> None:
-        for fd, listener in self._listeners().items():
-            if fd not in self._others:
-                self._others[fd] = partial(self._accept, listener)
-                self._poller.watch_listener(fd)
-
-    def _unwatch_listeners(self) -> None:
-        for fd in self._listeners():
-            if self._others.pop(fd, None):
-                self._poller.forget(fd)
 
     def _is_full(self) -> bool:
         most = self._serving.max_connections
@@ -349,7 +357,7 @@ class Loop:
             try:
                 found = sockets.accept(listener)
             except OSError:
-                self._unwatch_listeners()
+                self._newcomers.unwatch()
                 self._deadlines.set(listener.fileno(), now + sockets.PAUSE)
                 return
             if found is None:
@@ -360,9 +368,10 @@ class Loop:
 
     def _make_room(self, now: float) -> None:
         """All places are taken and somebody waits: who has been idle longest leaves, or who is answered next."""
-        self._unwatch_listeners()
+        self._newcomers.unwatch()
         self._crowded = True
-        self._recall_all()
+        for channel in self._channels.values():
+            channel.recall()
         idle = (channel for channel in self._channels.values() if channel.conn.phase is IDLE and channel.conn.served)
         longest = min(idle, key=lambda channel: channel.conn.deadline, default=None)
         if longest is not None:
@@ -379,7 +388,7 @@ class Loop:
         self._serving.share.page.add(ACCEPTED)
         if self._draining:
             channel.conn.drain(now)
-        self._drive(channel, now)
+        self._again.append(channel)
 
     # ------------------------------------------------------------ orders
 
@@ -388,7 +397,8 @@ class Loop:
         orders.read()
         self._leaving_soon = self._serving.share.leaving_soon
         if self._leaving_soon or orders.draining:
-            self._recall_all()
+            for channel in self._channels.values():
+                channel.recall()
         if orders.draining and not self._draining:
             self._drain(now)
 
@@ -396,7 +406,7 @@ class Loop:
         """Let in who waits already, close the door, answer what is asked."""
         self._draining = True
         self._serving.share.leave()
-        self._unwatch_listeners()
+        self._newcomers.end()
         for listener in self._serving.listeners:
             try:
                 for _ in range(sockets.waiting(listener)):
@@ -406,20 +416,15 @@ class Loop:
             except OSError:
                 pass
             listener.close()
-        for channel in list(self._channels.values()):
+        for channel in self._channels.values():
             channel.conn.drain(now)
-            self._drive(channel, now)
+        self._again.extend(self._channels.values())
 
 
 def serve(serving: Serving, poller: Poller) -> None:
     """Run a Loop on `poller` until the orders say stop."""
-    page = serving.share.page
     loop = Loop(serving, poller)
-    timeout: float | None = None
-    while not loop.over:
-        events = poller.wait(timeout)
-        now = monotonic()
-        for fd, event in events:
-            loop.handle(fd, event, now)
-        timeout = loop.turn(now)
-        page.turned(monotonic() - now)
+    if isinstance(serving.calls, Carrier):
+        serving.calls.carry(loop)
+    else:
+        loop.run()

@@ -1,0 +1,295 @@
+"""Auto: calls run inline for as long as they are short; a loop does not wait for one that lasts, it moves on.
+
+    inline    a call runs on the loop's own thread, as under `inline`: nothing is handed over.
+    moving    a watcher looks every millisecond. When a call has run that long, the loop goes on in another thread, as
+              Go's scheduler takes a processor from a goroutine that blocks. The call stays where it is; when it is
+              over, its thread posts the answer as a thread of the pool does, and waits for something to do.
+    pool      when slow calls are the rule (`pace`), each goes to another thread at once, until they are quick again.
+
+A loop that cannot move (asyncio's: its frames are on the stack of its thread) is spared the second: after the first
+slow call it has the pool, until a thousand in a row were quick.
+
+Who has the loop is decided by one list, the claim. Who begins a call puts it there, and takes it back when the call is
+over; the watcher takes it away to move the loop. To take from a list is one step of the interpreter, so one of the two
+gets it, and the other finds the list empty. Each thread that has the loop has a claim of its own. That is all that a
+call costs: a number counted up, and an entry put and taken. Compiled code that runs calls itself does the same.
+
+`threads` calls run at once at most, wherever they do, and one thread more has the loop: a call runs inline only if
+there is a thread to move on to, else it waits as under `pool`. The main thread runs neither calls nor the loop. It
+waits for the end, so that the process ends in time whatever its calls do, and handlers of signals run at once; the
+signals that are orders arrive through a pipe, in whichever thread has the loop.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import get_ident
+from time import monotonic
+from typing import Any, Final, Protocol, TypeAlias
+
+from allcomers.calls.pace import Pace
+from allcomers.connection import Work
+from allcomers.errors import Displaced
+from allcomers.stats import HAND_OVERS, POOLED, QUEUED, TAKEN, Page
+
+LOOK: Final = 0.001
+"""Seconds between two looks of the watcher; a call that runs at two of them is slow."""
+
+COMPUTES: Final = 0.02
+"""Seconds for which a call may compute, rather than wait, before the loop moves on: until then that gains nothing, for
+the interpreter runs one thread at a time (sys.getswitchinterval() is a quarter of it)."""
+
+DOZE: Final = 50
+"""Looks without a call after which the watcher sleeps until one begins."""
+
+WARY: Final = 1000
+"""Quick calls after which a loop that cannot move takes them inline again."""
+
+
+Call: TypeAlias = tuple[Work, Callable[[Any], object], float]
+"""What is to run in another thread than the loop's, who is told its answer, and since when it waits."""
+
+
+class Carried(Protocol):
+    """A loop that may move from one thread to another (models/readiness.py)."""
+
+    def run(self) -> None:
+        """Serve until it is over, or until here() has raised Displaced."""
+        ...
+
+    def leave(self) -> Callable[[Any], object]:
+        """Its thread stays in a call; what takes the answer to that one. Then nothing but resume()."""
+        ...
+
+    def take_over(self) -> None:
+        """As run(), in another thread."""
+        ...
+
+
+class Auto:
+    """inline  bool: the next call is to run here()
+
+    begun   int: calls begun inline so far
+    dozing  bool: the watcher sleeps: who begins a call rings
+    claim   the call that runs inline; a new list for each thread that has the loop
+    """
+
+    def __init__(self, threads: int, page: Page) -> None:
+        self.inline = True
+        self.begun = 0
+        self.dozing = True
+        self.claim: list[Work] = []
+        self._threads = threads
+        self._page = page
+        self._loop: Carried | None = None
+        self._owner = get_ident()  # the thread that has the loop, or begins to
+        self._begun = False  # has the loop run yet?
+        self._pace = Pace(weight=WARY, half=1)
+        self._slowest = 0  # of the calls begun inline, the last that was slow
+        self._jobs: SimpleQueue[Call | Carried] = SimpleQueue()
+        self._ended: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._bell: threading.Event | None = None  # none before the first call
+        self._lock = threading.Lock()  # for what follows, and the pace
+        # Of the calls that were left behind, by thread: who is told the answer, and when they began, about.
+        self._left: dict[int, tuple[Callable[[Any], object], float]] = {}
+        self._busy = 0  # those, and the ones that were submitted and are not over
+        self._live = 0  # threads there are
+        self._free = 0  # of them, those that wait; less than 0: so many jobs wait
+
+    # ------------------------------------------------------------ for who has calls
+
+    def here(self, work: Work) -> Any:
+        """Run it in this thread. Raises Displaced when the loop has moved on; then the answer has been posted."""
+        claim = self.claim
+        self.begun += 1
+        claim.append(work)
+        if self.dozing:
+            self._ring()
+        reply = work()
+        try:
+            claim.pop()
+        except IndexError:
+            self._answer_late(reply)
+            raise Displaced from None
+        return reply
+
+    def run(self, work: Work) -> Any:
+        """Run it in this thread, which is its peer's own."""
+        return work()
+
+    def submit(self, work: Work, done: Callable[[Any], object]) -> None:
+        """Run it in another thread."""
+        with self._lock:
+            self._busy += 1
+            self._free -= 1
+            self._start_if_short()
+            self._decide()
+        self._page.add(QUEUED)
+        self._jobs.put((work, done, monotonic()))
+
+    def carry(self, loop: Carried) -> None:
+        """Have `loop` run in threads of this; the caller waits until it is over. Raises what it raises."""
+        self._loop = loop
+        self._pace = Pace()
+        with self._lock:
+            self._free -= 1
+            self._start_if_short()
+        self._jobs.put(loop)
+        error = self._ended.get()
+        if error is not None:
+            raise error
+
+    # ------------------------------------------------------------ threads
+
+    def _start_if_short(self) -> bool:
+        """Is there a thread for each job? Start one where not. With the lock held."""
+        if self._free >= 0:
+            return True
+        if self._live >= self._threads + (self._loop is not None):
+            return False
+        try:
+            # A daemon: a call that never returns must not keep a process that was told to stop.
+            threading.Thread(target=self._serve, name=f"call-{self._live}", daemon=True).start()
+        except RuntimeError:  # the system has none left: those there are must do
+            return False
+        self._live += 1
+        self._free += 1
+        return True
+
+    def _serve(self) -> None:
+        while True:
+            job = self._jobs.get()
+            if isinstance(job, tuple):
+                self._run_call(*job)
+            elif self._run_loop(job):
+                threading.Event().wait()  # the watcher may look at this thread still: it must not end
+            del job  # while it waits, a thread must not keep the last request alive
+
+    def _run_call(self, work: Work, done: Callable[[Any], object], due: float) -> None:
+        began = monotonic()
+        self._page.add(TAKEN)
+        reply = work()
+        lasted = monotonic() - began
+        self._page.called(began - due, lasted)
+        with self._lock:
+            if lasted >= LOOK:
+                self._pace.slow()
+            else:
+                self._pace.quick()
+            self._free += 1
+            self._end()
+        done(reply)
+
+    def _end(self) -> None:
+        """A call is over. With the lock held; and before it is answered, so that the next finds a place."""
+        self._busy -= 1
+        self._decide()
+
+    def _decide(self) -> None:
+        """Where the next call is to run. With the lock held."""
+        self.inline = not self._pace.are_slow and self._busy < self._threads
+        self._page.cells[POOLED] = self._pace.are_slow
+
+    # ------------------------------------------------------------ the loop
+
+    def _run_loop(self, loop: Carried) -> bool:
+        """Is it over?"""
+        self._owner = get_ident()
+        resumes, self._begun = self._begun, True
+        try:
+            if resumes:
+                loop.take_over()
+            else:
+                loop.run()
+        except Displaced:
+            with self._lock:
+                self._free += 1
+            return False
+        except BaseException as error:
+            self._ended.put(error)
+        else:
+            self._ended.put(None)
+        with self._lock:
+            self._live -= 1
+            self._loop = None
+        return True
+
+    def _answer_late(self, reply: Any) -> None:
+        with self._lock:
+            done, began = self._left.pop(get_ident())
+            self._end()
+        self._page.called(0.0, monotonic() - began)
+        done(reply)
+
+    def _move(self, loop: Carried, began: float) -> None:
+        """Have the loop go on in another thread, if its own is in a call still. With the lock held."""
+        self._free -= 1
+        if not (self._start_if_short() and self._take_claim()):
+            self._free += 1
+            return
+        self._left[self._owner] = loop.leave(), began
+        self._page.add(HAND_OVERS)
+        self._busy += 1
+        self._jobs.put(loop)
+
+    def _take_claim(self) -> bool:
+        try:
+            self.claim.pop()
+        except IndexError:
+            return False
+        self.claim = []
+        return True
+
+    # ------------------------------------------------------------ the watcher
+
+    def _ring(self) -> None:
+        """Wake the watcher; the first time, make it."""
+        with self._lock:
+            if self._bell is None:
+                self._bell = threading.Event()
+                threading.Thread(target=self._watch, args=(self._bell,), name="call-watch", daemon=True).start()
+            self.dozing = False
+        self._bell.set()
+
+    def _watch(self, bell: threading.Event) -> None:
+        seen = quiet = 0
+        since = used = 0.0
+        while True:
+            time.sleep(LOOK)
+            if self.begun != seen:
+                seen, quiet = self.begun, 0
+                since, used = monotonic(), cpu_of(self._owner)
+            elif self.claim:
+                lasted = monotonic() - since
+                waits = cpu_of(self._owner) - used < lasted / 2
+                if waits or lasted >= COMPUTES:
+                    self._found(seen, since, waits)
+            elif quiet < DOZE:
+                quiet += 1
+            else:
+                quiet = 0
+                self.dozing = True
+                if self.begun == seen:  # who began just before has not rung
+                    bell.wait()
+                bell.clear()
+                self.dozing = False
+
+    def _found(self, number: int, began: float, waits: bool) -> None:
+        """The call that began as number `number` lasts."""
+        with self._lock:
+            if waits and number != self._slowest:
+                self._pace.quick(number - self._slowest - 1)
+                self._pace.slow()
+                self._slowest = number
+            if self._loop is not None:
+                self._move(self._loop, began)
+            self._decide()
+
+
+def cpu_of(ident: int) -> float:
+    """Seconds of CPU that this thread, which lives, has used; 0 where the system does not tell (macOS)."""
+    clock = getattr(time, "pthread_getcpuclockid", None)
+    return time.clock_gettime(clock(ident)) if clock else 0.0

@@ -1,0 +1,42 @@
+"""Pace: are slow calls the rule, or the exception? A bucket that slow calls fill and quick ones empty.
+
+Each slow call pours in as much as WEIGHT quick ones take out, so the bucket rises while more than one call in
+WEIGHT + 1 is slow. When it is half full, slow calls are the rule, until it is empty: between the two nothing changes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+WEIGHT: Final = 16
+"""Quick calls that make up for a slow one: to move the loop on costs a good millisecond, most of it spent waiting to
+see that the call lasts, and a trip to the pool and back some 50 µs."""
+
+HALF: Final = 8 * WEIGHT
+
+
+class Pace:
+    """are_slow  bool: slow calls are the rule.
+
+    half  what makes them so; 1 for who cannot have a single slow one
+    """
+
+    __slots__ = ("_half", "_level", "_weight", "are_slow")
+
+    def __init__(self, weight: int = WEIGHT, half: int = HALF) -> None:
+        self.are_slow = False
+        self._weight = weight
+        self._half = half
+        self._level = 0
+
+    def slow(self) -> None:
+        """A call was slow."""
+        self._level = min(self._level + self._weight, max(2 * self._half, self._weight))
+        if self._level >= self._half:
+            self.are_slow = True
+
+    def quick(self, count: int = 1) -> None:
+        """So many were not."""
+        self._level = max(0, self._level - count)
+        if not self._level:
+            self.are_slow = False
