@@ -25,7 +25,7 @@ class Telling(Protocol):
     """Who hears how it goes."""
 
     def stage(self, stage: Stage) -> None: ...
-    def trial(self, done: int, of: int, spent: float) -> None: ...
+    def trial(self, number: int, spent: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +116,8 @@ class Experiment:
         return plan.open_loop(ranked, given.budget - self.spent, overhead, pause, given.least)
 
     def _carry_out(self, stage: Stage) -> None:
-        order = list(_order(stage, self._journal.records[0]["seed"]))
-        for done, (number, candidate) in enumerate(order):
-            self._telling.trial(done, len(order), self.spent)
+        for count, (number, candidate) in enumerate(_order(stage, self._journal.records[0]["seed"]), 1):
+            self._telling.trial(count, self.spent)
             if self._is_done(stage, number, candidate):
                 continue
             if self._is_late(stage, number):

@@ -38,6 +38,9 @@ HOLD: Final = (8.0, 60.0)
 ROUNDS: Final = (3, 15)
 _FINALISTS: Final = 6
 _IN_OPEN: Final = 4
+_ROUND_TRIP: Final = 0.5e-3
+"""Seconds: a lone client and a server that sleep in turn wake each other in less, also on a busy machine."""
+
 _RATIOS: Final = (2, 4, 8)
 _BEYOND: Final = 10
 _QUEUE: Final = 64
@@ -48,7 +51,7 @@ _SPARE_FDS: Final = 64
 class Probe:
     """One client, one call after another.
 
-    response  seconds, the median
+    response  seconds, the mean: what Little's law asks for
     cpu       seconds of the server's CPU for each, at least 1 µs
     is_async  the app runs on an event loop
     start     seconds from the start of a server to its first answer
@@ -64,6 +67,11 @@ class Probe:
         """The part of the response time in which the server does nothing, 0 to 1."""
         return max(0.0, 1 - self.cpu / self.response)
 
+    @property
+    def waits(self) -> bool:
+        """Is that most of it, and more than the way of a request through the kernel takes?"""
+        return self.waiting > 0.5 and self.response - self.cpu > _ROUND_TRIP
+
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
 
@@ -74,7 +82,7 @@ class Stage:
 
     kind       "screen", "ladder" or "open"
     entrants   who takes part
-    rounds     how often
+    rounds     how often at most: the ladder has as many as there is time for
     steps      clients of each step; in "open", parts of the peak
     seconds    of a step
     hold       seconds at the peak before the open loop; 0 for none
@@ -230,12 +238,11 @@ def _climb(
     pause: float,
     least: float,
 ) -> Stage:
-    """First rounds, up to five, then longer steps, then more rounds."""
+    """The length of a step is such that five rounds fit, if three do; while there is time, there are more."""
     each = available / max(1, len(chosen))
     rounds = int(_within(each / (overhead + len(rungs) * (least + pause)), (ROUNDS[0], 5)))
     seconds = _within((each / rounds - overhead) / len(rungs) - pause, (least, max(least, STEP[1])))
-    rounds = int(_within(each / (overhead + len(rungs) * (seconds + pause)), (rounds, ROUNDS[1])))
-    return Stage(kind="ladder", entrants=tuple(chosen), rounds=rounds, steps=rungs, seconds=seconds)
+    return Stage(kind="ladder", entrants=tuple(chosen), rounds=ROUNDS[1], steps=rungs, seconds=seconds)
 
 
 def open_loop(

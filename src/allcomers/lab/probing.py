@@ -46,8 +46,9 @@ def probe(bench: Bench) -> Probe:
     except (ServerFailedError, LoadFailedError) as error:
         raise ListenError(f"the app could not be measured: {error}") from None
     _check(step)
-    cpu = min(cost for cost in (step.cpu, few.cpu, step.time("50")) if isfinite(cost))
-    return Probe(response=step.time("50"), cpu=max(cpu, 1e-6), is_async=is_async, start=start)
+    response = step.seconds / step.answered
+    cpu = min(cost for cost in (step.cpu, few.cpu, response) if isfinite(cost))
+    return Probe(response=response, cpu=max(cpu, 1e-6), is_async=is_async, start=start)
 
 
 def _check(step: Step) -> None:

@@ -48,10 +48,10 @@ class Progress:
         self._stage = _STAGES[stage.kind]
         who = words.many(len(stage.entrants), "candidate")
         if not self._console.is_terminal:
-            self._console.print(f"{self._stage}: {who}, {words.many(stage.rounds, 'round')}")
+            self._console.print(f"{self._stage}: {who}")
 
-    def trial(self, done: int, of: int, spent: float) -> None:
-        self._trial, self._spent, self._since = f"trial {done + 1} of {of}", spent, time.monotonic()
+    def trial(self, number: int, spent: float) -> None:
+        self._trial, self._spent, self._since = f"trial {number}", spent, time.monotonic()
         self._draw()
 
     def words(self, text: str) -> None:

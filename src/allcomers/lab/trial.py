@@ -19,11 +19,8 @@ WARM_UP: Final = 0.4
 
 WARM_CLIENTS: Final = 16
 
-COLLAPSED: Final = 0.5
-"""The part of the best rate below which more clients only make it worse."""
-
-HOPELESS: Final = 0.5
-"""The part of requests that fail above which more clients are spared."""
+_BETTER: Final = 1.1
+"""Times the best rate so far: who gives so much with more clients may give yet more with yet more."""
 
 _SETTLE: Final = 0.05
 """Seconds for the server to notice that the clients have gone."""
@@ -52,7 +49,7 @@ def run(
 ) -> Trial:
     """Whatever happens to the server, there is a Trial: with the steps until then, and with the reason.
 
-    to_the_end  also where more clients only make it worse
+    to_the_end  also where more clients gain nothing
     """
     began = time.monotonic()
     trial = Trial(stage=stage, number=number, candidate=candidate)
@@ -78,14 +75,14 @@ def _warm_up(bench: Bench, server: Server) -> None:
 def _climb(
     bench: Bench, server: Server, candidate: Candidate, loads: Iterable[Wanted], steps: list[Step], patience: int
 ) -> None:
-    """Up to the step from which on it is only worse, `patience` in a row, for one may be bad luck."""
+    """Up to where the goal is missed and no more is gained, `patience` times in a row, for one may be bad luck."""
     worse = 0
     for load in loads:
         bench.tell(f"{candidate.name}: {_words(load)}")
         steps.append(measure(bench, server, load))
         server.check()
-        step, best = steps[-1], max(step.tps for step in steps)
-        worse = worse + 1 if step.tps < COLLAPSED * best or step.failing > HOPELESS else 0
+        best = max((step.tps for step in steps[:-1]), default=0.0)
+        worse = 0 if steps[-1].met or steps[-1].tps > _BETTER * best else worse + 1
         if worse == patience and not load.rate:
             return
 

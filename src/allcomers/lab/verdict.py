@@ -23,9 +23,6 @@ _SLOWER: Final = 1.25
 _DEARER: Final = 1.05
 """Times the best of the tied, above which p99 and CPU for each request count against a candidate."""
 
-_WAITS: Final = 0.5
-"""The part of a call that is waiting above which calls of many clients should wait at once."""
-
 _DISTURBED: Final = 0.2
 """Cores that others may use before figures suffer."""
 
@@ -122,8 +119,8 @@ def _why(chosen: Standing, probe: Probe, goal: str) -> str:
 def _nature(candidate: Candidate, probe: Probe) -> str:
     """What the app is like, and what that asks of a model."""
     call = f"A lone request takes {words.seconds(probe.response)}, {words.seconds(probe.cpu)} of it on a core"
-    if probe.waiting < _WAITS:
-        return f"{call}: the app works more than it waits, so more calls at once gain nothing on one core."
+    if not probe.waits:
+        return f"{call}: it hardly waits, so more calls at once gain nothing on one core."
     if probe.is_async:
         return f"{call}: calls wait, and the event loop serves others meanwhile."
     at_once = probe.response / probe.cpu
@@ -173,7 +170,7 @@ def _cause(candidate: Candidate, probe: Probe) -> str:
         return " It serves one client at a time."
     if candidate.model == "process":
         return " It starts a process for each connection."
-    waits = probe.waiting >= _WAITS and not probe.is_async
+    waits = probe.waits and not probe.is_async
     if waits and candidate.calls == "inline" and has_loop(candidate.model):
         return f" Each call holds the loop up, and {words.percent(probe.waiting)} of a call is waiting."
     few = candidate.workers * candidate.threads < probe.response / probe.cpu
