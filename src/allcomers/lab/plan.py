@@ -137,8 +137,8 @@ def _of_model(name: str, probe: Probe, cores: int) -> list[Candidate]:
 
 def _calls(name: str, probe: Probe) -> list[tuple[str, int]]:
     """(--calls, --threads) for a worker: Python code of one process runs on one core at a time."""
-    usual = max(8, 2 * at_once(probe, 1))  # twice: while one call waits for the interpreter, another may run
-    around = sorted({max(4, usual // 4), usual, min(MOST_THREADS, usual * 4)})
+    usual = max(8, at_once(probe, 1))
+    around = sorted({usual // 2, usual, min(MOST_THREADS, 2 * usual)})
     if name == "thread-pool":
         return [("", threads) for threads in around]
     if not has_loop(name) or probe.is_async:
