@@ -83,8 +83,8 @@ def test_a_server_that_freezes_is_not_let_off(clients: int) -> None:
         found = load(url, clients=clients, rate=100.0, seconds=2.0)
     assert adds_up(found)
     assert (found.sent, found.answered, found.unsent) == (200, 200, 0)
-    assert 0.4 <= found.response.percentile(75) <= 0.5 + 4 * LAG
-    assert 0.9 <= found.response.max <= 1.0 + 4 * LAG
+    assert 0.4 <= found.response.percentile(75) <= 0.8
+    assert 0.9 <= found.response.max <= 1.6
     if clients == 4:
         assert found.service.percentile(75) < 0.3
     else:
@@ -124,28 +124,28 @@ def says(words: bytes) -> Talk:
 
 def says_and_closes(words: bytes) -> Talk:
     def talk(peer: socket.socket) -> None:
-        next(heads(peer))
+        next(heads(peer), None)
         peer.sendall(words)
 
     return talk
 
 
 def endless(peer: socket.socket) -> None:
-    next(heads(peer))
+    next(heads(peer), None)
     peer.sendall(b"HTTP/1.1 200 OK\r\n")
     while True:
         peer.sendall(b"X-Endless: yes\r\n" * 1000)
 
 
 def trickle(peer: socket.socket) -> None:
-    next(heads(peer))
+    next(heads(peer), None)
     for byte in ANSWER * 1000:
         peer.sendall(bytes([byte]))
         time.sleep(0.05)
 
 
 def resets(peer: socket.socket) -> None:
-    next(heads(peer))
+    next(heads(peer), None)
     reset(peer)
 
 

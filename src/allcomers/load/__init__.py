@@ -40,8 +40,9 @@ def run(plan: Plan, tell: Callable[[Progress], None] = lambda progress: None) ->
     place = locate(plan)
     if place.scheme == "https":
         context(plan)  # what is wrong with it is told once
+    servers = server_pids(place) if is_loopback(place) else []
     family = Family(plan, place, now_ns() + int(_lead(plan) * SECOND))
-    cores = Cores(server_pids(place) if is_loopback(place) else (), family.pids)
+    cores = Cores(servers, family.pids)
 
     def heard(progress: Progress) -> None:
         cores.look()

@@ -31,6 +31,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with terminal.Meter(plan) as meter:
             result = load.run(plan, (lambda progress: None) if outputs.quiet else meter.tell)
+    except KeyboardInterrupt:
+        raise OperatorError("interrupted before there was anything to tell") from None
     finally:
         signal.signal(signal.SIGTERM, before)
     if not outputs.quiet:

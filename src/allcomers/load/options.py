@@ -32,8 +32,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 _ABOUT: Final = """\
-Ask a server as many clients would, and say how it answered. Ends with 0; 1 where nothing was answered, 2 for a bad
-option, 4 where --slo is missed. Ctrl-C ends it before its time and tells what there is so far."""
+Ask a server as many clients would, and say how it answered. Ends with 0; 1 where nothing was
+answered, 2 for a bad option, 4 where --slo is missed. Ctrl-C ends it before its time and tells
+what there is so far."""
 
 _EPILOG: Final = """\
 A closed loop asks again when it is answered, and so never asks a slow server too much. An open loop

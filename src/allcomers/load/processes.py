@@ -30,6 +30,8 @@ TELL: Final = SECOND // 4
 PATIENCE: Final = 5.0
 """Seconds that a child has to say its last word once it is to stop, or its time is over."""
 
+_INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM)
+
 _FRAMES: Final = LengthPrefixed(8, max_size=1 << 32)
 
 
@@ -89,11 +91,14 @@ class Family:
         self._children: list[Child] = []
         self._heard = selectors.DefaultSelector()
         self.interrupted = False
+        # From here until somebody listens, an interrupt waits: there must be somebody to tell it to the children.
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
         try:
             for number in range(plan.processes):
                 self._children.append(self._fork(plan, place, number))
         except BaseException:
             self._end()
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
             raise
 
     @property
@@ -107,10 +112,9 @@ class Family:
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
-            for child in self._children:  # theirs: an end that we kept would keep it open
-                child.stop()
-            os.close(leash_end)
-            _child(plan, place, number, self._start, word_end, leash)
+            for fd in (words, leash_end, *(fd for child in self._children for fd in (child.words, child.leash))):
+                os.close(fd)  # an end that is kept here would keep the pipe open when the parent is gone
+            _child(plan, place, number, self._start, word_end, leash, self._mask)
         os.close(word_end)
         os.close(leash)
         child = Child(number, pid, words, leash_end)
@@ -129,6 +133,7 @@ class Family:
         until = float("inf")
         while self._heard.get_map() and time.monotonic() < until:
             try:
+                signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
                 for key, _ in self._heard.select(TELL / SECOND):
                     if not key.data.hear():
                         self._heard.unregister(key.fileobj)
@@ -154,11 +159,14 @@ class Family:
             child.reap()
 
 
-def _child(plan: Plan, place: Place, number: int, start: int, words: int, leash: int) -> NoReturn:
+def _child(
+    plan: Plan, place: Place, number: int, start: int, words: int, leash: int, mask: set[signal.Signals | int]
+) -> NoReturn:
     status = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent lets go of the leash
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         crew = Crew(plan, place, number, start, leash)

@@ -1,0 +1,181 @@
+"""What may be asked of the load generator, of which host, and in which words."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from allcomers.errors import ConfigError
+from allcomers.load import options
+from allcomers.load.plan import Plan, is_ours, locate
+from allcomers.load.requests import requests
+
+URL = "http://127.0.0.1:8000/a?b=c"
+
+
+def plan(*arguments: str) -> Plan:
+    return options.read([URL, *arguments])[0]
+
+
+def sent(*arguments: str) -> list[bytes]:
+    asked = plan(*arguments)
+    return requests(asked, locate(asked))
+
+
+# ---------------------------------------------------------------- hosts
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "127.9.9.9", "::1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "fd00::1", "fe80::1%eth0"]
+)
+def test_this_machine_and_private_networks_may_be_loaded(address: str) -> None:
+    assert is_ours(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "8.8.8.8",
+        "172.32.0.1",
+        "192.169.0.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "2001:db8::1",
+        "::ffff:8.8.8.8",
+    ],
+)
+def test_others_may_not(address: str) -> None:
+    assert not is_ours(address)
+
+
+def test_somebody_elses_host_must_be_said_to_be_ours() -> None:
+    url = "http://192.0.2.1/"  # RFC 5737: nobody's
+    with pytest.raises(ConfigError, match=r"192\.0\.2\.1.*--i-own-this-host"):
+        locate(Plan.make(url=url))
+    assert locate(Plan.make(url=url, own_host=True)).address[:2] == ("192.0.2.1", 80)
+
+
+def test_a_host_is_looked_up_once_and_told_as_it_was_written() -> None:
+    place = locate(Plan.make(url="http://LOCALHOST:1/x"))
+    assert is_ours(place.address[0])
+    assert (place.name, place.authority, place.path, place.address[1]) == ("localhost", "localhost:1", "/x", 1)
+    assert locate(Plan.make(url="http://[::1]:8000")).authority == "[::1]:8000"
+    assert locate(Plan.make(url="https://127.0.0.1")).address[1] == 443
+    assert locate(Plan.make(url="https://127.0.0.1:443")).authority == "127.0.0.1"
+
+
+def test_a_host_without_an_address() -> None:
+    with pytest.raises(ConfigError, match="has no address"):
+        locate(Plan.make(url="http://nowhere.invalid/"))
+
+
+# ---------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["ftp://127.0.0.1/"], "is not http://HOST, https://HOST or tcp://HOST:PORT"),
+        (["http://"], "is not http://HOST"),
+        (["http://127.0.0.1:x/"], "Port"),
+        (["http://u:p@127.0.0.1/"], "Authorization"),
+        (["http://127.0.0.1/a b"], "must be percent-encoded"),
+        (["tcp://127.0.0.1"], "needs a port"),
+        (["tcp://127.0.0.1:1", "--body", "x"], "either --expect or --expect-size"),
+        (
+            ["tcp://127.0.0.1:1", "--body", "x", "--expect", "y", "--expect-size", "1"],
+            "either --expect or --expect-size",
+        ),
+        (["tcp://127.0.0.1:1", "--body", "\\q", "--expect", "y"], "a backslash stands before"),
+        (["tcp://127.0.0.1:1", "--hostile", "slow-head"], "is for http"),
+        ([URL, "--expect", "x"], "are for tcp://"),
+        ([URL, "-c", "0"], "--clients is at least 1"),
+        ([URL, "-c", "many"], "'many' is not a whole number"),
+        ([URL, "-c", "²"], "is not a whole number"),
+        ([URL, "-d", "-1"], "'-1' is not a number"),
+        ([URL, "-d", "1e3"], "'1e3' is not a number"),
+        ([URL, "-d", "nan"], "'nan' is not a number"),
+        ([URL, "--timeout", "0"], "--timeout is a number of seconds above 0"),
+        ([URL, "--arrivals", "bursts"], "constant or poisson"),
+        ([URL, "-r", "1", "--think", "1"], "give one of them"),
+        ([URL, "--hostile", "rude"], "choose one of slow-head"),
+        ([URL, "--hostile", "idle", "-r", "1"], "have a time of their own"),
+        ([URL, "--pipeline", "2", "--no-keep-alive"], "not with --no-keep-alive"),
+        ([URL, "-H", "nothing"], "is not NAME: VALUE"),
+        ([URL, "-H", "A: b\r\nC: d"], "is not NAME: VALUE"),
+        ([URL, "-H", "Content-Length: 5"], "what frames a request"),
+        ([URL, "-m", "GET /"], "is no method"),
+        ([URL, "--body", "@/nowhere/at/all"], "No such file"),
+        ([URL, "--urls", "/nowhere/at/all"], "No such file"),
+        ([URL, "--frob"], "unrecognized arguments: --frob"),
+        ([], "URL"),
+    ],
+)
+def test_what_makes_no_sense_is_told(arguments: list[str], says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        options.read(arguments)
+
+
+def test_what_is_not_said() -> None:
+    asked = plan()
+    assert (asked.clients, asked.processes, asked.seconds, asked.requests, asked.is_open) == (10, 1, 10.0, 0, False)
+    assert plan("-n", "5").seconds == 0.0
+    assert plan("-t", "4", "-c", "2").processes == 2
+    assert options.read(["127.0.0.1:8000"])[0].url == "http://127.0.0.1:8000"
+
+
+# ---------------------------------------------------------------- requests
+
+
+def test_a_request_as_it_goes_out() -> None:
+    assert sent() == [b"GET /a?b=c HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"]
+    assert sent("-m", "POST", "--body", "hé", "-H", "X-A: 1", "--no-keep-alive") == [
+        b"POST /a?b=c HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nX-A: 1\r\nContent-Length: 3\r\nConnection: close\r\n\r\n"
+        b"h\xc3\xa9"
+    ]
+    assert sent("-H", "host: other") == [b"GET /a?b=c HTTP/1.1\r\nHost: other\r\n\r\n"]
+    assert b"Content-Length: 0\r\n" in sent("-m", "PUT")[0]
+
+
+def test_a_browsers_head_has_ten_fields_unless_they_are_given() -> None:
+    head = sent("--browser", "-H", "accept: x")[0]
+    assert head.count(b"\r\n") == 1 + 10 + 1
+    assert head.lower().count(b"accept: ") == 1
+
+
+def test_a_file_of_urls_is_asked_for_in_turn(tmp_path: Path) -> None:
+    urls = tmp_path / "urls"
+    urls.write_text("# pages\n/one\n\nhttp://127.0.0.1:8000/two?x=1\n")
+    assert [request.split()[1] for request in sent("--urls", str(urls))] == [b"/one", b"/two?x=1"]
+    for wrong, says in (
+        ("http://127.0.0.1:9000/", "neither a path nor"),
+        ("/a b", "is no path"),
+        ("# none", "no path in"),
+    ):
+        urls.write_text(wrong)
+        with pytest.raises(ConfigError, match=says):
+            plan("--urls", str(urls))
+
+
+def test_a_service_is_sent_bytes(tmp_path: Path) -> None:
+    file = tmp_path / "request"
+    file.write_bytes(b"\x00\\n")
+    url = "tcp://127.0.0.1:9000"
+    asked = options.read([url, "--body", r"a\n\r\t\0\x7f\\é", "--expect", "@" + str(file)])[0]
+    assert asked.body == "a\n\r\t\0\x7f\\é".encode()
+    assert asked.expect == b"\x00\\n"
+
+
+def test_the_manual_has_every_option() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "load.md").read_text()
+    flags = {flag for action in options.parser()._actions for flag in action.option_strings if flag.startswith("--")}
+    assert {flag for flag in flags if f"`{flag}" not in manual} == set()
+
+
+def test_the_help_fits_a_screen() -> None:
+    text = options.parser().format_help()
+    assert max(map(len, text.splitlines())) <= 100
+    assert len(text.splitlines()) <= 60

@@ -1,0 +1,292 @@
+"""`allcomers load` as a process, against our own server: what it prints, writes and leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from allcomers.load.result import Result
+from conftest import Certificate
+from harness import PATIENCE, ROOT, Server, serving, wait_for
+
+COMMAND = [sys.executable, "-m", "allcomers", "load"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serving("run", "tests/apps.py:Hello", "--access-log", "off", "--head-timeout", "1") as server:
+        yield server
+
+
+def url(server: Server, scheme: str = "http", path: str = "/") -> str:
+    return f"{scheme}://{server.address[0]}:{server.address[1]}{path}"
+
+
+def load(*arguments: str, **keywords: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT, **keywords
+    )
+
+
+def found(*arguments: str, status: int = 0, **keywords: Any) -> Result:
+    """What came of it."""
+    done = load(*arguments, "-q", "--json", "-", **keywords)
+    assert (done.returncode, done.stderr) == (status, "")
+    result = Result.from_json(done.stdout)
+    assert result.sent == result.answered + result.failed + result.in_flight
+    return result
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_gone(pid: int) -> bool:
+    """Has it ended? A zombie of somebody else's has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+# ---------------------------------------------------------------- loads
+
+
+def test_a_table_to_be_read_at_a_glance(server: Server) -> None:
+    done = load(url(server), "-c", "4", "-n", "2000", "-t", "2")
+    assert (done.returncode, done.stderr) == (0, "")
+    for line in (
+        r"http://127.*: closed loop, 4 clients in 2 processes, .* s",
+        r"  TPS +[\d,]+ +answered in full per second",
+        r" +sent +2,000",
+        r" +answered +2,000 +2,000 × 200",
+        r" +connections +4 +held of 4 asked; 4 opened in all",
+        r" +p99\.99 +[\d.]+ .?s +█+.*",
+        r" +≤ [\d.]+ .?s +[\d.]+% .*",
+    ):
+        assert re.search(f"^{line}$", done.stdout, re.MULTILINE), line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-t", "3"),
+        ("-r", "2000", "--arrivals", "poisson", "-t", "2"),
+        ("--pipeline", "8"),
+        ("--no-keep-alive",),
+        ("--browser", "-m", "HEAD"),
+    ],
+)
+def test_every_way_to_ask(server: Server, arguments: tuple[str, ...]) -> None:
+    result = found(url(server), "-n", "300", *arguments)
+    assert (result.sent, result.answered, result.errors, result.statuses) == (300, 300, {}, {200: 300})
+    assert result.response.count == result.service.count == 300
+
+
+def test_plain_python_does_the_same(server: Server) -> None:
+    result = found(url(server), "-n", "300", "--pipeline", "3", env={**os.environ, "ALLCOMERS_PURE": "1"})
+    assert (result.answered, result.errors, result.statuses) == (300, {}, {200: 300})
+
+
+def test_https(certificate: Certificate, tmp_path: Path) -> None:
+    pem = str(certificate.pem)
+    with serving("run", "tests/apps.py:Bytes", "--certfile", pem, "--access-log", "off") as server:
+        target = url(server, "https", "/?n=200000")
+        result = found(target, "-n", "40", "-c", "4")
+        assert (result.answered, result.failed) == (40, 0)
+        other = tmp_path / "other.pem"
+        trustme.CA().cert_pem.write_to_path(other)
+        nobody = found(target, "-d", "0.3", "--ca-certs", str(other), status=1)
+        assert set(nobody.errors) == {"tls"}
+        assert load(target, "--ca-certs", str(tmp_path)).returncode == 2
+
+
+def test_a_service() -> None:
+    with serving("run", "examples/echo.py:Echo") as server:
+        result = found(url(server, "tcp", ""), "-n", "100", "--body", r"ping\n", "--expect", r"ping\n")
+    assert (result.answered, result.errors, result.statuses) == (100, {}, {0: 100})
+
+
+def test_a_thousand_connections_are_held(server: Server) -> None:
+    result = found(url(server), "-c", "1000", "-t", "2", "--think", "0.5", "-d", "1")
+    assert (result.connections_asked, result.connections_held) == (1000, 1000)
+    assert result.failed == 0
+
+
+# ---------------------------------------------------------------- exit status
+
+
+def test_a_service_level_that_is_missed_is_4(server: Server) -> None:
+    done = load(url(server), "-n", "100", "--slo", "p99<60s,errors<1%,p50<1us")
+    assert done.returncode == 4
+    assert re.search(r"p99<60s +\S+ .?s +met", done.stdout)
+    assert re.search(r"p50<1us +\S+ .?s +missed", done.stdout)
+    assert load(url(server), "-n", "100", "--slo", "p99<60s,errors<1%,tps>1").returncode == 0
+
+
+def test_nobody_there_is_1() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    done = load(f"127.0.0.1:{port}", "-d", "0.2")
+    assert done.returncode == 1
+    assert re.search(r"refused +\d+ +nobody listened", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["http://127.0.0.1/", "--rude"], "unrecognized arguments: --rude"),
+        (["http://192.0.2.1/"], "--i-own-this-host"),
+        (["http://127.0.0.1/", "--slo", "fast"], "'fast' is no term"),
+    ],
+)
+def test_a_bad_option_is_2_and_one_line(arguments: list[str], says: str) -> None:
+    done = load(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert says in done.stderr
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_the_files(server: Server, tmp_path: Path) -> None:
+    names = {kind: str(tmp_path / f"load.{kind}") for kind in ("json", "csv", "html", "hgrm")}
+    flags = [word for kind, name in names.items() for word in (f"--{kind}", name)]
+    done = load(url(server, path="/?<b>"), "-d", "1", "-r", "200", *flags)
+    assert (done.returncode, done.stderr) == (0, "")
+    result = Result.from_json(Path(names["json"]).read_text())
+    assert result.answered == 200
+
+    rows = list(csv.DictReader(io.StringIO(Path(names["csv"]).read_text())))
+    assert len(rows) == len(result.intervals)
+    assert sum(float(row["tps"]) * float(row["seconds"]) for row in rows) == pytest.approx(
+        sum(interval.answered for interval in result.intervals), abs=1
+    )
+
+    page = Path(names["html"]).read_text()
+    assert "<b>" not in page.partition("</h1>")[0]  # what a user gave is escaped
+    assert not re.search(r"(src|href|url)\s*[=(]", page)  # nothing from elsewhere
+    assert page.count("<svg ") == 4
+
+    summary = Path(names["hgrm"]).read_text().splitlines()[-2]
+    assert re.search(r"TotalCount +=\s+200\]", summary)
+
+
+def test_a_file_that_cannot_be_written_is_told(server: Server, tmp_path: Path) -> None:
+    done = load(url(server), "-n", "10", "-q", "--json", str(tmp_path / "no" / "such"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("allcomers: cannot write")
+
+
+def test_json_on_standard_output_has_it_for_itself(server: Server) -> None:
+    done = load(url(server), "-n", "10", "--json", "-")
+    assert json.loads(done.stdout)["answered"] == 10
+    assert "answered in full" in done.stderr
+
+
+# ---------------------------------------------------------------- ends
+
+
+def test_ctrl_c_tells_what_there_is_so_far(server: Server) -> None:
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        process = subprocess.Popen([*COMMAND, url(server), "-d", "60", "-t", "2"], stdout=subprocess.PIPE, text=True)
+        wait_for(lambda process=process: len(children(process.pid)) == 2, "both processes of the load")
+        pids = children(process.pid)
+        wait_for(lambda: connections_to(server) >= 10, "all clients to connect")
+        process.send_signal(signum)
+        out = process.communicate(timeout=PATIENCE)[0]
+        assert "(interrupted)" in out
+        assert process.returncode in (0, 1)  # whether anything was answered by then
+        wait_for(lambda pids=pids: all(map(is_gone, pids)), "them to be gone")
+
+
+def connections_to(server: Server) -> int:
+    port = f":{server.address[1]:04X}"
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(line.split()[2].endswith(port) and line.split()[3] == "01" for line in lines)
+
+
+def test_a_load_that_is_killed_leaves_no_process(server: Server) -> None:
+    process = subprocess.Popen([*COMMAND, url(server), "-d", "60", "-t", "2"])
+    wait_for(lambda: len(children(process.pid)) == 2, "both processes of the load")
+    pids = children(process.pid)
+    process.kill()
+    process.wait(PATIENCE)
+    wait_for(lambda: all(map(is_gone, pids)), "them to be gone")
+
+
+def test_a_process_of_the_load_that_dies_is_told(server: Server) -> None:
+    process = subprocess.Popen([*COMMAND, url(server), "-d", "2", "-t", "2"], stdout=subprocess.PIPE, text=True)
+    wait_for(lambda: len(children(process.pid)) == 2, "both processes of the load")
+    os.kill(children(process.pid)[0], signal.SIGKILL)
+    out = process.communicate(timeout=60)[0]
+    assert "was killed by signal 9: what it saw is lost" in out
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("rich", [True, False])
+def test_a_terminal_sees_how_far_it_is(server: Server, rich: bool, tmp_path: Path) -> None:
+    (tmp_path / "rich.py").write_text("raise ImportError")  # as where it is not installed
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "120", **({} if rich else {"PYTHONPATH": str(tmp_path)})}
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([*COMMAND, url(server), "-d", "1"], stdout=theirs, stderr=theirs, env=env)
+    os.close(theirs)
+    seen = b""
+    try:
+        while piece := os.read(ours, 65536):
+            seen += piece
+    except OSError:  # its other end is closed
+        pass
+    os.close(ours)
+    assert process.wait(PATIENCE) == 0
+    assert re.search(rb"[1-9][\d,]* TPS, 10 connections, 0 failed", seen)
+    assert b"Response time" in seen
+    assert (b"\x1b[" in seen) is rich
+    assert not rich or seen.count(b"\x1b[?25l") == seen.count(b"\x1b[?25h")  # the cursor is there again
+
+
+# ---------------------------------------------------------------- hostile
+
+
+@pytest.mark.parametrize(
+    ("kind", "statuses"), [("idle", set()), ("slow-head", {408}), ("slow-body", {408, 405, 501}), ("slow-read", {200})]
+)
+def test_our_server_stands_hostile_clients(server: Server, kind: str, statuses: set[int]) -> None:
+    """Those without a whole head in a second are sent away, and ordinary ones are answered beside them."""
+    hostile = subprocess.Popen(
+        [*COMMAND, url(server), "--hostile", kind, "-c", "20", "-d", "2.5", "-q", "--json", "-"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: connections_to(server) >= 20 or hostile.poll() is not None, "them to connect")
+    assert found(url(server), "-n", "100").answered == 100
+    result = Result.from_json(hostile.communicate(timeout=60)[0])
+    assert hostile.returncode == 0
+    assert result.connections_held == 20
+    assert result.sent == result.answered + result.failed + result.in_flight >= 20
+    assert set(result.statuses) <= statuses
+    if kind in ("idle", "slow-head"):
+        assert result.answered + result.failed > 0
+        assert result.response.min >= 0.9 or not result.answered
+
+
+def test_reconnecting_clients(server: Server) -> None:
+    result = found(url(server), "--hostile", "reconnect", "-c", "5", "-d", "0.5")
+    assert (result.sent, result.errors) == (0, {})
+    assert result.connections_opened >= 5
+    assert found(url(server), "-n", "10").answered == 10
