@@ -1,0 +1,173 @@
+"""The page with the live figures, in Chromium: it says what a load generator saw, in any light, on any screen."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from allcomers.load import Result
+from harness import ROOT, Server, serving, wait_for
+from test_admin import APP, Admin, children
+from test_browser import CHROMIUM
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="there is no Chromium here (apt install chromium)"),
+]
+
+SLEEP = 0.25
+"""Seconds that each call lasts: so long that what a busy machine adds is little."""
+
+RATE, CLIENTS, SECONDS = 40, 24, 14
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def wrong() -> Iterator[list[str]]:
+    """What went wrong in pages; nothing is to."""
+    found: list[str] = []
+    yield found
+    assert not found
+
+
+def visit(browser: Browser, admin: Admin, wrong: list[str], **context: object) -> Page:
+    page = browser.new_context(**context).new_page()  # type: ignore[arg-type]
+    page.set_default_timeout(20_000)
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda asked: None if asked.url.startswith(origin(admin)) else elsewhere(asked.url, wrong))
+    page.goto(f"{origin(admin)}/")
+    page.wait_for_selector("[data-figure=tps][data-value]")
+    return page
+
+
+def origin(admin: Admin) -> str:
+    return f"http://{admin.address[0]}:{admin.address[1]}"
+
+
+def elsewhere(url: str, wrong: list[str]) -> None:
+    if not url.startswith("data:"):
+        wrong.append(f"it asks {url}")
+
+
+def figure(page: Page, name: str) -> float:
+    return float(page.get_attribute(f'[data-figure="{name}"]', "data-value") or "nan")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[Server, Admin]]:
+    with serving(
+        "run", APP, "--admin", "127.0.0.1:0", "--calls", "pool", "--workers", "2", "--hang-timeout", "60"
+    ) as server:
+        admin = Admin(server)
+        wait_for(lambda: admin.status("/health/ready") == 200, "the server to be ready")
+        yield server, admin
+
+
+def test_it_agrees_with_the_load_generator(
+    browser: Browser, server: tuple[Server, Admin], wrong: list[str], tmp_path: Path
+) -> None:
+    (host, port), admin = server[0].address, server[1]
+    page = visit(browser, admin, wrong)
+    out = tmp_path / "load.json"
+    url = f"http://{host}:{port}/sleep/{SLEEP * 1000:.0f}"
+    options = ["-c", str(CLIENTS), "-r", str(RATE), "-d", str(SECONDS), "-q", "--json", str(out)]
+    before = admin.stats()["number"]
+    with subprocess.Popen([sys.executable, "-m", "allcomers", "load", url, *options], cwd=ROOT) as load:
+        try:
+            begun = admin.stats_when(lambda stats: stats["windows"]["1"]["tps"] > RATE / 2, "the load to be under way")
+            assert begun["number"] > before
+            last = begun["number"] + 11  # from then on its window of 10 s has nothing but load
+            page.wait_for_function("([last]) => state.sample.number >= last", arg=[last])
+            seen = page.evaluate("({...state.sample.windows['10'], users: state.sample.users})")
+            told = {name: figure(page, name) for name in ("tps", "qps", "bytes_in", "bytes_out", "users")}
+            middle = figure(page, "p50")
+            assert load.wait(SECONDS + 40) == 0
+        finally:
+            load.kill()
+    result = Result.from_json(out.read_text())
+    assert result.failed == 0
+    assert told["tps"] == pytest.approx(result.tps, rel=0.05), seen
+    assert told["qps"] == pytest.approx(result.qps, rel=0.05), seen
+    assert told["bytes_out"] == pytest.approx(result.bytes_in_per_second, rel=0.05)
+    assert told["bytes_in"] == pytest.approx(result.bytes_out_per_second, rel=0.05)
+    assert told["users"] == result.connections_held == CLIENTS
+    assert middle == pytest.approx(result.service.percentile(50), rel=0.05)
+    assert admin.stats()["totals"]["requests"] == result.sent
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"viewport": {"width": 1440, "height": 900}},
+        {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark"},
+        {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 3, "has_touch": True},
+    ],
+    ids=["light", "dark", "phone"],
+)
+def test_it_can_be_read(
+    browser: Browser, server: tuple[Server, Admin], wrong: list[str], context: dict[str, object]
+) -> None:
+    page = visit(browser, server[1], wrong, **context)
+    assert page.inner_text("#stage") == "serving"
+    assert page.locator("#workers tr").count() == 2
+    assert page.inner_text("#model") == "epoll"
+    wide = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+    assert wide[0] <= wide[1], "nothing is to be scrolled sideways but the table"
+    too_wide = """() => [...document.querySelectorAll('.tile dd, h2, .key')]
+        .filter((part) => part.scrollWidth > part.clientWidth + 1).map((part) => part.textContent)"""
+    assert page.evaluate(too_wide) == []
+    ink, card = page.evaluate("[colours.ink, colours.card]")
+    assert (luminance(ink) > luminance(card)) == (context.get("color_scheme") == "dark")
+    drawn = """() => [...document.querySelectorAll('canvas')].map((canvas) => {
+        const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+        return data.some((value) => value > 0); })"""
+    page.wait_for_function(f"({drawn})().every(Boolean)")
+
+
+def luminance(colour: str) -> float:
+    digits = colour.removeprefix("#")
+    if len(digits) == 3:
+        digits = "".join(digit * 2 for digit in digits)
+    red, green, blue = (int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_a_window_is_chosen_by_a_key(browser: Browser, server: tuple[Server, Admin], wrong: list[str]) -> None:
+    page = visit(browser, server[1], wrong)
+    page.focus('[data-window="60"]')
+    page.keyboard.press("Enter")
+    assert page.get_attribute('[data-window="60"]', "aria-pressed") == "true"
+    assert page.get_attribute('[data-window="10"]', "aria-pressed") == "false"
+    assert page.evaluate("state.window") == "60"
+
+
+def test_it_says_when_nobody_answers_and_goes_on(browser: Browser, server: tuple[Server, Admin]) -> None:
+    page = visit(browser, server[1], [])  # the browser itself tells of a connection that broke
+    assert page.is_hidden("#lost")
+    (office,) = children(*server)
+    os.kill(office, signal.SIGSTOP)
+    try:
+        number = page.evaluate("state.sample.number")
+    finally:
+        os.kill(office, signal.SIGKILL)
+    page.wait_for_selector("#lost:not([hidden])")
+    assert "does not answer" in page.inner_text("#lost")
+    page.wait_for_selector("#lost", state="hidden")
+    page.wait_for_function("([number]) => state.sample.number !== number", arg=[number])
