@@ -144,7 +144,7 @@ class Loop:
     def turn(self, now: float) -> float | None:
         """What is due by the clock; the seconds until there may be more, None for never."""
         for channel, reply in self._answers:
-            channel.conn.answered(reply, now)
+            channel.conn.answered(reply, now := monotonic())  # at `now` it may not have been there
             self._go_on(channel, now)
         for _ in range(len(self._again)):
             channel = self._again.popleft()

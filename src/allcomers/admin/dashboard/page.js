@@ -69,10 +69,12 @@ function showServer() {
   byId("stage").dataset.stage = unready ? "unready" : sample.stage;
   const ready = sample.workers.filter((worker) => worker.state === "ready").length;
   const workers = `${ready} of ${sample.wanted} worker${sample.wanted > 1 ? "s" : ""}`;
-  const calls = { inline: "calls inline", pool: `calls on ${about.threads} threads`, auto: "calls inline until they last" };
+  const calls = { inline: "calls inline", pool: `calls on ${about.threads} threads`, auto: "calls inline, until one lasts" };
   byId("what").textContent = [about.bind.join(", "), first.model, workers, calls[first.calls]].filter(Boolean).join(" · ");
   byId("model").textContent = first.model || "Model";
-  byId("how").textContent = about.models[first.model] || "";
+  const moves = sample.windows[state.window].hand_overs;
+  const how = [about.models[first.model], moves && `${number(moves)} hand-overs/s`];
+  byId("how").textContent = how.filter(Boolean).join(" · ");
   byId("about").textContent =
     `allcomers ${about.version} (${about.build}), Python ${about.python}, ${about.cores} cores, process ${about.pid}, ` +
     `since ${new Date(about.since * 1000).toLocaleString()}`;
