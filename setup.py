@@ -24,6 +24,7 @@ COMPILED = [
         "protocol._answer",
         "protocol._page",
         "handlers._wsgi",
+        "calls._claim",
         "models._express",
         "load._wire",
     )

@@ -387,8 +387,6 @@ class Line:
     def leave(self) -> Callable[[Any], object]:
         return self.answers.append
 
-    take_over = run
-
 
 @pytest.fixture
 def line() -> Iterator[Line]:
@@ -413,7 +411,7 @@ def test_short_calls_stay_where_they_are(line: Line) -> None:
     assert (
         line.answers == list(range(1000)) or calls_of(line)._page.cells[HAND_OVERS]
     )  # a machine may stall for a millisecond
-    assert calls_of(line).begun + calls_of(line)._page.cells[TAKEN] == 1000
+    assert calls_of(line).claim.begun + calls_of(line)._page.cells[TAKEN] == 1000
 
 
 def test_the_loop_moves_on_and_the_call_answers_late(line: Line) -> None:

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 class Calls(Protocol):
-    """inline  bool: a loop is to run its calls here(), not to submit() them. It may change from call to call."""
-
-    inline: bool
+    @property
+    def inline(self) -> bool:
+        """Is a loop to run its calls here(), not to submit() them? It may change from call to call."""
+        ...
 
     def run(self, work: Work) -> Any:
         """Run `work` and wait for what it returns, or for OVERDUE: for a thread that serves one peer."""

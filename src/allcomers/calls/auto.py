@@ -9,10 +9,8 @@
 A loop that cannot move (asyncio's: its frames are on the stack of its thread) is spared the second: after the first
 slow call it has the pool, until a thousand in a row were quick.
 
-Who has the loop is decided by one list, the claim. Who begins a call puts it there, and takes it back when the call is
-over; the watcher takes it away to move the loop. To take from a list is one step of the interpreter, so one of the two
-gets it, and the other finds the list empty. Each thread that has the loop has a claim of its own. That is all that a
-call costs: a number counted up, and an entry put and taken. Compiled code that runs calls itself does the same.
+Who has the loop is decided by the claim: the thread whose call ends, or the watcher, whoever is first. That is all that
+a call costs. Compiled code that runs calls itself, as the express lane does, does what here() does.
 
 `threads` calls run at once at most, wherever they do, and one thread more has the loop: a call runs inline only if
 there is a thread to move on to, else it waits as under `pool`. The main thread runs neither calls nor the loop. It
@@ -30,6 +28,7 @@ from threading import get_ident
 from time import monotonic
 from typing import Any, Final, Protocol, TypeAlias
 
+from allcomers.calls.claim import Claim
 from allcomers.calls.pace import Pace
 from allcomers.connection import Work
 from allcomers.errors import Displaced
@@ -61,32 +60,19 @@ class Carried(Protocol):
         ...
 
     def leave(self) -> Callable[[Any], object]:
-        """Its thread stays in a call; what takes the answer to that one. Then nothing but resume()."""
-        ...
-
-    def take_over(self) -> None:
-        """As run(), in another thread."""
+        """Its thread stays in a call; what takes the answer to that one. Then run() goes on in another thread."""
         ...
 
 
 class Auto:
-    """inline  bool: the next call is to run here()
-
-    begun   int: calls begun inline so far
-    dozing  bool: the watcher sleeps: who begins a call rings
-    claim   the call that runs inline; a new list for each thread that has the loop
-    """
+    """Calls for a loop; under the blocking models, inline ones."""
 
     def __init__(self, threads: int, page: Page) -> None:
-        self.inline = True
-        self.begun = 0
-        self.dozing = True
-        self.claim: list[Work] = []
+        self.claim = Claim(self._ring)
         self._threads = threads
         self._page = page
         self._loop: Carried | None = None
         self._owner = get_ident()  # the thread that has the loop, or begins to
-        self._begun = False  # has the loop run yet?
         self._pace = Pace(weight=WARY, half=1)
         self._slowest = 0  # of the calls begun inline, the last that was slow
         self._jobs: SimpleQueue[Call | Carried] = SimpleQueue()
@@ -101,20 +87,28 @@ class Auto:
 
     # ------------------------------------------------------------ for who has calls
 
+    @property
+    def inline(self) -> bool:
+        """Is the next call to run here()?"""
+        return self.claim.inline
+
     def here(self, work: Work) -> Any:
         """Run it in this thread. Raises Displaced when the loop has moved on; then the answer has been posted."""
         claim = self.claim
-        self.begun += 1
-        claim.append(work)
-        if self.dozing:
-            self._ring()
+        number = claim.begin()
         reply = work()
-        try:
-            claim.pop()
-        except IndexError:
-            self._answer_late(reply)
-            raise Displaced from None
+        if not claim.end(number):
+            self.answer_late(reply)
+            raise Displaced
         return reply
+
+    def answer_late(self, reply: Any) -> None:
+        """In a thread that has lost the loop: what its call returned. Raise Displaced then."""
+        with self._lock:
+            done, began = self._left.pop(get_ident())
+            self._end()
+        self._page.called(0.0, monotonic() - began)
+        done(reply)
 
     def run(self, work: Work) -> Any:
         """Run it in this thread, which is its peer's own."""
@@ -190,7 +184,7 @@ class Auto:
 
     def _decide(self) -> None:
         """Where the next call is to run. With the lock held."""
-        self.inline = not self._pace.are_slow and self._busy < self._threads
+        self.claim.inline = not self._pace.are_slow and self._busy < self._threads
         self._page.cells[POOLED] = self._pace.are_slow
 
     # ------------------------------------------------------------ the loop
@@ -198,12 +192,8 @@ class Auto:
     def _run_loop(self, loop: Carried) -> bool:
         """Is it over?"""
         self._owner = get_ident()
-        resumes, self._begun = self._begun, True
         try:
-            if resumes:
-                loop.take_over()
-            else:
-                loop.run()
+            loop.run()
         except Displaced:
             with self._lock:
                 self._free += 1
@@ -217,17 +207,10 @@ class Auto:
             self._loop = None
         return True
 
-    def _answer_late(self, reply: Any) -> None:
-        with self._lock:
-            done, began = self._left.pop(get_ident())
-            self._end()
-        self._page.called(0.0, monotonic() - began)
-        done(reply)
-
     def _move(self, loop: Carried, began: float) -> None:
         """Have the loop go on in another thread, if its own is in a call still. With the lock held."""
         self._free -= 1
-        if not (self._start_if_short() and self._take_claim()):
+        if not (self._start_if_short() and self.claim.take()):
             self._free += 1
             return
         self._left[self._owner] = loop.leave(), began
@@ -235,34 +218,31 @@ class Auto:
         self._busy += 1
         self._jobs.put(loop)
 
-    def _take_claim(self) -> bool:
-        try:
-            self.claim.pop()
-        except IndexError:
-            return False
-        self.claim = []
-        return True
-
     # ------------------------------------------------------------ the watcher
 
     def _ring(self) -> None:
         """Wake the watcher; the first time, make it."""
         with self._lock:
+            bell = self._bell or threading.Event()
             if self._bell is None:
-                self._bell = threading.Event()
-                threading.Thread(target=self._watch, args=(self._bell,), name="call-watch", daemon=True).start()
-            self.dozing = False
-        self._bell.set()
+                try:
+                    threading.Thread(target=self._watch, args=(bell,), name="call-watch", daemon=True).start()
+                except RuntimeError:  # the system has none left: the next call tries again
+                    return
+                self._bell = bell
+            self.claim.dozing = False
+        bell.set()
 
     def _watch(self, bell: threading.Event) -> None:
+        claim = self.claim
         seen = quiet = 0
         since = used = 0.0
         while True:
             time.sleep(LOOK)
-            if self.begun != seen:
-                seen, quiet = self.begun, 0
+            if claim.begun != seen:
+                seen, quiet = claim.begun, 0
                 since, used = monotonic(), cpu_of(self._owner)
-            elif self.claim:
+            elif claim.runs:
                 lasted = monotonic() - since
                 waits = cpu_of(self._owner) - used < lasted / 2
                 if waits or lasted >= COMPUTES:
@@ -271,11 +251,11 @@ class Auto:
                 quiet += 1
             else:
                 quiet = 0
-                self.dozing = True
-                if self.begun == seen:  # who began just before has not rung
+                claim.dozing = True
+                if claim.begun == seen:  # who began just before has not rung
                     bell.wait()
                 bell.clear()
-                self.dozing = False
+                claim.dozing = False
 
     def _found(self, number: int, began: float, waits: bool) -> None:
         """The call that began as number `number` lasts."""

@@ -1,5 +1,9 @@
 from typing import Any
 
+from allcomers.models.channel import Channel
+from allcomers.protocol.message import Request
+
 class Express:
     def __init__(self, **parts: Any) -> None: ...
     def handle(self, fd: int, events: int, now: float) -> None: ...
+    def leave(self) -> tuple[Channel, bytes, Request, bytes] | None: ...

@@ -13,6 +13,7 @@ from cpython.list cimport PyList_AsTuple, PyList_GET_SIZE
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
+from allcomers.calls._claim cimport Claim
 from allcomers.protocol._answer cimport Answer
 from allcomers.protocol._bytes cimport Bytes
 from allcomers.protocol._head cimport Head, take_head
@@ -76,6 +77,12 @@ cdef class Buffers:
     cdef char* said
     cdef Py_ssize_t used
     cdef bint lent
+    # Of the call that runs, for who takes the loop away meanwhile: whose it is, the bytes heard and those of them that
+    # were read, the exchanges before it that are not reported, when it began.
+    cdef Seat seat
+    cdef Head request
+    cdef Py_ssize_t size, at, count
+    cdef double now
 
     def __cinit__(self):
         self.heard = <char*>malloc(RECEIVE)
@@ -97,6 +104,8 @@ cdef class Express:
                 its answer, or its Live
     answer      request and connection to an answer, or a Live to its request's; it does not raise
     request     the class of requests, response of answers
+    claim       who has the loop while a call runs, and whether it is to run here; None where nobody takes it away
+    answer_late told the answer of a call that has lost the loop; then `displaced` is raised
     """
 
     cdef dict _channels, _hosts, _blocks, _lines
@@ -108,10 +117,12 @@ cdef class Express:
     cdef bytes _server
     cdef double _stamped_until
     cdef double _last  # when the exchange before ended
+    cdef Claim _claim
+    cdef object _answer_late, _displaced
 
     def __init__(self, *, dict channels not None, otherwise, resume, handler, settled, excuse, encode, date, bytes server,
                  request, response, dict hosts not None, dict blocks not None, dict lines not None, Page page not None,
-                 Py_ssize_t max_head, Py_ssize_t max_headers):
+                 Py_ssize_t max_head, Py_ssize_t max_headers, Claim claim, answer_late, displaced):
         if not issubclass(request, Head) or not issubclass(response, Answer):
             raise TypeError("these classes have no slots of ours")
         self._channels = channels
@@ -133,12 +144,15 @@ cdef class Express:
         self._max_headers = max_headers
         self._buffers = Buffers()
         self._stamped_until = 0.0
+        self._claim = claim
+        self._answer_late = answer_late
+        self._displaced = displaced
 
     def handle(self, int fd, int events, double now):
         """The poller tells `events` of `fd`."""
         cdef Buffers buffers
         cdef object found = self._channels.get(fd)
-        if found is not None and events & ~POLLOUT == POLLIN and (<Seat?>found).rests:
+        if found is not None and events & ~POLLOUT == POLLIN and (<Seat?>found).rests and self._is_inline():
             buffers = self._buffers
             if buffers.lent:  # the app's call, which another turn of ours has begun, is not over
                 self._buffers = buffers = Buffers()
@@ -159,7 +173,7 @@ cdef class Express:
         if heard <= 0:
             return False
         buffers.used = 0
-        while at < heard and heard < RECEIVE and count < AT_ONCE and buffers.used < FULL:
+        while at < heard and heard < RECEIVE and count < AT_ONCE and buffers.used < FULL and self._is_inline():
             request = new_object(self._request)
             size = take_head(<Bytes>buffers.heard + at, heard - at, self._max_head, self._max_headers, request, self._hosts)
             if size == 0 or request.length is not None or request.chunked or not request.persists or not seat.rests:
@@ -170,7 +184,12 @@ cdef class Express:
             request.scheme = "http"
             request.server = seat.server
             began = now
-            reply = self._call(request)
+            if self._claim is None:
+                reply = self._call(request)
+            else:
+                buffers.seat, buffers.request, buffers.now = seat, request, now
+                buffers.size, buffers.at, buffers.count = heard, at + size, count
+                reply = self._claim_and_call(buffers)
             self._last = now = _now()
             self._page.called(began - told, now - began)
             at += size
@@ -199,6 +218,39 @@ cdef class Express:
                 now,
             )
         return True
+
+    cdef inline bint _is_inline(self) noexcept:
+        return self._claim is None or self._claim.inline
+
+    cdef object _claim_and_call(self, Buffers buffers):
+        """Call, in a thread that may lose the loop meanwhile: then what is here is another's, and is left alone."""
+        cdef long number = self._claim.begin()
+        cdef object reply = self._call(buffers.request)
+        if not self._claim.end(number):
+            self._answer_late(reply)
+            raise self._displaced
+        buffers.seat = buffers.request = None
+        return reply
+
+    def leave(self):
+        """The loop goes on elsewhere: (channel, what is to be sent still, the request whose call runs, what has been
+        heard after it), if one runs here; else None."""
+        cdef Buffers buffers = self._buffers
+        cdef Seat seat = buffers.seat
+        cdef Head request = buffers.request
+        if seat is None:
+            return None
+        buffers.seat = buffers.request = None
+        seat.count += buffers.count
+        seat.since = buffers.now
+        self._page.at[REQUESTS] += buffers.count
+        self._page.at[BYTES_IN] += buffers.size
+        return (
+            seat,
+            PyBytes_FromStringAndSize(buffers.said, buffers.used),
+            request,
+            PyBytes_FromStringAndSize(buffers.heard + buffers.at, buffers.size - buffers.at),
+        )
 
     cdef object _call(self, Head request):
         cdef object reply

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from allcomers import http_calls
 from allcomers.answers import SERVER
+from allcomers.errors import Displaced
 from allcomers.protocol import leaf
 from allcomers.protocol.head import STATUS_LINES, encode_fields, known_blocks, known_hosts
 from allcomers.protocol.leaf import Server
@@ -19,7 +20,8 @@ from allcomers.protocol.message import Request, Response
 
 if TYPE_CHECKING:
     from allcomers.connection import Connection
-    from allcomers.http_calls import HttpEndpoint
+    from allcomers.models import Serving
+    from allcomers.models._express import Express
 
 if leaf.COMPILED and not TYPE_CHECKING:
     from allcomers.models._express import Seat
@@ -50,21 +52,24 @@ Handle = Callable[[int, int, float], object]
 
 
 def lane(
-    http: HttpEndpoint,
+    serving: Serving,
     channels: dict[int, Any],
     otherwise: Handle,
     resume: Callable[[Any, bytes, tuple[Request, Any] | None, bytes, float], object],
-) -> Handle | None:
-    """What stands for a Loop's handle(), which is `otherwise`; None where the lane is not for these peers.
+) -> Express | None:
+    """What has a handle() that stands for a Loop's, which is `otherwise`; None where it is not for these peers.
 
     resume  told of a channel: (what is to be sent still, a request and its answer that is not common, what has been
             heard after it, now)
     """
+    http, calls = serving.http, serving.calls
+    if http is None or not calls.inline:
+        return None
     if not leaf.COMPILED or http.log or http.clock or http.client or http.tls or http.live:
         return None
     from allcomers.models._express import Express
 
-    handle: Handle = Express(
+    return Express(
         channels=channels,
         otherwise=otherwise,
         resume=resume,
@@ -82,5 +87,7 @@ def lane(
         page=http.page,
         max_head=http.limits.max_head,
         max_headers=http.limits.max_headers,
-    ).handle
-    return handle
+        claim=getattr(calls, "claim", None),
+        answer_late=getattr(calls, "answer_late", None),
+        displaced=Displaced,
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
+from allcomers import sockets
+from allcomers.connection import Address
 from allcomers.models.channel import Poller
 
 Action = Callable[[float], None]
@@ -28,6 +30,7 @@ class Newcomers:
         accept: Callable[[socket.socket, float], None],
     ) -> None:
         self._actions = {listener.fileno(): partial(accept, listener) for listener in listeners}
+        self._listeners = listeners
         self._poller = poller
         self._others = others
 
@@ -46,7 +49,16 @@ class Newcomers:
             if self._others.pop(fd, None):
                 self._poller.forget(fd)
 
-    def end(self) -> None:
-        """The listeners are about to be closed."""
+    def last(self) -> Iterator[tuple[socket.socket, Address]]:
+        """Those that wait now; then the listeners are closed."""
         self.unwatch()
         self._actions.clear()
+        for listener in self._listeners:
+            try:
+                for _ in range(sockets.waiting(listener)):
+                    if not (found := sockets.accept(listener)):
+                        break
+                    yield found
+            except OSError:
+                pass
+            listener.close()

@@ -7,9 +7,8 @@ those that tell each change once (edge-triggered); the first are watched for wha
 READ normally stays watched, and a send is tried before it is watched for: a small request and its answer are one recv
 and one send, with no call to the poller but wait().
 
-A loop may move to another thread while a call of the app keeps the one it ran in (calls/auto.py). That thread is then
-Displaced: it does not come back to the loop, which goes on from where it was. So what a step still has to do after a
-call is kept in the loop, not in the step: the events that are not handled, the answers and peers that wait their turn.
+A loop may move on while a call of the app keeps its thread (calls/auto.py). That thread is then Displaced: it does not
+come back. So what is still to be done after a call is kept in the loop: events, answers and peers that wait.
 """
 
 from __future__ import annotations
@@ -80,11 +79,8 @@ class Loop:
             serving.orders.fileno(): self._take_orders,
             self._inbox.fileno(): self._take_answers,
         }
-        lane = None
-        if serving.http and self._calls.inline and not isinstance(self._calls, Carrier):
-            lane = express.lane(serving.http, self._channels, self._handle, self._resume)
-        self._is_express = lane is not None
-        self.handle = lane or self._handle
+        self._lane = express.lane(serving, self._channels, self._handle, self._resume)
+        self.handle = self._handle if self._lane is None else self._lane.handle
         for fd in self._others:
             poller.watch(fd, READ)
         self._newcomers = Newcomers(serving.listeners, poller, self._others, self._accept)
@@ -114,14 +110,15 @@ class Loop:
             now = monotonic()
 
     def leave(self) -> Callable[[Any], object]:
-        """The thread that runs this is in a call, and stays there: what is to be told its answer."""
-        return partial(self._post, self._at)
-
-    def take_over(self) -> None:
-        """run(), in another thread, after leave()."""
-        self._at.conn.taken(monotonic())  # it is not over, as it was to be
-        self._again.append(self._at)
-        self.run()
+        """The thread that runs this is in a call, and stays there: what is to be told its answer. Then run() again."""
+        if self._lane is not None and (left := self._lane.leave()):
+            channel, unsent, request, heard = left
+            self._begun(channel).began(unsent, request, heard, monotonic())
+        else:
+            channel = self._at
+            channel.conn.taken(monotonic())  # it is not over, as it was to be
+        self._again.append(channel)
+        return partial(self._post, channel)
 
     def _handle(self, fd: int, events: int, now: float) -> None:
         channel = self._channels.get(fd)
@@ -202,10 +199,7 @@ class Loop:
                     left -= len(data)
                     # A read that comes short has emptied the socket (epoll(7)) of all but its end.
                     channel.readable = len(data) == sockets.RECEIVE or channel.ended
-                    if self._calls.inline:
-                        now = conn.received_and_called(data, now, self._here, monotonic)
-                    else:
-                        conn.received(data, now)
+                    now = self._hear(conn, data, now)
                     if conn.wants & ~RUNNING == READ and self._poller.errs_once:  # no send will tell of an error
                         channel.readable = True
                 else:
@@ -216,13 +210,18 @@ class Loop:
             conn.lost(now)
         self._settle(channel, channel.conn, now)
 
+    def _hear(self, conn: Connection, data: bytes, now: float) -> float:
+        """Report what was read; the time after it, and after the calls that ran here."""
+        if self._calls.inline:
+            return conn.received_and_called(data, now, self._here, monotonic)
+        conn.received(data, now)
+        return now
+
     def _resume(
         self, channel: Channel, unsent: bytes, call: tuple[Request, Any] | None, heard: bytes, now: float
     ) -> None:
         """The express lane has come to what is not common (express.lane)."""
-        channel.recall()
-        conn = channel.conn
-        assert isinstance(conn, HttpConnection)
+        conn, self._at = self._begun(channel), channel
         if call is not None:
             request, reply = call
             conn.began(unsent, request, heard, now)
@@ -231,8 +230,14 @@ class Loop:
             conn.began(unsent, None, b"", now)
             if heard:
                 channel.readable = len(heard) == sockets.RECEIVE or self._poller.errs_once
-                now = conn.received_and_called(heard, now, self._here, monotonic)
+                now = self._hear(conn, heard, now)
         self._drive(channel, now)
+
+    def _begun(self, channel: Channel) -> HttpConnection:
+        """The connection of a channel that the express lane leaves to us."""
+        channel.recall()
+        assert isinstance(channel.conn, HttpConnection)
+        return channel.conn
 
     def _call(self, channel: Channel, conn: Connection, now: float) -> float:
         """Have the call run that is due; the time after it, if it ran here."""
@@ -291,7 +296,7 @@ class Loop:
         if conn.deadline < channel.due:
             channel.due = conn.deadline
             self._deadlines.set(channel.fd, conn.deadline)
-        if self._is_express and conn.rests and not (self._crowded or self._leaving_soon):
+        if self._lane is not None and conn.rests and not (self._crowded or self._leaving_soon):
             channel.rests = True
 
     def _succeed(self, channel: Channel, conn: Connection, now: float) -> None:
@@ -406,16 +411,8 @@ class Loop:
         """Let in who waits already, close the door, answer what is asked."""
         self._draining = True
         self._serving.share.leave()
-        self._newcomers.end()
-        for listener in self._serving.listeners:
-            try:
-                for _ in range(sockets.waiting(listener)):
-                    if not (found := sockets.accept(listener)):
-                        break
-                    self._let_in(*found, now)
-            except OSError:
-                pass
-            listener.close()
+        for found in self._newcomers.last():
+            self._let_in(*found, now)
         for channel in self._channels.values():
             channel.conn.drain(now)
         self._again.extend(self._channels.values())

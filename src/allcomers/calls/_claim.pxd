@@ -1,0 +1,12 @@
+"""What compiled code that runs calls knows of a claim."""
+
+cdef class Claim:
+    cdef public long begun
+    cdef public bint dozing
+    cdef public bint inline
+    cdef object _ring
+    cdef long _running
+
+    cpdef long begin(self) except -1
+    cpdef bint end(self, long number) noexcept
+    cpdef bint take(self) noexcept
