@@ -27,6 +27,7 @@ h1 { font-size: 1.55rem; margin: 0 0 2px; letter-spacing: -.01em } h2 { font-siz
 .numbers b { display: block; font-size: 1.45rem }
 .numbers span { color: var(--soft); font-size: .85rem }
 .plots { display: grid; gap: 14px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 520px), 1fr)) }
+.stack { display: grid; gap: 14px; align-content: start }
 .plots svg { width: 100%; height: auto; display: block; border: 1px solid var(--rule); border-radius: 12px }
 li { margin: 5px 0 } .know li::marker { content: "!  "; color: var(--c3); font-weight: 700 }
 .wide { overflow-x: auto }
@@ -35,6 +36,8 @@ th, td { padding: 6px 10px; text-align: right; white-space: nowrap; border-botto
 th:first-child, td:first-child { text-align: left } thead th { color: var(--soft); font-weight: 600 }
 tr.best td { font-weight: 600; color: var(--c0) } tr.left td { color: var(--soft) }
 """
+
+_LOW = ("ratio", "cpu", "memory")
 
 CLIENTS = Axis(name="clients", told=lambda value: f"{value:,.0f}")
 RATE = Axis(told=words.number)
@@ -45,7 +48,7 @@ PART = Axis(told=lambda value: f"{value:.0%}", parts=True)
 def page(results: Results) -> str:
     """The whole page."""
     verdict = results.verdict
-    plotted = f'<div class="plots">{"".join(pictures(results).values())}</div>'
+    plotted = _gallery(pictures(results))
     target = f"<code>{escape(results.target)}</code>"
     parts: tuple[str, ...]
     if results.is_race:
@@ -69,6 +72,13 @@ def page(results: Results) -> str:
             "</main></html>\n",
         )
     )
+
+
+def _gallery(plotted: dict[str, str]) -> str:
+    """Two in a row where there is room; those of rows are low, so three of them stand where one other does."""
+    low = "".join(svg for name, svg in plotted.items() if name in _LOW)
+    high = "".join(svg for name, svg in plotted.items() if name not in _LOW)
+    return f'<div class="plots">{high}<div class="stack">{low}</div></div>'
 
 
 def _circumstances(results: Results) -> str:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-WIDTH: Final = 820
-_HEIGHT: Final = 380
-_LEFT, _RIGHT, _TOP, _BOTTOM = 74, 200, 46, 46
+WIDTH: Final = 660
+_HEIGHT: Final = 340
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 172, 46, 46
 _ROW: Final = 26
-_NAMES: Final = 230
+_NAMES: Final = 190
 _APART: Final = 15
 """Pixels between two names at the end of lines."""
 
