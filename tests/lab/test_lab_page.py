@@ -1,0 +1,78 @@
+"""The report in a real browser, Debian's Chromium: whole without a network, on a phone, by day and by night."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from test_lab_verdict import everything
+
+from allcomers.lab import page
+
+CHROMIUM = "/usr/bin/chromium"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="there is no Chromium here (apt install chromium)"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(page.page(everything()))
+    return path
+
+
+def opened(browser: Browser, file: Path, width: int, scheme: str) -> Page:
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True  # type: ignore[arg-type]
+    )  # fmt: skip
+    report = context.new_page()
+    wrong: list[str] = []
+    report.on("requestfailed", lambda request: wrong.append(request.url))
+    report.on("console", lambda said: wrong.append(said.text))
+    report.on("pageerror", lambda error: wrong.append(str(error)))
+    report.goto(file.as_uri())
+    assert not wrong
+    return report
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_is_wider_than_the_window(browser: Browser, file: Path, width: int) -> None:
+    report = opened(browser, file, width, "light")
+    assert report.evaluate("document.documentElement.scrollWidth") <= width
+    boxes = [box for plot in report.locator("svg").all() if (box := plot.bounding_box())]
+    assert len(boxes) == 8
+    assert all(box["width"] > 0.4 * min(width, 800) and box["height"] > 40 for box in boxes)
+    report.context.close()
+
+
+def test_names_at_the_ends_of_lines_do_not_touch(browser: Browser, file: Path) -> None:
+    report = opened(browser, file, 1280, "light")
+    for plot in report.locator("svg").all():
+        tops = sorted(box["y"] for name in plot.locator("text.name").all() if (box := name.bounding_box()))
+        assert all(below - above >= 8 for above, below in pairwise(tops))
+    report.context.close()
+
+
+def test_it_has_a_night(browser: Browser, file: Path) -> None:
+    colours = []
+    for scheme in ("light", "dark"):
+        report = opened(browser, file, 1280, scheme)
+        colours.append(report.evaluate("getComputedStyle(document.body).backgroundColor"))
+        report.context.close()
+    assert colours == ["rgb(245, 247, 250)", "rgb(9, 12, 16)"]
