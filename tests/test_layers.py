@@ -36,6 +36,7 @@ LAYERS = {
     "doctor": "doctor.*",
     "load": "load.*",
     "lab": "lab.*",
+    "top": "top.*",
     "cli": "cli __main__",
     "public": "allcomers",
 }
@@ -61,9 +62,23 @@ MAY_IMPORT = {
     "supervisor": _BELOW_MODELS | {"worker", "admin"},
     "doctor": _BELOW_MODELS | {"models", "endpoint", "public"},
     "load": {"errors", "config", "protocol", "parts", "public"},
+    "top": {"errors", "parts", "load"},
     "lab": {"errors", "config", "protocol", "models", "load", "public"},
     "cli": _BELOW_MODELS
-    | {"moving", "handlers", "models", "endpoint", "worker", "admin", "supervisor", "doctor", "load", "lab", "public"},
+    | {
+        "moving",
+        "handlers",
+        "models",
+        "endpoint",
+        "worker",
+        "admin",
+        "supervisor",
+        "doctor",
+        "load",
+        "lab",
+        "top",
+        "public",
+    },
     "public": {"errors", "protocol", "handlers"},
 }
 """Beside a layer's own files. Of `parts`, only the clock looks at a handler, for how HTTP writes a date."""

@@ -37,6 +37,7 @@ commands:
                  is good for
   load URL       ask a server as many clients would, and say how it answered
   lab TARGET     measure every model on an app, and say which to run and why
+  top [ADDR]     the live figures of a server that has --admin
 
 `allcomers COMMAND --help` lists the options of a command. To begin:
 
@@ -120,9 +121,13 @@ def _run(arguments: list[str]) -> int:
         from allcomers.lab import command as lab
 
         return lab.main(arguments[1:])
+    if command == "top":
+        from allcomers.top import command as top
+
+        return top.main(arguments[1:], _admin)
     if command not in ("serve", "run"):
         raise ConfigError(
-            f"there is no command {command!r}; there are serve, run, doctor, models, load and lab"
+            f"there is no command {command!r}; there are serve, run, doctor, models, load, lab and top"
             " (see allcomers --help)"
         )
     return _serve(arguments)
@@ -366,6 +371,11 @@ def _load(found: Settings, job: Job) -> int:
     where = ", ".join(config.bind)
     print(f"OK: {what} as {served.scheme} on {where}: {workers}, {model}, calls {served.calls}")
     return 0
+
+
+def _admin() -> str:
+    """The --admin that files and the environment have here."""
+    return settings.gather("run", {}, os.environ).config.admin
 
 
 def _doctor(arguments: list[str]) -> int:

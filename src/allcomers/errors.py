@@ -69,6 +69,10 @@ class ListenError(OperatorError):
     """An address cannot be listened on: taken, not ours, not permitted."""
 
 
+class SilentError(OperatorError):
+    """Nobody answers at an address, or somebody else than was expected."""
+
+
 class ConfigError(OperatorError):
     """An option has a bad value, or does not go with another."""
 

@@ -1,0 +1,128 @@
+"""How the figures look in a terminal: a line for what serves, figures, a minute of bars, the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from allcomers.load.shown.figures import size, span
+
+_BARS: Final = " ▁▂▃▄▅▆▇█"
+
+WINDOW: Final = "10"
+"""Seconds over which the figures are."""
+
+_STATES: Final = {
+    "serving": "green", "ready": "green", "starting": "yellow", "leaving": "yellow", "draining": "yellow",
+    "silent": "bold red",
+}  # fmt: skip
+
+
+def screen(past: Sequence[dict[str, Any]], width: int, trouble: str) -> RenderableType:
+    """What is seen. `past`: the samples until now, the last one too; `trouble`: why there is no newer one."""
+    stats = past[-1]
+    bars, leave = _bars(past, width), Text(" q leaves", style="dim")
+    return Group(_headline(stats, trouble), _figures(stats), bars, _workers(stats["workers"]), leave)
+
+
+def page(stats: dict[str, Any]) -> RenderableType:
+    """The same once, for a printer."""
+    return Group(_headline(stats, ""), _figures(stats), _workers(stats["workers"]))
+
+
+def _headline(stats: dict[str, Any], trouble: str) -> Text:
+    stage = "nobody answers" if stats["stage"] == "serving" and not stats["ready"] else stats["stage"]
+    models = sorted({worker["model"] for worker in stats["workers"] if worker["model"]})
+    ready = sum(worker["state"] == "ready" for worker in stats["workers"])
+    line = Text.assemble(
+        (" allcomers ", "bold"),
+        (_plain(stage), _STATES.get(stage, "bold red")),
+        "  ",
+        _plain(" · ".join([", ".join(stats["bind"]), *models, f"{ready} of {stats['wanted']} workers"])),
+    )
+    if trouble:
+        line.append(f"\n {trouble}", style="bold red")
+    return line
+
+
+def _figures(stats: dict[str, Any]) -> Table:
+    """The words of docs/admin.md, and what they are."""
+    over = stats["windows"][WINDOW]
+    failed = float(over["answers"].get("5xx", 0)) + over["aborted"]
+    grid = Table.grid(padding=(0, 3), pad_edge=True)
+    for row in (
+        [("TPS", _number(over["tps"])), ("users", f"{stats['users']:,}"), ("p50", _span(over["p50"])),
+         ("out", f"{size(over['bytes_out'])}/s"), ("CPU", f"{over['cpu']:.0%}")],
+        [("QPS", _number(over["qps"])), ("in progress", f"{stats['in_progress']:,}"), ("p99", _span(over["p99"])),
+         ("in", f"{size(over['bytes_in'])}/s"), ("memory", size(stats["memory"]))],
+        [("failed", _number(failed)), ("queued", f"{stats['queue']:,}"), ("max", _span(over["max"])),
+         ("app", _span(over["app"])), ("loops busy", f"{over['busy']:.0%}")],
+    ):  # fmt: skip
+        grid.add_row(*(_figure(name, value) for name, value in row))
+    return grid
+
+
+def _figure(name: str, value: str) -> Text:
+    return Text.assemble((f"{name} ", "dim"), (value, "bold red" if name == "failed" and value != "0" else "bold"))
+
+
+def _bars(past: Sequence[dict[str, Any]], width: int) -> Table:
+    """The last seconds, one column each."""
+    room = max(10, min(120, width - 26))
+    table = Table.grid(padding=(0, 1), pad_edge=True)
+    for name, key, style, shown in (("TPS", "tps", "cyan", _number), ("p99", "p99", "magenta", _span)):
+        values = [sample["windows"]["1"][key] for sample in past[-room:]]
+        most = max(values, default=0.0)
+        bars = "".join(_bar(value, most) for value in values)
+        table.add_row(Text(name, style="dim"), Text(f"{bars:>{room}}", style=style), Text(f"at most {shown(most)}"))
+    return table
+
+
+def _bar(value: float, most: float) -> str:
+    return _BARS[0] if value <= 0 else _BARS[max(1, round(value / most * (len(_BARS) - 1)))]
+
+
+def _workers(workers: Sequence[dict[str, Any]]) -> Panel:
+    table = Table(box=None, expand=True, header_style="dim", pad_edge=False)
+    for name in ("process", "state", "age", "users", "in progress", "TPS", "p50", "p99", "lag", "CPU", "memory"):
+        table.add_column(name, justify="left" if name in ("process", "state") else "right", no_wrap=True)
+    for worker in workers:
+        table.add_row(
+            Text(str(worker["pid"])),
+            Text(_plain(worker["state"]), style=_STATES.get(worker["state"], "")),
+            _age(worker["age"]),
+            f"{worker['users']:,}",
+            f"{worker['in_progress']:,}",
+            _number(worker["tps"]),
+            _span(worker["p50"]),
+            _span(worker["p99"]),
+            _span(worker["lag"]),
+            f"{worker['cpu']:.0%}",
+            size(worker["memory"]),
+        )
+    return Panel(table, title="workers", title_align="left", border_style="dim")
+
+
+def _plain(text: str) -> str:
+    """What a terminal shows, and does nothing else for."""
+    return "".join(char if char.isprintable() else "�" for char in text)
+
+
+def _span(seconds: float) -> str:
+    return span(seconds) if seconds else "–"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 or not value else f"{value:.1f}"
+
+
+def _age(seconds: float) -> str:
+    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= unit:
+            return f"{seconds // unit:.0f} {name}"
+    return f"{seconds:.0f} s"

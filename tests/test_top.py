@@ -1,0 +1,216 @@
+"""`allcomers top`: in a real terminal, and where nobody answers, or somebody else."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from crowd import exchange
+from harness import PATIENCE, ROOT, Server, wait_for
+from test_admin import Admin, watched
+
+ENTERS, LEAVES = b"\x1b[?1049h", b"\x1b[?1049l"
+
+
+def top(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "allcomers", "top", *arguments]
+    environ = {**os.environ, "COLUMNS": "120", **(env or {})}
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[Server, Admin]]:
+    with watched("--workers", "2") as (server, admin):
+        with server.connect() as sock:
+            exchange(sock)
+            admin.stats_when(lambda stats: stats["totals"]["answered"] == 1, "an answer")
+        yield server, admin
+
+
+def address(admin: Admin) -> str:
+    return f"{admin.address[0]}:{admin.address[1]}"
+
+
+class Terminal:
+    """`allcomers top` in a terminal of its own."""
+
+    def __init__(self, admin: Admin) -> None:
+        self.ours, self.theirs = pty.openpty()
+        self.before = termios.tcgetattr(self.theirs)
+        command = [sys.executable, "-m", "allcomers", "top", address(admin)]
+        environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=environ, stdin=self.theirs, stdout=self.theirs, stderr=self.theirs
+        )
+        self.said = b""
+
+    def hear(self) -> bool:
+        while select.select([self.ours], [], [], 0)[0]:
+            self.said += os.read(self.ours, 65536)
+        return True
+
+    def until(self, text: bytes) -> None:
+        wait_for(lambda: self.hear() and text in self.said, f"{text!r} on the screen")
+
+    def end(self) -> int:
+        until = time.monotonic() + PATIENCE
+        while self.process.poll() is None and time.monotonic() < until:
+            self.hear()  # else it may wait for us to read
+            time.sleep(0.01)
+        self.hear()
+        return self.process.wait(1)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.ours)
+        os.close(self.theirs)
+
+
+@pytest.fixture
+def terminal(server: tuple[Server, Admin]) -> Iterator[Terminal]:
+    made = Terminal(server[1])
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("way", ["q", "Ctrl-C"])
+def test_it_leaves_the_terminal_as_it_was(terminal: Terminal, way: str) -> None:
+    terminal.until(b"2 of 2 workers")
+    assert ENTERS in terminal.said
+    os.write(terminal.ours, b"x")  # a key that means nothing, and is not seen
+    if way == "q":
+        os.write(terminal.ours, b"q")
+    else:
+        terminal.process.send_signal(signal.SIGINT)
+    assert terminal.end() == 0
+    assert terminal.said.rindex(LEAVES) > terminal.said.rindex(ENTERS)
+    assert b"Traceback" not in terminal.said
+    assert termios.tcgetattr(terminal.theirs) == terminal.before
+
+
+def test_what_is_no_terminal_gets_the_figures_once(server: tuple[Server, Admin]) -> None:
+    result = top(address(server[1]))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "\x1b" not in result.stdout
+    for words in ("serving", "epoll", "2 of 2 workers", "TPS", "p99", "memory"):
+        assert words in result.stdout
+    for worker in server[1].stats()["workers"]:
+        assert re.search(rf"\b{worker['pid']}\b +ready", result.stdout)
+
+
+def test_the_address_may_be_that_of_the_options_here(server: tuple[Server, Admin]) -> None:
+    result = top("--json", env={"ALLCOMERS_ADMIN": address(server[1])})
+    assert json.loads(result.stdout)["pid"] == server[0].pid
+
+
+def test_it_says_when_nobody_answers_any_more() -> None:
+    with watched() as (server, admin):
+        terminal = Terminal(admin)
+        try:
+            terminal.until(b"1 of 1 workers")
+            server.send(signal.SIGTERM)
+            terminal.until(b"nobody answers at")
+            os.write(terminal.ours, b"q")
+            assert terminal.end() == 0
+        finally:
+            terminal.close()
+
+
+@contextmanager
+def impostor(answer: bytes) -> Iterator[str]:
+    """Somebody who gives everybody this answer; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    sock, _ = listener.accept()
+                except OSError:
+                    return
+                with sock:
+                    sock.recv(65536)
+                    sock.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(PATIENCE)
+
+
+def answer(body: Any, status: str = "200 OK") -> bytes:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status.encode(), len(data), data)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "not the --admin"),
+        (b"", "not the --admin"),
+        (answer(b"<html>"), "not the --admin"),
+        (answer([1, 2]), "not the --admin"),
+        (answer({"stage": "serving", "windows": {}, "workers": 5}), "not the --admin"),
+        (answer(b"[" * 200_000), "not the --admin"),
+        (answer({}, "404 Not Found"), "status 404"),
+    ],
+    ids=["ssh", "nothing", "html", "list", "shape", "deep", "404"],
+)
+def test_somebody_else_is_told_from_a_server(said: bytes, words: str) -> None:
+    with impostor(said) as place:
+        result = top(place)
+    assert result.returncode == 1
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_nothing_that_is_answered_reaches_the_terminal_unescaped(server: tuple[Server, Admin]) -> None:
+    stats = server[1].stats()
+    stats["bind"] = ["\x1b]0;owned\x07", "\r\n[red]"]
+    stats["workers"][0]["model"] = "\x1b[2J"
+    with impostor(answer(stats)) as place:
+        result = top(place)
+    assert result.returncode == 0
+    assert "\x1b" not in result.stdout
+    assert "\x07" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "where is the server?"),
+        (["here"], "is not HOST:PORT"),
+        (["--often"], "allcomers top --help"),
+        (["127.0.0.1:1", "127.0.0.1:2"], "one address"),
+    ],
+)
+def test_bad_words_get_one_line(arguments: list[str], words: str) -> None:
+    result = top(*arguments)
+    assert result.returncode == 2
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_nobody_there_is_told_with_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        place = f"127.0.0.1:{gone.getsockname()[1]}"
+    result = top(place)
+    assert result.returncode == 1
+    assert f"start a server with --admin {place}" in result.stderr
