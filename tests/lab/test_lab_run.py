@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -117,8 +118,12 @@ def test_a_lab_that_was_killed_goes_on_and_recommends(done: tuple[Path, str]) ->
     assert chosen["switches"] is not None
 
 
-def test_its_page_has_plots(done: tuple[Path, str]) -> None:
-    assert (done[0] / "report.html").read_text().count("<svg") >= 4
+def test_its_page_has_plots_that_are_files_too(done: tuple[Path, str]) -> None:
+    page = (done[0] / "report.html").read_text()
+    files = list((done[0] / "plots").glob("*.svg"))
+    assert page.count("<svg") == len(files) >= 4
+    for file in files:
+        assert ElementTree.fromstring(file.read_text()).tag == "{http://www.w3.org/2000/svg}svg"
 
 
 def test_the_server_takes_the_recommendation_as_it_is(done: tuple[Path, str]) -> None:
@@ -178,7 +183,7 @@ def test_an_app_that_answers_nothing_but_errors_is_told(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     status, line = refused(f"{tmp_path}/app.py:Broken", "--out", str(tmp_path / "out"))
     assert status == 1
-    assert "was not answered well: status" in line
+    assert "requests were not answered well: status" in line
     assert "--path" in line
 
 

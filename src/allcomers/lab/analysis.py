@@ -132,7 +132,7 @@ def standings(trials: Sequence[Trial], cores: int, think: float = 0.0) -> list[S
     order = list(dict.fromkeys(trial.candidate for trial in trials))
     last = "ladder" if any(trial.stage == "ladder" for trial in trials) else "screen"
     scores = {candidate: _scores(trials, candidate, last, cores) for candidate in order}
-    best = max(order, key=lambda candidate: _mean(scores[candidate].values()), default=None)
+    best = max(order, key=lambda candidate: _middle(scores[candidate].values()), default=None)
     found = [
         _standing(candidate, [trial for trial in trials if trial.candidate == candidate], scores, best, cores, think)
         for candidate in order
@@ -161,7 +161,7 @@ def _standing(
     mine, theirs = scores[candidate], scores[best] if best else {}
     to_best = statistics.ratio([(mine[number], theirs[number]) for number in mine.keys() & theirs.keys()])
     rungs = _rungs(climbed)
-    most = statistics.mean([value for value, _ in bests])
+    most = statistics.typical([value for value, _ in bests])
     alone = next((rung.p50 for rung in rungs if rung.clients == 1), nan)
     opened = [step for trial in own if trial.stage == "open" for step in trial.steps]
     open_rungs = _open_rungs([step for step in opened if step.rate])
@@ -177,7 +177,7 @@ def _standing(
         alone=alone,
         knee=scaling.knee(alone, most.value, think),
         law=scaling.fit([[(step.clients, step.tps) for step in trial.steps] for trial in climbed]),
-        cpu=statistics.mean([step.cpu for step in steps]),
+        cpu=statistics.typical([step.cpu for step in steps]),
         memory=_memory(climbed),
         switches=_median(trial.switches for trial in climbed),
         threads=max((step.threads for trial in own for step in trial.steps), default=0),
@@ -204,7 +204,7 @@ def _rungs(trials: Sequence[Trial]) -> tuple[Rung, ...]:
     return tuple(
         Rung(
             clients=clients,
-            tps=statistics.mean([step.tps for step in found]),
+            tps=statistics.typical([step.tps for step in found]),
             p50=_median(step.time("50") for step in found),
             p99=_median(step.time("99") for step in found),
             cpu=_median(step.cpu for step in found),
@@ -274,9 +274,9 @@ def _median(values: Iterable[float]) -> float:
     return middle.median(known) if known else nan
 
 
-def _mean(values: Iterable[float]) -> float:
+def _middle(values: Iterable[float]) -> float:
     known = list(values)
-    return middle.fmean(known) if known else -inf
+    return middle.median(known) if known else -inf
 
 
 def _or_zero(value: float) -> float:

@@ -123,7 +123,14 @@ class Experiment:
             if self._is_late(stage, number):
                 return
             loads = self._loads(stage, candidate)
-            made = trial.run(self._bench, stage.kind, number, candidate, loads, to_the_end=self._conditions.is_race)
+            made = trial.run(
+                self._bench,
+                stage.kind,
+                number,
+                candidate,
+                loads,
+                patience=trial.FOREVER if self._conditions.is_race else 1 if number else 2,
+            )
             self._journal.add({"kind": "trial", "trial": made.as_dict()})
 
     def _is_done(self, stage: Stage, number: int, candidate: Candidate) -> bool:

@@ -1,4 +1,4 @@
-"""What one call of the app costs: before anything is planned, a lone client asks, and then a few together."""
+"""What one call of the app costs: before anything is planned, a lone client asks, and then many."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from allcomers.lab.candidate import Candidate
 from allcomers.lab.driving import LoadFailedError
 from allcomers.lab.figures import Step
 from allcomers.lab.plan import Probe
-from allcomers.lab.server import PATIENCE, Served, ServerFailedError, serving
+from allcomers.lab.server import PATIENCE, Served, Server, ServerFailedError, serving
 from allcomers.lab.trial import Bench, Wanted
 from allcomers.models import best
 
@@ -23,8 +23,8 @@ _SECONDS: Final = (1.0, 6.0)
 _ENOUGH: Final = 20
 """Answers that say how long one takes."""
 
-_FEW: Final = 16
-"""Clients whose requests wait for each other, so that none costs the server a sleep and an awakening."""
+_MANY: Final = 64
+"""Clients, and threads, that keep the server at work, so that few requests cost it a sleep and an awakening."""
 
 _WRONG: Final = 0.01
 """The part of the answers that may be errors."""
@@ -33,29 +33,36 @@ _WRONG: Final = 0.01
 def probe(bench: Bench) -> Probe:
     """Raises ConfigError, AppError, ListenError: the app cannot be loaded, or does not answer as it should."""
     is_async = _is_async(bench.served)
-    candidate = Candidate(model=best(), calls="" if is_async else "inline")
-    try:
-        with serving(bench.served, candidate) as server:
-            for seconds in _SECONDS:
-                step = trial.measure(bench, server, Wanted(clients=1, seconds=seconds))
-                server.check()
-                if step.answered >= _ENOUGH:
-                    break
-            few = trial.measure(bench, server, Wanted(clients=_FEW, seconds=_SECONDS[0]))
-            start = server.start
-    except (ServerFailedError, LoadFailedError) as error:
-        raise ListenError(f"the app could not be measured: {error}") from None
-    _check(step)
-    response = step.seconds / step.answered
-    cpu = min(cost for cost in (step.cpu, few.cpu, response) if isfinite(cost))
+    alone, start = _asked(bench, Candidate(model=best(), calls="" if is_async else "inline"), 1)
+    pooled = Candidate(model=best()) if is_async else Candidate(model=best(), calls="pool", threads=_MANY)
+    crowded, _ = _asked(bench, pooled, _MANY)
+    response = alone.seconds / alone.answered
+    cpu = min(cost for cost in (alone.cpu, crowded.cpu, response) if isfinite(cost))
     return Probe(response=response, cpu=max(cpu, 1e-6), is_async=is_async, start=start)
 
 
-def _check(step: Step) -> None:
+def _asked(bench: Bench, candidate: Candidate, clients: int) -> tuple[Step, float]:
+    """So many clients, for longer if answers take so long that there are few; and how long the server took to start."""
+    try:
+        with serving(bench.served, candidate) as server:
+            for seconds in _SECONDS:
+                step = trial.measure(bench, server, Wanted(clients=clients, seconds=seconds))
+                server.check()
+                if step.answered >= _ENOUGH:
+                    break
+            _check(step, server)
+            return step, server.start
+    except (ServerFailedError, LoadFailedError) as error:
+        raise ListenError(f"the app could not be measured: {error}") from None
+
+
+def _check(step: Step, server: Server) -> None:
     if step.answered and step.failing <= _WRONG:
         return
     kinds = ", ".join(f"{kind} ({count:,})" for kind, count in step.errors.items()) or "no answer at all"
-    raise ListenError(f"a lone client was not answered well: {kinds}; --path says what is asked for")
+    said = [line for line in server.child.said().splitlines() if "Listening at" not in line]
+    hint = f"the server said: {said[-1][:300]}" if said else "--path says what is asked for"
+    raise ListenError(f"requests were not answered well: {kinds}; {hint}")
 
 
 def _is_async(served: Served) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from allcomers.lab import analysis, page, race, results, terminal, verdict
+from allcomers.lab import analysis, page, plots, race, results, terminal, verdict
 from allcomers.lab.experiment import disturbance
 from allcomers.lab.figures import Trial
 from allcomers.lab.plan import Probe
@@ -48,9 +48,12 @@ def made(
 
 
 def write(found: Results, folder: Path) -> list[Path]:
-    """results.json, report.html and, where there is a recommendation, allcomers.toml; which were written."""
+    """results.json, report.html, its plots and, where there is a recommendation, allcomers.toml; which to look at."""
     results.save(found, folder)
     results.write(folder / "report.html", page.page(found))
+    (folder / "plots").mkdir(exist_ok=True)
+    for name, svg in page.pictures(found).items():
+        results.write(folder / "plots" / f"{name}.svg", plots.alone(svg))
     written = [folder / "report.html", folder / "results.json"]
     if found.verdict.chosen:
         results.save_toml(found, found.verdict.chosen, folder)

@@ -51,25 +51,26 @@ class Interval:
 NOTHING: Final = Interval(math.nan, math.nan, math.nan, 0)
 
 
-def mean(values: Sequence[float]) -> Interval:
-    """The mean, by the bootstrap's percentiles (Efron 1979): trials drawn anew, with replacement.
+def typical(values: Sequence[float]) -> Interval:
+    """The median, by the bootstrap's percentiles (Efron 1979): trials drawn anew, with replacement.
 
-    The same values give the same interval. Of fewer than five it is too narrow.
+    The median, for something else may run during one trial and slow it down. The same values give the same interval. Of
+    fewer than five it is too narrow.
     """
     known = np.array([value for value in values if math.isfinite(value)], dtype=float)
     if not len(known):
         return NOTHING
     draw = np.random.default_rng(len(known))
-    means = known[draw.integers(0, len(known), (RESAMPLES, len(known)))].mean(axis=1)
-    low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    value = float(known.mean())
+    medians = np.median(known[draw.integers(0, len(known), (RESAMPLES, len(known)))], axis=1)
+    low, high = np.quantile(medians, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    value = float(np.median(known))
     return Interval(value, min(float(low), value), max(float(high), value), len(known))
 
 
 def ratio(pairs: Sequence[tuple[float, float]]) -> Interval:
-    """The geometric mean of a / b over rounds, each a pair (a, b); pairs without two positive figures do not count."""
+    """The median of a / b over rounds, by its logarithm, each a pair (a, b) of positive figures; others do not count."""
     logs = [math.log(a / b) for a, b in pairs if a > 0 and b > 0]
-    found = mean(logs)
+    found = typical(logs)
     return Interval(math.exp(found.value), math.exp(found.low), math.exp(found.high), found.count)
 
 

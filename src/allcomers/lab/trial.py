@@ -19,6 +19,9 @@ WARM_UP: Final = 0.4
 
 WARM_CLIENTS: Final = 16
 
+FOREVER: Final = 1 << 30
+"""Patience without end."""
+
 _BETTER: Final = 1.1
 """Times the best rate so far: who gives so much with more clients may give yet more with yet more."""
 
@@ -45,11 +48,11 @@ class Bench:
 
 
 def run(
-    bench: Bench, stage: str, number: int, candidate: Candidate, loads: Iterable[Wanted], *, to_the_end: bool = False
+    bench: Bench, stage: str, number: int, candidate: Candidate, loads: Iterable[Wanted], *, patience: int = 2
 ) -> Trial:
     """Whatever happens to the server, there is a Trial: with the steps until then, and with the reason.
 
-    to_the_end  also where more clients gain nothing
+    patience  steps in a row that miss the goal and gain nothing, after which more clients are spared
     """
     began = time.monotonic()
     trial = Trial(stage=stage, number=number, candidate=candidate)
@@ -59,7 +62,7 @@ def run(
         with serving(bench.served, candidate) as server:
             _warm_up(bench, server)
             trial = replace(trial, start=server.start, memory=usage.size(server.pid).memory)
-            _climb(bench, server, candidate, loads, steps, 1 << 30 if to_the_end else 2)
+            _climb(bench, server, candidate, loads, steps, patience)
     except (ServerFailedError, LoadFailedError) as error:
         trial = replace(trial, failure=str(error))
     return replace(

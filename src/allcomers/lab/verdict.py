@@ -1,8 +1,9 @@
 """From standings to a recommendation: which to run and why, which comes next, and why not the others. Pure.
 
-Who gives as many requests/s as the best, as far as anybody can tell, is tied with it. Of the tied, one filter after
-another keeps those that are close to the best of them: the slowest answers (p99 with as many clients as the best had),
-then CPU for each request. What is left is taken by plainness: fewer workers, fewer threads, the default model first.
+Who gives as many requests/s as the best, as far as anybody can tell, is tied with it. Of the tied that seem to be within
+5 % of it, one filter after another keeps those that are close to the best of them: the slowest answers (p99 with as many
+clients as the best had), then CPU for each request. What is left is taken by plainness: fewer workers, fewer threads,
+the default model first.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from allcomers.lab.candidate import POOLED, Candidate, has_loop
 from allcomers.lab.plan import Probe
 from allcomers.lab.statistics import Course
 from allcomers.models import TABLE, best
+
+_NEAR: Final = 0.95
+"""Of the best; who is tied only because nobody knows better is not taken for another's sake."""
 
 _SLOWER: Final = 1.25
 _DEARER: Final = 1.05
@@ -77,7 +81,8 @@ def _ordered(final: Sequence[Standing]) -> list[Standing]:
 
 
 def _choose(able: Sequence[Standing]) -> Standing:
-    tied = [one for one in able if one.tied] or [max(able, key=lambda one: one.capacity.value)]
+    tied = [one for one in able if one.tied and one.to_best.value >= _NEAR]
+    tied = tied or [max(able, key=lambda one: one.capacity.value)]
     if not any(one.limited for one in tied):  # else the load generator's queue is in every response time
         crowd = max(one.clients for one in tied)
         tied = _close(tied, lambda one: one.time("99", crowd), _SLOWER)
@@ -147,6 +152,8 @@ def _why_not(one: Standing, chosen: Standing | None, probe: Probe) -> str:
         return ""
     if one.stage == "screen" and chosen.stage != "screen":
         return f"Left out after the first look: {words.rate(one.capacity.value)} there.{_cause(one.candidate, probe)}"
+    if one.tied and one.to_best.value < _NEAR:
+        return f"{words.ratio(one.to_best)} of the best one's requests/s: perhaps as good, but it was not seen to be."
     if one.tied:
         return f"Tied on requests/s ({words.ratio(one.to_best)} of the best): {_lost_tie(one, chosen)}."
     return f"{words.ratio(one.to_best)} of the best one's requests/s.{_cause(one.candidate, probe)}"
