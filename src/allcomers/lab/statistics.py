@@ -68,7 +68,7 @@ def typical(values: Sequence[float]) -> Interval:
 
 
 def ratio(pairs: Sequence[tuple[float, float]]) -> Interval:
-    """The median of a / b over rounds, by its logarithm, each a pair (a, b) of positive figures; others do not count."""
+    """The median of a / b over rounds, by its logarithm, each a pair (a, b) of positive figures, or not counted."""
     logs = [math.log(a / b) for a, b in pairs if a > 0 and b > 0]
     found = typical(logs)
     return Interval(math.exp(found.value), math.exp(found.low), math.exp(found.high), found.count)

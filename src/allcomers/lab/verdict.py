@@ -1,9 +1,9 @@
 """From standings to a recommendation: which to run and why, which comes next, and why not the others. Pure.
 
-Who gives as many requests/s as the best, as far as anybody can tell, is tied with it. Of the tied that seem to be within
-5 % of it, one filter after another keeps those that are close to the best of them: the slowest answers (p99 with as many
-clients as the best had), then CPU for each request. What is left is taken by plainness: fewer workers, fewer threads,
-the default model first.
+Who gives as many requests/s as the best, as far as anybody can tell, is tied with it. Of the tied that seem to be
+within 5 % of it, one filter after another keeps those that are close to the best of them: the slowest answers (p99 with
+as many clients as the best had), then CPU for each request. What is left is taken by plainness: fewer workers, fewer
+threads, the default model first.
 """
 
 from __future__ import annotations
