@@ -165,7 +165,7 @@ def test_nor_does_one_that_computes(bench: Bench, model: str) -> None:
 
 
 def test_an_asyncio_loop_cannot_move_and_takes_the_pool_from_then_on(bench: Bench) -> None:
-    with bench.serve("-m", "asyncio") as server, server.connect() as sock:
+    with bench.serve("-m", "asyncio", "--calls", "auto") as server, server.connect() as sock:
         assert exchange(sock, "/thread").body.startswith(b"True ")
         assert exchange(sock, "/about/50/x").body == b"x"
         assert exchange(sock, "/thread").body.startswith(b"False ")

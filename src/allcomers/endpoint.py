@@ -195,8 +195,10 @@ def _model(config: Config) -> Callable[[Serving], None]:
 def _web(target: Any, config: Config) -> App:
     from allcomers.handlers.web import as_handler
 
+    # Who chooses asyncio has something to run on its loop, and that is found in the loop's own thread only.
+    calls = config.calls or ("inline" if config.model == "asyncio" else "auto")
     try:
-        return App(handler=as_handler(target), calls=models.where(config.calls or "auto", config))
+        return App(handler=as_handler(target), calls=models.where(calls, config))
     except ConfigError as error:
         raise AppError(str(error)) from None
     except BaseException as error:  # a Web class is made here
