@@ -288,6 +288,11 @@ class Client:
             assert head["Server"]
         return head
 
+    def body(self, head: Answer) -> bytes:
+        """What head() left of a body in chunks, from the beginning of one."""
+        self._chunks(head)
+        return head.body
+
     def rest(self) -> bytes:
         """Everything to the clean end. Raises Cut."""
         while self._more():

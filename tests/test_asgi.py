@@ -392,7 +392,6 @@ def leave_by_reset(client: Client) -> None:
 leaving = pytest.mark.parametrize("leave", [leave_by_closing, leave_by_reset])
 
 
-@on(*LOOPS)
 @leaving
 def test_a_call_is_told_that_its_client_has_left(
     server: Server, tmp_path: Path, leave: Callable[[Client], None]
@@ -504,7 +503,6 @@ def test_a_client_that_half_closes_gets_its_answer(server: Server) -> None:
         client.ends()
 
 
-@on(*LOOPS)
 def test_a_client_that_half_closes_gets_what_is_said_after_that(server: Server, tmp_path: Path) -> None:
     noted = tmp_path / "noted"
     with client_of(server) as client:

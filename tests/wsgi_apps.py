@@ -10,12 +10,13 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 from wsgiref.validate import validator
 
-from apps import Deliberate, await_file, note, pieces
+from apps import Deliberate, await_file, note, pattern, pieces
 
 Environ = dict[str, Any]
 Start = Callable[..., Any]
@@ -61,6 +62,39 @@ def written(environ: Environ, start_response: Start) -> list[bytes]:
     for piece in pieces(int(arguments(environ)["n"]), 10_000):
         write(piece)
     return [b"", b"end"]
+
+
+def writing(environ: Environ, start_response: Start) -> list[bytes]:
+    """Writes blocks of so many bytes, and notes the number of each that is written.
+
+    wait     it waits before the block of this number until there is a file at `gate`
+    endless  it writes the last block again and again
+    wrong    how it then goes wrong
+    rest     bytes of what it returns
+    """
+    asked = arguments(environ)
+    write = start_response("200 OK", [*TEXT, *([("Content-Length", asked["length"])] if "length" in asked else [])])
+    blocks = [pattern(int(size)) for size in asked["blocks"].split(",")]
+    try:
+        for number, block in enumerate(chain(blocks, repeat(blocks[-1]) if "endless" in asked else ())):
+            if asked.get("wait") == str(number):
+                await_file(asked["gate"])
+            write(block)
+            if "note" in asked:
+                note(asked["note"], str(number))
+    except Exception as error:
+        if "note" in asked:
+            note(asked["note"], f"{type(error).__name__}: {error}")
+            return []
+        raise
+    if asked.get("wrong") == "raises":
+        raise Deliberate
+    if asked.get("wrong") == "again":
+        try:
+            raise Deliberate
+        except Deliberate:
+            start_response("503 Sorry", TEXT, sys.exc_info())
+    return [b"", pattern(int(asked.get("rest", "0")))]
 
 
 def replaced(environ: Environ, start_response: Start) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from allcomers.http_calls import ENDLESS
 from allcomers.protocol import http1, leaf
 from allcomers.protocol.head import STATUS_LINES, encode_fields, known_blocks, status_line
 from allcomers.protocol.http1 import CRLF
-from allcomers.protocol.message import FileSlice, Piece, Request, Response
+from allcomers.protocol.message import Request, Response
 
 SERVER: Final = b"Server: allcomers\r\n"
 _CLOSE: Final = b"Connection: close\r\n"
@@ -75,11 +75,6 @@ def _own(name: str, ours: dict[str, str]) -> bytes:
     """The line of the app's own field of this name; b"" where it gave none."""
     value = ours.get(name.lower())
     return f"{name}: {value}\r\n".encode("latin-1") if value is not None else b""
-
-
-def first(piece: Piece, size: int) -> Piece:
-    """The first `size` bytes of `piece`."""
-    return FileSlice(piece.file, piece.offset, size) if isinstance(piece, FileSlice) else piece[:size]
 
 
 def hints(links: Iterable[bytes]) -> bytes:

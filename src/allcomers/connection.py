@@ -88,7 +88,7 @@ class Connection:
     peer      str: the peer's address; "" on a Unix socket; `port`, an int, is its port
     server    where it came to
     served    int: messages answered so far; `page` is where what is done is counted
-    driver    who is told what a call says later; set by a driver that has an event loop
+    driver    who is told what a call says before it is over; set by the driver
     successor who serves this peer from here on, once `wants` is 0: WebSocket follows on HTTP
     """
 

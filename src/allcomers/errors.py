@@ -25,6 +25,10 @@ class Refusal(AllcomersError):
         self.reason = reason
 
 
+class ClientGone(OSError):
+    """What an app's send() or write() raises once the client is gone, or has long had all of its answer (ASGI 2.4)."""
+
+
 class PeerError(AllcomersError):
     """A peer broke the protocol beneath the messages (TLS, a service's framing): nothing can be answered."""
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from allcomers.config import Limits
 from allcomers.connection import Address, Connection
-from allcomers.errors import AnswerError, HttpError
+from allcomers.errors import AnswerError, ClientGone, HttpError
+from allcomers.protocol import http1
 from allcomers.protocol.head import Fields
-from allcomers.protocol.message import Body, FileSlice, Handler, Piece, Request, Response
+from allcomers.protocol.message import Body, FileSlice, Handler, Piece, Request, Response, Segment
 from allcomers.protocol.times import Times
 from allcomers.signs import OVERDUE, Driver, Sign
 from allcomers.stats import Page
@@ -125,7 +126,7 @@ class HttpEndpoint:
     page: Page = dataclasses.field(default_factory=Page)
 
     @property
-    def call(self) -> Callable[[HttpEndpoint, Request], Response | Stream]:
+    def call(self) -> Callable[[HttpEndpoint, Request], Response | Stream | End]:
         return call if self.clock is None else timed_call
 
     def whole(self, head: Request, address: Address, trailers: Fields, body: Body | None) -> Request:
@@ -138,6 +139,13 @@ class HttpEndpoint:
         if self.clock is not None and head.times is None:
             head.times = Times(self.clock)
         return head
+
+
+def first(piece: Piece, size: int) -> Piece:
+    """The first `size` bytes of `piece`; all of a shorter one."""
+    if len(piece) <= size:
+        return piece
+    return FileSlice(piece.file, piece.offset, size) if isinstance(piece, FileSlice) else piece[:size]
 
 
 class Last:
@@ -192,6 +200,17 @@ class Stream:
     def left(self) -> int:
         return self.most - self.sent
 
+    @property
+    def is_whole(self) -> bool:
+        """Has all been sent that the head promises?"""
+        return self.most in (ENDLESS, self.sent)
+
+    def framed(self, piece: Piece) -> Iterable[Segment]:
+        """What goes out for a further piece; of what is beyond its Content-Length nothing (RFC 9112, 6.3)."""
+        piece = first(piece, self.left)
+        self.sent += len(piece)
+        return http1.chunk(piece) if self.chunked else (piece,)
+
     def step(self) -> Any:
         """A call: the next piece, or the end. Once the piece before has gone out."""
         raise NotImplementedError
@@ -200,11 +219,28 @@ class Stream:
         """Nobody takes any more of it."""
         raise NotImplementedError
 
+    def follow(self, before: Stream) -> None:
+        """This one goes on with the answer that `before` has begun."""
+        self.most, self.chunked, self.persists, self.sent = before.most, before.chunked, before.persists, before.sent
+
     def stand_in(self) -> Stream:
         """What the connection goes on with when a step takes too long: the step runs on, and closes this one."""
         other = Stream(Response(status=self.response.status))
         other.most, other.chunked, other.sent = self.most, self.chunked, self.sent
         return other
+
+
+class Written(Stream):
+    """A Stream whose pieces are said by the call while it runs: it has no steps, and what is open is the call's."""
+
+    __slots__ = ()
+
+    def __init__(self, response: Response) -> None:
+        assert isinstance(response.body, WHOLE)
+        super().__init__(response, response.body)
+
+    def close(self) -> None:
+        pass
 
 
 class Pulled(Stream):
@@ -278,7 +314,7 @@ Reply: TypeAlias = Response | Stream | Upgrade | Piece | Last | End
 """What a call returns, or says."""
 
 
-class Call(partial[Response | Stream]):
+class Call(partial[Response | Stream | End]):
     """`call` with its arguments. Where calls have a time limit, it is asked its name, and to forget its answer."""
 
     __slots__ = ()
@@ -287,14 +323,19 @@ class Call(partial[Response | Stream]):
     def name(self) -> str:
         return title(self.args[1])
 
-    def forget(self, reply: Response | Stream | Sign) -> None:
+    def forget(self, reply: Response | Stream | End | Sign) -> None:
         """It has returned `reply` too late for anybody, or is OVERDUE before it began: close what it has open."""
         endpoint, request = self.args
-        if isinstance(reply, Stream):
-            reply.close()
-        elif isinstance(reply, Response):
-            Pulled(reply, iter(()), endpoint, request).close()
+        forget(reply, endpoint, request)
         request.drop()
+
+
+def forget(reply: object, endpoint: HttpEndpoint, request: Request) -> None:
+    """This answer cannot be sent, or nobody is there to take it: close what it has open."""
+    if isinstance(reply, Stream):
+        reply.close()
+    elif isinstance(reply, Response):
+        Pulled(reply, iter(()), endpoint, request).close()
 
 
 def title(request: Request) -> str:
@@ -308,7 +349,7 @@ def overdue() -> Response:
     return Response(b"The application did not answer in time.\n", status=503, headers=fields)
 
 
-def call(endpoint: HttpEndpoint, request: Request) -> Response | Stream:
+def call(endpoint: HttpEndpoint, request: Request) -> Response | Stream | End:
     """Call the handler, and pull the first piece of its answer: what fails by then is still a 500."""
     try:
         return settled(endpoint, request, endpoint.handler(request))
@@ -337,15 +378,17 @@ def settled(endpoint: HttpEndpoint, request: Request, response: object) -> Respo
     return stream
 
 
-def excuse(endpoint: HttpEndpoint, request: Request, error: BaseException) -> Response:
+def excuse(endpoint: HttpEndpoint, request: Request, error: BaseException) -> Response | End:
     """The answer to a request whose call raised `error`."""
+    if isinstance(error, ClientGone):
+        return End.BROKEN
     if isinstance(error, HttpError):
         text = (error.message or "refused") + "\n"
         return Response(text.encode("utf-8", "replace"), status=error.status, headers=[_TEXT, *error.headers])
     return failed(endpoint, error, request)
 
 
-def timed_call(endpoint: HttpEndpoint, request: Request) -> Response | Stream:
+def timed_call(endpoint: HttpEndpoint, request: Request) -> Response | Stream | End:
     """The same, and how long it takes."""
     assert request.times is not None
     with request.times:

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
 from allcomers import connection, http_calls
-from allcomers.answers import Plan, first, hints, last_chunk, plan, refused
+from allcomers.answers import Plan, hints, last_chunk, plan, refused
 from allcomers.codec import JOIN
 from allcomers.connection import BODY, CALLED, CLOSED, DUE, GRACE, HEAD, IDLE, Address, Connection, Work
-from allcomers.errors import AnswerError, Refusal
-from allcomers.http_calls import ENDLESS, WHOLE, Call, End, HttpEndpoint, Last, Live, Pulled, Reply, Stream, Upgrade
+from allcomers.errors import AnswerError, ClientGone, Refusal
+from allcomers.http_calls import WHOLE, Call, End, HttpEndpoint, Last, Live, Reply, Stream, Upgrade
 from allcomers.protocol import http1
 from allcomers.protocol.head import CONTINUE
 from allcomers.protocol.message import Body, Piece, Request, Response
 from allcomers.records import GONE, Record, note_all
-from allcomers.signs import OVERDUE, Sign
+from allcomers.signs import OVERDUE, Part, Sign
 
 _NOTHING: Final = ("", "", 1)
 
@@ -45,7 +45,7 @@ class HttpConnection(Connection):
         self._fed = 0.0  # when it last had of the body what it waited for
         self._unwanted = 0  # bytes that may still come of a body that nobody wants
         self._began = now  # when the first byte of this request came
-        self._queued: list[Record] | None  # answers queued whole that have not gone out
+        self._queued: list[Record | Part] | None  # answers and parts that have not gone out
 
     # ------------------------------------------------------------ requests
 
@@ -167,7 +167,9 @@ class HttpConnection(Connection):
             if times := self._request().times:
                 times.__enter__()  # until _finish
             return self._live.start
-        return Call(self._endpoint.call, self._endpoint, self._request())
+        request = self._request()
+        request.driver = self.driver
+        return Call(self._endpoint.call, self._endpoint, request)
 
     def _may_call(self) -> bool:
         return self._stream is None and super()._may_call()  # a piece waits until the one before has gone out
@@ -202,8 +204,11 @@ class HttpConnection(Connection):
         assert self._head is not None
         return self._endpoint.whole(self._head, self.address, self._inbound.trailers, self._body)
 
-    def _answered(self, reply: Reply | Literal[Sign.OVERDUE], now: float) -> None:
+    def _answered(self, reply: Reply | Part | Literal[Sign.OVERDUE], now: float) -> None:
         """What `call` or a Stream's step returned, or a Live said."""
+        if isinstance(reply, Part):
+            self._push(reply, now)
+            return
         self._called = False
         if reply is OVERDUE:
             reply = self._give_up()
@@ -228,7 +233,11 @@ class HttpConnection(Connection):
         """Queue what `reply` has of an answer. Raises Refusal."""
         try:
             if isinstance(reply, Response):
-                self._answer(reply, now)
+                if self._stream is None:
+                    self._answer(reply, now)
+                else:  # the call has said a part of another
+                    self._forget(reply)
+                    self._go_on(End.BROKEN, now)
             elif isinstance(reply, Stream):
                 self._begin(reply, now)
             elif isinstance(reply, Upgrade):
@@ -240,12 +249,8 @@ class HttpConnection(Connection):
             self._answer(http_calls.failed(self._endpoint, error, self._request()), now)
 
     def _forget(self, reply: Reply) -> None:
-        """This answer cannot be sent, or nobody is there to take it: close what it has open."""
-        if isinstance(reply, Stream):
-            reply.close()
-        elif isinstance(reply, Response):
-            Pulled(reply, iter(()), self._endpoint, self._request()).close()
-        elif isinstance(reply, End):
+        http_calls.forget(reply, self._endpoint, self._request())
+        if isinstance(reply, End):
             self._stream = None
 
     # ------------------------------------------------------------ answers
@@ -254,11 +259,8 @@ class HttpConnection(Connection):
         """Queue an answer whose body is at hand: bytes or a FileSlice. Raises AnswerError before it queues a byte."""
         body = response.body
         assert isinstance(body, WHOLE)
-        size = len(body)
-        block, most, _, persists = self._plan(response, size, now)
-        if size > most:
-            size = most
-            body = first(body, size)
+        block, most, _, persists = self._plan(response, len(body), now)
+        size = len(body := http_calls.first(body, most))
         if size <= JOIN and isinstance(body, bytes):
             self.codec.push(block + body)
         else:
@@ -267,11 +269,33 @@ class HttpConnection(Connection):
         self._finish(response, size, persists and size == most, now)
 
     def _begin(self, stream: Stream, now: float) -> None:
-        """Queue the head and the first piece of an answer whose body is an iterable. Raises AnswerError."""
-        block, stream.most, stream.chunked, stream.persists = self._plan(stream.response, None, now)
+        """Queue the first piece of an answer in pieces, behind its head; or of the rest of one. Raises AnswerError."""
+        if self._stream is None:
+            block, stream.most, stream.chunked, stream.persists = self._plan(stream.response, None, now)
+            self.codec.push(block)
+        else:
+            stream.follow(self._stream)
         self._stream = stream
-        self.codec.push(block)
         self._go_on(stream.first, now)
+
+    def _push(self, part: Part, now: float) -> None:
+        """Queue a part of an answer whose call runs on."""
+        before = self.codec.unsent
+        try:
+            if self.phase is not CALLED:
+                raise ClientGone("the client has gone")
+            if isinstance(part.said, Response):
+                self._begin(http_calls.Written(part.said), now)
+            else:
+                self._go_on(part.said, now)
+        except (AnswerError, ClientGone) as error:
+            part.told(error)
+            return
+        self.phase = CALLED  # and none is due
+        part.sent = self.codec.unsent - before
+        self._note(part)
+        if not self.codec.pending:  # a HEAD request's has no body
+            self._gone_out(now)
 
     def _upgrade(self, upgrade: Upgrade, now: float) -> None:
         """Another connection goes on with what this one has of the peer."""
@@ -297,11 +321,7 @@ class HttpConnection(Connection):
         last = isinstance(piece, Last)
         if isinstance(piece, Last):
             piece = piece.piece
-        size = min(len(piece), stream.left)
-        if size < len(piece):  # longer than its Content-Length: cut (RFC 9112, 6.3)
-            piece = first(piece, size)
-        stream.sent += size
-        for segment in http1.chunk(piece) if stream.chunked else (piece,):
+        for segment in stream.framed(piece):
             self.codec.push(segment)
         if last:
             self._end_stream(stream, End.WHOLE, now, stream.response.close)
@@ -310,7 +330,7 @@ class HttpConnection(Connection):
 
     def _end_stream(self, stream: Stream, end: End, now: float, close: Callable[[], object] | None = None) -> None:
         """No piece follows. What is to be closed was closed by the call that found the end, but for `close`."""
-        whole = end is End.WHOLE and (stream.most == ENDLESS or stream.sent == stream.most)
+        whole = end is End.WHOLE and stream.is_whole
         if whole and stream.chunked:
             self.codec.push(last_chunk(self._request(), stream.response, self._endpoint.report))
         self._stream = None
@@ -409,8 +429,8 @@ class HttpConnection(Connection):
             self._drop_body()
         super().lost(now)
 
-    def _note(self, record: Record) -> None:
-        """An answer is queued whole: to be noted, and its file closed, once it has gone out."""
+    def _note(self, record: Record | Part) -> None:
+        """An answer is queued whole, or a part: to be noted, and its file closed, once it has gone out."""
         self._queued = [*(self._queued or ()), record]
 
     def _note_cut(self, status: int, sent: int, headers: Iterable[tuple[str, str]] = ()) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from allcomers.errors import ClientGone
 from allcomers.http_calls import HttpEndpoint
 from allcomers.protocol.message import Request
+from allcomers.signs import Part
 
 GONE: Final = 499
 """What the log has for a client that left before it had any of an answer: nginx's, no status that is ever sent."""
@@ -75,13 +77,17 @@ class Record:
         endpoint.log.log(self)
 
 
-def note_all(records: list[Record], unsent: int, endpoint: HttpEndpoint, peer: str, now: float) -> None:
+def note_all(records: list[Record | Part], unsent: int, endpoint: HttpEndpoint, peer: str, now: float) -> None:
     """What they are the records of has gone out, but for `unsent` bytes at its end."""
     for record in reversed(records):
         missing = min(unsent, record.sent)
+        if isinstance(record, Part):
+            record.told(ClientGone("the client has gone") if missing else None)
         record.sent -= missing
         unsent -= missing
     for record in records:
+        if isinstance(record, Part):
+            continue
         if record.close is not None:
             _close(record.close, record.head, endpoint, peer)
         if endpoint.log is not None:

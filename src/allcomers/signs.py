@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 
@@ -24,9 +25,36 @@ TAKEN: Final = Sign.TAKEN
 OVERDUE: Final = Sign.OVERDUE
 
 
+class Part:
+    """To answered(): a part of an answer, while its call runs on. The first is a Response, the others are bytes.
+
+    told  called once: with None when it has gone out, else with why it never will
+    sent  bytes that are queued of it, its head among them
+    """
+
+    __slots__ = ("said", "sent", "told")
+
+    def __init__(self, said: Any, told: Callable[[Exception | None], object]) -> None:
+        self.said = said
+        self.told = told
+        self.sent = 0
+
+
 class Driver(Protocol):
-    """What a connection whose calls run on an event loop knows of who drives it."""
+    """What a connection, and the call that runs for it, know of who drives it."""
 
     def said(self, reply: Any) -> None:
         """A call that answers LATER says `reply`. In the thread of the loop, never from within a report."""
+        ...
+
+    def push(self, said: Any) -> bool:
+        """The call that runs says a Part of its answer, and waits in its thread until that has gone out.
+
+        False, and nothing is said, where this is the thread of a loop, which must not wait. Raises ClientGone, and
+        AnswerError for a head that cannot be sent.
+        """
+        ...
+
+    def fileno(self) -> int:
+        """The peer's socket."""
         ...

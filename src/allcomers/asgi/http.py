@@ -21,7 +21,6 @@ from typing import IO, Any, Final
 
 from allcomers.asgi.host import Host, Message
 from allcomers.asgi.messages import (
-    ClientGone,
     as_bytes,
     check_status,
     decoded,
@@ -30,7 +29,7 @@ from allcomers.asgi.messages import (
     is_of_leaving,
 )
 from allcomers.asgi.scope import Scope
-from allcomers.errors import AnswerError
+from allcomers.errors import AnswerError, ClientGone
 from allcomers.http_calls import Asker, End, Last, Stream, title
 from allcomers.protocol.message import FileSlice, Piece, Request, Response
 from allcomers.signs import LATER, OVERDUE, TAKEN

@@ -6,12 +6,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from allcomers.errors import AnswerError
+from allcomers.errors import AnswerError, ClientGone
 from allcomers.protocol.message import Response
-
-
-class ClientGone(OSError):
-    """What send() raises once the client is gone, or has long had all of its answer (specification 2.4)."""
 
 
 def is_of_leaving(error: BaseException | None) -> bool:

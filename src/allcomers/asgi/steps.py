@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeAlias, cast
@@ -15,12 +16,16 @@ from typing import Any, Final, TypeAlias, cast
 from allcomers.asgi.host import WIND_UP, App, Host
 from allcomers.asgi.http import Exchange
 from allcomers.asgi.scope import http_scope
+from allcomers.errors import ClientGone
 from allcomers.http_calls import End, Last, Stream
 from allcomers.protocol.message import Piece, Request, Response
 from allcomers.signs import TAKEN
 
 READ: Final = 64 * 1024
 """Bytes of a body that the app is given at once."""
+
+HEED: Final = 0.05
+"""Seconds after which an app that still waits is told when its client leaves: to look for that costs, too."""
 
 
 Report: TypeAlias = Callable[[BaseException, Request], object]
@@ -84,6 +89,7 @@ class Steps:
         self._body = request.stream
         self._replies: deque[Any] = deque()
         self._closing = False
+        self._look: select.epoll | None = None  # at the client's socket, for its end
         self._first: Piece | Last | End = b""
         scope = http_scope(request, host.root_path, host.state)
         self._exchange = Exchange(host, request, self, scope)
@@ -101,6 +107,12 @@ class Steps:
             self._replies.append(reply)
             self._stop()
 
+    def push(self, said: Any) -> bool:
+        raise AssertionError("an async app awaits its send()")
+
+    def fileno(self) -> int:
+        raise AssertionError("who asks has the request")
+
     def hint(self, links: Iterable[bytes]) -> None:
         """What could be told before the answer goes out with it here: so it is not told."""
 
@@ -110,10 +122,38 @@ class Steps:
             piece = self._body.read(READ)
             self._exchange.hear(piece, len(piece) == READ)
 
+    # ------------------------------------------------------------ a client that leaves
+
+    def _heed(self) -> None:
+        """Have the app told when its client leaves: nobody reads what that says meanwhile, its end last of all.
+
+        epoll(7) tells of an end behind bytes that nobody has read. Where there is none, the app is not told.
+        """
+        driver = self._exchange.request.driver
+        if driver is not None and hasattr(select, "epoll"):
+            self._look = select.epoll(1)
+            self._look.register(driver.fileno(), select.EPOLLRDHUP)  # an error, or both ends, it always tells
+            self._host.events.add_reader(self._look.fileno(), self._client_leaves)
+
+    def _client_leaves(self) -> None:
+        assert self._look is not None
+        gone = any(event & (select.EPOLLERR | select.EPOLLHUP) for _, event in self._look.poll(0))
+        self._heed_no_more()
+        if gone:
+            self._exchange.leave()
+        else:
+            self._exchange.end()
+
+    def _heed_no_more(self) -> None:
+        look, self._look = self._look, None
+        if look is not None:
+            self._host.events.remove_reader(look.fileno())
+            look.close()
+
     # ------------------------------------------------------------ steps
 
     def begin(self) -> Response:
-        """The answer: whole, or with this as its body."""
+        """The answer: whole, or with this as its body. Raises ClientGone: there is none."""
         self._exchange.start()
         assert self._exchange.task is not None
         self._exchange.task.add_done_callback(self._stop)
@@ -122,6 +162,9 @@ class Steps:
             self._first = reply.first
             response = reply.response
             response.body = cast(Iterable[Piece], self)  # Last and End too, which Pulled knows
+        elif reply is End.BROKEN:
+            self.close()
+            raise ClientGone("the app answers nobody")
         else:
             response = reply
         response.close = self.close
@@ -135,11 +178,14 @@ class Steps:
         """Let the app run until it has something to send."""
         task = self._exchange.task
         assert task is not None
+        heeding = self._host.events.call_later(HEED, self._heed)
         while not self._replies and not task.done():
             try:
                 self._host.events.run_forever()
             except SystemExit as error:  # from a task that the app has begun
                 self._host.report(error, self._exchange.request)
+        heeding.cancel()
+        self._heed_no_more()
         return self._replies.popleft() if self._replies else End.BROKEN
 
     def __iter__(self) -> Iterator[Piece | Last | End]:

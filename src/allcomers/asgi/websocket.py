@@ -13,10 +13,10 @@ from collections import deque
 from typing import Any
 
 from allcomers.asgi.host import Host, Message
-from allcomers.asgi.messages import ClientGone, decoded, internal_error, is_of_leaving
+from allcomers.asgi.messages import decoded, internal_error, is_of_leaving
 from allcomers.asgi.scope import websocket_scope
 from allcomers.connection import HIGH_WATER, Connection
-from allcomers.errors import AnswerError
+from allcomers.errors import AnswerError, ClientGone
 from allcomers.http_calls import Asker, Upgrade
 from allcomers.protocol import websocket
 from allcomers.protocol.handshake import Offer

@@ -26,6 +26,10 @@ class Calls(Protocol):
         """Run `work` in this thread: for a loop, where calls are inline. Raises Displaced, see Carrier."""
         ...
 
+    def step_aside(self) -> bool:
+        """In the thread of a call, which is to wait: is that not, or no longer, the thread of a loop?"""
+        ...
+
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
         """Have `work` run, then `done` called with what it returned, or with OVERDUE, in any thread."""
         ...

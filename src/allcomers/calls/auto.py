@@ -114,6 +114,14 @@ class Auto:
         """Run it in this thread, which is its peer's own."""
         return work()
 
+    def step_aside(self) -> bool:
+        """The loop goes on elsewhere, where there is a thread for it, while this one's call waits."""
+        with self._lock:
+            if get_ident() == self._owner and get_ident() not in self._left and self._loop is not None:
+                self._move(self._loop, monotonic())
+                self._decide()
+            return get_ident() != self._owner or get_ident() in self._left
+
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
         """Run it in another thread."""
         with self._lock:

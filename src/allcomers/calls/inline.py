@@ -22,5 +22,8 @@ class Inline:
         self.run: Callable[[Work], Any] = operator.call  # PERF: a method of our own would be one more call in Python
         self.here = self.run
 
+    def step_aside(self) -> bool:
+        return False
+
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
         done(work())

@@ -42,6 +42,9 @@ class Pool:
 
     here = run
 
+    def step_aside(self) -> bool:
+        return True
+
     def _start_threads(self) -> None:
         with self._start:
             if not self._started:

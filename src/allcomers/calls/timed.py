@@ -101,6 +101,9 @@ class TimedPool:
 
     here = run
 
+    def step_aside(self) -> bool:
+        return True
+
     # ------------------------------------------------------------ threads
 
     def _start_if_short(self) -> None:
@@ -197,6 +200,9 @@ class TimedInline:
         if not watch.end(call):
             _logger.info("%s: the call has ended after %.1f s", call.name, monotonic() - call.began)
         return reply
+
+    def step_aside(self) -> bool:
+        return False
 
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
         done(self.here(work))

@@ -52,6 +52,8 @@ cdef class Saying:
     cdef public object length
     cdef public bint sent
     cdef public object written
+    cdef public object request
+    cdef public object pushed
     cdef bytes block
     cdef long long size
 
@@ -164,6 +166,7 @@ cdef class Common:
         if environ is None:
             return self._wsgi(request)
         said = new_object(self._said)
+        said.request = request
         context = PyContext_CopyCurrent()
         PyContext_Enter(context)
         try:
@@ -173,7 +176,7 @@ cdef class Common:
             raise
         finally:
             PyContext_Exit(context)
-        if type(result) is list and PyList_GET_SIZE(result) == 1 and said.block is not None and said.written is None:
+        if type(result) is list and PyList_GET_SIZE(result) == 1 and said.block is not None and said.written is None and said.pushed is None:
             body = <object>PyList_GET_ITEM(result, 0)
             if type(body) is bytes and _fits(request, said, PyBytes_GET_SIZE(body)):
                 return self._whole(said, body)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from allcomers.errors import AnswerError
 from allcomers.protocol import leaf
 from allcomers.protocol.head import encode_fields, known_blocks, named_status, remember
-from allcomers.protocol.message import Body
+from allcomers.protocol.message import Body, Request, Response
 
 _PLAIN, _LENGTH, _DROPPED, _HOP = range(4)
 """What an app's header is: one like any other, or one that is looked at."""
@@ -77,9 +77,11 @@ else:
     class Saying:
         """The slots of Said."""
 
-        __slots__ = ("fields", "length", "sent", "status", "written")
+        __slots__ = ("fields", "length", "pushed", "request", "sent", "status", "written")
 
         def __init__(self) -> None:
+            self.request: Request | None = None
+            self.pushed: int | None = None
             self.status = 0
             self.fields: list[tuple[str, str]] = []
             self.length: int | None = None
@@ -90,11 +92,13 @@ else:
 class Said(Saying):
     """What an app has said of its answer so far.
 
+    request  to which it answers
     status   0 until start_response was called
     fields   its headers, but for Content-Length
     length   Content-Length, if it was given
     sent     True once a block was taken: it goes out with these headers
-    written  what write() was given
+    pushed   bytes that write() has sent while the call runs; None where it has sent none
+    written  what write() was given and could not send: under a loop whose own thread runs the call
     """
 
     __slots__ = ()
@@ -111,7 +115,7 @@ class Said(Saying):
         comes too late."""
         if exc_info:
             try:
-                if self.sent or self.written is not None:
+                if self.sent or self.written is not None or self.pushed is not None:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
                 exc_info = None  # it refers to this frame
@@ -123,18 +127,37 @@ class Said(Saying):
         return self.write
 
     def write(self, data: bytes) -> None:
-        """What start_response returns: kept, in memory or in a temporary file, until the app has returned.
+        """What start_response returns: sends `data`, and waits until it has gone out.
 
-        It goes out before the first block of what the app returns. Raises AnswerError.
+        Where the thread must not wait, it is kept, in memory or in a temporary file, until the app has returned, and
+        goes out before the first block of that. Raises AnswerError, and ClientGone.
         """
         if self.sent:
             raise AnswerError("write() was called after the first block of what the app returned")
         if not isinstance(data, bytes):
             raise AnswerError(f"write() takes bytes, not {type(data).__name__}")
-        if data:
+        if data and not self._push(data):
             if self.written is None:
                 self.written = Body()
             self.written.write(data)
+
+    def _push(self, data: bytes) -> bool:
+        """Send it now, if that can be."""
+        driver = self.request.driver if self.request is not None else None
+        if driver is None or self.written is not None:
+            return False
+        before = self.pushed or 0
+        if self.length is not None and before + len(data) > self.length:
+            raise AnswerError(f"Content-Length is {self.length}, and write() was given more")
+        if not driver.push(self.begun(data) if self.pushed is None else data):
+            return False
+        self.pushed = before + len(data)
+        return True
+
+    def begun(self, body: Any) -> Response:
+        """An answer of which `body` is a part, or gives the parts."""
+        length = () if self.length is None else (("Content-Length", str(self.length)),)
+        return Response(body, status=self.checked_status, headers=[*self.fields, *length])
 
 
 def _checked(headers: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], int | None]:

@@ -84,6 +84,7 @@ class Wsgi:
     def __call__(self, request: Request) -> Response:
         """Answer one request. Raises what the app raises, and AnswerError for an answer that breaks PEP 3333."""
         said = Said()
+        said.request = request
         run = copy_context().run
         try:
             result = run(self._app, self.environs(request), said.start)
@@ -102,6 +103,8 @@ class Wsgi:
             pieces, rest = _begin(said, result, run)
             if said.written is not None:
                 close = partial(_close_both, close, said.written)
+            if said.pushed is not None:
+                return self._stream(request, said, chain(filter(None, pieces), rest or ()), close)
             if rest is None:
                 return self._whole(request, said, pieces[0], close)
             return self._stream(request, said, chain(pieces, rest), close)
@@ -159,16 +162,14 @@ class Wsgi:
 
     def _stream(self, request: Request, said: Said, pieces: Iterator[Piece], close: Close) -> Response:
         """An answer of which more is to come."""
-        status, fields, length = said.checked_status, said.fields, said.length
-        if length is not None:
-            fields.append(("Content-Length", str(length)))
-            if not _is_bare(request, status):
-                pieces = self._counted(request, pieces, length)
-        return Response(pieces, status=status, headers=fields, close=close)
+        response = said.begun(pieces)
+        response.close = close
+        if said.length is not None and not _is_bare(request, response.status):
+            response.body = self._counted(request, pieces, said.length, said.pushed or 0)
+        return response
 
-    def _counted(self, request: Request, pieces: Iterator[Piece], length: int) -> Iterator[Piece]:
-        """The same; and who looks for a client's broken download finds a line in the log."""
-        size = 0
+    def _counted(self, request: Request, pieces: Iterator[Piece], length: int, size: int) -> Iterator[Piece]:
+        """The same, after `size` bytes; and who looks for a client's broken download finds a line in the log."""
         for piece in pieces:
             size += len(piece)
             if size > length:
@@ -209,7 +210,7 @@ def _begin(said: Said, result: Iterable[bytes], run: Callable[..., Any]) -> tupl
 
     Raises AnswerError, and what the app's iterable raises.
     """
-    if said.written is None:
+    if said.written is None and said.pushed is None:
         if isinstance(result, list | tuple) and (joined := _joined(result)) is not None:
             return [joined], None
         if type(result) is FileWrapper and (part := result.slice()) is not None:
@@ -220,7 +221,7 @@ def _begin(said: Said, result: Iterable[bytes], run: Callable[..., Any]) -> tupl
     pieces: list[Piece] = [first] if first else []
     if said.written is not None:
         pieces.insert(0, _spooled(said.written))
-    if not first or (said.written is None and len(first) == said.length):
+    if not first or (said.written is None and said.pushed is None and len(first) == said.length):
         return pieces or [b""], None
     return pieces, iter(partial(run, next, blocks, _END), _END)
 

@@ -187,6 +187,7 @@ cdef class Express:
             if self._claim is None:
                 reply = self._call(request)
             else:
+                request.driver = seat
                 buffers.seat, buffers.request, buffers.now = seat, request, now
                 buffers.size, buffers.at, buffers.count = heard, at + size, count
                 reply = self._claim_and_call(buffers)

@@ -16,14 +16,16 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from threading import Lock
 from time import monotonic
 from typing import Any, Protocol
 
 from allcomers import sockets
 from allcomers.calls import Calls
-from allcomers.connection import CALL, FAREWELL, IDLE, PATIENCE, READ, WRITE, Address, Connection
+from allcomers.connection import CALL, FAREWELL, IDLE, PATIENCE, READ, WRITE, Address, Connection, Work
 from allcomers.errors import PeerError
 from allcomers.models import Serving
+from allcomers.signs import Part
 from allcomers.stats import ACCEPTED
 from allcomers.tally import Share
 
@@ -94,18 +96,17 @@ class Exit:
 
 def converse(sock: socket.socket, conn: Connection, calls: Calls, room: Room) -> None:
     """Serve one peer to its end, and close its socket."""
-    waiting = _Waiting(sock, room)
+    conn.driver = driver = _Driver(sock, conn, room)
+    driver.turn.acquire()
     try:
-        while (wants := conn.wants) and not room.over:
-            if wants & CALL:
-                reply = _call(conn, calls)
+        while conn.wants and not room.over:
+            if conn.wants & CALL:
+                reply = driver.run(calls, conn.take_call())
                 if patience := room.wanted():
                     conn.drain(monotonic(), patience)
                 conn.answered(reply, monotonic())
-            elif wants & WRITE and _send(sock, conn):
-                pass
-            elif waiting.readable(conn):
-                _receive(sock, conn)
+            else:
+                driver.speak_or_hear()
     except (OSError, PeerError):
         pass
     finally:
@@ -113,15 +114,8 @@ def converse(sock: socket.socket, conn: Connection, calls: Calls, room: Room) ->
         if farewell := conn.farewell():
             calls.run(farewell)
         sock.close()
-
-
-def _call(conn: Connection, calls: Calls) -> Any:
-    """What the call returns that is due."""
-    work, began = conn.take_call(), monotonic()
-    reply = calls.run(work)
-    if calls.inline:  # else the threads count what they do
-        conn.page.called(0.0, monotonic() - began)
-    return reply
+        conn.driver = None
+        driver.turn.release()
 
 
 def _send(sock: socket.socket, conn: Connection) -> bool:
@@ -139,17 +133,63 @@ def _receive(sock: socket.socket, conn: Connection) -> None:
         conn.received(sock.recv(sockets.RECEIVE), monotonic())
 
 
-class _Waiting:
-    """One thread's wait for what its connection wants."""
+class _Driver:
+    """A peer's socket, and all that its connection wants but the calls.
 
-    def __init__(self, sock: socket.socket, room: Room) -> None:
+    turn  held by who uses the connection: the peer's own thread, but while it waits for a call; then the call's
+    """
+
+    def __init__(self, sock: socket.socket, conn: Connection, room: Room) -> None:
+        self.turn = Lock()
         self._sock = sock
+        self._conn = conn
         self._room = room
         self._poll = select.poll()
         self._leaving = False
         self._heeded: list[int] = []
 
-    def readable(self, conn: Connection) -> bool:
+    def speak_or_hear(self) -> None:
+        """Send what there is to send; or wait until something happens, and hear what the peer says."""
+        conn = self._conn
+        if conn.wants & WRITE and _send(self._sock, conn):
+            return
+        if self._readable(conn):
+            _receive(self._sock, conn)
+
+    def run(self, calls: Calls, work: Work) -> Any:
+        """What the call returns. While it runs, it may push()."""
+        began = monotonic()
+        self.turn.release()
+        reply = calls.run(work)
+        self.turn.acquire()
+        if calls.inline:  # else the threads count what they do
+            self._conn.page.called(0.0, monotonic() - began)
+        return reply
+
+    def push(self, said: Any) -> bool:
+        """signs.Driver: in the thread of the call, be that the peer's own or another."""
+        conn, told = self._conn, list[Exception | None]()
+        with self.turn:
+            try:
+                conn.answered(Part(said, told.append), monotonic())
+                while not told and not self._room.over:
+                    self.speak_or_hear()
+            except (OSError, PeerError):
+                pass
+            if not told:
+                conn.lost(monotonic())
+        (error,) = told
+        if error is not None:
+            raise error
+        return True
+
+    def said(self, reply: Any) -> None:
+        raise AssertionError("no call here answers later")
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def _readable(self, conn: Connection) -> bool:
         """Wait until something happens; True if it is that the peer has said something."""
         fd = self._sock.fileno()
         self._poll.register(fd, conn.wants & (READ | WRITE))

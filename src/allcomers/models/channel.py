@@ -41,6 +41,7 @@ class Hears(Protocol):
     """What a channel knows of its loop."""
 
     def take_word(self, channel: Channel, reply: Any) -> None: ...
+    def push(self, channel: Channel, said: Any) -> bool: ...
 
 
 class Channel(Seat):
@@ -74,5 +75,12 @@ class Channel(Seat):
             self.count = 0
 
     def said(self, reply: Any) -> None:
-        """A call that runs on the event loop says something of its answer (connection.Driver)."""
+        """A call that runs on the event loop says something of its answer (signs.Driver)."""
         self.loop.take_word(self, reply)
+
+    def push(self, said: Any) -> bool:
+        """A call in another thread says a part of its answer."""
+        return self.loop.push(self, said)
+
+    def fileno(self) -> int:
+        return self.fd

@@ -18,6 +18,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from queue import SimpleQueue
 from select import POLLERR, POLLHUP, POLLIN, POLLOUT
 from time import monotonic
 from typing import Any, Final
@@ -33,7 +34,7 @@ from allcomers.models import Serving, express
 from allcomers.models.channel import Channel, Poller
 from allcomers.models.newcomers import Newcomers
 from allcomers.protocol.message import Request
-from allcomers.signs import LATER, TAKEN
+from allcomers.signs import LATER, TAKEN, Part
 from allcomers.stats import ACCEPTED
 from allcomers.tally import STEP_BACK
 
@@ -264,6 +265,17 @@ class Loop:
             channel.conn.answered(reply, now)
         self._go_on(channel, now)
         self._turned(now)
+
+    def push(self, channel: Channel, said: Any) -> bool:
+        """In the thread of the call: it waits until the loop's own has sent this part of its answer."""
+        if not self._serving.calls.step_aside():
+            return False
+        told: SimpleQueue[Exception | None] = SimpleQueue()
+        self._post(channel, Part(said, told.put))
+        error = told.get()
+        if error is not None:
+            raise error
+        return True
 
     def _post(self, channel: Channel, reply: Any) -> None:
         """In the thread of the call: its answer goes to the loop's own."""

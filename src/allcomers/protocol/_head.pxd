@@ -32,6 +32,7 @@ cdef class Head:
     cdef public int port
     cdef public str scheme
     cdef public tuple server
+    cdef public object driver
     cdef FieldLines read
 
 

@@ -35,7 +35,8 @@ Server: TypeAlias = tuple[str, int | None]
 if TYPE_CHECKING or not COMPILED:
 
     class Head:
-        """The slots of a request's head (head.RequestHead), and whence it came (message.Request)."""
+        """The slots of a request's head (head.RequestHead), whence it came (message.Request), and its `driver`: who
+        sends what its call says while it runs (signs.Driver); None where nobody can."""
 
         method: str
         target: str
@@ -51,6 +52,7 @@ if TYPE_CHECKING or not COMPILED:
         port: int
         scheme: str
         server: Server | None = None
+        driver: Any = None
 
     class Answer:
         """The slots of an answer (message.Response)."""

@@ -1,0 +1,213 @@
+"""WSGI's write(): what is written goes out while the app runs on, and no faster than its client reads (PEP 3333)."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from apps import pattern
+from clients import Client, Lost, request, wire
+from conftest import Certificate
+from harness import Server, chosen, serving, wait_for
+from staged import listens_no_more
+
+APP = "tests/wsgi_apps.py:writing"
+WAITING = chosen(
+    [("iterative", "inline"), ("process", "pool"), ("thread", "inline"), ("thread-pool", "pool"), ("epoll", "pool"),
+     ("asyncio", "pool"), ("epoll-et", "auto")],
+    [(model, "inline") for model in ("iterative", "process", "thread", "thread-pool")]
+    + [(model, "pool") for model in ("iterative", "process", "thread", "thread-pool", "select", "poll", "epoll",
+                                     "epoll-et", "asyncio")]
+    + [(model, "auto") for model in ("select", "poll", "epoll", "epoll-et")],
+)  # fmt: skip
+"""Models, and calls, where the thread of a call may wait."""
+
+
+@pytest.fixture(scope="module", params=WAITING, ids="-".join)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    model, calls = request.param
+    with serving("run", APP, "-m", model, "--calls", calls, quiet=False) as server:
+        yield server
+        assert server.stderr.count("Traceback") == server.stderr.count("\napps.Deliberate")
+
+
+class Noted:
+    """Where a call notes how far it is, and how it is told to go on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.gate = folder / "gate"
+        self._path = folder / "noted"
+        self.query = f"gate={self.gate}&note={self._path}"
+
+    @property
+    def lines(self) -> list[str]:
+        return self._path.read_text().splitlines() if self._path.exists() else []
+
+    def wait_for(self, line: str) -> None:
+        wait_for(lambda: line in self.lines, f"the app to note {line!r}")
+
+
+@pytest.fixture
+def noted(tmp_path: Path) -> Noted:
+    return Noted(tmp_path)
+
+
+def test_what_is_written_goes_out_while_the_app_runs(server: Server, noted: Noted) -> None:
+    with wire(server.address, None) as peer:
+        client = Client(peer)
+        for _ in range(2):  # on one connection
+            noted.gate.unlink(missing_ok=True)
+            client.send(request("GET", f"/?blocks=5,0,5&wait=2&rest=3&{noted.query}"))
+            head = client.head()
+            assert head["Transfer-Encoding"] == "chunked"
+            assert client.take(10) == b"5\r\n" + pattern(5) + b"\r\n"
+            noted.gate.touch()
+            assert client.body(head) == pattern(5) + pattern(3)
+
+
+def test_over_tls(certificate: Certificate, noted: Noted) -> None:
+    with (
+        serving("run", APP, "-m", "thread", "--certfile", str(certificate.pem)) as server,
+        wire(server.address, certificate.trusted) as peer,
+    ):
+        client = Client(peer)
+        client.send(request("GET", f"/?blocks=5,5&wait=1&length=10&{noted.query}"))
+        client.head()
+        assert client.take(5) == pattern(5)
+        noted.gate.touch()
+        assert client.take(5) == pattern(5)
+        assert client.ask(request("GET", "/?blocks=100000")).body == pattern(100_000)
+
+
+@pytest.mark.parametrize("blocks", ["3", "3,4,5", "1000000", "300000,300000,1"])
+@pytest.mark.parametrize("rest", [0, 7])
+@pytest.mark.parametrize("length", [True, False])
+def test_all_of_it_comes(server: Server, blocks: str, rest: int, length: bool) -> None:
+    expected = b"".join(pattern(int(size)) for size in [*blocks.split(","), rest])
+    target = f"/?blocks={blocks}&rest={rest}" + (f"&length={len(expected)}" if length else "")
+    with wire(server.address, None) as peer:
+        client = Client(peer)
+        for _ in range(2):
+            answer = client.ask(request("GET", target))
+            assert (answer.status, answer.body, answer.persists) == (200, expected, True)
+            assert answer["Content-Length"] == (str(len(expected)) if length else None)
+        assert client.ask(request("HEAD", target)).status == 200
+        old = client.ask(request("GET", target, version="1.0"))
+        assert old.body == expected
+
+
+@pytest.mark.parametrize("wrong", ["raises", "again"])
+def test_an_app_that_fails_after_it_has_written(server: Server, wrong: str) -> None:
+    """It cannot begin another answer: what has begun is cut, so that its client knows."""
+    with wire(server.address, None) as peer, pytest.raises(Lost):
+        Client(peer).ask(request("GET", f"/?blocks=5&wrong={wrong}"))
+    with wire(server.address, None) as peer:
+        assert Client(peer).ask(request("GET", "/?blocks=5")).body == pattern(5)
+
+
+def test_an_app_that_writes_more_than_its_length(server: Server, noted: Noted) -> None:
+    with wire(server.address, None) as peer:
+        client = Client(peer)
+        assert client.ask(request("GET", f"/?blocks=5,6,7&length=5&{noted.query}")).body == pattern(5)
+        assert client.ask(request("GET", "/?blocks=5")).body == pattern(5)
+    noted.wait_for("AnswerError: Content-Length is 5, and write() was given more")
+
+
+@pytest.mark.parametrize("resets", [False, True])
+def test_an_app_is_told_that_its_client_has_gone(server: Server, noted: Noted, resets: bool) -> None:
+    with wire(server.address, None) as peer:
+        client = Client(peer)
+        client.send(request("GET", f"/?blocks=5,100000&wait=1&endless&{noted.query}"))
+        client.head()
+        if resets:
+            peer.reset()
+    noted.gate.touch()
+    noted.wait_for("ClientGone: the client has gone")
+    with wire(server.address, None) as peer:
+        assert Client(peer).ask(request("GET", "/?blocks=5")).body == pattern(5)
+
+
+def test_an_app_writes_no_faster_than_its_client_reads(server: Server, noted: Noted) -> None:
+    with wire(server.address, None, receive_buffer=4096) as peer:
+        client = Client(peer)
+        client.send(request("GET", f"/?blocks={','.join(['100000'] * 200)}&wait=0&{noted.query}"))
+        noted.gate.touch()
+        head = client.head()
+        assert standstill(noted) < 150  # what the kernels hold, and no more
+        peer.widen()
+        assert client.body(head) == pattern(100_000) * 200
+
+
+def standstill(noted: Noted) -> int:
+    """Wait until no more is written; how many blocks are."""
+    seen, since = 0, time.monotonic()
+
+    def is_still() -> bool:
+        nonlocal seen, since
+        if (now := len(noted.lines)) != seen:
+            seen, since = now, time.monotonic()
+        return seen > 0 and time.monotonic() - since > 0.5
+
+    wait_for(is_still, "the app to be kept waiting")
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("model", "calls"), chosen([("epoll", "pool")], [("epoll", "pool"), ("epoll", "auto"), ("thread", "pool")])
+)
+def test_a_pool_whose_threads_all_wait_for_clients_goes_on(model: str, calls: str, noted: Noted) -> None:
+    """Who does not read is cut at the deadline of any answer; then the thread is free, and nobody else was needed."""
+    with serving("run", APP, "-m", model, "--calls", calls, "-t", "2") as server:
+        slow = [wire(server.address, None, receive_buffer=4096) for _ in range(2)]
+        for peer in slow:
+            peer.send(request("GET", f"/?blocks=5&endless&{noted.query}"))
+        noted.gate.touch()
+        with wire(server.address, None) as peer:
+            assert Client(peer).ask(request("GET", "/?blocks=5")).body == pattern(5)
+        noted.wait_for("ClientGone: the client has gone")
+        for peer in slow:
+            peer.close()
+
+
+@pytest.mark.parametrize("model", ["epoll", "thread"])
+def test_a_server_that_leaves_lets_it_finish(model: str, noted: Noted) -> None:
+    with serving("run", APP, "-m", model, "--calls", "pool") as server, wire(server.address, None) as peer:
+        client = Client(peer)
+        client.send(request("GET", f"/?blocks=5,6&wait=1&{noted.query}"))
+        head = client.head()
+        noted.wait_for("0")
+        server.send(signal.SIGTERM)
+        wait_for(lambda: listens_no_more(server), "the order to arrive")
+        noted.gate.touch()
+        assert client.body(head) == pattern(5) + pattern(6)
+
+
+@pytest.mark.parametrize("model", ["epoll", "thread"])
+def test_one_that_takes_too_long_is_cut(model: str, noted: Noted) -> None:
+    arguments = ["-m", model, "--calls", "pool", "--call-timeout", "0.5"]
+    with serving("run", APP, *arguments) as server, wire(server.address, None) as peer:
+        with pytest.raises(Lost):
+            Client(peer).ask(request("GET", f"/?blocks=5,6&wait=1&{noted.query}"))
+        noted.gate.touch()
+        noted.wait_for("ClientGone: the client has gone")
+        assert "after 0.5 s the call has not ended" in server.stderr
+
+
+@pytest.mark.parametrize("model", ["epoll", "asyncio"])
+def test_where_the_loop_runs_the_call_itself_all_waits_for_its_end(model: str, noted: Noted) -> None:
+    with serving("run", APP, "-m", model, "--calls", "inline") as server, wire(server.address, None) as peer:
+        client = Client(peer)
+        client.send(request("GET", f"/?blocks=5,6&wait=1&{noted.query}"))
+        noted.wait_for("0")
+        peer.socket.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            peer.socket.recv(1, socket.MSG_PEEK)
+        peer.socket.settimeout(30)
+        noted.gate.touch()
+        answer = client.answer()
+        assert (answer.body, answer["Content-Length"]) == (pattern(5) + pattern(6), "11")
