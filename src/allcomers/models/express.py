@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from allcomers import http_calls
 from allcomers.answers import SERVER
+from allcomers.calls.auto import Auto
+from allcomers.calls.inline import Inline
 from allcomers.errors import Displaced
 from allcomers.protocol import leaf
 from allcomers.protocol.head import STATUS_LINES, encode_fields, known_blocks, known_hosts
@@ -63,7 +65,7 @@ def lane(
             heard after it, now)
     """
     http, calls = serving.http, serving.calls
-    if http is None or not calls.inline:
+    if http is None or not isinstance(calls, Inline | Auto):  # those with a limit must know of each call
         return None
     if not leaf.COMPILED or http.log or http.clock or http.client or http.tls or http.live:
         return None
@@ -87,7 +89,7 @@ def lane(
         page=http.page,
         max_head=http.limits.max_head,
         max_headers=http.limits.max_headers,
-        claim=getattr(calls, "claim", None),
-        answer_late=getattr(calls, "answer_late", None),
+        claim=calls.claim if isinstance(calls, Auto) else None,
+        answer_late=calls.answer_late if isinstance(calls, Auto) else None,
         displaced=Displaced,
     )
