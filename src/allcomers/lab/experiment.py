@@ -54,7 +54,7 @@ class Conditions:
     @property
     def least(self) -> float:
         """Seconds of a step at least: each client asks some times."""
-        return max(plan.STEP[0], 3 * self.think)
+        return max(plan.STEP[0], 4 * self.think)
 
 
 class Experiment:
