@@ -84,10 +84,8 @@ class Driver:
 
     def _command(self, url: str, clients: int, seconds: float, rate: float, figures: Path) -> list[str]:
         asked = {"-c": clients, "-d": f"{seconds:.3f}", "-t": min(max(1, len(self.cores)), clients)}
-        if rate:
-            due = {"-r": f"{rate:.3f}"}
-        else:  # clients that think begin one after another, or all of them would ask in step
-            due = {"--think": f"{self.think:.3f}", "--ramp": f"{self.think:.3f}"}
+        think = f"{self.think:.3f}"  # clients that do begin one after another, or all of them would ask in step
+        due = {"-r": f"{rate:.3f}"} if rate else {"--think": think, "--ramp": think}
         words = [str(word) for pair in (asked | due).items() for word in pair]
         waiting = ["--timeout", f"{self.timeout:.3f}"]  # before the user's own, which are stronger
         start = [sys.executable, "-m", "allcomers", "load", url]
