@@ -39,7 +39,9 @@ def test_workers_follow_the_cores() -> None:
 
 def test_an_async_app_has_no_calls_to_choose() -> None:
     asynchronous = Probe(response=0.01, cpu=1e-4, is_async=True, start=0.3)
-    assert all(one.calls == "" for one in plan.candidates(asynchronous, 2))
+    found = plan.candidates(asynchronous, 2)
+    assert all(one.calls == "" for one in found)
+    assert {one.model for one in found[:2]} == {"epoll", "asyncio"}
 
 
 def test_only_the_models_that_are_wanted() -> None:

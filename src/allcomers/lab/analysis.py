@@ -158,13 +158,12 @@ def _standing(
     climbed = [trial for trial in own if trial.stage == "ladder"] or [trial for trial in own if trial.stage == "screen"]
     bests = [score(trial, cores) for trial in climbed if trial.steps]
     steps = [step for _, step in bests if step]
-    mine, theirs = scores[candidate], scores[best] if best else {}
-    to_best = statistics.ratio([(mine[number], theirs[number]) for number in mine.keys() & theirs.keys()])
+    to_best = _to_best(scores[candidate], scores[best] if best else {})
     rungs = _rungs(climbed)
-    most = statistics.typical([value for value, _ in bests])
-    alone = next((rung.p50 for rung in rungs if rung.clients == 1), nan)
     opened = [step for trial in own if trial.stage == "open" for step in trial.steps]
     open_rungs = _open_rungs([step for step in opened if step.rate])
+    most = statistics.typical([value for value, _ in bests])
+    alone = next((rung.p50 for rung in rungs if rung.clients == 1), nan)
     return Standing(
         candidate=candidate,
         stage=own[-1].stage,
@@ -189,6 +188,11 @@ def _standing(
         steadiness=_steadiness([step for step in opened if not step.rate]),
         errors=_errors(own),
     )
+
+
+def _to_best(mine: dict[int, float], best: dict[int, float]) -> Interval:
+    """Over the rounds that both have."""
+    return statistics.ratio([(mine[number], best[number]) for number in mine.keys() & best.keys()])
 
 
 def _failure(own: Sequence[Trial]) -> str:

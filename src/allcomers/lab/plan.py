@@ -150,8 +150,9 @@ def _calls(name: str, probe: Probe) -> list[tuple[str, int]]:
 
 def _unlikely(candidate: Candidate, cores: int) -> int:
     """How many things about it are unusual."""
+    of_async = has_loop(candidate.model) and not candidate.calls
     oddities = (
-        candidate.model != best(),
+        candidate.model != best() and not (of_async and candidate.model == "asyncio"),
         candidate.model in ("iterative", "process"),
         candidate.model in ("select", "poll"),
         candidate.workers != cores,
