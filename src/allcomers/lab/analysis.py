@@ -24,12 +24,14 @@ _KEPT_UP: Final = 0.98
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
-    """All trials' steps with so many clients: requests/s, and medians of the rest."""
+    """All trials' steps with so many clients: requests/s, and medians of the rest. `traffic`: bytes/s, both ways."""
 
     clients: int
     tps: Interval
     p50: float
     p99: float
+    p999: float
+    traffic: float
     cpu: float
     memory: float
     failing: float
@@ -90,10 +92,14 @@ class Standing:
     steadiness: Steadiness = statistics.UNKNOWN
     errors: tuple[tuple[str, int], ...] = ()
 
-    def time(self, percentile: str, clients: int) -> float:
-        """The response time with so many clients, or the next fewer that were tried; nan if none."""
-        below = [rung for rung in self.rungs if rung.clients <= clients]
-        return getattr(below[-1], f"p{percentile}") if below else nan
+    def rung(self, clients: int) -> Rung | None:
+        """That of so many clients, or of the next fewer that were tried; None if there is none."""
+        return next((rung for rung in reversed(self.rungs) if rung.clients <= clients), None)
+
+    def p99(self, clients: int) -> float:
+        """Seconds, with so many clients or the next fewer; nan if there were none."""
+        rung = self.rung(clients)
+        return rung.p99 if rung else nan
 
 
 def capacity(step: Step, cores: int) -> float:
@@ -211,6 +217,8 @@ def _rungs(trials: Sequence[Trial]) -> tuple[Rung, ...]:
             tps=statistics.typical([step.tps for step in found]),
             p50=_median(step.time("50") for step in found),
             p99=_median(step.time("99") for step in found),
+            p999=_median(step.time("99.9") for step in found),
+            traffic=_median(step.bytes_in + step.bytes_out for step in found),
             cpu=_median(step.cpu for step in found),
             memory=_median(step.memory for step in found),
             failing=_median(step.failing for step in found),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from html import escape
+from math import nan
 
 from allcomers.lab import plots, words
 from allcomers.lab.analysis import Rung, Standing
@@ -103,7 +103,7 @@ def _chosen(results: Results, place: Place | None) -> str:
     one = place.standing
     numbers = {
         "answers per second": ("≈ " if one.limited else "") + words.number(one.capacity.value),
-        f"p99 with {words.many(one.clients, 'client')}": words.seconds(one.time("99", one.clients)),
+        f"p99 with {words.many(one.clients, 'client')}": words.seconds(one.p99(one.clients)),
         "CPU for each answer": words.seconds(one.cpu.value),
         "memory for each connection": words.size(one.memory),
         "clients at the knee": words.number(one.knee),
@@ -168,7 +168,7 @@ def _series(drawn: Sequence[Standing], value: Callable[[Rung], float]) -> list[S
         Series(
             name=one.candidate.name,
             colour=number,
-            points=[(rung.clients, value(rung)) for rung in one.rungs if math.isfinite(value(rung))],
+            points=[(rung.clients, value(rung)) for rung in one.rungs if isfinite(value(rung))],
         )
         for number, one in enumerate(drawn)
     ]
@@ -200,7 +200,7 @@ def _opened(drawn: Sequence[Standing]) -> list[Series]:
         Series(
             name=one.candidate.name,
             colour=number,
-            points=[(rung.rate, rung.p99) for rung in one.open_rungs if math.isfinite(rung.p99)],
+            points=[(rung.rate, rung.p99) for rung in one.open_rungs if isfinite(rung.p99)],
         )
         for number, one in enumerate(drawn)
         if one.open_rungs
@@ -260,8 +260,9 @@ def _memory(drawn: Sequence[Standing]) -> list[Row]:
 # ------------------------------------------------------------ the table
 
 _HEAD = (
-    "", "requests/s", "× best", "clients", "p50", "p99", "CPU/request", "memory/connection", "switches/request",
-    "threads",     "knee N*", "in the open loop", "steadiness",
+    "", "requests/s", "× best", "clients", "p50", "p99", "p99.9", "throughput",
+    "CPU/request", "memory/connection", "switches/request",
+    "threads",     "knee N*", "in the open loop", "steadiness", "errors",
 )  # fmt: skip
 
 
@@ -281,13 +282,14 @@ def _table(results: Results) -> str:
 
 
 def _cells(one: Standing) -> tuple[str, ...]:
+    best = one.rung(one.clients)
     return (
         one.candidate.name,
         ("≈ " if one.limited else "") + words.spread(one.capacity) if one.capacity.count else one.failure or "–",
         words.to_best(one.to_best, one.tied),
         f"{one.clients:,}" if one.clients else "–",
-        words.seconds(one.time("50", one.clients)),
-        words.seconds(one.time("99", one.clients)),
+        *(words.seconds(value) for value in ((best.p50, best.p99, best.p999) if best else (nan, nan, nan))),
+        f"{words.size(best.traffic)}/s" if best else "–",
         words.seconds(one.cpu.value),
         words.size(one.memory),
         words.number(one.switches),
@@ -295,4 +297,5 @@ def _cells(one: Standing) -> tuple[str, ...]:
         words.number(one.knee),
         words.rate(one.sustained) if one.sustained else "–",
         one.steadiness.course.value,
+        ", ".join(f"{kind} {count:,}" for kind, count in one.errors) or "none",
     )

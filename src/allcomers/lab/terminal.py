@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from math import nan
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -121,13 +122,14 @@ def _table(results: Results) -> Padding:
 def _cells(one: Standing) -> list[str]:
     if one.failure and not one.capacity.count:
         return [one.candidate.name, "failed", *[""] * 7]
+    at_best = one.rung(one.clients)
     return [
         one.candidate.name,
         ("≈ " if one.limited else "") + words.spread(one.capacity),
         words.to_best(one.to_best, one.tied),
         f"{one.clients:,}" if one.clients else "–",
-        words.seconds(one.time("50", one.clients)),
-        words.seconds(one.time("99", one.clients)),
+        words.seconds(at_best.p50 if at_best else nan),
+        words.seconds(at_best.p99 if at_best else nan),
         words.seconds(one.cpu.value),
         words.size(one.memory),
         words.number(one.switches),

@@ -85,7 +85,7 @@ def _choose(able: Sequence[Standing]) -> Standing:
     tied = tied or [max(able, key=lambda one: one.capacity.value)]
     if not any(one.limited for one in tied):  # else the load generator's queue is in every response time
         crowd = max(one.clients for one in tied)
-        tied = _close(tied, lambda one: one.time("99", crowd), _SLOWER)
+        tied = _close(tied, lambda one: one.p99(crowd), _SLOWER)
     tied = _close(tied, lambda one: one.cpu.value, _DEARER)
     return min(tied, key=lambda one: plainness(one.candidate))
 
@@ -107,7 +107,7 @@ def plainness(candidate: Candidate) -> tuple[int, int, int]:
 
 
 def _why(chosen: Standing, probe: Probe, goal: str) -> str:
-    p99 = chosen.time("99", chosen.clients)
+    p99 = chosen.p99(chosen.clients)
     about = "about " if chosen.limited else ""
     said = [
         f"It answered {about}{words.rate(chosen.capacity.value)} with {words.many(chosen.clients, 'client')}"
@@ -161,7 +161,7 @@ def _why_not(one: Standing, chosen: Standing | None, probe: Probe) -> str:
 
 def _lost_tie(one: Standing, chosen: Standing) -> str:
     crowd = max(one.clients, chosen.clients)
-    mine, theirs = one.time("99", crowd), chosen.time("99", crowd)
+    mine, theirs = one.p99(crowd), chosen.p99(crowd)
     if not (one.limited or chosen.limited) and mine > _SLOWER * theirs:
         return f"its p99 is {words.seconds(mine)}, not {words.seconds(theirs)}, with {words.many(crowd, 'client')}"
     if one.cpu.value > _DEARER * chosen.cpu.value:
