@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from html import escape
-from math import nan
+from math import isfinite, nan
 
 from allcomers.lab import plots, words
 from allcomers.lab.analysis import Rung, Standing
