@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 import os
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from select import select
 from typing import Any, TypeAlias
 
 from allcomers.load.crew import Crew, now_ns
@@ -18,7 +15,6 @@ from allcomers.load.plan import Plan, locate
 from allcomers.load.result import Result, result
 from allcomers.load.trust import judged
 
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 PATIENCE = 20.0
 
 Talk: TypeAlias = Callable[[socket.socket], None]
@@ -96,76 +92,3 @@ def heads(peer: socket.socket) -> Iterator[bytes]:
 def reset(peer: socket.socket) -> None:
     """Be gone without a word: the peer gets a RST."""
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-class Queue:
-    """A server that answers each request after a time that is known, in one thread on all its connections.
-
-    seconds   how long an answer takes
-    alone     one at a time, in the order in which they came (a queue M/D/1 if they come at random); else each by itself
-    freeze    (from, to) in seconds after the first request: nothing is looked at, or said
-    """
-
-    def __init__(self, seconds: float, *, alone: bool = False, freeze: tuple[float, float] = (0.0, 0.0)) -> None:
-        self.seconds = seconds
-        self._alone = alone
-        self._freeze = freeze
-        self._began = 0.0
-        self._free_at = 0.0
-        self._due: list[tuple[float, int]] = []
-        self._peers: dict[int, socket.socket] = {}
-        self.answered: list[float] = []
-        """When each answer went out (monotonic)."""
-
-    @contextmanager
-    def serving(self) -> Iterator[str]:
-        with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
-            over = threading.Event()
-            thread = threading.Thread(target=self._serve, args=(listener, over))
-            thread.start()
-            try:
-                yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-            finally:
-                over.set()
-                thread.join(PATIENCE)
-                for peer in self._peers.values():
-                    peer.close()
-
-    def _serve(self, listener: socket.socket, over: threading.Event) -> None:
-        while not over.is_set():
-            until = min(self._due[0][0] if self._due else 1e18, time.monotonic() + 0.05)
-            ready = select([listener, *self._peers.values()], [], [], max(0.0, until - time.monotonic()))[0]
-            self._frozen()
-            for sock in ready:
-                if sock is listener:
-                    peer = listener.accept()[0]
-                    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    self._peers[peer.fileno()] = peer
-                else:
-                    self._hear(sock)
-            while self._due and self._due[0][0] <= time.monotonic():
-                fd = heapq.heappop(self._due)[1]
-                if fd in self._peers:
-                    self.answered.append(time.monotonic())
-                    with suppress(OSError):
-                        self._peers[fd].send(ANSWER)
-
-    def _frozen(self) -> None:
-        begin, end = self._freeze
-        passed = time.monotonic() - self._began
-        if self._began and begin <= passed < end:
-            time.sleep(end - passed)
-
-    def _hear(self, peer: socket.socket) -> None:
-        data = b""
-        with suppress(OSError):
-            data = peer.recv(65536)
-        if not data:
-            del self._peers[peer.fileno()]
-            peer.close()
-            return
-        now = time.monotonic()
-        self._began = self._began or now
-        for _ in range(data.count(b"\r\n\r\n")):
-            self._free_at = (max(self._free_at, now) if self._alone else now) + self.seconds
-            heapq.heappush(self._due, (self._free_at, peer.fileno()))

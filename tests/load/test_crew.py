@@ -7,7 +7,8 @@ import time
 from itertools import takewhile
 
 import pytest
-from far import ANSWER, Queue, Talk, adds_up, carried_out, heads, load, reset, serving, soon
+from bench.known import ANSWER, Queue
+from far import Talk, adds_up, carried_out, heads, load, reset, serving, soon
 
 from allcomers.load.plan import Plan
 from allcomers.load.result import Result

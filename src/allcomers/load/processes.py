@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
 from allcomers.errors import OperatorError
@@ -167,6 +168,10 @@ def _child(
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent lets go of the leash
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        with suppress(
+            OSError
+        ):  # else the kernel wakes us up to 50 µs after a request is due (proc_pid_timerslack_ns(5))
+            Path("/proc/self/timerslack_ns").write_text("1")
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         crew = Crew(plan, place, number, start, leash)

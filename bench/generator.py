@@ -1,0 +1,246 @@
+"""The load generator itself: what a request costs it beside wrk and h2load, and whether its figures are true.
+
+cost     nginx, and allcomers' epoll with an answer of 13 bytes, 64 connections: wrk, h2load (one request under way on
+         each connection) and allcomers load in turn, each in one process on the load's core: requests/s, CPU of the
+         load per request, response times
+truth    a server whose answer times are known (bench/known.py): p50, p90 and p99 against what theory has for the same
+         arrivals, for constant answer times and for a queue with one server (M/D/1)
+freeze   the server does nothing for the second half of a run of 10 s at 100 requests per second
+late     nginx, 5,000 requests per second: how many went out within 1 ms of when they were due
+held     nginx, 10,000 connections for a minute
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from allcomers.load import Plan, Result
+from allcomers.load.schedule import moments
+from bench import harness, loads
+from bench.harness import LOAD_CORE, SERVER_CORE, CannotMeasureError
+from bench.loads import UNIT
+
+CONNECTIONS = 64
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--parts", type=harness.names, default=["cost", "truth", "freeze", "late"], metavar="P,Q")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=5, help="of each measurement, but for freeze and held")
+
+
+def run(args: argparse.Namespace) -> None:
+    measured = {part: PARTS[part](args) for part in args.parts}
+    harness.save("generator", measured)
+
+
+def ours(url: str, *arguments: str) -> tuple[Result, float]:
+    """Our load's result, and the CPU seconds of its processes."""
+    with tempfile.NamedTemporaryFile(prefix="load-", suffix=".json") as file:
+        used = command([sys.executable, "-m", "allcomers", "load", url, "-q", "--json", file.name, *arguments])[1]
+        return Result.from_json(Path(file.name).read_text()), used
+
+
+def command(words: list[str]) -> tuple[str, float]:
+    """What a load prints, and the CPU seconds that it took; on the load's core."""
+    if shutil.which(words[0]) is None:
+        raise CannotMeasureError(f"{words[0]} is needed (Debian: apt-get install wrk nghttp2-client)")
+    before = os.times()
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, preexec_fn=harness.in_child(LOAD_CORE))
+    after = os.times()
+    if done.returncode:
+        raise CannotMeasureError(f"{words[0]} failed: {done.stderr.strip() or done.stdout.strip()[-300:]}")
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    return done.stdout, used
+
+
+# Cost ----------------------------------------------------------------------------------------------------
+
+
+def cost(args: argparse.Namespace) -> list[dict[str, Any]]:
+    rows = []
+    for model in ("nginx", "epoll"):
+        with harness.serving(harness.hello(model)) as server:
+            url = "http://{}:{}/".format(*server.address)
+            for _ in range(args.rounds):
+                rows += [{"server": model, **flood(name, url, args.seconds)} for name in LOADS]
+    print(f"\n{CONNECTIONS} connections, {args.rounds} rounds: median (lowest..highest)\n")
+    harness.table(
+        ["server, load", "requests/s", "CPU µs/request", "p50 ms", "p99 ms"],
+        [summary(model, name, rows) for model in ("nginx", "epoll") for name in LOADS],
+    )
+    return rows
+
+
+def summary(model: str, name: str, rows: list[dict[str, Any]]) -> list[str]:
+    found = [row for row in rows if (row["server"], row["load"]) == (model, name)]
+    return [f"{model}, {name}", *(harness.spread([row[key] for row in found], digits) for key, digits in FIGURES)]
+
+
+LOADS = ("wrk", "h2load", "allcomers load")
+FIGURES = (("rate", 0), ("cpu", 2), ("p50", 3), ("p99", 3))
+
+
+def flood(name: str, url: str, seconds: int) -> dict[str, Any]:
+    """As fast as it goes, for so long."""
+    if name == "allcomers load":
+        result, used = ours(url, f"-c{CONNECTIONS}", f"-d{seconds}")
+        times = [1000 * time for time in result.response.percentiles(50, 99)]
+        count, rate = result.answered, result.tps
+    elif name == "h2load":
+        count, rate, times, used = h2load(url, seconds)
+    else:
+        said, used = command(f"wrk -t1 -c{CONNECTIONS} -d{seconds} --latency {url}".split())
+        count, rate, times = wrk_report(said)
+    return {
+        "load": name,
+        "rate": rate,
+        "cpu": 1e6 * used / count,
+        **dict(zip(("p50", "p99"), times, strict=True)),
+    }
+
+
+def wrk_report(said: str) -> tuple[int, float, list[float]]:
+    """(requests, per second, p50 and p99 in ms)."""
+    count = re.search(r"(\d+) requests in", said)
+    rate = re.search(r"Requests/sec: +([\d.]+)", said)
+    times = re.findall(r"(?:50|99)% +([\d.]+)(us|ms|s)", said)
+    if count is None or rate is None or len(times) != 2:
+        raise CannotMeasureError(f"wrk's report cannot be read: {said[-300:]!r}")
+    return int(count[1]), float(rate[1]), [1000 * float(number) * UNIT[unit] for number, unit in times]
+
+
+def h2load(url: str, seconds: int) -> tuple[int, float, list[float], float]:
+    """The same of h2load, which has the times in a log; and its CPU seconds."""
+    with tempfile.NamedTemporaryFile(prefix="h2load-", suffix=".log") as log:
+        said, used = command(f"h2load --h1 -t1 -c{CONNECTIONS} -m1 -D{seconds} --log-file={log.name} {url}".split())
+        found, times = loads.h2load_report(said), loads.h2load_times(Path(log.name).read_text())
+    return found["requests"], found["requests"] / seconds, [times["p50"], times["p99"]], used
+
+
+# Truth ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def known(*arguments: str) -> Iterator[str]:
+    """The URL of a server of known answer times, on the server's core."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.known", *arguments],
+        cwd=harness.ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=harness.in_child(SERVER_CORE),
+    )
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def truth(args: argparse.Namespace) -> list[dict[str, Any]]:
+    rows = []
+    for name, service, rate, alone in (
+        ("constant, 6 ms", 0.006, 200.0, False),
+        ("constant, 50 ms", 0.05, 200.0, False),
+        ("M/D/1, 6 ms, 70 %", 0.006, 0.7 / 0.006, True),
+        ("M/D/1, 20 ms, 80 %", 0.02, 0.8 / 0.02, True),
+    ):
+        rows += [{"server": name, **compared(service, rate, alone, args.seconds)} for _ in range(args.rounds)]
+    print("\nmeasured over theory, p50, p90, p99; and the shares of sends that were late\n")
+    harness.table(
+        ["server", "theory ms", "measured/theory", "late by 1 ms"],
+        [
+            [
+                row["server"],
+                " ".join(f"{1000 * time:.2f}" for time in row["theory"]),
+                " ".join(f"{found / time:.3f}" for found, time in zip(row["measured"], row["theory"], strict=True)),
+                f"{row['late']:.1%}",
+            ]
+            for row in rows
+        ],
+    )
+    return rows
+
+
+def compared(service: float, rate: float, alone: bool, seconds: float) -> dict[str, Any]:
+    """Response times that were measured, and those that theory has for the very same arrivals."""
+    arrivals = "poisson" if alone else "constant"
+    with known(str(service), *(["alone"] if alone else [])) as url:
+        result, _ = ours(url, "-c200", f"-r{rate:.6f}", f"-d{seconds}", "--arrivals", arrivals)
+    plan = Plan.make(url=url, clients=200, rate=float(f"{rate:.6f}"), arrivals=arrivals)
+    due = [moment / 1e9 for moment in takewhile(lambda moment: moment < seconds * 1e9, moments(plan, 0))]
+    times = sorted(waits(due, service) if alone else [service] * len(due))
+    return {
+        "theory": [harness.percentile(times, percent) for percent in (50, 90, 99)],
+        "measured": result.response.percentiles(50, 90, 99),
+        "late": result.lateness.share_above(0.001),
+    }
+
+
+def waits(due: list[float], service: float) -> list[float]:
+    """The response times in a queue with one server: Lindley's recursion."""
+    times, free = [], 0.0
+    for arrival in due:
+        free = max(free, arrival) + service
+        times.append(free - arrival)
+    return times
+
+
+def freeze(args: argparse.Namespace) -> dict[str, float]:
+    with known("0", "4", "9") as url:
+        result, _ = ours(url, "-c64", "-r100", "-d10")
+    found = {
+        "p50": result.response.percentile(50),
+        "p75": result.response.percentile(75),
+        "max": result.response.max,
+        "service p75": result.service.percentile(75),
+        "answered": result.answered,
+    }
+    print("\nfrozen for 5 s of 10: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
+    return found
+
+
+# Rates and connections -----------------------------------------------------------------------------------
+
+
+def late(args: argparse.Namespace) -> dict[str, float]:
+    with harness.serving(harness.nginx()) as server:
+        result, _ = ours("http://{}:{}/".format(*server.address), "-c64", "-r5000", f"-d{args.seconds}")
+    found = {
+        "sent per second": result.qps,
+        "within 1 ms": 1 - result.lateness.share_above(0.001),
+        "p99 of lateness ms": 1000 * result.lateness.percentile(99),
+        "cpu": result.cpu,
+    }
+    print("\n5,000 per second: " + ", ".join(f"{name} {value:,.4g}" for name, value in found.items()))
+    return found
+
+
+def held(args: argparse.Namespace) -> dict[str, Any]:
+    with harness.serving(harness.nginx()) as server:
+        result, _ = ours("http://{}:{}/".format(*server.address), "-c10000", "-t2", "-d60", "--think", "20")
+    found = {
+        "held": result.connections_held,
+        "opened": result.connections_opened,
+        "answered": result.answered,
+        "errors": dict(result.errors),
+        "warnings": result.warnings,
+    }
+    print(f"\n10,000 connections for a minute: {found}")
+    return found
+
+
+PARTS = {"cost": cost, "truth": truth, "freeze": freeze, "late": late, "held": held}

@@ -1,0 +1,117 @@
+"""A server whose answer times are known, for what measures answer times to be measured by.
+
+`python -m bench.known SECONDS [alone] [FREEZE_FROM FREEZE_TO]` serves on a free port, which it prints, until its end.
+"""
+
+from __future__ import annotations
+
+import heapq
+import selectors
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Queue:
+    """A server that answers each request after a time that is known, in one thread on all its connections.
+
+    seconds   how long an answer takes
+    alone     one at a time, in the order in which they came (a queue M/D/1 if they come at random); else each by itself
+    freeze    (from, to) in seconds after the first request: nothing is looked at, or said
+    spin      seconds before an answer is due from which on it waits without sleeping: a core of its own is used up, and
+              the answer is on time
+    """
+
+    def __init__(
+        self, seconds: float, *, alone: bool = False, freeze: tuple[float, float] = (0.0, 0.0), spin: float = 0.0
+    ) -> None:
+        self.seconds = seconds
+        self._spin = spin
+        self._alone = alone
+        self._freeze = freeze
+        self._began = 0.0
+        self._free_at = 0.0
+        self._due: list[tuple[float, int]] = []
+        self._peers: dict[int, socket.socket] = {}
+        self._ready = selectors.DefaultSelector()
+        self.answered: list[float] = []
+        """When each answer went out (monotonic)."""
+
+    @contextmanager
+    def serving(self) -> Iterator[str]:
+        """Its URL; it is served by a thread until the block ends."""
+        with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
+            over = threading.Event()
+            thread = threading.Thread(target=self.serve, args=(listener, over))
+            thread.start()
+            try:
+                yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+            finally:
+                over.set()
+                thread.join()
+                for sock in (self._ready, *self._peers.values()):
+                    sock.close()
+
+    def serve(self, listener: socket.socket, over: threading.Event) -> None:
+        self._ready.register(listener, selectors.EVENT_READ)
+        while not over.is_set():
+            until = min(self._due[0][0] - self._spin if self._due else 1e18, time.monotonic() + 0.05)
+            ready = self._ready.select(max(0.0, until - time.monotonic()))
+            self._frozen()
+            for key, _ in ready:
+                if key.fileobj is listener:
+                    self._let_in(listener.accept()[0])
+                else:
+                    self._hear(self._peers[key.fd])
+            while self._due and self._due[0][0] <= time.monotonic():
+                fd = heapq.heappop(self._due)[1]
+                if fd in self._peers:
+                    self.answered.append(time.monotonic())
+                    with suppress(OSError):
+                        self._peers[fd].send(ANSWER)
+
+    def _frozen(self) -> None:
+        begin, end = self._freeze
+        passed = time.monotonic() - self._began
+        if self._began and begin <= passed < end:
+            time.sleep(end - passed)
+
+    def _let_in(self, peer: socket.socket) -> None:
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._peers[peer.fileno()] = peer
+        self._ready.register(peer, selectors.EVENT_READ)
+
+    def _hear(self, peer: socket.socket) -> None:
+        data = b""
+        with suppress(OSError):
+            data = peer.recv(65536)
+        if not data:
+            self._ready.unregister(peer)
+            del self._peers[peer.fileno()]
+            peer.close()
+            return
+        now = time.monotonic()
+        self._began = self._began or now
+        for _ in range(data.count(b"\r\n\r\n")):
+            self._free_at = (max(self._free_at, now) if self._alone else now) + self.seconds
+            heapq.heappush(self._due, (self._free_at, peer.fileno()))
+
+
+def main(arguments: list[str]) -> None:
+    """Serve for ever."""
+    seconds, *rest = arguments
+    alone = "alone" in rest
+    freeze = [float(word) for word in rest if word != "alone"] or [0.0, 0.0]
+    queue = Queue(float(seconds), alone=alone, freeze=(freeze[0], freeze[1]), spin=0.0015)
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+        print(f"http://127.0.0.1:{listener.getsockname()[1]}/", flush=True)
+        queue.serve(listener, threading.Event())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
