@@ -125,7 +125,7 @@ def lines(title: str, series: Sequence[Series], x: Axis, y: Axis, mark: tuple[fl
 
 def rows(title: str, items: Sequence[Row], axis: Axis, mark: float | None = None) -> str:
     """A row for each; `mark` is a value that all are compared with."""
-    known = [item for item in items if math.isfinite(item.value) and item.value > 0]
+    known = [item for item in items if all(map(math.isfinite, (item.low, item.value, item.high))) and item.value > 0]
     height = _TOP + _ROW * max(1, len(known)) + _BOTTOM
     if not known:
         return _svg(title, height, [_text(_LEFT, _TOP + 18, "nothing to show", "small")])
