@@ -25,6 +25,7 @@ COMPILED = [
         "protocol._page",
         "handlers._wsgi",
         "calls._claim",
+        "asgi._brief",
         "models._express",
         "load._wire",
     )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from allcomers.http_calls import Asker, HttpEndpoint, Live, Origin
     from allcomers.models import Serving
     from allcomers.protocol.head import RequestHead
-    from allcomers.protocol.message import Handler, Request
+    from allcomers.protocol.message import Handler, Request, Response
 
 _logger = logging.getLogger("allcomers.app")
 
@@ -86,12 +86,15 @@ class Endpoint:
 class App:
     """What answers HTTP requests: `live`, if there is one, on the event loop of its model; else `handler`.
 
+    begin  as HttpEndpoint has it
+
     serve  the model, where it must run on a certain event loop
     calls  where calls run, unless --calls says it
     """
 
     handler: Handler
     live: Callable[[Request, Asker], Live] | None = None
+    begin: Callable[[Request, Asker], Response | tuple[Live, Any]] | None = None
     life: Life | None = None
     serve: Callable[[Serving], None] | None = None
     calls: str = "inline"
@@ -157,6 +160,7 @@ def _http(app: App, config: Config, log: AccessLog | None, tls: ssl.SSLContext |
     http = HttpEndpoint(
         handler=app.handler,
         live=app.live,
+        begin=app.begin,
         limits=config.limits,
         date=date,
         wall=time.time,
@@ -241,6 +245,7 @@ def _single(target: Any) -> Any:
 def _asgi(target: Any, config: Config, ask_replacement: Callable[[str], object], page: Page) -> App:
     from importlib.util import find_spec
 
+    from allcomers.asgi.brief import briefs
     from allcomers.asgi.host import Host
     from allcomers.asgi.lifespan import Life, Lifespan
     from allcomers.asgi.live import answer
@@ -269,6 +274,7 @@ def _asgi(target: Any, config: Config, ask_replacement: Callable[[str], object],
     return App(
         handler=stepped,
         live=partial(answer, host),
+        begin=briefs(host),
         life=Life(events, lifespan, host),
         serve=lambda serving: serve_on(serving, events),
     )

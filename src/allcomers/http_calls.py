@@ -101,6 +101,7 @@ class HttpEndpoint:
 
     handler  Request to Response
     live     a request's head and its connection to the Live that answers it; None where `handler` does
+    begin    has a Live start: gives its answer, if that is whole at once, or the Live and what it says first
     date     now to the Date field's line, with its CRLF
     wall     seconds since the epoch: the access log's clock
     report   called with an app's exception and the request that met it
@@ -122,6 +123,7 @@ class HttpEndpoint:
     clock: Callable[[], float] | None = None
     server_timing: bool = False
     live: Callable[[Request, Asker], Live] | None = None
+    begin: Callable[[Request, Asker], Response | tuple[Live, Any]] | None = None
     tls: ssl.SSLContext | None = None
     page: Page = dataclasses.field(default_factory=Page)
 

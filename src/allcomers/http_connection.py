@@ -142,15 +142,15 @@ class HttpConnection(Connection):
         is_idle = self.wants == connection.READ and self.phase is IDLE
         return is_idle and not self._leaving and not self._inbound.buffer and self.codec.is_clear
 
-    def began(self, unsent: bytes, request: Request | None, heard: bytes, now: float) -> None:
-        """A driver leaves the rest to us: what is to go out still; a request of which it reports next that it is
-        answered(); what has been heard after that."""
+    def began(self, unsent: bytes, request: Request | None, live: Live | None, heard: bytes, now: float) -> None:
+        """A driver leaves the rest to us: what is to go out still; a request whose call it has taken, and that call if
+        it is a Live; what has been heard after that."""
         self.codec.push(unsent)
         if request is not None:
             self._head = request
             self._asked = (request.method, request.target, request.minor)
             self._began = now
-            self._called = True
+            self._called, self._live = True, live
             self._owe()
             self.phase = CALLED
             self._inbound.buffer = heard

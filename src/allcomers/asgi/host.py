@@ -27,9 +27,8 @@ App: TypeAlias = Callable[
 
 _logger = logging.getLogger("allcomers.app")
 
-_EAGER: Final = sys.version_info >= (3, 12)
+EAGER: Final = sys.version_info >= (3, 12)
 """Does a task begin at once, rather than in the loop's next turn (asyncio.Task, eager_start)?"""
-
 
 WIND_UP: Final = 2.0
 """Seconds that an app has, once its client is gone and its thread or loop is wanted, before its task is cancelled."""
@@ -54,6 +53,7 @@ class Host:
     limit      of the time until an answer begins; None for any time
     page       where the time that they take is counted
     tasks      those that run, and since when
+    context    of which each talk has a copy
     deserted   of these, those whose client is gone: nobody waits for what they do
     """
 
@@ -68,7 +68,7 @@ class Host:
     page: Page = field(default_factory=Page)
     tasks: dict[asyncio.Task[None], float] = field(default_factory=dict)
     deserted: set[asyncio.Task[None]] = field(default_factory=set)
-    _context: contextvars.Context = field(default_factory=contextvars.copy_context)
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], timed: bool = True) -> asyncio.Task[None]:
         """Run it as a task, at once where Python can: one that never waits is over when this returns.
@@ -77,15 +77,19 @@ class Host:
 
         In a context of its own: of what called us, another request's task perhaps, it inherits nothing.
         """
-        context = self._context.copy()
-        if _EAGER and self.events.is_running():
+        context = self.context.copy()
+        if EAGER and self.events.is_running():
             task = asyncio.Task(coroutine, loop=self.events, eager_start=True, context=context)
         else:
             task = self.events.create_task(coroutine, context=context)
         if not task.done():
-            self.tasks[task] = monotonic() if timed else math.inf
-            task.add_done_callback(self._over)
+            self.watch(task, timed)
         return task
+
+    def watch(self, task: asyncio.Task[Any], timed: bool = True) -> None:
+        """It runs, and nobody else waits for it."""
+        self.tasks[task] = monotonic() if timed else math.inf
+        task.add_done_callback(self._over)
 
     def _over(self, task: asyncio.Task[None]) -> None:
         self.page.called(0.0, monotonic() - self.tasks.pop(task), 0)

@@ -127,6 +127,41 @@ class Exchange:
         reply, self._reply = self._reply, LATER
         return reply
 
+    def adopt(self, begun: Message | None, told: bool, whole: bool) -> None:
+        """From here on this talks with the app, in the place of a Brief: the start of an answer, if it was said; does
+        the app know that there is no body; is the answer whole?"""
+        self._starting = True
+        self._told = told
+        if begun is not None:
+            self._begin(begun)
+        self._begun = self._done = whole
+
+    def adopted(self, task: asyncio.Task[Any] | None, error: BaseException | None) -> Any:
+        """The app's first step is over: it is `task` from now on, or has raised `error`. What it says, or LATER."""
+        self.task = task
+        if error is not None:
+            self._host.spawn(self._raised(error))
+        elif task is not None and task.done():
+            self._app_ended(task)
+        elif task is not None:
+            self._host.watch(task)
+            task.add_done_callback(self._app_ended)
+        self._starting = False
+        reply, self._reply = self._reply, LATER
+        return reply
+
+    def _app_ended(self, task: asyncio.Task[Any]) -> None:
+        self._host.spawn(self._conclude(task), timed=False)
+
+    async def _conclude(self, task: asyncio.Task[Any]) -> None:
+        try:
+            task.result()
+            await self._returned()
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            await self._raised(error)
+
     def hear(self, piece: bytes, more: bool) -> None:
         if piece:
             self._body.append(piece)
@@ -213,18 +248,25 @@ class Exchange:
     async def _run(self) -> None:
         try:
             await self._host.app(self._scope, self.receive, self.send)
-            if not (self._done or self._gone):
-                if not self._parted:
-                    raise AnswerError("the app returned before its answer was whole")
-                await self._fail(End.BROKEN)  # it was told that nobody is there any more
+            await self._returned()
         except GeneratorExit:
             raise
         except BaseException as error:  # SystemExit too: one request does not stop a server
-            self._report(error)
-            await self._fail(internal_error())
+            await self._raised(error)
         finally:
             if self._host.limit is not None:
                 self._host.limit.end(self)
+
+    async def _returned(self) -> None:
+        if self._done or self._gone:
+            return
+        if not self._parted:
+            raise AnswerError("the app returned before its answer was whole")
+        await self._fail(End.BROKEN)  # it was told that nobody is there any more
+
+    async def _raised(self, error: BaseException) -> None:
+        self._report(error)
+        await self._fail(internal_error())
 
     def _report(self, error: BaseException) -> None:
         if (self._gone or self._done) and is_of_leaving(error):

@@ -14,7 +14,7 @@ Scope: TypeAlias = dict[str, Any]
 
 VERSION: Final = {"version": "3.0", "spec_version": "2.4"}
 
-_HTTP_EXTENSIONS: Final = (
+HTTP_EXTENSIONS: Final = (
     "http.response.pathsend",
     "http.response.zerocopysend",
     "http.response.early_hint",
@@ -27,7 +27,7 @@ def http_scope(request: Request, root_path: str, state: dict[str, Any] | None) -
     """The scope of an HTTP request. `state` is the lifespan's, of which each request gets a shallow copy."""
     scope = _scope("http", request, root_path, state)
     scope["method"] = request.method
-    scope["extensions"] = {name: {} for name in _HTTP_EXTENSIONS}
+    scope["extensions"] = {name: {} for name in HTTP_EXTENSIONS}
     return scope
 
 

@@ -6,7 +6,7 @@ import importlib
 import select
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from allcomers.errors import ConfigError
 
@@ -81,11 +81,13 @@ class Model:
 
     def load_on(self) -> Callable[[Serving, asyncio.AbstractEventLoop], None]:
         """The same for async apps: it serves on an event loop that is given. For a model that has `events`."""
-        module = importlib.import_module(f"allcomers.models.{self.module}")
-        if not hasattr(module, "serve_on"):
-            module = importlib.import_module("allcomers.models.asyncio_loop")
-        serve_on: Callable[[Serving, asyncio.AbstractEventLoop], None] = module.serve_on
-        return serve_on
+        module: Any = importlib.import_module(f"allcomers.models.{self.module}")
+        if hasattr(module, "serve_on"):
+            serve_on: Callable[[Serving, asyncio.AbstractEventLoop], None] = module.serve_on
+            return serve_on
+        from allcomers.models.asyncio_loop import drive
+
+        return drive
 
 
 _EPOLL = ("epoll", "epoll(7), which Linux has")

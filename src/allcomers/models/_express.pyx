@@ -102,14 +102,16 @@ cdef class Express:
     otherwise   the Loop's own handle(fd, events, now)
     resume      (channel, unsent, call or None, heard, now): goes on with what is not common; a call is a request and
                 its answer, or its Live
-    answer      request and connection to an answer, or a Live to its request's; it does not raise
+    handler     request to answer; or, where `begin` is given, that: request and channel to answer, or to a Live and what
+                it says first
+    settled, excuse  http_calls'
     request     the class of requests, response of answers
     claim       who has the loop while a call runs, and whether it is to run here; None where nobody takes it away
     answer_late told the answer of a call that has lost the loop; then `displaced` is raised
     """
 
     cdef dict _channels, _hosts, _blocks, _lines
-    cdef object _otherwise, _resume, _handler, _excuse, _settled, _encode, _date, _request, _response
+    cdef object _otherwise, _resume, _handler, _begin, _excuse, _settled, _encode, _date, _request, _response
     cdef Page _page
     cdef Py_ssize_t _max_head, _max_headers
     cdef Buffers _buffers
@@ -120,7 +122,7 @@ cdef class Express:
     cdef Claim _claim
     cdef object _answer_late, _displaced
 
-    def __init__(self, *, dict channels not None, otherwise, resume, handler, settled, excuse, encode, date, bytes server,
+    def __init__(self, *, dict channels not None, otherwise, resume, handler, begin, settled, excuse, encode, date, bytes server,
                  request, response, dict hosts not None, dict blocks not None, dict lines not None, Page page not None,
                  Py_ssize_t max_head, Py_ssize_t max_headers, Claim claim, answer_late, displaced):
         if not issubclass(request, Head) or not issubclass(response, Answer):
@@ -129,6 +131,7 @@ cdef class Express:
         self._otherwise = otherwise
         self._resume = resume
         self._handler = handler
+        self._begin = begin
         self._settled = settled
         self._excuse = excuse
         self._encode = encode
@@ -185,7 +188,7 @@ cdef class Express:
             request.server = seat.server
             began = now
             if self._claim is None:
-                reply = self._call(request)
+                reply = self._call(seat, request)
             else:
                 request.driver = seat
                 buffers.seat, buffers.request, buffers.now = seat, request, now
@@ -226,7 +229,7 @@ cdef class Express:
     cdef object _claim_and_call(self, Buffers buffers):
         """Call, in a thread that may lose the loop meanwhile: then what is here is another's, and is left alone."""
         cdef long number = self._claim.begin()
-        cdef object reply = self._call(buffers.request)
+        cdef object reply = self._call(buffers.seat, buffers.request)
         if not self._claim.end(number):
             self._answer_late(reply)
             raise self._displaced
@@ -253,9 +256,11 @@ cdef class Express:
             PyBytes_FromStringAndSize(buffers.heard + buffers.at, buffers.size - buffers.at),
         )
 
-    cdef object _call(self, Head request):
+    cdef object _call(self, Seat seat, Head request):
         cdef object reply
         try:
+            if self._begin is not None:
+                return self._begin(request, seat)
             reply = self._handler(request)
             if type(reply) is self._response and type((<Answer>reply).body) is bytes:
                 return reply

@@ -3,19 +3,21 @@
     loop: select → callback for each that is ready → select → …
 
 The same connections and the same steps as under the pollers; only the waiting is asyncio's, or uvloop's where that is
-installed (the extra `allcomers[uvloop]`). Each event passes asyncio's queue of callbacks: a few microseconds more than
-epoll alone. asyncio's transports and streams are not used; they would cost three times that.
+installed (the extra `allcomers[uvloop]`). asyncio's transports and streams are not used: they cost much more.
+
+On Linux the event loop watches one descriptor, that of an epoll object which watches the peers (epoll(7)): so one
+callback tells of all that are ready, rather than one of each.
 
 Use it for async apps, and where an app has coroutines of its own to run beside the server.
 
-An async app under another poller has the same event loop on that poller: asyncio has a selector for each. Only epoll's
-edges are not for asyncio's own sockets; there the event loop watches one descriptor, the edge-triggered epoll's.
+An async app under another poller has the same event loop on that poller: asyncio has a selector for each.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import selectors
 from collections.abc import Callable
 from select import POLLIN, POLLOUT
@@ -143,8 +145,18 @@ def serve(serving: Serving) -> None:
         events.close()
 
 
-def serve_on(serving: Serving, events: asyncio.AbstractEventLoop, nested: Nested | None = None) -> None:
-    """The same on this event loop, which stays open. With `nested`, that watches the peers, and `events` watches it."""
+def serve_on(serving: Serving, events: asyncio.AbstractEventLoop) -> None:
+    """The same on this event loop, which stays open."""
+    if not hasattr(select, "epoll"):
+        drive(serving, events)
+        return
+    from allcomers.models.epoll_loop import EpollPoller
+
+    drive(serving, events, EpollPoller())
+
+
+def drive(serving: Serving, events: asyncio.AbstractEventLoop, nested: Nested | None = None) -> None:
+    """The same where this event loop watches the peers itself; or `nested` does, and the event loop watches that."""
     pump = Pump(serving, events, nested)
     while not pump.over.done():
         events.call_soon(serving.orders.listen)  # uvloop takes the signals for itself when it starts

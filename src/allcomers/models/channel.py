@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
 
+from allcomers.answers import hints
 from allcomers.connection import Connection
 from allcomers.deadlines import NEVER
+from allcomers.http_connection import HttpConnection
 from allcomers.models.express import Seat
+from allcomers.signs import Driver
+
+HINTS: Final = 16
+"""Times that a call may hint before it has waited for anything; more is not told."""
 
 
 class Poller(Protocol):
@@ -50,7 +57,7 @@ class Channel(Seat):
     ended  bool: no more will come than is there already, so it is read to its end: an edge is told once
     """
 
-    __slots__ = ("due", "ended", "loop", "readable", "sock", "watched", "writable")
+    __slots__ = ("due", "ended", "hinted", "loop", "readable", "sock", "watched", "writable")
 
     def __init__(self, loop: Hears, sock: socket.socket, conn: Connection) -> None:
         self.loop = loop
@@ -61,6 +68,7 @@ class Channel(Seat):
         self.rests = False
         self.count = 0
         self.since = 0.0
+        self.hinted: tuple[list[bytes], ...] = ()  # by a call of which the connection does not know yet
         self.readable = False
         self.ended = False
         self.writable = True
@@ -73,6 +81,24 @@ class Channel(Seat):
         if self.count:
             self.conn.exchanged(self.count, self.since)
             self.count = 0
+
+    # ------------------------------------------------------------ for a call that was begun without the connection
+
+    @property
+    def driver(self) -> Driver | None:
+        return self.conn.driver
+
+    def hint(self, links: Iterable[bytes]) -> None:
+        """Tell the client of these links before the answer (http_calls.Asker)."""
+        if self.rests:  # its first step is not over: they go out when it is
+            links = list(links)
+            hints(links)  # raises for what no Link field can carry
+            self.hinted = (*self.hinted, links)[:HINTS]
+        else:
+            assert isinstance(self.conn, HttpConnection)
+            self.conn.hint(links)
+
+    # ------------------------------------------------------------ for a call that runs on the event loop
 
     def said(self, reply: Any) -> None:
         """A call that runs on the event loop says something of its answer (signs.Driver)."""

@@ -12,8 +12,12 @@ Use it for most servers. Calls that wait belong in `--calls pool`, for on this t
 from __future__ import annotations
 
 import select
+from typing import TYPE_CHECKING
 
 from allcomers.models import Serving, readiness
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class EpollPoller:
@@ -49,6 +53,13 @@ class EpollPoller:
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         return self._epoll.poll(timeout)
+
+
+def serve_on(serving: Serving, events: asyncio.AbstractEventLoop) -> None:
+    """The same for async apps: `events` watches the one descriptor that tells of all peers."""
+    from allcomers.models import asyncio_loop  # late: a server without async apps does without asyncio
+
+    asyncio_loop.drive(serving, events, EpollPoller())
 
 
 def serve(serving: Serving) -> None:

@@ -67,7 +67,7 @@ def lane(
     http, calls = serving.http, serving.calls
     if http is None or not isinstance(calls, Inline | Auto):  # those with a limit must know of each call
         return None
-    if not leaf.COMPILED or http.log or http.clock or http.client or http.tls or http.live:
+    if not leaf.COMPILED or http.log or http.clock or http.client or http.tls:
         return None
     from allcomers.models._express import Express
 
@@ -76,6 +76,7 @@ def lane(
         otherwise=otherwise,
         resume=resume,
         handler=http.handler,
+        begin=http.begin,
         settled=partial(http_calls.settled, http),
         excuse=partial(http_calls.excuse, http),
         encode=encode_fields,

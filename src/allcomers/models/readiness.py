@@ -225,10 +225,14 @@ class Loop:
         conn, self._at = self._begun(channel), channel
         if call is not None:
             request, reply = call
-            conn.began(unsent, request, heard, now)
-            conn.answered(reply, now)
+            live, reply = reply if type(reply) is tuple else (None, reply)
+            conn.began(unsent, request, live, heard, now)
+            for links in channel.hinted:
+                conn.hint(links)
+            channel.hinted = ()
+            self._report(conn, reply, now)
         else:
-            conn.began(unsent, None, b"", now)
+            conn.began(unsent, None, None, b"", now)
             if heard:
                 channel.readable = len(heard) == sockets.RECEIVE or self._poller.errs_once
                 now = self._hear(conn, heard, now)
@@ -250,11 +254,14 @@ class Loop:
         reply = self._here(work)
         now = monotonic()
         conn.page.called(began - due, now - began)
+        self._report(conn, reply, now)
+        return now
+
+    def _report(self, conn: Connection, reply: Any, now: float) -> None:
         if reply is LATER:
             conn.taken(now)
         else:
             conn.answered(reply, now)
-        return now
 
     def take_word(self, channel: Channel, reply: Any) -> None:
         """A call that answers later: its answer, a part of it, or TAKEN. In the loop's own thread."""

@@ -1,0 +1,8 @@
+from typing import Any
+
+from allcomers.http_calls import Asker
+from allcomers.protocol.message import Request
+
+class Briefs:
+    def __init__(self, **parts: Any) -> None: ...
+    def __call__(self, request: Request, asker: Asker) -> Any: ...

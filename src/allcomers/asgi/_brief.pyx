@@ -1,0 +1,301 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The common talk of an ASGI app, in C: its answer is whole before the app has waited for anything.
+
+The plain Python of `http.Exchange`, `scope` and `live` is the specification. A Brief is what the app awaits receive()
+and send() of, until it does what is not common: a piece of a body of which more is to come, trailers, hints, a wait, an
+exception. From then on an Exchange goes on for it, which is told of what has been said (`adopt`).
+"""
+
+from urllib.parse import unquote
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_Copy
+from cpython.list cimport PyList_AsTuple
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeASCII
+from libc.string cimport memchr
+
+from allcomers.protocol._answer cimport Answer
+from allcomers.protocol._bytes cimport Bytes, is_word
+from allcomers.protocol._fields cimport scope_headers
+from allcomers.protocol._head cimport FieldLines, Head
+from allcomers.protocol._raw cimport PyUnicode_1BYTE_DATA, PyUnicode_GET_LENGTH, new_object
+
+cdef extern from "Python.h":
+    object PyContext_Copy(object)
+
+cdef tuple _NOTHING = ()
+
+cdef str _TYPE = "type"
+cdef str _START = "http.response.start"
+cdef str _BODY = "http.response.body"
+
+
+# ---------------------------------------------------------------- what is awaited and is there
+
+cdef class Done:
+    """An awaitable of what is there already (PEP 492): `await` goes on at once."""
+
+    cdef object _value
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self._value is None:  # the common case makes no exception object
+            raise StopIteration
+        raise StopIteration(self._value)
+
+
+cdef Done _NONE = Done.__new__(Done)
+
+
+cdef inline Done _done(value):
+    cdef Done done = Done.__new__(Done)
+    done._value = value
+    return done
+
+
+# ---------------------------------------------------------------- a talk
+
+cdef enum State:
+    NEW, STARTED, WHOLE
+
+
+cdef class Brief:
+    """receive() and send() for one call of the app.
+
+    exchange  who goes on for it; None while it is common
+    """
+
+    cdef Briefs _briefs
+    cdef Head _request
+    cdef object _asker
+    cdef object _scope
+    cdef object exchange
+    cdef State _state
+    cdef bint _told
+    cdef object _start
+    cdef object _status
+    cdef bytes _body
+    cdef bytes _block
+    cdef long long _length
+
+    def receive(self):
+        """As Exchange.receive."""
+        if self.exchange is None and self._state != WHOLE and not self._told:
+            self._told = True
+            return _done({"type": "http.request", "body": b"", "more_body": False})
+        return self._full().receive()
+
+    def send(self, message):
+        """As Exchange.send."""
+        if self.exchange is None and type(message) is dict and self._took(<dict>message):
+            return _NONE
+        return self._full().send(message)
+
+    cdef bint _took(self, dict message) except -1:
+        """False for what is not common, of which nothing was noted."""
+        cdef object kind = message.get(_TYPE), body
+        if self._state == NEW and kind == _START:
+            return self._took_start(message)
+        if self._state == STARTED and kind == _BODY:
+            body = message.get("body", b"")
+            if type(body) is bytes and not message.get("more_body", False) and (
+                self._length < 0 or self._length == PyBytes_GET_SIZE(body)
+            ):
+                self._body = <bytes>body
+                self._state = WHOLE
+                return True
+        return False
+
+    cdef bint _took_start(self, dict message) except -1:
+        cdef list fields
+        cdef object pair, block
+        headers = message.get("headers", _NOTHING)
+        status = message.get("status")
+        if type(status) is not int or not 200 <= status <= 999 or status == 204 or status == 304 or message.get("trailers", False):
+            return False
+        if type(headers) is not list and type(headers) is not tuple:
+            return False
+        fields = []
+        self._length = -1
+        for pair in headers:
+            if not _is_pair(pair):
+                return False
+            if PyBytes_GET_SIZE(<object>PyTuple_GET_ITEM(pair, 0)) == 14 and _is_length(<object>PyTuple_GET_ITEM(pair, 0)):
+                if self._length >= 0:
+                    return False
+                self._length = _number(<object>PyTuple_GET_ITEM(pair, 1))
+                if self._length < 0:
+                    return False
+            else:
+                fields.append(pair)
+        block = self._briefs.block(PyList_AsTuple(fields))
+        if block is None:
+            return False
+        self._block = <bytes>block
+        self._status = status
+        self._start = message
+        self._state = STARTED
+        return True
+
+    cdef object _full(self):
+        if self.exchange is None:
+            self.exchange = self._briefs.make(self._request, self._asker, self._scope)
+            self.exchange.adopt(self._start if self._state != NEW else None, self._told, self._state == WHOLE)
+        return self.exchange
+
+    cdef object _answer(self):
+        cdef Answer answer = new_object(self._briefs.response)
+        answer.body = self._body
+        answer.status = self._status
+        answer.headers = []
+        answer.trailers = _NOTHING
+        answer.block = self._block
+        answer.fields = 0
+        return answer
+
+
+cdef inline bint _is_pair(pair):
+    return (
+        type(pair) is tuple
+        and PyTuple_GET_SIZE(pair) == 2
+        and type(<object>PyTuple_GET_ITEM(pair, 0)) is bytes
+        and type(<object>PyTuple_GET_ITEM(pair, 1)) is bytes
+    )
+
+
+cdef inline bint _is_length(bytes name):
+    return is_word(<Bytes>PyBytes_AS_STRING(name), 14, b"content-length", 14)
+
+
+cdef long long _number(bytes text) except -2:
+    """A decimal number of at most 18 digits; -1 for what is none."""
+    cdef long long number = 0
+    cdef const char* at = PyBytes_AS_STRING(text)
+    cdef Py_ssize_t i
+    if not 0 < PyBytes_GET_SIZE(text) <= 18:
+        return -1
+    for i in range(PyBytes_GET_SIZE(text)):
+        if not c'0' <= at[i] <= c'9':
+            return -1
+        number = number * 10 + (at[i] - c'0')
+    return number
+
+
+# ---------------------------------------------------------------- all talks of one app
+
+cdef class Briefs:
+    """Called with a request, its asker: the whole answer, or (an Exchange, what it says first).
+
+    host      the Host, of which `app`, `events` and `context` are
+    make      (request, asker, scope) to an Exchange
+    coroutine makes one of what the app returned that is no `coroutine_type`
+    common    a scope of all requests: what is not set anew for each; `root` is its root_path
+    encode    fields as bytes to their block, None for those that are not common; `blocks` are those it has told
+    otherwise the same as this for a request that is not common
+    """
+
+    cdef object _host, _app, _events, _task, _context, _coroutine, _coroutine_type, _encode, _otherwise
+    cdef object make
+    cdef object response
+    cdef dict _common, _blocks
+    cdef str _root
+
+    def __init__(self, *, host, app, events, task, context, make, coroutine, coroutine_type, dict common not None,
+                 str root not None, encode, dict blocks not None, otherwise, response):
+        if not issubclass(response, Answer):
+            raise TypeError("this class has no slots of ours")
+        self._host = host
+        self._app = app
+        self._events = events
+        self._task = task
+        self._context = context
+        self.make = make
+        self._coroutine = coroutine
+        self._coroutine_type = coroutine_type
+        self._common = common
+        self._root = root
+        self._encode = encode
+        self._blocks = blocks
+        self._otherwise = otherwise
+        self.response = response
+
+    cdef object block(self, tuple fields):
+        block = self._blocks.get(fields)
+        return self._encode(fields) if block is None else block
+
+    def __call__(self, Head request not None, asker):
+        cdef Brief brief
+        cdef object coroutine, task
+        if request.read is None or request.length is not None or request.chunked or self._host.limit is not None:
+            return self._otherwise(request, asker)
+        brief = Brief.__new__(Brief)
+        brief._briefs = self
+        brief._request = request
+        brief._asker = asker
+        brief._scope = self._scope_of(request)
+        brief._length = -1
+        try:
+            coroutine = self._app(brief._scope, brief.receive, brief.send)
+            if type(coroutine) is not self._coroutine_type:
+                coroutine = self._coroutine(coroutine)
+            task = self._task(coroutine, loop=self._events, eager_start=True, context=PyContext_Copy(self._context))
+        except BaseException as error:  # SystemExit too, which a task lets through
+            return self._full(brief, None, error)
+        if brief._state == WHOLE and brief.exchange is None and _went_well(task):
+            return brief._answer()
+        return self._full(brief, task, None)
+
+    cdef object _full(self, Brief brief, task, error):
+        cdef bint is_whole = brief._state == WHOLE
+        exchange = brief._full()
+        reply = exchange.adopted(task, error)
+        if is_whole:
+            return brief._answer()
+        return exchange, reply
+
+    cdef dict _scope_of(self, Head request):
+        """As scope.http_scope has it."""
+        cdef FieldLines lines = request.read
+        cdef str target = request.target
+        cdef const char* at = PyUnicode_1BYTE_DATA(target)
+        cdef Py_ssize_t size = PyUnicode_GET_LENGTH(target), path = size
+        cdef const char* mark = <const char*>memchr(at, c'?', size)
+        cdef dict scope = PyDict_Copy(self._common), state
+        if mark is not NULL:
+            path = mark - at
+            scope["query_string"] = PyBytes_FromStringAndSize(mark + 1, size - path - 1)
+        scope["raw_path"] = PyBytes_FromStringAndSize(at, path)
+        if memchr(at, c'%', path) is NULL:
+            text = target if mark is NULL else PyUnicode_DecodeASCII(at, path, NULL)
+        else:
+            text = unquote(PyUnicode_DecodeASCII(at, path, NULL))
+        scope["path"] = self._root + text if self._root else text
+        scope["method"] = request.method
+        if request.minor == 0:
+            scope["http_version"] = "1.0"
+        if request.scheme != "http":
+            scope["scheme"] = request.scheme
+        scope["asgi"] = PyDict_Copy(scope["asgi"])
+        scope["extensions"] = PyDict_Copy(scope["extensions"])
+        if lines.kept:
+            if lines.headers is None:
+                lines.headers = scope_headers(lines.lines)
+            scope["headers"] = lines.headers[:]
+        else:
+            scope["headers"] = scope_headers(lines.lines)
+        scope["client"] = (request.peer, request.port) if request.peer else None
+        scope["server"] = request.server
+        state = self._host.state
+        if state is not None:
+            scope["state"] = state.copy()
+        return scope
+
+
+cdef inline bint _went_well(task):
+    return task.done() and not task.cancelled() and task.exception() is None

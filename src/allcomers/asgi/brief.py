@@ -1,0 +1,86 @@
+"""Talks that are over at once: what an async app answers without waiting, for a driver that can send it itself.
+
+Where the leaf is compiled such a talk is a `_brief.Brief`; what it needs to know of this package is said here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import CoroutineType
+from typing import Any, Final
+
+from allcomers.asgi.host import EAGER, Host
+from allcomers.asgi.http import Exchange
+from allcomers.asgi.live import answer
+from allcomers.asgi.messages import decoded
+from allcomers.asgi.scope import HTTP_EXTENSIONS, VERSION
+from allcomers.http_calls import Asker, Live
+from allcomers.protocol import leaf
+from allcomers.protocol.head import encode_fields, remember
+from allcomers.protocol.message import Request, Response
+
+Begin = Callable[[Request, Asker], Response | tuple[Live, Any]]
+"""Has an app answer: its whole answer where that is there at once; else who goes on with it, and what it says first."""
+
+_blocks: dict[tuple[tuple[bytes, bytes], ...], bytes] = {}
+_LONGEST_KNOWN: Final = 1024
+
+
+def briefs(host: Host) -> Begin:
+    """For the requests of one app."""
+
+    def begin(request: Request, asker: Asker) -> tuple[Live, Any]:
+        live = answer(host, request, asker)
+        return live, live.start()
+
+    def make(request: Request, asker: Asker, scope: dict[str, Any]) -> Exchange:
+        return Exchange(host, request, asker, scope)
+
+    if not (leaf.COMPILED and EAGER):
+        return begin
+    from allcomers.asgi._brief import Briefs
+
+    common = {
+        "type": "http",
+        "asgi": VERSION,
+        "http_version": "1.1",
+        "scheme": "http",
+        "query_string": b"",
+        "root_path": host.root_path,
+        "extensions": {name: {} for name in HTTP_EXTENSIONS},
+    }
+    return Briefs(
+        host=host,
+        app=host.app,
+        events=host.events,
+        task=asyncio.Task,
+        context=host.context,
+        make=make,
+        coroutine=_coroutine,
+        coroutine_type=CoroutineType,
+        common=common,
+        root=host.root_path,
+        encode=_block,
+        blocks=_blocks,
+        otherwise=begin,
+        response=Response,
+    )
+
+
+async def _coroutine(call: Awaitable[Any]) -> None:
+    """What an app returned that is awaited as a coroutine is, as a function that is wrapped may."""
+    await call
+
+
+def _block(fields: tuple[tuple[bytes, bytes], ...]) -> bytes | None:
+    """The fields of an answer as they go out; None for what is the server's to set, or cannot be sent."""
+    try:
+        block, ours = encode_fields(decoded(fields))
+    except Exception:  # the exchange that goes on tells what is wrong with them
+        return None
+    if ours is not None:
+        return None
+    if len(block) <= _LONGEST_KNOWN:
+        remember(_blocks, fields, block)
+    return block
