@@ -19,6 +19,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import IO, Any, Final
 
+from allcomers.asgi.filled import Filled
 from allcomers.asgi.host import Host, Message
 from allcomers.asgi.messages import (
     as_bytes,
@@ -30,7 +31,7 @@ from allcomers.asgi.messages import (
 )
 from allcomers.asgi.scope import Scope
 from allcomers.errors import AnswerError, ClientGone
-from allcomers.http_calls import Asker, End, Last, Stream, title
+from allcomers.http_calls import Asker, End, Last, title
 from allcomers.protocol.message import FileSlice, Piece, Request, Response
 from allcomers.signs import LATER, OVERDUE, TAKEN
 
@@ -42,22 +43,6 @@ IN_A_ROW: Final = 32
 IGNORED: Final = 64
 """Messages after the end that are ignored. An app that sends more is told to stop: the answer to a HEAD request is
 complete with its head, whatever a stream has still to say."""
-
-
-class Filled(Stream):
-    """A Stream that the app fills, rather than one that is pulled."""
-
-    __slots__ = ("_exchange",)
-
-    def __init__(self, response: Response, first: Piece | Last, exchange: Exchange) -> None:
-        super().__init__(response, first)
-        self._exchange = exchange
-
-    def step(self) -> Any:
-        return self._exchange.go_on()
-
-    def close(self) -> None:
-        self._exchange.leave()
 
 
 class Exchange:

@@ -6,7 +6,8 @@ import importlib
 import select
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from allcomers.errors import ConfigError
 
@@ -81,13 +82,11 @@ class Model:
 
     def load_on(self) -> Callable[[Serving, asyncio.AbstractEventLoop], None]:
         """The same for async apps: it serves on an event loop that is given. For a model that has `events`."""
-        module: Any = importlib.import_module(f"allcomers.models.{self.module}")
-        if hasattr(module, "serve_on"):
-            serve_on: Callable[[Serving, asyncio.AbstractEventLoop], None] = module.serve_on
-            return serve_on
-        from allcomers.models.asyncio_loop import drive
-
-        return drive
+        module = importlib.import_module(f"allcomers.models.{self.module}")
+        if not hasattr(module, "serve_on"):
+            return partial(importlib.import_module("allcomers.models.pump").drive, nested=None)
+        serve_on: Callable[[Serving, asyncio.AbstractEventLoop], None] = module.serve_on
+        return serve_on
 
 
 _EPOLL = ("epoll", "epoll(7), which Linux has")

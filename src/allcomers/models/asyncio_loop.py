@@ -16,112 +16,11 @@ An async app under another poller has the same event loop on that poller: asynci
 from __future__ import annotations
 
 import asyncio
-import logging
 import select
 import selectors
-from collections.abc import Callable
-from select import POLLIN, POLLOUT
-from time import monotonic
-from typing import Protocol
 
-from allcomers.connection import READ, WRITE
 from allcomers.models import Serving
-from allcomers.models.channel import Poller
-from allcomers.models.readiness import Loop
-
-_logger = logging.getLogger("allcomers.app")
-
-
-class Nested(Poller, Protocol):
-    """A poller that the kernel keeps, and that can be waited for itself (epoll(7)).
-
-    fileno()  readable when wait() has something to tell
-    """
-
-    def fileno(self) -> int: ...
-
-
-class AsyncioPoller:
-    """The poller's verbs, spoken to an event loop; what it would return from wait() it gives to `handle`."""
-
-    most = 1 << 30
-    errs_once = True  # uvloop closes its watch after it has called once (libuv: UV_EBADF)
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._watched: dict[int, int] = {}
-        self.handle: Callable[[int, int], None]
-
-    def watch(self, fd: int, wants: int) -> None:
-        changed = wants ^ self._watched.get(fd, 0)
-        self._watched[fd] = wants
-        if changed & READ:
-            if wants & READ:
-                self._loop.add_reader(fd, self.handle, fd, POLLIN)
-            else:
-                self._loop.remove_reader(fd)
-        if changed & WRITE:
-            if wants & WRITE:
-                self._loop.add_writer(fd, self.handle, fd, POLLOUT)
-            else:
-                self._loop.remove_writer(fd)
-
-    def watch_listener(self, fd: int) -> None:
-        self.watch(fd, READ)
-
-    def forget(self, fd: int) -> None:
-        self.watch(fd, 0)
-        del self._watched[fd]
-
-    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
-        raise AssertionError("the event loop waits")
-
-
-class Pump:
-    """Turns an event loop's callbacks and timer into the Loop's handle() and turn()."""
-
-    def __init__(self, serving: Serving, events: asyncio.AbstractEventLoop, nested: Nested | None) -> None:
-        self._events = events
-        self._page = serving.share.page
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = float("inf")
-        self.over = events.create_future()
-        if nested is not None:
-            self._loop = Loop(serving, nested, self._turn)
-            events.add_reader(nested.fileno(), self._handle_all, nested)
-        else:
-            poller = AsyncioPoller(events)
-            poller.handle = self._handle
-            self._loop = Loop(serving, poller, self._turn)
-
-    def _handle_all(self, nested: Nested) -> None:
-        events = nested.wait(0)
-        now = monotonic()
-        for fd, event in events:
-            self._loop.handle(fd, event, now)
-        self._turn(now)
-        self._page.turned(monotonic() - now)
-
-    def _handle(self, fd: int, event: int) -> None:
-        now = monotonic()
-        self._loop.handle(fd, event, now)
-        self._turn(now)
-        self._page.turned(monotonic() - now)
-
-    def _turn(self, now: float) -> None:
-        timeout = self._loop.turn(now)
-        if timeout is not None and now + timeout < self._timer_at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_at = now + timeout
-            self._timer = self._events.call_later(timeout, self._tick)
-        if self._loop.over and not self.over.done():
-            self.over.set_result(None)
-
-    def _tick(self) -> None:
-        self._timer = None
-        self._timer_at = float("inf")
-        self._turn(monotonic())
+from allcomers.models.pump import drive
 
 
 def new_event_loop(selector: str = "") -> asyncio.AbstractEventLoop:
@@ -148,19 +47,8 @@ def serve(serving: Serving) -> None:
 def serve_on(serving: Serving, events: asyncio.AbstractEventLoop) -> None:
     """The same on this event loop, which stays open."""
     if not hasattr(select, "epoll"):
-        drive(serving, events)
+        drive(serving, events, None)
         return
     from allcomers.models.epoll_loop import EpollPoller
 
     drive(serving, events, EpollPoller())
-
-
-def drive(serving: Serving, events: asyncio.AbstractEventLoop, nested: Nested | None = None) -> None:
-    """The same where this event loop watches the peers itself; or `nested` does, and the event loop watches that."""
-    pump = Pump(serving, events, nested)
-    while not pump.over.done():
-        events.call_soon(serving.orders.listen)  # uvloop takes the signals for itself when it starts
-        try:
-            events.run_until_complete(pump.over)
-        except SystemExit as error:  # from a task that an app has begun: one request does not stop a server
-            _logger.error("a task of the app called sys.exit()", exc_info=error)

@@ -9,8 +9,10 @@ from typing import Any, Final, Protocol
 from allcomers.answers import hints
 from allcomers.connection import Connection
 from allcomers.deadlines import NEVER
+from allcomers.http_calls import Live
 from allcomers.http_connection import HttpConnection
 from allcomers.models.express import Seat
+from allcomers.protocol.message import Request
 from allcomers.signs import Driver
 
 HINTS: Final = 16
@@ -97,6 +99,15 @@ class Channel(Seat):
         else:
             assert isinstance(self.conn, HttpConnection)
             self.conn.hint(links)
+
+    def began(self, unsent: bytes, request: Request | None, live: Live | None, heard: bytes, now: float) -> None:
+        """Its connection is told of it, and goes on (HttpConnection.began)."""
+        self.recall()
+        assert isinstance(self.conn, HttpConnection)
+        self.conn.began(unsent, request, live, heard, now)
+        for links in self.hinted:
+            self.conn.hint(links)
+        self.hinted = ()
 
     # ------------------------------------------------------------ for a call that runs on the event loop
 

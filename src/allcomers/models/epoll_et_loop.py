@@ -37,9 +37,9 @@ class EdgePoller(EpollPoller):
 
 def serve_on(serving: Serving, events: asyncio.AbstractEventLoop) -> None:
     """The same for async apps: `events` watches the one descriptor that tells of all peers' edges."""
-    from allcomers.models import asyncio_loop  # late: a server without async apps does without asyncio
+    from allcomers.models.pump import drive  # late: a server without async apps does without asyncio
 
-    asyncio_loop.drive(serving, events, EdgePoller())
+    drive(serving, events, EdgePoller())
 
 
 def serve(serving: Serving) -> None:

@@ -57,9 +57,9 @@ class EpollPoller:
 
 def serve_on(serving: Serving, events: asyncio.AbstractEventLoop) -> None:
     """The same for async apps: `events` watches the one descriptor that tells of all peers."""
-    from allcomers.models import asyncio_loop  # late: a server without async apps does without asyncio
+    from allcomers.models.pump import drive  # late: a server without async apps does without asyncio
 
-    asyncio_loop.drive(serving, events, EpollPoller())
+    drive(serving, events, EpollPoller())
 
 
 def serve(serving: Serving) -> None:

@@ -28,7 +28,6 @@ from allcomers.calls import Carrier
 from allcomers.connection import CALL, IDLE, PATIENCE, READ, RUNNING, WRITE, Address, Connection
 from allcomers.deadlines import NEVER, Deadlines
 from allcomers.errors import PeerError
-from allcomers.http_connection import HttpConnection
 from allcomers.inbox import Inbox
 from allcomers.models import Serving, express
 from allcomers.models.channel import Channel, Poller
@@ -114,7 +113,7 @@ class Loop:
         """The thread that runs this is in a call, and stays there: what is to be told its answer. Then run() again."""
         if self._lane is not None and (left := self._lane.leave()):
             channel, unsent, request, heard = left
-            self._begun(channel).began(unsent, request, heard, monotonic())
+            channel.began(unsent, request, None, heard, monotonic())
         else:
             channel = self._at
             channel.conn.taken(monotonic())  # it is not over, as it was to be
@@ -222,27 +221,18 @@ class Loop:
         self, channel: Channel, unsent: bytes, call: tuple[Request, Any] | None, heard: bytes, now: float
     ) -> None:
         """The express lane has come to what is not common (express.lane)."""
-        conn, self._at = self._begun(channel), channel
+        self._at = channel
         if call is not None:
             request, reply = call
             live, reply = reply if type(reply) is tuple else (None, reply)
-            conn.began(unsent, request, live, heard, now)
-            for links in channel.hinted:
-                conn.hint(links)
-            channel.hinted = ()
-            self._report(conn, reply, now)
+            channel.began(unsent, request, live, heard, now)
+            self._report(channel.conn, reply, now)
         else:
-            conn.began(unsent, None, None, b"", now)
+            channel.began(unsent, None, None, b"", now)
             if heard:
                 channel.readable = len(heard) == sockets.RECEIVE or self._poller.errs_once
-                now = self._hear(conn, heard, now)
+                now = self._hear(channel.conn, heard, now)
         self._drive(channel, now)
-
-    def _begun(self, channel: Channel) -> HttpConnection:
-        """The connection of a channel that the express lane leaves to us."""
-        channel.recall()
-        assert isinstance(channel.conn, HttpConnection)
-        return channel.conn
 
     def _call(self, channel: Channel, conn: Connection, now: float) -> float:
         """Have the call run that is due; the time after it, if it ran here."""
