@@ -29,9 +29,11 @@ def made(
     cores = len(place["server_cores"]) or 1
     standings = analysis.standings(trials, cores, think)
     others = disturbance(trials)
-    judged = verdict.judge(standings, probe, goal=goal, others=others, cores=cores)
     if is_race:
-        judged = Verdict(chosen=None, runners_up=race.told(standings), others=(), cautions=judged.cautions)
+        runners = race.told(standings)
+        judged = Verdict(chosen=None, runners_up=runners, others=(), cautions=verdict.disturbed(others))
+    else:
+        judged = verdict.judge(standings, probe, goal=goal, others=others, cores=cores)
     return Results(
         command=command,
         target=words[1],

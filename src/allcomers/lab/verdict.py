@@ -57,7 +57,7 @@ def judge(standings: Sequence[Standing], probe: Probe, *, goal: str, others: flo
     final = [one for one in able if one.stage != "screen"] or able
     if not final:
         places = tuple(Place(one, _why_not(one, None, probe)) for one in standings)
-        return Verdict(chosen=None, runners_up=(), others=places, cautions=_disturbed(others))
+        return Verdict(chosen=None, runners_up=(), others=places, cautions=disturbed(others))
     order = _ordered(final)
     chosen = order[0]
     told = [Place(one, _why_not(one, chosen, probe)) for one in order[1:]]
@@ -66,7 +66,7 @@ def judge(standings: Sequence[Standing], probe: Probe, *, goal: str, others: flo
         chosen=Place(chosen, _why(chosen, probe, goal)),
         runners_up=tuple(told[:_NEXT]),
         others=(*told[_NEXT:], *rest),
-        cautions=(*_cautions(chosen, cores), *_disturbed(others)),
+        cautions=(*_cautions(chosen, cores), *disturbed(others)),
     )
 
 
@@ -209,7 +209,8 @@ def _cautions(chosen: Standing, cores: int) -> list[str]:
     return said
 
 
-def _disturbed(others: float) -> tuple[str, ...]:
+def disturbed(others: float) -> tuple[str, ...]:
+    """What to know where somebody else used so many cores."""
     if others < _DISTURBED:
         return ()
     return (
