@@ -119,6 +119,15 @@ def test_rates_that_miss_the_goal_do_not_count() -> None:
     assert "never met the goal" in never.verdict.others[0].why
 
 
+def test_a_first_look_forgives_once() -> None:
+    """Who missed the goal by bad luck goes on before who is ten times slower; who is dead does not."""
+    unlucky = Trial(stage="screen", number=0, candidate=POOL, steps=(step(64, 3000, met=False),))
+    slow = Trial(stage="screen", number=0, candidate=EPOLL, steps=(step(64, 100),))
+    good = Trial(stage="screen", number=0, candidate=THREAD, steps=(step(64, 2000),))
+    dead = Trial(stage="screen", number=0, candidate=ITERATIVE, steps=(step(64, 9000),), failure="signal 9")
+    assert analysis.rank([slow, unlucky, dead, good], 1) == [THREAD, POOL, EPOLL]
+
+
 def test_a_load_generator_at_its_end_is_seen_through() -> None:
     """Both give 20,000/s, for the load can do no more; one of them has half of its core left."""
     trials = [

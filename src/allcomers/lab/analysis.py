@@ -120,14 +120,16 @@ def score(trial: Trial, cores: int) -> tuple[float, Step | None]:
 
 
 def rank(trials: Sequence[Trial], cores: int) -> list[Candidate]:
-    """By capacity in the trials given, the best first; who met no goal comes after, who failed is not in it."""
-    found: dict[Candidate, list[tuple[float, float]]] = {}
+    """By capacity in the trials given, the best first; who failed is not in it.
+
+    What missed the goal counts half: one look may be unlucky.
+    """
+    found: dict[Candidate, list[float]] = {}
     for trial in trials:
         if trial.steps and not trial.failure:
-            most = max(capacity(step, cores) for step in trial.steps)
-            found.setdefault(trial.candidate, []).append((score(trial, cores)[0], most))
-    keys = {candidate: tuple(map(middle.fmean, zip(*pairs, strict=True))) for candidate, pairs in found.items()}
-    return sorted(keys, key=lambda candidate: keys[candidate], reverse=True)
+            missed = 0.5 * max(capacity(step, cores) for step in trial.steps)
+            found.setdefault(trial.candidate, []).append(max(score(trial, cores)[0], missed))
+    return sorted(found, key=lambda candidate: middle.median(found[candidate]), reverse=True)
 
 
 def standings(trials: Sequence[Trial], cores: int, think: float = 0.0) -> list[Standing]:

@@ -226,9 +226,10 @@ def climb(
 
 
 def ladders(most: int, crowd: int) -> list[tuple[int, ...]]:
-    """From the finest to the coarsest; the last end where ten times as many clients come as keep the cores busy."""
+    """From the finest to the coarsest: all the way up, to ten times as many clients as keep cores busy, four rungs."""
     short = min(most, _BEYOND * crowd)
-    return [ladder(top, ratio) for top in dict.fromkeys((most, short)) for ratio in _RATIOS]
+    four = sorted({min(most, max(1, clients)) for clients in (1, crowd // 4, crowd, 4 * crowd)})
+    return [*(ladder(top, ratio) for top in dict.fromkeys((most, short)) for ratio in _RATIOS), tuple(four)]
 
 
 def _climb(
