@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -125,6 +126,21 @@ def test_a_thousand_connections_are_held(server: Server) -> None:
     result = found(url(server), "-c", "1000", "-t", "2", "--think", "0.5", "-d", "1")
     assert (result.connections_asked, result.connections_held) == (1000, 1000)
     assert result.failed == 0
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-keep-alive",), ("-r", "500", "--no-keep-alive")])
+def test_no_descriptor_is_left(server: Server, flags: tuple[str, ...]) -> None:
+    """It says so, does with what it has, and does not spin."""
+    result = found(url(server), "-c", "100", "-d", "1", *flags, preexec_fn=few_descriptors)
+    assert result.answered > 0
+    if not flags:
+        assert set(result.errors) == {"no descriptor left"}
+        assert 10 <= result.connections_held < 50
+        assert any("100 connections were asked" in line for line in result.warnings)
+
+
+def few_descriptors() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (50, 50))
 
 
 # ---------------------------------------------------------------- exit status

@@ -63,6 +63,8 @@ class Asker(Client):
         else:
             while self.has_room and crew.may_ask():
                 self.ask(now, now)
+                if self.phase is not Phase.OPEN:  # it is on its way, or has failed already and pauses
+                    break
 
     # ------------------------------------------------------------ what happens
 

@@ -126,7 +126,7 @@ class Client:
         self._pause = 0
         self._unsent = b""
         self.in_line = False
-        """Does it wait for its turn to connect? (crew)"""
+        """Does it wait for its turn to connect? (line)"""
 
     # ------------------------------------------------------------ for subclasses
 

@@ -24,6 +24,7 @@ from allcomers.load import wire
 from allcomers.load.asker import Asker
 from allcomers.load.client import READ, Client
 from allcomers.load.hostile import Hostile
+from allcomers.load.line import Line
 from allcomers.load.plan import Place, Plan
 from allcomers.load.record import ANSWERED, BYTES_IN, BYTES_OUT, FAILED, OPEN, SENT, Pen, Record
 from allcomers.load.requests import requests
@@ -33,10 +34,6 @@ SECOND: Final = 1_000_000_000
 
 TURN: Final = 64
 """Sockets that are looked at in one turn: what is due meanwhile waits no longer than these take."""
-
-MOST_CONNECTING: Final = 256
-"""Connections that one process has under way at once: a server's backlog is of this order, and what does not fit into
-it is tried again by the kernel after a whole second (tcp(7), tcp_syn_retries)."""
 
 INTERVALS: Final = 900
 """A run has about as many intervals at most: each is a second, or of a longer run several."""
@@ -76,11 +73,7 @@ class Crew:
         self._clients: list[Client] = []
         self._free: deque[Asker] = deque()
         self._due = NEVER  # when the next request of the schedule is
-        self._line: deque[Client] = deque()  # who waits for a turn to connect
-        self._connecting = 0
-        pace = plan.connections_per_second / plan.processes
-        self._connect_gap = int(SECOND / pace) if pace else 0
-        self._next_connect = start
+        self._line: Line[Client] = Line(plan.connections_per_second / plan.processes, start)
         self._begun = self._ending = self._stopped = False
         self._interval = SECOND * max(1, -(-int(plan.seconds) // INTERVALS))
         self._interval_began = start
@@ -112,16 +105,10 @@ class Crew:
         self._owners.pop(sock.fileno(), None)  # to close it takes it off epoll, too
 
     def may_connect(self, client: Client) -> bool:
-        if self._connecting < MOST_CONNECTING and not self._connect_gap:
-            self._connecting += 1
-            return True
-        if not client.in_line:
-            client.in_line = True
-            self._line.append(client)
-        return False
+        return self._line.may_connect(client)
 
     def connect_ended(self) -> None:
-        self._connecting -= 1
+        self._line.ended()
 
     def may_ask(self) -> bool:
         if not self.asks_on():
@@ -165,8 +152,9 @@ class Crew:
         now = now_ns()
         for key in self.deadlines.due(now):
             self._clients[key].woken(now)
-        if self._line:
-            self._admit(now)
+        if self.asks_on():
+            for client in self._line.turns(now):
+                client.connect_now(now)
         if self._due <= now:
             self._send_due(now)
         if self._tick_at <= now < self._end:
@@ -176,8 +164,8 @@ class Crew:
         until = min(self.deadlines.next(), self._tick_at)
         if self._free:
             until = min(until, self._due)
-        if self._line and self._connecting < MOST_CONNECTING and self.asks_on():
-            until = min(until, self._next_connect)
+        if self.asks_on():
+            until = min(until, self._line.next_turn())
         timeout = max(0.0, (until - now_ns()) / SECOND)
         if self.schedule is None:
             return self._epoll.poll(timeout, TURN)
@@ -187,18 +175,6 @@ class Crew:
             return events
         select.select((self._epoll,), (), (), timeout)
         return self._epoll.poll(0, TURN)
-
-    def _admit(self, now: int) -> None:
-        """Let those connect whose turn it is."""
-        while self._line and self._connecting < MOST_CONNECTING and self.asks_on():
-            if self._connect_gap:
-                if now < self._next_connect:
-                    return
-                self._next_connect = max(self._next_connect + self._connect_gap, now - 10 * self._connect_gap)
-            client = self._line.popleft()
-            client.in_line = False
-            self._connecting += 1
-            client.connect_now(now)
 
     # ------------------------------------------------------------ an open loop
 
