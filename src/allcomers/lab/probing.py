@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from math import isfinite
 from typing import Final
 
@@ -33,6 +34,7 @@ _WRONG: Final = 0.01
 def probe(bench: Bench) -> Probe:
     """Raises ConfigError, AppError, ListenError: the app cannot be loaded, or does not answer as it should."""
     is_async = _is_async(bench.served)
+    bench = replace(bench, driver=replace(bench.driver, think=0.0))
     alone, start = _asked(bench, Candidate(model=best(), calls="" if is_async else "inline"), 1)
     pooled = Candidate(model=best()) if is_async else Candidate(model=best(), calls="pool", threads=_MANY)
     crowded, _ = _asked(bench, pooled, _MANY)
