@@ -24,6 +24,9 @@ _RUNNERS: Final = ("iterative", "process", "thread", "thread-pool", "select")
 
 _POOL: Final = 64
 
+_MORE: Final = 1.1
+"""Times what the largest crowd is answered, above which a smaller one is worth telling."""
+
 
 def entrants(probe: Probe, cores: int, models: Iterable[str] | None = None) -> list[Candidate]:
     """Each model by itself, from the oldest on, then the hybrids."""
@@ -72,26 +75,20 @@ def told(standings: Sequence[Standing]) -> tuple[Place, ...]:
 def _story(one: Standing) -> str:
     if not one.rungs:
         return f"It failed: {one.failure}."
-    peak = max(one.rungs, key=lambda rung: rung.tps.value)
-    last = one.rungs[-1]
-    said = [
-        f"Most with {words.many(peak.clients, 'client')}: {words.rate(peak.tps.value)}, p99 {words.seconds(peak.p99)}."
-    ]
-    if last is not peak:
-        said.append(_crowded(last, peak))
+    peak, last = max(one.rungs, key=lambda rung: rung.tps.value), one.rungs[-1]
+    said = [_crowded(last)]
+    if peak.tps.value > _MORE * last.tps.value:
+        said.append(f"At its best it gave {words.rate(peak.tps.value)}, with {words.many(peak.clients, 'client')}.")
     if one.failure:
         said.append(f"It failed: {one.failure}.")
     return " ".join(said)
 
 
-def _crowded(last: Rung, peak: Rung) -> str:
+def _crowded(last: Rung) -> str:
     with_all = f"With {words.many(last.clients, 'client')}"
     if not last.tps.value:
-        return f"{with_all}: no answer in time."
-    kept = last.tps.value / peak.tps.value
-    held = f" of which {last.held:,.0f} were let in" if last.held < 0.98 * last.clients else ""
-    lost = f", {words.percent(last.failing)} of requests failed" if last.failing > 0.001 else ""
-    return (
-        f"{with_all}{held}: {words.rate(last.tps.value)} ({words.percent(kept)} of that), p50"
-        f" {words.seconds(last.p50)}, p99 {words.seconds(last.p99)}{lost}."
-    )
+        return f"{with_all} no answer came in time."
+    held = f", of which {last.held:,.0f} were let in," if last.held < 0.98 * last.clients else ""
+    lost = f"; {words.percent(last.failing)} of requests failed" if last.failing > 0.001 else ""
+    times = f"p50 {words.seconds(last.p50)}, p99 {words.seconds(last.p99)}"
+    return f"{with_all}{held} it answered {words.rate(last.tps.value)}: {times}{lost}."
