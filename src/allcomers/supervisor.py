@@ -313,7 +313,9 @@ class Supervisor:
             _logger.error("the options stay as they were")
             return
         self._take(job)
-        _logger.info("reloading: %d workers are replaced one after another", self._staff.replace_all())
+        count = self._staff.replace_all()
+        what = "its worker is replaced" if count == 1 else f"{count} workers are replaced one after another"
+        _logger.info("reloading: %s", what)
 
     def _take(self, job: Job) -> None:
         """The options from now on."""
