@@ -19,7 +19,7 @@ from typing import Final
 
 from allcomers.errors import Refusal
 from allcomers.load.answers import STATUS, Answers, answers
-from allcomers.load.client import RECEIVE, Client, Driver, Phase
+from allcomers.load.client import Client, Driver, Phase
 from allcomers.load.plan import Place, Plan
 from allcomers.load.record import SENT
 from allcomers.load.requests import head, requests
@@ -83,7 +83,7 @@ class Hostile(Client):
         if said is not None:
             self.wake_at(now + STEP)
             self.send(said, now)
-        elif self.take < RECEIVE:
+        elif self.take == SIP:
             self.wake_at(now + STEP)
             self.receive(now)
         else:
