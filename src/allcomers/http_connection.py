@@ -142,18 +142,18 @@ class HttpConnection(Connection):
         is_idle = self.wants == connection.READ and self.phase is IDLE
         return is_idle and not self._leaving and not self._inbound.buffer and self.codec.is_clear
 
-    def began(self, unsent: bytes, request: Request | None, live: Live | None, heard: bytes, now: float) -> None:
+    def began(
+        self, unsent: bytes, request: Request | None, live: Live | None, heard: bytes, asked: float, now: float
+    ) -> None:
         """A driver leaves the rest to us: what is to go out still; a request whose call it has taken, and that call if
-        it is a Live; what has been heard after that."""
+        it is a Live; what has been heard after that; when it was asked."""
         self.codec.push(unsent)
         if request is not None:
             self._head = request
             self._asked = (request.method, request.target, request.minor)
-            self._began = now
-            self._called, self._live = True, live
+            self._called, self._live, self._began = True, live, asked
             self._owe()
-            self.phase = CALLED
-            self._inbound.buffer = heard
+            self.phase, self._inbound.buffer = CALLED, heard
         self._settle(now)
 
     # ------------------------------------------------------------ calls

@@ -58,6 +58,7 @@ cdef class Seat:
     rests  is its peer at rest?
     count  exchanges that its connection was not told of
     since  when the last of them ended
+    told   when the poller told of what is being answered
     """
 
     cdef public bint rests
@@ -68,6 +69,7 @@ cdef class Seat:
     cdef public tuple server
     cdef public long count
     cdef public double since
+    cdef public double told
 
 
 cdef class Buffers:
@@ -176,6 +178,7 @@ cdef class Express:
         if heard <= 0:
             return False
         buffers.used = 0
+        seat.told = told
         while at < heard and heard < RECEIVE and count < AT_ONCE and buffers.used < FULL and self._is_inline():
             request = new_object(self._request)
             size = take_head(<Bytes>buffers.heard + at, heard - at, self._max_head, self._max_headers, request, self._hosts)

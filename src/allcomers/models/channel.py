@@ -69,7 +69,7 @@ class Channel(Seat):
         self.peer, self.port, self.server = conn.peer, conn.port, conn.server
         self.rests = False
         self.count = 0
-        self.since = 0.0
+        self.since = self.told = 0.0
         self.hinted: tuple[list[bytes], ...] = ()  # by a call of which the connection does not know yet
         self.readable = False
         self.ended = False
@@ -104,7 +104,7 @@ class Channel(Seat):
         """Its connection is told of it, and goes on (HttpConnection.began)."""
         self.recall()
         assert isinstance(self.conn, HttpConnection)
-        self.conn.began(unsent, request, live, heard, now)
+        self.conn.began(unsent, request, live, heard, self.told, now)
         for links in self.hinted:
             self.conn.hint(links)
         self.hinted = ()

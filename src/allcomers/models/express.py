@@ -35,9 +35,10 @@ else:
         rests  bool: it has nothing that was heard and not answered, or said and not sent
         count  exchanges that its connection was not told of
         since  when the last of them ended
+        told   when the poller told of what is being answered
         """
 
-        __slots__ = ("conn", "count", "fd", "peer", "port", "rests", "server", "since")
+        __slots__ = ("conn", "count", "fd", "peer", "port", "rests", "server", "since", "told")
 
         conn: Connection
         fd: int
@@ -47,6 +48,7 @@ else:
         rests: bool
         count: int
         since: float
+        told: float
 
 
 Handle = Callable[[int, int, float], object]
