@@ -27,6 +27,7 @@ COMPILED = [
         "calls._claim",
         "asgi._brief",
         "models._express",
+        "models._quick",
         "load._wire",
     )
 ]

@@ -29,7 +29,7 @@ from allcomers.connection import CALL, IDLE, PATIENCE, READ, RUNNING, WRITE, Add
 from allcomers.deadlines import NEVER, Deadlines
 from allcomers.errors import PeerError
 from allcomers.inbox import Inbox
-from allcomers.models import Serving, express
+from allcomers.models import Serving, express, quick
 from allcomers.models.channel import Channel, Poller
 from allcomers.models.newcomers import Newcomers
 from allcomers.protocol.message import Request
@@ -182,7 +182,7 @@ class Loop:
                     try:
                         # What is no file and no end is spared a call.
                         if type(segment) is bytes and segment:
-                            count = sock.send(segment)
+                            count = quick.send(channel.fd, segment)
                         else:
                             count = sockets.send(sock, segment)
                     except BlockingIOError:
@@ -192,7 +192,7 @@ class Loop:
                     conn.sent(count, now)
                 elif wants & READ and channel.readable:
                     try:
-                        data = sock.recv(sockets.RECEIVE)
+                        data = quick.recv(channel.fd, sockets.RECEIVE)
                     except BlockingIOError:
                         channel.readable = False
                         continue

@@ -1,0 +1,19 @@
+"""recv(2) and send(2) for a loop, whose sockets do not block: (fd, size) to bytes, and (fd, bytes) to a count.
+
+PERF: the socket's own methods give up the GIL for each, in case they wait. Here they do not, and when threads of a pool
+want the interpreter, to give it up is to stand in line for it again. Compiled, they keep it. A read is 64 KiB at most.
+
+Raise OSError; BlockingIOError for what would wait.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from allcomers.protocol import leaf
+
+if leaf.COMPILED and not TYPE_CHECKING:
+    from allcomers.models._quick import recv, send
+else:
+    recv, send = os.read, os.write
