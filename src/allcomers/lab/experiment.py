@@ -110,10 +110,16 @@ class Experiment:
             available = given.budget * (plan.SCREEN + plan.LADDER) - self.spent
             most = max((plan.most_clients(one, given.descriptors, given.most) for one in ranked), default=1)
             choice = plan.ladders(most, plan.crowd(probe, given.cores, given.patience))
-            return plan.climb(_varied(ranked), available, overhead, pause, choice, given.least)
+            return plan.climb(_varied(ranked, self._plainest()), available, overhead, pause, choice, given.least)
         climbed = [made for made in known if made.stage == "ladder"]
         ranked = analysis.rank(climbed, given.cores) or analysis.rank(known, given.cores)
         return plan.open_loop(ranked, given.budget - self.spent, overhead, pause, given.least)
+
+    def _plainest(self) -> Candidate:
+        """Of all that were looked at."""
+        stage = self._journal.find("stage", name="screen")
+        assert stage is not None
+        return Stage.from_dict(stage["stage"]).entrants[0]
 
     def _carry_out(self, stage: Stage) -> None:
         for count, (number, candidate) in enumerate(_order(stage, self._journal.records[0]["seed"]), 1):
@@ -176,9 +182,9 @@ def trials(journal: Journal) -> list[Trial]:
     return [Trial.from_dict(record["trial"]) for record in journal.all("trial")]
 
 
-def _varied(ranked: Sequence[Candidate]) -> list[Candidate]:
-    """The best four, then the best of each other model, then the rest: plots should show the differences."""
-    first = list(ranked[:4])
+def _varied(ranked: Sequence[Candidate], plainest: Candidate) -> list[Candidate]:
+    """The best four, with the plainest of all to compare with; then the best of each other model, then the rest."""
+    first = list(ranked[:4] if plainest in ranked[:4] or plainest not in ranked else [*ranked[:3], plainest])
     for candidate in ranked:
         if candidate.model not in {one.model for one in first}:
             first.append(candidate)
