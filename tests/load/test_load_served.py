@@ -247,7 +247,7 @@ def test_a_load_that_is_killed_leaves_no_process(server: Server) -> None:
 
 
 def test_a_process_of_the_load_that_dies_is_told(server: Server) -> None:
-    process = subprocess.Popen([*COMMAND, url(server), "-d", "2", "-t", "2"], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*COMMAND, url(server), "-d", "1", "-t", "2"], stdout=subprocess.PIPE, text=True)
     wait_for(lambda: len(children(process.pid)) == 2, "both processes of the load")
     os.kill(children(process.pid)[0], signal.SIGKILL)
     out = process.communicate(timeout=60)[0]
@@ -285,7 +285,7 @@ def test_a_terminal_sees_how_far_it_is(server: Server, rich: bool, tmp_path: Pat
 def test_our_server_stands_hostile_clients(server: Server, kind: str, statuses: set[int]) -> None:
     """Those without a whole head in a second are sent away, and ordinary ones are answered beside them."""
     hostile = subprocess.Popen(
-        [*COMMAND, url(server), "--hostile", kind, "-c", "20", "-d", "2.5", "-q", "--json", "-"],
+        [*COMMAND, url(server), "--hostile", kind, "-c", "20", "-d", "2", "-q", "--json", "-"],
         stdout=subprocess.PIPE,
         text=True,
     )

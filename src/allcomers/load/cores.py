@@ -54,16 +54,18 @@ class Cores:
         self._servers = list(servers)
         self._load = list(load)
         self._ticks: dict[str, int] = {}
-        self._looks = self._same = 0
+        self.looks = 0
+        """At how many of them both had used CPU."""
+        self._same = 0
 
     @property
     def shared(self) -> float:
-        return self._same / self._looks if self._looks else 0.0
+        return self._same / self.looks if self.looks else 0.0
 
     def look(self) -> None:
         theirs, ours = self._busy(self._servers), self._busy(self._load)
         if theirs and ours:
-            self._looks += 1
+            self.looks += 1
             self._same += bool(theirs & ours)
 
     def _busy(self, pids: list[int]) -> set[int]:

@@ -29,7 +29,10 @@ TELL: Final = SECOND // 4
 """ns from one word of a child to the next."""
 
 PATIENCE: Final = 5.0
-"""Seconds that a child has to say its last word once it is to stop, or its time is over."""
+"""Seconds that a child has to say its last word once it is to stop."""
+
+OVERDUE: Final = 30.0
+"""Seconds after the end of its time from which on a child that is still there is given up."""
 
 _INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -89,6 +92,7 @@ class Family:
 
     def __init__(self, plan: Plan, place: Place, start: int) -> None:
         self._start = start
+        self._until = start / SECOND + plan.seconds + plan.timeout + OVERDUE if plan.seconds else float("inf")
         self._children: list[Child] = []
         self._heard = selectors.DefaultSelector()
         self.interrupted = False
@@ -131,7 +135,7 @@ class Family:
         return self._children
 
     def _listen(self, tell: Callable[[Progress], None]) -> None:
-        until = float("inf")
+        until = self._until
         while self._heard.get_map() and time.monotonic() < until:
             try:
                 signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)

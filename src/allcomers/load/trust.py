@@ -85,7 +85,7 @@ def _counts(result: Result) -> Iterator[str]:
 
 def _few(result: Result) -> Iterator[str]:
     count = result.response.count
-    if 0 < count < 1000:
+    if 0 < count < 1000 and not result.plan["hostile"]:
         yield f"{count} answers are few: p99 rests on {max(1, round(count / 100))} of them"
 
 

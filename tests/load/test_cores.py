@@ -1,0 +1,59 @@
+"""Who listens there, and do two processes run on the same core?"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from allcomers.load.cores import Cores, server_pids
+from allcomers.load.plan import Plan, locate
+from harness import wait_for
+
+CORES = sorted(os.sched_getaffinity(0))
+
+
+def test_who_listens_is_found() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        place = locate(Plan.make(url=f"http://127.0.0.1:{listener.getsockname()[1]}/"))
+        assert server_pids(place) == [os.getpid()]
+    assert server_pids(place) == []
+
+
+@contextmanager
+def busy(core: int) -> Iterator[int]:
+    """A process that does nothing else on this core."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "while True: pass"], preexec_fn=lambda: os.sched_setaffinity(0, [core])
+    )
+    try:
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.skipif(len(CORES) < 2, reason="there is one core")
+@pytest.mark.parametrize(("ours", "shared"), [(CORES[0], 1.0), (CORES[-1], 0.0)])
+def test_two_on_one_core_are_seen(ours: int, shared: float) -> None:
+    with busy(CORES[0]) as server, busy(ours) as load:
+        cores = Cores([server], [load])
+
+        def looked() -> bool:
+            cores.look()
+            return cores.looks >= 3
+
+        wait_for(looked, "both to use CPU")
+        assert cores.shared == shared
+
+
+def test_who_is_gone_is_left_out() -> None:
+    cores = Cores([1 << 30], [os.getpid()])
+    cores.look()
+    cores.look()
+    assert (cores.looks, cores.shared) == (0, 0.0)
