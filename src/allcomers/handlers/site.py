@@ -23,6 +23,7 @@ from allcomers.protocol.message import FileSlice, Request, Response
 
 from . import conditions, ranges
 from .codings import CODINGS, Coding, preferred
+from .kept import Kept
 from .listing import entries
 from .media_types import media_type
 from .pages import error_page, folder_page
@@ -62,7 +63,7 @@ class Site:
     Raises ConfigError for a root that is no readable folder, and a cache_control that no header can hold.
     """
 
-    __slots__ = ("_cached", "_listing", "_root", "_tree")
+    __slots__ = ("_cached", "_kept", "_listing", "_root", "_tree")
 
     def __init__(
         self,
@@ -75,6 +76,7 @@ class Site:
         self._root = _checked_root(root)
         self._tree = Tree(os.fsencode(self._root), follow_links=follow_links)
         self._listing = listing
+        self._kept = Kept(_ASKS)
         self._cached: Fields = [("Cache-Control", _checked_value(cache_control))] if cache_control else []
 
     def __repr__(self) -> str:
@@ -83,6 +85,8 @@ class Site:
     def __call__(self, request: Request) -> Response:
         """The answer to one request: 200, 204, 206, 301, 304, 404, 405, 412, 416, 501, or 503 where this process has
         no descriptor left. Raises OSError only for what is broken here, as a disk (EIO)."""
+        if kept := self._kept.find(request):
+            return kept
         if request.method not in ("GET", "HEAD"):
             return _without_file(request.method)
         try:
@@ -172,6 +176,8 @@ class Site:
         response = None
         try:
             response = self._represent(request, names[-1], opened, coding, varies=bool(found))
+            if not found and response.close is None and response.status == 200:
+                self._kept.keep(request, path, opened.identity, response)
             return response
         finally:
             if response is None or response.close is None:  # nobody has it: an error, a 304, a small file

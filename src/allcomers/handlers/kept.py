@@ -1,0 +1,90 @@
+"""Small files that were just asked for, with their answers: what costs most of one is to find and to open it.
+
+An answer is given again if the file under its path is the same still: one stat(2) for each request, so a change is seen
+at once. Whether there are coded files beside it is looked at again after a second.
+"""
+
+from __future__ import annotations
+
+import os
+from time import monotonic
+from typing import Final, TypeAlias
+
+from allcomers.protocol.message import Request, Response
+
+MOST: Final = 512
+"""Answers that are kept: 8 MiB at most, of files of up to site.SMALL bytes. When they are full they are all dropped."""
+
+LONGEST_PATH: Final = 256
+
+FRESH: Final = 1.0
+"""Seconds for which nobody looks whether there is a coded file now."""
+
+Identity: TypeAlias = tuple[int, int, int, int, int]
+"""Device, inode, size, when it was written and when it was changed, in nanoseconds: another file, or the same with
+other content, has another one."""
+
+
+def identity(found: os.stat_result) -> Identity:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+class _Answer:
+    __slots__ = ("body", "fields", "identity", "path", "until")
+
+    def __init__(self, path: bytes, identity: Identity, body: bytes, fields: list[tuple[str, str]]) -> None:
+        self.path = path
+        self.identity = identity
+        self.body = body
+        self.fields = fields
+        self.until = monotonic() + FRESH
+
+
+class Kept:
+    """Of one site. Any number of threads may use it at once.
+
+    asks  names of fields, in lower case, that change an answer
+    """
+
+    __slots__ = ("_answers", "_asks", "_plain")
+
+    def __init__(self, asks: frozenset[str]) -> None:
+        self._asks = asks
+        self._answers: dict[str, _Answer] = {}
+        self._plain: dict[bytes, bool] = {}  # has a head with these lines none of the fields?
+
+    def find(self, request: Request) -> Response | None:
+        """The answer that was given to the like of it, if the file is the same."""
+        answer = self._answers.get(request.path)
+        if answer is None or not self.is_plain(request):
+            return None
+        try:
+            found = os.stat(answer.path)  # noqa: PTH116 - making a Path costs more than the call
+        except OSError:
+            found = None
+        if found is None or identity(found) != answer.identity or monotonic() > answer.until:
+            self._answers.pop(request.path, None)
+            return None
+        return Response.short(answer.body, answer.fields)
+
+    def keep(self, request: Request, path: bytes, identity: Identity, response: Response) -> None:
+        """`response` answers `request` with the whole file at `path`."""
+        if len(request.path) <= LONGEST_PATH and isinstance(response.body, bytes) and self.is_plain(request):
+            if len(self._answers) >= MOST:
+                self._answers.clear()
+            self._answers[request.path] = _Answer(path, identity, response.body, response.headers)
+
+    def is_plain(self, request: Request) -> bool:
+        """Is it a GET that asks for the file as it is?"""
+        if request.method != "GET":
+            return False
+        lines = request.lines
+        if lines is None:
+            return self._asks.isdisjoint(request.headers)
+        plain = self._plain.get(lines)
+        if plain is None:
+            plain = self._asks.isdisjoint(request.headers)
+            if len(self._plain) >= MOST:
+                self._plain.clear()
+            self._plain[lines] = plain
+        return plain
