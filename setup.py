@@ -28,6 +28,7 @@ COMPILED = [
         "asgi._brief",
         "models._express",
         "models._quick",
+        "models._relay",
         "load._wire",
     )
 ]

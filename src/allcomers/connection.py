@@ -214,7 +214,7 @@ class Connection:
     def exchanged(self, count: int, now: float) -> None:
         """The driver has answered so many requests itself while this was at rest, the last of them until `now`."""
         self.served += count
-        self._patience = self._limits.keep_alive
+        self._patience = self._keeps()
         self.enter(IDLE, now)
         self._flushed = True
         self._settle(now)
@@ -260,6 +260,11 @@ class Connection:
         self.enter(CLOSED, now)
         self._settle(now)
 
+    def began(self, unsent: bytes, request: Any, live: Any, heard: bytes, asked: float, now: float) -> None:
+        """A driver that has answered itself leaves the rest to us: what is to go out still; a request whose call it has
+        taken, and that call if it is a Live; what has been heard after that; when it was asked."""
+        raise NotImplementedError
+
     @property
     def rests(self) -> bool:
         """Is nothing here but a peer that may ask? A driver that can may answer it itself, and report exchanged()."""
@@ -303,6 +308,10 @@ class Connection:
 
     def _gone_out(self, now: float) -> None:
         """All that was queued has been sent, and `_queued` tells what is to be done now."""
+
+    def _keeps(self) -> float:
+        """Seconds that a peer may be idle between two requests."""
+        return self._limits.keep_alive
 
     def _ahead(self) -> int:
         """Bytes heard that no call has taken."""

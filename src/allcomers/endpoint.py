@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from allcomers.models import Serving
     from allcomers.protocol.head import RequestHead
     from allcomers.protocol.message import Handler, Request, Response
+    from allcomers.service_connection import ServiceEndpoint
 
 _logger = logging.getLogger("allcomers.app")
 
@@ -69,7 +70,7 @@ class Endpoint:
     calls    where calls run
     is_async bool: calls are tasks of the model's event loop, whatever --calls says, and have their time limit there
     life     of an async app; None where nothing is to be done
-    http     what answers the peers, if HTTP is what they speak
+    http, service  what answers the peers: one of the two
     """
 
     scheme: str
@@ -80,6 +81,7 @@ class Endpoint:
     is_async: bool = False
     life: Life | None = None
     http: HttpEndpoint | None = None
+    service: ServiceEndpoint | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +140,7 @@ def _service(target: Any, config: Config, tls: ssl.SSLContext | None, page: Page
     return Endpoint(
         scheme="tls" if tls else "tcp",
         connect=partial(ServiceConnection, service),
+        service=service,
         serve=_model(config),
         calls=models.where(config.calls or "inline", config),
     )

@@ -145,8 +145,6 @@ class HttpConnection(Connection):
     def began(
         self, unsent: bytes, request: Request | None, live: Live | None, heard: bytes, asked: float, now: float
     ) -> None:
-        """A driver leaves the rest to us: what is to go out still; a request whose call it has taken, and that call if
-        it is a Live; what has been heard after that; when it was asked."""
         self.codec.push(unsent)
         if request is not None:
             self._head = request

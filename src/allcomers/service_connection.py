@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from allcomers.config import Limits
-from allcomers.connection import CALLED, DUE, HEAD, IDLE, Address, Connection, Work
+from allcomers.connection import CALLED, DUE, HEAD, IDLE, READ, Address, Connection, Work
 from allcomers.errors import PeerError
 from allcomers.protocol.lines import Framing
 from allcomers.signs import OVERDUE, Sign
@@ -53,12 +53,12 @@ class ServiceEndpoint:
 class ServiceConnection(Connection):
     """One client of a ServiceEndpoint."""
 
-    __slots__ = ("_asked", "_buffer", "_endpoint", "_messages", "_next", "_talker", "_waiting")
+    __slots__ = ("_asked", "_buffer", "_endpoint", "_messages", "_next", "_waiting", "talker")
 
     def __init__(self, endpoint: ServiceEndpoint, address: Address, now: float) -> None:
         super().__init__(endpoint.limits, address, endpoint.tls, now, endpoint.page)
         self._endpoint = endpoint
-        self._talker: Talker | None = None  # made by the first call, where calls run
+        self.talker: Talker | None = None  # made by the first call, where calls run
         self._buffer = b""  # the beginning of a message
         self._messages = _NONE  # whole ones
         self._next = 0  # the one of them that is to be taken next
@@ -69,11 +69,11 @@ class ServiceConnection(Connection):
         self._settle(now)
 
     def _shaken(self, now: float) -> None:
-        if self._talker is None and self.phase is IDLE:
+        if self.talker is None and self.phase is IDLE:
             self.phase = DUE  # as above; who never shakes hands costs no call
 
     def _heard(self, data: bytes, now: float) -> None:
-        talker = self._talker
+        talker = self.talker
         if talker is None:  # before the first call there is no framing
             self._buffer += data
             self._shaken(now)
@@ -110,6 +110,25 @@ class ServiceConnection(Connection):
         else:
             self.enter(IDLE, now)
 
+    @property
+    def rests(self) -> bool:
+        return self.wants == READ and self.phase is IDLE and not self._leaving and self.codec.is_clear
+
+    def began(
+        self, unsent: bytes, request: object, live: object, heard: bytes, asked: float, now: float
+    ) -> None:
+        self.codec.push(unsent)
+        if request is not None:
+            self._called = True
+            self._asked = asked
+            self._owe()
+            self.phase = CALLED
+        self._settle(now)
+
+    def _keeps(self) -> float:
+        own = self.talker.idle_timeout if self.talker is not None else None
+        return self._limits.keep_alive if own is None else own
+
     def _heard_end(self, now: float) -> None:
         if self.phase is HEAD:
             raise PeerError("the connection ended in the middle of a message")
@@ -120,7 +139,7 @@ class ServiceConnection(Connection):
     def _take_work(self) -> Work:
         self._called = True
         self.phase = CALLED
-        talker = self._talker
+        talker = self.talker
         if talker is None:
             return Call(_greet, self._endpoint, self.peer)
         self._owe()
@@ -137,7 +156,7 @@ class ServiceConnection(Connection):
         """What _greet or _request returned."""
         self._called = False
         if reply is OVERDUE:  # the call runs on, and will tell the talker that its peer is lost
-            self._talker = None
+            self.talker = None
             reply = _FAILED
         greets = isinstance(reply, Greeting)
         if isinstance(reply, Greeting):
@@ -162,8 +181,8 @@ class ServiceConnection(Connection):
 
     def _greeted(self, greeting: Greeting, now: float) -> bytes | End:
         """The first call is back: now there is a framing for what came meanwhile."""
-        self._talker = talker = greeting.talker
-        self._patience = self._limits.keep_alive if talker.idle_timeout is None else talker.idle_timeout
+        self.talker = greeting.talker
+        self._patience = self._keeps()
         if self._buffer:
             early, self._buffer = self._buffer, b""
             try:
@@ -182,9 +201,9 @@ class ServiceConnection(Connection):
             self.close(now)
 
     def farewell(self) -> Work | None:
-        if self._called or self._talker is None:
+        if self._called or self.talker is None:
             return None
-        talker, self._talker = self._talker, None
+        talker, self.talker = self.talker, None
         return Call(_lose, self._endpoint, talker)
 
 
@@ -249,9 +268,14 @@ def _request(endpoint: ServiceEndpoint, talker: Talker, message: bytes) -> bytes
         answer = talker.request(message)
         data = b"" if answer is None else talker.framing.wrap(answer)
     except BaseException as error:
-        endpoint.report(error, talker.peer)
-        return _FAILED
+        return failed(endpoint, talker, error)
     return End(data) if talker.closing else data
+
+
+def failed(endpoint: ServiceEndpoint, talker: Talker, error: BaseException) -> End:
+    """What a call gives that raised `error`."""
+    endpoint.report(error, talker.peer)
+    return _FAILED
 
 
 def _lose(endpoint: ServiceEndpoint, talker: Talker) -> None:

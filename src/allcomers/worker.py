@@ -103,6 +103,7 @@ def _serving(
         threads=config.threads,
         max_connections=config.max_connections or None,
         http=peers.http,
+        service=peers.service,
     )
 
 

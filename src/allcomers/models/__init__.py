@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from allcomers.connection import Address, Connection
     from allcomers.http_calls import HttpEndpoint
     from allcomers.orders import Orders
+    from allcomers.service_connection import ServiceEndpoint
     from allcomers.tally import Share
 
 
@@ -34,7 +35,7 @@ class Serving:
     busy             what a peer is told that cannot be served
     threads          how many threads the thread-pool has
     max_connections  how many peers at once; None for the model's own measure
-    http             what answers all peers, if HTTP is what they speak
+    http, service    what answers all peers: one of the two
     share            this worker's part of the peers, who come to all workers by the same listeners
     """
 
@@ -47,6 +48,7 @@ class Serving:
     threads: int = 32
     max_connections: int | None = None
     http: HttpEndpoint | None = None
+    service: ServiceEndpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)

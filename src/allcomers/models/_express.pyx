@@ -38,7 +38,6 @@ cdef extern from "<time.h>" nogil:
     int clock_gettime(int, timespec*)
 
 cdef enum:
-    RECEIVE = 64 * 1024  # as sockets.RECEIVE: a read that comes short has emptied the socket
     SMALL = 16 * 1024  # bytes of a body that is copied behind its head
     FULL = 64 * 1024  # bytes of answers after which they go out: connection.HIGH_WATER
     MOST_HEAD = 16 * 1024  # of an answer's head, with its Date and the rest that is ours
@@ -60,16 +59,6 @@ cdef class Seat:
     since  when the last of them ended
     told   when the poller told of what is being answered
     """
-
-    cdef public bint rests
-    cdef public object conn
-    cdef public int fd
-    cdef public str peer
-    cdef public int port
-    cdef public tuple server
-    cdef public long count
-    cdef public double since
-    cdef public double told
 
 
 cdef class Buffers:

@@ -103,11 +103,10 @@ class Channel(Seat):
     def began(self, unsent: bytes, request: Request | None, live: Live | None, heard: bytes, now: float) -> None:
         """Its connection is told of it, and goes on (HttpConnection.began)."""
         self.recall()
-        assert isinstance(self.conn, HttpConnection)
         self.conn.began(unsent, request, live, heard, self.told, now)
-        for links in self.hinted:
-            self.conn.hint(links)
-        self.hinted = ()
+        hinted, self.hinted = self.hinted, ()
+        for links in hinted:
+            self.hint(links)
 
     # ------------------------------------------------------------ for a call that runs on the event loop
 

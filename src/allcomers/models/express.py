@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from allcomers import http_calls
 from allcomers.answers import SERVER
@@ -18,12 +18,15 @@ from allcomers.errors import Displaced
 from allcomers.protocol import leaf
 from allcomers.protocol.head import STATUS_LINES, encode_fields, known_blocks, known_hosts
 from allcomers.protocol.leaf import Server
+from allcomers.protocol.lines import Raw
 from allcomers.protocol.message import Request, Response
+from allcomers.service_connection import End, failed
 
 if TYPE_CHECKING:
     from allcomers.connection import Connection
+    from allcomers.http_calls import HttpEndpoint
     from allcomers.models import Serving
-    from allcomers.models._express import Express
+    from allcomers.service_connection import ServiceEndpoint
 
 if leaf.COMPILED and not TYPE_CHECKING:
     from allcomers.models._express import Seat
@@ -55,21 +58,53 @@ Handle = Callable[[int, int, float], object]
 """(descriptor, events, now): the poller tells this."""
 
 
-def lane(
-    serving: Serving,
-    channels: dict[int, Any],
-    otherwise: Handle,
-    resume: Callable[[Any, bytes, tuple[Request, Any] | None, bytes, float], object],
-) -> Express | None:
-    """What has a handle() that stands for a Loop's, which is `otherwise`; None where it is not for these peers.
+Resume = Callable[[Any, bytes, tuple[Any, Any] | None, bytes, float], object]
+"""Told of a channel: what is to be sent still, a request and its answer that is not common, what has been heard after
+it, now."""
 
-    resume  told of a channel: (what is to be sent still, a request and its answer that is not common, what has been
-            heard after it, now)
-    """
-    http, calls = serving.http, serving.calls
-    if http is None or not isinstance(calls, Inline | Auto):  # those with a limit must know of each call
+
+class Lane(Protocol):
+    """What stands before a Loop."""
+
+    def handle(self, fd: int, events: int, now: float) -> None:
+        """Instead of the Loop's own. Raises Displaced."""
+        ...
+
+    def leave(self) -> tuple[Any, bytes, Any, bytes] | None:
+        """The loop goes on elsewhere: (channel, what is to be sent still, the request whose call runs, what has been
+        heard after it); None where no call of this runs."""
+        ...
+
+
+def lane(serving: Serving, channels: dict[int, Any], otherwise: Handle, resume: Resume) -> Lane | None:
+    """For a Loop whose own handle() is `otherwise`; None where there is none for these peers."""
+    if not leaf.COMPILED or not isinstance(serving.calls, Inline | Auto):  # those with a limit must know of each call
         return None
-    if not leaf.COMPILED or http.log or http.clock or http.client or http.tls:
+    if serving.http is not None:
+        return _for_http(serving.http, serving.calls, channels, otherwise, resume)
+    if serving.service is not None and isinstance(serving.calls, Inline) and not serving.service.tls:
+        return _for_service(serving.service, channels, otherwise, resume)
+    return None
+
+
+def _for_service(service: ServiceEndpoint, channels: dict[int, Any], otherwise: Handle, resume: Resume) -> Lane:
+    from allcomers.models._relay import Relay
+
+    return Relay(
+        channels=channels,
+        otherwise=otherwise,
+        resume=resume,
+        raw=Raw,
+        failed=partial(failed, service),
+        closes=End,
+        page=service.page,
+    )
+
+
+def _for_http(
+    http: HttpEndpoint, calls: Inline | Auto, channels: dict[int, Any], otherwise: Handle, resume: Resume
+) -> Lane | None:
+    if http.log or http.clock or http.client or http.tls:
         return None
     from allcomers.models._express import Express
 

@@ -1,0 +1,121 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The common exchange of a plain TCP service, fused: one recv, the service's call, one send, in C. See `_express`.
+
+Common is a read that is one whole message, and an answer that the kernel takes at once.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdlib cimport free, malloc
+
+from time import monotonic
+
+from allcomers.models._express cimport RECEIVE, Seat
+from allcomers.protocol._page cimport BYTES_IN, BYTES_OUT, REQUESTS, Page
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t recv(int, void*, size_t, int)
+    ssize_t send(int, const void*, size_t, int)
+    int MSG_NOSIGNAL
+
+cdef extern from "<poll.h>":
+    int POLLIN
+    int POLLOUT
+
+
+cdef class Relay:
+    """handle() in the place of a Loop's own.
+
+    channels, otherwise, resume  as Express has them; a call is a message and its answer
+    raw     the class of framings that cut nothing
+    failed  told a talker and what its request() has raised: the answer
+    closes  what an answer becomes after which the connection ends
+    """
+
+    cdef dict _channels
+    cdef object _otherwise, _resume, _raw, _failed, _closes
+    cdef Page _page
+    cdef char* _heard
+    cdef double _last
+
+    def __cinit__(self):
+        self._heard = <char*>malloc(RECEIVE)
+        if self._heard is NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self._heard)
+
+    def __init__(self, *, dict channels not None, otherwise, resume, raw, failed, closes, Page page not None):
+        self._channels = channels
+        self._otherwise = otherwise
+        self._resume = resume
+        self._raw = raw
+        self._failed = failed
+        self._closes = closes
+        self._page = page
+
+    def handle(self, int fd, int events, double now):
+        """The poller tells `events` of `fd`."""
+        cdef Py_ssize_t heard
+        cdef object found = self._channels.get(fd)
+        if found is not None and events & ~POLLOUT == POLLIN and (<Seat?>found).rests:
+            heard = recv(fd, self._heard, RECEIVE, 0)
+            if heard > 0:
+                self._exchange(<Seat>found, fd, PyBytes_FromStringAndSize(self._heard, heard), now)
+                return
+        self._otherwise(fd, events, now)
+
+    def leave(self):
+        """A call of this keeps its thread."""
+
+    cdef int _exchange(self, Seat seat, int fd, bytes heard, double told) except -1:
+        cdef object talker = seat.conn.talker, framing = talker.framing, message = heard, answer
+        cdef bint is_raw = type(framing) is self._raw
+        cdef double began = max(told, self._last), now
+        cdef Py_ssize_t size
+        seat.told = told
+        if not is_raw:
+            message = _only(framing, heard)
+        if message is None or PyBytes_GET_SIZE(heard) == RECEIVE:
+            self._resume(seat, b"", None, heard, told)
+            return 0
+        try:
+            answer = talker.request(message)
+            if answer is None:
+                answer = b""
+            elif not is_raw:
+                answer = framing.wrap(answer)
+            if talker.closing:
+                answer = self._closes(answer)
+        except BaseException as error:  # SystemExit too: one message does not stop a server
+            answer = self._failed(talker, error)
+        self._last = now = monotonic()
+        self._page.called(began - told, now - began)
+        self._page.at[BYTES_IN] += PyBytes_GET_SIZE(heard)
+        if type(answer) is not bytes or not seat.rests:
+            self._resume(seat, b"", (message, answer), b"", now)
+            return 0
+        size = PyBytes_GET_SIZE(<bytes>answer)
+        if size:
+            size = send(fd, PyBytes_AS_STRING(<bytes>answer), size, MSG_NOSIGNAL)
+            if size < 0:  # the Loop meets the error again, or waits
+                size = 0
+        self._page.at[REQUESTS] += 1
+        self._page.at[BYTES_OUT] += size
+        self._page.answered(0, now - told)
+        seat.count += 1
+        seat.since = now
+        if size < PyBytes_GET_SIZE(<bytes>answer):
+            self._resume(seat, (<bytes>answer)[size:], None, b"", now)
+        return 0
+
+
+cdef object _only(framing, bytes heard):
+    """The one message that this is; None where it is not one, or is to be refused."""
+    try:
+        messages, rest = framing.split(heard)
+        if rest or len(messages) != 1:
+            return None
+        return messages[0]
+    except Exception:  # who splits it again tells
+        return None
