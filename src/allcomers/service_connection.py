@@ -114,9 +114,7 @@ class ServiceConnection(Connection):
     def rests(self) -> bool:
         return self.wants == READ and self.phase is IDLE and not self._leaving and self.codec.is_clear
 
-    def began(
-        self, unsent: bytes, request: object, live: object, heard: bytes, asked: float, now: float
-    ) -> None:
+    def began(self, unsent: bytes, request: object, live: object, heard: bytes, asked: float, now: float) -> None:
         self.codec.push(unsent)
         if request is not None:
             self._called = True
