@@ -27,6 +27,7 @@ from crowd import exchange
 from harness import ROOT, Server, serving, wait_for
 
 APP = f"{ROOT}/tests/admin_app.py:app"
+ASGI = f"{ROOT}/tests/admin_asgi.py:app"
 
 
 class Admin:
@@ -112,6 +113,35 @@ def test_a_call_that_runs_is_in_progress_and_its_user_is_there(calls: str) -> No
         times = admin.stats_when(lambda stats: stats["in_progress"] == 0, "no request in progress")["windows"]["60"]
         assert times["max"] >= 3.0 * 15 / 16
         assert times["app"] * times["tps"] * times["seconds"] >= 2.9
+
+
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        (APP, ["--calls", "inline"]),
+        (APP, ["--calls", "auto"]),
+        (APP, ["--calls", "pool"]),
+        (APP, ["--model", "asyncio", "--calls", "inline"]),
+        (APP, ["--model", "thread"]),
+        (ASGI, []),
+        (ASGI, ["--model", "epoll"]),
+        (ASGI, ["--model", "thread"]),
+    ],
+    ids=["inline", "auto", "pool", "asyncio", "thread", "asgi", "asgi-epoll", "asgi-thread"],
+)
+def test_a_time_is_the_whole_time_whichever_way_it_takes(target: str, options: list[str]) -> None:
+    with watched(*options, target=target) as (server, admin):
+        with server.connect() as sock:
+            for path in ("/", "/", "/sleep/100", "/", "/sleep/100"):
+                assert exchange(sock, path).status == 200
+        stats = admin.stats_when(lambda stats: stats["totals"]["answered"] == 5, "five answers")
+        assert stats["totals"]["requests"] == 5
+        assert stats["totals"]["aborted"] == 0
+        assert admin.stats_when(lambda stats: stats["users"] == 0, "nobody to be connected")["in_progress"] == 0
+        over = stats["windows"]["60"]
+        assert over["p90"] >= 0.1 * 15 / 16
+        assert 0.04 <= over["mean"] <= 5.0
+        assert 0.036 <= over["app"] <= 5.0, "two of five calls took 0.1 s"
 
 
 def test_who_leaves_before_the_answer_is_counted_as_that() -> None:
