@@ -414,6 +414,8 @@ def test_a_unix_socket_will_do(tmp_path: Path) -> None:
             sock.connect(str(path))
             sock.sendall(b"GET /health/live HTTP/1.1\r\nHost: whatever\r\nConnection: close\r\n\r\n")
             assert sock.recv(12) == b"HTTP/1.1 200"
+        server.stop()
+        assert not path.exists()
 
 
 @pytest.mark.parametrize(

@@ -118,8 +118,10 @@ class Office:
         for worker in self._staff.all.values():
             worker.line.close()
 
-    def end(self) -> None:
-        """All have left: so does this. Takes no longer than MERCY."""
+    def end(self, *, is_last: bool) -> None:
+        """All have left: so does this. Takes no longer than MERCY. `is_last`: nobody else has its socket."""
+        if is_last:
+            self._listeners.shut_out()
         self._listeners.close()
         self._staff.leave(signal.SIGINT)
         until = monotonic() + MERCY

@@ -123,7 +123,7 @@ class Supervisor:
         if self._reloader is not None:
             self._reloader.close()
         if self._office is not None:
-            self._office.end()
+            self._office.end(is_last=self._announced or not self._predecessor.pid)
         if self._pid is not None:
             self._pid.remove()
 
@@ -285,7 +285,7 @@ class Supervisor:
         self._orders.drain()
         self._notifier.ready("a new server has taken over", pid)
         if self._office is not None:
-            self._office.end()  # who asks now is to hear of the other
+            self._office.end(is_last=False)  # who asks now is to hear of the other
             self._office = None
         self._end(signal.SIGTERM)
 
