@@ -83,34 +83,28 @@ def trials(out: Path) -> list[dict[str, object]]:
     return []
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("lab") / "out"
-
-
-@pytest.fixture(scope="module")
-def done(folder: Path) -> tuple[Path, str]:
-    """(folder, what was printed) of a lab that was killed after its first trial, and then gone on with."""
-    mark = f"LAB_TEST={folder}"
-    killed = begin(folder, str(folder))
-    wait_for(lambda: trials(folder) or killed.poll() is not None, "a trial", 60)
-    before = trials(folder)
+def test_a_lab_that_was_killed_goes_on_and_recommends(tmp_path: Path) -> None:
+    """Killed after its first trial, while a server and a load run; then gone on with."""
+    out, mark = tmp_path / "out", f"LAB_TEST={tmp_path}"
+    killed = begin(out, str(tmp_path))
+    wait_for(lambda: trials(out) or killed.poll() is not None, "a trial", 60)
+    before = trials(out)
     wait_for(lambda: len(marked(mark)) >= 3, "a server that runs beside the lab")
     killed.kill()
     killed.communicate()
     wait_for(lambda: not marked(mark), "all of a killed lab to be gone")
-    went_on = begin(folder, str(folder), "--resume")
+    went_on = begin(out, str(tmp_path), "--resume")
     said, complaint = went_on.communicate(timeout=100)
     assert (went_on.returncode, marked(mark)) == (0, set()), complaint
-    assert trials(folder)[: len(before)] == before
-    return folder, said
-
-
-def test_a_lab_that_was_killed_goes_on_and_recommends(done: tuple[Path, str]) -> None:
-    folder, said = done
+    assert trials(out)[: len(before)] == before
     assert "Run epoll" in said
-    assert "report.html" in said
-    results = json.loads((folder / "results.json").read_text())
+    look_at_results(out)
+    look_at_plots(out)
+    look_at_recommendation(out)
+
+
+def look_at_results(out: Path) -> None:
+    results = json.loads((out / "results.json").read_text())
     assert {trial["stage"] for trial in results["trials"]} >= {"screen", "ladder"}
     chosen = results["verdict"]["chosen"]["standing"]
     assert chosen["capacity"]["value"] > 100
@@ -118,16 +112,18 @@ def test_a_lab_that_was_killed_goes_on_and_recommends(done: tuple[Path, str]) ->
     assert chosen["switches"] is not None
 
 
-def test_its_page_has_plots_that_are_files_too(done: tuple[Path, str]) -> None:
-    page = (done[0] / "report.html").read_text()
-    files = list((done[0] / "plots").glob("*.svg"))
+def look_at_plots(out: Path) -> None:
+    """Those of the page are files, too."""
+    page = (out / "report.html").read_text()
+    files = list((out / "plots").glob("*.svg"))
     assert page.count("<svg") == len(files) >= 4
     for file in files:
         assert ElementTree.fromstring(file.read_text()).tag == "{http://www.w3.org/2000/svg}svg"
 
 
-def test_the_server_takes_the_recommendation_as_it_is(done: tuple[Path, str]) -> None:
-    command = [sys.executable, "-m", "allcomers", "run", "--config", str(done[0] / "allcomers.toml"), "--check-config"]
+def look_at_recommendation(out: Path) -> None:
+    """The server takes it as it is."""
+    command = [sys.executable, "-m", "allcomers", "run", "--config", str(out / "allcomers.toml"), "--check-config"]
     checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
     assert "examples/calls.py:AtOnce" in checked.stdout
