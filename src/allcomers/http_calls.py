@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 Origin: TypeAlias = tuple[str, int, str]
 """Whence a request comes: (host, port, scheme) of a peer or of the client behind it."""
 
+Taken: TypeAlias = tuple[Request, tuple[str, str, int]]
+"""A request whose call a driver has taken itself; its method, target and minor version as they came, whatever the app
+makes of them."""
+
 ENDLESS: Final = 1 << 62
 """The length of a body that nothing limits."""
 

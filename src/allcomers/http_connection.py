@@ -16,7 +16,7 @@ from allcomers.answers import Plan, hints, last_chunk, plan, refused
 from allcomers.codec import JOIN
 from allcomers.connection import BODY, CALLED, CLOSED, DUE, GRACE, HEAD, IDLE, Address, Connection, Work
 from allcomers.errors import AnswerError, ClientGone, Refusal
-from allcomers.http_calls import WHOLE, Call, End, HttpEndpoint, Last, Live, Reply, Stream, Upgrade
+from allcomers.http_calls import WHOLE, Call, End, HttpEndpoint, Last, Live, Reply, Stream, Taken, Upgrade
 from allcomers.protocol import http1
 from allcomers.protocol.head import CONTINUE
 from allcomers.protocol.message import Body, Piece, Request, Response
@@ -140,15 +140,16 @@ class HttpConnection(Connection):
     @property
     def rests(self) -> bool:
         is_idle = self.wants == connection.READ and self.phase is IDLE
-        return is_idle and not self._leaving and not self._inbound.buffer and self.codec.is_clear
+        is_clear = not self._leaving and not self._inbound.buffer and self.codec.is_clear
+        # A deadline that nobody is told of may only move later.
+        return is_idle and is_clear and self._patience <= self._limits.keep_alive
 
     def began(
-        self, unsent: bytes, request: Request | None, live: Live | None, heard: bytes, asked: float, now: float
+        self, unsent: bytes, taken: Taken | None, live: Live | None, heard: bytes, asked: float, now: float
     ) -> None:
         self.codec.push(unsent)
-        if request is not None:
-            self._head = request
-            self._asked = (request.method, request.target, request.minor)
+        if taken is not None:
+            self._head, self._asked = taken
             self._called, self._live, self._began = True, live, asked
             self._owe()
             self.phase, self._inbound.buffer = CALLED, heard

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Copy
-from cpython.list cimport PyList_AsTuple
+from cpython.list cimport PyList_AsTuple, PyList_GET_SIZE
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memchr
@@ -34,7 +34,8 @@ cdef str _BODY = "http.response.body"
 # ---------------------------------------------------------------- what is awaited and is there
 
 cdef class Done:
-    """An awaitable of what is there already (PEP 492): `await` goes on at once."""
+    """An awaitable of what is there already (PEP 492): `await` goes on at once. A Coroutine as collections.abc has it,
+    for asyncio makes a task of nothing else."""
 
     cdef object _value
 
@@ -48,6 +49,15 @@ cdef class Done:
         if self._value is None:  # the common case makes no exception object
             raise StopIteration
         raise StopIteration(self._value)
+
+    def send(self, value):
+        return self.__next__()
+
+    def throw(self, kind, value=None, traceback=None):
+        raise kind if value is None else value
+
+    def close(self):
+        pass
 
 
 cdef Done _NONE = Done.__new__(Done)
@@ -78,10 +88,11 @@ cdef class Brief:
     cdef object exchange
     cdef State _state
     cdef bint _told
-    cdef object _start
     cdef object _status
     cdef bytes _body
+    cdef tuple _fields  # but for Content-Length
     cdef bytes _block
+    cdef list _headers
     cdef long long _length
 
     def receive(self):
@@ -114,7 +125,7 @@ cdef class Brief:
 
     cdef bint _took_start(self, dict message) except -1:
         cdef list fields
-        cdef object pair, block
+        cdef object pair, known
         headers = message.get("headers", _NOTHING)
         status = message.get("status")
         if type(status) is not int or not 200 <= status <= 999 or status == 204 or status == 304 or message.get("trailers", False):
@@ -134,29 +145,36 @@ cdef class Brief:
                     return False
             else:
                 fields.append(pair)
-        block = self._briefs.block(PyList_AsTuple(fields))
-        if block is None:
+        self._fields = PyList_AsTuple(fields)
+        known = self._briefs.known(self._fields)
+        if known is None:
             return False
-        self._block = <bytes>block
+        self._block, self._headers = <tuple>known
         self._status = status
-        self._start = message
         self._state = STARTED
         return True
 
     cdef object _full(self):
         if self.exchange is None:
             self.exchange = self._briefs.make(self._request, self._asker, self._scope)
-            self.exchange.adopt(self._start if self._state != NEW else None, self._told, self._state == WHOLE)
+            self.exchange.adopt(None if self._state == NEW else self._start(), self._told, self._state == WHOLE)
         return self.exchange
+
+    cdef dict _start(self):
+        """The message as it was: the app may have changed its own since."""
+        cdef tuple fields = self._fields
+        if self._length >= 0:
+            fields += ((b"content-length", b"%d" % self._length),)
+        return {"type": _START, "status": self._status, "headers": fields}
 
     cdef object _answer(self):
         cdef Answer answer = new_object(self._briefs.response)
         answer.body = self._body
         answer.status = self._status
-        answer.headers = []
+        answer.headers = self._headers[:]
         answer.trailers = _NOTHING
         answer.block = self._block
-        answer.fields = 0
+        answer.fields = PyList_GET_SIZE(self._headers)
         return answer
 
 
@@ -196,7 +214,8 @@ cdef class Briefs:
     make      (request, asker, scope) to an Exchange
     coroutine makes one of what the app returned that is no `coroutine_type`
     common    a scope of all requests: what is not set anew for each; `root` is its root_path
-    encode    fields as bytes to their block, None for those that are not common; `blocks` are those it has told
+    encode    fields as bytes to their block and as a Response has them, None for those that are not common; `blocks`
+              are those it has told
     otherwise the same as this for a request that is not common
     """
 
@@ -225,9 +244,9 @@ cdef class Briefs:
         self._otherwise = otherwise
         self.response = response
 
-    cdef object block(self, tuple fields):
-        block = self._blocks.get(fields)
-        return self._encode(fields) if block is None else block
+    cdef object known(self, tuple fields):
+        known = self._blocks.get(fields)
+        return self._encode(fields) if known is None else known
 
     def __call__(self, Head request not None, asker):
         cdef Brief brief
@@ -282,7 +301,7 @@ cdef class Briefs:
         if request.scheme != "http":
             scope["scheme"] = request.scheme
         scope["asgi"] = PyDict_Copy(scope["asgi"])
-        scope["extensions"] = PyDict_Copy(scope["extensions"])
+        scope["extensions"] = {name: {} for name in <dict>scope["extensions"]}
         if lines.kept:
             if lines.headers is None:
                 lines.headers = scope_headers(lines.lines)

@@ -23,7 +23,10 @@ from allcomers.protocol.message import Request, Response
 Begin = Callable[[Request, Asker], Response | tuple[Live, Any]]
 """Has an app answer: its whole answer where that is there at once; else who goes on with it, and what it says first."""
 
-_blocks: dict[tuple[tuple[bytes, bytes], ...], bytes] = {}
+_Known = tuple[bytes, list[tuple[str, str]]]
+"""Fields as they go out, and as a Response has them."""
+
+_blocks: dict[tuple[tuple[bytes, bytes], ...], _Known] = {}
 _LONGEST_KNOWN: Final = 1024
 
 
@@ -73,14 +76,15 @@ async def _coroutine(call: Awaitable[Any]) -> None:
     await call
 
 
-def _block(fields: tuple[tuple[bytes, bytes], ...]) -> bytes | None:
-    """The fields of an answer as they go out; None for what is the server's to set, or cannot be sent."""
+def _block(fields: tuple[tuple[bytes, bytes], ...]) -> _Known | None:
+    """The fields of an answer; None for what is the server's to set, or cannot be sent."""
     try:
-        block, ours = encode_fields(decoded(fields))
+        headers = decoded(fields)
+        block, ours = encode_fields(headers)
     except Exception:  # the exchange that goes on tells what is wrong with them
         return None
     if ours is not None:
         return None
     if len(block) <= _LONGEST_KNOWN:
-        remember(_blocks, fields, block)
-    return block
+        remember(_blocks, fields, (block, headers))
+    return block, headers

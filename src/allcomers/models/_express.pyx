@@ -68,6 +68,9 @@ cdef class Buffers:
     cdef char* said
     cdef Py_ssize_t used
     cdef bint lent
+    # What was asked, whatever the app makes of it.
+    cdef str method, target
+    cdef int minor
     # Of the call that runs, for who takes the loop away meanwhile: whose it is, the bytes heard and those of them that
     # were read, the exchanges before it that are not reported, when it began.
     cdef Seat seat
@@ -91,8 +94,8 @@ cdef class Express:
 
     channels    descriptor to Channel
     otherwise   the Loop's own handle(fd, events, now)
-    resume      (channel, unsent, call or None, heard, now): goes on with what is not common; a call is a request and
-                its answer, or its Live
+    resume      (channel, unsent, call or None, heard, now): goes on with what is not common; a call is what was taken
+                (http_calls.Taken) and its answer, or its Live
     handler     request to answer; or, where `begin` is given, that: request and channel to answer, or to a Live and what
                 it says first
     settled, excuse  http_calls'
@@ -178,6 +181,7 @@ cdef class Express:
             request.port = seat.port
             request.scheme = "http"
             request.server = seat.server
+            buffers.method, buffers.target, buffers.minor = request.method, request.target, request.minor
             began = now
             if self._claim is None:
                 reply = self._call(seat, request)
@@ -189,7 +193,7 @@ cdef class Express:
             self._last = now = _now()
             self._page.called(began - told, now - began)
             at += size
-            if not self._put(buffers, request, reply, now):
+            if not self._put(buffers, reply, now):
                 break
             self._page.answered((<Answer>reply).status, now - told)
             request = None
@@ -209,7 +213,7 @@ cdef class Express:
             self._resume(
                 seat,
                 PyBytes_FromStringAndSize(buffers.said + size, buffers.used - size),
-                None if request is None else (request, reply),
+                None if request is None else (_taken(buffers, request), reply),
                 PyBytes_FromStringAndSize(buffers.heard + at, heard - at),
                 now,
             )
@@ -229,8 +233,8 @@ cdef class Express:
         return reply
 
     def leave(self):
-        """The loop goes on elsewhere: (channel, what is to be sent still, the request whose call runs, what has been
-        heard after it), if one runs here; else None."""
+        """The loop goes on elsewhere: (channel, what is to be sent still, what was taken and whose call runs, what has
+        been heard after it), if one runs here; else None."""
         cdef Buffers buffers = self._buffers
         cdef Seat seat = buffers.seat
         cdef Head request = buffers.request
@@ -244,7 +248,7 @@ cdef class Express:
         return (
             seat,
             PyBytes_FromStringAndSize(buffers.said, buffers.used),
-            request,
+            _taken(buffers, request),
             PyBytes_FromStringAndSize(buffers.heard + buffers.at, buffers.size - buffers.at),
         )
 
@@ -260,7 +264,7 @@ cdef class Express:
         except BaseException as error:  # SystemExit too: one request does not stop a server
             return self._excuse(request, error)
 
-    cdef bint _put(self, Buffers buffers, Head request, object reply, double now) except -1:
+    cdef bint _put(self, Buffers buffers, object reply, double now) except -1:
         """Put the whole answer behind those that are there; False where it is not common."""
         cdef Answer answer
         cdef bytes body, block, line
@@ -269,7 +273,7 @@ cdef class Express:
         if type(reply) is not self._response:
             return False
         answer = <Answer>reply
-        if type(answer.body) is not bytes or answer.close is not None or type(answer.status) is not int or request.method == "HEAD":
+        if type(answer.body) is not bytes or answer.close is not None or type(answer.status) is not int or buffers.method == "HEAD":
             return False
         body = <bytes>answer.body
         size = PyBytes_GET_SIZE(body)
@@ -287,7 +291,7 @@ cdef class Express:
         to = _copy(to, block)
         to = _copy(to, self._stamp)
         to = _decimal(to, size)
-        if request.minor == 0:
+        if buffers.minor == 0:
             to = _copy(to, b"\r\nConnection: keep-alive\r\n\r\n")
         else:
             to = _copy(to, b"\r\n\r\n")
@@ -311,6 +315,11 @@ cdef class Express:
         except Exception:  # what is wrong with them is said by who sends this answer
             return None
         return block
+
+
+cdef inline tuple _taken(Buffers buffers, Head request):
+    """As http_calls.Taken."""
+    return request, (buffers.method, buffers.target, buffers.minor)
 
 
 cdef inline char* _copy(char* to, bytes what) noexcept:

@@ -119,5 +119,6 @@ def drive(serving: Serving, events: asyncio.AbstractEventLoop, nested: Nested | 
         events.call_soon(serving.orders.listen)  # uvloop takes the signals for itself when it starts
         try:
             events.run_until_complete(pump.over)
-        except SystemExit as error:  # from a task that an app has begun: one request does not stop a server
-            _logger.error("a task of the app called sys.exit()", exc_info=error)
+        # From a task that an app has begun, or that is its call: one request does not stop a server.
+        except (SystemExit, KeyboardInterrupt) as error:
+            _logger.error("a task of the app raised %s", type(error).__name__, exc_info=error)

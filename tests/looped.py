@@ -1,0 +1,136 @@
+"""A Loop with socketpairs for peers, in this thread: with the express lane, or in plain Python alone."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import pairwise
+from time import monotonic
+from typing import Any
+
+from allcomers.calls.inline import Inline
+from allcomers.clock import DateLine
+from allcomers.config import Limits
+from allcomers.http_calls import HttpEndpoint
+from allcomers.http_connection import HttpConnection
+from allcomers.models import Serving
+from allcomers.models.poll_loop import PollPoller
+from allcomers.models.readiness import Loop
+from allcomers.orders import Orders
+from allcomers.protocol import leaf
+from allcomers.protocol.message import Handler, Request
+from allcomers.stats import Page
+from allcomers.tally import Tally
+
+PEER = ("192.0.2.1", 4711, ("192.0.2.7", 8000))
+
+
+def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
+    """`data` in pieces that begin at `places`."""
+    marks = sorted({place % len(data) for place in places} | {0, len(data)})
+    return [data[begin:end] for begin, end in pairwise(marks)]
+
+
+@contextmanager
+def built(compiled: bool) -> Iterator[None]:
+    """The compiled leaf runs, with its lane; or plain Python."""
+    before, leaf.COMPILED = leaf.COMPILED, compiled
+    try:
+        yield
+    finally:
+        leaf.COMPILED = before
+
+
+class Looped:
+    """A Loop and its peers.
+
+    errors  what the app raised
+    page    its live figures
+    """
+
+    def __init__(self, handler: Handler, orders: Orders, **limits: Any) -> None:
+        self.errors: list[BaseException] = []
+        share = Tally().take_place()
+        self.page: Page = share.page
+        self.limits = Limits(**limits)
+        http = HttpEndpoint(
+            handler=handler,
+            limits=self.limits,
+            date=DateLine(),
+            wall=float,
+            report=self._report,
+            page=self.page,
+        )
+        connect = partial(HttpConnection, http)
+        self._poller = PollPoller()
+        self.loop = Loop(
+            Serving(listeners=[], connect=connect, calls=Inline(), orders=orders, share=share, http=http), self._poller
+        )
+        self.has_lane = self.loop.handle != self.loop._handle
+
+    def _report(self, error: BaseException, _: Request) -> None:
+        self.errors.append(error)
+
+    def peer(self) -> socket.socket:
+        """The peer's end of a connection; it does not block."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        self.loop._let_in(ours, PEER, monotonic())
+        self.turn()
+        return theirs
+
+    def turn(self) -> None:
+        """All that can be done without waiting for a peer."""
+        busy = True
+        while busy:
+            now = monotonic()
+            events = self._poller.wait(0)
+            for fd, event in events:
+                self.loop.handle(fd, event, now)
+            left = self.loop.turn(now)
+            busy = bool(events) or left == 0
+
+    def talk(self, pieces: Iterable[bytes], *, reads: bool = True) -> bytes:
+        """What a peer hears who says these, one after another, and then no more.
+
+        reads  False: only when it has said all does it read, and its socket fills up meanwhile
+        """
+        with self.peer() as sock:
+            said: list[bytes] = []
+            for piece in pieces:
+                try:
+                    sock.sendall(piece)
+                except OSError:  # the server has closed
+                    break
+                self.turn()
+                if reads:
+                    said += _there(sock)
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_WR)
+            self.turn()
+            while more := _there(sock):
+                said += more
+                self.turn()
+            return b"".join(said)
+
+    @property
+    def peers(self) -> int:
+        return len(self.loop._channels)
+
+    def close(self) -> None:
+        for channel in list(self.loop._channels.values()):
+            self.loop._close(channel)
+
+
+def _there(sock: socket.socket) -> list[bytes]:
+    """What there is to read now."""
+    pieces = []
+    try:
+        while piece := sock.recv(65536):
+            pieces.append(piece)
+    except (BlockingIOError, ConnectionResetError):
+        pass
+    return pieces

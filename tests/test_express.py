@@ -1,0 +1,178 @@
+"""The express lane (models/express.py): to a peer it is the plain way, byte for byte; and so it is to who counts."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from allcomers.errors import HttpError
+from allcomers.orders import Orders
+from allcomers.protocol import leaf
+from allcomers.protocol.message import Request, Response
+from allcomers.stats import ABORTED, ANSWERED, BYTES_IN, BYTES_OUT, CALLS, CLASSES, REQUESTS
+from looped import Looped, built, cut
+
+pytestmark = pytest.mark.skipif(not leaf.COMPILED, reason="the leaf is not compiled, or ALLCOMERS_PURE is set")
+
+TEXT = ("Content-Type", "text/plain")
+MOST_HEADERS = 6
+
+
+# ------------------------------------------------------------ answers of all kinds
+
+
+def stream() -> Iterator[bytes]:
+    yield b"one "
+    yield b""
+    yield b"two"
+
+
+def broken() -> Iterator[bytes]:
+    yield b"one "
+    raise RuntimeError("in the middle")
+
+
+def renamed(request: Request, method: str) -> Response:
+    """What the app makes of a request is its own affair: the answer is to what was asked."""
+    request.method, request.target, request.minor = method, "/elsewhere", 1 - request.minor
+    return Response(b"renamed", headers=[TEXT])
+
+
+def raising(error: BaseException) -> Any:
+    raise error
+
+
+ANSWERS: dict[str, Callable[[Request], Any]] = {
+    "/small": lambda _: Response(b"Hello", headers=[TEXT]),
+    "/empty": lambda _: Response(),
+    "/told": lambda request: Response(repr((request.method, request.target, request.headers)).encode()),
+    "/most": lambda _: Response(b"m" * 16384, headers=[TEXT]),
+    "/more": lambda _: Response(b"m" * 16385, headers=[TEXT]),
+    "/huge": lambda _: Response(b"h" * 400_000, headers=[TEXT]),
+    "/stream": lambda _: Response(stream(), headers=[TEXT]),
+    "/broken": lambda _: Response(broken(), headers=[TEXT]),
+    "/raises": lambda _: raising(RuntimeError("at once")),
+    "/exits": lambda _: sys.exit(3),
+    "/refuses": lambda _: raising(HttpError(403, "No.")),
+    "/none": lambda _: None,
+    "/array": lambda _: Response(bytearray(b"Hello")),
+    "/204": lambda _: Response(status=204),
+    "/304": lambda _: Response(b"not sent", status=304),
+    "/299": lambda _: Response(b"unknown", status=299),
+    "/true": lambda _: Response(b"no number", status=True),
+    "/12": lambda _: Response(b"no status", status=12),
+    "/cookies": lambda _: Response(b"two", headers=[("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]),
+    "/dated": lambda _: Response(b"mine", headers=[("Date", "yesterday"), ("Server", "mine")]),
+    "/length": lambda _: Response(b"mine", headers=[("content-length", "4")]),
+    "/wrong": lambda _: Response(b"mine", headers=[("Content-Length", "5")]),
+    "/closes": lambda _: Response(b"bye", headers=[("Connection", "close")]),
+    "/split": lambda _: Response(b"no", headers=[("A", "b\r\nC: d")]),
+    "/number": lambda _: Response(b"no", headers=[("A", 1)]),  # type: ignore[list-item]
+    "/list": lambda _: Response(b"no", headers=[["A", "b"]]),  # type: ignore[list-item]
+    "/long": lambda _: Response(b"long", headers=[("A", "b" * 20_000)]),
+    "/close": lambda _: Response(b"told", close=lambda: None),
+    "/head": lambda request: renamed(request, "HEAD"),
+    "/get": lambda request: renamed(request, "GET"),
+}
+
+
+def handler(request: Request) -> Any:
+    return ANSWERS[request.path](request)
+
+
+# ------------------------------------------------------------ requests of all kinds
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> bytes:
+    """A request that is in order, or asks for something uncommon."""
+    method = draw(st.sampled_from(["GET"] * 5 + ["HEAD", "OPTIONS", "get"]))
+    target = draw(st.sampled_from(sorted(ANSWERS)) | st.just("/small"))
+    version = draw(st.sampled_from(["1.1", "1.1", "1.0"]))
+    lines = draw(st.lists(st.sampled_from(["A: b", "Cookie: a=1", "Cookie: b=2", "X-Long: " + "x" * 3000]), max_size=3))
+    lines += draw(st.sampled_from([[], [], [], ["Connection: keep-alive"], ["Connection: KEEP-alive, te"]]))
+    lines += draw(st.sampled_from([[], [], [], [], ["Connection: close"], ["Expect: 100-continue"]]))
+    return "\r\n".join([f"{method} {target} HTTP/{version}", "Host: example.org", *lines, "", ""]).encode()
+
+
+GET = b"GET /small HTTP/1.1\r\nHost: example.org\r\n"
+ODD = [
+    b"\r\n" + GET + b"\r\n",
+    b"POST /told HTTP/1.1\r\nHost: example.org\r\nContent-Length: 5\r\n\r\nHello",
+    b"POST /told HTTP/1.1\r\nHost: example.org\r\nContent-Length: 0\r\n\r\n",
+    b"POST /told HTTP/1.1\r\nHost: example.org\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nHello\r\n0\r\nA: b\r\n\r\n",
+    b"GET http://example.org/small HTTP/1.1\r\nHost: example.org\r\n\r\n",
+    b"GET /small?a=b HTTP/1.1\r\nHost: EXAMPLE.org:80\r\n\r\n",
+    b"GET /small HTTP/1.0\r\n\r\n",
+    b"GET /small HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    GET + b"A: b\r\n" * (MOST_HEADERS - 1) + b"\r\n",
+    GET + b"A: b\r\n" * MOST_HEADERS + b"\r\n",  # 431
+    GET + b"X: " + b"x" * 40_000 + b"\r\n\r\n",  # 431
+    b"GET /small HTTP/1.1\r\n\r\n",
+    b"GET /small HTTP/1.1\r\nHost:\r\n\r\n",
+    b"GET /small HTTP/1.1\r\nHost: a b\r\n\r\n",
+    GET + b"Host: example.org\r\n\r\n",
+    GET + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    GET + b"A : b\r\n\r\n",
+    GET + b"A: b\x01\r\n\r\n",
+    GET + b"A: b\n\r\n",
+    b"GET /small HTTP/2.0\r\nHost: example.org\r\n\r\n",
+    b"GET /sm#all HTTP/1.1\r\nHost: example.org\r\n\r\n",
+    b"nonsense\r\n\r\n",
+]
+
+SAID = st.lists(requests() | st.sampled_from(ODD), min_size=1, max_size=8).map(b"".join)
+PLACES = st.lists(st.integers(0, 4000), max_size=4)
+
+
+# ------------------------------------------------------------ the lane and the plain way
+
+
+@pytest.fixture(scope="module")
+def orders() -> Iterator[Orders]:
+    yield Orders(1.0)
+    signal.set_wakeup_fd(-1)
+
+
+def undated(said: bytes) -> bytes:
+    return re.sub(rb"Date: [^\r]* GMT\r\n", b"Date\r\n", said)
+
+
+def outcome(make: Callable[[], Any], orders: Orders, pieces: list[bytes], reads: bool, compiled: bool) -> Any:
+    """What a peer hears, what the app raised, and what was counted."""
+    with built(compiled):
+        looped = Looped(make(), orders, max_headers=MOST_HEADERS)
+        assert looped.has_lane is compiled
+        said = [undated(looped.talk(pieces, reads=reads)) for _ in range(2)]  # lines that come again are known
+        assert looped.peers == 0
+        cells = looped.page.cells
+        slots = [REQUESTS, ABORTED, BYTES_IN, BYTES_OUT, CALLS, *range(ANSWERED, ANSWERED + CLASSES)]
+        return said, [repr(error) for error in looped.errors], [cells[slot] for slot in slots]
+
+
+@settings(max_examples=200)
+@given(SAID, PLACES, st.booleans())
+@example(b"".join(ODD[:9]), [], True)
+@example((GET + b"\r\n") * 200, [], True)
+@example((GET.replace(b"small", b"most") + b"\r\n") * 100, [1000], False)
+@example((GET.replace(b"small", b"huge") + b"\r\n" + GET + b"\r\n") * 3, [], False)
+def test_a_peer_hears_the_same(orders: Orders, said: bytes, places: list[int], reads: bool) -> None:
+    pieces = cut(said, places)
+    plain = outcome(lambda: handler, orders, pieces, reads, compiled=False)
+    assert outcome(lambda: handler, orders, pieces, reads, compiled=True) == plain
+
+
+@pytest.mark.parametrize("odd", range(len(ODD)))
+@pytest.mark.parametrize("path", sorted(ANSWERS))
+def test_each_answer_before_and_after_each_odd_request(orders: Orders, odd: int, path: str) -> None:
+    asked = f"GET {path} HTTP/1.1\r\nHost: example.org\r\n\r\n".encode()
+    pieces = [GET + b"\r\n", asked + asked + ODD[odd] + asked]
+    plain = outcome(lambda: handler, orders, pieces, True, compiled=False)
+    assert outcome(lambda: handler, orders, pieces, True, compiled=True) == plain
