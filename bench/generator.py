@@ -21,14 +21,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from allcomers.load import Plan, Result
-from allcomers.load.schedule import moments
 from bench import harness, loads
 from bench.harness import LOAD_CORE, SERVER_CORE, CannotMeasureError
+from bench.known import due_at, waits
 from bench.loads import UNIT
 
 CONNECTIONS = 64
@@ -180,23 +179,14 @@ def compared(service: float, rate: float, alone: bool, seconds: float) -> dict[s
     arrivals = "poisson" if alone else "constant"
     with known(str(service), *(["alone"] if alone else [])) as url:
         result, _ = ours(url, "-c200", f"-r{rate:.6f}", f"-d{seconds}", "--arrivals", arrivals)
-    plan = Plan.make(url=url, clients=200, rate=float(f"{rate:.6f}"), arrivals=arrivals)
-    due = [moment / 1e9 for moment in takewhile(lambda moment: moment < seconds * 1e9, moments(plan, 0))]
+    plan = Plan.make(url=url, clients=200, rate=float(f"{rate:.6f}"), arrivals=arrivals, seconds=seconds)
+    due = due_at(plan)
     times = sorted(waits(due, service) if alone else [service] * len(due))
     return {
         "theory": [harness.percentile(times, percent) for percent in (50, 90, 99)],
         "measured": result.response.percentiles(50, 90, 99),
         "late": result.lateness.share_above(0.001),
     }
-
-
-def waits(due: list[float], service: float) -> list[float]:
-    """The response times in a queue with one server: Lindley's recursion."""
-    times, free = [], 0.0
-    for arrival in due:
-        free = max(free, arrival) + service
-        times.append(free - arrival)
-    return times
 
 
 def freeze(args: argparse.Namespace) -> dict[str, float]:

@@ -13,6 +13,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import takewhile
+
+from allcomers.load import Plan
+from allcomers.load.schedule import moments
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -100,6 +104,20 @@ class Queue:
         for _ in range(data.count(b"\r\n\r\n")):
             self._free_at = (max(self._free_at, now) if self._alone else now) + self.seconds
             heapq.heappush(self._due, (self._free_at, peer.fileno()))
+
+
+def due_at(plan: Plan) -> list[float]:
+    """The seconds after the start at which the requests of a plan with one process are due."""
+    return [moment / 1e9 for moment in takewhile(lambda moment: moment < plan.seconds * 1e9, moments(plan, 0))]
+
+
+def waits(due: list[float], service: float) -> list[float]:
+    """The response times in a queue with one server: Lindley's recursion."""
+    times, free = [], 0.0
+    for arrival in due:
+        free = max(free, arrival) + service
+        times.append(free - arrival)
+    return times
 
 
 def main(arguments: list[str]) -> None:

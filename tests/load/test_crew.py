@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import socket
 import time
-from itertools import takewhile
 
 import pytest
-from bench.known import ANSWER, Queue
+from bench.known import ANSWER, Queue, due_at, waits
 from far import Talk, adds_up, carried_out, heads, load, reset, serving, soon
 
 from allcomers.load.plan import Plan
 from allcomers.load.result import Result
-from allcomers.load.schedule import moments
 
 LAG = 0.03
 """Seconds by which a machine that is busy may be late."""
@@ -43,20 +41,6 @@ def test_closed_loop_sends_no_more_than_its_clients_may() -> None:
     assert found.connections_held == found.connections_opened == 4
 
 
-def due(plan: Plan) -> list[float]:
-    """The seconds after the start at which the plan's requests are due."""
-    return [moment / 1e9 for moment in takewhile(lambda moment: moment < plan.seconds * 1e9, moments(plan, 0))]
-
-
-def waits(arrivals: list[float], service: float) -> list[float]:
-    """The response times in a queue with one server: Lindley's recursion."""
-    times, free = [], 0.0
-    for arrival in arrivals:
-        free = max(free, arrival) + service
-        times.append(free - arrival)
-    return times
-
-
 def test_a_queue_with_one_server_shows_what_the_theory_says() -> None:
     """M/D/1 at 70 % of what it can do, with arrivals that are known. No answer comes sooner than the theory has it, and
     each is measured to have come when the server, on whatever machine, did give it."""
@@ -64,7 +48,7 @@ def test_a_queue_with_one_server_shows_what_the_theory_says() -> None:
     with queue.serving() as url:
         plan = Plan.make(url=url, clients=64, rate=70.0, arrivals="poisson", seconds=2.0)
         found = carried_out(plan, start)
-    arrivals = due(plan)
+    arrivals = due_at(plan)
     assert (found.answered, found.failed) == (len(arrivals), 0)
     theory = sorted(waits(arrivals, 0.01))
     given = sorted(at - start / 1e9 - arrival for at, arrival in zip(queue.answered, arrivals, strict=True))
@@ -86,7 +70,7 @@ def test_a_server_that_freezes_is_not_let_off(clients: int) -> None:
         found = carried_out(plan, start)
     assert adds_up(found)
     assert (found.sent, found.answered, found.unsent) == (200, 200, 0)
-    given = sorted(at - start / 1e9 - arrival for at, arrival in zip(queue.answered, due(plan), strict=True))
+    given = sorted(at - start / 1e9 - arrival for at, arrival in zip(queue.answered, due_at(plan), strict=True))
     assert given[149] * 0.999 <= found.response.percentile(75) <= 1.03 * given[149] + 5 * LAG
     assert found.response.max >= 0.9
     assert found.response.share_above(0.3) >= 0.2

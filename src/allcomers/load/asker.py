@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 
-from allcomers.errors import Refusal
 from allcomers.load.answers import CLOSES, STATUS, Answers, answers
 from allcomers.load.client import Client, Driver, Phase
 from allcomers.load.record import SENT
@@ -89,11 +88,7 @@ class Asker(Client):
             self._rest(now)
 
     def heard(self, data: bytes, now: int) -> None:
-        try:
-            found = self._answers.read(data) if data else self._answers.end()
-        except Refusal:
-            self.fail("malformed" if data else "closed", now)
-            return
+        found = self._answers.read(data) if data else self._answers.end()
         in_flight = self._in_flight
         if len(found) > len(in_flight):
             self.fail("malformed", now)

@@ -18,6 +18,7 @@ from enum import Enum
 from typing import Any, Final, Protocol
 
 from allcomers.deadlines import Deadlines
+from allcomers.errors import Refusal
 from allcomers.load.plan import Place, Plan
 from allcomers.load.record import Record
 
@@ -143,7 +144,7 @@ class Client:
         """The connection is there, and all that `_unsent` had is sent."""
 
     def heard(self, data: bytes, now: int) -> None:
-        """The server has said this; b"" is its end."""
+        """The server has said this; b"" is its end. Raises Refusal where it is no answer."""
 
     def due(self, now: int) -> None:
         """`wake` has come while the connection was open, or while there was none."""
@@ -230,7 +231,10 @@ class Client:
         if size == SHORT:
             self.take = RECEIVE
         self._crew.count_in(size)
-        self.heard(data, now)
+        try:
+            self.heard(data, now)
+        except Refusal:
+            self.fail("malformed" if data else "closed", now)
         if self._crew.tls and self.phase is Phase.OPEN and isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
             self.receive(now)  # the kernel has nothing more to tell of what OpenSSL holds
 

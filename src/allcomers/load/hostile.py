@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from itertools import chain, cycle, repeat
 from typing import Final
 
-from allcomers.errors import Refusal
 from allcomers.load.answers import STATUS, Answers, answers
 from allcomers.load.client import Client, Driver, Phase
 from allcomers.load.plan import Place, Plan
@@ -90,11 +89,7 @@ class Hostile(Client):
             self.wake = _NEVER
 
     def heard(self, data: bytes, now: int) -> None:
-        try:
-            found = self._answers.read(data) if data else self._answers.end()
-        except Refusal:
-            self.fail("malformed" if data else "closed", now)
-            return
+        found = self._answers.read(data) if data else self._answers.end()
         if found:
             self._crew.pen.answered(self._began, self._began, now, found[0] & STATUS)
             self._began = 0
