@@ -92,6 +92,11 @@ class Standing:
     steadiness: Steadiness = statistics.UNKNOWN
     errors: tuple[tuple[str, int], ...] = ()
 
+    @property
+    def is_best(self) -> bool:
+        """Is it the one that all are compared with?"""
+        return self.to_best.count > 0 and self.to_best.low == self.to_best.high == 1
+
     def rung(self, clients: int) -> Rung | None:
         """That of so many clients, or of the next fewer that were tried; None if there is none."""
         return next((rung for rung in reversed(self.rungs) if rung.clients <= clients), None)

@@ -11,7 +11,7 @@ from random import Random
 from statistics import fmean, median
 from typing import Final, Protocol
 
-from allcomers.lab import analysis, plan, race, trial
+from allcomers.lab import analysis, plan, race, trial, verdict
 from allcomers.lab.candidate import Candidate
 from allcomers.lab.figures import Step, Trial
 from allcomers.lab.journal import Journal
@@ -111,8 +111,8 @@ class Experiment:
             most = max((plan.most_clients(one, given.descriptors, given.most) for one in ranked), default=1)
             choice = plan.ladders(most, plan.crowd(probe, given.cores, given.patience))
             return plan.climb(_varied(ranked, self._plainest()), available, overhead, pause, choice, given.least)
-        climbed = [made for made in known if made.stage == "ladder"]
-        ranked = analysis.rank(climbed, given.cores) or analysis.rank(known, given.cores)
+        standings = analysis.standings(known, given.cores, given.think)
+        ranked = [one.candidate for one in verdict.preferred(standings)]
         return plan.open_loop(ranked, given.budget - self.spent, overhead, pause, given.least)
 
     def _plainest(self) -> Candidate:

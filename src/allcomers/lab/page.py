@@ -223,7 +223,7 @@ def _ratios(drawn: Sequence[Standing]) -> list[Row]:
             value=one.to_best.value,
             low=one.to_best.low,
             high=one.to_best.high,
-            label=words.to_best(one.to_best, one.tied),
+            label=words.to_best(one),
         )
         for number, one in enumerate(drawn)
     ]
@@ -286,7 +286,7 @@ def _cells(one: Standing) -> tuple[str, ...]:
     return (
         one.candidate.name,
         ("≈ " if one.limited else "") + words.spread(one.capacity) if one.capacity.count else one.failure or "–",
-        words.to_best(one.to_best, one.tied),
+        words.to_best(one),
         f"{one.clients:,}" if one.clients else "–",
         *(words.seconds(value) for value in ((best.p50, best.p99, best.p999) if best else (nan, nan, nan))),
         f"{words.size(best.traffic)}/s" if best else "–",

@@ -126,7 +126,7 @@ def _cells(one: Standing) -> list[str]:
     return [
         one.candidate.name,
         ("≈ " if one.limited else "") + words.spread(one.capacity),
-        words.to_best(one.to_best, one.tied),
+        words.to_best(one),
         f"{one.clients:,}" if one.clients else "–",
         words.seconds(at_best.p50 if at_best else nan),
         words.seconds(at_best.p99 if at_best else nan),

@@ -53,12 +53,10 @@ class Verdict:
 
 def judge(standings: Sequence[Standing], probe: Probe, *, goal: str, others: float, cores: int) -> Verdict:
     """standings as `analysis` gives them; `others`: cores that somebody else used meanwhile; `goal` in words."""
-    able = [one for one in standings if one.capacity.count and one.capacity.value > 0 and not one.failure]
-    final = [one for one in able if one.stage != "screen"] or able
-    if not final:
+    order = preferred(standings)
+    if not order:
         places = tuple(Place(one, _why_not(one, None, probe)) for one in standings)
         return Verdict(chosen=None, runners_up=(), others=places, cautions=disturbed(others))
-    order = _ordered(final)
     chosen = order[0]
     told = [Place(one, _why_not(one, chosen, probe)) for one in order[1:]]
     rest = [Place(one, _why_not(one, chosen, probe)) for one in standings if one not in order]
@@ -70,10 +68,11 @@ def judge(standings: Sequence[Standing], probe: Probe, *, goal: str, others: flo
     )
 
 
-def _ordered(final: Sequence[Standing]) -> list[Standing]:
-    """The chosen first, then who would be chosen without it, and so on."""
+def preferred(standings: Sequence[Standing]) -> list[Standing]:
+    """The chosen first, then who would be chosen without it, and so on; of those on the ladder, if there are any."""
+    able = [one for one in standings if one.capacity.count and one.capacity.value > 0 and not one.failure]
     order: list[Standing] = []
-    left = list(final)
+    left = [one for one in able if one.stage != "screen"] or able
     while left:
         order.append(_choose(left))
         left.remove(order[-1])
@@ -155,7 +154,8 @@ def _why_not(one: Standing, chosen: Standing | None, probe: Probe) -> str:
     if one.tied and one.to_best.value < _NEAR:
         return f"{words.ratio(one.to_best)} of the best one's requests/s: perhaps as good, but it was not seen to be."
     if one.tied:
-        return f"Tied on requests/s ({words.ratio(one.to_best)} of the best): {_lost_tie(one, chosen)}."
+        seen = "the most, by no more than chance" if one.is_best else f"{words.ratio(one.to_best)} of the best"
+        return f"Tied on requests/s ({seen}): {_lost_tie(one, chosen)}."
     return f"{words.ratio(one.to_best)} of the best one's requests/s.{_cause(one.candidate, probe)}"
 
 

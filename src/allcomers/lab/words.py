@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import floor, isfinite, log10
 
+from allcomers.lab.analysis import Standing
 from allcomers.lab.statistics import Interval
 
 _NOTHING = "–"
@@ -53,11 +54,9 @@ def ratio(found: Interval) -> str:
     return f"{found.value:.2f} ({found.low:.2f}–{found.high:.2f})" if found.count > 1 else f"{found.value:.2f}"
 
 
-def to_best(found: Interval, tied: bool) -> str:
-    """A ratio to the best, and whether that is a tie; the best itself is just the best."""
-    if found.count and found.low == found.high == 1:
-        return "best"
-    return ratio(found) + (" tie" if tied else "")
+def to_best(one: Standing) -> str:
+    """Its ratio to the best, and whether that is a tie; the best itself is just the best."""
+    return "best" if one.is_best else ratio(one.to_best) + (" tie" if one.tied else "")
 
 
 def spread(found: Interval) -> str:
