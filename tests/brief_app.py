@@ -1,0 +1,412 @@
+"""An ASGI app whose every path talks with its client in another way, most of them before it waits for anything."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import UserDict
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any
+
+import anyio
+
+Talk = Callable[[Any, Any, Any], Awaitable[Any]]
+
+TALKS: dict[str, Talk] = {}
+SEEN: list[str] = []
+"""What talks have noted: the path /seen tells it, and forgets it."""
+
+TEXT = [(b"content-type", b"text/plain")]
+last: ContextVar[str] = ContextVar("last", default="nothing")
+
+
+def talk(do: Talk) -> Talk:
+    TALKS["/" + do.__name__] = do
+    return do
+
+
+def start(headers: Any = TEXT, status: Any = 200, **more: Any) -> dict[str, Any]:
+    return {"type": "http.response.start", "status": status, "headers": headers, **more}
+
+
+def body(data: Any = b"Hello", **more: Any) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": data, **more}
+
+
+async def answer(send: Any, data: Any = b"Hello", **more: Any) -> None:
+    await send(start(**more))
+    await send(body(data))
+
+
+def app(scope: Any, receive: Any, send: Any) -> Awaitable[Any]:
+    return TALKS[scope["path"]](scope, receive, send)
+
+
+@talk
+async def plain(scope: Any, receive: Any, send: Any) -> None:
+    await answer(send, b"plain\n")
+
+
+@talk
+async def seen(scope: Any, receive: Any, send: Any) -> None:
+    told = "".join(f"{line}\n" for line in SEEN)
+    SEEN.clear()
+    await answer(send, told.encode())
+
+
+# ------------------------------------------------------------ the order of things
+
+
+@talk
+async def background(scope: Any, receive: Any, send: Any) -> None:
+    await answer(send)
+    await asyncio.sleep(0)
+    SEEN.append("went on")
+    SEEN.append(repr(await receive()))
+    for _ in range(70):  # what comes after the end is ignored, for a while
+        await send(body(b"more"))
+    SEEN.append("was ignored")
+
+
+@talk
+async def waits(scope: Any, receive: Any, send: Any) -> None:
+    await asyncio.sleep(0)
+    await answer(send)
+
+
+@talk
+async def waits_between(scope: Any, receive: Any, send: Any) -> None:
+    await send(start())
+    await asyncio.sleep(0)
+    await send(body())
+
+
+@talk
+async def receives(scope: Any, receive: Any, send: Any) -> None:
+    first = await receive()
+    await answer(send, repr(first).encode())
+    SEEN.append(repr(await receive()))
+    SEEN.append(repr(await receive()))
+
+
+@talk
+async def receives_between(scope: Any, receive: Any, send: Any) -> None:
+    await send(start())
+    await send(body(repr(await receive()).encode()))
+
+
+@talk
+async def receives_late(scope: Any, receive: Any, send: Any) -> None:
+    await answer(send)
+    SEEN.append(repr(await receive()))
+
+
+@talk
+async def pieces(scope: Any, receive: Any, send: Any) -> None:
+    await send(start())
+    for piece in (b"one ", b"", b"two"):
+        await send(body(piece, more_body=True))
+    await send(body(b""))
+
+
+@talk
+async def more_by_number(scope: Any, receive: Any, send: Any) -> None:
+    await send(start())
+    await send(body(b"one ", more_body=1))
+    await send(body(b"two", more_body=0))
+
+
+@talk
+async def changed(scope: Any, receive: Any, send: Any) -> None:
+    """An app that has but one message, one list of headers, and changes them."""
+    headers = [*TEXT, (b"Content-Length", b"8")]
+    message = start(headers)
+    await send(message)
+    headers.clear()
+    message.clear()
+    message.update(body(b"one ", more_body=True))
+    await send(message)
+    message["body"], message["more_body"] = b"more", False
+    await send(message)
+
+
+@talk
+async def after_the_end(scope: Any, receive: Any, send: Any) -> None:
+    await answer(send)
+    await send(body(b"more"))
+    await send(start())
+    for _ in range(100):
+        await send(body(b"more"))
+
+
+@talk
+async def hints(scope: Any, receive: Any, send: Any) -> None:
+    for name in (b"</a.css>; rel=preload", b"</b.js>; rel=preload"):
+        await send({"type": "http.response.early_hint", "links": [name]})
+    await answer(send)
+
+
+@talk
+async def hints_and_waits(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload"]})
+    await asyncio.sleep(0)
+    await send({"type": "http.response.early_hint", "links": [b"</b.js>; rel=preload"]})
+    await answer(send)
+    await send({"type": "http.response.early_hint", "links": [b"</late.js>; rel=preload"]})
+
+
+@talk
+async def hints_and_raises(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload"]})
+    raise RuntimeError("after a hint")
+
+
+@talk
+async def bad_hint(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.early_hint", "links": [b"</a.css>\r\nA: b"]})
+
+
+@talk
+async def trailers(scope: Any, receive: Any, send: Any) -> None:
+    await send(start(trailers=True))
+    await send(body())
+    await send({"type": "http.response.trailers", "headers": [(b"x-sum", b"5")]})
+
+
+# ------------------------------------------------------------ what is wrong
+
+
+@talk
+async def raises(scope: Any, receive: Any, send: Any) -> None:
+    raise RuntimeError("at once")
+
+
+@talk
+async def raises_begun(scope: Any, receive: Any, send: Any) -> None:
+    await send(start())
+    raise RuntimeError("begun")
+
+
+@talk
+async def raises_after(scope: Any, receive: Any, send: Any) -> None:
+    await answer(send)
+    raise RuntimeError("after the answer")
+
+
+@talk
+async def raises_in_the_background(scope: Any, receive: Any, send: Any) -> None:
+    await answer(send)
+    await asyncio.sleep(0)
+    raise RuntimeError("after the answer")
+
+
+@talk
+async def exits(scope: Any, receive: Any, send: Any) -> None:
+    sys.exit(3)
+
+
+@talk
+async def exits_after(scope: Any, receive: Any, send: Any) -> None:
+    await answer(send)
+    sys.exit(3)
+
+
+@talk
+async def exits_later(scope: Any, receive: Any, send: Any) -> None:
+    await asyncio.sleep(0)
+    sys.exit(3)
+
+
+@talk
+async def interrupts_later(scope: Any, receive: Any, send: Any) -> None:
+    await asyncio.sleep(0)
+    raise KeyboardInterrupt
+
+
+@talk
+async def says_nothing(scope: Any, receive: Any, send: Any) -> None:
+    pass
+
+
+@talk
+async def says_half(scope: Any, receive: Any, send: Any) -> None:
+    await send(start())
+
+
+@talk
+async def body_first(scope: Any, receive: Any, send: Any) -> None:
+    await send(body())
+
+
+@talk
+async def two_starts(scope: Any, receive: Any, send: Any) -> None:
+    await send(start())
+    await send(start())
+
+
+@talk
+async def unknown(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.else"})
+
+
+@talk
+async def untyped(scope: Any, receive: Any, send: Any) -> None:
+    await send({"status": 200})
+
+
+@talk
+async def forgives(scope: Any, receive: Any, send: Any) -> None:
+    """A mistake, and then the answer after all."""
+    try:
+        await send(body())
+    except Exception as error:
+        SEEN.append(type(error).__name__)
+    await answer(send)
+
+
+@talk
+async def no_dict(scope: Any, receive: Any, send: Any) -> None:
+    await send(UserDict(start()))
+    await send(body())
+
+
+@talk
+async def cancels_itself(scope: Any, receive: Any, send: Any) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
+@talk
+async def cancels_itself_after(scope: Any, receive: Any, send: Any) -> None:
+    await answer(send)
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
+@talk
+async def is_cancelled(scope: Any, receive: Any, send: Any) -> None:
+    raise asyncio.CancelledError
+
+
+# ------------------------------------------------------------ all kinds of answers
+
+
+def kind(name: str, *, data: Any = b"Hello", **more: Any) -> None:
+    async def do(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send, data(scope) if callable(data) else data, **more)
+
+    TALKS["/" + name] = do
+
+
+for _status in (200, 204, 304, 299, 404, 503, 999, 101, 99, 1000, True, "200", None):
+    kind(f"status_{_status}", status=_status)
+for _size in (0, 16384, 16385, 300_000):
+    kind(f"size_{_size}", data=b"x" * _size)
+kind("array", data=bytearray(b"Hello"))
+kind("view", data=memoryview(b"Hello"))
+kind("text", data="Hello")
+kind("nothing", data=None)
+kind("length", headers=[(b"Content-Length", b"005")])
+kind("wrong_length", headers=[(b"content-length", b"6")])
+kind("short_length", headers=[(b"content-length", b"4")])
+kind("two_lengths", headers=[(b"content-length", b"5"), (b"content-length", b"5")])
+kind("no_length", headers=[(b"content-length", b"five")])
+kind("cookies", headers=[(b"set-cookie", b"a=1"), (b"set-cookie", b"b=2")])
+kind("dated", headers=[(b"date", b"yesterday"), (b"server", b"mine")])
+kind("closes", headers=[(b"connection", b"close")])
+kind("chunked", headers=[(b"transfer-encoding", b"chunked")])
+kind("split", headers=[(b"a", b"b\r\nc: d")])
+kind("latin", headers=[(b"a", "é".encode("latin-1"))])
+kind("lists", headers=[[b"a", b"b"]])
+kind("tuple", headers=((b"a", b"b"), (b"c", b"d")))
+kind("texts", headers=[("a", "b")])
+kind("threes", headers=[(b"a", b"b", b"c")])
+kind("long_headers", headers=[(b"a", b"b" * 20_000)])
+kind("no_headers", headers=())
+
+
+# ------------------------------------------------------------ what an app makes of all this
+
+
+@talk
+async def tasks(scope: Any, receive: Any, send: Any) -> None:
+    """receive() and send() run as tasks of their own."""
+    heard = await asyncio.create_task(receive())
+    await asyncio.wait_for(send(start()), 10)
+    await asyncio.gather(asyncio.ensure_future(send(body(repr(heard).encode()))))
+
+
+@talk
+async def context(scope: Any, receive: Any, send: Any) -> None:
+    """Variables are a request's own, before and after it waits."""
+    before = last.get()
+    last.set(scope["raw_path"].decode())
+    task = asyncio.current_task()
+    await asyncio.sleep(0)
+    await answer(send, f"{before} {last.get()} {task is asyncio.current_task() is not None}".encode())
+
+
+@talk
+async def context_at_once(scope: Any, receive: Any, send: Any) -> None:
+    before = last.get()
+    last.set("something")
+    await answer(send, f"{before} {last.get()} {asyncio.current_task() is not None}".encode())
+
+
+@talk
+async def anyio_at_once(scope: Any, receive: Any, send: Any) -> None:
+    with anyio.fail_after(30):
+        await answer(send)
+
+
+@talk
+async def anyio_group(scope: Any, receive: Any, send: Any) -> None:
+    done: list[str] = []
+
+    async def work(name: str) -> None:
+        await anyio.sleep(0)
+        done.append(name)
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(work, "one")
+            group.start_soon(work, "two")
+        done.append(await anyio.to_thread.run_sync(lambda: "thread"))
+    await answer(send, repr(sorted(done)).encode())
+
+
+@talk
+async def anyio_cancels(scope: Any, receive: Any, send: Any) -> None:
+    """The wait for a client that stays is given up."""
+    await receive()
+    with anyio.move_on_after(0.01) as scope_:
+        await receive()
+    await answer(send, repr(scope_.cancelled_caught).encode())
+
+
+def future(scope: Any, receive: Any, send: Any) -> Awaitable[Any]:
+    """An app need not be a coroutine function."""
+    return asyncio.ensure_future(answer(send))
+
+
+TALKS["/future"] = future
+
+
+@talk
+async def scope(scope: Any, receive: Any, send: Any) -> None:
+    """Its scope, which is the request's own to change."""
+    told = {name: value for name, value in scope.items() if name not in ("client", "server", "state")}
+    told["client"] = scope["client"][0]
+    data = repr(sorted(told.items())).encode()
+    scope["headers"].append((b"a", b"b"))
+    scope["asgi"]["changed"] = True
+    for extension in scope["extensions"].values():
+        extension["changed"] = True
+    scope["extensions"]["changed"] = {}
+    scope.get("state", {})["changed"] = True
+    await answer(send, data)

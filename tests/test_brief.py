@@ -1,0 +1,104 @@
+"""Talks that are over at once (asgi/brief.py): to client and app each is what it is in plain Python."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from allcomers.protocol import leaf
+from brief_app import TALKS
+from harness import ROOT, Server, receive_all, serving, wait_for
+
+pytestmark = pytest.mark.skipif(not leaf.COMPILED, reason="the leaf is not compiled, or ALLCOMERS_PURE is set")
+
+REQUEST = "{method} {target} HTTP/1.{minor}\r\nHost: example.org\r\nTE: trailers\r\n{more}\r\n"
+END = REQUEST.format(method="GET", target="/plain?end", minor=1, more="Connection: close\r\n").encode()
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[Server, Server]]:
+    """The compiled one, and the one in plain Python."""
+    target = f"{ROOT}/tests/brief_app.py:app"
+    with (
+        serving("run", target, quiet=False, env={"ALLCOMERS_PURE": ""}) as compiled,
+        serving("run", target, quiet=False, env={"ALLCOMERS_PURE": "1"}) as pure,
+    ):
+        yield compiled, pure
+
+
+def talk(server: Server, *requests: bytes) -> bytes:
+    """What a peer hears that is at rest, and then says these at once; without the time of day."""
+    with server.connect() as sock:
+        sock.sendall(REQUEST.format(method="GET", target="/plain", minor=1, more="").encode())
+        heard = b""
+        while not heard.endswith(b"plain\n"):
+            heard += sock.recv(65536)
+        sock.sendall(b"".join(requests) + END)
+        return re.sub(rb"Date: [^\r]* GMT\r\n", b"Date\r\n", receive_all(sock))
+
+
+def seen(server: Server) -> list[bytes]:
+    """What the app has noted since it was asked last."""
+    said = talk(server, REQUEST.format(method="GET", target="/seen", minor=1, more="").encode())
+    return said.partition(b"\r\n\r\n")[2].partition(b"HTTP/1.1")[0].split(b"\n")[:-1]
+
+
+def failures(server: Server, path: str) -> list[str]:
+    """What the log says of this path."""
+    return sorted(re.findall(rf"(?:ERROR|INFO|WARNING) (\w+ '{path}'.*)", server.stderr))
+
+
+VARIANTS = {
+    "GET": {"method": "GET", "minor": 1, "more": ""},
+    "HEAD": {"method": "HEAD", "minor": 1, "more": ""},
+    "1.0": {"method": "GET", "minor": 0, "more": "Connection: keep-alive\r\n"},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("path", sorted(TALKS))
+def test_each_talk_is_what_it_is_in_plain_python(servers: tuple[Server, Server], path: str, variant: str) -> None:
+    request = REQUEST.format(target=path, **VARIANTS[variant]).encode()
+    compiled, pure = servers
+    alone, again = talk(pure, request), talk(pure, request, request, request)
+    assert talk(compiled, request) == alone
+    assert talk(compiled, request, request, request) == again
+    noted: tuple[list[bytes], list[bytes]] = ([], [])
+
+    def same() -> bool:
+        for server, told in zip(servers, noted, strict=True):
+            told += seen(server)
+        return sorted(noted[0]) == sorted(noted[1])
+
+    wait_for(same, "both apps to have noted the same")
+    wait_for(lambda: failures(compiled, path) == failures(pure, path), "both logs to say the same")
+
+
+# ------------------------------------------------------------ scopes
+
+NAMES = ["A", "a", "Cookie", "COOKIE", "Accept", "Content-Type", "X-Own", "Proxy", "TE", "Range", "a_b", "!"]
+VALUES = ["", "b", "b ", "\tb \t ", "a=1", "\xe9", "a, b", "x" * 70]
+LINES = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)), max_size=4).map(
+    lambda fields: "".join(f"{name}: {value}\r\n" for name, value in fields)
+)
+TARGETS = st.sampled_from(["/scope", "/scope?", "/scope?a=%20b?c", "/sc%6fpe", "/sc%6Fpe?%e9"])
+HEADS = st.tuples(st.sampled_from(["GET", "HEAD", "get", "PUT"]), TARGETS, st.integers(0, 1))
+
+
+@settings(max_examples=60)
+@given(LINES, st.lists(HEADS, min_size=3, max_size=6))
+def test_a_scope_is_what_it_is_in_plain_python(
+    servers: tuple[Server, Server], lines: str, heads: list[tuple[str, str, int]]
+) -> None:
+    """Field lines that come again are not read again, whatever stands above them."""
+    said = [
+        REQUEST.format(method=method, target=target, minor=minor, more=lines + "Connection: keep-alive\r\n")
+        for method, target, minor in heads
+    ]
+    requests = [request.encode("latin-1") for request in said]
+    compiled, pure = servers
+    assert talk(compiled, *requests) == talk(pure, *requests)
