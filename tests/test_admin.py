@@ -121,13 +121,10 @@ def test_a_call_that_runs_is_in_progress_and_its_user_is_there(calls: str) -> No
         (APP, ["--calls", "inline"]),
         (APP, ["--calls", "auto"]),
         (APP, ["--calls", "pool"]),
-        (APP, ["--model", "asyncio", "--calls", "inline"]),
-        (APP, ["--model", "thread"]),
         (ASGI, []),
-        (ASGI, ["--model", "epoll"]),
         (ASGI, ["--model", "thread"]),
     ],
-    ids=["inline", "auto", "pool", "asyncio", "thread", "asgi", "asgi-epoll", "asgi-thread"],
+    ids=["inline", "auto", "pool", "asgi", "asgi-thread"],
 )
 def test_a_time_is_the_whole_time_whichever_way_it_takes(target: str, options: list[str]) -> None:
     with watched(*options, target=target) as (server, admin):

@@ -5,6 +5,7 @@ One thread looks, whoever asks: so a second has the same figures for all, and wh
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -15,6 +16,8 @@ from typing import Any, Final
 from allcomers.admin import span
 from allcomers.admin.look import Look, look
 from allcomers.stats import Board
+
+_logger = logging.getLogger("allcomers.admin")
 
 EVERY: Final = 1.0
 """Seconds between two looks."""
@@ -57,7 +60,10 @@ class History:
         while True:
             due = max(due + EVERY, time.monotonic())  # who was stopped for a while does not make up for it
             time.sleep(max(0.0, due - time.monotonic()))
-            self.take()
+            try:
+                self.take()
+            except Exception:  # the next second may be told again
+                _logger.exception("a look at the figures failed")
 
     def take(self) -> None:
         """Look now."""
