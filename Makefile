@@ -29,6 +29,9 @@ bench: $(VENV)/.test
 	tools/bench-packages
 	$(BIN)/python -m bench $(if $(QUICK),--quick) $(BENCH)
 
+sanitized: $(VENV)/.test
+	tools/sanitized $(SECONDS)
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -45,4 +48,4 @@ $(VENV)/.test: $(VENV)/.run tools/system-packages
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info src/allcomers/*/_*.c src/allcomers/*/*.so
 
-.PHONY: run test check conformance bench clean
+.PHONY: run test check conformance bench sanitized clean
