@@ -15,6 +15,7 @@ import select
 from typing import TYPE_CHECKING
 
 from allcomers.models import Serving, readiness
+from allcomers.models.descriptors import Descriptors
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,7 +29,7 @@ class EpollPoller:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._known: set[int] = set()
+        self._known = Descriptors()
 
     def watch(self, fd: int, wants: int) -> None:
         if fd in self._known:
