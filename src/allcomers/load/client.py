@@ -76,6 +76,7 @@ class Driver(Protocol):
     deadlines: Deadlines
     schedule: Iterator[int] | None
     next_request: Callable[[], bytes]
+    clock: Callable[[], int]
     timeout: int
     think: int
     pipeline: int
@@ -227,6 +228,7 @@ class Client:
         except OSError as error:
             self.fail(kind_of(error), now)
             return
+        now = self._crew.clock()  # to read it is a part of its time, what follows is not
         size = len(data)
         if size == SHORT:
             self.take = RECEIVE

@@ -51,6 +51,7 @@ class Crew:
     """
 
     def __init__(self, plan: Plan, place: Place, process: int, start: int, leash: int) -> None:
+        self.clock = now_ns
         self.plan = plan
         self.place = place
         self.start = start
