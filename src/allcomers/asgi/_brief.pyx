@@ -16,7 +16,7 @@ from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memchr
 
 from allcomers.protocol._answer cimport Answer
-from allcomers.protocol._bytes cimport Bytes, is_word
+from allcomers.protocol._bytes cimport Bytes, decimal, is_word
 from allcomers.protocol._fields cimport scope_headers
 from allcomers.protocol._head cimport FieldLines, Head
 from allcomers.protocol._raw cimport PyUnicode_1BYTE_DATA, PyUnicode_GET_LENGTH, new_object
@@ -191,18 +191,9 @@ cdef inline bint _is_length(bytes name):
     return is_word(<Bytes>PyBytes_AS_STRING(name), 14, b"content-length", 14)
 
 
-cdef long long _number(bytes text) except -2:
+cdef inline long long _number(bytes text):
     """A decimal number of at most 18 digits; -1 for what is none."""
-    cdef long long number = 0
-    cdef const char* at = PyBytes_AS_STRING(text)
-    cdef Py_ssize_t i
-    if not 0 < PyBytes_GET_SIZE(text) <= 18:
-        return -1
-    for i in range(PyBytes_GET_SIZE(text)):
-        if not c'0' <= at[i] <= c'9':
-            return -1
-        number = number * 10 + (at[i] - c'0')
-    return number
+    return decimal(<Bytes>PyBytes_AS_STRING(text), 0, PyBytes_GET_SIZE(text))
 
 
 # ---------------------------------------------------------------- all talks of one app

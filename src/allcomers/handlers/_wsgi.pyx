@@ -14,6 +14,7 @@ from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memchr
 
 from allcomers.protocol._answer cimport Answer
+from allcomers.protocol._bytes cimport Bytes, decimal
 from allcomers.protocol._fields cimport add_to_environ
 from allcomers.protocol._head cimport FieldLines, Head
 from allcomers.protocol._raw cimport (
@@ -112,22 +113,11 @@ cdef class Saying:
         return True
 
 
-cdef long long _number(object text) except -2:
+cdef inline long long _number(object text):
     """A decimal number of at most 18 digits; -1 for what is none."""
-    cdef long long number = 0
-    cdef const char* at
-    cdef Py_ssize_t i, size
     if type(text) is not str or not PyUnicode_IS_ASCII(text):
         return -1
-    size = PyUnicode_GET_LENGTH(text)
-    if not 0 < size <= 18:
-        return -1
-    at = PyUnicode_1BYTE_DATA(text)
-    for i in range(size):
-        if not c'0' <= at[i] <= c'9':
-            return -1
-        number = number * 10 + (at[i] - c'0')
-    return number
+    return decimal(<Bytes>PyUnicode_1BYTE_DATA(text), 0, PyUnicode_GET_LENGTH(text))
 
 
 # ---------------------------------------------------------------- the call

@@ -17,17 +17,9 @@ from allcomers.calls._claim cimport Claim
 from allcomers.protocol._answer cimport Answer
 from allcomers.protocol._bytes cimport Bytes
 from allcomers.protocol._head cimport Head, take_head
+from allcomers.models._sockets cimport MSG_NOSIGNAL, POLLIN, POLLOUT, recv, send
 from allcomers.protocol._page cimport BYTES_IN, BYTES_OUT, REQUESTS, Page
 from allcomers.protocol._raw cimport new_object
-
-cdef extern from "<sys/socket.h>" nogil:
-    ssize_t recv(int, void*, size_t, int)
-    ssize_t send(int, const void*, size_t, int)
-    int MSG_NOSIGNAL
-
-cdef extern from "<poll.h>":
-    int POLLIN
-    int POLLOUT
 
 cdef extern from "<time.h>" nogil:
     ctypedef long time_t

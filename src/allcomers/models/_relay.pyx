@@ -10,16 +10,8 @@ from libc.stdlib cimport free, malloc
 from time import monotonic
 
 from allcomers.models._express cimport RECEIVE, Seat
+from allcomers.models._sockets cimport MSG_NOSIGNAL, POLLIN, POLLOUT, recv, send
 from allcomers.protocol._page cimport BYTES_IN, BYTES_OUT, REQUESTS, Page
-
-cdef extern from "<sys/socket.h>" nogil:
-    ssize_t recv(int, void*, size_t, int)
-    ssize_t send(int, const void*, size_t, int)
-    int MSG_NOSIGNAL
-
-cdef extern from "<poll.h>":
-    int POLLIN
-    int POLLOUT
 
 
 cdef class Relay:

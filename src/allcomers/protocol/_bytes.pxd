@@ -18,6 +18,19 @@ cdef inline bint is_word(Bytes at, Py_ssize_t size, const char* word, Py_ssize_t
     return True
 
 
+cdef inline long long decimal(Bytes at, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """A number of at most 18 digits; -1 for what is none."""
+    cdef long long number = 0
+    if begin >= end or end - begin > 18:
+        return -1
+    while begin < end:
+        if not c'0' <= at[begin] <= c'9':
+            return -1
+        number = number * 10 + (at[begin] - c'0')
+        begin += 1
+    return number
+
+
 cdef inline Py_ssize_t trimmed(Bytes at, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
     """The end without the blanks before it."""
     while end > begin and (at[end - 1] == c' ' or at[end - 1] == c'\t'):

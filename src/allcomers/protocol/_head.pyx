@@ -14,7 +14,7 @@ from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from allcomers.protocol._bytes cimport Bytes, is_word, lower, trimmed
+from allcomers.protocol._bytes cimport Bytes, decimal, is_word, lower, trimmed
 
 cdef extern from "<string.h>" nogil:
     void* memmem(const void* where, size_t size, const void* what, size_t count)
@@ -189,22 +189,9 @@ cdef bint _framing(Bytes at, Found* head, long long* length) noexcept:
         size = trimmed(at, head.coding.begin, head.coding.end) - head.coding.begin
         return head.length.begin == 0 and head.minor == 1 and is_word(at + head.coding.begin, size, b"chunked", 7)
     if head.length.begin:
-        length[0] = _number(at, head.length.begin, trimmed(at, head.length.begin, head.length.end))
+        length[0] = decimal(at, head.length.begin, trimmed(at, head.length.begin, head.length.end))
         return length[0] >= 0
     return True
-
-
-cdef long long _number(Bytes at, Py_ssize_t begin, Py_ssize_t end) noexcept:
-    """A decimal number of at most 18 digits; -1 for what is none."""
-    cdef long long number = 0
-    if begin >= end or end - begin > 18:
-        return -1
-    while begin < end:
-        if not c'0' <= at[begin] <= c'9':
-            return -1
-        number = number * 10 + (at[begin] - c'0')
-        begin += 1
-    return number
 
 
 cdef str _host(Bytes at, Found* head, dict hosts):
