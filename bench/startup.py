@@ -9,6 +9,7 @@ The list of the dearest imports is `python -X importtime` of the same command, w
 """
 
 import argparse
+import os
 import re
 import resource
 import subprocess
@@ -38,6 +39,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     harness.pin(harness.LOAD_CORE)
+    # As for who has installed it: nothing is compiled anew at each start, whatever this shell has said to Python.
+    os.environ |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(harness.OUT / "pycache")}
     command = harness.allcomers("serve", args.site, *args.more).command
     imported = imports(command)
     phases: dict[str, list[Spent]] = {}
