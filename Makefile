@@ -23,7 +23,8 @@ check: $(VENV)/.test
 	$(BIN)/pytest tests/test_layers.py
 
 conformance: $(VENV)/.test
-	ALLCOMERS_WHOLE=1 $(BIN)/pytest -n $(TESTERS) --dist worksteal tests/conformance.py tests/test_real_apps.py tests/test_browser.py
+	ALLCOMERS_WHOLE=1 $(BIN)/pytest -n $(TESTERS) --dist worksteal tests/conformance.py tests/test_real_apps.py \
+		tests/test_browser.py tests/test_wsgi_write.py
 
 bench: $(VENV)/.test
 	tools/bench-packages
