@@ -1,23 +1,24 @@
-"""Instructions per request, counted by callgrind: no socket, no noise; the same figure on a busy machine.
+"""Instructions per request, counted by callgrind: no noise; the same figure on a busy machine.
 
-One connection gets the same request over and over, as a loop with inline calls drives it, and its answer is thrown
-away: recv, send and epoll are not in these figures, all else of a request is. `parts` counts the steps by themselves.
-Needs valgrind. With ALLCOMERS_PURE=1 in the environment the plain Python is counted where a leaf is compiled.
+One connection asks the same over and over, and a Loop with inline calls answers, as under the epoll model. All that a
+request costs in user space is counted, from the poller's wait() to its last byte; what the kernel does for it, and what
+the peer costs, is not. `parts` counts the steps by themselves. Needs valgrind. With ALLCOMERS_PURE=1 in the environment
+the plain Python is counted where a leaf is compiled.
 """
 
 import argparse
 import asyncio
-import operator
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from bench import harness
@@ -26,6 +27,7 @@ from bench.cost import BROWSER
 WARM = 300
 COUNT = 1000
 MARK = "getpgrp"  # a system call that nothing here makes: callgrind writes what it has counted when it is entered
+RECEIVE = 4096
 WRK = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"
 HEADS = {"wrk": WRK, "browser": WRK[:-2] + "".join(f"{line}\r\n" for line in BROWSER).encode() + b"\r\n"}
 
@@ -83,65 +85,94 @@ def step(name: str, run: Callable[[], object]) -> None:
 # ---------------------------------------------------------------- what is counted
 
 
-def endpoint(**more: Any) -> Any:
+def answering(**answers: Any) -> Any:
+    """A Loop that serves HTTP on a listener of its own, its poller, and its address. `answers`: of an HttpEndpoint."""
+    from allcomers.calls.inline import Inline
+    from allcomers.clock import DateLine
     from allcomers.config import Limits
     from allcomers.http_calls import HttpEndpoint
+    from allcomers.http_connection import HttpConnection
+    from allcomers.models import Serving
+    from allcomers.models.epoll_loop import EpollPoller
+    from allcomers.models.readiness import Loop
+    from allcomers.orders import Orders
+    from allcomers.tally import Tally
 
     def report(error: BaseException, request: object) -> None:
         raise error
 
-    date = b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
-    return HttpEndpoint(
-        **({"handler": print, "limits": Limits(), "date": lambda now: date, "wall": float, "report": report} | more)
+    share = Tally().take_place()
+    http = HttpEndpoint(
+        **({"handler": print} | answers),
+        limits=Limits(),
+        date=DateLine(),
+        wall=time.time,
+        report=report,
+        page=share.page,
     )
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    poller = EpollPoller()
+    serving = Serving(
+        listeners=[listener],
+        connect=partial(HttpConnection, http),
+        calls=Inline(),
+        orders=Orders(1.0),
+        share=share,
+        http=http,
+    )
+    return Loop(serving, poller), poller, listener.getsockname()
 
 
-def exchange(shared: Any, data: bytes, expected: bytes = b"HTTP/1.1 200 OK\r\n") -> Callable[[], None]:
-    """A function for one request on one connection."""
-    from allcomers.http_connection import HttpConnection
+def exchange(answers: Any, data: bytes) -> Callable[[], bytes]:
+    """A function for one request on one connection, which gives its answer."""
+    loop, poller, address = answering(**answers)
+    peer = socket.create_connection(address)
 
-    conn = HttpConnection(shared, ("127.0.0.1", 4711, ("127.0.0.1", 8000)), 0.0)
-    conn.driver = SimpleNamespace(said=print)  # type: ignore[assignment]
+    def turn() -> None:
+        now = time.monotonic()
+        for fd, event in poller.wait(1.0):
+            loop.handle(fd, event, now)
+        loop.turn(now)
 
-    def clock() -> float:
-        return 0.0
+    def one() -> bytes:
+        peer.send(data)
+        turn()
+        return peer.recv(RECEIVE)
 
-    def one() -> None:
-        conn.received_and_called(data, 0.0, operator.call, clock)
-        conn.sent(len(conn.output()), 0.0)
-
-    conn.received_and_called(data, 0.0, operator.call, clock)
-    said = bytes(conn.output())  # type: ignore[arg-type]
-    assert said.startswith(expected), said
-    conn.sent(len(said), 0.0)
+    turn()  # the peer is let in
+    said = one()
+    assert said.startswith(b"HTTP/1.1 200 OK\r\n"), said
     return one
 
 
-def steps_of(shared: Any) -> None:
-    step("nothing", lambda: None)
+def steps_of(**answers: Any) -> None:
+    ours, theirs = socket.socketpair()
+
+    def nothing() -> None:
+        ours.send(WRK)
+        theirs.recv(RECEIVE)
+
+    step("nothing", nothing)  # but what the peer does
     for name, data in HEADS.items():
-        step(f"{name}'s head", exchange(shared, data))
+        step(f"{name}'s head", exchange(answers, data))
 
 
 def web() -> None:
     from allcomers.handlers.web import as_handler
     from bench.apps import Hello
 
-    steps_of(endpoint(handler=as_handler(Hello)))
+    steps_of(handler=as_handler(Hello))
 
 
 def wsgi() -> None:
-    steps_of(endpoint(handler=_wsgi()))
-
-
-def _wsgi() -> Any:
     from allcomers.handlers import wsgi
 
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "13")])
         return [b"Hello, World!"]
 
-    return wsgi.handler(app, report=print, inline=True)
+    steps_of(handler=wsgi.handler(app, report=print, inline=True))
 
 
 def asgi() -> None:
@@ -149,6 +180,7 @@ def asgi() -> None:
 
 
 async def _asgi() -> None:
+    from allcomers.asgi.brief import briefs
     from allcomers.asgi.host import Host
     from allcomers.asgi.live import answer
 
@@ -158,7 +190,7 @@ async def _asgi() -> None:
         await send({"type": "http.response.body", "body": b"Hello, World!"})
 
     host = Host(app=app, events=asyncio.get_running_loop(), report=print)
-    steps_of(endpoint(live=partial(answer, host)))
+    steps_of(live=partial(answer, host), begin=briefs(host))
 
 
 def parts() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -13,10 +15,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from allcomers.errors import HttpError
+from allcomers.handlers import wsgi
 from allcomers.orders import Orders
 from allcomers.protocol import leaf
 from allcomers.protocol.message import Request, Response
 from allcomers.stats import ABORTED, ANSWERED, BYTES_IN, BYTES_OUT, CALLS, CLASSES, REQUESTS
+from harness import wait_for
 from looped import Looped, built, cut
 
 pytestmark = pytest.mark.skipif(not leaf.COMPILED, reason="the leaf is not compiled, or ALLCOMERS_PURE is set")
@@ -176,3 +180,201 @@ def test_each_answer_before_and_after_each_odd_request(orders: Orders, odd: int,
     pieces = [GET + b"\r\n", asked + asked + ODD[odd] + asked]
     plain = outcome(lambda: handler, orders, pieces, True, compiled=False)
     assert outcome(lambda: handler, orders, pieces, True, compiled=True) == plain
+
+
+# ------------------------------------------------------------ WSGI
+
+PLAIN = [("Content-Type", "text/plain"), ("X-Own", "a")]
+
+
+def environ_of(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """What the app was told, which is its own to change."""
+    start_response("200 OK", PLAIN)
+    told = {name: value for name, value in environ.items() if type(value) in (str, bool, tuple)}
+    told["wsgi.input"] = environ["wsgi.input"].read()
+    environ.clear()
+    return [repr(sorted(told.items())).encode()]
+
+
+def said(*answers: tuple[Any, Any], blocks: Any = (b"Hello",), make: Callable[[Any], Any] = list) -> Any:
+    """An app that calls start_response with each of `answers`, and returns what `make` makes of `blocks`."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        for answer in answers:
+            start_response(*answer)
+        return make(blocks)
+
+    return app
+
+
+def writes(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    start_response("200 OK", PLAIN)(b"written ")
+    return [b"returned"]
+
+
+def changes_its_mind(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    start_response("200 OK", PLAIN)
+    try:
+        raise ValueError
+    except ValueError:
+        start_response("500 No", PLAIN, sys.exc_info())
+    return [b"No."]
+
+
+def fails(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    start_response("200 OK", PLAIN)
+    return raising(RuntimeError("begun"))
+
+
+def exits(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    return sys.exit(3)
+
+
+APPS = {
+    "/environ": environ_of,
+    "/list": said(("200 OK", PLAIN)),
+    "/tuple": said(("200 OK", PLAIN), make=tuple),
+    "/generator": said(("200 OK", PLAIN), make=lambda blocks: (block for block in blocks)),
+    "/two": said(("200 OK", PLAIN), blocks=[b"one ", b"two"]),
+    "/nothing": said(("200 OK", PLAIN), blocks=[]),
+    "/empty": said(("200 OK", PLAIN), blocks=[b""]),
+    "/text": said(("200 OK", PLAIN), blocks=["Hello"]),
+    "/array": said(("200 OK", PLAIN), blocks=[bytearray(b"Hello")]),
+    "/none": said(("200 OK", PLAIN), make=lambda _: None),
+    "/most": said(("200 OK", PLAIN), blocks=[b"x" * 16385]),
+    "/fine": said(("299 Fine", PLAIN)),
+    "/204": said(("204 No Content", PLAIN), blocks=[b""]),
+    "/304": said(("304 Not Modified", PLAIN)),
+    "/bare": said(("200", PLAIN)),
+    "/wrong": said(("2000 No", PLAIN)),
+    "/bytes": said((b"200 OK", PLAIN)),
+    "/length": said(("200 OK", [*PLAIN, ("Content-Length", "5")])),
+    "/longer": said(("200 OK", [*PLAIN, ("Content-Length", "6")])),
+    "/shorter": said(("200 OK", [*PLAIN, ("Content-Length", "4")])),
+    "/lengths": said(("200 OK", [("Content-Length", "5"), ("content-length", "5")])),
+    "/number": said(("200 OK", [("Content-Length", 5)])),
+    "/cookies": said(("200 OK", [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")])),
+    "/dated": said(("200 OK", [("Date", "yesterday"), ("Server", "mine")])),
+    "/hop": said(("200 OK", [("Connection", "close")])),
+    "/split": said(("200 OK", [("A", "b\r\nC: d")])),
+    "/lists": said(("200 OK", [["A", "b"]])),
+    "/headers": said(("200 OK", tuple(PLAIN))),
+    "/twice": said(("200 OK", PLAIN), ("200 OK", PLAIN)),
+    "/never": said(),
+    "/writes": writes,
+    "/mind": changes_its_mind,
+    "/fails": fails,
+    "/exits": exits,
+}
+
+
+def wsgi_handler() -> Any:
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        return APPS[environ["PATH_INFO"]](environ, start_response)
+
+    return wsgi.handler(app, report=lambda error, request: None, inline=True)
+
+
+LINES = st.lists(
+    st.tuples(
+        st.sampled_from(["A", "a", "Cookie", "COOKIE", "Content-Type", "X-Own", "Proxy", "TE", "a_b", "!", "Host2"]),
+        st.sampled_from(["", "b", "b ", "\tb \t ", "a=1", "\xe9", "a, b", "x" * 2100]),
+    ),
+    max_size=4,
+).map(lambda fields: "".join(f"{name}: {value}\r\n" for name, value in fields))
+TARGETS = st.sampled_from([*sorted(APPS), "/environ", "/environ?", "/environ?a=%20b?c", "/%65nviron?%e9"])
+HEADS = st.tuples(st.sampled_from(["GET", "GET", "HEAD", "PUT"]), TARGETS, st.integers(0, 1))
+
+
+@settings(max_examples=150)
+@given(LINES, st.lists(HEADS, min_size=2, max_size=6), PLACES)
+@example("", [("GET", path, 1) for path in APPS], [])
+@example("", [("HEAD", path, 1) for path in APPS], [])
+@example("A: b\r\n", [("GET", path, 0) for path in APPS for _ in range(2)], [])
+def test_a_wsgi_app_is_told_the_same(
+    orders: Orders, lines: str, heads: list[tuple[str, str, int]], places: list[int]
+) -> None:
+    """Field lines that come again are not read again, whatever stands above them."""
+    asked = "".join(
+        f"{method} {target} HTTP/1.{minor}\r\nHost: example.org\r\nConnection: keep-alive\r\n{lines}\r\n"
+        for method, target, minor in heads
+    )
+    pieces = cut(asked.encode("latin-1"), places)
+    plain = outcome(wsgi_handler, orders, pieces, True, compiled=False)
+    assert outcome(wsgi_handler, orders, pieces, True, compiled=True) == plain
+
+
+# ------------------------------------------------------------ time, and the end of it
+
+ASKED = GET + b"\r\n"
+
+
+@pytest.fixture
+def looped(orders: Orders) -> Iterator[Looped]:
+    with built(compiled=True):
+        made = Looped(handler, orders)
+        yield made
+        made.close()
+
+
+def ask(looped: Looped, peer: socket.socket, request: bytes = ASKED) -> bytes:
+    peer.send(request)
+    looped.turn()
+    return peer.recv(65536)
+
+
+def is_open(peer: socket.socket) -> bool:
+    try:
+        return peer.recv(1) != b""
+    except BlockingIOError:
+        return True
+
+
+@pytest.mark.parametrize(("head_timeout", "keep_alive"), [(10.0, 75.0), (10.0, 2.0)])
+def test_a_peer_that_was_answered_has_its_time(orders: Orders, head_timeout: float, keep_alive: float) -> None:
+    """Whether that is longer than it had for its first word, or shorter."""
+    with built(compiled=True):
+        looped = Looped(handler, orders, head_timeout=head_timeout, keep_alive=keep_alive)
+        peer = looped.peer()
+        for _ in range(3):
+            assert ask(looped, peer).endswith(b"Hello")
+        now = monotonic()
+        looped.loop.turn(now + keep_alive - 1)
+        assert is_open(peer)
+        looped.loop.turn(now + keep_alive + 1)
+        assert not is_open(peer)
+        peer.close()
+
+
+def test_a_peer_that_asks_again_has_its_time_again(looped: Looped) -> None:
+    peer = looped.peer()
+    ask(looped, peer)
+    before = monotonic()
+    wait_for(lambda: monotonic() > before, "the clock to move on")
+    ask(looped, peer)
+    looped.loop.turn(before + looped.limits.keep_alive)
+    assert is_open(peer)
+    assert ask(looped, peer).endswith(b"Hello")
+    peer.close()
+
+
+def test_a_call_may_have_the_loop_serve_others(orders: Orders) -> None:
+    """Not that it should; but an event loop that was made to be entered again does so."""
+    others: list[bytes] = []
+
+    def nested(request: Request) -> Response:
+        if request.path == "/nested":
+            others.append(ask(looped, other))
+        return Response(request.path.encode())
+
+    with built(compiled=True):
+        looped = Looped(nested, orders)
+        other, peer = looped.peer(), looped.peer()
+        ask(looped, other)
+        for _ in range(3):
+            assert ask(looped, peer, ASKED.replace(b"/small", b"/nested")).endswith(b"/nested")
+        assert [answer[-6:] for answer in others] == [b"/small"] * 3
+        assert ask(looped, other).endswith(b"/small")
+        other.close()
+        peer.close()
+        looped.turn()
