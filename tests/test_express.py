@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from time import monotonic
@@ -20,7 +21,7 @@ from allcomers.orders import Orders
 from allcomers.protocol import leaf
 from allcomers.protocol.message import Request, Response
 from allcomers.stats import ABORTED, ANSWERED, BYTES_IN, BYTES_OUT, CALLS, CLASSES, REQUESTS
-from harness import wait_for
+from harness import serving, wait_for
 from looped import Looped, built, cut
 
 pytestmark = pytest.mark.skipif(not leaf.COMPILED, reason="the leaf is not compiled, or ALLCOMERS_PURE is set")
@@ -378,3 +379,63 @@ def test_a_call_may_have_the_loop_serve_others(orders: Orders) -> None:
         other.close()
         peer.close()
         looped.turn()
+
+
+# ------------------------------------------------------------ servers
+
+
+@pytest.fixture(scope="module")
+def app_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("app") / "app.py"
+    path.write_text(
+        "def app(environ, start_response):\n"
+        '    start_response("200 OK", [("Content-Type", "text/plain")])\n'
+        "    return [b'x' * int(environ['QUERY_STRING'] or 1)]\n"
+    )
+    return f"{path}:app"
+
+
+MODELS = ["select", "poll", "epoll", "epoll-et", "asyncio"]
+
+
+def heard(sock: socket.socket, count: int, size: int) -> bytes:
+    """The answers to `count` requests, each of which has a body of `size`."""
+    data = b""
+    while data.count(b"HTTP/1.1 200 OK\r\n") < count or not data.endswith(b"\r\n\r\n" + b"x" * size):
+        piece = sock.recv(1 << 20)
+        assert piece, "the server has closed"
+        data += piece
+    return data
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_peers_that_reset_and_peers_that_do_not_read(app_file: str, model: str) -> None:
+    with serving("run", app_file, "--model", model, "--calls", "inline") as server:
+        for _ in range(30):
+            with server.connect() as sock:
+                sock.sendall(ASKED)
+                heard(sock, 1, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                sock.sendall(ASKED.replace(b"/small", b"/?16000") * 50)  # and reset with what is unread
+        with server.connect() as slow, server.connect() as quick:
+            slow.sendall(ASKED)
+            heard(slow, 1, 1)
+            slow.sendall(ASKED.replace(b"/small", b"/?16000") * 300)
+            for _ in range(20):
+                quick.sendall(ASKED)
+                heard(quick, 1, 1)
+            assert heard(slow, 300, 16000).count(b"HTTP/1.1 200 OK\r\n") == 300
+
+
+@pytest.mark.parametrize("model", ["epoll", "asyncio"])
+def test_who_has_been_answered_makes_room(app_file: str, model: str) -> None:
+    with (
+        serving("run", app_file, "--model", model, "--calls", "inline", "--max-connections", "1") as server,
+        server.connect() as first,
+    ):
+        first.sendall(ASKED)
+        heard(first, 1, 1)
+        with server.connect() as second:
+            second.sendall(ASKED)
+            heard(second, 1, 1)
+            assert first.recv(1) == b""
