@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Iterator
+from itertools import count
 from time import monotonic
 from typing import Any
 
@@ -439,3 +440,22 @@ def test_who_has_been_answered_makes_room(app_file: str, model: str) -> None:
             second.sendall(ASKED)
             heard(second, 1, 1)
             assert first.recv(1) == b""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("model", ["epoll", "asyncio"])
+def test_nobody_is_cut_off_by_a_signal(app_file: str, model: str, signum: int) -> None:
+    """A peer that asks again and again gets all its answers, the last of which says that it is."""
+    with serving("run", app_file, "--model", model, "--calls", "inline") as server, server.connect() as sock:
+        for at in count():
+            sock.sendall(ASKED)
+            answer = heard(sock, 1, 1)
+            if at == 20:
+                server.send(signum)
+            if b"\r\nConnection: close\r\n" in answer:
+                break
+        assert sock.recv(1) == b""
+        if signum == signal.SIGHUP:
+            with server.connect() as again:
+                again.sendall(ASKED)
+                heard(again, 1, 1)
