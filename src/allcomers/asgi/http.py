@@ -139,13 +139,19 @@ class Exchange:
         self._host.spawn(self._conclude(task), timed=False)
 
     async def _conclude(self, task: asyncio.Task[Any]) -> None:
+        error: BaseException | None
         try:
-            task.result()
-            await self._returned()
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            await self._raised(error)
+            error = task.exception()
+        except asyncio.CancelledError as cancelled:
+            error = cancelled
+        self.task = None
+        del task  # its error holds the app's frames, and what is open there, which else would hold it
+        try:
+            await (self._returned() if error is None else self._raised(error))
+        except AnswerError as missing:
+            await self._raised(missing)
+        finally:
+            error = None
 
     def hear(self, piece: bytes, more: bool) -> None:
         if piece:
