@@ -320,7 +320,7 @@ def test_check_config(folder: Path) -> None:
     (folder / "app.py").write_text(APP)
     told = command("run", "app:App", "-m", "poll", "-w", "2", "--check-config", cwd=folder)
     assert told.returncode == 0, told.stderr
-    assert told.stdout == "OK: app:App as http on 127.0.0.1:8000: 2 workers, poll, calls inline\n"
+    assert told.stdout == "OK: app:App as http on 127.0.0.1:8000: 2 workers, poll, calls auto\n"
     (folder / "later.py").write_text("async def app(scope, receive, send):\n    raise AssertionError('nobody asks')\n")
     told = command("run", "later:app", "--check-config", "--bind", "unix:x", cwd=folder)
     assert told.stdout == "OK: later:app as http on unix:x: 1 worker, asyncio, calls inline\n"
