@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -468,3 +468,14 @@ def test_a_terminal_that_closes_leaves_nobody_spinning(app: App) -> None:
         os.kill(pid, signal.SIGTERM)
         _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_whoever_asks_twice_to_end_is_told_of_a_good_end() -> None:
+    """Python gives signals their default actions back while it ends: one that comes then must not change its status."""
+    with serving("run", "tests/apps.py:Hello") as server:
+        until = time.monotonic() + PATIENCE
+        while server.process.poll() is None and time.monotonic() < until:
+            with suppress(ProcessLookupError):
+                server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.0005)  # as often as it takes to meet its last moments
+        assert server.process.returncode == 0

@@ -113,6 +113,14 @@ class Orders:
         self.draining = self.quitting = True
         self.deadline = 0.0
 
+    def end(self) -> None:
+        """This process is about to end, and well: no signal is to change that any more.
+
+        As Python ends, it gives each signal that is handled its default action back; not one that is ignored.
+        """
+        for signum in self._actions.keys() - {0, signal.SIGCHLD}:
+            signal.signal(signum, signal.SIG_IGN)
+
     def forget(self) -> None:
         """In a process that was forked: signals do what they do by default, the pipe is the parent's."""
         signal.set_wakeup_fd(-1)

@@ -86,6 +86,7 @@ class Supervisor:
                     self._wait()
         finally:
             self._clean_up()
+        self._orders.end()
         return self._status
 
     def _open(self) -> None:
