@@ -15,7 +15,11 @@ import pytest
 import trustme
 from hypothesis import settings
 
+import chromium
+
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from staged import App
 
 pytest.register_assert_rewrite("clients", "conformance", "harness", "offline", "staged", "streams")
@@ -89,3 +93,13 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     ):
         subprocess.run([sys.executable, "-m", "django", *command], env={**os.environ, **env}, check=True, timeout=60)
     return env
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright  # late: few tests want it
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium.CHROMIUM, args=chromium.ARGUMENTS)
+        yield launched
+        launched.close()

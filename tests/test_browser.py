@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Response, sync_playwright
+from playwright.sync_api import Browser, Page, Response
 
+import chromium
 from harness import ROOT, Server, chosen, serving
 
 SITE = ROOT / "examples" / "site"
-CHROMIUM = "/usr/bin/chromium"
 MODELS = [
     "process", "thread", "select", "epoll", "asyncio", "iterative", "thread-pool", "poll", "epoll-et",
 ]  # fmt: skip
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="there is no Chromium here (apt install chromium)"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield chromium
-        chromium.close()
+pytestmark = chromium.NEEDED
 
 
 class Visit:

@@ -10,32 +10,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
+import chromium
 from allcomers.load import Result
 from harness import ROOT, Server, serving, wait_for
 from test_admin import APP, Admin, children
-from test_browser import CHROMIUM
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="there is no Chromium here (apt install chromium)"),
-]
+pytestmark = chromium.NEEDED
 
 SLEEP = 0.25
 """Seconds that each call lasts: so long that what a busy machine adds is little."""
 
 RATE, CLIENTS, SECONDS = 40, 24, 14
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
@@ -109,7 +96,7 @@ def test_it_agrees_with_the_load_generator(
     assert told["bytes_in"] == pytest.approx(result.bytes_out_per_second, rel=0.05)
     assert told["users"] == result.connections_held == CLIENTS
     assert middle == pytest.approx(result.service.percentile(50), rel=0.05)
-    assert admin.stats()["totals"]["requests"] == result.sent
+    wait_for(lambda: admin.stats()["totals"]["requests"] == result.sent, "the next look to have them all")
 
 
 @pytest.mark.parametrize(
