@@ -162,26 +162,40 @@ class Connection:
         self._settle(now)
         return now
 
+    def opened(self, heard: bytes | PeerError, now: float) -> None:
+        """A driver that has asked the codec itself reports what codec.received() has returned, or raised."""
+        self._opened(heard, now)
+        self._settle(now)
+
     def _receive(self, data: bytes, now: float) -> None:
         self.page.add(BYTES_IN, len(data))
         if self.phase is CLOSING:  # not even the codec looks at it: it could only find fault again, and hold it
             self._ended = self._ended or not data
             return
+        heard: bytes | PeerError | None
         try:
-            codec = self.codec
-            heard = data if codec.is_clear else codec.received(data)
-            if heard:
+            heard = data if self.codec.is_clear else self.codec.received(data)
+        except PeerError as error:
+            heard = error
+        self._opened(heard, now)
+
+    def _opened(self, heard: bytes | PeerError | None, now: float) -> None:
+        try:
+            if heard is None:
+                if self.codec.ready:
+                    self._shaken(now)
+            elif isinstance(heard, PeerError):
+                raise heard
+            elif heard:
                 if not self._writing:
                     self._moved += len(heard)
                 self._heard(heard, now)
                 if self.codec.ended:  # the peer's last word came with these
                     self._ended = True
                     self._heard_end(now)
-            elif heard is not None:
+            else:
                 self._ended = True
                 self._heard_end(now)
-            elif codec.ready:
-                self._shaken(now)
         except Refusal as refusal:
             self._refuse(refusal, now)
         except PeerError:

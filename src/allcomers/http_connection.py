@@ -140,9 +140,9 @@ class HttpConnection(Connection):
     @property
     def rests(self) -> bool:
         is_idle = self.wants == connection.READ and self.phase is IDLE
-        is_clear = not self._leaving and not self._inbound.buffer and self.codec.is_clear
+        is_heard = not self._leaving and not self._inbound.buffer and self.codec.ready and not self.codec.ended
         # A deadline that nobody is told of may only move later.
-        return is_idle and is_clear and self._patience <= self._limits.keep_alive
+        return is_idle and is_heard and self._patience <= self._limits.keep_alive
 
     def began(
         self, unsent: bytes, taken: Taken | None, live: Live | None, heard: bytes, asked: float, now: float

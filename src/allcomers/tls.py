@@ -22,8 +22,11 @@ from allcomers.codec import END, JOIN, Clear
 from allcomers.errors import ConfigError, PeerError
 from allcomers.protocol.message import FileSlice, Segment
 
-_SEAL: Final = 64 * 1024
-"""Plain bytes that are encrypted at a time: four full TLS records (RFC 8446, 5.1)."""
+_RECORD: Final = 16 * 1024
+"""Plain bytes that a TLS record has at most (RFC 8446, 5.1): one read() of an SSLObject gives no more."""
+
+_SEAL: Final = 4 * _RECORD
+"""Plain bytes that are encrypted at a time."""
 
 _NO_CHECK_TIME: Final = 0x200000
 """OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which Python has no name."""
@@ -247,7 +250,10 @@ class Tls(Clear):
         """All plain bytes that have come; END after the peer's close_notify, or `ended` if both came at once."""
         pieces: list[bytes] = []
         try:
-            while piece := self._engine.read(_SEAL):
+            while piece := self._engine.read(_RECORD):
+                # PERF: most often that was all, and not to ask for more spares an exception.
+                if not pieces and not self._incoming.pending and not self._engine.pending():
+                    return piece
                 pieces.append(piece)
             self.ended = True
         except ssl.SSLWantReadError:
@@ -280,6 +286,16 @@ class Tls(Clear):
         super().discard()
         self._sealed = b""
         self._outgoing.read()
+        self._look()
+
+    def seal(self, plain: bytes) -> bytes:
+        """`plain` as the peer is to get it, for a driver that sends it itself while nothing is `pending`."""
+        self._engine.write(plain)
+        return self._outgoing.read()
+
+    def keep(self, sealed: bytes) -> None:
+        """The end of what seal() gave, which the socket has not taken yet."""
+        self._sealed = sealed
         self._look()
 
     def _gathered(self) -> bytes:

@@ -5,7 +5,7 @@ cdef enum:
 
 
 cdef class Seat:
-    cdef public bint rests
+    cdef public bint rests, readable
     cdef public object conn
     cdef public int fd
     cdef public str peer

@@ -21,6 +21,8 @@ from allcomers.models._sockets cimport MSG_NOSIGNAL, POLLIN, POLLOUT, recv, send
 from allcomers.protocol._page cimport BYTES_IN, BYTES_OUT, REQUESTS, Page
 from allcomers.protocol._raw cimport new_object
 
+from allcomers.errors import PeerError
+
 cdef extern from "<time.h>" nogil:
     ctypedef long time_t
     struct timespec:
@@ -46,28 +48,36 @@ cdef inline double _now() noexcept:
 cdef class Seat:
     """The slots of a `readiness.Channel` that are looked at here.
 
-    rests  is its peer at rest?
-    count  exchanges that its connection was not told of
-    since  when the last of them ended
-    told   when the poller told of what is being answered
+    rests     is its peer at rest?
+    readable  may there be more to read than has been read?
+    count     exchanges that its connection was not told of
+    since     when the last of them ended
+    told      when the poller told of what is being answered
     """
 
 
 cdef class Buffers:
-    """What is heard and what is to be sent, in one turn of one peer."""
+    """What is heard and what is to be sent, in one turn of one peer.
+
+    heard   what the socket gave
+    text    what the peer said with that, `size` bytes: the same; or what TLS had around it, held by `opened`
+    said    what it is to be told, `used` bytes
+    """
 
     cdef char* heard
+    cdef const char* text
+    cdef bytes opened
     cdef char* said
-    cdef Py_ssize_t used
+    cdef Py_ssize_t size, used
     cdef bint lent
     # What was asked, whatever the app makes of it.
     cdef str method, target
     cdef int minor
-    # Of the call that runs, for who takes the loop away meanwhile: whose it is, the bytes heard and those of them that
-    # were read, the exchanges before it that are not reported, when it began.
+    # Of the call that runs, for who takes the loop away meanwhile: whose it is, the bytes of `text` that were read, the
+    # exchanges before it that are not reported, when it began.
     cdef Seat seat
     cdef Head request
-    cdef Py_ssize_t size, at, count
+    cdef Py_ssize_t at, count
     cdef double now
 
     def __cinit__(self):
@@ -80,6 +90,10 @@ cdef class Buffers:
         free(self.heard)
         free(self.said)
 
+    cdef bytes rest(self, Py_ssize_t at):
+        """What has been heard from there on."""
+        return PyBytes_FromStringAndSize(self.text + at, self.size - at)
+
 
 cdef class Express:
     """handle() in the place of a Loop's own.
@@ -91,6 +105,7 @@ cdef class Express:
     handler     request to answer; or, where `begin` is given, that: request and channel to answer, or to a Live and what
                 it says first
     settled, excuse  http_calls'
+    is_sealed   do connections have a codec of TLS (tls.Tls)?
     request     the class of requests, response of answers
     claim       who has the loop while a call runs, and whether it is to run here; None where nobody takes it away
     answer_late told the answer of a call that has lost the loop; then `displaced` is raised
@@ -103,13 +118,15 @@ cdef class Express:
     cdef Buffers _buffers
     cdef bytes _stamp  # Date, Server and the name of Content-Length
     cdef bytes _server
+    cdef bint _is_sealed
+    cdef str _scheme
     cdef double _stamped_until
     cdef double _last  # when the exchange before ended
     cdef Claim _claim
     cdef object _answer_late, _displaced
 
     def __init__(self, *, dict channels not None, otherwise, resume, handler, begin, settled, excuse, encode, date, bytes server,
-                 request, response, dict hosts not None, dict blocks not None, dict lines not None, Page page not None,
+                 bint is_sealed, request, response, dict hosts not None, dict blocks not None, dict lines not None, Page page not None,
                  Py_ssize_t max_head, Py_ssize_t max_headers, Claim claim, answer_late, displaced):
         if not issubclass(request, Head) or not issubclass(response, Answer):
             raise TypeError("these classes have no slots of ours")
@@ -123,6 +140,8 @@ cdef class Express:
         self._encode = encode
         self._date = date
         self._server = server
+        self._is_sealed = is_sealed
+        self._scheme = "https" if is_sealed else "http"
         self._request = request
         self._response = response
         self._hosts = hosts
@@ -151,6 +170,7 @@ cdef class Express:
                     return
             finally:
                 buffers.lent = False
+                buffers.opened = None
         self._otherwise(fd, events, now)
 
     cdef bint _exchange(self, Seat seat, int fd, Buffers buffers, double told) except -1:
@@ -158,20 +178,26 @@ cdef class Express:
         cdef Py_ssize_t at = 0, size, count = 0, heard = recv(fd, buffers.heard, RECEIVE, 0)
         cdef Head request = None
         cdef object reply = None
+        cdef bytes unsent = None
         cdef double now = max(told, self._last), began
         if heard <= 0:
             return False
-        buffers.used = 0
+        self._page.at[BYTES_IN] += heard
         seat.told = told
-        while at < heard and heard < RECEIVE and count < AT_ONCE and buffers.used < FULL and self._is_inline():
+        seat.readable = heard == RECEIVE
+        buffers.text, buffers.size, buffers.used = buffers.heard, heard, 0
+        if self._is_sealed and not self._open(seat, buffers):
+            return True
+        heard = buffers.size
+        while at < heard and not seat.readable and count < AT_ONCE and buffers.used < FULL and self._is_inline():
             request = new_object(self._request)
-            size = take_head(<Bytes>buffers.heard + at, heard - at, self._max_head, self._max_headers, request, self._hosts)
+            size = take_head(<Bytes>buffers.text + at, heard - at, self._max_head, self._max_headers, request, self._hosts)
             if size == 0 or request.length is not None or request.chunked or not request.persists or not seat.rests:
                 request = None
                 break
             request.peer = seat.peer
             request.port = seat.port
-            request.scheme = "http"
+            request.scheme = self._scheme
             request.server = seat.server
             buffers.method, buffers.target, buffers.minor = request.method, request.target, request.minor
             began = now
@@ -180,7 +206,7 @@ cdef class Express:
             else:
                 request.driver = seat
                 buffers.seat, buffers.request, buffers.now = seat, request, now
-                buffers.size, buffers.at, buffers.count = heard, at + size, count
+                buffers.at, buffers.count = at + size, count
                 reply = self._claim_and_call(buffers)
             self._last = now = _now()
             self._page.called(began - told, now - began)
@@ -193,23 +219,52 @@ cdef class Express:
         if count:
             seat.count += count
             seat.since = now
-        size = 0
-        if buffers.used:
-            size = send(fd, buffers.said, buffers.used, MSG_NOSIGNAL)
-            if size < 0:  # the Loop meets the error again, or waits
-                size = 0
-        self._page.at[REQUESTS] += count
-        self._page.at[BYTES_IN] += at if request is None else heard  # what is handed back is counted there
-        self._page.at[BYTES_OUT] += size
-        if size < buffers.used or at < heard or request is not None:
-            self._resume(
-                seat,
-                PyBytes_FromStringAndSize(buffers.said + size, buffers.used - size),
-                None if request is None else (_taken(buffers, request), reply),
-                PyBytes_FromStringAndSize(buffers.heard + at, heard - at),
-                now,
-            )
+            self._page.at[REQUESTS] += count
+            unsent = self._send(seat, fd, buffers)
+        if request is not None:
+            self._resume(seat, unsent or b"", (_taken(buffers, request), reply), buffers.rest(at), now)
+        elif unsent is not None or at < heard:
+            self._resume(seat, unsent or b"", None, buffers.rest(at) if at < heard else None, now)
         return True
+
+    cdef bint _open(self, Seat seat, Buffers buffers) except -1:
+        """What the peer said, without TLS; False where that is not common, and the Loop was told."""
+        cdef object codec = seat.conn.codec, heard
+        try:
+            heard = codec.received(PyBytes_FromStringAndSize(buffers.heard, buffers.size))
+        except PeerError as error:
+            heard = error
+        if type(heard) is not bytes or not heard or codec.ended or codec.pending:
+            self._resume(seat, b"", None, heard, seat.told)
+            return False
+        buffers.opened = heard
+        buffers.text, buffers.size = PyBytes_AS_STRING(heard), PyBytes_GET_SIZE(heard)
+        return True
+
+    cdef bytes _send(self, Seat seat, int fd, Buffers buffers):
+        """Send what was said; None where all has gone out, else what the Loop is to send before anything that its
+        codec keeps. It meets an error again."""
+        cdef bytes sealed, said
+        cdef Py_ssize_t size
+        if not self._is_sealed:
+            size = self._sent(send(fd, buffers.said, buffers.used, MSG_NOSIGNAL))
+            return None if size == buffers.used else PyBytes_FromStringAndSize(buffers.said + size, buffers.used - size)
+        said = PyBytes_FromStringAndSize(buffers.said, buffers.used)
+        try:
+            sealed = seat.conn.codec.seal(said)
+        except OSError:
+            return said
+        size = self._sent(send(fd, PyBytes_AS_STRING(sealed), PyBytes_GET_SIZE(sealed), MSG_NOSIGNAL))
+        if size == PyBytes_GET_SIZE(sealed):
+            return None
+        seat.conn.codec.keep(sealed[size:])
+        return b""
+
+    cdef inline Py_ssize_t _sent(self, Py_ssize_t size) noexcept:
+        if size < 0:
+            return 0
+        self._page.at[BYTES_OUT] += size
+        return size
 
     cdef inline bint _is_inline(self) noexcept:
         return self._claim is None or self._claim.inline
@@ -236,12 +291,11 @@ cdef class Express:
         seat.count += buffers.count
         seat.since = buffers.now
         self._page.at[REQUESTS] += buffers.count
-        self._page.at[BYTES_IN] += buffers.size
         return (
             seat,
             PyBytes_FromStringAndSize(buffers.said, buffers.used),
             _taken(buffers, request),
-            PyBytes_FromStringAndSize(buffers.heard + buffers.at, buffers.size - buffers.at),
+            buffers.rest(buffers.at),
         )
 
     cdef object _call(self, Seat seat, Head request):

@@ -66,9 +66,11 @@ cdef class Relay:
         cdef double began = max(told, self._last), now
         cdef Py_ssize_t size
         seat.told = told
+        seat.readable = PyBytes_GET_SIZE(heard) == RECEIVE
+        self._page.at[BYTES_IN] += PyBytes_GET_SIZE(heard)
         if not is_raw:
             message = _only(framing, heard)
-        if message is None or PyBytes_GET_SIZE(heard) == RECEIVE:
+        if message is None or seat.readable:
             self._resume(seat, b"", None, heard, told)
             return 0
         try:
@@ -83,7 +85,6 @@ cdef class Relay:
             answer = self._failed(talker, error)
         self._last = now = monotonic()
         self._page.called(began - told, now - began)
-        self._page.at[BYTES_IN] += PyBytes_GET_SIZE(heard)
         if type(answer) is not bytes or not seat.rests:
             self._resume(seat, b"", (message, answer), b"", now)
             return 0
@@ -98,7 +99,7 @@ cdef class Relay:
         seat.count += 1
         seat.since = now
         if size < PyBytes_GET_SIZE(<bytes>answer):
-            self._resume(seat, (<bytes>answer)[size:], None, b"", now)
+            self._resume(seat, (<bytes>answer)[size:], None, None, now)
         return 0
 
 

@@ -59,7 +59,7 @@ class Channel(Seat):
     ended  bool: no more will come than is there already, so it is read to its end: an edge is told once
     """
 
-    __slots__ = ("due", "ended", "hinted", "loop", "readable", "sock", "watched", "writable")
+    __slots__ = ("due", "ended", "hinted", "loop", "sock", "watched", "writable")
 
     def __init__(self, loop: Hears, sock: socket.socket, conn: Connection) -> None:
         self.loop = loop

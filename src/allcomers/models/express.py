@@ -1,7 +1,6 @@
 """The express lane: where it is compiled, a Loop's peers at rest have their small requests answered there (`_express`).
 
-This file knows what the lane must be told to do a connection's work without it, and when that is allowed: of plain HTTP
-whose calls run in the loop's own thread, and where nobody wants to know how each request went.
+This file knows what the lane must be told to do a connection's work without it, and when that is allowed: of HTTP whose calls run in the loop's own thread, and where nobody wants to know how each request went.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from allcomers import http_calls
 from allcomers.answers import SERVER
 from allcomers.calls.auto import Auto
 from allcomers.calls.inline import Inline
-from allcomers.errors import Displaced
+from allcomers.errors import Displaced, PeerError
 from allcomers.protocol import leaf
 from allcomers.protocol.head import STATUS_LINES, encode_fields, known_blocks, known_hosts
 from allcomers.protocol.leaf import Server
@@ -35,13 +34,14 @@ else:
     class Seat:
         """What the lane knows of a peer.
 
-        rests  bool: it has nothing that was heard and not answered, or said and not sent
-        count  exchanges that its connection was not told of
-        since  when the last of them ended
-        told   when the poller told of what is being answered
+        rests     bool: it has nothing that was heard and not answered, or said and not sent
+        readable  bool: there may be more to read than has been read
+        count     exchanges that its connection was not told of
+        since     when the last of them ended
+        told      when the poller told of what is being answered
         """
 
-        __slots__ = ("conn", "count", "fd", "peer", "port", "rests", "server", "since", "told")
+        __slots__ = ("conn", "count", "fd", "peer", "port", "readable", "rests", "server", "since", "told")
 
         conn: Connection
         fd: int
@@ -49,6 +49,7 @@ else:
         port: int
         server: Server
         rests: bool
+        readable: bool
         count: int
         since: float
         told: float
@@ -58,9 +59,9 @@ Handle = Callable[[int, int, float], object]
 """(descriptor, events, now): the poller tells this."""
 
 
-Resume = Callable[[Any, bytes, tuple[Any, Any] | None, bytes, float], object]
-"""Told of a channel: what is to be sent still, a request and its answer that is not common, what has been heard after
-it, now."""
+Resume = Callable[[Any, bytes, tuple[Any, Any] | None, bytes | PeerError | None, float], object]
+"""Told of a channel: what is to be sent still, a request and its answer that is not common, what the peer has said after
+it (as codec.received() has it; bytes where there is a request), now."""
 
 
 class Lane(Protocol):
@@ -104,7 +105,7 @@ def _for_service(service: ServiceEndpoint, channels: dict[int, Any], otherwise: 
 def _for_http(
     http: HttpEndpoint, calls: Inline | Auto, channels: dict[int, Any], otherwise: Handle, resume: Resume
 ) -> Lane | None:
-    if http.log or http.clock or http.client or http.tls:
+    if http.log or http.clock or http.client:
         return None
     from allcomers.models._express import Express
 
@@ -119,6 +120,7 @@ def _for_http(
         encode=encode_fields,
         date=http.date,
         server=SERVER,
+        is_sealed=http.tls is not None,
         request=Request,
         response=Response,
         hosts=known_hosts,

@@ -218,7 +218,12 @@ class Loop:
         return now
 
     def _resume(
-        self, channel: Channel, unsent: bytes, call: tuple[Request, Any] | None, heard: bytes, now: float
+        self,
+        channel: Channel,
+        unsent: bytes,
+        call: tuple[Request, Any] | None,
+        heard: bytes | PeerError | None,
+        now: float,
     ) -> None:
         """The express lane has come to what is not common (express.lane)."""
         self._at = channel
@@ -229,9 +234,9 @@ class Loop:
             self._report(channel.conn, reply, now)
         else:
             channel.began(unsent, None, None, b"", now)
-            if heard:
-                channel.readable = len(heard) == sockets.RECEIVE or self._poller.errs_once
-                now = self._hear(channel.conn, heard, now)
+            if heard is not None:
+                channel.readable = channel.readable or self._poller.errs_once
+                channel.conn.opened(heard, now)
         self._drive(channel, now)
 
     def _call(self, channel: Channel, conn: Connection, now: float) -> float:
