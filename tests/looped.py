@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -43,14 +44,62 @@ def built(compiled: bool) -> Iterator[None]:
         leaf.COMPILED = before
 
 
+class Voice:
+    """What a peer says and hears, as it goes through its socket: as it is."""
+
+    def begin(self, heard: bytes) -> bytes:
+        """What comes before anything else, after what was `heard`; b"" at the end of that."""
+        return b""
+
+    def say(self, piece: bytes, last: bool) -> bytes:
+        return piece
+
+    def hear(self, data: bytes) -> bytes:
+        return data
+
+
+class TlsVoice(Voice):
+    """The same in TLS; with the last that is said comes the word that it is."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._engine = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
+
+    def begin(self, heard: bytes) -> bytes:
+        self._incoming.write(heard)
+        with suppress(ssl.SSLWantReadError):
+            self._engine.do_handshake()
+        return self._outgoing.read()
+
+    def say(self, piece: bytes, last: bool) -> bytes:
+        if piece:
+            self._engine.write(piece)
+        if last:
+            with suppress(ssl.SSLError):
+                self._engine.unwrap()
+        return self._outgoing.read()
+
+    def hear(self, data: bytes) -> bytes:
+        self._incoming.write(data)
+        pieces = []
+        with suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+            while piece := self._engine.read(65536):
+                pieces.append(piece)
+        return b"".join(pieces)
+
+
 class Looped:
     """A Loop and its peers.
 
+    tls     the server's context, and a client's; None for plain HTTP
     errors  what the app raised
     page    its live figures
     """
 
-    def __init__(self, handler: Handler, orders: Orders, **limits: Any) -> None:
+    def __init__(
+        self, handler: Handler, orders: Orders, tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None, **limits: Any
+    ) -> None:
+        self._tls = tls
         self.errors: list[BaseException] = []
         share = Tally().take_place()
         self.page: Page = share.page
@@ -62,6 +111,7 @@ class Looped:
             wall=float,
             report=self._report,
             page=self.page,
+            tls=tls and tls[0],
         )
         connect = partial(HttpConnection, http)
         self._poller = PollPoller()
@@ -98,23 +148,30 @@ class Looped:
 
         reads  False: only when it has said all does it read, and its socket fills up meanwhile
         """
+        voice = TlsVoice(self._tls[1]) if self._tls else Voice()
+        *most, last = pieces
         with self.peer() as sock:
-            said: list[bytes] = []
-            for piece in pieces:
+            words = voice.begin(b"")
+            while words:
+                sock.sendall(words)
+                self.turn()
+                words = voice.begin(_there(sock))
+            said = b""
+            for piece in (*most, last):
                 try:
-                    sock.sendall(piece)
+                    sock.sendall(voice.say(piece, piece is last))
                 except OSError:  # the server has closed
                     break
                 self.turn()
                 if reads:
-                    said += _there(sock)
+                    said += voice.hear(_there(sock))
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_WR)
             self.turn()
             while more := _there(sock):
-                said += more
+                said += voice.hear(more)
                 self.turn()
-            return b"".join(said)
+            return said
 
     @property
     def peers(self) -> int:
@@ -125,7 +182,7 @@ class Looped:
             self.loop._close(channel)
 
 
-def _there(sock: socket.socket) -> list[bytes]:
+def _there(sock: socket.socket) -> bytes:
     """What there is to read now."""
     pieces = []
     try:
@@ -133,4 +190,4 @@ def _there(sock: socket.socket) -> list[bytes]:
             pieces.append(piece)
     except (BlockingIOError, ConnectionResetError):
         pass
-    return pieces
+    return b"".join(pieces)

@@ -1,6 +1,7 @@
 """The express lane: where it is compiled, a Loop's peers at rest have their small requests answered there (`_express`).
 
-This file knows what the lane must be told to do a connection's work without it, and when that is allowed: of HTTP whose calls run in the loop's own thread, and where nobody wants to know how each request went.
+This file knows what the lane must be told to do a connection's work without it, and when that is allowed: of HTTP whose
+calls run in the loop's own thread, and where nobody wants to know how each request went.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ Handle = Callable[[int, int, float], object]
 
 
 Resume = Callable[[Any, bytes, tuple[Any, Any] | None, bytes | PeerError | None, float], object]
-"""Told of a channel: what is to be sent still, a request and its answer that is not common, what the peer has said after
-it (as codec.received() has it; bytes where there is a request), now."""
+"""Told of a channel: what is to be sent still, a request and its answer that is not common, what the peer has said
+after it (as codec.received() has it; bytes where there is a request), now."""
 
 
 class Lane(Protocol):

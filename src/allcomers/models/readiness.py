@@ -228,6 +228,7 @@ class Loop:
         """The express lane has come to what is not common (express.lane)."""
         self._at = channel
         if call is not None:
+            assert isinstance(heard, bytes)
             request, reply = call
             live, reply = reply if type(reply) is tuple else (None, reply)
             channel.began(unsent, request, live, heard, now)
