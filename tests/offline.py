@@ -14,6 +14,7 @@ from allcomers.http_connection import HttpConnection
 from allcomers.logformat import Entry
 from allcomers.protocol.message import FileSlice, Handler, Response
 from allcomers.service_connection import ServiceConnection, ServiceEndpoint
+from allcomers.stats import Page
 
 PEER = "192.0.2.1"
 SERVER = ("192.0.2.7", 8000)
@@ -180,6 +181,7 @@ def http(
         date=lambda now: b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n",
         wall=lambda: 0.0,
         report=noted.report if noted else fail,
+        page=Page(),
         log=noted,
         tls=tls,
         **(shared or {}),
@@ -197,7 +199,9 @@ def service(
     **limits: Any,
 ) -> Far:
     """A peer of a ServiceConnection, greeted already unless `calls` is False."""
-    endpoint = ServiceEndpoint(service=make, limits=Limits(**limits), report=noted.report if noted else _fail, tls=tls)
+    endpoint = ServiceEndpoint(
+        service=make, limits=Limits(**limits), report=noted.report if noted else _fail, page=Page(), tls=tls
+    )
     return Far(wrap(lambda peer, now: ServiceConnection(endpoint, peer, now)), calls=calls)
 
 

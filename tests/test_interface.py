@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from allcomers import Request, Response, Service, Site, Web
 from allcomers.asgi.double import single
 from allcomers.config import Config
 from allcomers.errors import AppError
-from allcomers.interface import find
+from allcomers.interface import _is_async, _taken, find
 from allcomers.target import load
 
 
@@ -453,3 +453,23 @@ def test_nothing_is_called_to_find_out() -> None:
     kind(App())
     kind(lambda scope: called.append(1))
     assert not called
+
+
+async def async_generator(a: Any) -> AsyncIterator[int]:
+    yield a
+
+
+async def coroutine(a: Any, b: Any, c: Any = None) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda: 0, lambda a, b: 0, lambda a, b=1: 0, lambda a, /, b=1, *c, d, e=2, **f: 0, lambda *a: 0, lambda **a: 0,
+        lambda *, a, b=1: 0, lambda a=1, *b: 0, lambda a: (lambda c: a + c), coroutine, async_generator,
+    ],
+)  # fmt: skip
+def test_a_plain_function_says_itself_what_inspect_would_say(function: Any) -> None:
+    said = _taken(function), _is_async(function)
+    function.marked = True  # so that inspect is asked
+    assert (_taken(function), _is_async(function)) == said

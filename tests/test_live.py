@@ -16,6 +16,7 @@ from allcomers.http_connection import HttpConnection
 from allcomers.protocol.message import Request, Response
 from allcomers.records import GONE
 from allcomers.signs import LATER, TAKEN
+from allcomers.stats import Page
 from offline import Far, Noted, answers, statuses
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
@@ -132,6 +133,7 @@ class Near(Far):
             date=lambda now: b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n",
             wall=lambda: 0.0,
             report=noted.report if noted else fail,
+            page=Page(),
             log=noted,
         )
         super().__init__(lambda peer, now: HttpConnection(endpoint, peer, now), room=room)

@@ -87,7 +87,7 @@ def flag(text: str) -> bool:
     return known[text.lower()]
 
 
-def workers(text: str) -> int:
+def worker_count(text: str) -> int:
     """A check for a number of processes; "auto" for the cores that this process may use."""
     if text == "auto":
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -144,7 +143,7 @@ def _serve(arguments: list[str]) -> int:
     if asked["print_config"]:
         sys.stdout.write(settings.to_toml(found))
         return 0
-    job = replace(_job(found), files=_files(asked))
+    job = _job(found)._replace(files=_files(asked))
     if asked["check_config"]:
         return _check(found, job)
     from allcomers.supervisor import Supervisor
@@ -286,7 +285,7 @@ def _job(found: Settings) -> Job:
     if found.command == "run" and not own["target"]:
         raise ConfigError("TARGET is missing: MODULE:NAME or FILE.py:NAME (see allcomers run --help)")
     if config.chdir:
-        config = replace(config, chdir=_here())  # where we are: so that to enter it again changes nothing
+        config = config._replace(chdir=_here())  # where we are: so that to enter it again changes nothing
     if config.admin:
         from allcomers.admin import host
 

@@ -6,12 +6,10 @@ from the fields' metadata, and so is docs/options.md: an option is written down 
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from allcomers.checks import (
     choice,
@@ -22,7 +20,7 @@ from allcomers.checks import (
     rate,
     seconds,
     size,
-    workers,
+    worker_count,
 )
 from allcomers.errors import ConfigError
 
@@ -45,9 +43,14 @@ class Option(NamedTuple):
 def _option(
     default: Any, group: str, flags: str, value: str, help: str, why: str, check: Callable[[str], Any] = str
 ) -> Any:
+    """The default of a field of Config; the rest is kept in _OPTIONS."""
     repeats = isinstance(default, tuple)
-    option = Option(group, tuple(flags.split()), value, help, why, check, repeats)
-    return dataclasses.field(default=default, metadata={"option": option})
+    _OPTIONS.append(Option(group, tuple(flags.split()), value, help, why, check, repeats))
+    return default
+
+
+_OPTIONS: Final[list[Option]] = []
+"""Of each field of Config, in order."""
 
 
 OWN: dict[str, list[tuple[str, Any, Option]]] = {
@@ -87,8 +90,7 @@ _LIFE = "the server's life"
 _WEBSOCKETS = "WebSockets"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """How much a peer may send and how long it may take: sizes in bytes, times in seconds, rates in bytes/s."""
 
     head_timeout: float = 10.0
@@ -99,8 +101,7 @@ class Limits:
     max_body: int = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebSocketLimits:
+class WebSocketLimits(NamedTuple):
     """How large a message may be in bytes, may it be compressed, and when a silent peer is asked for a sign of life.
 
     ping_interval  seconds, 0 for never; ping_timeout  seconds that it has to answer
@@ -112,8 +113,7 @@ class WebSocketLimits:
     ping_timeout: float = 20.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(NamedTuple):
     """What a server runs by. Made by `make`, which checks that the options go together."""
 
     interface: str = _option(
@@ -141,7 +141,7 @@ class Config:
     )  # fmt: skip
     workers: int = _option(
         1, _MODELS, "-w --workers", "N", "processes that do so, or `auto`: one a core",
-        "What is kept in memory is then seen by every request. gunicorn and uvicorn begin with 1 too.", workers,
+        "What is kept in memory is then seen by every request. gunicorn and uvicorn begin with 1 too.", worker_count,
     )  # fmt: skip
     calls: str = _option(
         "", _MODELS, "--calls", "WHERE", "where app calls run: inline, pool or auto",
@@ -311,7 +311,7 @@ class Config:
 
 def options() -> list[tuple[str, Any, Option]]:
     """(field's name, default, Option) of each, in order."""
-    return [(field.name, field.default, cast(Option, field.metadata["option"])) for field in dataclasses.fields(Config)]
+    return [(name, Config._field_defaults[name], option) for name, option in zip(Config._fields, _OPTIONS, strict=True)]
 
 
 def shown(default: Any, option: Option) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from allcomers import interface, models
 from allcomers.clock import DateLine
@@ -59,8 +58,7 @@ class Life(Protocol):
     def end(self, patience: float) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """What peers connect to, and how they are waited for.
 
     scheme   of its addresses: "http", "https", "tcp", "tls"
@@ -84,8 +82,7 @@ class Endpoint:
     service: ServiceEndpoint | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class App:
+class App(NamedTuple):
     """What answers HTTP requests: `live`, if there is one, on the event loop of its model; else `handler`.
 
     begin  as HttpEndpoint has it
@@ -129,7 +126,7 @@ def endpoint(
     if config.proxy_protocol:
         from allcomers.announced import announced
 
-        return replace(peers, connect=announced(peers.connect))
+        return peers._replace(connect=announced(peers.connect))
     return peers
 
 

@@ -6,12 +6,10 @@ Request and returns an answer, or the next piece of one, and it never raises. So
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from allcomers.config import Limits
 from allcomers.connection import Address, Connection
@@ -99,8 +97,7 @@ class Live(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpEndpoint:
+class HttpEndpoint(NamedTuple):
     """What all HTTP connections of a server share.
 
     handler  Request to Response
@@ -109,12 +106,12 @@ class HttpEndpoint:
     date     now to the Date field's line, with its CRLF
     wall     seconds since the epoch: the access log's clock
     report   called with an app's exception and the request that met it
+    page     where what is done is counted
     log      where answers are noted, or None
     client   of the (host, port, scheme) of a peer and a request's head, those of the client; None: the peer is that
     clock    seconds, for who wants to know how the time goes; None where nobody does
     server_timing  bool: tell clients; needs `clock`
     tls      None for plain HTTP
-    page     where what is done is counted
     """
 
     handler: Handler
@@ -122,6 +119,7 @@ class HttpEndpoint:
     date: Callable[[float], bytes]
     wall: Callable[[], float]
     report: Callable[[BaseException, Request], object]
+    page: Page
     log: Log | None = None
     client: Callable[[Origin, RequestHead], Origin] | None = None
     clock: Callable[[], float] | None = None
@@ -129,7 +127,6 @@ class HttpEndpoint:
     live: Callable[[Request, Asker], Live] | None = None
     begin: Callable[[Request, Asker], Response | tuple[Live, Any]] | None = None
     tls: ssl.SSLContext | None = None
-    page: Page = dataclasses.field(default_factory=Page)
 
     @property
     def call(self) -> Callable[[HttpEndpoint, Request], Response | Stream | End]:

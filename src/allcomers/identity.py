@@ -12,13 +12,12 @@ import grp
 import os
 import pwd
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from allcomers.errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """name  of the user, "" for one that has none or is not to change; -1 for a uid that is not to change"""
 
     uid: int

@@ -11,14 +11,13 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from allcomers import sockets
 from allcomers.sockets import Bind
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     """What one --bind opened. `path`: (device, inode) of a Unix socket's path as we made it."""
 
     bind: Bind

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from allcomers.config import Limits
 from allcomers.connection import CALLED, DUE, HEAD, IDLE, READ, Address, Connection, Work
@@ -34,8 +33,7 @@ class Talker(Protocol):
     def lost(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceEndpoint:
+class ServiceEndpoint(NamedTuple):
     """What all connections of a service share.
 
     service  makes the Talker of a new peer
@@ -46,8 +44,8 @@ class ServiceEndpoint:
     service: Callable[[], Talker]
     limits: Limits
     report: Callable[[BaseException, str], object]
+    page: Page
     tls: ssl.SSLContext | None = None
-    page: Page = field(default_factory=Page)
 
 
 class ServiceConnection(Connection):

@@ -12,7 +12,6 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic
 from typing import Final, NoReturn
 
@@ -39,7 +38,6 @@ RELOAD: Final = "the reload"
 """Why a worker is replaced that is well, but older than the options or the app."""
 
 
-@dataclass(slots=True, eq=False)
 class Worker:
     """A process that was started.
 
@@ -51,15 +49,18 @@ class Worker:
     silent   seconds since then
     """
 
-    pid: int
-    line: Line
-    share: Share
-    born: float
-    ready: bool = False
-    replace: str = ""
-    leaving: float = NEVER
-    asked: bool = False
-    silent: float = 0.0
+    __slots__ = ("asked", "born", "leaving", "line", "pid", "ready", "replace", "share", "silent")
+
+    def __init__(self, pid: int, line: Line, share: Share, born: float) -> None:
+        self.pid = pid
+        self.line = line
+        self.share = share
+        self.born = born
+        self.ready = False
+        self.replace = ""
+        self.leaving = NEVER
+        self.asked = False
+        self.silent = 0.0
 
     @property
     def stays(self) -> bool:

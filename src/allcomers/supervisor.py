@@ -15,6 +15,7 @@ Who the workers are, and how many, is the business of `staff`; whether they live
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import select
@@ -80,6 +81,9 @@ class Supervisor:
         try:
             self._open()
             self._obey()
+            # What is here stays, and workers share its memory for as long as nobody writes to it: so a collection of
+            # theirs is not to look at it (gc.freeze). PERF: 5 of 80 ms from exec to the first answer.
+            gc.freeze()
             while not self._is_over:
                 self._turn(monotonic())
                 if not self._is_over:

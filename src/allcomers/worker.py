@@ -15,9 +15,8 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from allcomers import calls, models, stats, systemd
 from allcomers.config import Config
@@ -40,8 +39,7 @@ MERCY: Final = 1.0
 """Seconds beyond all deadlines before a process is killed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(NamedTuple):
     """What the supervisor's processes are to do.
 
     load   makes the target: called in the worker, so that a reload sees the app's new code

@@ -91,7 +91,7 @@ def _load(app: App, config: Config) -> App:
         kind, found = interface.find(targets.load(app.target), config)
         seconds = perf_counter() - began
         # All that a worker loads with it, for its size; certificates are another matter.
-        plain = replace(config, interface=kind, factory=False, certfile=(), keyfile=(), ca_certs="")
+        plain = config._replace(interface=kind, factory=False, certfile=(), keyfile=(), ca_certs="")
         served = endpoint(found, plain, None)
     except OperatorError as error:
         return replace(app, problem=str(error), traceback=getattr(error, "traceback", ""))

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 from urllib.parse import quote_from_bytes
 
 from allcomers.protocol.message import Response
@@ -64,8 +64,7 @@ _PAGE = """<!doctype html>
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One line of a list: the name as the kernel has it, bytes, and when it was last written, in seconds."""
 
     name: bytes

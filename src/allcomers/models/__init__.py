@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib
 import select
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from allcomers.errors import ConfigError
 
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
     from allcomers.tally import Share
 
 
-@dataclass(slots=True, kw_only=True)
-class Serving:
+class Serving(NamedTuple):
     """What a model is given.
 
     listeners        sockets that listen, non-blocking, shared with other workers perhaps
@@ -51,8 +49,7 @@ class Serving:
     service: ServiceEndpoint | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(NamedTuple):
     """A line of the table.
 
     how    how it works, in a line

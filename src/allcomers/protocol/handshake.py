@@ -7,8 +7,7 @@ follow a handshake are known by `websocket`, which also agrees on extensions.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from allcomers.errors import HttpError
 from allcomers.protocol.head import RequestHead
@@ -24,8 +23,7 @@ _EXTENSION: Final = rb"%b(?:%b)*+" % (_TOKEN, _PARAMETER)
 _EXTENSIONS: Final = re.compile(_LIST % (_EXTENSION, _EXTENSION))  # RFC 6455, 9.1
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """What a client offers in its handshake.
 
     key           Sec-WebSocket-Key, as sent
