@@ -5,7 +5,7 @@ plan                    what is asked, and of which host
 schedule  requests      when requests are due, and what they say
 answers  wire           where an answer ends; that, compiled
 client  asker  hostile  one connection; one that asks, one that means ill
-crew  line              one process: all its clients on one epoll; who of them may connect
+crew  line  waiting     one process: all its clients on one epoll; who of them may connect; to be there on time
 processes               all processes: forked, heard, reaped
 result  trust  slo      what came of it; why not to believe it; whether it is good enough
 cores                   who runs where

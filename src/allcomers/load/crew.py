@@ -29,6 +29,7 @@ from allcomers.load.plan import Place, Plan
 from allcomers.load.record import ANSWERED, BYTES_IN, BYTES_OUT, FAILED, OPEN, SENT, Pen, Record
 from allcomers.load.requests import requests
 from allcomers.load.schedule import moments
+from allcomers.load.waiting import Waiting
 
 SECOND: Final = 1_000_000_000
 
@@ -68,6 +69,7 @@ class Crew:
         self._end = start + int(plan.seconds * SECOND) if plan.seconds else NEVER
         self._left = plan.share(process, plan.requests) if plan.requests else 1 << 62
         self._epoll = select.epoll()
+        self._waiting = Waiting(self._epoll, TURN)
         self._leash = leash
         self._epoll.register(leash, READ)
         self._owners: dict[int, Client] = {}
@@ -79,7 +81,7 @@ class Crew:
         self._interval = SECOND * max(1, -(-int(plan.seconds) // INTERVALS))
         self._interval_began = start
         self._tick_at: float = start
-        self._cpu_before = 0.0
+        self._worked_before = 0.0
         self._alive = start  # when there was a connection at last
         self._hire(process)
 
@@ -167,15 +169,13 @@ class Crew:
             until = min(until, self._due)
         if self.asks_on():
             until = min(until, self._line.next_turn())
-        timeout = max(0.0, (until - now_ns()) / SECOND)
         if self.schedule is None:
-            return self._epoll.poll(timeout, TURN)
-        # epoll_wait(2) counts in ms; select(2) on the epoll itself in µs, and what is due is not to be late.
-        events = self._epoll.poll(0, TURN)
-        if events or not timeout:
-            return events
-        select.select((self._epoll,), (), (), timeout)
-        return self._epoll.poll(0, TURN)
+            return self._epoll.poll(max(0.0, (until - now_ns()) / SECOND), TURN)
+        return self._waiting.until(until, self._awaits_answers())
+
+    def _awaits_answers(self) -> bool:
+        page = self.record.page
+        return page[SENT] > page[ANSWERED] + page[FAILED]
 
     # ------------------------------------------------------------ an open loop
 
@@ -205,7 +205,7 @@ class Crew:
         """An interval has ended, or the first begins."""
         if not self._begun:
             self._begun = True
-            self._cpu_before = time.process_time()
+            self._worked_before = self._worked()
             now = self.start
         else:
             self.record.end_interval((now - self._interval_began) / SECOND)
@@ -223,8 +223,7 @@ class Crew:
             return True
         if self.plan.hostile:
             return False
-        page = self.record.page
-        if page[SENT] > page[ANSWERED] + page[FAILED] or self._due < NEVER:
+        if self._awaits_answers() or self._due < NEVER:
             return False
         return self._ending or self._left <= 0
 
@@ -234,7 +233,11 @@ class Crew:
         if self._begun:
             self._tick(now)
             self._tick_at = self._end + self.timeout
-            self.record.cpu = (time.process_time() - self._cpu_before) * SECOND / max(now - self.start, 1)
+            self.record.cpu = (self._worked() - self._worked_before) * SECOND / max(now - self.start, 1)
+
+    def _worked(self) -> float:
+        """Seconds of CPU that were more than waiting."""
+        return time.process_time() - self._waiting.spun / SECOND
 
     def _finish(self, now: int) -> Record:
         if not self._ending:

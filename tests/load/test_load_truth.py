@@ -1,0 +1,67 @@
+"""The load's figures beside the truth: a server in a process of its own, whose answer times are known."""
+
+from __future__ import annotations
+
+import select
+import subprocess
+import sys
+
+from allcomers.load.result import Result
+from allcomers.load.waiting import Waiting, now_ns
+from harness import PATIENCE, ROOT
+
+SERVICE = 0.006
+TRIES = 20
+
+
+def measured() -> Result:
+    """What `allcomers load` says of bench/known.py."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench.known", str(SERVICE)],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as server:  # fmt: skip
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        done = subprocess.run(
+            [sys.executable, "-m", "allcomers", "load", url, "-q", "--json", "-", "-r100", "-d1"],
+            capture_output=True, text=True, timeout=PATIENCE, check=True,
+        )  # fmt: skip
+        server.communicate(timeout=PATIENCE)
+    return Result.from_json(done.stdout)
+
+
+def test_response_times_are_within_3_percent_of_the_truth() -> None:
+    """Of an answer time of 6 ms that is constant; and requests go out when they are due.
+
+    What others do on the machine adds to the times, and never takes from them: so none may be below, and the twentieth
+    that was disturbed least, in one of some runs, must be as good as the generator is. All of them, and a queue, on a
+    quiet machine: `python -m bench generator --parts truth`."""
+    over, late = [], []
+    for _ in range(TRIES):
+        found = measured()
+        assert (found.answered, found.failed) == (100, 0)
+        assert found.response.min >= SERVICE * 0.999
+        over.append(found.response.percentile(5) / SERVICE)
+        late.append(found.lateness.percentile(5))
+        if min(over) < 1.03 and min(late) < 30e-6:  # one that sleeps until a request is due is woken later than that
+            return
+    raise AssertionError(f"the best of {TRIES} runs is {min(over):.3f} of the truth, {1e6 * min(late):.0f} µs late")
+
+
+def moments_kept(answers: bool) -> list[int]:
+    """How late (ns) a Waiting is at moments 3 ms ahead, one after another."""
+    late = []
+    with select.epoll() as epoll:
+        waiting = Waiting(epoll, 1)
+        for _ in range(100):
+            moment = now_ns() + 3_000_000
+            while now_ns() < moment:
+                assert waiting.until(moment, answers) == []
+            late.append(now_ns() - moment)
+        assert waiting.spun > 0
+    return sorted(late)
+
+
+def test_it_is_there_when_the_moment_comes() -> None:
+    for answers in (False, True):
+        assert moments_kept(answers)[10] < 20_000
