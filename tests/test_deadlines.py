@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from allcomers.deadlines import NEVER, Deadlines
+from allcomers.deadlines import NEVER, TICK, Deadlines
 
 
 def test_nothing_is_due_where_nothing_is_set() -> None:
@@ -86,6 +86,16 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
+
+
+@given(st.floats(0, 1e7), st.floats(-3 * TICK, 3 * TICK))
+def test_none_comes_early_or_more_than_a_tick_late(when: float, after: float) -> None:
+    deadlines = Deadlines()
+    deadlines.set(7, when)
+    due = deadlines.next()
+    assert when <= due < when + TICK
+    now = when + after
+    assert list(deadlines.due(now)) == ([7] if due <= now else [])
 
 
 @given(st.integers(1, 50))

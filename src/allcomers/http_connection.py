@@ -36,7 +36,7 @@ class HttpConnection(Connection):
     def __init__(self, endpoint: HttpEndpoint, address: Address, now: float) -> None:
         super().__init__(endpoint.limits, address, endpoint.tls, now, endpoint.page)
         self._endpoint = endpoint
-        self._inbound = http1.Requests(endpoint.limits)
+        self._inbound = http1.SILENT
         self._head: Request | None = None
         self._asked = _NOTHING  # its method, target and minor version as they came, whatever the app makes of them
         self._body: Body | None = None
@@ -52,7 +52,7 @@ class HttpConnection(Connection):
     def _heard(self, data: bytes, now: float) -> None:
         if self.phase is IDLE:
             self._began = now
-        self._inbound.feed(data)
+        self._inbound = http1.fed(self._inbound, data, self._limits)
         self._advance(now)
 
     def _advance(self, now: float) -> None:
@@ -152,7 +152,7 @@ class HttpConnection(Connection):
             self._head, self._asked = taken
             self._called, self._live, self._began = True, live, asked
             self._owe()
-            self.phase, self._inbound.buffer = CALLED, heard
+            self.phase, self._inbound = CALLED, http1.fed(self._inbound, heard, self._limits)
         self._settle(now)
 
     # ------------------------------------------------------------ calls

@@ -185,6 +185,19 @@ class Requests(Inbound):
         heads.check_request_line(line)
 
 
+SILENT: Final = Requests(Limits())
+"""What all clients share that have said nothing, or nothing but to the express lane: 80 bytes less for each."""
+
+
+def fed(inbound: Requests, data: bytes, limits: Limits) -> Requests:
+    """`inbound` that was fed `data`; in the place of SILENT one of the client's own."""
+    if data:
+        if inbound is SILENT:
+            inbound = Requests(limits)
+        inbound.feed(data)
+    return inbound
+
+
 class Responses(Inbound):
     """What a server sends: the client's role."""
 
