@@ -65,11 +65,13 @@ class HttpConnection(Connection):
                     self._enter_head(now)
                 return
             self._asked = (head.method, head.target, head.minor)
+            if head.length and len(inbound.buffer) >= head.length:
+                head.content = inbound.body()
             self._owe()
             if self._endpoint.live is not None:
                 self._live = self._endpoint.live(self._request(), self)
                 self.phase = DUE
-            elif not (head.chunked or head.length):
+            elif inbound.complete:
                 self.phase = DUE
             else:
                 self._body = Body()
@@ -79,10 +81,9 @@ class HttpConnection(Connection):
         if self._live is not None:
             if not inbound.complete:
                 self._feed(self._live, now)
+        elif self.phase is BODY and self._head is None:
+            self._skip(now)
         elif self.phase is BODY:
-            if self._head is None:
-                self._skip(now)
-                return
             self._store(inbound.body())
             if inbound.complete:
                 self.phase = DUE

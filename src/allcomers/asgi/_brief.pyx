@@ -99,7 +99,8 @@ cdef class Brief:
         """As Exchange.receive."""
         if self.exchange is None and self._state != WHOLE and not self._told:
             self._told = True
-            return _done({"type": "http.request", "body": b"", "more_body": False})
+            content = self._request.content
+            return _done({"type": "http.request", "body": b"" if content is None else content, "more_body": False})
         return self._full().receive()
 
     def send(self, message):
@@ -242,7 +243,7 @@ cdef class Briefs:
     def __call__(self, Head request not None, asker):
         cdef Brief brief
         cdef object coroutine, task
-        if request.read is None or request.length is not None or request.chunked or self._host.limit is not None:
+        if request.read is None or (request.length and request.content is None) or request.chunked or self._host.limit is not None:
             return self._otherwise(request, asker)
         brief = Brief.__new__(Brief)
         brief._briefs = self

@@ -61,7 +61,8 @@ class Exchange:
 
     def __init__(self, host: Host, request: Request, asker: Asker, scope: Scope) -> None:
         self.request = request
-        self.ahead = 0
+        content = request.content
+        self.ahead = len(content or b"")
         self.hungry = False
         self.task: asyncio.Task[None] | None = None
         self.coroutine: Coroutine[Any, Any, None] | None = None
@@ -70,8 +71,8 @@ class Exchange:
         self._host = host
         self._asker = asker
         self._scope = scope
-        self._body: list[bytes] = []  # what of it has come and was not taken
-        self._more = request.chunked or bool(request.length)  # is more of it to come?
+        self._body = [content] if content else []  # what of it has come and was not taken
+        self._more = content is None and (request.chunked or bool(request.length))  # is more of it to come?
         self._told = False  # does the app know that there is no more?
         self._ended = False  # the client says no more
         self._gone = False  # and hears no more
@@ -114,9 +115,10 @@ class Exchange:
 
     def adopt(self, begun: Message | None, told: bool, whole: bool) -> None:
         """From here on this talks with the app, in the place of a Brief: the start of an answer, if it was said; does
-        the app know that there is no body; is the answer whole?"""
+        the app know what the body is; is the answer whole?"""
         self._starting = True
-        self._told = told
+        if told:
+            self._next_body()
         if begun is not None:
             self._begin(begun)
         self._begun = self._done = whole

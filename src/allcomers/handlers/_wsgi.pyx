@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The common call of a WSGI app, in C. The plain Python of `wsgi`, `environ` and `start_response` is the specification.
 
-Common is a request without a body whose head the leaf has read; an app that calls start_response once, with headers
+Common is a request whose head the leaf has read, and no chunks; an app that calls start_response once, with headers
 that were checked before; and an answer that is a list of one block, as long as its Content-Length says. For anything
 else the plain Python is asked: before the call, or with what the call has returned.
 """
@@ -150,7 +150,7 @@ cdef class Common:
         cdef Saying said
         cdef dict environ
         cdef object context, result
-        if request.read is None or request.length is not None or request.chunked or self._templates is None or not request.peer:
+        if request.read is None or request.chunked or self._templates is None or not request.peer:
             return self._wsgi(request)
         environ = self._environ(request)
         if environ is None:
@@ -220,7 +220,7 @@ cdef class Common:
             environ["wsgi.url_scheme"] = request.scheme
             if request.scheme == "https":
                 environ["HTTPS"] = "on"
-        environ["wsgi.input"] = self._stream()
+        environ["wsgi.input"] = self._stream() if request.length is None else request.stream
         return environ
 
 

@@ -114,7 +114,7 @@ cdef class Express:
     cdef dict _channels, _hosts, _blocks, _lines
     cdef object _otherwise, _resume, _handler, _begin, _excuse, _settled, _encode, _date, _request, _response
     cdef Page _page
-    cdef Py_ssize_t _max_head, _max_headers
+    cdef Py_ssize_t _max_head, _max_headers, _max_body
     cdef Buffers _buffers
     cdef bytes _stamp  # Date, Server and the name of Content-Length
     cdef bytes _server
@@ -127,7 +127,7 @@ cdef class Express:
 
     def __init__(self, *, dict channels not None, otherwise, resume, handler, begin, settled, excuse, encode, date, bytes server,
                  bint is_sealed, request, response, dict hosts not None, dict blocks not None, dict lines not None, Page page not None,
-                 Py_ssize_t max_head, Py_ssize_t max_headers, Claim claim, answer_late, displaced):
+                 Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Claim claim, answer_late, displaced):
         if not issubclass(request, Head) or not issubclass(response, Answer):
             raise TypeError("these classes have no slots of ours")
         self._channels = channels
@@ -150,6 +150,7 @@ cdef class Express:
         self._page = page
         self._max_head = max_head
         self._max_headers = max_headers
+        self._max_body = max_body
         self._buffers = Buffers()
         self._stamped_until = 0.0
         self._claim = claim
@@ -175,7 +176,7 @@ cdef class Express:
 
     cdef bint _exchange(self, Seat seat, int fd, Buffers buffers, double told) except -1:
         """False where nothing was heard: the Loop is to see why."""
-        cdef Py_ssize_t at = 0, size, count = 0, heard = recv(fd, buffers.heard, RECEIVE, 0)
+        cdef Py_ssize_t at = 0, size, body, count = 0, heard = recv(fd, buffers.heard, RECEIVE, 0)
         cdef Head request = None
         cdef object reply = None
         cdef bytes unsent = None
@@ -192,9 +193,16 @@ cdef class Express:
         while at < heard and not seat.readable and count < AT_ONCE and buffers.used < FULL and self._is_inline():
             request = new_object(self._request)
             size = take_head(<Bytes>buffers.text + at, heard - at, self._max_head, self._max_headers, request, self._hosts)
-            if size == 0 or request.length is not None or request.chunked or not request.persists or not seat.rests:
+            if size == 0 or request.chunked or not request.persists or not seat.rests:
                 request = None
                 break
+            if request.length is not None:
+                body = request.length
+                if body > min(heard - at - size, self._max_body) or request.expects:
+                    request = None
+                    break
+                request.content = PyBytes_FromStringAndSize(buffers.text + at + size, body)
+                size += body
             request.peer = seat.peer
             request.port = seat.port
             request.scheme = self._scheme

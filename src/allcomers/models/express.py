@@ -130,6 +130,7 @@ def _for_http(
         page=http.page,
         max_head=http.limits.max_head,
         max_headers=http.limits.max_headers,
+        max_body=http.limits.max_body,
         claim=calls.claim if isinstance(calls, Auto) else None,
         answer_late=calls.answer_late if isinstance(calls, Auto) else None,
         displaced=Displaced,

@@ -28,6 +28,7 @@ cdef class Head:
     cdef public bint expects
     cdef public bint upgrades
     cdef public bytes lines
+    cdef public bytes content
     cdef public str peer
     cdef public int port
     cdef public str scheme

@@ -72,6 +72,7 @@ class RequestHead(leaf.Head):
     upgrades bool: there is an Upgrade field (RFC 9110, 7.8)
     lines    the field lines as they came, where the compiled leaf has read the head: `fields` and `named` are made of
              them when they are read; else None
+    content  the body, where that has come with the head whole, and is short; else None
     """
 
     @cached_property

@@ -48,6 +48,7 @@ if TYPE_CHECKING or not COMPILED:
         expects: bool = False
         upgrades: bool = False
         lines: bytes | None = None
+        content: bytes | None = None
         peer: str
         port: int
         scheme: str

@@ -175,14 +175,16 @@ class Request(RequestHead):
     @property
     def stream(self) -> IO[bytes]:
         if self._body is None:
-            return io.BytesIO()
+            if self.content is None:
+                return io.BytesIO()
+            self._body = Body(self.content)
         return self._body.file
 
     @cached_property
     def body(self) -> bytes:
         """The whole body as bytes; `stream` reads a large one piece by piece."""
         if self._body is None:
-            return b""
+            return self.content or b""
         self._body.file.seek(0)
         return self._body.file.read()
 
@@ -242,9 +244,9 @@ class Body:
 
     __slots__ = ("file", "size")
 
-    def __init__(self) -> None:
-        self.file: IO[bytes] = io.BytesIO()
-        self.size = 0
+    def __init__(self, whole: bytes = b"") -> None:
+        self.file: IO[bytes] = io.BytesIO(whole)
+        self.size = len(whole)
 
     def write(self, piece: bytes) -> None:
         if self.size <= SPOOL_AT < self.size + len(piece):
