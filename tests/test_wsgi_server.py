@@ -152,8 +152,7 @@ def test_close_is_called_when_the_client_leaves(server: Server, tmp_path: Path) 
         peer.send(request("GET", f"/closed?note={note}&blocks=2&endless"))
         assert peer.receive()
         peer.reset()
-    wait_for(note.exists, "close() to be called")
-    assert note.read_text() == "closed\n"
+    wait_for(lambda: note.exists() and note.read_text() == "closed\n", "close() to be called")
 
 
 # ------------------------------------------------------------ what is told
