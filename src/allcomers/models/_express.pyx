@@ -39,6 +39,9 @@ cdef enum:
     AT_ONCE = 64  # requests of one peer before it is another's turn: connection.CALLS_AT_ONCE
 
 
+cdef object _LEAVES = PeerError("has asked for all that it wanted")  # what is queued goes out, and that is all
+
+
 cdef inline double _now() noexcept:
     cdef timespec time
     clock_gettime(CLOCK_MONOTONIC, &time)
@@ -73,6 +76,7 @@ cdef class Buffers:
     # What was asked, whatever the app makes of it.
     cdef str method, target
     cdef int minor
+    cdef bint persists
     # Of the call that runs, for who takes the loop away meanwhile: whose it is, the bytes of `text` that were read, the
     # exchanges before it that are not reported, when it began.
     cdef Seat seat
@@ -102,6 +106,7 @@ cdef class Express:
     otherwise   the Loop's own handle(fd, events, now)
     resume      (channel, unsent, call or None, heard, now): goes on with what is not common; a call is what was taken
                 (http_calls.Taken) and its answer, or its Live
+    close       (channel): it has heard all that it asked for, and wanted no more
     handler     request to answer; or, where `begin` is given, that: request and channel to answer, or to a Live and what
                 it says first
     settled, excuse  http_calls'
@@ -112,7 +117,7 @@ cdef class Express:
     """
 
     cdef dict _channels, _hosts, _blocks, _lines
-    cdef object _otherwise, _resume, _handler, _begin, _excuse, _settled, _encode, _date, _request, _response
+    cdef object _otherwise, _resume, _close, _handler, _begin, _excuse, _settled, _encode, _date, _request, _response
     cdef Page _page
     cdef Py_ssize_t _max_head, _max_headers, _max_body
     cdef Buffers _buffers
@@ -125,7 +130,7 @@ cdef class Express:
     cdef Claim _claim
     cdef object _answer_late, _displaced
 
-    def __init__(self, *, dict channels not None, otherwise, resume, handler, begin, settled, excuse, encode, date, bytes server,
+    def __init__(self, *, dict channels not None, otherwise, resume, close, handler, begin, settled, excuse, encode, date, bytes server,
                  bint is_sealed, request, response, dict hosts not None, dict blocks not None, dict lines not None, Page page not None,
                  Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Claim claim, answer_late, displaced):
         if not issubclass(request, Head) or not issubclass(response, Answer):
@@ -133,6 +138,7 @@ cdef class Express:
         self._channels = channels
         self._otherwise = otherwise
         self._resume = resume
+        self._close = close
         self._handler = handler
         self._begin = begin
         self._settled = settled
@@ -193,7 +199,7 @@ cdef class Express:
         while at < heard and not seat.readable and count < AT_ONCE and buffers.used < FULL and self._is_inline():
             request = new_object(self._request)
             size = take_head(<Bytes>buffers.text + at, heard - at, self._max_head, self._max_headers, request, self._hosts)
-            if size == 0 or request.chunked or not request.persists or not seat.rests:
+            if size == 0 or request.chunked or not seat.rests:
                 request = None
                 break
             if request.length is not None:
@@ -203,11 +209,15 @@ cdef class Express:
                     break
                 request.content = PyBytes_FromStringAndSize(buffers.text + at + size, body)
                 size += body
+            if not request.persists and (self._is_sealed or at + size < heard):  # it wants a last word, or to be heard out
+                request = None
+                break
             request.peer = seat.peer
             request.port = seat.port
             request.scheme = self._scheme
             request.server = seat.server
             buffers.method, buffers.target, buffers.minor = request.method, request.target, request.minor
+            buffers.persists = request.persists
             began = now
             if self._claim is None:
                 reply = self._call(seat, request)
@@ -224,6 +234,8 @@ cdef class Express:
             self._page.answered((<Answer>reply).status, now - told)
             request = None
             count += 1
+            if not buffers.persists:
+                break
         if count:
             seat.count += count
             seat.since = now
@@ -231,6 +243,12 @@ cdef class Express:
             unsent = self._send(seat, fd, buffers)
         if request is not None:
             self._resume(seat, unsent or b"", (_taken(buffers, request), reply), buffers.rest(at), now)
+        elif count and not buffers.persists:
+            if unsent is None:
+                if self._channels.get(fd) is seat:
+                    self._close(seat)
+            else:
+                self._resume(seat, unsent, None, _LEAVES, now)
         elif unsent is not None or at < heard:
             self._resume(seat, unsent or b"", None, buffers.rest(at) if at < heard else None, now)
         return True
@@ -345,7 +363,9 @@ cdef class Express:
         to = _copy(to, block)
         to = _copy(to, self._stamp)
         to = _decimal(to, size)
-        if buffers.minor == 0:
+        if not buffers.persists:
+            to = _copy(to, b"\r\nConnection: close\r\n\r\n")
+        elif buffers.minor == 0:
             to = _copy(to, b"\r\nConnection: keep-alive\r\n\r\n")
         else:
             to = _copy(to, b"\r\n\r\n")

@@ -78,12 +78,14 @@ class Lane(Protocol):
         ...
 
 
-def lane(serving: Serving, channels: dict[int, Any], otherwise: Handle, resume: Resume) -> Lane | None:
+def lane(
+    serving: Serving, channels: dict[int, Any], otherwise: Handle, resume: Resume, close: Callable[[Any], object]
+) -> Lane | None:
     """For a Loop whose own handle() is `otherwise`; None where there is none for these peers."""
     if not leaf.COMPILED or not isinstance(serving.calls, Inline | Auto):  # those with a limit must know of each call
         return None
     if serving.http is not None:
-        return _for_http(serving.http, serving.calls, channels, otherwise, resume)
+        return _for_http(serving.http, serving.calls, channels, otherwise, resume, close)
     if serving.service is not None and isinstance(serving.calls, Inline) and not serving.service.tls:
         return _for_service(serving.service, channels, otherwise, resume)
     return None
@@ -104,7 +106,12 @@ def _for_service(service: ServiceEndpoint, channels: dict[int, Any], otherwise: 
 
 
 def _for_http(
-    http: HttpEndpoint, calls: Inline | Auto, channels: dict[int, Any], otherwise: Handle, resume: Resume
+    http: HttpEndpoint,
+    calls: Inline | Auto,
+    channels: dict[int, Any],
+    otherwise: Handle,
+    resume: Resume,
+    close: Callable[[Any], object],
 ) -> Lane | None:
     if http.log or http.clock or http.client:
         return None
@@ -114,6 +121,7 @@ def _for_http(
         channels=channels,
         otherwise=otherwise,
         resume=resume,
+        close=close,
         handler=http.handler,
         begin=http.begin,
         settled=partial(http_calls.settled, http),

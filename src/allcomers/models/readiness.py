@@ -79,7 +79,7 @@ class Loop:
             serving.orders.fileno(): self._take_orders,
             self._inbox.fileno(): self._take_answers,
         }
-        self._lane = express.lane(serving, self._channels, self._handle, self._resume)
+        self._lane = express.lane(serving, self._channels, self._handle, self._resume, self._close)
         self.handle = self._handle if self._lane is None else self._lane.handle
         for fd in self._others:
             poller.watch(fd, READ)
