@@ -78,12 +78,13 @@ def test_a_host_without_an_address() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["ftp://127.0.0.1/"], "is not http://HOST, https://HOST or tcp://HOST:PORT"),
+        (["ftp://127.0.0.1/"], "is not http://HOST, https://HOST, tcp://HOST:PORT or tls://HOST:PORT"),
         (["http://"], "is not http://HOST"),
         (["http://127.0.0.1:x/"], "Port"),
         (["http://u:p@127.0.0.1/"], "Authorization"),
         (["http://127.0.0.1/a b"], "must be percent-encoded"),
         (["tcp://127.0.0.1"], "needs a port"),
+        (["tls://127.0.0.1"], "needs a port"),
         (["tcp://127.0.0.1:1", "--body", "x"], "either --expect or --expect-size"),
         (
             ["tcp://127.0.0.1:1", "--body", "x", "--expect", "y", "--expect-size", "1"],

@@ -122,6 +122,19 @@ def test_a_service() -> None:
     assert (result.answered, result.errors, result.statuses) == (100, {}, {0: 100})
 
 
+def test_a_service_behind_tls(certificate: Certificate, tmp_path: Path) -> None:
+    with serving("run", "examples/echo.py:Echo", "--certfile", str(certificate.pem)) as server:
+        target, talk = url(server, "tls", ""), ("--body", r"ping\n", "--expect", r"ping\n")
+        result = found(target, "-n", "100", *talk)
+        assert (result.answered, result.errors, result.statuses) == (100, {}, {0: 100})
+        wrong = found(target, "-n", "5", "-c", "1", "--body", r"ping\n", "--expect", r"pong\n", status=1)
+        assert wrong.errors == {"malformed": 5}
+        other = tmp_path / "other.pem"
+        trustme.CA().cert_pem.write_to_path(other)
+        nobody = found(target, *talk, "-d", "0.3", "--ca-certs", str(other), status=1)
+        assert set(nobody.errors) == {"tls"}
+
+
 def test_a_thousand_connections_are_held(server: Server) -> None:
     result = found(url(server), "-c", "1000", "-t", "2", "--think", "0.5", "-d", "1")
     assert (result.connections_asked, result.connections_held) == (1000, 1000)

@@ -38,7 +38,7 @@ def run(plan: Plan, tell: Callable[[Progress], None] = lambda progress: None) ->
     no process of the load has lived to tell. The caller has one thread only: this forks.
     """
     place = locate(plan)
-    if place.scheme == "https":
+    if plan.is_tls:
         context(plan)  # what is wrong with it is told once
     servers = server_pids(place) if is_loopback(place) else []
     family = Family(plan, place, now_ns() + int(_lead(plan) * SECOND))

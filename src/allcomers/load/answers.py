@@ -127,4 +127,4 @@ class TcpAnswers:
 
 def answers(plan: Plan) -> Answers:
     """For a new connection."""
-    return HttpAnswers(plan.method) if plan.scheme != "tcp" else TcpAnswers(plan.expect, plan.expect_size)
+    return TcpAnswers(plan.expect, plan.expect_size) if plan.is_raw else HttpAnswers(plan.method)

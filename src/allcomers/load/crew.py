@@ -60,7 +60,7 @@ class Crew:
         self.think = int(plan.think * SECOND)
         self.pipeline = plan.pipeline
         self.keep_alive = plan.keep_alive
-        self.tls = context(plan) if place.scheme == "https" else None
+        self.tls = context(plan) if plan.is_tls else None
         self.deadlines = Deadlines()
         self.record = Record(wire.Pen if wire.COMPILED else Pen)
         self.pen = self.record.pen

@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
 def _add_loads(made: argparse.ArgumentParser) -> None:
     group = made.add_argument_group("load")
     add = group.add_argument
-    add("url", metavar="URL", help="http://, https:// or tcp://HOST:PORT, with a path where there is one")
+    add("url", metavar="URL", help="http://, https://, tcp:// or tls://HOST:PORT, with a path where there is one")
     add("-c", "--clients", metavar="N", type=_whole, help="connections at once (10)")
     add("-t", "--threads", metavar="N", type=_whole, dest="processes", help="processes that they are spread over (1)")
     add("-d", "--duration", metavar="S", type=_number, dest="seconds", help="seconds (10, or until -n is reached)")
@@ -87,13 +87,13 @@ def _add_requests(made: argparse.ArgumentParser) -> None:
     add(
         "--body",
         metavar="TEXT",
-        help="or @FILE; of tcp:// the request, where \\n, \\r, \\t, \\0, \\xHH and \\\\ are bytes",
+        help="or @FILE; of tcp:// and tls:// the request, where \\n, \\r, \\t, \\0, \\xHH and \\\\ are bytes",
     )
     add("--browser", action="store_true", help="the ten fields that a browser sends")
     add("--urls", metavar="FILE", help="paths or URLs of this server, a line each: asked for in turn")
     add("--expect", metavar="TEXT", help="tcp: the answer, exactly; written as --body")
     add("--expect-size", metavar="N", type=_whole, help="tcp: the size of the answer in bytes")
-    add("--ca-certs", metavar="FILE", help="https: whom to trust (any certificate will do)")
+    add("--ca-certs", metavar="FILE", help="https, tls: whom to trust (any certificate will do)")
 
 
 def _add_outputs(made: argparse.ArgumentParser) -> None:
@@ -124,7 +124,7 @@ def read(arguments: Sequence[str]) -> tuple[Plan, Outputs]:
     given: dict[str, Any] = vars(parser().parse_args(arguments))
     outputs = Outputs(**{name: given.pop(name) for name in Outputs.__slots__ if name in given})
     url = given["url"] = _with_scheme(given["url"])
-    raw = url.startswith("tcp:")
+    raw = url.startswith(("tcp:", "tls:"))
     for name in ("body", "expect"):
         if name in given:
             given[name] = _bytes(f"--{name}", given[name], raw)

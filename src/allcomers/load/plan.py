@@ -36,7 +36,7 @@ DEFAULT_SECONDS: Final = 10.0
 class Plan:
     """A load. Made by `make`, which checks it; times are seconds, rates per second.
 
-    url          http://, https:// or tcp:// with host and port
+    url          http://, https://, tcp:// or tls:// (a service behind TLS) with host and port
     targets      paths that are asked for in turn; empty for that of `url`
     clients      connections at once; in an open loop, at most so many
     processes    that they are spread over
@@ -50,9 +50,9 @@ class Plan:
     connections_per_second   that are opened at most; 0 for no limit
     pipeline     requests under way on one connection at once
     timeout      for a connection to open, for an answer to come whole, and for what is under way at the end
-    expect       tcp: the answer, exactly; or
-    expect_size  tcp: so many bytes of it
-    ca_certs     https: whom to trust; without, any certificate will do
+    expect       tcp, tls: the answer, exactly; or
+    expect_size  tcp, tls: so many bytes of it
+    ca_certs     https, tls: whom to trust; without, any certificate will do
     own_host     the user says that a host which is neither this one nor in a private network is theirs
     """
 
@@ -103,6 +103,15 @@ class Plan:
     def scheme(self) -> str:
         return urlsplit(self.url).scheme
 
+    @property
+    def is_raw(self) -> bool:
+        """Is it a service of its own, that does not speak HTTP?"""
+        return self.scheme in ("tcp", "tls")
+
+    @property
+    def is_tls(self) -> bool:
+        return self.scheme in ("https", "tls")
+
     def share(self, process: int, of: int) -> int:
         """How many of `of` things, dealt out in turn, are this process's."""
         return len(range(process, of, self.processes))
@@ -136,19 +145,19 @@ def _check_together(plan: Plan) -> None:
         raise ConfigError(f"--hostile {plan.hostile!r} is not known; choose one of {', '.join(HOSTILE)}")
     if plan.hostile and (plan.is_open or plan.requests or plan.think):
         raise ConfigError("--hostile clients have a time of their own: no --rate, --requests or --think")
-    if plan.hostile and plan.scheme == "tcp" and plan.hostile not in ("idle", "reconnect"):
+    if plan.hostile and plan.is_raw and plan.hostile not in ("idle", "reconnect"):
         raise ConfigError(f"--hostile {plan.hostile} is for http; a tcp service gets idle or reconnect")
     if plan.pipeline > 1 and not plan.keep_alive:
         raise ConfigError("--pipeline needs connections that are kept: not with --no-keep-alive")
 
 
 def _check_request(plan: Plan) -> None:
-    if plan.scheme == "tcp":
+    if plan.is_raw:
         if not plan.hostile and (not plan.body or bool(plan.expect) == bool(plan.expect_size)):
-            raise ConfigError("a tcp:// target needs --body, and either --expect or --expect-size")
+            raise ConfigError("a tcp:// or tls:// target needs --body, and either --expect or --expect-size")
         return
     if plan.expect or plan.expect_size:
-        raise ConfigError("--expect and --expect-size are for tcp://; HTTP says itself where an answer ends")
+        raise ConfigError("--expect and --expect-size are for tcp:// and tls://; HTTP says itself where an answer ends")
     if not _METHOD.fullmatch(plan.method) or plan.method == "CONNECT":
         raise ConfigError(f"--method {plan.method!r} is no method that can be asked for")
     for target in plan.targets:
@@ -167,12 +176,12 @@ def _split(url: str) -> SplitResult:
         port = parts.port
     except ValueError as error:
         raise ConfigError(f"{url!r}: {error}") from None
-    if parts.scheme not in ("http", "https", "tcp") or not parts.hostname:
-        raise ConfigError(f"{url!r} is not http://HOST, https://HOST or tcp://HOST:PORT")
+    if parts.scheme not in ("http", "https", "tcp", "tls") or not parts.hostname:
+        raise ConfigError(f"{url!r} is not http://HOST, https://HOST, tcp://HOST:PORT or tls://HOST:PORT")
     if parts.username is not None:
         raise ConfigError(f"{url!r}: a user name goes into --header 'Authorization: ...'")
-    if port is None and parts.scheme == "tcp":
-        raise ConfigError(f"{url!r} needs a port: tcp://HOST:PORT")
+    if port is None and parts.scheme in ("tcp", "tls"):
+        raise ConfigError(f"{url!r} needs a port: {parts.scheme}://HOST:PORT")
     target = path_of(parts)
     if not _TARGET.fullmatch(target):
         raise ConfigError(f"{url!r}: the path has a character that must be percent-encoded")
@@ -194,7 +203,6 @@ class Place:
 
     family: int
     address: Any  # its shape is the family's
-    scheme: str
     name: str
     authority: str
     path: str
@@ -222,7 +230,7 @@ def locate(plan: Plan) -> Place:
     authority = f"[{host}]" if ":" in host else host
     if parts.port and parts.port != _PORTS.get(parts.scheme):
         authority += f":{parts.port}"
-    return Place(family, address, parts.scheme, host, authority, path_of(parts))
+    return Place(family, address, host, authority, path_of(parts))
 
 
 def is_loopback(place: Place) -> bool:

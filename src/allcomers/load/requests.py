@@ -25,7 +25,7 @@ _WITH_BODY: Final = ("POST", "PUT", "PATCH")
 
 def requests(plan: Plan, place: Place) -> list[bytes]:
     """All that are sent in turn."""
-    if place.scheme == "tcp":
+    if plan.is_raw:
         return [plan.body]
     return [head(plan, place, target) + plan.body for target in plan.targets or (place.path,)]
 
