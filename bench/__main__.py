@@ -10,6 +10,7 @@ NAMES = (
     *("comparison", "page", "cost", "idle", "fairness", "slow", "signals", "startup", "uploads", "websocket", "shares"),
     "instructions",
     "generator",
+    "lab",
 )
 
 

@@ -3,6 +3,8 @@
 cost     nginx, and allcomers' epoll with an answer of 13 bytes, 64 connections: wrk, h2load (one request under way on
          each connection) and allcomers load in turn, each in one process on the load's core: requests/s, CPU of the
          load per request, response times
+agree    p50, p90, p99 by the three in shuffled rounds, and the ratio of ours to each of the others' with its interval:
+         of nginx, and of an app that waits 10 ms, where nobody is at their end
 truth    a server whose answer times are known (bench/known.py): p50, p90 and p99 against what theory has for the same
          arrivals, for constant answer times and for a queue with one server (M/D/1)
 freeze   the server does nothing for the second half of a run of 10 s at 100 requests per second
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -23,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from allcomers.load import Plan, Result
-from bench import harness, loads
+from bench import estimates, harness, loads
 from bench.harness import LOAD_CORE, SERVER_CORE, CannotMeasureError
 from bench.known import due_at, waits
 from bench.loads import UNIT
@@ -93,7 +96,7 @@ def flood(name: str, url: str, seconds: int) -> dict[str, Any]:
     """As fast as it goes, for so long."""
     if name == "allcomers load":
         result, used = ours(url, f"-c{CONNECTIONS}", f"-d{seconds}")
-        times = [1000 * time for time in result.response.percentiles(50, 99)]
+        times = [1000 * time for time in result.response.percentiles(50, 90, 99)]
         count, rate = result.answered, result.tps
     elif name == "h2load":
         count, rate, times, used = h2load(url, seconds)
@@ -104,16 +107,16 @@ def flood(name: str, url: str, seconds: int) -> dict[str, Any]:
         "load": name,
         "rate": rate,
         "cpu": 1e6 * used / count,
-        **dict(zip(("p50", "p99"), times, strict=True)),
+        **dict(zip(PERCENTS, times, strict=True)),
     }
 
 
 def wrk_report(said: str) -> tuple[int, float, list[float]]:
-    """(requests, per second, p50 and p99 in ms)."""
+    """(requests, per second, p50, p90 and p99 in ms)."""
     count = re.search(r"(\d+) requests in", said)
     rate = re.search(r"Requests/sec: +([\d.]+)", said)
-    times = re.findall(r"(?:50|99)% +([\d.]+)(us|ms|s)", said)
-    if count is None or rate is None or len(times) != 2:
+    times = re.findall(r"(?:50|90|99)% +([\d.]+)(us|ms|s)", said)
+    if count is None or rate is None or len(times) != 3:
         raise CannotMeasureError(f"wrk's report cannot be read: {said[-300:]!r}")
     return int(count[1]), float(rate[1]), [1000 * float(number) * UNIT[unit] for number, unit in times]
 
@@ -123,7 +126,49 @@ def h2load(url: str, seconds: int) -> tuple[int, float, list[float], float]:
     with tempfile.NamedTemporaryFile(prefix="h2load-", suffix=".log") as log:
         said, used = command(f"h2load --h1 -t1 -c{CONNECTIONS} -m1 -D{seconds} --log-file={log.name} {url}".split())
         found, times = loads.h2load_report(said), loads.h2load_times(Path(log.name).read_text())
-    return found["requests"], found["requests"] / seconds, [times["p50"], times["p99"]], used
+    return found["requests"], found["requests"] / seconds, [times[name] for name in PERCENTS], used
+
+
+# Agreement -----------------------------------------------------------------------------------------------
+
+PERCENTS = ("p50", "p90", "p99")
+
+
+def agree(args: argparse.Namespace) -> list[dict[str, Any]]:
+    rows = []
+    waits = harness.allcomers("run", "examples/calls.py:Waits", "-m", "thread")
+    for name, launch in (("nginx", harness.nginx()), ("waits 10 ms", waits)):
+        with harness.serving(launch) as server:
+            url = "http://{}:{}/".format(*server.address)
+            for number in range(args.rounds):
+                order = random.Random(number).sample(LOADS, len(LOADS))
+                rows += [{"server": name, "round": number, **flood(load, url, args.seconds)} for load in order]
+    servers = list(dict.fromkeys(row["server"] for row in rows))
+    print(f"\n{CONNECTIONS} connections, {args.rounds} rounds, ms: median (lowest..highest)\n")
+    harness.table(
+        ["server, load", *PERCENTS],
+        [
+            [f"{name}, {load}", *(harness.spread(times_of(rows, name, load, percent), 3) for percent in PERCENTS)]
+            for name in servers
+            for load in LOADS
+        ],
+    )
+    print("\nours over theirs, round by round: geometric mean, 95 % interval\n")
+    harness.table(["server, load", *PERCENTS], [agreement(rows, name, load) for name in servers for load in LOADS[:2]])
+    return rows
+
+
+def times_of(rows: list[dict[str, Any]], server: str, load: str, percent: str) -> list[float]:
+    return [row[percent] for row in rows if (row["server"], row["load"]) == (server, load)]
+
+
+def agreement(rows: list[dict[str, Any]], server: str, load: str) -> list[str]:
+    cells = [f"{server}, {load}"]
+    for percent in PERCENTS:
+        ours, theirs = (times_of(rows, server, who, percent) for who in (LOADS[-1], load))
+        found = estimates.ratio(list(zip(ours, theirs, strict=True)))
+        cells.append(f"{found.mean:.3f} ({found.low:.3f}..{found.high:.3f})")
+    return cells
 
 
 # Truth ---------------------------------------------------------------------------------------------------
@@ -241,4 +286,4 @@ def held(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-PARTS = {"cost": cost, "truth": truth, "freeze": freeze, "late": late, "held": held}
+PARTS = {"cost": cost, "agree": agree, "truth": truth, "freeze": freeze, "late": late, "held": held}

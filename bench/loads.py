@@ -79,6 +79,7 @@ def of_times(times: Sequence[float]) -> dict[str, float]:
     ordered = sorted(times)
     return {
         "p50": harness.percentile(ordered, 50),
+        "p90": harness.percentile(ordered, 90),
         "p99": harness.percentile(ordered, 99),
         "max": ordered[-1] if ordered else math.nan,
     }
