@@ -142,6 +142,19 @@ def test_a_load_generator_at_its_end_is_seen_through() -> None:
     assert any("load generator" in caution for caution in found.cautions)
 
 
+def test_who_waits_for_the_load_is_not_better_for_being_seen_to() -> None:
+    """As with examples/calls.py:AtOnce: of two that are alike, the load was said to be at its end for one alone."""
+    found = analysis.standings(
+        [
+            *ladder(EPOLL, pooled(80_000, 1e-4), load_busy=0.89, busy=0.84),
+            *ladder(POOL, pooled(81_000, 1e-4), load_busy=0.91, busy=0.85),
+        ],
+        cores=1,
+    )
+    assert {one.candidate: one.limited for one in found} == {EPOLL: True, POOL: True}
+    assert all(one.tied for one in found)
+
+
 def test_memory_is_the_slope_over_connections() -> None:
     trials = [grown(trial) for trial in ladder(EPOLL, pooled(3000))]
     assert analysis.standings(trials, 1)[0].memory == pytest.approx(900)

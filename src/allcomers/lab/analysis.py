@@ -15,8 +15,9 @@ from allcomers.lab.figures import Step, Trial
 from allcomers.lab.scaling import Law
 from allcomers.lab.statistics import NOTHING, Interval, Steadiness
 
-SATURATED: Final = 0.9
-"""The part of its cores that the load generator, or the server, uses when it is at its end."""
+_STRAINED: Final = 0.75
+"""The part of its cores from which on the load generator holds up a server that uses less of its own. Well below 1, for
+of candidates that all wait for the load some are seen just below its end and some just above."""
 
 _KEPT_UP: Final = 0.98
 """The part of a rate that must be answered, for a server to have kept up with it."""
@@ -114,7 +115,7 @@ def capacity(step: Step, cores: int) -> float:
 
 def is_limited(step: Step, cores: int) -> bool:
     """Was the load generator at its end before the server was?"""
-    return step.load_busy > SATURATED and 0 < step.busy < SATURATED * cores
+    return step.load_busy > max(_STRAINED, step.busy / cores) and step.busy > 0
 
 
 def score(trial: Trial, cores: int) -> tuple[float, Step | None]:

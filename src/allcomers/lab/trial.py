@@ -114,7 +114,7 @@ def measure(bench: Bench, server: Server, load: Wanted) -> Step:
     return replace(
         step,
         cpu=used / step.answered if step.answered else nan,
-        busy=used / took,
+        busy=used / step.seconds if step.seconds else 0.0,  # not of `took`: there the load has yet to start
         others=max(0.0, usage.busy(cores) - busy - used - driving) / took,
         memory=size.memory,
         threads=size.threads,
