@@ -16,6 +16,7 @@ from allcomers.clock import DateLine
 from allcomers.config import Limits
 from allcomers.http_calls import HttpEndpoint
 from allcomers.http_connection import HttpConnection
+from allcomers.logformat import Entry
 from allcomers.models import Serving
 from allcomers.models.poll_loop import PollPoller
 from allcomers.models.readiness import Loop
@@ -93,12 +94,19 @@ class Looped:
 
     tls     the server's context, and a client's; None for plain HTTP
     errors  what the app raised
+    lines   what was noted, if `logs`
     page    its live figures
     """
 
     def __init__(
-        self, handler: Handler, orders: Orders, tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None, **limits: Any
+        self,
+        handler: Handler,
+        orders: Orders,
+        tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
+        logs: bool = False,
+        **limits: Any,
     ) -> None:
+        self.lines: list[tuple[object, ...]] = []
         self._tls = tls
         self.errors: list[BaseException] = []
         share = Tally().take_place()
@@ -112,6 +120,7 @@ class Looped:
             report=self._report,
             page=self.page,
             tls=tls and tls[0],
+            log=self if logs else None,
         )
         connect = partial(HttpConnection, http)
         self._poller = PollPoller()
@@ -122,6 +131,11 @@ class Looped:
 
     def _report(self, error: BaseException, _: Request) -> None:
         self.errors.append(error)
+
+    def log(self, entry: Entry) -> None:
+        assert entry.seconds >= 0
+        said = entry.field(b"cookie"), entry.answer_field("content-type")
+        self.lines.append((entry.asked, entry.status, entry.sent, entry.peer, entry.host, *said))
 
     def peer(self) -> socket.socket:
         """The peer's end of a connection; it does not block."""

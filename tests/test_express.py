@@ -163,11 +163,17 @@ def tls(certificate: Certificate) -> Tls:
 
 
 def outcome(
-    make: Callable[[], Any], orders: Orders, pieces: list[bytes], reads: bool, compiled: bool, tls: Tls | None = None
+    make: Callable[[], Any],
+    orders: Orders,
+    pieces: list[bytes],
+    reads: bool,
+    compiled: bool,
+    tls: Tls | None = None,
+    logs: bool = False,
 ) -> Any:
-    """What a peer hears, what the app raised, and what was counted."""
+    """What a peer hears, what the app raised, what was noted, and what was counted."""
     with built(compiled):
-        looped = Looped(make(), orders, tls, max_headers=MOST_HEADERS)
+        looped = Looped(make(), orders, tls, logs, max_headers=MOST_HEADERS)
         assert looped.has_lane is compiled
         said = [undated(looped.talk(pieces, reads=reads)) for _ in range(2)]  # lines that come again are known
         assert looped.peers == 0
@@ -175,19 +181,19 @@ def outcome(
         slots = [REQUESTS, ABORTED, CALLS, *range(ANSWERED, ANSWERED + CLASSES)]
         if tls is None:  # its tickets and records may be of other sizes
             slots += [BYTES_IN, BYTES_OUT]
-        return said, [repr(error) for error in looped.errors], [cells[slot] for slot in slots]
+        return said, [repr(error) for error in looped.errors], looped.lines, [cells[slot] for slot in slots]
 
 
 @settings(max_examples=200)
-@given(SAID, PLACES, st.booleans())
-@example(b"".join(ODD[:9]), [], True)
-@example((GET + b"\r\n") * 200, [], True)
-@example((GET.replace(b"small", b"most") + b"\r\n") * 100, [1000], False)
-@example((GET.replace(b"small", b"huge") + b"\r\n" + GET + b"\r\n") * 3, [], False)
-def test_a_peer_hears_the_same(orders: Orders, said: bytes, places: list[int], reads: bool) -> None:
+@given(SAID, PLACES, st.booleans(), st.booleans())
+@example(b"".join(ODD[:9]), [], True, True)
+@example((GET + b"\r\n") * 200, [], True, True)
+@example((GET.replace(b"small", b"most") + b"\r\n") * 100, [1000], False, True)
+@example((GET.replace(b"small", b"huge") + b"\r\n" + GET + b"\r\n") * 3, [], False, True)
+def test_a_peer_hears_the_same(orders: Orders, said: bytes, places: list[int], reads: bool, logs: bool) -> None:
     pieces = cut(said, places)
-    plain = outcome(lambda: handler, orders, pieces, reads, compiled=False)
-    assert outcome(lambda: handler, orders, pieces, reads, compiled=True) == plain
+    plain = outcome(lambda: handler, orders, pieces, reads, compiled=False, logs=logs)
+    assert outcome(lambda: handler, orders, pieces, reads, compiled=True, logs=logs) == plain
 
 
 @settings(max_examples=100)
@@ -198,8 +204,8 @@ def test_a_peer_hears_the_same(orders: Orders, said: bytes, places: list[int], r
 @example((GET.replace(b"small", b"huge") + b"\r\n" + GET + b"\r\n") * 3, [], False)
 def test_a_peer_hears_the_same_in_tls(orders: Orders, tls: Tls, said: bytes, places: list[int], reads: bool) -> None:
     pieces = cut(said, places)
-    plain = outcome(lambda: handler, orders, pieces, reads, compiled=False, tls=tls)
-    assert outcome(lambda: handler, orders, pieces, reads, compiled=True, tls=tls) == plain
+    plain = outcome(lambda: handler, orders, pieces, reads, compiled=False, tls=tls, logs=True)
+    assert outcome(lambda: handler, orders, pieces, reads, compiled=True, tls=tls, logs=True) == plain
 
 
 @pytest.mark.parametrize("odd", range(len(ODD)))

@@ -293,7 +293,7 @@ class HttpConnection(Connection):
             return
         self.phase = CALLED  # and none is due
         part.sent = self.codec.unsent - before
-        self._note(part)
+        self.note(part)
         if not self.codec.pending:  # a HEAD request's has no body
             self._gone_out(now)
 
@@ -342,7 +342,7 @@ class HttpConnection(Connection):
         head = self._head
         assert head is not None
         if self._endpoint.log is not None or response.close is not None:
-            self._note(Record(head, self._asked, response.status, size, self._began, response.headers, response.close))
+            self.note(Record(head, self._asked, response.status, size, self._began, response.headers, response.close))
         self._pay(response.status, self._began, now)
         self._patience = self._endpoint.limits.keep_alive
         self._head = None
@@ -429,19 +429,19 @@ class HttpConnection(Connection):
             self._drop_body()
         super().lost(now)
 
-    def _note(self, record: Record | Part) -> None:
-        """An answer is queued whole, or a part: to be noted, and its file closed, once it has gone out."""
-        self._queued = [*(self._queued or ()), record]
+    def note(self, *records: Record | Part) -> None:
+        """Answers are queued whole, or a part: to be noted, and their files closed, once they have gone out."""
+        self._queued = [*(self._queued or ()), *records]
 
     def _note_cut(self, status: int, sent: int, headers: Iterable[tuple[str, str]] = ()) -> None:
         """The same of one after which nothing comes: the request may not even be whole."""
         if self._endpoint.log is not None:
             head = self._head and self._request()
-            self._note(Record(head, self._asked, status, sent, self._began, headers))
+            self.note(Record(head, self._asked, status, sent, self._began, headers))
 
     def _gone_out(self, now: float, unsent: int = 0) -> None:
         records, self._queued = self._queued or [], None
-        note_all(records, unsent, self._endpoint, self.peer, now)
+        note_all(self._endpoint, records, unsent, self.peer, now)
 
     def farewell(self) -> Work | None:
         if self._called or self._stream is None:

@@ -5,7 +5,7 @@ When that is, the connection knows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from allcomers.errors import ClientGone
@@ -77,7 +77,7 @@ class Record:
         endpoint.log.log(self)
 
 
-def note_all(records: list[Record | Part], unsent: int, endpoint: HttpEndpoint, peer: str, now: float) -> None:
+def note_all(endpoint: HttpEndpoint, records: Sequence[Record | Part], unsent: int, peer: str, now: float) -> None:
     """What they are the records of has gone out, but for `unsent` bytes at its end."""
     for record in reversed(records):
         missing = min(unsent, record.sent)

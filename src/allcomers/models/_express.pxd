@@ -14,3 +14,4 @@ cdef class Seat:
     cdef public long count
     cdef public double since
     cdef public double told
+    cdef public list noted

@@ -56,6 +56,7 @@ cdef class Seat:
     count     exchanges that its connection was not told of
     since     when the last of them ended
     told      when the poller told of what is being answered
+    noted     of answers that have not gone out whole, what is noted when they have; or None
     """
 
 
@@ -83,6 +84,7 @@ cdef class Buffers:
     cdef Head request
     cdef Py_ssize_t at, count
     cdef double now
+    cdef list records
 
     def __cinit__(self):
         self.heard = <char*>malloc(RECEIVE)
@@ -110,6 +112,8 @@ cdef class Express:
     handler     request to answer; or, where `begin` is given, that: request and channel to answer, or to a Live and what
                 it says first
     settled, excuse  http_calls'
+    record      makes one (records.Record) of each answer that is to be noted; None where nobody wants them
+    note        (records, bytes of them not sent, peer, now): they have gone out
     is_sealed   do connections have a codec of TLS (tls.Tls)?
     request     the class of requests, response of answers
     claim       who has the loop while a call runs, and whether it is to run here; None where nobody takes it away
@@ -128,11 +132,11 @@ cdef class Express:
     cdef double _stamped_until
     cdef double _last  # when the exchange before ended
     cdef Claim _claim
-    cdef object _answer_late, _displaced
+    cdef object _answer_late, _displaced, _record, _note
 
     def __init__(self, *, dict channels not None, otherwise, resume, close, handler, begin, settled, excuse, encode, date, bytes server,
                  bint is_sealed, request, response, dict hosts not None, dict blocks not None, dict lines not None, Page page not None,
-                 Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Claim claim, answer_late, displaced):
+                 Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Claim claim, answer_late, displaced, record, note):
         if not issubclass(request, Head) or not issubclass(response, Answer):
             raise TypeError("these classes have no slots of ours")
         self._channels = channels
@@ -162,6 +166,8 @@ cdef class Express:
         self._claim = claim
         self._answer_late = answer_late
         self._displaced = displaced
+        self._record = record
+        self._note = note
 
     def handle(self, int fd, int events, double now):
         """The poller tells `events` of `fd`."""
@@ -192,7 +198,7 @@ cdef class Express:
         self._page.at[BYTES_IN] += heard
         seat.told = told
         seat.readable = heard == RECEIVE
-        buffers.text, buffers.size, buffers.used = buffers.heard, heard, 0
+        buffers.text, buffers.size, buffers.used, buffers.records = buffers.heard, heard, 0, None
         if self._is_sealed and not self._open(seat, buffers):
             return True
         heard = buffers.size
@@ -232,6 +238,8 @@ cdef class Express:
             if not self._put(buffers, reply, now):
                 break
             self._page.answered((<Answer>reply).status, now - told)
+            if self._record is not None:
+                self._take_note(buffers, request, <Answer>reply, began)
             request = None
             count += 1
             if not buffers.persists:
@@ -241,6 +249,10 @@ cdef class Express:
             seat.since = now
             self._page.at[REQUESTS] += count
             unsent = self._send(seat, fd, buffers)
+            if unsent is not None:
+                seat.noted = buffers.records
+            elif buffers.records is not None:
+                self._note(buffers.records, 0, seat.peer, now)
         if request is not None:
             self._resume(seat, unsent or b"", (_taken(buffers, request), reply), buffers.rest(at), now)
         elif count and not buffers.persists:
@@ -266,6 +278,15 @@ cdef class Express:
         buffers.opened = heard
         buffers.text, buffers.size = PyBytes_AS_STRING(heard), PyBytes_GET_SIZE(heard)
         return True
+
+    cdef int _take_note(self, Buffers buffers, Head request, Answer answer, double began) except -1:
+        """An answer has been put: a line of the log, when it has gone out."""
+        if buffers.records is None:
+            buffers.records = []
+        buffers.records.append(
+            self._record(request, _asked(buffers), answer.status, PyBytes_GET_SIZE(<bytes>answer.body), began, answer.headers)
+        )
+        return 0
 
     cdef bytes _send(self, Seat seat, int fd, Buffers buffers):
         """Send what was said; None where all has gone out, else what the Loop is to send before anything that its
@@ -314,6 +335,7 @@ cdef class Express:
         if seat is None:
             return None
         buffers.seat = buffers.request = None
+        seat.noted = buffers.records
         seat.count += buffers.count
         seat.since = buffers.now
         self._page.at[REQUESTS] += buffers.count
@@ -393,7 +415,11 @@ cdef class Express:
 
 cdef inline tuple _taken(Buffers buffers, Head request):
     """As http_calls.Taken."""
-    return request, (buffers.method, buffers.target, buffers.minor)
+    return request, _asked(buffers)
+
+
+cdef inline tuple _asked(Buffers buffers):
+    return buffers.method, buffers.target, buffers.minor
 
 
 cdef inline char* _copy(char* to, bytes what) noexcept:

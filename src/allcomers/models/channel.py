@@ -70,6 +70,7 @@ class Channel(Seat):
         self.rests = False
         self.count = 0
         self.since = self.told = 0.0
+        self.noted = None
         self.hinted: tuple[list[bytes], ...] = ()  # by a call of which the connection does not know yet
         self.readable = False
         self.ended = False
@@ -103,6 +104,10 @@ class Channel(Seat):
     def began(self, unsent: bytes, request: Request | None, live: Live | None, heard: bytes, now: float) -> None:
         """Its connection is told of it, and goes on (HttpConnection.began)."""
         self.recall()
+        noted, self.noted = self.noted, None
+        if noted:
+            assert isinstance(self.conn, HttpConnection)
+            self.conn.note(*noted)
         self.conn.began(unsent, request, live, heard, self.told, now)
         hinted, self.hinted = self.hinted, ()
         for links in hinted:

@@ -1,7 +1,7 @@
 """The express lane: where it is compiled, a Loop's peers at rest have their small requests answered there (`_express`).
 
 This file knows what the lane must be told to do a connection's work without it, and when that is allowed: of HTTP whose
-calls run in the loop's own thread, and where nobody wants to know how each request went.
+calls run in the loop's own thread, where nobody wants the time of each request split or a proxy believed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from allcomers.protocol.head import STATUS_LINES, encode_fields, known_blocks, k
 from allcomers.protocol.leaf import Server
 from allcomers.protocol.lines import Raw
 from allcomers.protocol.message import Request, Response
+from allcomers.records import Record, note_all
 from allcomers.service_connection import End, failed
 
 if TYPE_CHECKING:
@@ -40,9 +41,10 @@ else:
         count     exchanges that its connection was not told of
         since     when the last of them ended
         told      when the poller told of what is being answered
+        noted     of answers that have not gone out whole, what is noted when they have; or None
         """
 
-        __slots__ = ("conn", "count", "fd", "peer", "port", "readable", "rests", "server", "since", "told")
+        __slots__ = ("conn", "count", "fd", "noted", "peer", "port", "readable", "rests", "server", "since", "told")
 
         conn: Connection
         fd: int
@@ -54,6 +56,7 @@ else:
         count: int
         since: float
         told: float
+        noted: list[Record] | None
 
 
 Handle = Callable[[int, int, float], object]
@@ -113,7 +116,7 @@ def _for_http(
     resume: Resume,
     close: Callable[[Any], object],
 ) -> Lane | None:
-    if http.log or http.clock or http.client:
+    if http.clock or http.client:
         return None
     from allcomers.models._express import Express
 
@@ -142,4 +145,6 @@ def _for_http(
         claim=calls.claim if isinstance(calls, Auto) else None,
         answer_late=calls.answer_late if isinstance(calls, Auto) else None,
         displaced=Displaced,
+        record=Record if http.log else None,
+        note=partial(note_all, http),
     )
