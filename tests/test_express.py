@@ -10,6 +10,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from allcomers.errors import HttpError
 from allcomers.handlers import wsgi
+from allcomers.handlers.site import Site
 from allcomers.orders import Orders
 from allcomers.protocol import leaf
 from allcomers.protocol.message import Request, Response
@@ -356,6 +358,31 @@ def ask(looped: Looped, peer: socket.socket, request: bytes = ASKED) -> bytes:
     peer.send(request)
     looped.turn()
     return peer.recv(65536)
+
+
+def test_whoever_asks_after_a_file_has_changed_gets_the_new_one(orders: Orders, tmp_path: Path) -> None:
+    """Also where the change comes between two requests of one read."""
+    page, site, numbers = tmp_path / "index.html", Site(tmp_path), count()
+    get, change = ASKED.replace(b"/small", b"/"), ASKED.replace(b"/small", b"/change")
+
+    def changing(request: Request) -> Response:
+        if request.path == "/change":
+            page.write_text(f"changed {next(numbers)}")
+        return site(request)
+
+    with built(compiled=True):
+        looped = Looped(changing, orders)
+        peers = [looped.peer() for _ in range(3)]
+        for number in range(20):
+            page.write_text(f"written {number}")
+            for peer in peers:
+                assert ask(looped, peer, get).endswith(b"written %d" % number)
+            both = ask(looped, peers[0], get + change + get)
+            assert b"written %d" % number in both
+            assert both.endswith(b"changed %d" % number)
+        for peer in peers:
+            peer.close()
+        looped.close()
 
 
 def is_open(peer: socket.socket) -> bool:

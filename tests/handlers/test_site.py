@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -696,6 +697,25 @@ def test_a_deploy_that_swaps_the_root_is_seen(root: Path, tmp_path: Path) -> Non
     (tmp_path / "new").symlink_to("next")
     (tmp_path / "new").rename(tmp_path / "current")
     assert ask(site).body == b"next"
+
+
+def test_only_who_asked_before_the_last_look_is_spared_one(root: Path) -> None:
+    site = Site(root)
+
+    def body(told: float) -> object:
+        request = Request(method="GET", target="/index.html")
+        request.told = told
+        return site(request).body
+
+    body(0.0)  # from here on it is kept
+    early = monotonic()
+    assert body(early) == b"<p>home"  # which was a look
+    (root / "index.html").write_bytes(b"<p>new")
+    assert body(early) == b"<p>home"
+    assert body(monotonic()) == b"<p>new"
+    for number in range(3):  # nobody knows when these came
+        (root / "index.html").write_bytes(b"<p>newer %d" % number)
+        assert body(0.0) == b"<p>newer %d" % number
 
 
 def test_the_file_systems_root_can_be_a_site() -> None:

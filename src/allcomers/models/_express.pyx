@@ -222,6 +222,7 @@ cdef class Express:
             request.port = seat.port
             request.scheme = self._scheme
             request.server = seat.server
+            request.told = 0.0 if count else told  # for this one the peer was told as readable; others may be younger
             buffers.method, buffers.target, buffers.minor = request.method, request.target, request.minor
             buffers.persists = request.persists
             began = now
