@@ -425,6 +425,15 @@ def test_the_loop_moves_on_and_the_call_answers_late(line: Line) -> None:
     assert len(line.threads) >= 2
 
 
+def test_the_watcher_is_keen_for_a_while_once_a_call_has_waited(line: Line) -> None:
+    calls = calls_of(line)
+    wait_for(lambda: line.put(int) or calls.claim.begun > 100, "some calls that do not wait")
+    assert not calls._keen or calls._page.cells[HAND_OVERS]  # a machine may stall for a millisecond
+    line.put(partial(threading.Event().wait, 0.1))
+    wait_for(lambda: calls._keen, "the watcher to see one that does")
+    wait_for(lambda: line.put(int) or not calls._keen, "it to be calm again")
+
+
 def test_there_are_never_more_calls_than_threads(line: Line) -> None:
     calls = calls_of(line)
     gate, running, most = threading.Event(), deque[int](), []

@@ -1,9 +1,10 @@
 """Auto: calls run inline for as long as they are short; a loop does not wait for one that lasts, it moves on.
 
     inline    a call runs on the loop's own thread, as under `inline`: nothing is handed over.
-    moving    a watcher looks every millisecond. When a call has run that long, the loop goes on in another thread, as
-              Go's scheduler takes a processor from a goroutine that blocks. The call stays where it is; when it is
-              over, its thread posts the answer as a thread of the pool does, and waits for something to do.
+    moving    a watcher looks every millisecond, and five times as often where calls have been found to wait. When it
+              sees a call at two looks, the loop goes on in another thread, as Go's scheduler takes a processor from a
+              goroutine that blocks. The call stays where it is; when it is over, its thread posts the answer as a
+              thread of the pool does, and waits for something to do.
     pool      when slow calls are the rule (`pace`), each goes to another thread at once, until they are quick again.
 
 A loop that cannot move (asyncio's: its frames are on the stack of its thread) is spared the second: after the first
@@ -29,6 +30,7 @@ from time import monotonic
 from typing import Any, Final, Protocol, TypeAlias
 
 from allcomers.calls.claim import Claim
+from allcomers.calls.jobs import Jobs
 from allcomers.calls.pace import Pace
 from allcomers.connection import Work
 from allcomers.errors import Displaced
@@ -36,6 +38,14 @@ from allcomers.stats import HAND_OVERS, POOLED, QUEUED, TAKEN, Page
 
 LOOK: Final = 0.001
 """Seconds between two looks of the watcher; a call that runs at two of them is slow."""
+
+KEEN: Final = 0.0002
+"""The same, once calls have been found to wait: until the loop moves on, all wait for such a call. A look costs some
+5 µs, which is too much of this where no call waits."""
+
+KEENLY: Final = 250
+"""Looks after the last call that waited, for which the watcher is keen: they cost what they spare the next, a good
+millisecond."""
 
 COMPUTES: Final = 0.02
 """Seconds for which a call may compute, rather than wait, before the loop moves on: until then that gains nothing, for
@@ -75,7 +85,8 @@ class Auto:
         self._owner = get_ident()  # the thread that has the loop, or begins to
         self._pace = Pace(weight=WARY, half=1)
         self._slowest = 0  # of the calls begun inline, the last that was slow
-        self._jobs: SimpleQueue[Call | Carried] = SimpleQueue()
+        self._keen = 0  # looks for which the watcher is
+        self._jobs: Jobs[Call | Carried] = Jobs()
         self._ended: SimpleQueue[BaseException | None] = SimpleQueue()
         self._bell: threading.Event | None = None  # none before the first call
         self._lock = threading.Lock()  # for what follows, and the pace
@@ -117,10 +128,10 @@ class Auto:
     def step_aside(self) -> bool:
         """The loop goes on elsewhere, where there is a thread for it, while this one's call waits."""
         with self._lock:
-            if get_ident() == self._owner and get_ident() not in self._left and self._loop is not None:
-                self._move(self._loop, monotonic())
-                self._decide()
-            return get_ident() != self._owner or get_ident() in self._left
+            owns = get_ident() == self._owner and get_ident() not in self._left
+            moving = self._leave(monotonic()) if owns else None
+        self._go_on(moving)
+        return moving is not None or not owns
 
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
         """Run it in another thread."""
@@ -152,6 +163,7 @@ class Auto:
             return True
         if self._live >= self._threads + (self._loop is not None):
             return False
+        self._jobs.open()
         try:
             # A daemon: a call that never returns must not keep a process that was told to stop.
             threading.Thread(target=self._serve, name=f"call-{self._live}", daemon=True).start()
@@ -215,16 +227,25 @@ class Auto:
             self._loop = None
         return True
 
-    def _move(self, loop: Carried, began: float) -> None:
-        """Have the loop go on in another thread, if its own is in a call still. With the lock held."""
+    def _leave(self, began: float) -> Carried | None:
+        """The loop, if it is to go on in another thread, for its own is in a call still. With the lock held."""
+        loop = self._loop
+        if loop is None:
+            return None
         self._free -= 1
         if not (self._start_if_short() and self.claim.take()):
             self._free += 1
-            return
+            return None
         self._left[self._owner] = loop.leave(), began
         self._page.add(HAND_OVERS)
         self._busy += 1
-        self._jobs.put(loop)
+        self._decide()
+        return loop
+
+    def _go_on(self, moving: Carried | None) -> None:
+        """Without the lock: this wakes a thread."""
+        if moving is not None:
+            self._jobs.put(moving)
 
     # ------------------------------------------------------------ the watcher
 
@@ -246,7 +267,8 @@ class Auto:
         seen = quiet = 0
         since = used = 0.0
         while True:
-            time.sleep(LOOK)
+            time.sleep(KEEN if self._keen else LOOK)
+            self._keen -= self._keen > 0
             if claim.begun != seen:
                 seen, quiet = claim.begun, 0
                 since, used = monotonic(), cpu_of(self._owner)
@@ -272,9 +294,10 @@ class Auto:
                 self._pace.quick(number - self._slowest - 1)
                 self._pace.slow()
                 self._slowest = number
-            if self._loop is not None:
-                self._move(self._loop, began)
+                self._keen = KEENLY
             self._decide()
+            moving = self._leave(began)
+        self._go_on(moving)
 
 
 def cpu_of(ident: int) -> float:

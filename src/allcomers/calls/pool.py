@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import Any
 
+from allcomers.calls.jobs import Jobs
 from allcomers.connection import Work
 from allcomers.stats import QUEUED, TAKEN, Page
 
@@ -25,7 +26,7 @@ class Pool:
     def __init__(self, threads: int, page: Page) -> None:
         self._threads = threads
         self._page = page
-        self._queue: SimpleQueue[tuple[Work, Callable[[Any], object], float]] = SimpleQueue()
+        self._jobs: Jobs[tuple[Work, Callable[[Any], object], float]] = Jobs()
         self._start = threading.Lock()
         self._started = False
 
@@ -33,7 +34,7 @@ class Pool:
         if not self._started:
             self._start_threads()
         self._page.add(QUEUED)
-        self._queue.put((work, done, monotonic()))
+        self._jobs.put((work, done, monotonic()))
 
     def run(self, work: Work) -> Any:
         answer: SimpleQueue[Any] = SimpleQueue()
@@ -48,6 +49,7 @@ class Pool:
     def _start_threads(self) -> None:
         with self._start:
             if not self._started:
+                self._jobs.open()
                 for number in range(self._threads):
                     # Daemons: a call that never returns must not keep a process that was told to stop.
                     threading.Thread(target=self._serve, name=f"call-{number}", daemon=True).start()
@@ -56,7 +58,7 @@ class Pool:
     def _serve(self) -> None:
         page = self._page
         while True:
-            work, done, due = self._queue.get()
+            work, done, due = self._jobs.get()
             began = monotonic()
             page.add(TAKEN)
             reply = work()

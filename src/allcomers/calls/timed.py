@@ -20,6 +20,7 @@ from time import monotonic
 from traceback import StackSummary
 from typing import Any, Final
 
+from allcomers.calls.jobs import Jobs
 from allcomers.calls.watch import Watch
 from allcomers.connection import Work
 from allcomers.signs import OVERDUE
@@ -74,7 +75,7 @@ class TimedPool:
         self._spare = threads if spare is None else spare
         self._replace = replace
         self._watch: Watch[Call] = Watch(limit, self._overdue)
-        self._queue: SimpleQueue[Call] = SimpleQueue()
+        self._jobs: Jobs[Call] = Jobs()
         self._lock = threading.Lock()  # for the four numbers that follow
         self._started = 0
         self._live = 0  # threads there are
@@ -92,7 +93,7 @@ class TimedPool:
             self._free -= 1
             self._start_if_short()
         self._page.add(QUEUED)
-        self._queue.put(call)
+        self._jobs.put(call)
 
     def run(self, work: Work) -> Any:
         answer: SimpleQueue[Any] = SimpleQueue()
@@ -110,6 +111,7 @@ class TimedPool:
         """Start a thread where a call would wait and there may be more. With the lock held."""
         if self._free >= 0 or self._live >= self._most():
             return
+        self._jobs.open()
         try:
             threading.Thread(target=self._serve, name=f"call-{self._started}", daemon=True).start()
         except RuntimeError:  # the system has none left: those there are must do
@@ -122,7 +124,7 @@ class TimedPool:
         return self._threads + min(self._stuck, self._spare)
 
     def _serve(self) -> None:
-        while self._serve_one(self._queue.get()):
+        while self._serve_one(self._jobs.get()):
             pass
 
     def _serve_one(self, call: Call) -> bool:
