@@ -718,6 +718,22 @@ def test_only_who_asked_before_the_last_look_is_spared_one(root: Path) -> None:
         assert body(0.0) == b"<p>newer %d" % number
 
 
+def test_a_large_file_has_the_fields_that_it_had_while_it_is_the_same(root: Path) -> None:
+    site = Site(root)
+    first = site(Request(method="GET", target="/large.mp4"))
+    second = site(Request(method="GET", target="/large.mp4"))
+    assert first.headers == second.headers
+    assert first.close is not None
+    first.close()
+    assert body_of(second) == LARGE  # each has a descriptor of its own
+    assert second.close is not None
+    second.close()
+    (root / "large.mp4").write_bytes(b"b" * 30_000)
+    third = ask(site, "/large.mp4")
+    assert third.body == b"b" * 30_000
+    assert headers_of(third)["ETag"] != headers_of(first)["ETag"]
+
+
 def test_the_file_systems_root_can_be_a_site() -> None:
     site = Site("/", listing=True)
     assert ask(site, "/etc/passwd").status == 200

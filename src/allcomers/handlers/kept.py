@@ -1,9 +1,9 @@
-"""Small files that were just asked for, with their answers: what costs most of one is to find and to open it.
+"""Files that were just asked for, with their answers: what costs most of a small one is to find and to open it.
 
 An answer is given again if the file under its path is the same still: whoever asks after a change gets the new file. So
 it is looked at for each request (stat(2)), but not for one that was here already when that was last done for another:
 of the peers that a poller tells together, only the first costs a look. Whether there are coded files beside it is
-looked at again after a second.
+looked at again after a second. Of a larger file the fields are kept alone, and it is opened for each request.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def identity(found: os.stat_result) -> Identity:
 class _Answer:
     __slots__ = ("body", "fields", "identity", "looked", "path", "until")
 
-    def __init__(self, path: bytes, identity: Identity, body: bytes, fields: list[tuple[str, str]]) -> None:
+    def __init__(self, path: bytes, identity: Identity, body: bytes | None, fields: list[tuple[str, str]]) -> None:
         self.path = path
         self.identity = identity
         self.body = body
@@ -70,9 +70,9 @@ class Kept:
         self._plain: dict[bytes, bool] = {}  # has a head with these lines none of the fields?
 
     def find(self, request: Request) -> Response | None:
-        """The answer that was given to the like of it, if the file is the same."""
+        """The answer that was given to the like of it, if the file is small and the same."""
         answer = self._answers.get(request.path)
-        if answer is None or not self.is_plain(request):
+        if answer is None or answer.body is None or not self.is_plain(request):
             return None
         # PERF: a third of the CPU of a small file (python -m bench comparison --workloads file-1k).
         if not 0.0 < request.told <= answer.looked and not _look(answer):
@@ -80,12 +80,20 @@ class Kept:
             return None
         return Response.short(answer.body, answer.fields)
 
+    def fields(self, request: Request, identity: Identity) -> list[tuple[str, str]] | None:
+        """Those of the answer that was given to the like of it, if this is the file that was found then."""
+        answer = self._answers.get(request.path)
+        if answer is None or answer.identity != identity or monotonic() > answer.until or not self.is_plain(request):
+            return None
+        return answer.fields
+
     def keep(self, request: Request, path: bytes, identity: Identity, response: Response) -> None:
         """`response` answers `request` with the whole file at `path`."""
-        if len(request.path) <= LONGEST_PATH and isinstance(response.body, bytes) and self.is_plain(request):
+        if len(request.path) <= LONGEST_PATH and self.is_plain(request):
             if len(self._answers) >= MOST:
                 self._answers.clear()
-            self._answers[request.path] = _Answer(path, identity, response.body, response.headers)
+            body = response.body if isinstance(response.body, bytes) else None
+            self._answers[request.path] = _Answer(path, identity, body, response.headers)
 
     def is_plain(self, request: Request) -> bool:
         """Is it a GET that asks for the file as it is?"""
