@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from math import ceil
+from math import ceil, floor
 from typing import Final
 
 NEVER: Final = float("inf")
@@ -68,7 +68,7 @@ class Deadlines:
     def due(self, now: float) -> Iterator[int]:
         """The keys whose time has come, each once. Who is not really due is to be set() again."""
         heap, queued = self._heap, self._queued
-        end = int(now / TICK) + 1 << _KEY_BITS
+        end = floor(now / TICK) + 1 << _KEY_BITS
         while heap and heap[0] < end:
             entry = heapq.heappop(heap)
             key = entry & ((1 << _KEY_BITS) - 1)

@@ -66,7 +66,6 @@ class Channel(Seat):
         self.sock = sock
         self.fd = sock.fileno()
         self.conn = conn
-        self.peer, self.port, self.server = conn.peer, conn.port, conn.server
         self.rests = False
         self.count = 0
         self.since = self.told = 0.0
@@ -77,6 +76,11 @@ class Channel(Seat):
         self.writable = True
         self.watched = 0
         self.due = NEVER  # when its deadline is looked at next
+
+    def rest(self) -> None:
+        """The express lane may answer it, and needs to know who it is: a PROXY header has told, meanwhile."""
+        self.rests = True
+        self.peer, self.port, self.server = self.conn.address
 
     def recall(self) -> None:
         """Its connection is dealt with by the loop itself, and is told what the express lane has done."""

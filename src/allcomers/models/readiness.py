@@ -312,7 +312,7 @@ class Loop:
             channel.due = conn.deadline
             self._deadlines.set(channel.fd, conn.deadline)
         if self._lane is not None and conn.rests and not (self._crowded or self._leaving_soon):
-            channel.rests = True
+            channel.rest()
 
     def _succeed(self, channel: Channel, conn: Connection, now: float) -> None:
         """The peer speaks another protocol from here on."""
