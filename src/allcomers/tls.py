@@ -219,10 +219,10 @@ class Tls(Clear):
 
     def push(self, segment: Segment) -> None:
         # A small file is read at once: with the head before it, it makes one record, and one send.
-        if isinstance(segment, FileSlice) and segment.count <= JOIN:
+        if isinstance(segment, FileSlice):
             with contextlib.suppress(OSError):  # output() will meet it again, where it can be told
-                data = segment.read(JOIN)
-                segment = data if len(data) == segment.count else segment
+                data = segment.whole(JOIN)
+                segment = segment if data is None else data
         super().push(segment)
         self._look()
 

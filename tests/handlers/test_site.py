@@ -14,8 +14,8 @@ import pytest
 from allcomers.errors import ConfigError
 from allcomers.handlers import tree
 from allcomers.handlers.conditions import http_date
-from allcomers.handlers.site import SMALL, Site
-from allcomers.protocol.message import FileSlice, Request, Response
+from allcomers.handlers.site import Site
+from allcomers.protocol.message import SMALL, FileSlice, Request, Response
 
 LARGE = bytes(range(256)) * 400  # 102,400 bytes: goes out as a FileSlice
 TEXT = b"0123456789"

@@ -687,38 +687,53 @@ def wrapping(file: Any, headers: Any = (), **keywords: Any) -> Answering:
     return calling(app, **keywords)
 
 
-def test_a_file_goes_out_as_a_slice_from_its_position_on(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"0123456789")
+LARGE = b"0123456789" * 2000  # above SMALL
+
+
+@pytest.mark.parametrize("content", [LARGE, b"0123456789"])
+def test_a_file_goes_out_from_its_position_on(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file").write_bytes(content)
     for buffering in (-1, 0):
         file = (tmp_path / "file").open("rb", buffering=buffering)
         assert file.read(2) == b"01"
         response = wrapping(file)()
-        assert isinstance(response.body, FileSlice)
-        assert (response.body.offset, response.body.count) == (2, 8)
-        assert whole(response) == b"23456789"
+        if content is LARGE:
+            assert isinstance(response.body, FileSlice)
+            assert (response.body.offset, response.body.count) == (2, len(LARGE) - 2)
+        else:
+            assert isinstance(response.body, bytes)
+        assert whole(response) == content[2:]
         assert file.closed
 
 
 def test_a_file_beside_a_pool_is_closed_by_a_further_call(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(LARGE)
+    file = (tmp_path / "file").open("rb")
+    response = wrapping(file, inline=False)()
+    assert response.headers == [("Content-Length", "20000")]
+    assert not isinstance(response.body, FileSlice)
+    assert whole(response) == LARGE
+    assert file.closed
+
+
+def test_a_small_file_beside_a_pool_is_closed_by_the_call(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"0123456789")
     file = (tmp_path / "file").open("rb")
     response = wrapping(file, inline=False)()
-    assert response.headers == [("Content-Length", "10")]
-    assert not isinstance(response.body, FileSlice)
-    assert whole(response) == b"0123456789"
     assert file.closed
+    assert (response.body, response.close) == (b"0123456789", None)
 
 
 @pytest.mark.parametrize("make", [tempfile.TemporaryFile, tempfile.NamedTemporaryFile])
 def test_a_temporary_file_goes_out_whole(make: Any) -> None:
     file = make()
-    file.write(b"0123456789")
+    file.write(LARGE)
     file.seek(3)
     file.write(b"x")  # in its buffer still
     response = wrapping(file)()
     del file
     assert isinstance(response.body, FileSlice)
-    assert whole(response) == b"456789"
+    assert whole(response) == LARGE[4:]
 
 
 class Halves:

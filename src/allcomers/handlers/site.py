@@ -19,7 +19,7 @@ import time
 from urllib.parse import quote, quote_from_bytes
 
 from allcomers.errors import ConfigError
-from allcomers.protocol.message import FileSlice, Request, Response
+from allcomers.protocol.message import SMALL, FileSlice, Request, Response
 
 from . import conditions, ranges
 from .codings import CODINGS, Coding, preferred
@@ -34,12 +34,6 @@ Fields = list[tuple[str, str]]
 
 INDEX = b"index.html"
 NOT_FOUND = b"404.html"
-
-SMALL = 16 * 1024
-"""Bytes up to which a file is read and closed at once, and goes out in one send with its head.
-
-PERF: one joined send against a send and a sendfile, over the loopback, in µs: 1 KiB 5.0 against 8.0, 8 KiB 5.6 against
-7.7, 16 KiB 8.8 against 11.4, 1 MiB 1,435 against 207; between them it is even (python bench/site.py)."""
 
 _ALLOW = ("Allow", "GET, HEAD, OPTIONS")
 _NOSNIFF = ("X-Content-Type-Options", "nosniff")
@@ -252,12 +246,12 @@ def _send_parts(opened: Opened, parts: ranges.Ranges, kind: str, headers: Fields
 
 def _send(opened: Opened, first: int, count: int, status: int, headers: Fields) -> Response:
     """`count` bytes from `first` on: read and closed at once if they are few, else as a FileSlice."""
-    if count <= SMALL:
-        data = os.pread(opened.fileno(), count, first) if count else b""
-        if len(data) == count:  # else somebody is cutting the file: as a slice its answer is cut too, never passed off
-            opened.close()
-            return Response(data, status=status, headers=headers)
-    return Response(FileSlice(opened, first, count), status=status, headers=headers, close=opened.close)
+    body = FileSlice(opened, first, count)
+    data = body.whole(SMALL)  # None for a file that is being cut: as a slice its answer is cut too, never passed off
+    if data is None:
+        return Response(body, status=status, headers=headers, close=opened.close)
+    opened.close()
+    return Response(data, status=status, headers=headers)
 
 
 def _without_file(method: str) -> Response:

@@ -32,7 +32,7 @@ from allcomers.handlers.environ import Environ, Environs, key_of, known_keys
 from allcomers.handlers.file_wrapper import FileWrapper
 from allcomers.handlers.start_response import Said
 from allcomers.protocol import leaf
-from allcomers.protocol.message import SPOOL_AT, Body, FileSlice, Handler, Piece, Request, Response
+from allcomers.protocol.message import SMALL, SPOOL_AT, Body, FileSlice, Handler, Piece, Request, Response
 
 App: TypeAlias = Callable[[Environ, Callable[..., Callable[[bytes], None]]], Iterable[bytes]]
 """A WSGI application; what it returns may have a close()."""
@@ -214,7 +214,8 @@ def _begin(said: Said, result: Iterable[bytes], run: Callable[..., Any]) -> tupl
         if isinstance(result, list | tuple) and (joined := _joined(result)) is not None:
             return [joined], None
         if type(result) is FileWrapper and (part := result.slice()) is not None:
-            return [part], None
+            data = part.whole(SMALL)  # and is closed in this call
+            return [part if data is None else data], None
     blocks = run(_iterate, result)
     first = run(_first, blocks)
     said.sent = True
