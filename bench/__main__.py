@@ -8,7 +8,7 @@ from bench import harness
 
 NAMES = (
     *("comparison", "page", "cost", "idle", "fairness", "slow", "signals", "startup", "uploads", "websocket", "shares"),
-    "instructions",
+    *("instructions", "first"),
     "generator",
     "lab",
 )

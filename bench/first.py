@@ -1,0 +1,47 @@
+"""The first answer: every server that the comparison has for a small text, from exec until it has answered once.
+
+In shuffled rounds, server and client on a core each, bytecode cached. It is asked as soon as it says, or seems, to listen.
+"""
+
+import argparse
+import random
+import time
+
+from bench import harness, peers
+from bench.check import check
+from bench.harness import CannotMeasureError
+from bench.workloads import WORKLOADS
+
+TEXT = next(workload for workload in WORKLOADS if workload.name == "text")
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--servers", type=harness.names, default=list(TEXT.servers), metavar="NAME,...")
+    parser.add_argument("--runs", type=int, default=9)
+
+
+def run(args: argparse.Namespace) -> None:
+    harness.pin(harness.LOAD_CORE)
+    peers.prepare()
+    found: dict[str, list[float]] = {name: [] for name in args.servers}
+    for number in range(args.runs + 1):
+        for name in random.Random(number).sample(args.servers, len(args.servers)):
+            try:
+                ms = first(name)
+            except CannotMeasureError as error:
+                harness.warn(f"{name}: {error}")
+                continue
+            if number:  # the first fills the caches
+                found[name].append(ms)
+    ranked = sorted((name for name in found if found[name]), key=lambda name: harness.percentile(found[name], 50))
+    harness.table(["server", "first answer, ms"], [[name, harness.spread(found[name], 0)] for name in ranked])
+    harness.save("first", found)
+
+
+def first(name: str) -> float:
+    """Milliseconds."""
+    launch = peers.launch(name, TEXT)
+    began = time.monotonic()
+    with harness.serving(launch) as server:
+        check(TEXT, server.address, 0)  # asks twice
+        return (time.monotonic() - began) * 1000
