@@ -1,7 +1,7 @@
 """The first answer: every server that the comparison has for a small text, from exec until it has answered once.
 
-In shuffled rounds, server and client on a core each, bytecode cached. It is asked as soon as it says that it listens, or
-seems to.
+In shuffled rounds, server and client on a core each, bytecode cached. It is asked as soon as it says that it listens,
+or seems to.
 """
 
 import argparse
