@@ -18,11 +18,6 @@ def ready(inbox: Inbox[int], timeout: float = 0.0) -> bool:
     return bool(poll.poll(timeout * 1000))
 
 
-def close(inbox: Inbox[int]) -> None:
-    os.close(inbox._reader)
-    os.close(inbox._writer)
-
-
 def test_one_ring_for_many_items() -> None:
     inbox: Inbox[int] = Inbox()
     assert not ready(inbox)
@@ -36,7 +31,6 @@ def test_one_ring_for_many_items() -> None:
     inbox.put(1)
     assert ready(inbox)
     assert inbox.take() == [1]
-    close(inbox)
 
 
 @given(st.lists(st.integers(0, 3)))
@@ -51,7 +45,6 @@ def test_against_a_list(steps: list[int]) -> None:
             assert inbox.take() == waiting
             waiting = []
         assert ready(inbox) is bool(waiting)
-    close(inbox)
 
 
 def test_no_item_is_left_without_a_ring() -> None:
@@ -76,4 +69,11 @@ def test_no_item_is_left_without_a_ring() -> None:
     for number in range(count):  # those of one thread in their order
         own = [item for item in taken if item // each == number]
         assert own == sorted(own)
-    close(inbox)
+
+
+def test_it_leaves_no_descriptor() -> None:
+    before = len(os.listdir("/dev/fd"))  # noqa: PTH208 - a Path of each is not wanted
+    inbox: Inbox[int] = Inbox()
+    inbox.put(1)
+    del inbox
+    assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208

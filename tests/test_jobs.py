@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Iterator
 from queue import SimpleQueue
 
 import pytest
@@ -13,12 +11,10 @@ from allcomers.calls.jobs import Jobs
 
 
 @pytest.fixture
-def jobs() -> Iterator[Jobs[int | None]]:
+def jobs() -> Jobs[int | None]:
     found: Jobs[int | None] = Jobs()
     found.open()
-    yield found
-    os.close(found._reader)
-    os.close(found._writer)
+    return found
 
 
 def taking(jobs: Jobs[int | None], count: int) -> tuple[list[threading.Thread], SimpleQueue[int]]:

@@ -24,6 +24,10 @@ class Inbox(Generic[T]):
         os.set_blocking(self._writer, False)
         self._rung = False
 
+    def __del__(self) -> None:
+        os.close(self._reader)
+        os.close(self._writer)
+
     def fileno(self) -> int:
         """Readable when there is something to take."""
         return self._reader

@@ -33,6 +33,10 @@ class Jobs(Generic[T]):
             self._reader, self._writer = os.pipe()
             os.set_blocking(self._writer, False)
 
+    def __del__(self) -> None:
+        os.close(self._reader)
+        os.close(self._writer)
+
     def put(self, item: T) -> None:
         """Add `item`, for one thread."""
         self._items.append(item)
