@@ -185,7 +185,7 @@ class Connection:
                 if self.codec.ready:
                     self._shaken(now)
             elif isinstance(heard, PeerError):
-                raise heard
+                self.close(now, linger=True)
             elif heard:
                 if not self._writing:
                     self._moved += len(heard)
