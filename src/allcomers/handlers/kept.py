@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from allcomers.protocol.message import Request, Response
 
 MOST: Final = 512
-"""Answers that are kept: 8 MiB at most, of files of up to message.SMALL bytes. When they are full they are all dropped."""
+"""Answers that are kept, of files of up to message.SMALL bytes: 8 MiB at most. When they are full all are dropped."""
 
 LONGEST_PATH: Final = 256
 
