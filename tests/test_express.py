@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import signal
 import socket
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from allcomers.errors import HttpError
 from allcomers.handlers import wsgi
 from allcomers.handlers.site import Site
+from allcomers.http_connection import HttpConnection
 from allcomers.orders import Orders
 from allcomers.protocol import leaf
 from allcomers.protocol.message import Request, Response
@@ -440,6 +442,34 @@ def test_a_call_may_have_the_loop_serve_others(orders: Orders) -> None:
         other.close()
         peer.close()
         looped.turn()
+
+
+def test_nothing_holds_who_was_let_go_with_an_answer_still_to_send(looped: Looped) -> None:
+    def connections() -> int:
+        gc.collect()
+        return sum(isinstance(one, HttpConnection) for one in gc.get_objects())
+
+    seen = []
+    ask_last = b"GET /most HTTP/1.1\r\nHost: example.org\r\nConnection: close\r\n\r\n"
+    for _ in range(4):
+        peer = looped.peer()
+        (channel,) = looped.loop._channels.values()
+        channel.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        peer.send(ask_last)
+        looped.turn()
+        said = peer.recv(1 << 20)
+        assert len(said) < 16384  # the rest is for the Loop
+        looped.turn()
+        while piece := peer.recv(1 << 20):
+            said += piece
+            looped.turn()
+        assert said.endswith(b"\r\n\r\n" + b"m" * 16384)
+        peer.close()
+        looped.turn()
+        assert looped.peers == 0
+        del channel
+        seen.append(connections())
+    assert len(set(seen)) == 1  # the loop remembers whose turn it was
 
 
 # ------------------------------------------------------------ servers
