@@ -188,7 +188,7 @@ cdef class Express:
 
     cdef bint _exchange(self, Seat seat, int fd, Buffers buffers, double told) except -1:
         """False where nothing was heard: the Loop is to see why."""
-        cdef Py_ssize_t at = 0, size, body, count = 0, heard = recv(fd, buffers.heard, RECEIVE, 0)
+        cdef Py_ssize_t at = 0, size, count = 0, heard = recv(fd, buffers.heard, RECEIVE, 0)
         cdef Head request = None
         cdef object reply = None
         cdef bytes unsent = None
@@ -204,18 +204,8 @@ cdef class Express:
         heard = buffers.size
         while at < heard and not seat.readable and count < AT_ONCE and buffers.used < FULL and self._is_inline():
             request = new_object(self._request)
-            size = take_head(<Bytes>buffers.text + at, heard - at, self._max_head, self._max_headers, request, self._hosts)
-            if size == 0 or request.chunked or not seat.rests:
-                request = None
-                break
-            if request.length is not None:
-                body = request.length
-                if body > min(heard - at - size, self._max_body) or request.expects:
-                    request = None
-                    break
-                request.content = PyBytes_FromStringAndSize(buffers.text + at + size, body)
-                size += body
-            if not request.persists and (self._is_sealed or at + size < heard):  # it wants a last word, or to be heard out
+            size = self._take(request, buffers.text + at, heard - at)
+            if size == 0 or not seat.rests:
                 request = None
                 break
             request.peer = seat.peer
@@ -265,6 +255,21 @@ cdef class Express:
         elif unsent is not None or at < heard:
             self._resume(seat, unsent or b"", None, buffers.rest(at) if at < heard else None, now)
         return True
+
+    cdef inline Py_ssize_t _take(self, Head request, const char* text, Py_ssize_t left) except -1:
+        """The bytes of the request that `text` begins with, its body too; 0 where it is not common."""
+        cdef Py_ssize_t body, size = take_head(<Bytes>text, left, self._max_head, self._max_headers, request, self._hosts)
+        if size == 0 or request.chunked:
+            return 0
+        if request.length is not None:
+            body = request.length
+            if body > min(left - size, self._max_body) or request.expects:
+                return 0
+            request.content = PyBytes_FromStringAndSize(text + size, body)
+            size += body
+        if not request.persists and (self._is_sealed or size < left):  # it wants a last word, or to be heard out
+            return 0
+        return size
 
     cdef bint _open(self, Seat seat, Buffers buffers) except -1:
         """What the peer said, without TLS; False where that is not common, and the Loop was told."""
