@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import subprocess
 import sys
@@ -65,3 +66,21 @@ def moments_kept(answers: bool) -> list[int]:
 def test_it_is_there_when_the_moment_comes() -> None:
     for answers in (False, True):
         assert moments_kept(answers)[10] < 20_000
+
+
+def test_it_sleeps_while_another_wants_its_core() -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    hog = subprocess.Popen([sys.executable, "-c", "while True: pass"], stdout=subprocess.DEVNULL)
+    try:
+        with select.epoll() as epoll:
+            waiting = Waiting(epoll, 1)
+            began = now = now_ns()
+            while now < began + 1_500_000_000:
+                waiting.until(now + 3_000_000, answers=True)
+                now = now_ns()
+        assert waiting.spun < (now - began) / 2
+    finally:
+        hog.kill()
+        hog.wait()
+        os.sched_setaffinity(0, before)

@@ -19,10 +19,16 @@ SPIN: Final = 200_000
 SELDOM: Final = 10
 """It is seldom enough to do so for others who want the core, too, when it slept so many times longer before."""
 
-LOOK: Final = 10_000_000
+LOOK: Final = 50_000_000
 """ns from one look to the next, whether others want the core."""
 
-YIELDING: Final = 100_000_000
+OFTEN: Final = 3
+"""Times that it was pushed from its core between two looks …"""
+
+MUCH: Final = 1 / 16
+"""… and share of the time, that it was kept from it: by others. The kernel has its own work only now and then."""
+
+YIELDING: Final = 500_000_000
 """ns for which it then sleeps as others do."""
 
 now_ns = time.monotonic_ns
@@ -34,9 +40,12 @@ class Waiting:
     def __init__(self, epoll: select.epoll, most: int) -> None:
         self._epoll = epoll
         self._most = most
+        self._looked = now_ns()
         self._look_at = 0
         self._spin_from = 0
         self._pushed = 0
+        self._worked = 0
+        self._slept = 0
         self.spun = 0
         """ns that were waited without sleep."""
 
@@ -55,8 +64,11 @@ class Waiting:
         spin = SPIN if alone or moment - now > SELDOM * SPIN else 0
         # epoll_wait(2) counts in ms; select(2) on the epoll itself in µs, and what is due is not to be late.
         sleep = (moment - spin - now) / 1e9
-        if sleep > 0 and select.select((self._epoll,), (), (), sleep)[0]:
-            return self._epoll.poll(0, self._most)
+        if sleep > 0:
+            ready = select.select((self._epoll,), (), (), sleep)[0]
+            self._slept += now_ns() - now
+            if ready:
+                return self._epoll.poll(0, self._most)
         return self._spin(moment) if spin else []
 
     def _spin(self, until: float) -> list[tuple[int, int]]:
@@ -70,11 +82,14 @@ class Waiting:
         return events
 
     def _is_alone(self, now: int) -> bool:
-        """Has nobody pushed this process from its core lately? (getrusage(2): ru_nivcsw)"""
+        """Has nobody kept this process from its core lately? (getrusage(2): ru_nivcsw)"""
         if now >= self._look_at:
             pushed = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-            if pushed - self._pushed > 1 and now < self._look_at + LOOK:
+            worked = time.process_time_ns()
+            passed = now - self._looked
+            kept_from_it = passed - self._slept - (worked - self._worked)
+            if pushed - self._pushed >= OFTEN and kept_from_it > MUCH * passed:
                 self._spin_from = now + YIELDING
-            self._pushed = pushed
-            self._look_at = now + LOOK
+            self._pushed, self._worked, self._slept = pushed, worked, 0
+            self._looked, self._look_at = now, now + LOOK
         return now >= self._spin_from
