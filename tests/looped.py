@@ -142,7 +142,7 @@ class Looped:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
-        self.loop._let_in(ours, PEER, monotonic())
+        self.loop.let_in(ours, PEER, monotonic())
         self.turn()
         return theirs
 

@@ -22,7 +22,7 @@ LAYERS = {
     "moving": "moving.*",
     "protocol": "protocol.*",
     "stats": "stats",
-    "connection": "signs codec tls connection http_calls answers http_connection records service_connection"
+    "connection": "signs codec tls connection streams http_calls answers http_connection records service_connection"
     " websocket_connection announced",
     "handlers": "handlers.*",
     "parts": "sockets deadlines inbox orders lifeline tally accesslog target clock systemd identity",

@@ -11,12 +11,13 @@ import offline
 from allcomers.config import Limits
 from allcomers.connection import CALL, GRACE, HIGH_WATER, LINGER, READ, RUNNING, WRITE, Phase
 from allcomers.errors import AnswerError, PeerError
-from allcomers.http_calls import SKIP, Asker, End, HttpEndpoint, Last, Stream
+from allcomers.http_calls import SKIP, Asker, HttpEndpoint
 from allcomers.http_connection import HttpConnection
 from allcomers.protocol.message import Request, Response
 from allcomers.records import GONE
 from allcomers.signs import LATER, TAKEN
 from allcomers.stats import Page
+from allcomers.streams import End, Last, Stream
 from offline import Far, Noted, answers, statuses
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
 
 from allcomers.errors import AnswerError, Refusal
-from allcomers.http_calls import ENDLESS
 from allcomers.protocol import http1, leaf
 from allcomers.protocol.head import STATUS_LINES, encode_fields, known_blocks, status_line
 from allcomers.protocol.http1 import CRLF
 from allcomers.protocol.message import Request, Response
+from allcomers.streams import ENDLESS
 
 SERVER: Final = b"Server: allcomers\r\n"
 _CLOSE: Final = b"Connection: close\r\n"

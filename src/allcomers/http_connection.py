@@ -16,12 +16,13 @@ from allcomers.answers import Plan, hints, last_chunk, plan, refused
 from allcomers.codec import JOIN
 from allcomers.connection import BODY, CALLED, CLOSED, DUE, GRACE, HEAD, IDLE, Address, Connection, Work
 from allcomers.errors import AnswerError, ClientGone, Refusal
-from allcomers.http_calls import WHOLE, Call, End, HttpEndpoint, Last, Live, Reply, Stream, Taken, Upgrade
+from allcomers.http_calls import Call, HttpEndpoint, Live, Reply, Taken, Upgrade
 from allcomers.protocol import http1
 from allcomers.protocol.head import CONTINUE
 from allcomers.protocol.message import Body, Piece, Request, Response
 from allcomers.records import GONE, Record, note_all
 from allcomers.signs import OVERDUE, Part, Sign
+from allcomers.streams import WHOLE, End, Last, Stream, Written, cut
 
 _NOTHING: Final = ("", "", 1)
 
@@ -260,7 +261,7 @@ class HttpConnection(Connection):
         body = response.body
         assert isinstance(body, WHOLE)
         block, most, _, persists = self._plan(response, len(body), now)
-        size = len(body := http_calls.first(body, most))
+        size = len(body := cut(body, most))
         if size <= JOIN and isinstance(body, bytes):
             self.codec.push(block + body)
         else:
@@ -285,7 +286,7 @@ class HttpConnection(Connection):
             if self.phase is not CALLED:
                 raise ClientGone("the client has gone")
             if isinstance(part.said, Response):
-                self._begin(http_calls.Written(part.said), now)
+                self._begin(Written(part.said), now)
             else:
                 self._go_on(part.said, now)
         except (AnswerError, ClientGone) as error:

@@ -25,15 +25,18 @@ from allcomers.asgi.messages import (
     as_bytes,
     check_status,
     decoded,
+    file_part,
     internal_error,
     is_event_stream,
     is_of_leaving,
+    promised,
 )
 from allcomers.asgi.scope import Scope
 from allcomers.errors import AnswerError, ClientGone
-from allcomers.http_calls import Asker, End, Last, title
-from allcomers.protocol.message import FileSlice, Piece, Request, Response
+from allcomers.http_calls import Asker
+from allcomers.protocol.message import FileSlice, Piece, Request, Response, title
 from allcomers.signs import LATER, OVERDUE, TAKEN
+from allcomers.streams import End, Last
 
 _logger = logging.getLogger("allcomers.app")
 
@@ -370,20 +373,13 @@ class Exchange:
             self._finish(piece)
             return
         if not self._begun:
-            self._left = self._promised()
+            assert self._response is not None
+            self._left = promised(self.request, self._response)
         self._left -= len(piece)
         if self._left <= 0:
             self._finish(piece, alone=False)
         elif len(piece) or not self._begun:
             await self._hold(piece)
-
-    def _promised(self) -> float:
-        """How long a body may be by its head: what an app says beyond that is not for the client."""
-        assert self._response is not None
-        if self.request.method == "HEAD" or self._response.status in (204, 304):
-            return 0
-        lengths = [value for name, value in self._response.headers if name.lower() == "content-length"]
-        return int(lengths[0]) if lengths and lengths[0].isdecimal() else math.inf  # what is no number is refused yet
 
     async def _hold(self, piece: Piece) -> None:
         """Have a piece go out, and wait until it has."""
@@ -418,17 +414,9 @@ class Exchange:
         self._wake()  # receive() has no more to wait for
 
     async def _send_slice(self, message: Message) -> None:
-        """A part of a file, by a descriptor of our own: the app closes its own when this returns, or is cancelled."""
         self.drop_file()
-        file = message["file"]
-        descriptor = file if isinstance(file, int) else file.fileno()
-        offset, count = message.get("offset"), message.get("count")
-        if offset is None:
-            offset = os.lseek(descriptor, 0, os.SEEK_CUR) if isinstance(file, int) else file.tell()
-        left = max(0, os.fstat(descriptor).st_size - offset)
-        self._file = os.fdopen(os.dup(descriptor), "rb", buffering=0)
-        piece = FileSlice(self._file, offset, left if count is None else min(count, left))
-        await self._send_piece(piece, message.get("more_body", False))
+        self._file, offset, count = file_part(message)
+        await self._send_piece(FileSlice(self._file, offset, count), message.get("more_body", False))
 
     def _send_file(self, path: str) -> None:
         if self._begun:

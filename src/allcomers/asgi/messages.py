@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 from collections.abc import Iterable
-from typing import Any
+from typing import IO, Any
 
 from allcomers.errors import AnswerError, ClientGone
-from allcomers.protocol.message import Response
+from allcomers.protocol.message import Request, Response
 
 
 def is_of_leaving(error: BaseException | None) -> bool:
@@ -39,6 +41,29 @@ def as_bytes(body: Any) -> bytes:
 def decoded(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
     """Names and values as a Response has them."""
     return [(bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in headers]
+
+
+def file_part(message: dict[str, Any]) -> tuple[IO[bytes], int, int]:
+    """What `http.response.zerocopysend` names (ASGI, HTTP extensions): an open file, from where, how many bytes.
+
+    The file is our own: the app closes its when send() returns, or is cancelled.
+    """
+    file = message["file"]
+    descriptor = file if isinstance(file, int) else file.fileno()
+    offset, count = message.get("offset"), message.get("count")
+    if offset is None:
+        offset = os.lseek(descriptor, 0, os.SEEK_CUR) if isinstance(file, int) else file.tell()
+    left = max(0, os.fstat(descriptor).st_size - offset)
+    ours = os.fdopen(os.dup(descriptor), "rb", buffering=0)
+    return ours, offset, left if count is None else min(count, left)
+
+
+def promised(request: Request, response: Response) -> float:
+    """How long a body may be by its head: what an app says beyond that is not for the client."""
+    if request.method == "HEAD" or response.status in (204, 304):
+        return 0
+    lengths = [value for name, value in response.headers if name.lower() == "content-length"]
+    return int(lengths[0]) if lengths and lengths[0].isdecimal() else math.inf  # what is no number is refused yet
 
 
 def is_event_stream(response: Response) -> bool:

@@ -17,9 +17,9 @@ from allcomers.asgi.host import WIND_UP, App, Host
 from allcomers.asgi.http import Exchange
 from allcomers.asgi.scope import http_scope
 from allcomers.errors import ClientGone
-from allcomers.http_calls import End, Last, Stream
 from allcomers.protocol.message import Piece, Request, Response
 from allcomers.signs import TAKEN
+from allcomers.streams import End, Last, Stream
 
 READ: Final = 64 * 1024
 """Bytes of a body that the app is given at once."""

@@ -1,38 +1,56 @@
-"""The listeners of a loop, and whether it listens to them: not while it is full, or out of descriptors, or ahead."""
+"""The listeners of a loop: who waits there is let in, but not while it is full, or out of descriptors, or ahead."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Final, Protocol
 
 from allcomers import sockets
 from allcomers.connection import Address
+from allcomers.deadlines import Deadlines
+from allcomers.models import Serving
 from allcomers.models.channel import Poller
+from allcomers.tally import STEP_BACK
+
+BATCH: Final = 64
+"""Peers accepted before those who are here have their turn."""
 
 Action = Callable[[float], None]
 """What is done at this time, when a descriptor is told as readable."""
 
 
+class House(Protocol):
+    """What newcomers know of their loop."""
+
+    def is_full(self) -> bool: ...
+
+    def make_room(self, now: float) -> None:
+        """It is full, and somebody waits outside."""
+        ...
+
+    def let_in(self, sock: socket.socket, address: Address, now: float) -> None: ...
+
+
 class Newcomers:
     """Those that wait in a listener's queue.
 
-    others  the descriptors that are watched and are no peer's, each with its action: here a listener has it while it
-            is watched
-    accept  (listener, now): somebody waits there
+    others     the descriptors that are watched and are no peer's, each with its action: here a listener has it while it
+               is watched
+    deadlines  those of the loop: a listener has one when it is to be watched again
     """
 
     def __init__(
-        self,
-        listeners: list[socket.socket],
-        poller: Poller,
-        others: dict[int, Action],
-        accept: Callable[[socket.socket, float], None],
+        self, house: House, serving: Serving, poller: Poller, others: dict[int, Action], deadlines: Deadlines
     ) -> None:
-        self._actions = {listener.fileno(): partial(accept, listener) for listener in listeners}
-        self._listeners = listeners
+        self._house = house
+        self._listeners = serving.listeners
+        self._share = serving.share
         self._poller = poller
         self._others = others
+        self._deadlines = deadlines
+        self._actions = {listener.fileno(): partial(self._accept, listener) for listener in self._listeners}
 
     def __contains__(self, fd: int) -> bool:
         """Is this the descriptor of a listener?"""
@@ -48,6 +66,40 @@ class Newcomers:
         for fd in self._actions:
             if self._others.pop(fd, None):
                 self._poller.forget(fd)
+
+    def _accept(self, listener: socket.socket, now: float) -> None:
+        """Somebody waits there."""
+        if self._share.is_alone():
+            self._accept_some(listener, BATCH, now)
+            return
+        self._accept_some(listener, 1, now)
+        fd = listener.fileno()
+        if fd in self._others:
+            # To the end of the kernel's queue of who is woken next; or, if we are ahead, out of it for a moment.
+            self._poller.forget(fd)
+            if self._share.is_ahead():
+                del self._others[fd]
+                self._deadlines.set(fd, now + STEP_BACK)
+            else:
+                self._poller.watch_listener(fd)
+
+    def _accept_some(self, listener: socket.socket, most: int, now: float) -> None:
+        house = self._house
+        if house.is_full():
+            house.make_room(now)
+            return
+        for _ in range(most):
+            try:
+                found = sockets.accept(listener)
+            except OSError:
+                self.unwatch()
+                self._deadlines.set(listener.fileno(), now + sockets.PAUSE)
+                return
+            if found is None:
+                return
+            house.let_in(*found, now)
+            if house.is_full():  # whether anybody else waits is told by the next look
+                return
 
     def last(self) -> Iterator[tuple[socket.socket, Address]]:
         """Those that wait now; then the listeners are closed."""

@@ -35,16 +35,12 @@ from allcomers.models.newcomers import Newcomers
 from allcomers.protocol.message import Request
 from allcomers.signs import LATER, TAKEN, Part
 from allcomers.stats import ACCEPTED
-from allcomers.tally import STEP_BACK
 
 TURN: Final = 256 * 1024
 """Bytes moved for one peer before it is another's turn."""
 
 STEP: Final = 4096
 """Bytes that each step counts for beside those it moves: 64 small requests are a turn, too."""
-
-BATCH: Final = 64
-"""Peers accepted before those who are here have their turn."""
 
 _GONE: Final = POLLERR | POLLHUP
 _ENDED: Final = getattr(select, "POLLRDHUP", 0)
@@ -83,7 +79,7 @@ class Loop:
         self.handle = self._handle if self._lane is None else self._lane.handle
         for fd in self._others:
             poller.watch(fd, READ)
-        self._newcomers = Newcomers(serving.listeners, poller, self._others, self._accept)
+        self._newcomers = Newcomers(self, serving, poller, self._others, self._deadlines)
         self._newcomers.watch()
 
     # ------------------------------------------------------------ for who waits
@@ -165,7 +161,6 @@ class Loop:
         """Do what the connection wants, for as long as that needs no waiting."""
         self._at = channel
         conn = channel.conn
-        sock = channel.sock
         if channel.rests:
             channel.recall()
         if self._crowded or self._leaving_soon:
@@ -178,18 +173,7 @@ class Loop:
                 if wants & CALL:
                     now = self._call(channel, conn, now)
                 elif wants & WRITE and channel.writable:
-                    segment = conn.output()
-                    try:
-                        # What is no file and no end is spared a call.
-                        if type(segment) is bytes and segment:
-                            count = quick.send(channel.fd, segment)
-                        else:
-                            count = sockets.send(sock, segment)
-                    except BlockingIOError:
-                        channel.writable = False
-                        continue
-                    left -= count
-                    conn.sent(count, now)
+                    left -= self._send(channel, conn, now)
                 elif wants & READ and channel.readable:
                     try:
                         data = quick.recv(channel.fd, sockets.RECEIVE)
@@ -209,6 +193,21 @@ class Loop:
         except (OSError, PeerError):
             conn.lost(now)
         self._settle(channel, channel.conn, now)
+
+    def _send(self, channel: Channel, conn: Connection, now: float) -> int:
+        """Send what is next; the bytes that the socket took, 0 also where it takes none now."""
+        segment = conn.output()
+        try:
+            # What is no file and no end is spared a call.
+            if type(segment) is bytes and segment:
+                count = quick.send(channel.fd, segment)
+            else:
+                count = sockets.send(channel.sock, segment)
+        except BlockingIOError:
+            channel.writable = False
+            return 0
+        conn.sent(count, now)
+        return count
 
     def _hear(self, conn: Connection, data: bytes, now: float) -> float:
         """Report what was read; the time after it, and after the calls that ran here."""
@@ -350,43 +349,11 @@ class Loop:
 
     # ------------------------------------------------------------ newcomers
 
-    def _is_full(self) -> bool:
+    def is_full(self) -> bool:
         most = self._serving.max_connections
         return most is not None and len(self._channels) >= most
 
-    def _accept(self, listener: socket.socket, now: float) -> None:
-        if self._serving.share.is_alone():
-            self._accept_some(listener, BATCH, now)
-            return
-        self._accept_some(listener, 1, now)
-        fd = listener.fileno()
-        if fd in self._others:
-            # To the end of the kernel's queue of who is woken next; or, if we are ahead, out of it for a moment.
-            self._poller.forget(fd)
-            if self._serving.share.is_ahead():
-                del self._others[fd]
-                self._deadlines.set(fd, now + STEP_BACK)
-            else:
-                self._poller.watch_listener(fd)
-
-    def _accept_some(self, listener: socket.socket, most: int, now: float) -> None:
-        if self._is_full():
-            self._make_room(now)
-            return
-        for _ in range(most):
-            try:
-                found = sockets.accept(listener)
-            except OSError:
-                self._newcomers.unwatch()
-                self._deadlines.set(listener.fileno(), now + sockets.PAUSE)
-                return
-            if found is None:
-                return
-            self._let_in(*found, now)
-            if self._is_full():  # whether anybody else waits is told by the next look
-                return
-
-    def _make_room(self, now: float) -> None:
+    def make_room(self, now: float) -> None:
         """All places are taken and somebody waits: who has been idle longest leaves, or who is answered next."""
         self._newcomers.unwatch()
         self._crowded = True
@@ -397,7 +364,7 @@ class Loop:
         if longest is not None:
             self._drive(longest, now)
 
-    def _let_in(self, sock: socket.socket, address: Address, now: float) -> None:
+    def let_in(self, sock: socket.socket, address: Address, now: float) -> None:
         if sock.fileno() >= self._poller.most:
             sockets.refuse(sock, self._serving.busy)
             return
@@ -427,7 +394,7 @@ class Loop:
         self._draining = True
         self._serving.share.leave()
         for found in self._newcomers.last():
-            self._let_in(*found, now)
+            self.let_in(*found, now)
         for channel in self._channels.values():
             channel.conn.drain(now)
         self._again.extend(self._channels.values())

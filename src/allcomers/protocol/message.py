@@ -240,6 +240,11 @@ class Request(RequestHead):
         return f"<Request {self.method} {self.target!r}>"
 
 
+def title(request: Request) -> str:
+    """A request in a line of the log: what a client sent must not write lines of its own there."""
+    return f"{request.method} {request.target!a} of {request.peer or 'a local peer'}"
+
+
 def _urlencoded(text: str | bytes) -> dict[str, str]:
     try:
         if isinstance(text, bytes):

@@ -1,0 +1,182 @@
+"""An answer whose body comes in pieces: its state, and the steps that give the next piece.
+
+A step runs wherever `--calls` says, as every call of the app does; it touches no connection, and never raises.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from allcomers.errors import AnswerError
+from allcomers.protocol import http1
+from allcomers.protocol.message import FileSlice, Piece, Request, Response, Segment, title
+from allcomers.signs import OVERDUE, Sign
+
+ENDLESS: Final = 1 << 62
+"""The length of a body that nothing limits."""
+
+WHOLE: Final = (bytes, FileSlice)  # a tuple: `bytes | FileSlice` would make a new union for each question
+"""A body that is at hand; any other is an iterable of these."""
+
+
+def cut(piece: Piece, size: int) -> Piece:
+    """The first `size` bytes of `piece`; all of a shorter one."""
+    if len(piece) <= size:
+        return piece
+    return FileSlice(piece.file, piece.offset, size) if isinstance(piece, FileSlice) else piece[:size]
+
+
+class Last:
+    """The last piece of a Stream that is filled rather than pulled: its end comes with it."""
+
+    __slots__ = ("piece",)
+
+    def __init__(self, piece: Piece) -> None:
+        self.piece = piece
+
+
+class End(enum.Enum):
+    """How an iterable ended."""
+
+    WHOLE = enum.auto()
+    BROKEN = enum.auto()
+
+
+class Stream:
+    """An answer whose body comes in pieces, each by a call of one step, wherever calls run.
+
+    first                    its first piece
+    most, chunked, persists  as its Plan has them
+    sent                     bytes of its body so far
+    """
+
+    __slots__ = ("chunked", "first", "most", "persists", "response", "sent")
+
+    def __init__(self, response: Response, first: Piece | Last | End = b"") -> None:
+        self.response = response
+        self.first = first
+        self.most = ENDLESS
+        self.chunked = False
+        self.persists = False
+        self.sent = 0
+
+    @property
+    def left(self) -> int:
+        return self.most - self.sent
+
+    @property
+    def is_whole(self) -> bool:
+        """Has all been sent that the head promises?"""
+        return self.most in (ENDLESS, self.sent)
+
+    def framed(self, piece: Piece) -> Iterable[Segment]:
+        """What goes out for a further piece; of what is beyond its Content-Length nothing (RFC 9112, 6.3)."""
+        piece = cut(piece, self.left)
+        self.sent += len(piece)
+        return http1.chunk(piece) if self.chunked else (piece,)
+
+    def step(self) -> Any:
+        """A call: the next piece, or the end. Once the piece before has gone out."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nobody takes any more of it."""
+        raise NotImplementedError
+
+    def follow(self, before: Stream) -> None:
+        """This one goes on with the answer that `before` has begun."""
+        self.most, self.chunked, self.persists, self.sent = before.most, before.chunked, before.persists, before.sent
+
+    def stand_in(self) -> Stream:
+        """What the connection goes on with when a step takes too long: the step runs on, and closes this one."""
+        other = Stream(Response(status=self.response.status))
+        other.most, other.chunked, other.sent = self.most, self.chunked, self.sent
+        return other
+
+
+class Written(Stream):
+    """A Stream whose pieces are said by the call while it runs: it has no steps, and what is open is the call's."""
+
+    __slots__ = ()
+
+    def __init__(self, response: Response) -> None:
+        assert isinstance(response.body, WHOLE)
+        super().__init__(response, response.body)
+
+    def close(self) -> None:
+        pass
+
+
+class Pulled(Stream):
+    """A Stream whose pieces come from an iterable; `report` is called with what that raises, and the request."""
+
+    __slots__ = ("_pieces", "_report", "_request")
+
+    def __init__(
+        self,
+        response: Response,
+        pieces: Iterator[Any],
+        report: Callable[[BaseException, Request], object],
+        request: Request,
+    ) -> None:
+        super().__init__(response)
+        self._pieces = pieces
+        self._report = report
+        self._request = request
+
+    @property
+    def name(self) -> str:
+        return f"{title(self._request)}, a further piece"
+
+    def pull(self) -> Piece | Last | End:
+        """The next piece; End.WHOLE after the last, and then it is closed. Raises what the app raises.
+
+        Our own iterables may end with Last, which is closed when it has gone out, or with End.BROKEN.
+        """
+        for piece in self._pieces:
+            if isinstance(piece, (bytes, FileSlice, Last)):
+                return piece
+            if piece is not End.BROKEN:
+                raise AnswerError(f"a piece of a body is bytes or a FileSlice, not {type(piece).__name__}")
+            self.close()
+            return End.BROKEN
+        self.close()
+        return End.WHOLE
+
+    def step(self) -> Piece | Last | End:
+        """A call: pull, or close where the client has all that it was promised."""
+        times = self._request.times
+        if times is None:
+            return self._step()
+        with times:
+            return self._step()
+
+    def _step(self) -> Piece | Last | End:
+        try:
+            if self.left > 0:
+                return self.pull()
+            self.close()
+        except BaseException as error:
+            self._report(error, self._request)
+            self.close()
+            return End.BROKEN
+        return End.WHOLE
+
+    def close(self) -> None:
+        """Run the app's close, once."""
+        close, self.response.close = self.response.close, None
+        if close is None:
+            close = getattr(self._pieces, "close", None)  # a generator runs its finally now, not when collected
+        if close is not None:
+            try:
+                close()
+            except BaseException as error:
+                self._report(error, self._request)
+
+    def forget(self, reply: Piece | End | Sign | None) -> None:
+        """As Call.forget; what step() or close() returned has closed this already, but for a piece."""
+        if isinstance(reply, WHOLE) or reply is OVERDUE:
+            self.close()
+        self._request.drop()
