@@ -109,9 +109,7 @@ class HttpConnection(Connection):
     def _store(self, piece: bytes) -> None:
         assert self._body is not None
         try:
-            self._body.write(piece)
-            if self._inbound.complete:
-                self._body.rewind()
+            self._body.write(piece, last=self._inbound.complete)
         except OSError as error:  # no descriptor, or no room on the disk, for its temporary file
             self._endpoint.report(error, self._request())
             raise Refusal(503, "the body cannot be stored now") from None

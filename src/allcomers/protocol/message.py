@@ -267,7 +267,8 @@ class Body:
         self.file: IO[bytes] = io.BytesIO(whole)
         self.size = len(whole)
 
-    def write(self, piece: bytes) -> None:
+    def write(self, piece: bytes, last: bool = False) -> None:
+        """`last`: the whole body is here. Raises OSError where its file cannot be written."""
         if self.size <= SPOOL_AT < self.size + len(piece):
             import tempfile  # late: it takes longer to load than all the rest of a small server
 
@@ -276,9 +277,11 @@ class Body:
             self.file.write(memory.read())
         self.file.write(piece)
         self.size += len(piece)
+        if last:
+            self.rewind()
 
     def rewind(self) -> None:
-        """The whole body is here: the next read starts at its first byte."""
+        """The next read starts at its first byte."""
         self.file.seek(0)
 
     def close(self) -> None:
