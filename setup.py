@@ -27,6 +27,7 @@ COMPILED = [
         "calls._claim",
         "asgi._brief",
         "models._express",
+        "models._serializer",
         "models._quick",
         "models._relay",
         "load._wire",

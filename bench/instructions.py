@@ -2,8 +2,9 @@
 
 One connection asks the same over and over, and a Loop with inline calls answers, as under the epoll model. All that a
 request costs in user space is counted, from the poller's wait() to its last byte; what the kernel does for it, and what
-the peer costs, is not. `parts` counts the steps by themselves. Needs valgrind. With ALLCOMERS_PURE=1 in the environment
-the plain Python is counted where a leaf is compiled.
+the peer costs, is not. `pool` has the same calls run in a thread of their own, and counts all that the hand-over costs.
+`parts` counts the steps by themselves. Needs valgrind. With ALLCOMERS_PURE=1 in the environment the plain Python is
+counted where a leaf is compiled.
 """
 
 import argparse
@@ -33,7 +34,7 @@ HEADS = {"wrk": WRK, "browser": WRK[:-2] + "".join(f"{line}\r\n" for line in BRO
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--kinds", type=harness.names, default=["web", "wsgi", "asgi", "parts"])
+    parser.add_argument("--kinds", type=harness.names, default=["web", "pool", "wsgi", "asgi", "parts"])
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
 
 
@@ -85,9 +86,10 @@ def step(name: str, run: Callable[[], object]) -> None:
 # ---------------------------------------------------------------- what is counted
 
 
-def answering(**answers: Any) -> Any:
+def answering(pools: bool, **answers: Any) -> Any:
     """A Loop that serves HTTP on a listener of its own, its poller, and its address. `answers`: of an HttpEndpoint."""
     from allcomers.calls.inline import Inline
+    from allcomers.calls.pool import Pool
     from allcomers.clock import DateLine
     from allcomers.config import Limits
     from allcomers.http_calls import HttpEndpoint
@@ -116,7 +118,7 @@ def answering(**answers: Any) -> Any:
     serving = Serving(
         listeners=[listener],
         connect=partial(HttpConnection, http),
-        calls=Inline(),
+        calls=Pool(1, share.page) if pools else Inline(),
         orders=Orders(1.0),
         share=share,
         http=http,
@@ -124,9 +126,9 @@ def answering(**answers: Any) -> Any:
     return Loop(serving, poller), poller, listener.getsockname()
 
 
-def exchange(answers: Any, data: bytes) -> Callable[[], bytes]:
+def exchange(answers: Any, data: bytes, pools: bool) -> Callable[[], bytes]:
     """A function for one request on one connection, which gives its answer."""
-    loop, poller, address = answering(**answers)
+    loop, poller, address = answering(pools, **answers)
     peer = socket.create_connection(address)
 
     def turn() -> None:
@@ -137,7 +139,8 @@ def exchange(answers: Any, data: bytes) -> Callable[[], bytes]:
 
     def one() -> bytes:
         peer.send(data)
-        turn()
+        for _ in range(1 + pools):  # the answer of another thread is told in a turn of its own
+            turn()
         return peer.recv(RECEIVE)
 
     turn()  # the peer is let in
@@ -146,7 +149,7 @@ def exchange(answers: Any, data: bytes) -> Callable[[], bytes]:
     return one
 
 
-def steps_of(**answers: Any) -> None:
+def steps_of(pools: bool = False, **answers: Any) -> None:
     ours, theirs = socket.socketpair()
 
     def nothing() -> None:
@@ -155,7 +158,7 @@ def steps_of(**answers: Any) -> None:
 
     step("nothing", nothing)  # but what the peer does
     for name, data in HEADS.items():
-        step(f"{name}'s head", exchange(answers, data))
+        step(f"{name}'s head", exchange(answers, data, pools))
 
 
 def web() -> None:
@@ -163,6 +166,13 @@ def web() -> None:
     from bench.apps import Hello
 
     steps_of(handler=as_handler(Hello))
+
+
+def pool() -> None:
+    from allcomers.handlers.web import as_handler
+    from bench.apps import Hello
+
+    steps_of(pools=True, handler=as_handler(Hello))
 
 
 def wsgi() -> None:
@@ -222,4 +232,4 @@ def parts() -> None:
     step("an answer planned", lambda: answers.plan(("GET", "/", 1), response, 13, True, date))
 
 
-KINDS = {"web": web, "wsgi": wsgi, "asgi": asgi, "parts": parts}
+KINDS = {"web": web, "pool": pool, "wsgi": wsgi, "asgi": asgi, "parts": parts}

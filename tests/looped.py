@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import pairwise
@@ -12,8 +13,10 @@ from time import monotonic
 from typing import Any
 
 from allcomers.calls.inline import Inline
+from allcomers.calls.pool import Pool
 from allcomers.clock import DateLine
 from allcomers.config import Limits
+from allcomers.connection import Work
 from allcomers.http_calls import HttpEndpoint
 from allcomers.http_connection import HttpConnection
 from allcomers.logformat import Entry
@@ -89,10 +92,34 @@ class TlsVoice(Voice):
         return b"".join(pieces)
 
 
+class Watched(Pool):
+    """A pool of two that ends, and knows which of its calls have not answered: so a test can wait for them."""
+
+    def __init__(self, page: Page) -> None:
+        super().__init__(2, page)
+        self.under_way: set[Work] = set()
+        self._threads_that_end = ThreadPoolExecutor(2)
+
+    def submit(self, work: Work, done: Callable[[Any], object]) -> None:
+        def run() -> None:
+            began = monotonic()
+            reply = work()
+            self._page.called(0.0, monotonic() - began)
+            done(reply)
+            self.under_way.discard(run)
+
+        self.under_way.add(run)
+        self._threads_that_end.submit(run)
+
+    def end(self) -> None:
+        self._threads_that_end.shutdown()
+
+
 class Looped:
     """A Loop and its peers.
 
     tls     the server's context, and a client's; None for plain HTTP
+    pools   do its calls run in threads of their own?
     errors  what the app raised
     lines   what was noted, if `logs`
     page    its live figures
@@ -104,6 +131,7 @@ class Looped:
         orders: Orders,
         tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
         logs: bool = False,
+        pools: bool = False,
         **limits: Any,
     ) -> None:
         self.lines: list[tuple[object, ...]] = []
@@ -124,9 +152,9 @@ class Looped:
         )
         connect = partial(HttpConnection, http)
         self._poller = PollPoller()
-        self.loop = Loop(
-            Serving(listeners=[], connect=connect, calls=Inline(), orders=orders, share=share, http=http), self._poller
-        )
+        self.calls = Watched(self.page) if pools else Inline()
+        serving = Serving(listeners=[], connect=connect, calls=self.calls, orders=orders, share=share, http=http)
+        self.loop = Loop(serving, self._poller)
         self.has_lane = self.loop.handle != self.loop._handle
 
     def _report(self, error: BaseException, _: Request) -> None:
@@ -146,16 +174,17 @@ class Looped:
         self.turn()
         return theirs
 
-    def turn(self) -> None:
-        """All that can be done without waiting for a peer."""
+    def turn(self, waits: bool = True) -> None:
+        """All that can be done without waiting for a peer; or, unless it `waits`, for a call."""
         busy = True
         while busy:
             now = monotonic()
-            events = self._poller.wait(0)
+            awaits = waits and isinstance(self.calls, Watched) and bool(self.calls.under_way)  # else all have answered
+            events = self._poller.wait(0.01 if awaits else 0)
             for fd, event in events:
                 self.loop.handle(fd, event, now)
             left = self.loop.turn(now)
-            busy = bool(events) or left == 0
+            busy = bool(events) or left == 0 or awaits
 
     def talk(self, pieces: Iterable[bytes], *, reads: bool = True) -> bytes:
         """What a peer hears who says these, one after another, and then no more.
@@ -194,6 +223,8 @@ class Looped:
     def close(self) -> None:
         for channel in list(self.loop._channels.values()):
             self.loop._close(channel)
+        if isinstance(self.calls, Watched):
+            self.calls.end()
 
 
 def _there(sock: socket.socket) -> bytes:

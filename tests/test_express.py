@@ -9,7 +9,9 @@ import socket
 import ssl
 import struct
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from time import monotonic
@@ -29,7 +31,7 @@ from allcomers.protocol.message import Request, Response
 from allcomers.stats import ABORTED, ANSWERED, BYTES_IN, BYTES_OUT, CALLS, CLASSES, REQUESTS
 from allcomers.tls import server_context
 from conftest import Certificate
-from harness import serving, wait_for
+from harness import PATIENCE, serving, wait_for
 from looped import Looped, built, cut
 
 pytestmark = pytest.mark.skipif(not leaf.COMPILED, reason="the leaf is not compiled, or ALLCOMERS_PURE is set")
@@ -174,10 +176,11 @@ def outcome(
     compiled: bool,
     tls: Tls | None = None,
     logs: bool = False,
+    pools: bool = False,
 ) -> Any:
     """What a peer hears, what the app raised, what was noted, and what was counted."""
     with built(compiled):
-        looped = Looped(make(), orders, tls, logs, max_headers=MOST_HEADERS)
+        looped = Looped(make(), orders, tls, logs, pools, max_headers=MOST_HEADERS)
         assert looped.has_lane is compiled
         said = [undated(looped.talk(pieces, reads=reads)) for _ in range(2)]  # lines that come again are known
         assert looped.peers == 0
@@ -185,40 +188,47 @@ def outcome(
         slots = [REQUESTS, ABORTED, CALLS, *range(ANSWERED, ANSWERED + CLASSES)]
         if tls is None:  # its tickets and records may be of other sizes
             slots += [BYTES_IN, BYTES_OUT]
-        return said, [repr(error) for error in looped.errors], looped.lines, [cells[slot] for slot in slots]
+        counted = [cells[slot] for slot in slots]
+        looped.close()
+        return said, [repr(error) for error in looped.errors], looped.lines, counted
 
 
 @settings(max_examples=200)
-@given(SAID, PLACES, st.booleans(), st.booleans())
-@example(b"".join(ODD[:9]), [], True, True)
-@example((GET + b"\r\n") * 200, [], True, True)
-@example((GET.replace(b"small", b"most") + b"\r\n") * 100, [1000], False, True)
-@example((GET.replace(b"small", b"huge") + b"\r\n" + GET + b"\r\n") * 3, [], False, True)
-def test_a_peer_hears_the_same(orders: Orders, said: bytes, places: list[int], reads: bool, logs: bool) -> None:
+@given(SAID, PLACES, st.booleans(), st.booleans(), st.booleans())
+@example(b"".join(ODD[:9]), [], True, True, False)
+@example((GET + b"\r\n") * 200, [], True, True, False)
+@example((GET.replace(b"small", b"most") + b"\r\n") * 100, [1000], False, True, True)
+@example((GET.replace(b"small", b"huge") + b"\r\n" + GET + b"\r\n") * 3, [], False, True, True)
+def test_a_peer_hears_the_same(
+    orders: Orders, said: bytes, places: list[int], reads: bool, logs: bool, pools: bool
+) -> None:
     pieces = cut(said, places)
-    plain = outcome(lambda: handler, orders, pieces, reads, compiled=False, logs=logs)
-    assert outcome(lambda: handler, orders, pieces, reads, compiled=True, logs=logs) == plain
+    plain = outcome(lambda: handler, orders, pieces, reads, compiled=False, logs=logs, pools=pools)
+    assert outcome(lambda: handler, orders, pieces, reads, compiled=True, logs=logs, pools=pools) == plain
 
 
 @settings(max_examples=100)
-@given(SAID, PLACES, st.booleans())
-@example(b"".join(ODD[:9]), [], True)
-@example((GET + b"\r\n") * 200, [], True)
-@example((GET.replace(b"small", b"most") + b"\r\n") * 100, [1000], False)
-@example((GET.replace(b"small", b"huge") + b"\r\n" + GET + b"\r\n") * 3, [], False)
-def test_a_peer_hears_the_same_in_tls(orders: Orders, tls: Tls, said: bytes, places: list[int], reads: bool) -> None:
+@given(SAID, PLACES, st.booleans(), st.booleans())
+@example(b"".join(ODD[:9]), [], True, False)
+@example((GET + b"\r\n") * 200, [], True, False)
+@example((GET.replace(b"small", b"most") + b"\r\n") * 100, [1000], False, True)
+@example((GET.replace(b"small", b"huge") + b"\r\n" + GET + b"\r\n") * 3, [], False, True)
+def test_a_peer_hears_the_same_in_tls(
+    orders: Orders, tls: Tls, said: bytes, places: list[int], reads: bool, pools: bool
+) -> None:
     pieces = cut(said, places)
-    plain = outcome(lambda: handler, orders, pieces, reads, compiled=False, tls=tls, logs=True)
-    assert outcome(lambda: handler, orders, pieces, reads, compiled=True, tls=tls, logs=True) == plain
+    plain = outcome(lambda: handler, orders, pieces, reads, compiled=False, tls=tls, logs=True, pools=pools)
+    assert outcome(lambda: handler, orders, pieces, reads, compiled=True, tls=tls, logs=True, pools=pools) == plain
 
 
+@pytest.mark.parametrize("pools", [False, True], ids=["inline", "pool"])
 @pytest.mark.parametrize("odd", range(len(ODD)))
 @pytest.mark.parametrize("path", sorted(ANSWERS))
-def test_each_answer_before_and_after_each_odd_request(orders: Orders, odd: int, path: str) -> None:
+def test_each_answer_before_and_after_each_odd_request(orders: Orders, odd: int, path: str, pools: bool) -> None:
     asked = f"GET {path} HTTP/1.1\r\nHost: example.org\r\n\r\n".encode()
-    pieces = [GET + b"\r\n", asked + asked + ODD[odd] + asked]
-    plain = outcome(lambda: handler, orders, pieces, True, compiled=False)
-    assert outcome(lambda: handler, orders, pieces, True, compiled=True) == plain
+    pieces = [GET + b"\r\n", asked, asked + ODD[odd] + asked]
+    plain = outcome(lambda: handler, orders, pieces, True, compiled=False, pools=pools)
+    assert outcome(lambda: handler, orders, pieces, True, compiled=True, pools=pools) == plain
 
 
 # ------------------------------------------------------------ WSGI
@@ -470,6 +480,139 @@ def test_nothing_holds_who_was_let_go_with_an_answer_still_to_send(looped: Loope
         del channel
         seen.append(connections())
     assert len(set(seen)) == 1  # the loop remembers whose turn it was
+
+
+# ------------------------------------------------------------ while a call runs in another thread
+
+
+class Gate:
+    """A handler whose calls wait until they may go on; compiled or in plain Python, it is to be the same."""
+
+    def __init__(self, orders: Orders, **limits: Any) -> None:
+        self.opens = threading.Event()
+        self.looped = Looped(self._handle, orders, pools=True, **limits)
+        self.peer = self.looped.peer()
+        assert ask(self.looped, self.peer, self._asked("/first")).endswith(b"/first")  # it is at rest from here on
+
+    def _asked(self, path: str, more: str = "") -> bytes:
+        return f"GET {path} HTTP/1.1\r\nHost: example.org\r\n{more}\r\n".encode()
+
+    def _handle(self, request: Request) -> Response:
+        if request.path == "/gate":
+            self.opens.wait(PATIENCE)
+        return Response(request.path.encode() * (2000 if request.target.endswith("long") else 1))
+
+    def ask(self, path: str = "/gate", more: str = "") -> None:
+        """… and come back while the call runs."""
+        self.peer.send(self._asked(path, more))
+        self.looped.turn(waits=False)
+
+    def answer(self) -> bytes:
+        """What the peer hears when its calls may go on."""
+        self.opens.set()
+        self.looped.turn()
+        return undated(_all_of(self.peer))
+
+    def counted(self) -> list[int]:
+        """Requests, those of them that were aborted, calls that are over."""
+        return [self.looped.page.cells[slot] for slot in (REQUESTS, ABORTED, CALLS)]
+
+    def close(self) -> None:
+        self.opens.set()
+        self.peer.close()
+        self.looped.turn()
+        assert self.looped.peers == 0
+        self.looped.close()
+
+
+def _all_of(peer: socket.socket) -> bytes:
+    said = b""
+    with suppress(BlockingIOError, ConnectionResetError):
+        while piece := peer.recv(1 << 20):
+            said += piece
+    return said
+
+
+@pytest.fixture(params=[True, False], ids=["lane", "plain"])
+def gate(request: pytest.FixtureRequest, orders: Orders) -> Iterator[Gate]:
+    with built(compiled=request.param):
+        made = Gate(orders, keep_alive=20.0, head_timeout=20.0)
+        yield made
+        made.close()
+
+
+def test_it_is_answered_when_its_call_is_over(gate: Gate) -> None:
+    for _ in range(3):
+        gate.opens.clear()
+        gate.ask()
+        assert _all_of(gate.peer) == b""
+        assert gate.answer().endswith(b"Content-Length: 5\r\n\r\n/gate")
+    assert gate.counted() == [4, 0, 4]
+
+
+def test_what_it_asks_meanwhile_is_answered_behind(gate: Gate) -> None:
+    gate.ask()
+    gate.ask("/second")
+    gate.ask("/third", "Connection: close\r\n")
+    said = gate.answer()
+    assert [said.count(path) for path in (b"/gate", b"/second", b"/third")] == [1, 1, 1]
+    assert said.index(b"/gate") < said.index(b"/second") < said.index(b"/third")
+    assert gate.counted() == [4, 0, 4]
+
+
+def test_it_counts_as_asked_from_the_first(gate: Gate) -> None:
+    gate.ask()
+    assert gate.counted()[:2] == [2, 0]
+    gate.looped.loop.turn(monotonic() + 1)
+    gate.ask("/second")  # its connection deals with it now
+    assert gate.counted()[:2] == [2, 0]
+    gate.answer()
+    assert gate.counted()[:2] == [3, 0]
+
+
+def test_who_leaves_meanwhile_is_gone(gate: Gate) -> None:
+    gate.ask()
+    gate.peer.close()
+    gate.looped.turn(waits=False)
+    gate.opens.set()
+    gate.looped.turn()
+    assert gate.looped.peers == 0
+    assert gate.counted() == [2, 1, 2]
+
+
+def test_a_call_may_last_longer_than_a_peer_may_be_idle(gate: Gate) -> None:
+    gate.ask()
+    gate.looped.loop.turn(monotonic() + 1000)
+    assert is_open(gate.peer)
+    assert gate.answer().endswith(b"/gate")
+    gate.looped.loop.turn(monotonic() + 19)
+    assert is_open(gate.peer)
+    gate.looped.loop.turn(monotonic() + 21)
+    assert not is_open(gate.peer)
+
+
+def test_the_last_answer_says_so(gate: Gate) -> None:
+    gate.ask(more="Connection: close\r\n")
+    said = gate.answer()
+    assert b"\r\nConnection: close\r\n" in said
+    assert said.endswith(b"/gate")
+    assert not is_open(gate.peer)
+    assert gate.looped.peers == 0
+
+
+def test_an_answer_that_the_kernel_does_not_take_at_once(gate: Gate) -> None:
+    (channel,) = gate.looped.loop._channels.values()
+    channel.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    gate.ask("/gate?long")
+    said = gate.answer()
+    assert len(said) < 10_000
+    gate.looped.turn()
+    while piece := _all_of(gate.peer):
+        said += piece
+        gate.looped.turn()
+    assert said.endswith(b"\r\n\r\n" + b"/gate" * 2000)
+    gate.ask("/second")
+    assert gate.answer().endswith(b"/second")
 
 
 # ------------------------------------------------------------ servers

@@ -275,8 +275,8 @@ class Connection:
         self._settle(now)
 
     def began(self, unsent: bytes, request: Any, live: Any, heard: bytes, asked: float, now: float) -> None:
-        """A driver that has answered itself leaves the rest to us: what is to go out still; a request whose call it has
-        taken, and that call if it is a Live; what has been heard after that; when it was asked."""
+        """A driver that has answered itself leaves us the rest: what is to go out still; a request that it has counted,
+        and whose call it has taken, and that call if it is a Live; what was heard after that; when it was asked."""
         raise NotImplementedError
 
     @property

@@ -151,7 +151,7 @@ class HttpConnection(Connection):
         if taken is not None:
             self._head, self._asked = taken
             self._called, self._live, self._began = True, live, asked
-            self._owe()
+            self._owes = True
             self.phase, self._inbound = CALLED, http1.fed(self._inbound, heard, self._limits)
         self._settle(now)
 

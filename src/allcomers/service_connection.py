@@ -117,7 +117,7 @@ class ServiceConnection(Connection):
         if request is not None:
             self._called = True
             self._asked = asked
-            self._owe()
+            self._owes = True
             self.phase = CALLED
         self._settle(now)
 

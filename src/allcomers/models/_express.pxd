@@ -15,3 +15,4 @@ cdef class Seat:
     cdef public double since
     cdef public double told
     cdef public list noted
+    cdef public tuple taken

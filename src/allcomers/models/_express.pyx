@@ -6,20 +6,24 @@ readable, what comes is most often one small request whole, or some of them, eac
 answer. That is done here, with one buffer for all peers, and its connection is told afterwards, when somebody asks
 for it, how often that was (`exchanged`). Whatever else comes is handed back: what has been heard, what is to be sent
 still, and the answer that is not common. So here is no rule of HTTP, no deadline and no state of a connection.
+
+Where calls run in other threads, the call of one request that came by itself is handed over, and its answer sent when
+it is told. Whoever has to do with the connection meanwhile has it told of the request first (`Channel.recall`).
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.list cimport PyList_AsTuple, PyList_GET_SIZE
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
 
 from allcomers.calls._claim cimport Claim
 from allcomers.protocol._answer cimport Answer
 from allcomers.protocol._bytes cimport Bytes
 from allcomers.protocol._head cimport Head, take_head
+from allcomers.models._serializer cimport MOST_HEAD, SMALL, Serializer
 from allcomers.models._sockets cimport MSG_NOSIGNAL, POLLIN, POLLOUT, recv, send
 from allcomers.protocol._page cimport BYTES_IN, BYTES_OUT, REQUESTS, Page
 from allcomers.protocol._raw cimport new_object
+
+from functools import partial
 
 from allcomers.errors import PeerError
 
@@ -32,9 +36,7 @@ cdef extern from "<time.h>" nogil:
     int clock_gettime(int, timespec*)
 
 cdef enum:
-    SMALL = 16 * 1024  # bytes of a body that is copied behind its head
     FULL = 64 * 1024  # bytes of answers after which they go out: connection.HIGH_WATER
-    MOST_HEAD = 16 * 1024  # of an answer's head, with its Date and the rest that is ours
     SEND = FULL + SMALL + MOST_HEAD
     AT_ONCE = 64  # requests of one peer before it is another's turn: connection.CALLS_AT_ONCE
 
@@ -57,6 +59,8 @@ cdef class Seat:
     since     when the last of them ended
     told      when the poller told of what is being answered
     noted     of answers that have not gone out whole, what is noted when they have; or None
+    taken     the request whose call was handed over and has not answered, what was asked, whether the peer may ask
+              again; or None
     """
 
 
@@ -115,30 +119,33 @@ cdef class Express:
     record      makes one (records.Record) of each answer that is to be noted; None where nobody wants them
     note        (records, bytes of them not sent, peer, now): they have gone out
     is_sealed   do connections have a codec of TLS (tls.Tls)?
-    request     the class of requests, response of answers
+    request     the class of requests, response of answers; `serializer` puts those into bytes
+    hosts       those that were checked before
     claim       who has the loop while a call runs, and whether it is to run here; None where nobody takes it away
     answer_late told the answer of a call that has lost the loop; then `displaced` is raised
+    submit      (work, done): has a call run in another thread; None where all run here. `work` makes one of a request,
+                `post` takes the channel and the answer to the loop's own thread, for answered()
     """
 
-    cdef dict _channels, _hosts, _blocks, _lines
-    cdef object _otherwise, _resume, _close, _handler, _begin, _excuse, _settled, _encode, _date, _request, _response
+    cdef dict _channels, _hosts
+    cdef object _otherwise, _resume, _close, _handler, _begin, _excuse, _settled, _request, _response
+    cdef object _submit, _work, _post
+    cdef Serializer _serializer
     cdef Page _page
     cdef Py_ssize_t _max_head, _max_headers, _max_body
     cdef Buffers _buffers
-    cdef bytes _stamp  # Date, Server and the name of Content-Length
-    cdef bytes _server
     cdef bint _is_sealed
     cdef str _scheme
-    cdef double _stamped_until
     cdef double _last  # when the exchange before ended
     cdef Claim _claim
     cdef object _answer_late, _displaced, _record, _note
 
-    def __init__(self, *, dict channels not None, otherwise, resume, close, handler, begin, settled, excuse, encode, date, bytes server,
-                 bint is_sealed, request, response, dict hosts not None, dict blocks not None, dict lines not None, Page page not None,
-                 Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Claim claim, answer_late, displaced, record, note):
-        if not issubclass(request, Head) or not issubclass(response, Answer):
-            raise TypeError("these classes have no slots of ours")
+    def __init__(self, *, dict channels not None, otherwise, resume, close, handler, begin, settled, excuse, bint is_sealed,
+                 request, response, Serializer serializer not None, dict hosts not None, Page page not None,
+                 Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Claim claim, answer_late, displaced,
+                 submit, work, post, record, note):
+        if not issubclass(request, Head):
+            raise TypeError("this class has no slots of ours")
         self._channels = channels
         self._otherwise = otherwise
         self._resume = resume
@@ -147,48 +154,76 @@ cdef class Express:
         self._begin = begin
         self._settled = settled
         self._excuse = excuse
-        self._encode = encode
-        self._date = date
-        self._server = server
         self._is_sealed = is_sealed
         self._scheme = "https" if is_sealed else "http"
         self._request = request
         self._response = response
+        self._serializer = serializer
         self._hosts = hosts
-        self._blocks = blocks
-        self._lines = lines
         self._page = page
         self._max_head = max_head
         self._max_headers = max_headers
         self._max_body = max_body
         self._buffers = Buffers()
-        self._stamped_until = 0.0
         self._claim = claim
         self._answer_late = answer_late
         self._displaced = displaced
+        self._submit = submit
+        self._work = work
+        self._post = post
         self._record = record
         self._note = note
 
     def handle(self, int fd, int events, double now):
         """The poller tells `events` of `fd`."""
         cdef Buffers buffers
+        cdef Seat seat
         cdef object found = self._channels.get(fd)
-        if found is not None and events & ~POLLOUT == POLLIN and (<Seat?>found).rests and self._is_inline():
-            buffers = self._buffers
-            if buffers.lent:  # the app's call, which another turn of ours has begun, is not over
-                self._buffers = buffers = Buffers()
-            buffers.lent = True
-            try:
-                if self._exchange(<Seat>found, fd, buffers, now):
-                    return
-            finally:
-                buffers.lent = False
-                buffers.opened = None
+        if found is not None and events & ~POLLOUT == POLLIN:
+            seat = <Seat?>found
+            if seat.rests and seat.taken is None and (self._submit is not None or self._is_inline()):
+                buffers = self._lend()
+                try:
+                    if self._exchange(seat, buffers, now):
+                        return
+                finally:
+                    buffers.lent = False
+                    buffers.opened = None
         self._otherwise(fd, events, now)
 
-    cdef bint _exchange(self, Seat seat, int fd, Buffers buffers, double told) except -1:
+    def answered(self, Seat seat not None, reply, double now):
+        """The call that was handed over for `seat` has returned this. In the loop's own thread."""
+        cdef Buffers buffers = self._lend()
+        cdef bytes unsent
+        cdef Head request
+        try:
+            (request, (buffers.method, buffers.target, buffers.minor), buffers.persists), seat.taken = seat.taken, None
+            if not self._put(buffers, reply, now):
+                self._resume(seat, b"", (_taken(buffers, request), reply), b"", now)
+                return
+            self._page.answered((<Answer>reply).status, now - seat.told)
+            if self._record is not None:
+                self._take_note(buffers, request, <Answer>reply, seat.told)
+            unsent = self._say(seat, buffers, 1, now)
+            if not buffers.persists:
+                self._part(seat, unsent, now)
+            elif unsent is not None:
+                self._resume(seat, unsent, None, None, now)
+        finally:
+            buffers.lent = False
+
+    cdef Buffers _lend(self):
+        """Empty ones, until they are not `lent` any more."""
+        cdef Buffers buffers = self._buffers
+        if buffers.lent:  # the app's call, which another turn of ours has begun, is not over
+            self._buffers = buffers = Buffers()
+        buffers.lent = True
+        buffers.used, buffers.records = 0, None
+        return buffers
+
+    cdef bint _exchange(self, Seat seat, Buffers buffers, double told) except -1:
         """False where nothing was heard: the Loop is to see why."""
-        cdef Py_ssize_t at = 0, size, count = 0, heard = recv(fd, buffers.heard, RECEIVE, 0)
+        cdef Py_ssize_t at = 0, size, count = 0, heard = recv(seat.fd, buffers.heard, RECEIVE, 0)
         cdef Head request = None
         cdef object reply = None
         cdef bytes unsent = None
@@ -198,8 +233,11 @@ cdef class Express:
         self._page.at[BYTES_IN] += heard
         seat.told = told
         seat.readable = heard == RECEIVE
-        buffers.text, buffers.size, buffers.used, buffers.records = buffers.heard, heard, 0, None
+        buffers.text, buffers.size = buffers.heard, heard
         if self._is_sealed and not self._open(seat, buffers):
+            return True
+        if not self._is_inline():
+            self._hand_over(seat, buffers, told)
             return True
         heard = buffers.size
         while at < heard and not seat.readable and count < AT_ONCE and buffers.used < FULL and self._is_inline():
@@ -208,10 +246,7 @@ cdef class Express:
             if size == 0 or not seat.rests:
                 request = None
                 break
-            request.peer = seat.peer
-            request.port = seat.port
-            request.scheme = self._scheme
-            request.server = seat.server
+            self._name(seat, request)
             request.told = 0.0 if count else told  # for this one the peer was told as readable; others may be younger
             buffers.method, buffers.target, buffers.minor = request.method, request.target, request.minor
             buffers.persists = request.persists
@@ -235,26 +270,58 @@ cdef class Express:
             count += 1
             if not buffers.persists:
                 break
+        self._page.at[REQUESTS] += count + (request is not None)
         if count:
-            seat.count += count
-            seat.since = now
-            self._page.at[REQUESTS] += count
-            unsent = self._send(seat, fd, buffers)
-            if unsent is not None:
-                seat.noted = buffers.records
-            elif buffers.records is not None:
-                self._note(buffers.records, 0, seat.peer, now)
+            unsent = self._say(seat, buffers, count, now)
         if request is not None:
             self._resume(seat, unsent or b"", (_taken(buffers, request), reply), buffers.rest(at), now)
         elif count and not buffers.persists:
-            if unsent is None:
-                if self._channels.get(fd) is seat:
-                    self._close(seat)
-            else:
-                self._resume(seat, unsent, None, _LEAVES, now)
+            self._part(seat, unsent, now)
         elif unsent is not None or at < heard:
             self._resume(seat, unsent or b"", None, buffers.rest(at) if at < heard else None, now)
         return True
+
+    cdef int _hand_over(self, Seat seat, Buffers buffers, double told) except -1:
+        """Have the call of the one request that was heard run in another thread; anything else is not common."""
+        cdef Head request = new_object(self._request)
+        cdef Py_ssize_t size = 0 if seat.readable else self._take(request, buffers.text, buffers.size)
+        if size == 0 or size < buffers.size:
+            self._resume(seat, b"", None, buffers.rest(0), told)
+            return 0
+        self._name(seat, request)
+        request.told = told
+        request.driver = seat
+        seat.taken = request, (request.method, request.target, request.minor), request.persists
+        self._page.at[REQUESTS] += 1
+        self._submit(self._work(request), partial(self._post, seat))
+        return 0
+
+    cdef inline int _name(self, Seat seat, Head request) except -1:
+        """Whose request it is."""
+        request.peer = seat.peer
+        request.port = seat.port
+        request.scheme = self._scheme
+        request.server = seat.server
+        return 0
+
+    cdef bytes _say(self, Seat seat, Buffers buffers, Py_ssize_t count, double now):
+        """Send the answers to `count` requests; what of them is not sent, as _send has it."""
+        cdef bytes unsent = self._send(seat, buffers)
+        seat.count += count
+        seat.since = now
+        if unsent is not None:
+            seat.noted = buffers.records
+        elif buffers.records is not None:
+            self._note(buffers.records, 0, seat.peer, now)
+        return unsent
+
+    cdef int _part(self, Seat seat, bytes unsent, double now) except -1:
+        """It has asked for all that it wanted."""
+        if unsent is not None:
+            self._resume(seat, unsent, None, _LEAVES, now)
+        elif self._channels.get(seat.fd) is seat:
+            self._close(seat)
+        return 0
 
     cdef inline Py_ssize_t _take(self, Head request, const char* text, Py_ssize_t left) except -1:
         """The bytes of the request that `text` begins with, its body too; 0 where it is not common."""
@@ -294,20 +361,20 @@ cdef class Express:
         )
         return 0
 
-    cdef bytes _send(self, Seat seat, int fd, Buffers buffers):
+    cdef bytes _send(self, Seat seat, Buffers buffers):
         """Send what was said; None where all has gone out, else what the Loop is to send before anything that its
         codec keeps. It meets an error again."""
         cdef bytes sealed, said
         cdef Py_ssize_t size
         if not self._is_sealed:
-            size = self._sent(send(fd, buffers.said, buffers.used, MSG_NOSIGNAL))
+            size = self._sent(send(seat.fd, buffers.said, buffers.used, MSG_NOSIGNAL))
             return None if size == buffers.used else PyBytes_FromStringAndSize(buffers.said + size, buffers.used - size)
         said = PyBytes_FromStringAndSize(buffers.said, buffers.used)
         try:
             sealed = seat.conn.codec.seal(said)
         except OSError:
             return said
-        size = self._sent(send(fd, PyBytes_AS_STRING(sealed), PyBytes_GET_SIZE(sealed), MSG_NOSIGNAL))
+        size = self._sent(send(seat.fd, PyBytes_AS_STRING(sealed), PyBytes_GET_SIZE(sealed), MSG_NOSIGNAL))
         if size == PyBytes_GET_SIZE(sealed):
             return None
         seat.conn.codec.keep(sealed[size:])
@@ -320,7 +387,7 @@ cdef class Express:
         return size
 
     cdef inline bint _is_inline(self) noexcept:
-        return self._claim is None or self._claim.inline
+        return self._submit is None if self._claim is None else self._claim.inline
 
     cdef object _claim_and_call(self, Buffers buffers):
         """Call, in a thread that may lose the loop meanwhile: then what is here is another's, and is left alone."""
@@ -344,7 +411,7 @@ cdef class Express:
         seat.noted = buffers.records
         seat.count += buffers.count
         seat.since = buffers.now
-        self._page.at[REQUESTS] += buffers.count
+        self._page.at[REQUESTS] += buffers.count + 1
         return (
             seat,
             PyBytes_FromStringAndSize(buffers.said, buffers.used),
@@ -364,59 +431,14 @@ cdef class Express:
         except BaseException as error:  # SystemExit too: one request does not stop a server
             return self._excuse(request, error)
 
+
     cdef bint _put(self, Buffers buffers, object reply, double now) except -1:
         """Put the whole answer behind those that are there; False where it is not common."""
-        cdef Answer answer
-        cdef bytes body, block, line
-        cdef Py_ssize_t size
-        cdef char* to
-        if type(reply) is not self._response:
-            return False
-        answer = <Answer>reply
-        if type(answer.body) is not bytes or answer.close is not None or type(answer.status) is not int or buffers.method == "HEAD":
-            return False
-        body = <bytes>answer.body
-        size = PyBytes_GET_SIZE(body)
-        line = self._lines.get(answer.status)
-        block = self._block(answer)
-        if size > SMALL or line is None or block is None or answer.status == 204 or answer.status == 304:
-            return False
-        if now >= self._stamped_until:
-            self._stamp = self._date(now) + self._server + b"Content-Length: "
-            self._stamped_until = self._date.until
-        if PyBytes_GET_SIZE(line) + PyBytes_GET_SIZE(block) + PyBytes_GET_SIZE(self._stamp) + 60 > MOST_HEAD:
-            return False
-        to = buffers.said + buffers.used
-        to = _copy(to, line)
-        to = _copy(to, block)
-        to = _copy(to, self._stamp)
-        to = _decimal(to, size)
-        if not buffers.persists:
-            to = _copy(to, b"\r\nConnection: close\r\n\r\n")
-        elif buffers.minor == 0:
-            to = _copy(to, b"\r\nConnection: keep-alive\r\n\r\n")
-        else:
-            to = _copy(to, b"\r\n\r\n")
-        to = _copy(to, body)
-        buffers.used = to - buffers.said
-        return True
-
-    cdef bytes _block(self, Answer answer):
-        """Its fields, encoded; None where one of them is the server's to set, or cannot be sent."""
-        cdef object block, ours
-        if type(answer.headers) is not list:
-            return None
-        if answer.block is not None and answer.fields == PyList_GET_SIZE(answer.headers):
-            return answer.block
-        try:
-            block = self._blocks.get(PyList_AsTuple(answer.headers))
-            if block is None:
-                block, ours = self._encode(answer.headers)
-                if ours is not None:
-                    return None
-        except Exception:  # what is wrong with them is said by who sends this answer
-            return None
-        return block
+        cdef Py_ssize_t size = self._serializer.put(
+            buffers.said + buffers.used, buffers.method, buffers.minor, buffers.persists, reply, now
+        )
+        buffers.used += size
+        return size > 0
 
 
 cdef inline tuple _taken(Buffers buffers, Head request):
@@ -426,22 +448,3 @@ cdef inline tuple _taken(Buffers buffers, Head request):
 
 cdef inline tuple _asked(Buffers buffers):
     return buffers.method, buffers.target, buffers.minor
-
-
-cdef inline char* _copy(char* to, bytes what) noexcept:
-    memcpy(to, PyBytes_AS_STRING(what), PyBytes_GET_SIZE(what))
-    return to + PyBytes_GET_SIZE(what)
-
-
-cdef inline char* _decimal(char* to, Py_ssize_t number) noexcept:
-    """A number that is not negative."""
-    cdef char digits[20]
-    cdef int first = 20
-    while True:
-        first -= 1
-        digits[first] = <char>(c'0' + number % 10)
-        number //= 10
-        if not number:
-            break
-    memcpy(to, digits + first, 20 - first)
-    return to + 20 - first

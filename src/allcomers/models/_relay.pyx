@@ -60,6 +60,9 @@ cdef class Relay:
     def leave(self):
         """A call of this keeps its thread."""
 
+    def answered(self, seat, reply, now):
+        """… and answers there."""
+
     cdef int _exchange(self, Seat seat, int fd, bytes heard, double told) except -1:
         cdef object talker = seat.conn.talker, framing = talker.framing, message = heard, answer
         cdef bint is_raw = type(framing) is self._raw
@@ -85,6 +88,7 @@ cdef class Relay:
             answer = self._failed(talker, error)
         self._last = now = monotonic()
         self._page.called(began - told, now - began)
+        self._page.at[REQUESTS] += 1
         if type(answer) is not bytes or not seat.rests:
             self._resume(seat, b"", (message, answer), b"", now)
             return 0
@@ -93,7 +97,6 @@ cdef class Relay:
             size = send(fd, PyBytes_AS_STRING(<bytes>answer), size, MSG_NOSIGNAL)
             if size < 0:  # the Loop meets the error again, or waits
                 size = 0
-        self._page.at[REQUESTS] += 1
         self._page.at[BYTES_OUT] += size
         self._page.answered(0, now - told)
         seat.count += 1

@@ -70,6 +70,7 @@ class Channel(Seat):
         self.count = 0
         self.since = self.told = 0.0
         self.noted = None
+        self.taken = None
         self.hinted: tuple[list[bytes], ...] = ()  # by a call of which the connection does not know yet
         self.readable = False
         self.ended = False
@@ -88,6 +89,9 @@ class Channel(Seat):
         if self.count:
             self.conn.exchanged(self.count, self.since)
             self.count = 0
+        if self.taken is not None:
+            (request, asked, _), self.taken = self.taken, None
+            self.conn.began(b"", (request, asked), None, b"", self.told, self.told)
 
     # ------------------------------------------------------------ for a call that was begun without the connection
 

@@ -1,7 +1,7 @@
 """The express lane: where it is compiled, a Loop's peers at rest have their small requests answered there (`_express`).
 
 This file knows what the lane must be told to do a connection's work without it, and when that is allowed: of HTTP whose
-calls run in the loop's own thread, where nobody wants the time of each request split or a proxy believed.
+calls have no limit of time, where nobody wants the time of each request split or a proxy believed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from allcomers import http_calls
 from allcomers.answers import SERVER
 from allcomers.calls.auto import Auto
 from allcomers.calls.inline import Inline
+from allcomers.calls.pool import Pool
 from allcomers.errors import Displaced, PeerError
 from allcomers.protocol import leaf
 from allcomers.protocol.head import STATUS_LINES, encode_fields, known_blocks, known_hosts
@@ -42,9 +43,13 @@ else:
         since     when the last of them ended
         told      when the poller told of what is being answered
         noted     of answers that have not gone out whole, what is noted when they have; or None
+        taken     the request whose call was handed over and has not answered, and what was asked (http_calls.Taken);
+                  may the peer ask again? None where none was
         """
 
-        __slots__ = ("conn", "count", "fd", "noted", "peer", "port", "readable", "rests", "server", "since", "told")
+        __slots__ = (
+            "conn", "count", "fd", "noted", "peer", "port", "readable", "rests", "server", "since", "taken", "told",
+        )  # fmt: skip
 
         conn: Connection
         fd: int
@@ -57,6 +62,7 @@ else:
         since: float
         told: float
         noted: list[Record] | None
+        taken: tuple[Request, tuple[str, str, int], bool] | None
 
 
 Handle = Callable[[int, int, float], object]
@@ -80,15 +86,24 @@ class Lane(Protocol):
         heard after it); None where no call of this runs."""
         ...
 
+    def answered(self, seat: Any, reply: Any, now: float) -> None:
+        """The call that was handed over for this channel has returned `reply`."""
+        ...
+
 
 def lane(
-    serving: Serving, channels: dict[int, Any], otherwise: Handle, resume: Resume, close: Callable[[Any], object]
+    serving: Serving,
+    channels: dict[int, Any],
+    otherwise: Handle,
+    resume: Resume,
+    close: Callable[[Any], object],
+    post: Callable[[Any, Any], object],
 ) -> Lane | None:
     """For a Loop whose own handle() is `otherwise`; None where there is none for these peers."""
-    if not leaf.COMPILED or not isinstance(serving.calls, Inline | Auto):  # those with a limit must know of each call
+    if not leaf.COMPILED or not isinstance(serving.calls, Inline | Auto | Pool):  # who has a limit knows of each call
         return None
     if serving.http is not None:
-        return _for_http(serving.http, serving.calls, channels, otherwise, resume, close)
+        return _for_http(serving.http, serving.calls, channels, otherwise, resume, close, post)
     if serving.service is not None and isinstance(serving.calls, Inline) and not serving.service.tls:
         return _for_service(serving.service, channels, otherwise, resume)
     return None
@@ -110,15 +125,17 @@ def _for_service(service: ServiceEndpoint, channels: dict[int, Any], otherwise: 
 
 def _for_http(
     http: HttpEndpoint,
-    calls: Inline | Auto,
+    calls: Inline | Auto | Pool,
     channels: dict[int, Any],
     otherwise: Handle,
     resume: Resume,
     close: Callable[[Any], object],
+    post: Callable[[Any, Any], object],
 ) -> Lane | None:
     if http.clock or http.client:
         return None
     from allcomers.models._express import Express
+    from allcomers.models._serializer import Serializer
 
     return Express(
         channels=channels,
@@ -129,15 +146,18 @@ def _for_http(
         begin=http.begin,
         settled=partial(http_calls.settled, http),
         excuse=partial(http_calls.excuse, http),
-        encode=encode_fields,
-        date=http.date,
-        server=SERVER,
         is_sealed=http.tls is not None,
         request=Request,
         response=Response,
+        serializer=Serializer(
+            response=Response,
+            encode=encode_fields,
+            blocks=known_blocks,
+            lines=STATUS_LINES,
+            date=http.date,
+            server=SERVER,
+        ),
         hosts=known_hosts,
-        blocks=known_blocks,
-        lines=STATUS_LINES,
         page=http.page,
         max_head=http.limits.max_head,
         max_headers=http.limits.max_headers,
@@ -145,6 +165,9 @@ def _for_http(
         claim=calls.claim if isinstance(calls, Auto) else None,
         answer_late=calls.answer_late if isinstance(calls, Auto) else None,
         displaced=Displaced,
+        submit=None if isinstance(calls, Inline) else calls.submit,
+        work=partial(http_calls.Call, http.call, http),
+        post=post,
         record=Record if http.log else None,
         note=partial(note_all, http),
     )

@@ -75,7 +75,7 @@ class Loop:
             serving.orders.fileno(): self._take_orders,
             self._inbox.fileno(): self._take_answers,
         }
-        self._lane = express.lane(serving, self._channels, self._handle, self._resume, self._close)
+        self._lane = express.lane(serving, self._channels, self._handle, self._resume, self._close, self._post)
         self.handle = self._handle if self._lane is None else self._lane.handle
         for fd in self._others:
             poller.watch(fd, READ)
@@ -137,8 +137,12 @@ class Loop:
     def turn(self, now: float) -> float | None:
         """What is due by the clock; the seconds until there may be more, None for never."""
         for channel, reply in self._answers:
-            channel.conn.answered(reply, now := monotonic())  # at `now` it may not have been there
-            self._go_on(channel, now)
+            now = monotonic()  # before, it may not have been there
+            if channel.taken is not None and self._lane is not None:
+                self._lane.answered(channel, reply, now)
+            else:
+                channel.conn.answered(reply, now)
+                self._go_on(channel, now)
         for _ in range(len(self._again)):
             channel = self._again.popleft()
             if self._channels.get(channel.fd) is channel:

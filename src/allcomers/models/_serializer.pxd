@@ -1,0 +1,18 @@
+"""What other parts of the compiled leaf know of answers in bytes."""
+
+from allcomers.protocol._answer cimport Answer
+
+cdef enum:
+    SMALL = 16 * 1024  # bytes of a body that is copied behind its head
+    MOST_HEAD = 16 * 1024  # of an answer's head, with its Date and the rest that is ours
+
+
+cdef class Serializer:
+    cdef dict _blocks, _lines
+    cdef object _encode, _date, _response
+    cdef bytes _server
+    cdef bytes _stamp
+    cdef double _stamped_until
+
+    cdef Py_ssize_t put(self, char* to, str method, int minor, bint persists, object reply, double now) except -1
+    cdef bytes _block(self, Answer answer)
