@@ -48,11 +48,11 @@ def run(args: argparse.Namespace) -> None:
         for app in args.apps:
             rows.append(checked(app, time, args))
             print(f"{app}, {time + 1}: {told(rows[-1])[1]}, {told(rows[-1])[2]} of the best other", flush=True)
+            harness.save("lab", rows)
     print()
     harness.table(["app", "recommended", "of the best other", "the best other"], [told(row) for row in rows])
     good = sum(row["ratio"]["mean"] >= ENOUGH for row in rows)
     print(f"\n{good} of {len(rows)} are the best or within {1 - ENOUGH:.0%} of it")
-    harness.save("lab", rows)
 
 
 def checked(app: str, time: int, args: argparse.Namespace) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 A deque, which threads may share, and a descriptor that becomes readable when there is something in it. The descriptor
 is written once for as many items as gather before the loop looks.
+
+PERF: `contextlib.suppress`, three times here and once in calls/jobs.py, and an IndexError for each look, took 21,000 of
+the 77,600 instructions of a request whose call runs in another thread (`bench instructions --kinds pool`).
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from contextlib import suppress
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -37,16 +39,19 @@ class Inbox(Generic[T]):
         self._items.append(item)
         if not self._rung:
             self._rung = True
-            with suppress(BlockingIOError):  # a full pipe wakes as well
+            try:  # noqa: SIM105 - PERF: see above
                 os.write(self._writer, b"!")
+            except BlockingIOError:  # a full pipe wakes as well
+                pass
 
     def take(self) -> list[T]:
         """All that is there, in order; [] if nothing is."""
-        with suppress(BlockingIOError):
+        try:  # noqa: SIM105 - PERF: see above
             os.read(self._reader, 4096)
+        except BlockingIOError:
+            pass
         self._rung = False  # before the items are taken: what is put from here on rings again
         items = []
-        with suppress(IndexError):
-            while True:
-                items.append(self._items.popleft())
+        while self._items:  # nobody else takes any
+            items.append(self._items.popleft())
         return items

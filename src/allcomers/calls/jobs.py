@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from contextlib import suppress
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -46,12 +45,14 @@ class Jobs(Generic[T]):
         """The next item; waits for it."""
         while True:
             os.read(self._reader, 1)
-            with suppress(IndexError):  # a ring too many
+            try:
                 item = self._items.popleft()
-                if self._short:
-                    self._short = bool(self._items)
-                    self._ring()
-                return item
+            except IndexError:  # a ring too many
+                continue
+            if self._short:
+                self._short = bool(self._items)
+                self._ring()
+            return item
 
     def _ring(self) -> None:
         try:

@@ -123,13 +123,13 @@ cdef class Express:
     hosts       those that were checked before
     claim       who has the loop while a call runs, and whether it is to run here; None where nobody takes it away
     answer_late told the answer of a call that has lost the loop; then `displaced` is raised
-    submit      (work, done): has a call run in another thread; None where all run here. `work` makes one of a request,
-                `post` takes the channel and the answer to the loop's own thread, for answered()
+    submit      (work, done): has a call run in another thread; None where all run here
+    post        takes a channel and its answer to the loop's own thread, for answered()
     """
 
     cdef dict _channels, _hosts
     cdef object _otherwise, _resume, _close, _handler, _begin, _excuse, _settled, _request, _response
-    cdef object _submit, _work, _post
+    cdef object _submit, _post
     cdef Serializer _serializer
     cdef Page _page
     cdef Py_ssize_t _max_head, _max_headers, _max_body
@@ -143,7 +143,7 @@ cdef class Express:
     def __init__(self, *, dict channels not None, otherwise, resume, close, handler, begin, settled, excuse, bint is_sealed,
                  request, response, Serializer serializer not None, dict hosts not None, Page page not None,
                  Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Claim claim, answer_late, displaced,
-                 submit, work, post, record, note):
+                 submit, post, record, note):
         if not issubclass(request, Head):
             raise TypeError("this class has no slots of ours")
         self._channels = channels
@@ -169,7 +169,6 @@ cdef class Express:
         self._answer_late = answer_late
         self._displaced = displaced
         self._submit = submit
-        self._work = work
         self._post = post
         self._record = record
         self._note = note
@@ -293,7 +292,7 @@ cdef class Express:
         request.driver = seat
         seat.taken = request, (request.method, request.target, request.minor), request.persists
         self._page.at[REQUESTS] += 1
-        self._submit(self._work(request), partial(self._post, seat))
+        self._submit(_work(self, seat, request), partial(self._post, seat))
         return 0
 
     cdef inline int _name(self, Seat seat, Head request) except -1:
@@ -439,6 +438,23 @@ cdef class Express:
         )
         buffers.used += size
         return size > 0
+
+
+cdef class Work:
+    """A call that runs in another thread (connection.Work)."""
+
+    cdef Express _lane
+    cdef Seat _seat
+    cdef Head _request
+
+    def __call__(self):
+        return self._lane._call(self._seat, self._request)
+
+
+cdef inline Work _work(Express lane, Seat seat, Head request):
+    cdef Work work = Work.__new__(Work)
+    work._lane, work._seat, work._request = lane, seat, request
+    return work
 
 
 cdef inline tuple _taken(Buffers buffers, Head request):

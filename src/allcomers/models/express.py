@@ -166,7 +166,6 @@ def _for_http(
         answer_late=calls.answer_late if isinstance(calls, Auto) else None,
         displaced=Displaced,
         submit=None if isinstance(calls, Inline) else calls.submit,
-        work=partial(http_calls.Call, http.call, http),
         post=post,
         record=Record if http.log else None,
         note=partial(note_all, http),
