@@ -196,6 +196,18 @@ def test_who_is_ahead_steps_back() -> None:
     assert alone.is_alone()
 
 
+def test_where_few_wait_they_are_let_in_one_by_one_and_of_a_crowd_some_at_once() -> None:
+    tally = Tally()
+    first, second = tally.take_place(), tally.take_place()
+    assert [first.part_of(waiting) for waiting in (0, 1, 15)] == [1, 1, 1]
+    assert first.part_of(4096) == second.part_of(4096) == 257
+    first.count(9)
+    second.count(1)
+    assert first.is_ahead()
+    assert first.is_ahead(by=3)
+    assert not first.is_ahead(by=4)  # four above the mean of five
+
+
 def test_a_worker_beyond_the_places_serves_all_the_same() -> None:
     tally = Tally()
     shares = [tally.take_place() for _ in range(PLACES)]

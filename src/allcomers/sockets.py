@@ -198,14 +198,20 @@ def _one(name: tuple[Any, ...] | str | bytes) -> Server:
 
 
 def waiting(listener: socket.socket) -> int:
-    """How many to accept who wait at this moment; more where the kernel does not tell (Linux does, in TCP_INFO).
+    """How many to accept who wait at this moment; more where the kernel does not tell.
 
     To accept until nobody waits could take for ever, where others have the same listener and peers keep coming.
     """
+    count = queued(listener)
+    return _MANY if count is None else count + _MORE
+
+
+def queued(listener: socket.socket) -> int | None:
+    """How many wait to be accepted; None where the kernel does not tell (Linux does of TCP, in TCP_INFO)."""
     if listener.family == socket.AF_UNIX or not sys.platform.startswith("linux"):
-        return _MANY
+        return None
     info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _UNACKED + 4)
-    return int(struct.unpack_from("I", info, _UNACKED)[0]) + _MORE
+    return int(struct.unpack_from("I", info, _UNACKED)[0])
 
 
 def send(sock: socket.socket, segment: Segment) -> int:

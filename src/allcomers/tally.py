@@ -31,6 +31,9 @@ from allcomers.stats import (
 STEP_BACK: Final = 0.001
 """Seconds that a worker that is ahead leaves newcomers to the others."""
 
+TURNS: Final = 8
+"""In so many turns the workers let in who waits: one by one, each with a step back, would be some 4,000 a second."""
+
 _NOWHERE: Final = 0
 """The place of a worker for whom there is no row: it is not counted, and never steps back."""
 
@@ -108,8 +111,12 @@ class Share:
         """Does no other worker let peers in?"""
         return sum(self._board.column(DOOR)) < 2
 
-    def is_ahead(self) -> bool:
-        """Does this worker have more than one connection above the mean?"""
+    def part_of(self, waiting: int) -> int:
+        """Of so many who wait, how many this worker lets in before it is another's turn: one, where few wait."""
+        return 1 + waiting // (TURNS * max(1, sum(self._board.column(DOOR))))
+
+    def is_ahead(self, by: int = 1) -> bool:
+        """Does this worker have more than `by` connections above the mean?"""
         doors, counts = self._board.column(DOOR), self._board.column(CONNECTIONS)
         inside = [count for door, count in zip(doors, counts, strict=True) if door]
-        return self.place > 0 and (self.page.cells[CONNECTIONS] - 1) * len(inside) > sum(inside)
+        return self.place > 0 and (self.page.cells[CONNECTIONS] - by) * len(inside) > sum(inside)

@@ -69,15 +69,17 @@ class Newcomers:
 
     def _accept(self, listener: socket.socket, now: float) -> None:
         """Somebody waits there."""
-        if self._share.is_alone():
+        share = self._share
+        if share.is_alone():
             self._accept_some(listener, BATCH, now)
             return
-        self._accept_some(listener, 1, now)
+        most = min(BATCH, share.part_of(sockets.queued(listener) or 0))
+        self._accept_some(listener, most, now)
         fd = listener.fileno()
         if fd in self._others:
             # To the end of the kernel's queue of who is woken next; or, if we are ahead, out of it for a moment.
             self._poller.forget(fd)
-            if self._share.is_ahead():
+            if share.is_ahead(most):
                 del self._others[fd]
                 self._deadlines.set(fd, now + STEP_BACK)
             else:
