@@ -161,18 +161,11 @@ def steps_of(pools: bool = False, **answers: Any) -> None:
         step(f"{name}'s head", exchange(answers, data, pools))
 
 
-def web() -> None:
+def web(pools: bool = False) -> None:
     from allcomers.handlers.web import as_handler
     from bench.apps import Hello
 
-    steps_of(handler=as_handler(Hello))
-
-
-def pool() -> None:
-    from allcomers.handlers.web import as_handler
-    from bench.apps import Hello
-
-    steps_of(pools=True, handler=as_handler(Hello))
+    steps_of(pools, handler=as_handler(Hello))
 
 
 def wsgi() -> None:
@@ -232,4 +225,4 @@ def parts() -> None:
     step("an answer planned", lambda: answers.plan(("GET", "/", 1), response, 13, True, date))
 
 
-KINDS = {"web": web, "pool": pool, "wsgi": wsgi, "asgi": asgi, "parts": parts}
+KINDS = {"web": web, "pool": partial(web, pools=True), "wsgi": wsgi, "asgi": asgi, "parts": parts}

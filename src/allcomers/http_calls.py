@@ -1,7 +1,8 @@
 """What HTTP connections share, and what they have run: the app's calls.
 
 A call runs wherever `--calls` says: in the connection's own thread or in another. It touches no connection: it gets a
-Request and returns an answer, or the next piece of one, and it never raises. So an app's failure is one client's 500.
+Request and returns an answer, or a Stream with its first piece, and it never raises. So an app's failure is one
+client's 500.
 """
 
 from __future__ import annotations

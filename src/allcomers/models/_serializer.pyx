@@ -6,7 +6,6 @@ from cpython.list cimport PyList_AsTuple, PyList_GET_SIZE
 from libc.string cimport memcpy
 
 
-
 cdef class Serializer:
     """put() for answers of one server.
 

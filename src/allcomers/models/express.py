@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from allcomers.connection import Connection
     from allcomers.http_calls import HttpEndpoint
     from allcomers.models import Serving
+    from allcomers.models._serializer import Serializer
     from allcomers.service_connection import ServiceEndpoint
 
 if leaf.COMPILED and not TYPE_CHECKING:
@@ -135,7 +136,6 @@ def _for_http(
     if http.clock or http.client:
         return None
     from allcomers.models._express import Express
-    from allcomers.models._serializer import Serializer
 
     return Express(
         channels=channels,
@@ -149,14 +149,7 @@ def _for_http(
         is_sealed=http.tls is not None,
         request=Request,
         response=Response,
-        serializer=Serializer(
-            response=Response,
-            encode=encode_fields,
-            blocks=known_blocks,
-            lines=STATUS_LINES,
-            date=http.date,
-            server=SERVER,
-        ),
+        serializer=_serializer(http.date),
         hosts=known_hosts,
         page=http.page,
         max_head=http.limits.max_head,
@@ -169,4 +162,17 @@ def _for_http(
         post=post,
         record=Record if http.log else None,
         note=partial(note_all, http),
+    )
+
+
+def _serializer(date: Callable[[float], bytes]) -> Serializer:
+    from allcomers.models._serializer import Serializer
+
+    return Serializer(
+        response=Response,
+        encode=encode_fields,
+        blocks=known_blocks,
+        lines=STATUS_LINES,
+        date=date,
+        server=SERVER,
     )
