@@ -131,6 +131,10 @@ class Config(NamedTuple):
         "auto", _APP, "--lifespan", "HOW", "ASGI's lifespan: auto, on or off",
         "An app that does not know it raises at once, and is served without.", choice("auto", "on", "off"),
     )  # fmt: skip
+    asgi_pathsend: bool = _option(
+        False, _APP, "--asgi-pathsend", "", "let ASGI apps have the server send their files (sendfile)",
+        "Middlewares that compress, cache or count bodies rarely know these messages, and lose the file.", flag,
+    )  # fmt: skip
     bind: tuple[str, ...] = _option(
         ("127.0.0.1:8000",), _MODELS, "-b --bind", "ADDR", "HOST:PORT, unix:PATH or fd://N; may be repeated",
         "Only this machine until told otherwise; gunicorn's address and port. Port 0 takes a free one.",
@@ -194,6 +198,10 @@ class Config(NamedTuple):
     call_timeout: float = _option(
         0.0, _TIMES, "--call-timeout", "S", "for an app's call: then it is logged with its stack, and 503",
         "How long is too long, only the app's owner knows.", seconds,
+    )  # fmt: skip
+    disconnect_grace: float = _option(
+        10.0, _TIMES, "--disconnect-grace", "S", "for an ASGI call whose client left, then it is cancelled; 0 is never",
+        "Most calls end by themselves by then. Daphne's; gunicorn's asgi worker gives 3.", never_or_seconds,
     )  # fmt: skip
     hang_timeout: float = _option(
         60.0, _TIMES, "--hang-timeout", "S", "for a worker that does nothing at all, then it is replaced; 0 is never",

@@ -249,12 +249,14 @@ def _asgi(target: Any, config: Config, ask_replacement: Callable[[str], object],
     from allcomers.asgi.host import Host
     from allcomers.asgi.lifespan import Life, Lifespan
     from allcomers.asgi.live import answer
+    from allcomers.asgi.scope import FILE_EXTENSIONS, HTTP_EXTENSIONS
     from allcomers.asgi.steps import Stepped
     from allcomers.models.asyncio_loop import new_event_loop
 
     model = models.find(config.model or "asyncio")
     lifespan = Lifespan(target, config.lifespan)
-    stepped = Stepped(target, config.root_path, _report_request)
+    extensions = HTTP_EXTENSIONS + (FILE_EXTENSIONS if config.asgi_pathsend else ())
+    stepped = Stepped(target, config.root_path, _report_request, extensions, config.disconnect_grace)
     if model.events is None:
         return App(handler=stepped, life=Life(new_event_loop("SelectSelector"), lifespan, stepped))
     serve_on, events = model.load_on(), new_event_loop(model.events)
@@ -266,6 +268,8 @@ def _asgi(target: Any, config: Config, ask_replacement: Callable[[str], object],
         limits=config.limits,
         page=page,
         websocket=config.websocket_limits if find_spec("websockets") else None,
+        extensions=extensions,
+        disconnect_grace=config.disconnect_grace,
     )
     if config.call_timeout:
         from allcomers.calls.tasks import TaskLimit

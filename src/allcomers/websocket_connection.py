@@ -67,6 +67,8 @@ class WebSocketConnection(Connection):
         self.phase = CALLED
         if early:
             self._heard(early, now)
+        else:
+            self._go_on(now)  # the app may have spoken, or ended, already
         if before._ended:
             self._ended = True
             self._heard_end(now)

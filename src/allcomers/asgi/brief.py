@@ -14,7 +14,7 @@ from allcomers.asgi.host import EAGER, Host
 from allcomers.asgi.http import Exchange
 from allcomers.asgi.live import answer
 from allcomers.asgi.messages import decoded
-from allcomers.asgi.scope import HTTP_EXTENSIONS, VERSION
+from allcomers.asgi.scope import VERSION
 from allcomers.http_calls import Asker, Live
 from allcomers.protocol import leaf
 from allcomers.protocol.head import encode_fields, remember
@@ -51,7 +51,7 @@ def briefs(host: Host) -> Begin:
         "scheme": "http",
         "query_string": b"",
         "root_path": host.root_path,
-        "extensions": {name: {} for name in HTTP_EXTENSIONS},
+        "extensions": {name: {} for name in host.extensions},
     }
     return Briefs(
         host=host,

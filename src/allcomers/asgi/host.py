@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, Protocol, TypeAlias
 
-from allcomers.asgi.scope import Scope
+from allcomers.asgi.scope import HTTP_EXTENSIONS, Scope
 from allcomers.config import Limits, WebSocketLimits
 from allcomers.protocol.message import Request
 from allcomers.stats import Page
@@ -54,7 +54,10 @@ class Host:
     page       where the time that they take is counted
     tasks      those that run, and since when
     context    of which each talk has a copy
-    deserted   of these, those whose client is gone: nobody waits for what they do
+    extensions        those that the scope of an HTTP request offers
+    disconnect_grace  seconds that a call may go on once its client has left, before it is cancelled; 0 for any time
+    deserted   of these, those whose client is gone, and the timer that cancels each
+    cancels    whether finish() has begun to cancel what runs
     """
 
     app: App
@@ -67,8 +70,11 @@ class Host:
     limit: Limit | None = None
     page: Page = field(default_factory=Page)
     tasks: dict[asyncio.Task[None], float] = field(default_factory=dict)
-    deserted: set[asyncio.Task[None]] = field(default_factory=set)
+    deserted: dict[asyncio.Task[None], asyncio.TimerHandle | None] = field(default_factory=dict)
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
+    extensions: tuple[str, ...] = HTTP_EXTENSIONS
+    disconnect_grace: float = 10.0
+    cancels: bool = False
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], timed: bool = True) -> asyncio.Task[None]:
         """Run it as a task, at once where Python can: one that never waits is over when this returns.
@@ -93,28 +99,40 @@ class Host:
 
     def _over(self, task: asyncio.Task[None]) -> None:
         self.page.called(0.0, monotonic() - self.tasks.pop(task), 0)
-        self.deserted.discard(task)
+        timer = self.deserted.pop(task, None)
+        if timer is not None:
+            timer.cancel()
 
-    def desert(self, task: asyncio.Task[None] | None) -> None:
-        """The client of this one is gone."""
+    def desert(self, task: asyncio.Task[None] | None, name: str) -> None:
+        """The client of this one is gone; `name` is that of its request, for the log."""
+        if task is not None and not task.done() and task not in self.deserted:
+            grace = self.disconnect_grace
+            self.deserted[task] = self.events.call_later(grace, self.cancel, task, name) if grace else None
+
+    def cancel(self, task: asyncio.Task[None] | None, name: str) -> None:
+        """Cancel this one, whose client left a while ago."""
         if task is not None and not task.done():
-            self.deserted.add(task)
+            _logger.debug("%s: cancelled, %g s after its client had left", name, self.disconnect_grace)
+            task.cancel()
 
     async def finish(self, patience: float | None) -> None:
         """Wait for the tasks that run, then cancel those that take longer than `patience` seconds; None is for ever.
 
-        Those whose client is gone were told so; who has not noticed in a moment waits for something else.
+        Those whose client is gone were told so; one that has not noticed in a moment waits for something else. A call
+        that is cancelled here says so with its CancelledError, which is no failure of the app.
         """
         if self.deserted:
             moment = WIND_UP if patience is None else min(WIND_UP, patience)
             await asyncio.wait(list(self.deserted), timeout=moment)
+            self.cancels = True
             for task in list(self.deserted):
                 task.cancel()
         if self.tasks:
             await asyncio.wait(self.tasks, timeout=patience)
         left = list(self.tasks)
         if left:
-            _logger.warning("%d calls go on for too long, and are cancelled", len(left))
+            self.cancels = True
+            _logger.warning("calls that go on for too long, and are cancelled: %d", len(left))
         for task in left:
             task.cancel()
         if left:

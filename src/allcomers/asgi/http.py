@@ -19,6 +19,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import IO, Any, Final
 
+from allcomers.asgi.disconnect import HalfClosed
 from allcomers.asgi.filled import Filled
 from allcomers.asgi.host import Host, Message
 from allcomers.asgi.messages import (
@@ -32,6 +33,7 @@ from allcomers.asgi.messages import (
     promised,
 )
 from allcomers.asgi.scope import Scope
+from allcomers.connection import HIGH_WATER
 from allcomers.errors import AnswerError, ClientGone
 from allcomers.http_calls import Asker
 from allcomers.protocol.message import FileSlice, Piece, Request, Response, title
@@ -57,9 +59,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "_asker", "_begun", "_body", "_cut", "_done", "_ended", "_file", "_gone", "_held", "_host", "_ignored",
-        "_in_a_row", "_left", "_more", "_parted", "_reply", "_response", "_scope", "_starting", "_told", "_trailers",
-        "_waiting", "ahead", "began", "coroutine", "hungry", "request", "task", "thread",
+        "_asker", "_begun", "_body", "_cut", "_done", "_file", "_given_up", "_gone", "_half", "_held", "_host",
+        "_ignored", "_in_a_row", "_left", "_more", "_parted", "_reply", "_response", "_scope", "_starting", "_told",
+        "_trailers", "_waiting", "ahead", "began", "coroutine", "hungry", "request", "task", "thread",
     )  # fmt: skip
 
     def __init__(self, host: Host, request: Request, asker: Asker, scope: Scope) -> None:
@@ -77,8 +79,9 @@ class Exchange:
         self._body = [content] if content else []  # what of it has come and was not taken
         self._more = content is None and (request.chunked or bool(request.length))  # is more of it to come?
         self._told = False  # does the app know that there is no more?
-        self._ended = False  # the client says no more
+        self._half: HalfClosed | None = None  # the client says no more
         self._gone = False  # and hears no more
+        self._given_up = False  # cancelled, for nobody seems to be there
         self._parted = False  # has the app been told so?
         self._waiting: list[asyncio.Future[None]] = []  # receive() and send() that wait for something to change
         self._response: Response | None = None  # its head, once the app has said it
@@ -100,8 +103,16 @@ class Exchange:
 
     @property
     def done(self) -> bool:
-        """Is its answer whole?"""
+        """Whether its answer is whole."""
         return self._done
+
+    @property
+    def is_over(self) -> bool:
+        return self._done or self._gone
+
+    @property
+    def is_sending(self) -> bool:
+        return self._held
 
     # ------------------------------------------------------------ for the connection
 
@@ -168,14 +179,21 @@ class Exchange:
             self._wake()
 
     def end(self) -> None:
-        self._ended = True
+        self._half = HalfClosed(self._host.events, self, self._host.disconnect_grace)
+
+    def left(self) -> None:
+        """The client says no more, and has been sent nothing for a while (disconnect.Call)."""
         self._wake()
+
+    def give_up(self) -> None:
+        self._given_up = self._parted = True
+        self._host.cancel(self.task, self.name)
 
     def leave(self) -> None:
         self._gone = True
         self.hungry = False
         if not self._done:
-            self._host.desert(self.task)
+            self._host.desert(self.task, self.name)
         self.drop_file()
         self._wake()
 
@@ -187,7 +205,7 @@ class Exchange:
     def _end_events(self) -> None:
         if not self._done and not self._gone:
             self._done = self._gone = self._cut = True
-            self._host.desert(self.task)
+            self._host.desert(self.task, self.name)
             if not self._held:
                 self._say(Last(b""))
             self._wake()
@@ -200,6 +218,8 @@ class Exchange:
         if self.task is not None and self.task.done():  # it was cancelled while the piece was on its way
             return End.BROKEN
         self._held = False
+        if self._half is not None:
+            self._half.sent()
         self._wake()
         return LATER
 
@@ -258,14 +278,14 @@ class Exchange:
             return
         if not self._parted:
             raise AnswerError("the app returned before its answer was whole")
-        await self._fail(End.BROKEN)  # it was told that nobody is there any more
+        await self.fail(End.BROKEN)  # it was told that nobody is there any more
 
     async def _raised(self, error: BaseException) -> None:
         self._report(error)
-        await self._fail(internal_error())
+        await self.fail(End.BROKEN if self._given_up else internal_error())
 
     def _report(self, error: BaseException) -> None:
-        if (self._gone or self._done) and is_of_leaving(error):
+        if (self._gone or self._done or self._given_up or self._host.cancels) and is_of_leaving(error):
             return
         if (
             self._gone and self._parted and isinstance(error, Exception)
@@ -274,7 +294,7 @@ class Exchange:
         else:
             self._host.report(error, self.request)
 
-    async def _fail(self, otherwise: Response | End) -> None:
+    async def fail(self, otherwise: Response | End) -> None:
         """The answer, if it is not whole, never will be. `otherwise`: what is said if it has not begun."""
         while self._held and not self._gone:
             await self._wait()
@@ -301,7 +321,7 @@ class Exchange:
                 return {"type": "http.disconnect"}
             if self._body or not (self._more or self._told):
                 return self._next_body()
-            if self._ended:
+            if self._half is not None and self._half.has_left:
                 self._parted = True
                 return {"type": "http.disconnect"}
             if self._more and not self.hungry:
@@ -319,9 +339,9 @@ class Exchange:
     def _next_body(self) -> Message:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
-        self.ahead = 0
+        full, self.ahead = self.ahead >= HIGH_WATER, 0
         self._told = not self._more
-        if self._more:
+        if self._more or full:  # full: nothing was read, so that the client has left would not be noticed
             self._look()
         return {"type": "http.request", "body": body, "more_body": self._more or bool(self._body)}
 

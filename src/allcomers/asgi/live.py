@@ -23,7 +23,7 @@ def answer(host: Host, request: Request, asker: Asker) -> Live:
     """The Live that answers `request`, which `asker` has heard."""
     if request.upgrades and handshake.asked(request):
         return _websocket(host, request, asker)
-    return Exchange(host, request, asker, http_scope(request, host.root_path, host.state))
+    return Exchange(host, request, asker, http_scope(request, host.root_path, host.state, host.extensions))
 
 
 def _websocket(host: Host, request: Request, asker: Asker) -> Live:

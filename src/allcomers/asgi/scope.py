@@ -12,28 +12,36 @@ from allcomers.protocol.message import Request
 Scope: TypeAlias = dict[str, Any]
 """As the specification has it: str keys, values of many types."""
 
-VERSION: Final = {"version": "3.0", "spec_version": "2.4"}
+VERSION: Final = {"version": "3.0", "spec_version": "2.3"}
+"""Of HTTP. From 2.4 on send() raises once the client has gone, as it does here; but a framework that reads 2.4 waits
+for that alone, and then never ends a stream that has nothing to send (starlette.responses.StreamingResponse)."""
 
-HTTP_EXTENSIONS: Final = (
-    "http.response.pathsend",
-    "http.response.zerocopysend",
-    "http.response.early_hint",
-    "http.response.trailers",
-)
+_WEBSOCKET_VERSION: Final = {"version": "3.0", "spec_version": "2.4"}
+
+HTTP_EXTENSIONS: Final = ("http.response.early_hint", "http.response.trailers")
+"""Those that are offered: no framework uses them unless the app does."""
+
+FILE_EXTENSIONS: Final = ("http.response.pathsend", "http.response.zerocopysend")
+"""Those that frameworks use of themselves where they are offered, and that most middlewares do not know."""
+
 _SCHEMES: Final = {"http": "ws", "https": "wss"}
 
 
-def http_scope(request: Request, root_path: str, state: dict[str, Any] | None) -> Scope:
+def http_scope(
+    request: Request, root_path: str, state: dict[str, Any] | None, extensions: tuple[str, ...] = HTTP_EXTENSIONS
+) -> Scope:
     """The scope of an HTTP request. `state` is the lifespan's, of which each request gets a shallow copy."""
     scope = _scope("http", request, root_path, state)
+    scope["asgi"] = VERSION.copy()
     scope["method"] = request.method
-    scope["extensions"] = {name: {} for name in HTTP_EXTENSIONS}
+    scope["extensions"] = {name: {} for name in extensions}
     return scope
 
 
 def websocket_scope(request: Request, root_path: str, state: dict[str, Any] | None, subprotocols: list[str]) -> Scope:
     """The scope of a WebSocket: of the request that asks for one, and the subprotocols that it offers."""
     scope = _scope("websocket", request, root_path, state)
+    scope["asgi"] = _WEBSOCKET_VERSION.copy()
     scope["scheme"] = _SCHEMES[request.scheme]
     scope["subprotocols"] = subprotocols
     scope["extensions"] = {"websocket.http.response": {}}
@@ -45,7 +53,6 @@ def _scope(kind: str, request: Request, root_path: str, state: dict[str, Any] | 
     path = unquote(raw_path) if "%" in raw_path else raw_path  # what is no UTF-8 becomes U+FFFD: apps encode it again
     scope: Scope = {
         "type": kind,
-        "asgi": VERSION.copy(),
         "http_version": "1.1" if request.minor else "1.0",
         "scheme": request.scheme,
         "path": root_path + path,

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from allcomers.asgi.host import WIND_UP, App, Host
 from allcomers.asgi.http import Exchange
-from allcomers.asgi.scope import http_scope
+from allcomers.asgi.scope import HTTP_EXTENSIONS, http_scope
 from allcomers.errors import ClientGone
 from allcomers.protocol.message import Piece, Request, Response
 from allcomers.signs import TAKEN
@@ -53,14 +53,23 @@ class Loops:
 class Stepped:
     """A Handler (protocol.message) that an ASGI app is behind.
 
-    root_path, report, state  as a Host has them
+    root_path, report, state, extensions, disconnect_grace  as a Host has them
     """
 
-    def __init__(self, app: App, root_path: str, report: Report) -> None:
+    def __init__(
+        self,
+        app: App,
+        root_path: str,
+        report: Report,
+        extensions: tuple[str, ...] = HTTP_EXTENSIONS,
+        disconnect_grace: float = 10.0,
+    ) -> None:
         self.state: dict[str, Any] | None = None
         self._app = app
         self._root_path = root_path
         self._report = report
+        self._extensions = extensions
+        self._grace = disconnect_grace
         self._loops = Loops()
 
     async def finish(self, patience: float) -> None:
@@ -76,6 +85,8 @@ class Stepped:
             report=self._report,
             root_path=self._root_path,
             state=self.state,
+            extensions=self._extensions,
+            disconnect_grace=self._grace,
         )
         return Steps(host, request, self._loops).begin()
 
@@ -91,7 +102,7 @@ class Steps:
         self._closing = False
         self._look: select.epoll | None = None  # at the client's socket, for its end
         self._first: Piece | Last | End = b""
-        scope = http_scope(request, host.root_path, host.state)
+        scope = http_scope(request, host.root_path, host.state, host.extensions)
         self._exchange = Exchange(host, request, self, scope)
 
     # ------------------------------------------------------------ for the exchange

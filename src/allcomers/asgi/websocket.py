@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import deque
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 from allcomers.asgi.host import Host, Message
+from allcomers.asgi.http import Exchange
 from allcomers.asgi.messages import decoded, internal_error, is_of_leaving
 from allcomers.asgi.scope import websocket_scope
 from allcomers.connection import HIGH_WATER, Connection
@@ -20,19 +22,28 @@ from allcomers.errors import AnswerError, ClientGone
 from allcomers.http_calls import Asker, Upgrade
 from allcomers.protocol import websocket
 from allcomers.protocol.handshake import Offer
-from allcomers.protocol.message import Request, Response
+from allcomers.protocol.message import Request, Response, title
+from allcomers.protocol.websocket import WebSocket
 from allcomers.signs import LATER, TAKEN
-from allcomers.websocket_connection import WebSocketConnection
+from allcomers.websocket_connection import RESTART, WebSocketConnection
 
 MESSAGE: int = 64
 """Bytes that a message counts for beside its own: a flood of empty ones has a limit too."""
 
 
-class State(enum.Enum):
-    """How far a talk has come."""
+_TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
+_ABNORMAL: Final = 1006
+_NORMAL: Final = 1000
+_FAILED: Final = 1011
 
-    NEW = "the app has not heard of it"
-    ASKED = "the app is to accept or to refuse"
+
+class State(enum.Enum):
+    """What an app may send.
+
+    websocket.connect is no state: receive() gives it first, and an app may answer before it calls receive().
+    """
+
+    CONNECTING = "the app is to accept or to refuse"
     REFUSING = "the app sends an HTTP answer"
     OPEN = "messages go both ways"
     CLOSED = "the app has closed it, or was told that it is closed"
@@ -49,12 +60,13 @@ class Talk:
         self._request = request
         self._asker = asker
         self._offer = offer
-        self._state = State.NEW
+        self._state = State.CONNECTING
+        self._connect_sent = False
         self._messages: deque[str | bytes] = deque()
         self._end: tuple[int, str] | None = None  # code and reason, once it is closed
-        self._conn: WebSocketConnection | None = None
-        self._response: Response | None = None  # of a refusal
-        self._pieces: list[bytes] = []
+        self._socket: WebSocket | None = None  # once the app has accepted
+        self._conn: WebSocketConnection | None = None  # once start() has returned, too
+        self._denial: Exchange | None = None  # the app's own refusal (extension websocket.http.response)
         self._waiting: list[asyncio.Future[None]] = []
         self._starting = False
         self._reply: Any = LATER
@@ -76,10 +88,18 @@ class Talk:
         self.leave()
 
     def drain(self) -> None:
-        """The app may still accept, and is then told; so nothing is to be done."""
+        """The server leaves: a client that has no answer yet is told to come again, as one that is connected is."""
+        self._host.events.call_soon(self._turn_away)
+
+    def _turn_away(self) -> None:
+        if self._state is State.CONNECTING and self._end is None:
+            self.closed(RESTART, "")
+            self._say(Response(b"The server is about to stop.\n", status=503, headers=[_TEXT]))
 
     def leave(self) -> None:
-        self.closed(1006, "")
+        if self._denial is not None:
+            self._denial.leave()
+        self.closed(_ABNORMAL, "")
 
     # ------------------------------------------------------------ for the WebSocketConnection
 
@@ -91,7 +111,7 @@ class Talk:
     def closed(self, code: int, reason: str) -> None:
         if self._end is None:
             self._end = (code, reason)
-            self._host.desert(self._task)
+            self._host.desert(self._task, title(self._request))
         self._wake()
 
     def sent(self) -> None:
@@ -115,32 +135,34 @@ class Talk:
         request, offer = self._request, self._offer
         host = self._host
         scope = websocket_scope(request, host.root_path, host.state, offer.subprotocols)
-        code = 1000
+        code = _NORMAL
         try:
             await host.app(scope, self.receive, self.send)
-            if self._state in (State.NEW, State.ASKED, State.REFUSING) and self._end is None:
+            if self._state in (State.CONNECTING, State.REFUSING) and self._end is None:
                 raise AnswerError("the app returned without accepting or refusing the WebSocket")
         except GeneratorExit:
             raise
         except BaseException as error:  # SystemExit too: one request does not stop a server
-            if self._end is None or not is_of_leaving(error):
+            if not (is_of_leaving(error) and (self._end is not None or host.cancels)):
                 host.report(error, request)
-            code = 1011
-        self._leave(code)
+            code = _FAILED
+        await self._leave(code)
 
-    def _leave(self, code: int) -> None:
-        """The app is done with it."""
-        if self._state is State.OPEN and self._end is None and self._conn is not None:
-            self._conn.socket.close(code)
+    async def _leave(self, code: int) -> None:
+        """The app is done with it, perhaps within start(): then the connection that follows finds it closed."""
+        if self._state is State.OPEN and self._end is None and self._socket is not None:
+            self._socket.close(code)
             self._tell()
-        elif self._state in (State.NEW, State.ASKED, State.REFUSING):
+        elif self._state is State.CONNECTING:
             self._say(internal_error())
+        elif self._denial is not None and not self._denial.done:
+            await self._denial.fail(internal_error())
         self._state = State.CLOSED
 
     async def receive(self) -> Message:
         """websocket.connect, then each message, then websocket.disconnect."""
-        if self._state is State.NEW:
-            self._state = State.ASKED
+        if not self._connect_sent:
+            self._connect_sent = True
             return {"type": "websocket.connect"}
         while not self._messages:
             if self._end is not None:
@@ -162,12 +184,15 @@ class Talk:
             raise ClientGone("the WebSocket is closed")
         if self._state is State.OPEN:
             await self._speak(kind, message)
-        elif self._state is State.ASKED and kind == "websocket.accept":
+        elif self._state is State.CONNECTING and kind == "websocket.accept":
             self._accept(message)
-        elif self._state is State.ASKED and kind == "websocket.close":
-            self._refuse(Response(b"Forbidden\n", status=403, headers=[("Content-Type", "text/plain; charset=utf-8")]))
-        elif self._state in (State.ASKED, State.REFUSING) and kind.startswith("websocket.http.response."):
-            self._answer(kind, message)
+        elif self._state is State.CONNECTING and kind == "websocket.close":
+            self._state = State.CLOSED
+            self._end = (_ABNORMAL, "")
+            self._say(Response(b"Forbidden\n", status=403, headers=[_TEXT]))
+            self._wake()
+        elif self._state in (State.CONNECTING, State.REFUSING) and kind.startswith("websocket.http.response."):
+            await self._deny(kind, message)
         else:
             raise AnswerError(f"{kind!r} has no place here: {self._state.value}")
 
@@ -178,11 +203,12 @@ class Talk:
             self._offer,
             max_size=limits.max_size,
             deflate=limits.deflate,
-            subprotocol=message.get("subprotocol"),
-            headers=decoded(message.get("headers", ())),
-            own=b"Server: allcomers\r\n",
+            subprotocol=message.get("subprotocol") or None,
+            headers=decoded(message.get("headers") or ()),
+            server="allcomers",
         )
         self._state = State.OPEN
+        self._socket = socket
 
         def connect(before: Connection, early: bytes, now: float) -> Connection:
             self._conn = WebSocketConnection(before, socket, self, host.limits, limits, early, now)
@@ -190,43 +216,39 @@ class Talk:
 
         self._say(Upgrade(head, connect))
 
-    def _refuse(self, response: Response) -> None:
-        self._state = State.CLOSED
-        self._end = (1006, "")
-        self._say(response)
-
-    def _answer(self, kind: str, message: Message) -> None:
-        """The app's own refusal (extension websocket.http.response): sent when it is whole."""
-        if kind == "websocket.http.response.start":
-            self._response = Response(status=message["status"], headers=decoded(message.get("headers", ())))
-            self._state = State.REFUSING
-        elif kind == "websocket.http.response.body" and self._response is not None:
-            self._pieces.append(bytes(message.get("body", b"")))
-            if not message.get("more_body", False):
-                self._response.body = b"".join(self._pieces)
-                self._refuse(self._response)
-        else:
-            raise AnswerError(f"{kind!r} has no place here: {self._state.value}")
+    async def _deny(self, kind: str, message: Message) -> None:
+        """The app's own refusal (extension websocket.http.response), as any other answer of HTTP goes out."""
+        if self._denial is None:
+            self._denial = Exchange(self._host, self._request, Denier(self._asker, self._say), {})
+        await self._denial.send({**message, "type": kind.removeprefix("websocket.")})
+        self._state = State.REFUSING
+        if self._denial.done:
+            self._state = State.CLOSED
+            self._end = (_ABNORMAL, "")
+            self._wake()
 
     async def _speak(self, kind: str, message: Message) -> None:
-        conn = self._conn
-        if conn is None:  # accepted within start(): the connection follows when that returns
-            await asyncio.sleep(0)
-            conn = self._conn
-            if conn is None:
-                raise ClientGone("the WebSocket is closed")
+        socket = self._socket
+        assert socket is not None
         text, data = message.get("text"), message.get("bytes")
         if kind == "websocket.send" and text is not None:
-            conn.socket.text(text)
+            socket.text(text)
         elif kind == "websocket.send" and data is not None:
-            conn.socket.binary(bytes(data))
+            socket.binary(bytes(data))
         elif kind == "websocket.close":
             self._state = State.CLOSED
-            conn.socket.close(message.get("code", 1000), message.get("reason") or "")
+            code = message.get("code")
+            socket.close(_NORMAL if code is None else code, message.get("reason") or "")
         else:
             raise AnswerError(f"{kind!r} has no place here, or nothing in it: {self._state.value}")
         self._tell()
-        while self._end is None and conn.codec.unsent > HIGH_WATER:
+        await self._flushed()
+
+    async def _flushed(self) -> None:
+        """Until no more than HIGH_WATER waits to go out."""
+        if self._conn is None:  # accepted within start(): the connection follows when that returns
+            await asyncio.sleep(0)
+        while self._end is None and self._conn is not None and self._conn.codec.unsent > HIGH_WATER:
             await self._wait()
 
     def _say(self, reply: Any) -> None:
@@ -239,3 +261,18 @@ class Talk:
         """Something is to be sent, or there is room for more messages."""
         if self._conn is not None and self._conn.driver is not None:
             self._conn.driver.said(TAKEN)
+
+
+class Denier:
+    """The Asker of a refusal: what that says goes through the Talk, which start() may have to return."""
+
+    def __init__(self, asker: Asker, say: Callable[[Any], None]) -> None:
+        self._asker = asker
+        self.said = say
+
+    @property
+    def driver(self) -> Any:
+        return self if self._asker.driver is not None else None
+
+    def hint(self, links: Iterable[bytes]) -> None:
+        self._asker.hint(links)

@@ -65,13 +65,13 @@ def accept(
     deflate: bool = True,
     subprotocol: str | None = None,
     headers: Iterable[tuple[str, str]] = (),
-    own: bytes = b"",
+    server: str = "",
 ) -> tuple[bytes, WebSocket]:
     """The head of the answer 101, and what speaks from there on.
 
     max_size  of a message, in bytes as they are before compression
     deflate   compress where the client offers it
-    headers   of the app's; `own` are the server's: whole lines
+    headers   of the app's; `server` is the value of Server unless they have one
 
     Raises AnswerError for a subprotocol that was not offered, and for headers that the app may not set.
     """
@@ -87,18 +87,21 @@ def accept(
         if subprotocol not in offer.subprotocols:
             raise AnswerError(f"the client does not offer the subprotocol {subprotocol!r}")
         lines.append(b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol.encode("ascii"))
-    lines += [_fields(headers), own, CRLF]
+    lines += [_fields(headers, server), CRLF]
     return b"".join(lines), WebSocket(max_size=max_size, deflate=extension)
 
 
-def _fields(headers: Iterable[tuple[str, str]]) -> bytes:
-    """The app's headers. Those that encode_fields sets apart are the server's, as in any other answer."""
+def _fields(headers: Iterable[tuple[str, str]], server: str) -> bytes:
+    """Return the lines of the app's headers, and of Server. Of those that encode_fields sets apart, an app may choose
+    Server and Date, as in any other answer; the rest is decided by the handshake."""
     pairs = list(headers)
-    block, _ = encode_fields(pairs)
+    block, ours = encode_fields(pairs)
     for name, _ in pairs:
         if name.lower() == "upgrade" or name.lower().startswith("sec-websocket-"):
             raise AnswerError(f"{name} is the server's to set; an app chooses its `subprotocol`")
-    return block
+    chosen = {"server": server, **(ours or {})}
+    lines = [f"{name}: {chosen[name.lower()]}\r\n" for name in ("Server", "Date") if chosen.get(name.lower())]
+    return block + "".join(lines).encode("latin-1")
 
 
 # ---------------------------------------------------------------- one peer
@@ -165,6 +168,7 @@ class WebSocket:
                 frames += 1
                 size += len(frame.data)
                 self._take(frame, events)
+                frame.data = b""  # the library's parser refers to the last frame until the next one comes
         self._held = b"" if protocol.eof_sent else held[at:]
         if self._ended and not self._held and protocol.state is not State.CLOSED:
             protocol.receive_eof()
