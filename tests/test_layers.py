@@ -25,7 +25,7 @@ LAYERS = {
     "connection": "signs codec tls connection streams http_calls answers http_connection records service_connection"
     " websocket_connection announced",
     "handlers": "handlers.*",
-    "parts": "sockets deadlines inbox orders lifeline tally accesslog target clock systemd identity",
+    "parts": "sockets deadlines inbox orders lifeline tally accesslog target clock systemd identity asyncio_loops",
     "asgi": "asgi.*",
     "calls": "calls.*",
     "models": "models.*",

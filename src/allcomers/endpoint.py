@@ -54,7 +54,7 @@ def read_now(config: Config) -> Keys:
 class Life(Protocol):
     """What is to be done before the first peer and after the last."""
 
-    def begin(self) -> None: ...
+    def begin(self, listen: Callable[[], object]) -> None: ...
     def end(self, patience: float) -> None: ...
 
 
@@ -251,15 +251,16 @@ def _asgi(target: Any, config: Config, ask_replacement: Callable[[str], object],
     from allcomers.asgi.live import answer
     from allcomers.asgi.scope import FILE_EXTENSIONS, HTTP_EXTENSIONS
     from allcomers.asgi.steps import Stepped
-    from allcomers.models.asyncio_loop import new_event_loop
+    from allcomers.asyncio_loops import new_event_loop, new_selector_loop
 
     model = models.find(config.model or "asyncio")
     lifespan = Lifespan(target, config.lifespan)
     extensions = HTTP_EXTENSIONS + (FILE_EXTENSIONS if config.asgi_pathsend else ())
     stepped = Stepped(target, config.root_path, _report_request, extensions, config.disconnect_grace)
     if model.events is None:
-        return App(handler=stepped, life=Life(new_event_loop("SelectSelector"), lifespan, stepped))
-    serve_on, events = model.load_on(), new_event_loop(model.events)
+        return App(handler=stepped, life=Life(new_selector_loop("SelectSelector"), lifespan, stepped))
+    serve_on = model.load_on()
+    events = new_selector_loop(model.events) if model.events else new_event_loop()
     host = Host(
         app=target,
         events=events,

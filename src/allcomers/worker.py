@@ -68,7 +68,7 @@ def work(job: Job, listeners: list[socket.socket], share: Share, lifeline: Lifel
         peers = endpoint(job.load(), job.config, log, keys, lifeline.ask_replacement, share.page)
         serving = _serving(job.config, peers, listeners, orders, share, lifeline)
         if peers.life is not None:
-            peers.life.begin()
+            peers.life.begin(orders.listen)
     except OperatorError as error:
         complain(error)
         return error.exit_code

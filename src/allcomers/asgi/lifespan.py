@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from allcomers.asgi.host import App, Message
@@ -146,8 +147,12 @@ class Life:
         self._lifespan = lifespan
         self._sharer = sharer
 
-    def begin(self) -> None:
-        """Raises AppError: the app failed to start."""
+    def begin(self, listen: Callable[[], object] = lambda: None) -> None:
+        """Raises AppError: the app failed to start.
+
+        listen  takes the signals back that the event loop takes for itself when it begins, as uvloop does
+        """
+        self._events.call_soon(listen)
         self._events.run_until_complete(self._lifespan.start())
         self._sharer.state = self._lifespan.state
 

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias, cast
 from allcomers.asgi.host import WIND_UP, App, Host
 from allcomers.asgi.http import Exchange
 from allcomers.asgi.scope import HTTP_EXTENSIONS, http_scope
+from allcomers.asyncio_loops import new_selector_loop
 from allcomers.errors import ClientGone
 from allcomers.protocol.message import Piece, Request, Response
 from allcomers.signs import TAKEN
@@ -44,7 +45,7 @@ class Loops:
         try:
             return self._idle.pop()
         except IndexError:
-            return asyncio.new_event_loop()
+            return new_selector_loop()
 
     def give_back(self, events: asyncio.AbstractEventLoop) -> None:
         self._idle.append(events)

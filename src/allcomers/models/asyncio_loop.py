@@ -17,22 +17,10 @@ from __future__ import annotations
 
 import asyncio
 import select
-import selectors
 
+from allcomers.asyncio_loops import new_event_loop
 from allcomers.models import Serving
 from allcomers.models.pump import drive
-
-
-def new_event_loop(selector: str = "") -> asyncio.AbstractEventLoop:
-    """asyncio's own on the selector of this name ("SelectSelector"); else uvloop's where it is installed."""
-    if selector:
-        return asyncio.SelectorEventLoop(getattr(selectors, selector)())
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    return loop
 
 
 def serve(serving: Serving) -> None:

@@ -1,0 +1,96 @@
+"""asyncio event loops for apps, whose add_signal_handler() leaves the server its own signals.
+
+A loop of asyncio or uvloop takes the process's wake-up descriptor for itself as soon as an app adds a handler
+(signal.set_wakeup_fd), and gives the signal its default action back when the app removes it. Then the server would
+hear nothing of TERM. Here an app's handler is one of Python's own (signal.signal): the number of the signal still
+comes to the server (`orders`), which stops at TERM whatever else the app does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import selectors
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from typing import Any, TypeVarTuple, Unpack
+
+Ts = TypeVarTuple("Ts")
+
+
+class SignalHandlers(asyncio.AbstractEventLoop):
+    """The methods of an event loop that are about signals, to stand before those of a loop's own."""
+
+    _before: dict[int, Any] | None = None  # of each signal that the app handles, the handler that was there
+
+    def add_signal_handler(self, sig: int, callback: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
+        """Have `callback(*args)` called in the loop each time that `sig` comes.
+
+        Raises RuntimeError outside the main thread, for a signal that cannot be handled, and where the loop is closed;
+        ValueError for no signal; TypeError for a coroutine function.
+        """
+        if inspect.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
+            raise TypeError("coroutines cannot be used with add_signal_handler()")
+        if self.is_closed():
+            raise RuntimeError("Event loop is closed")
+        context = contextvars.copy_context()
+
+        def handle(signum: int, frame: object) -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                self.call_soon_threadsafe(callback, *args, context=context)
+
+        before = _set(sig, handle)
+        self._before = {sig: before, **(self._before or {})}
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Put back the handler that was there before the app's. Return whether the app had one."""
+        if self._before is None or sig not in self._before:
+            return False
+        before = self._before.pop(sig)
+        _set(sig, signal.SIG_DFL if before is None else before)
+        return True
+
+    def close(self) -> None:
+        for sig in list(self._before or ()):
+            with suppress(RuntimeError):  # not the main thread
+                self.remove_signal_handler(sig)
+        super().close()
+
+
+def _set(sig: int, handler: Any) -> Any:
+    """Return the handler that was there before. Raises RuntimeError, ValueError."""
+    if sig not in signal.valid_signals():
+        raise ValueError(f"invalid signal number {sig}")
+    try:
+        before = signal.signal(sig, handler)
+        signal.siginterrupt(sig, False)
+    except (ValueError, OSError) as error:  # not the main thread; KILL or STOP
+        raise RuntimeError(f"signal {sig} cannot be handled here: {error}") from None
+    return before
+
+
+class SelectorLoop(SignalHandlers, asyncio.SelectorEventLoop):
+    """asyncio's own."""
+
+
+@cache
+def _uvloop() -> type[asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return type("UvLoop", (SignalHandlers, uvloop.Loop), {})
+
+
+def new_selector_loop(selector: str = "DefaultSelector") -> asyncio.AbstractEventLoop:
+    """asyncio's own loop on the selector of this name, as `selectors` has it."""
+    return SelectorLoop(getattr(selectors, selector)())
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's loop where that is installed, else asyncio's own."""
+    kind = _uvloop()
+    return new_selector_loop() if kind is None else kind()
