@@ -44,7 +44,7 @@ class HalfClosed:
     has_left  whether it is taken to have left
     """
 
-    __slots__ = ("_call", "_events", "_grace", "_since", "has_left")
+    __slots__ = ("_call", "_events", "_grace", "_quiet", "_since", "has_left")
 
     def __init__(self, events: asyncio.AbstractEventLoop, call: Call, grace: float) -> None:
         self.has_left = False
@@ -52,11 +52,8 @@ class HalfClosed:
         self._call = call
         self._grace = grace
         self._since = monotonic()
+        self._quiet = min(QUIET, grace / 2) if grace else QUIET  # the app has time to notice, too
         self._wait(self._quiet)
-
-    @property
-    def _quiet(self) -> float:
-        return min(QUIET, self._grace) if self._grace else QUIET
 
     def sent(self) -> None:
         """A piece has gone out to it."""

@@ -217,6 +217,7 @@ class Steps:
         assert task is not None
         if not task.done():
             patience = None if self._exchange.done else WIND_UP
-            self._exchange.leave()
+            if not self._exchange.done:
+                self._exchange.leave()
             self._host.events.run_until_complete(self._host.finish(patience))
         self._loops.give_back(self._host.events)

@@ -49,6 +49,13 @@ class State(enum.Enum):
     CLOSED = "the app has closed it, or was told that it is closed"
 
 
+DENIALS: Final = (
+    (State.CONNECTING, "websocket.http.response.start"),
+    (State.REFUSING, "websocket.http.response.body"),
+)
+"""Where the messages of an app's own refusal have their place (extension websocket.http.response)."""
+
+
 class Talk:
     """One WebSocket: a Live, then the Talk of a WebSocketConnection; receive() and send() for the app."""
 
@@ -191,7 +198,7 @@ class Talk:
             self._end = (_ABNORMAL, "")
             self._say(Response(b"Forbidden\n", status=403, headers=[_TEXT]))
             self._wake()
-        elif self._state in (State.CONNECTING, State.REFUSING) and kind.startswith("websocket.http.response."):
+        elif (self._state, kind) in DENIALS:
             await self._deny(kind, message)
         else:
             raise AnswerError(f"{kind!r} has no place here: {self._state.value}")
