@@ -138,6 +138,15 @@ def handshake(path: str) -> bytes:
 
 
 @pytest.mark.parametrize("size", [65_536, 100_000])
+def test_a_client_that_leaves_is_noticed_though_nobody_takes_its_body(loop: Server, tmp_path: Path, size: int) -> None:
+    path = target(["for ever"], tmp_path / "notes")
+    with client_of(loop) as client:
+        client.send(request("POST", path, body=b"x" * size))
+        wait_for(lambda: unread(client.wire) == 0, "the server to have read it all")
+    has_noted(tmp_path / "notes", "waits", "cancelled")
+
+
+@pytest.mark.parametrize("size", [65_536, 100_000])
 def test_the_disconnect_comes_behind_a_large_body(server: Server, tmp_path: Path, size: int) -> None:
     """Where the body is here whole before the app receives it, nothing is read until it has."""
     path = target(["go", "receive", "told"], tmp_path / "notes")

@@ -133,7 +133,9 @@ class HttpConnection(Connection):
             self._live.end()
 
     def _ahead(self) -> int:
-        return len(self._inbound.buffer) + (self._live.ahead if self._live is not None else 0)
+        # A body that is here whole grows no more. What follows it is heard, or nobody would notice that the client left.
+        ahead = 0 if self._live is None or self._inbound.complete else self._live.ahead
+        return len(self._inbound.buffer) + ahead
 
     # ------------------------------------------------------------ what a driver does itself
 

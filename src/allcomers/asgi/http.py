@@ -33,7 +33,6 @@ from allcomers.asgi.messages import (
     promised,
 )
 from allcomers.asgi.scope import Scope
-from allcomers.connection import HIGH_WATER
 from allcomers.errors import AnswerError, ClientGone
 from allcomers.http_calls import Asker
 from allcomers.protocol.message import FileSlice, Piece, Request, Response, title
@@ -339,9 +338,9 @@ class Exchange:
     def _next_body(self) -> Message:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
-        full, self.ahead = self.ahead >= HIGH_WATER, 0
+        self.ahead = 0
         self._told = not self._more
-        if self._more or full:  # full: nothing was read, so that the client has left would not be noticed
+        if self._more:
             self._look()
         return {"type": "http.request", "body": body, "more_body": self._more or bool(self._body)}
 
