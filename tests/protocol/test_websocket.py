@@ -634,6 +634,34 @@ def test_what_it_took_to_inflate_is_given_back_at_the_end() -> None:
             said(websocket, [frame(TEXT, deflated(bytes(100_000))[:90], fin=False, reserved=4), b""])
 
 
+LARGE = MAX_SIZE // 2
+SQUEEZED = deflated(bytes(LARGE))
+
+
+@pytest.mark.parametrize(
+    ("extension", "frames"),
+    [
+        ("", [frame(BINARY, bytes(LARGE))]),
+        ("", [frame(TEXT, b"a" * (LARGE // 2), fin=False), frame(CONT, b"a" * (LARGE // 2))]),
+        (DEFLATE, [frame(BINARY, SQUEEZED, reserved=4)]),
+        (DEFLATE, [frame(TEXT, deflated(b"a" * LARGE), reserved=4)]),
+        (DEFLATE, [frame(BINARY, SQUEEZED[:50], fin=False, reserved=4), frame(CONT, SQUEEZED[50:])]),
+    ],
+    ids=["plain", "fragments", "deflated", "deflated text", "deflated fragments"],
+)
+def test_nothing_is_kept_of_a_message_that_was_given_out(extension: str, frames: list[bytes]) -> None:
+    websocket = new(*filter(None, [extension]))
+    tracemalloc.start()
+    try:
+        sizes = [len(event) for data in frames for event in websocket.feed(data)]
+        while websocket.held:
+            sizes += [len(event) for event in websocket.go_on()]
+        assert sizes == [LARGE]
+        assert tracemalloc.get_traced_memory()[0] < 50_000
+    finally:
+        tracemalloc.stop()
+
+
 # ---------------------------------------------------------------- a client of another make
 
 
