@@ -11,6 +11,8 @@ NAMES = (
     *("instructions", "first"),
     "generator",
     "lab",
+    "middlewares",
+    "asgi_faults",
 )
 
 
