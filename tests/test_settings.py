@@ -247,6 +247,9 @@ def nobody() -> Iterator[int]:
     """This process as somebody who has no name, and no rights."""
     if os.geteuid():
         pytest.skip("needs root, to become somebody else")
+    import grp  # noqa: F401 - nobody may be unable to read the folder where Python keeps it
+    import pwd  # noqa: F401
+
     user = 4_000_000
     os.setegid(user)
     os.seteuid(user)
@@ -262,6 +265,12 @@ def test_only_root_becomes_somebody_else(nobody: int) -> None:
     with pytest.raises(ConfigError, match=f"--group daemon needs root, and this is {nobody}"):
         configs.make({"group": "daemon"})
     assert configs.make({"user": str(nobody), "group": str(nobody)}).user == str(nobody)  # who it is already
+
+
+def test_the_databases_of_users_and_groups_are_not_loaded_unasked(nobody: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("grp", "pwd"):
+        monkeypatch.setitem(sys.modules, module, None)  # to import it fails
+    assert configs.make({}).user == ""
 
 
 # ------------------------------------------------------------ --print-config

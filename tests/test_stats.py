@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import mmap
 import os
 import sys
 import threading
@@ -25,6 +27,7 @@ from allcomers.stats import (
     LAGS,
     PLACES,
     REQUESTS,
+    SIZE,
     TIMES,
     TURNS,
     WAIT_TIME,
@@ -95,6 +98,16 @@ def test_the_compiled_page_takes_no_row_that_is_too_short_and_no_slot_beyond() -
         page.add(-1)
     page.add(BYTES_IN, 3)
     assert page.cells[BYTES_IN] == 3
+
+
+@pytest.mark.parametrize("kind", [PlainPage, Page])
+def test_the_cyclic_collector_gives_the_memory_back(kind: type[PlainPage]) -> None:
+    memory = mmap.mmap(-1, SIZE)
+    ring: list[object] = [kind(memoryview(memory).cast("Q"))]
+    ring.append(ring)
+    del ring
+    gc.collect()  # an error there fails the test, as a warning of pytest's
+    memory.close()  # BufferError, had anybody a buffer of it
 
 
 def test_what_is_counted_where() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
+from array import array
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from allcomers.load import wire
 from allcomers.load.histogram import Histogram
-from allcomers.load.record import ANSWERED, OPEN, PEAK, RESPONSE, SENT, SERVICE, Pen, Record
+from allcomers.load.record import ANSWERED, OPEN, PEAK, RESPONSE, SENT, SERVICE, SIZE, Pen, Record
 
 NANOSECONDS = st.one_of(st.integers(0, 10**7), st.integers(0, 1 << 45))
 ANSWERS = st.lists(st.tuples(NANOSECONDS, NANOSECONDS, st.integers(0, 599)), max_size=30)
@@ -39,6 +41,16 @@ def test_the_compiled_pen_writes_into_nothing_but_a_page() -> None:
     for status in (-1, 1000):
         with pytest.raises(ValueError, match="no status"):
             Record(wire.Pen).pen.answered(0, 0, 0, status)
+
+
+@pytest.mark.skipif(not wire.COMPILED, reason="nothing is compiled here")
+def test_the_cyclic_collector_gives_the_page_back() -> None:
+    page = array("Q", bytes(8 * SIZE))
+    ring: list[object] = [wire.Pen(page)]
+    ring.append(ring)
+    del ring
+    gc.collect()
+    page.append(0)  # BufferError, had anybody a buffer of it
 
 
 @settings(max_examples=10)

@@ -2,6 +2,7 @@
 """A row of the live figures, written in C. The plain Python of `stats` is the specification, and explains the slots."""
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+cimport cython
 from libc.stdint cimport uint64_t
 
 cdef enum:  # the slots of stats.py, where they are explained
@@ -40,6 +41,9 @@ cdef inline int _bucket(uint64_t time) noexcept:
     return min(BUCKETS - 1, 16 * exponent + <int>(value >> exponent))
 
 
+# Left out by the cyclic collector: it would clear `_view` without releasing it, and before Python 3.13 it clears the
+# memoryview first, which raises BufferError while `_view` is out. Nothing that a row holds leads back to it.
+@cython.no_gc
 cdef class Page:
     """As stats.PlainPage. `at` is the row, for who counts from C."""
 
