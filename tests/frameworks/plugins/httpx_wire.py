@@ -1,0 +1,37 @@
+"""The server that httpx's tests ask: their app, served by allcomers in the place of uvicorn."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import wire
+
+
+class TestServer:
+    """What httpx's tests know of their server."""
+
+    __test__ = False
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        self._wire = wire.ThreadServer(config.app, lifespan="off")
+
+    @property
+    def url(self) -> httpx.URL:
+        wire.contacts += 1  # a connection of the test before may be used again
+        return httpx.URL("http://%s:%d/" % self._wire.address)
+
+
+def serve_in_thread(server: TestServer) -> Iterator[TestServer]:
+    server._wire.start()
+    yield server
+    server._wire.stop()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    vars(sys.modules["tests.conftest"]).update(TestServer=TestServer, serve_in_thread=serve_in_thread)
