@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +42,8 @@ class Moved:
                 if os.environ.get(variable, _set.get(variable)) == _set.get(variable):
                     os.environ[variable] = _set[variable] = value
         os.environ.update(self.environment)
+        if "TZ" in os.environ:
+            time.tzset()  # a variable that is set here is to mean what one of the shell's does
         if self.umask is not None:
             os.umask(self.umask)
         here = str(Path.cwd())
