@@ -28,7 +28,8 @@ from allcomers.errors import ConfigError
 class Option(NamedTuple):
     """How a field of Config is set and explained.
 
-    An option that may be given again collects a tuple; one whose `value` is empty takes none: it is on if given.
+    An option that may be given again collects a tuple; one whose `value` is empty takes none: it is on if given, and
+    off with --no- in front of its name.
     """
 
     group: str
@@ -151,6 +152,10 @@ class Config(NamedTuple):
     threads: int = _option(
         32, _MODELS, "-t --threads", "N", "threads of the pool, and of -m thread-pool",
         "A call that waits most of its time leaves a core to some tens of others.", integer(1, 10_000),
+    )  # fmt: skip
+    server_header: bool = _option(
+        True, _MODELS, "--server-header", "", "name the server in each answer; --no-server-header does not",
+        "nginx, gunicorn and uvicorn are named, too.", flag,
     )  # fmt: skip
     certfile: tuple[str, ...] = _option(
         (), _TLS, "--certfile", "FILE", "the certificate chain, PEM: serve TLS; repeat for further names (SNI)",
@@ -315,7 +320,9 @@ def options() -> list[tuple[str, Any, Option]]:
 
 
 def shown(default: Any, option: Option) -> str:
-    """A default as one would type it: "75", "64M"; "" where there is none."""
+    """A default as one would type it: "75", "64M", "on"; "" where there is none."""
+    if default is True:
+        return "on"
     if isinstance(default, tuple):
         return ", ".join(default)
     if option.check is size and default:

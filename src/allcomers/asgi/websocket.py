@@ -180,7 +180,7 @@ class Talk:
             deflate=limits.deflate,
             subprotocol=message.get("subprotocol"),
             headers=decoded(message.get("headers", ())),
-            own=b"Server: allcomers\r\n",
+            own=host.server,
         )
         self._state = State.OPEN
 
