@@ -203,7 +203,7 @@ def _settle(arguments: list[str], start: str, tell: Any) -> tuple[dict[str, Any]
     """
     command, *rest = arguments
     try:
-        return _gather(command, rest, start)
+        settled = _gather(command, rest, start)
     except ConfigError:
         if command != "run":
             raise
@@ -212,9 +212,16 @@ def _settle(arguments: list[str], start: str, tell: Any) -> tuple[dict[str, Any]
         moved = moving.translate(rest, os.environ)
         if moved is None:
             raise
-    for line in moved.lines:
-        tell(line)
-    return _gather(command, moved.arguments, start, moved)
+        for line in moved.lines:
+            tell(line)
+        rest = moved.arguments
+        settled = _gather(command, rest, start, moved)
+    if command == "run" and any(word.startswith("-t") for word in rest):
+        from allcomers import moving
+
+        for line in moving.doubts(rest):
+            tell(line)
+    return settled
 
 
 def _gather(

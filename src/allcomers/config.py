@@ -15,7 +15,9 @@ from allcomers.checks import (
     choice,
     flag,
     integer,
+    level,
     log_format,
+    model_name,
     never_or_seconds,
     rate,
     seconds,
@@ -138,7 +140,7 @@ class Config(NamedTuple):
     )  # fmt: skip
     model: str = _option(
         "", _MODELS, "-m --model", "NAME", "who waits for the sockets: see `allcomers models`",
-        "The best poller that this system has: epoll, kqueue, poll, select.",
+        "The best poller that this system has: epoll, kqueue, poll, select.", model_name,
     )  # fmt: skip
     workers: int = _option(
         1, _MODELS, "-w --workers", "N", "processes that do so, or `auto`: one a core",
@@ -182,7 +184,7 @@ class Config(NamedTuple):
     )  # fmt: skip
     log_level: str = _option(
         "info", _LOGS, "--log-level", "LEVEL", "debug, info, warning, error or critical", "What an operator acts on.",
-        choice("debug", "info", "warning", "error", "critical"),
+        level,
     )  # fmt: skip
     head_timeout: float = _option(
         10.0, _TIMES, "--head-timeout", "S", "for a request's head, from accept on",

@@ -55,7 +55,7 @@ GUNICORN: Final[dict[str, Rule]] = {
     "--access-logformat FORMAT": rules.to("--access-log-format"),
     "--error-logfile --log-file FILE": rules.error_log,
     "--capture-output": rules.no_need("what the app prints goes to standard output and error as it is"),
-    "--logger-class NAME": rules.instead(_NO_LOG_CONFIG),
+    "--logger-class NAME": rules.only("gunicorn.glogging.Logger", _NO_LOG_CONFIG),
     "--log-config FILE": rules.instead(_NO_LOG_CONFIG),
     "--log-config-json FILE": rules.instead(_NO_LOG_CONFIG),
     "--log-syslog-to ADDR": rules.instead(_NO_SYSLOG),
