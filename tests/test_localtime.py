@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -77,8 +78,8 @@ print(time.localtime().tm_gmtoff)
 
 def test_a_zone_is_kept_and_left_alone() -> None:
     """The lines are in the zone of the start, in summer too, and to write them does not set the process's zone."""
-    command = [sys.executable, "-c", KEPT]
-    done = subprocess.run(command, env={"TZ": "EST5EDT,M3.2.0,M11.1.0"}, capture_output=True, text=True, check=True)
+    command, env = [sys.executable, "-c", KEPT], os.environ | {"TZ": "EST5EDT,M3.2.0,M11.1.0"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
         "2025-12-31T19:00:00.123-05:00 2026-07-03T20:00:00-04:00 +0900",
         "32400",

@@ -12,7 +12,7 @@ from typing import Final
 from allcomers import localtime
 
 NAMES: Final = ("", ".admin", ".app", ".calls", ".proxy", ".supervisor", ".tls", ".websocket", ".worker")
-"""Of our loggers, behind `allcomers`."""
+"""Ends of our loggers' names, which begin with `allcomers`."""
 
 _FORMAT: Final = "%(asctime)s [%(process)d] %(levelname)s %(message)s"
 
@@ -36,7 +36,7 @@ class ServerLogger(logging.Logger):
 
 
 class Formatter(logging.Formatter):
-    """2026-11-23T09:11:45.073+00:00 [23669] INFO a message"""
+    """Formats a line as 2026-11-23T09:11:45.073+00:00 [23669] INFO a message."""
 
     def __init__(self) -> None:
         super().__init__(_FORMAT)
@@ -48,7 +48,7 @@ class Formatter(logging.Formatter):
 class UnclaimedHandler(logging.StreamHandler):  # type: ignore[type-arg]
     """The root's handler for an app that gave it none: writes what no other handler has written.
 
-    So a line comes once also where a logger has a handler of its own and passes its records on: Django's and Flask's.
+    So a line comes once, also where a logger with a handler of its own passes its records on, as Django's and Flask's.
     """
 
     def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
@@ -75,9 +75,9 @@ def setup(level: str) -> None:
 
 
 def prepare_root(level: str) -> None:
-    """Before an app is loaded: show what it logs from `level` on, as long as it has not configured the root itself.
+    """Show what an app logs while it is loaded, from `level` on, unless it configures the root itself.
 
-    Without a handler at the root: its basicConfig() would do nothing then.
+    That takes no handler at the root, with which the app's basicConfig() would do nothing.
     """
     logging.lastResort = _to_stderr(logging.StreamHandler())
     root = logging.getLogger()
@@ -86,9 +86,10 @@ def prepare_root(level: str) -> None:
 
 
 def settle_root() -> None:
-    """After an app is loaded and started: configure the root if the app has left it bare; else leave it alone.
+    """Configure the root if an app that is loaded and started has left it bare; else leave it alone.
 
-    An app's own configuration of the logger `allcomers` stands, but for one that would lose its lines.
+    An app's own configuration of the logger `allcomers` stands. If it takes the handler away and gives none, the
+    server's lines go to the root's.
     """
     logging.lastResort = _LAST_RESORT
     root, ours = logging.getLogger(), logging.getLogger("allcomers")
