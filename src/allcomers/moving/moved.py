@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,7 +50,8 @@ class Moved:
         if self.umask is not None:
             os.umask(self.umask)
         if self.joins_output:
-            os.dup2(1, 2)
+            with suppress(OSError):  # there is no standard output
+                os.dup2(1, 2)
         here = str(Path.cwd())
         for folder in (here, *(str(Path(path).resolve()) for path in reversed(self.paths))):
             if folder not in sys.path:

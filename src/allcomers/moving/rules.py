@@ -112,8 +112,8 @@ def umask(reading: Reading, flag: str, value: str) -> None:
     reading.say(f"{typed(flag, value)}: the process's umask is set to {mask:04o}")
 
 
-_STANDARD: Final = re.compile(r"/dev/(?:std(out|err)|fd/([12]))|/proc/(?:self|1)/fd/([12])")
-"""Names of standard output and error. /proc/1/fd/2 is a container's."""
+_STANDARD: Final = re.compile(r"/dev/(?:std(out|err)|fd/([12]))|/proc/self/fd/([12])")
+"""Names of this process's standard output and error."""
 
 
 def error_log(reading: Reading, flag: str, value: str) -> None:
