@@ -394,6 +394,31 @@ def test_a_reopening_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
     assert "No such file" in said[0]
 
 
+STANDARD_WRITER = """
+import sys
+from allcomers.accesslog import AccessLog
+from entries import asking
+log = AccessLog(sys.argv[1], "common")
+log.log(asking("/first", peer="p"))
+log.reopen()
+log.log(asking("/second", peer="p"))
+log.close()
+print("still open", file=sys.stdout if "out" in sys.argv[1] or "1" in sys.argv[1] else sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/dev/stderr", "/proc/self/fd/2"])
+def test_standard_output_and_error_are_written_as_they_are(path: str) -> None:
+    """They may be sockets, as systemd gives them: no path leads to those (ENXIO of open(2))."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            command = [sys.executable, "-c", STANDARD_WRITER, path]
+            assert subprocess.run(command, cwd=TESTS, stdout=theirs, stderr=theirs, timeout=30).returncode == 0
+        said = receive_all(ours).decode()
+    assert re.findall(r"/first|/second|still open|Traceback", said) == ["/first", "/second", "still open"]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's full disk")
 def test_a_full_disk_costs_lines_and_is_told_once() -> None:
     said: list[str] = []

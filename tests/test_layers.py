@@ -18,14 +18,15 @@ SOURCE = Path(__file__).parent.parent / "src" / "allcomers"
 
 LAYERS = {
     "errors": "errors",
-    "config": "checks logformat config settings",
+    "config": "checks localtime logformat config settings",
     "moving": "moving.*",
     "protocol": "protocol.*",
     "stats": "stats",
     "connection": "signs codec tls connection streams http_calls answers http_connection records service_connection"
     " websocket_connection announced",
     "handlers": "handlers.*",
-    "parts": "sockets deadlines inbox orders lifeline tally accesslog target clock systemd identity asyncio_loops",
+    "parts": "sockets deadlines inbox orders lifeline tally accesslog errorlog target clock systemd identity"
+    " asyncio_loops",
     "asgi": "asgi.*",
     "calls": "calls.*",
     "models": "models.*",

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from allcomers.errors import ConfigError
-from allcomers.moving import Moved, translate
+from allcomers.moving import Moved, doubts, translate
 from allcomers.moving.flags import GUNICORN, UVICORN
 from allcomers.moving.variables import variables
 from crowd import exchange
-from harness import ROOT, serving
+from harness import PATIENCE, ROOT, serving, wait_for
 
 PAGE = (ROOT / "docs" / "moving.md").read_text(encoding="utf-8")
 
@@ -54,6 +57,15 @@ def moved(line: str, environ: dict[str, str] | None = None) -> Moved:
         ("--no-proxy-headers", "--forwarded-allow-ips=", "taken as --forwarded-allow-ips '': nobody is believed"),
         ("--http-protocols h1", "", "--http-protocols h1: ignored, it is so in any case"),
         ("--error-logfile -", "", "--error-logfile -: ignored, the log goes to standard error in any case"),
+        ("--error-logfile /dev/stderr", "", "--error-logfile /dev/stderr: ignored, the log goes to standard error"),
+        ("--log-file=/proc/self/fd/2", "", "--log-file /proc/self/fd/2: ignored, the log goes to standard error"),
+        ("--log-file /dev/fd/2", "", "--log-file /dev/fd/2: ignored, the log goes to standard error"),
+        ("--log-file /dev/stdout", "", "--log-file /dev/stdout: taken as 2>&1, standard error goes where"),
+        ("--logger-class gunicorn.glogging.Logger", "", "Logger: ignored, it is so in any case"),
+        ("-t 0", "--hang-timeout=0", "-t 0: taken as --hang-timeout 0"),
+        ("-m 007", "", "-m 007: the process's umask is set to 0007"),
+        ("--preload -m 007 -w 2", "-w=2", "-m 007: the process's umask is set to 0007"),
+        ("--preload -m epoll", "-m=epoll", "--preload: ignored, each worker loads the app"),
         ("--limit-request-line 8190", "", "ignored, --max-head-size is for the whole head"),
         (
             "--limit-request-line 8190 --limit-request-field_size 65536",
@@ -89,6 +101,11 @@ def test_a_flag_is_taken_for_ours(line: str, ours: str, says: str) -> None:
         ("-k uvicorn.workers.UvicornH11Worker", "--model=asyncio", "taken as --model asyncio"),
         ("-k uvicorn_worker.UvicornWorker", "--model=asyncio", "taken as --model asyncio"),
         ("-k asgi", "--model=asyncio", "taken as --model asyncio"),
+        ("-k mypkg.MyUvicornWorker", "--model=asyncio", "taken as --model asyncio; its CONFIG_KWARGS are not read"),
+        ("-k a.b_c.UvicornWorker", "--model=asyncio", "-k a.b_c.UvicornWorker: taken as --model asyncio; its CONFIG_"),
+        ("-k a.b.OwnUvicornH11Worker", "--model=asyncio", "-k a.b.OwnUvicornH11Worker: taken as --model asyncio"),
+        ("-k a.OwnUvicornWorker -m poll", "-m=poll", "-k a.OwnUvicornWorker: ignored, you say it yourself"),
+        ("-k egg:gunicorn#gevent", "--calls=pool", "-k egg:gunicorn#gevent: taken as --calls pool"),
         ("-k asgi --model epoll", "--model=epoll", "-k asgi: ignored, you say it yourself"),
     ],
 )
@@ -103,8 +120,13 @@ def test_a_worker_class_is_taken_for_a_model(line: str, ours: str, says: str) ->
     [
         ("--daemon", "--daemon: a server stays in the foreground: let systemd start it"),
         ("-D", "-D: a server stays in the foreground"),
-        ("-k meinheld.gmeinheld.MeinheldWorker", "there is no such worker here"),
+        ("-k meinheld.gmeinheld.MeinheldWorker", "there is no such worker here: leave it out"),
+        ("-k a.workers.ConfigurableWorker", "if it extends uvicorn's, write -k uvicorn.workers.UvicornWorker"),
+        ("-k aiohttp.GunicornWebWorker", "an app of aiohttp brings its own server with it"),
+        ("-k geventwebsocket.gunicorn.workers.GeventWebSocketWorker", "WebSockets are for ASGI apps here"),
+        ("--logger-class a.Logger", "--logger-class a.Logger: the log is Python's own"),
         ("--log-config x", "--log-config: the log is Python's own"),
+        ("--log-file /proc/1/fd/2", "--log-file /proc/1/fd/2: the log goes to standard error: write 2>>/proc/1/fd/2"),
         ("--error-logfile x", "--error-logfile x: the log goes to standard error: write 2>>x in a shell"),
         ("--http2", "--http2: there is HTTP/1.1 alone"),
         ("--http-protocols h2,h1", "--http-protocols h2,h1: there is HTTP/1.1 alone"),
@@ -118,8 +140,10 @@ def test_a_worker_class_is_taken_for_a_model(line: str, ours: str, says: str) ->
         ("--port", "--port: expected one argument"),
         ("--port --reload", "--port: expected one argument"),
         ("--ws-per-message-deflate x", "--ws-per-message-deflate: 'x' is neither on nor off"),
-        ("-k sync -t 120", "-t is --threads here and --timeout in gunicorn: write out which you mean"),
-        ("--preload -m 007", "-m is --model here and --umask in gunicorn: write out which you mean"),
+        (
+            "-k sync -t 120",
+            "-t is --threads here and --timeout in gunicorn: write out which you mean, --timeout 120 or",
+        ),
     ],
 )
 def test_what_has_no_equal_is_refused(line: str, says: str) -> None:
@@ -135,6 +159,32 @@ def test_a_mask_is_read_as_gunicorn_reads_it() -> None:
 @pytest.mark.parametrize("line", ["", "-w 4 -t 8 -b :80 --reload", "--frob x", "--model x -m y --", "--workers x"])
 def test_a_line_in_our_words_is_left_alone(line: str) -> None:
     assert translate(["app:app", *line.split()], {}) is None
+
+
+@pytest.mark.parametrize("line", ["-b :80 -t 120", "-w 2 -t30", "--bind=:80 -t=45", "--workers 4 -t 600", "-t 100 -w1"])
+def test_threads_that_look_like_seconds_are_told(line: str) -> None:
+    found = re.search(r"-t[ =]?(\d+)", line)
+    assert found is not None
+    assert doubts(["app:app", *line.split()]) == [
+        f"-t {found[1]}: taken as --threads {found[1]}; gunicorn's -t is --timeout"
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-t 120",
+        "-b :80 -t 8",
+        "-b :80 -t 32",
+        "-w 2 -t 64",
+        "-w 2 --threads 120",
+        "--root-path=-t -w 120",
+        "-t 30x",
+        "-w 2 --user -t 120",
+    ],
+)
+def test_others_are_not(line: str) -> None:
+    assert doubts(["app:app", *line.split()]) == []
 
 
 def test_the_value_of_one_of_ours_is_no_flag() -> None:
@@ -202,6 +252,122 @@ def test_a_process_as_the_others_leave_it(tmp_path: Path) -> None:
         with server.connect() as sock:
             assert exchange(sock).body == b"environment file flag"
         assert server.stderr.count("taken as") == 2
+
+
+# ------------------------------------------------------------ command lines as they are found
+
+
+WSGI = """
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+
+
+def create_app():
+    return app
+
+
+application = app
+"""
+
+ASGI = """
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+def create_app():
+    return app
+"""
+
+FOUND = [
+    "app:app --workers 3 --bind unix:SOCKET -m 007",
+    "--bind 0.0.0.0:0 --workers 3 --access-logfile /dev/stdout --error-logfile /dev/stderr --preload app:app",
+    "app:app -b 127.0.0.1:0 --log-level INFO --error-logfile /dev/stdout --access-logfile /dev/stderr --name api",
+    "-t 0 -w 1 -b 127.0.0.1:0 app:app --access-logfile - --access-logformat %(h)s",
+    "-t 300 -b :0 -w 1 app:create_app()",
+    "-k egg:gunicorn#gevent app:application -b :0",
+    "deployed:app -k deploy.uvicorn_worker.UvicornWorker -b :0 --access-logfile /dev/stdout --log-file /dev/stdout",
+    "deployed:app -b :0 -k uvicorn_worker.UvicornWorker --logger-class gunicorn.glogging.Logger --capture-output",
+    "deployed:app --host=0.0.0.0 --port=0 --ws=none --no-server-header --no-access-log --timeout-keep-alive=35",
+    "--factory deployed:create_app --host 0.0.0.0 --port 0 --proxy-headers --forwarded-allow-ips * --no-server-header",
+]
+"""Of Dockerfiles, Procfiles and units in public projects, with other names: they once were refused."""
+
+
+@pytest.mark.parametrize("line", FOUND)
+def test_a_command_line_that_others_use_is_served(tmp_path: Path, line: str) -> None:
+    (tmp_path / "app.py").write_text(WSGI)
+    (tmp_path / "deployed.py").write_text(ASGI)
+    words = line.replace("SOCKET", str(tmp_path / "socket")).split()
+    command = [sys.executable, "-m", "allcomers", "run", *words]
+    outputs = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, cwd=tmp_path, text=True, **outputs) as process:
+        try:
+            assert process.stdout is not None
+            said = next((line for line in process.stdout if "Listening at" in line), "")
+            found = re.search(r"://.+:(\d+) |unix:(\S+) ", said)
+            assert found is not None
+            address = ("127.0.0.1", int(found[1])) if found[1] else found[2]
+            with socket.socket(socket.AF_INET if found[1] else socket.AF_UNIX) as sock:
+                sock.connect(address)
+                assert exchange(sock).body == b"ok"
+        finally:
+            process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
+def test_a_mask_is_taken_by_its_short_name(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(WSGI)
+    path = tmp_path / "socket"
+    with serving("run", "app:app", "-m", "007", bind=f"unix:{path}", cwd=tmp_path):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o770
+
+
+@pytest.mark.parametrize(("option", "to_output"), [("/dev/stdout", True), ("/dev/stderr", False)])
+def test_where_the_log_goes(tmp_path: Path, option: str, to_output: bool) -> None:
+    (tmp_path / "app.py").write_text(WSGI)
+    command = [sys.executable, "-m", "allcomers", "run", "app:app", "--error-logfile", option, "-b", "127.0.0.1:0"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with process, ThreadPoolExecutor(2) as pool:
+        outputs = [process.stdout, process.stderr]
+        seen = [pool.submit(seen_in, stream, process) for stream in outputs if stream is not None]
+        assert [future.result() for future in seen] == [to_output, not to_output]
+
+
+def seen_in(stream: IO[str], process: subprocess.Popen[str]) -> bool:
+    """Whether `process` says there that it listens; it is ended when it does."""
+    for line in stream:
+        if "Listening at" in line:
+            process.terminate()
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("-c python:gunicorn_config", "python:gunicorn_config is Python, and options are read as TOML"),
+        ("-b 0.0.0.0 --check-config", "unix:PATH or fd://N; perhaps 0.0.0.0:8000"),
+        ("-b 8000 --check-config", "unix:PATH or fd://N; perhaps :8000"),
+        ("--log-level loud", "--log-level: 'loud' is not known; choose one of debug"),
+    ],
+)
+def test_what_cannot_be_taken_says_what_to_write(tmp_path: Path, line: str, says: str) -> None:
+    (tmp_path / "app.py").write_text(WSGI)
+    command = [sys.executable, "-m", "allcomers", "run", "app:app", *line.split()]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert says in done.stderr.splitlines()[-1]
+
+
+def test_seconds_are_told_once(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(WSGI)
+    with serving("run", "app:app", "-t", "120", "-w", "1", cwd=tmp_path) as server:
+        server.send(1)
+        wait_for(lambda: "reloading" in server.stderr, "HUP")
+        assert server.stderr.count("allcomers: -t 120: taken as --threads 120; gunicorn's -t is --timeout\n") == 1
 
 
 def test_it_costs_nobody_else_anything() -> None:

@@ -15,12 +15,20 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
+from typing import Final
 
 from allcomers import logformat
 from allcomers.errors import ConfigError
 
 MODE = 0o640
 """Of a log file that we create, less the umask: clients' addresses are not for everybody (Debian's logrotate: 0640)."""
+
+STANDARD: Final = {
+    "-": 1, "/dev/stdout": 1, "/dev/fd/1": 1, "/proc/self/fd/1": 1,
+    "/dev/stderr": 2, "/dev/fd/2": 2, "/proc/self/fd/2": 2,
+}  # fmt: skip
+"""Paths that are descriptors of this process. To open them takes rights that --user may not have, and fails where they
+are sockets, as under systemd."""
 
 
 class AccessLog:
@@ -49,7 +57,7 @@ class AccessLog:
         self._cut = False  # our last line stopped in the middle
         self._second = (0, self._clock(0))
         try:
-            self._fd = 1 if path == "-" else _open(path)
+            self._fd = STANDARD.get(path) or _open(path)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             raise ConfigError(f"access log: cannot open {path!r}: {_reason(error)}") from None
 
@@ -59,8 +67,9 @@ class AccessLog:
         self._write(self._line(entry))
 
     def reopen(self) -> None:
-        """Open the path anew, once a rotation has renamed the file; nothing for "-". The old file stays if it fails."""
-        if self.path == "-":
+        """Open the path anew, once a rotation has renamed the file; nothing where it is STANDARD. The old file stays if
+        that fails."""
+        if self.path in STANDARD:
             return
         self._told = False
         try:
@@ -75,7 +84,7 @@ class AccessLog:
     def close(self) -> None:
         """Close the file; a line that still comes is dropped. Not while other threads may log."""
         fd, self._fd = self._fd, -1
-        if fd > 1:
+        if fd > 2:
             os.close(fd)
 
     def _stamp(self, when: float) -> str:

@@ -16,6 +16,8 @@ from allcomers.protocol.message import Request, Response
 from allcomers.streams import ENDLESS
 
 SERVER: Final = b"Server: allcomers\r\n"
+"""The Server field's line; b"" stands in its place where none is wanted (--no-server-header)."""
+
 _CLOSE: Final = b"Connection: close\r\n"
 _TEXT: Final = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
 
@@ -24,16 +26,19 @@ Plan: TypeAlias = tuple[bytes, int, bool, bool]
 stay open after it."""
 
 
-def plan(asked: tuple[str, str, int], response: Response, size: int | None, persists: bool, date: bytes) -> Plan:
+def plan(
+    asked: tuple[str, str, int], response: Response, size: int | None, persists: bool, date: bytes, server: bytes
+) -> Plan:
     """How `response` goes out, whose body has `size` bytes, or nobody knows how many.
 
     asked     the request's method, target and minor version
     persists  may the connection stay open, as far as the request and the server are concerned?
+    date, server  the server's own lines, with their CRLF: for where the app gives no such field
 
     Raises AnswerError.
     """
     if leaf.COMPILED and size is not None:
-        found = leaf.plan(asked, response, size, persists, date, SERVER, known_blocks, STATUS_LINES)
+        found = leaf.plan(asked, response, size, persists, date, server, known_blocks, STATUS_LINES)
         if found is not None:
             return found
     method, _, minor = asked
@@ -43,9 +48,7 @@ def plan(asked: tuple[str, str, int], response: Response, size: int | None, pers
             size = _declared(ours["content-length"])
         persists = persists and "close" not in ours.get("connection", "").lower()
         date = _own("Date", ours) or date
-        server = _own("Server", ours) or SERVER
-    else:
-        server = SERVER
+        server = _own("Server", ours) or server
     status = response.status
     chunked = False
     if status == 204 or status == 304:
@@ -93,14 +96,14 @@ def last_chunk(request: Request, response: Response, report: Callable[[BaseExcep
     return http1.last_chunk()
 
 
-def refused(refusal: Refusal, date: bytes) -> tuple[bytes, bytes]:
+def refused(refusal: Refusal, date: bytes, server: bytes) -> tuple[bytes, bytes]:
     """The head and the body of a refusal, after which the connection is closed."""
     body = refusal.reason.encode("ascii") + b".\n"
-    return b"".join((status_line(refusal.status), _TEXT % len(body), date, SERVER, _CLOSE, CRLF)), body
+    return b"".join((status_line(refusal.status), _TEXT % len(body), date, server, _CLOSE, CRLF)), body
 
 
-def busy(date: bytes) -> bytes:
+def busy(date: bytes, server: bytes) -> bytes:
     """What a client is told for whom there is no place: 503, to be sent as it is (RFC 9110, 15.6.4)."""
     body = b"There is no place free; try again in a moment.\n"
     fields = _TEXT % len(body) + b"Retry-After: 1\r\n"
-    return b"".join((status_line(503), fields, date, SERVER, _CLOSE, CRLF, body))
+    return b"".join((status_line(503), fields, date, server, _CLOSE, CRLF, body))

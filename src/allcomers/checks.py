@@ -67,6 +67,18 @@ def choice(*names: str) -> Callable[[str], str]:
     return check
 
 
+def level(text: str) -> str:
+    """A check for a level of the log, in capitals or not."""
+    return choice("debug", "info", "warning", "error", "critical")(text.lower())
+
+
+def model_name(text: str) -> str:
+    """A check for what may be a model's name. Which there are is known by `models`."""
+    if text[:1].isdigit():
+        raise ConfigError(f"{text!r} is no name: see `allcomers models`")
+    return text
+
+
 def log_format(text: str) -> str:
     """A check for the form of an access log: a name, or a line with gunicorn's fields: "%(h)s %(r)s"."""
     known = ("combined", "common", "json")

@@ -6,7 +6,6 @@ argparse, for it is here already and quick to load: the first request is answere
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import allcomers
 from allcomers import config as configs
-from allcomers import settings
+from allcomers import errorlog, settings
 from allcomers.errors import ConfigError, OperatorError
 
 if TYPE_CHECKING:
@@ -143,16 +142,12 @@ def _serve(arguments: list[str]) -> int:
     if asked["print_config"]:
         sys.stdout.write(settings.to_toml(found))
         return 0
+    errorlog.setup(found.config.log_level)
     job = _job(found)._replace(files=_files(asked))
     if asked["check_config"]:
         return _check(found, job)
     from allcomers.supervisor import Supervisor
 
-    logging.basicConfig(
-        level=job.config.log_level.upper(),
-        format="%(asctime)s [%(process)d] %(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
     return Supervisor(job, renew=partial(_renew, arguments, start), start=start).run()
 
 
@@ -208,7 +203,7 @@ def _settle(arguments: list[str], start: str, tell: Any) -> tuple[dict[str, Any]
     """
     command, *rest = arguments
     try:
-        return _gather(command, rest, start)
+        settled = _gather(command, rest, start)
     except ConfigError:
         if command != "run":
             raise
@@ -217,9 +212,16 @@ def _settle(arguments: list[str], start: str, tell: Any) -> tuple[dict[str, Any]
         moved = moving.translate(rest, os.environ)
         if moved is None:
             raise
-    for line in moved.lines:
-        tell(line)
-    return _gather(command, moved.arguments, start, moved)
+        for line in moved.lines:
+            tell(line)
+        rest = moved.arguments
+        settled = _gather(command, rest, start, moved)
+    if command == "run" and any(word.startswith("-t") for word in rest):
+        from allcomers import moving
+
+        for line in moving.doubts(rest):
+            tell(line)
+    return settled
 
 
 def _gather(
@@ -364,6 +366,7 @@ def _load(found: Settings, job: Job) -> int:
     config = job.config
     keys = become_worker(config)
     served = endpoint(job.load(), config, None, keys)
+    errorlog.settle_root()
     model = config.model or ("asyncio" if served.is_async else models.best())
     workers = "1 worker" if config.workers == 1 else f"{config.workers} workers"
     what = found.own.get("target") or found.own["dir"]
@@ -384,6 +387,7 @@ def _doctor(arguments: list[str]) -> int:
     _, found = _settle(["run", *(word for word in arguments if word != "--json")], _here(), _tell)
     for note in found.notes:
         _tell(note)
+    errorlog.setup(found.config.log_level)
     from allcomers import doctor
     from allcomers.doctor import report
 

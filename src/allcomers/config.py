@@ -15,7 +15,9 @@ from allcomers.checks import (
     choice,
     flag,
     integer,
+    level,
     log_format,
+    model_name,
     never_or_seconds,
     rate,
     seconds,
@@ -28,7 +30,8 @@ from allcomers.errors import ConfigError
 class Option(NamedTuple):
     """How a field of Config is set and explained.
 
-    An option that may be given again collects a tuple; one whose `value` is empty takes none: it is on if given.
+    An option that may be given again collects a tuple; one whose `value` is empty takes none: it is on if given, and
+    off with --no- in front of its name.
     """
 
     group: str
@@ -141,7 +144,7 @@ class Config(NamedTuple):
     )  # fmt: skip
     model: str = _option(
         "", _MODELS, "-m --model", "NAME", "who waits for the sockets: see `allcomers models`",
-        "The best poller that this system has: epoll, kqueue, poll, select.",
+        "The best poller that this system has: epoll, kqueue, poll, select.", model_name,
     )  # fmt: skip
     workers: int = _option(
         1, _MODELS, "-w --workers", "N", "processes that do so, or `auto`: one a core",
@@ -155,6 +158,10 @@ class Config(NamedTuple):
     threads: int = _option(
         32, _MODELS, "-t --threads", "N", "threads of the pool, and of -m thread-pool",
         "A call that waits most of its time leaves a core to some tens of others.", integer(1, 10_000),
+    )  # fmt: skip
+    server_header: bool = _option(
+        True, _MODELS, "--server-header", "", "name the server in each answer; --no-server-header does not",
+        "nginx, gunicorn and uvicorn are named, too.", flag,
     )  # fmt: skip
     certfile: tuple[str, ...] = _option(
         (), _TLS, "--certfile", "FILE", "the certificate chain, PEM: serve TLS; repeat for further names (SNI)",
@@ -181,7 +188,7 @@ class Config(NamedTuple):
     )  # fmt: skip
     log_level: str = _option(
         "info", _LOGS, "--log-level", "LEVEL", "debug, info, warning, error or critical", "What an operator acts on.",
-        choice("debug", "info", "warning", "error", "critical"),
+        level,
     )  # fmt: skip
     head_timeout: float = _option(
         10.0, _TIMES, "--head-timeout", "S", "for a request's head, from accept on",
@@ -323,7 +330,9 @@ def options() -> list[tuple[str, Any, Option]]:
 
 
 def shown(default: Any, option: Option) -> str:
-    """A default as one would type it: "75", "64M"; "" where there is none."""
+    """A default as one would type it: "75", "64M", "on"; "" where there is none."""
+    if default is True:
+        return "on"
     if isinstance(default, tuple):
         return ", ".join(default)
     if option.check is size and default:

@@ -156,7 +156,8 @@ def _http(app: App, config: Config, log: AccessLog | None, tls: ssl.SSLContext |
     from allcomers.http_calls import HttpEndpoint
     from allcomers.http_connection import HttpConnection
 
-    date = DateLine()
+    date, server = DateLine(), _server(config)
+    too_many = b"" if tls else busy(date(time.monotonic()), server)  # in TLS it would look like a broken handshake
     http = HttpEndpoint(
         handler=app.handler,
         live=app.live,
@@ -169,6 +170,7 @@ def _http(app: App, config: Config, log: AccessLog | None, tls: ssl.SSLContext |
         client=_client(config),
         clock=time.monotonic if config.server_timing or (log is not None and log.timed) else None,
         server_timing=config.server_timing,
+        server=server,
         tls=tls,
         page=page,
     )
@@ -176,12 +178,18 @@ def _http(app: App, config: Config, log: AccessLog | None, tls: ssl.SSLContext |
         scheme="https" if tls else "http",
         connect=partial(HttpConnection, http),
         serve=app.serve or _model(config),
-        busy=b"" if tls else busy(date(time.monotonic())),  # a TLS peer would take plain words for a broken handshake
+        busy=too_many,
         calls=app.calls,
         is_async=app.live is not None,
         life=app.life,
         http=http,
     )
+
+
+def _server(config: Config) -> bytes:
+    from allcomers.answers import SERVER
+
+    return SERVER if config.server_header else b""
 
 
 def _client(config: Config) -> Callable[[Origin, RequestHead], Origin] | None:
@@ -267,6 +275,7 @@ def _asgi(target: Any, config: Config, ask_replacement: Callable[[str], object],
         report=_report_request,
         root_path=config.root_path,
         limits=config.limits,
+        server=_server(config),
         page=page,
         websocket=config.websocket_limits if find_spec("websockets") else None,
         extensions=extensions,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
+from allcomers.answers import SERVER
 from allcomers.config import Limits
 from allcomers.connection import Address, Connection
 from allcomers.errors import AnswerError, ClientGone, HttpError
@@ -105,6 +106,7 @@ class HttpEndpoint(NamedTuple):
     client   of the (host, port, scheme) of a peer and a request's head, those of the client; None: the peer is that
     clock    seconds, for who wants to know how the time goes; None where nobody does
     server_timing  bool: tell clients; needs `clock`
+    server   the Server field's line, with its CRLF; b"" for none
     tls      None for plain HTTP
     """
 
@@ -118,6 +120,7 @@ class HttpEndpoint(NamedTuple):
     client: Callable[[Origin, RequestHead], Origin] | None = None
     clock: Callable[[], float] | None = None
     server_timing: bool = False
+    server: bytes = SERVER
     live: Callable[[Request, Asker], Live] | None = None
     begin: Callable[[Request, Asker], Response | tuple[Live, Any]] | None = None
     tls: ssl.SSLContext | None = None

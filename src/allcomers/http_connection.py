@@ -382,7 +382,7 @@ class HttpConnection(Connection):
         date = self._endpoint.date(now)
         if self._endpoint.server_timing and head.times is not None:
             date += head.times.field()
-        return plan(self._asked, response, size, persists, date)
+        return plan(self._asked, response, size, persists, date, self._endpoint.server)
 
     # ------------------------------------------------------------ refusals and ends
 
@@ -396,7 +396,7 @@ class HttpConnection(Connection):
         if self.phase is BODY and self._head is None:  # what it asked is answered
             self.close(now, linger=True)
             return
-        head, body = refused(refusal, self._endpoint.date(now))
+        head, body = refused(refusal, self._endpoint.date(now), self._endpoint.server)
         self.codec.push(head + body)
         self._pay(refusal.status, self._began, now)
         self._note_cut(refusal.status, len(body))

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
+from allcomers import localtime
 from allcomers.errors import ConfigError
 
 NAMES: Final = ("combined", "common", "json")
@@ -89,7 +89,7 @@ class Format(NamedTuple):
 def read(text: str) -> Format:
     """The format of this name, or with these fields. Raises ConfigError, which does not name the option."""
     if text == "json":
-        return Format(_json_line(), _iso_time, True)
+        return Format(_json_line(), localtime.iso, True)
     text = {"combined": COMBINED, "common": COMMON}.get(text, text)
     if "%(" not in text:
         raise ConfigError(f"{text!r} is not known; choose one of {', '.join(NAMES)}, or give fields as %(h)s")
@@ -222,8 +222,8 @@ def _status_and_phrase(entry: Entry) -> str:
 
 def _logging_time(entry: Entry) -> str:
     """2000-10-10 13:55:36,123, as the logging module has it."""
-    now = time.localtime(entry.when)
-    return f"{time.strftime('%Y-%m-%d %H:%M:%S', now)},{int(entry.when * 1000) % 1000:03}"
+    now, _ = localtime.broken_down(entry.when)
+    return f"{localtime.date(now)} {localtime.clock(now)},{int(entry.when * 1000) % 1000:03}"
 
 
 def _peer(entry: Entry) -> str:
@@ -309,20 +309,7 @@ def _json_line() -> Callable[[Entry], str]:
 
 
 def _apache_time(when: float) -> str:
-    """10/Oct/2000:13:55:36 -0700, in this machine's time zone."""
-    now = time.localtime(when)
-    clock = f"{now.tm_hour:02}:{now.tm_min:02}:{now.tm_sec:02}"
-    return f"{now.tm_mday:02}/{_MONTHS[now.tm_mon]}/{now.tm_year}:{clock} {_offset(now)}"
-
-
-def _iso_time(when: float) -> str:
-    """2000-10-10T13:55:36-07:00 (RFC 3339)."""
-    now = time.localtime(when)
-    offset = _offset(now)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', now)}{offset[:3]}:{offset[3:]}"
-
-
-def _offset(now: time.struct_time) -> str:
-    minutes = now.tm_gmtoff // 60
-    sign = "-" if minutes < 0 else "+"
-    return f"{sign}{abs(minutes) // 60:02}{abs(minutes) % 60:02}"
+    """Return 10/Oct/2000:13:55:36 -0700, in the server's time zone."""
+    now, offset = localtime.broken_down(when)
+    day = f"{now.tm_mday:02}/{_MONTHS[now.tm_mon]}/{now.tm_year}"
+    return f"{day}:{localtime.clock(now)} {localtime.numeric_zone(offset)}"

@@ -141,6 +141,7 @@ class Office:
         own = Config(
             interface="web", model="thread", calls="inline", access_log="off", graceful_timeout=PATIENCE, max_body=1,
             max_connections=PLACES, user=self._config.user, group=self._config.group,
+            log_level=self._config.log_level, server_header=self._config.server_header,
         )  # fmt: skip
         return work(Job(config=own, load=self._site), self._listeners.all, share, lifeline)
 

@@ -32,6 +32,9 @@ _OURS: Final = rb"""(?m)^[ \t]*\[?[ \t]*["']?tool["']?[ \t]*(?:\]|=|\.[ \t]*["']
 """What a pyproject.toml has that may be for us. Most have none, and then no TOML parser is loaded."""
 
 
+_PYTHON: Final = "{} is Python, and options are read as TOML: see docs/moving.md for their names"
+
+
 class Settings(NamedTuple):
     """All that was given for a command, and what it comes to.
 
@@ -132,6 +135,8 @@ def _close(name: str, names: Iterable[str]) -> str:
 
 def _file(name: str, notes: list[str]) -> Layer:
     if name:
+        if name.startswith("python:"):  # gunicorn's: a module
+            raise ConfigError(_PYTHON.format(name))
         table = _parse(name, _read(Path(name), name))
         if Path(name).name == "pyproject.toml":
             return _layer(f"{name}: [tool.allcomers]", _in_project(name, table))
@@ -155,7 +160,7 @@ def _read(path: Path, name: str) -> bytes:
 
 def _parse(name: str, data: bytes) -> dict[str, Any]:
     if name.endswith(".py"):
-        raise ConfigError(f"{name} is Python, and options are read as TOML: see docs/moving.md for their names")
+        raise ConfigError(_PYTHON.format(name))
     import tomllib
 
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import stat
 import struct
@@ -63,7 +64,7 @@ class Bind:
         else:
             host, colon, port = text.rpartition(":")
             if not colon or (":" in host and not (host.startswith("[") and host.endswith("]"))):
-                raise ConfigError(f"{option} {text!r} is not HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N")
+                raise ConfigError(f"{option} {text!r} is not HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N{_guess(text)}")
             self.host = host.strip("[]")
             self.port = self._number(port, 65535)
 
@@ -71,6 +72,13 @@ class Bind:
         if not (text.isascii() and text.isdigit()) or int(text) > most:
             raise ConfigError(f"{self.option} {self.text!r}: {text!r} is not a number from 0 to {most}")
         return int(text)
+
+
+def _guess(text: str) -> str:
+    """What an address that is not whole may be: gunicorn takes a host alone."""
+    if re.fullmatch(r"\d+", text):
+        return f"; perhaps :{text}"
+    return f"; perhaps {text}:8000" if re.fullmatch(r"(\d+\.){3}\d+|localhost", text) else ""
 
 
 _HINTS: Final = {

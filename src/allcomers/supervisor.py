@@ -27,7 +27,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from allcomers import stats
+from allcomers import errorlog, stats
 from allcomers.config import Config
 from allcomers.errors import OperatorError
 from allcomers.lifeline import Lifeline
@@ -331,6 +331,7 @@ class Supervisor:
         if job.config.workers != self._job.config.workers:
             self._staff.wanted = job.config.workers
         self._staff.patience = job.config.graceful_timeout
+        errorlog.setup(job.config.log_level)
         self._pulse = self._new_pulse(job.config)
         self._job = job
         if self._office is not None:

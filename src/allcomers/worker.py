@@ -18,7 +18,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from allcomers import calls, models, stats, systemd
+from allcomers import calls, errorlog, models, stats, systemd
 from allcomers.config import Config
 from allcomers.errors import AppError, OperatorError
 from allcomers.lifeline import ALIVE, READY, Lifeline
@@ -69,6 +69,7 @@ def work(job: Job, listeners: list[socket.socket], share: Share, lifeline: Lifel
         serving = _serving(job.config, peers, listeners, orders, share, lifeline)
         if peers.life is not None:
             peers.life.begin(orders.listen)
+        errorlog.settle_root()
     except OperatorError as error:
         complain(error)
         return error.exit_code
@@ -156,6 +157,7 @@ def become_worker(config: Config) -> Keys | None:
     """This process as the app is to find it; and the keys of its certificates, if they were read already."""
     with suppress(RuntimeError, ValueError, OSError):  # standard error is no file
         faulthandler.enable()  # a crash, and the ABRT of a supervisor that has waited too long, leave a stack
+    errorlog.prepare_root(config.log_level)
     for variable in systemd.VARIABLES:
         os.environ.pop(variable, None)
     if config.reload:

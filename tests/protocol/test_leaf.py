@@ -287,13 +287,14 @@ _response = st.builds(
     _response,
     st.none() | st.integers(0, 12) | st.sampled_from([99, 100, 2**31, 2**62, 10**18]),
     st.booleans(),
+    st.sampled_from([answers.SERVER, b""]),
 )
 def test_answers_are_planned_as_in_plain_python(
-    asked: tuple[str, str, int], response: Response, size: int | None, persists: bool
+    asked: tuple[str, str, int], response: Response, size: int | None, persists: bool, server: bytes
 ) -> None:
     def planned() -> Any:
         try:
-            return answers.plan(asked, response, size, persists, b"Date: now\r\n")
+            return answers.plan(asked, response, size, persists, b"Date: now\r\n", server)
         except AnswerError as error:
             return str(error)
 
@@ -305,5 +306,5 @@ def test_answers_are_planned_as_in_plain_python(
 @needs_leaf
 def test_headers_that_cannot_be_looked_up() -> None:
     response = Response(b"", headers=[["A", "b"]])  # type: ignore[list-item]
-    head = answers.plan(("GET", "/", 1), response, 0, True, b"")[0]
+    head = answers.plan(("GET", "/", 1), response, 0, True, b"", b"")[0]
     assert b"\r\nA: b\r\n" in head

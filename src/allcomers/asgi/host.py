@@ -50,6 +50,7 @@ class Host:
     state      what the lifespan has left for the requests; None where the app has no lifespan
     limits     of its peers
     websocket  of those that speak WebSocket; None where the library for that is missing
+    server     the line of a handshake that names the server, with its CRLF; b"" for none
     limit      of the time until an answer begins; None for any time
     page       where the time that they take is counted
     tasks      those that run, and since when
@@ -67,6 +68,7 @@ class Host:
     state: dict[str, Any] | None = None
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     websocket: WebSocketLimits | None = None
+    server: bytes = b""
     limit: Limit | None = None
     page: Page = field(default_factory=Page)
     tasks: dict[asyncio.Task[None], float] = field(default_factory=dict)

@@ -212,7 +212,7 @@ class Talk:
             deflate=limits.deflate,
             subprotocol=message.get("subprotocol") or None,
             headers=decoded(message.get("headers") or ()),
-            server="allcomers",
+            server=host.server,
         )
         self._state = State.OPEN
         self._socket = socket

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from allcomers.accesslog import STANDARD
 from allcomers.config import Config
 from allcomers.doctor.facts import Address, Certificate, Facts
 from allcomers.errors import ConfigError
@@ -26,7 +27,7 @@ def read(facts: Facts, config: Config) -> Facts:
         facts,
         addresses=tuple(_address(text) for text in config.bind),
         certificates=tuple(_certificates(config.certfile, config.keyfile)),
-        log_problem="" if config.access_log in ("", "-", "off") else _file_problem(config.access_log),
+        log_problem="" if config.access_log in ("", "off", *STANDARD) else _file_problem(config.access_log),
         pid_problem=_file_problem(config.pid) if config.pid else "",
         user_problem=_user_problem(config.user, config.group),
     )

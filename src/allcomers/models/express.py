@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from allcomers import http_calls
-from allcomers.answers import SERVER
 from allcomers.calls.auto import Auto
 from allcomers.calls.inline import Inline
 from allcomers.calls.pool import Pool
@@ -149,7 +148,7 @@ def _for_http(
         is_sealed=http.tls is not None,
         request=Request,
         response=Response,
-        serializer=_serializer(http.date),
+        serializer=_serializer(http),
         hosts=known_hosts,
         page=http.page,
         max_head=http.limits.max_head,
@@ -165,7 +164,7 @@ def _for_http(
     )
 
 
-def _serializer(date: Callable[[float], bytes]) -> Serializer:
+def _serializer(http: HttpEndpoint) -> Serializer:
     from allcomers.models._serializer import Serializer
 
     return Serializer(
@@ -173,6 +172,6 @@ def _serializer(date: Callable[[float], bytes]) -> Serializer:
         encode=encode_fields,
         blocks=known_blocks,
         lines=STATUS_LINES,
-        date=date,
-        server=SERVER,
+        date=http.date,
+        server=http.server,
     )

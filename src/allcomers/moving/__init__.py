@@ -7,16 +7,17 @@ line. docs/moving.md has them all; a test holds the two together.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
 from allcomers import config as configs
 from allcomers.errors import ConfigError
-from allcomers.moving import together
+from allcomers.moving import rules, together
 from allcomers.moving.flags import GUNICORN_ONLY, RULES
 from allcomers.moving.moved import Moved, Reading, typed
 
-__all__ = ["Moved", "translate"]
+__all__ = ["Moved", "doubts", "translate"]
 
 _VALUES: Final[dict[tuple[str, str | None], list[str]]] = {
     ("--interface", "asgi3"): ["--interface=asgi"],
@@ -28,6 +29,16 @@ _VALUES: Final[dict[tuple[str, str | None], list[str]]] = {
     ("--proxy-protocol", "v2"): ["--proxy-protocol"],
 }
 """Values that only the others know, of flags that we have, too: what they are here."""
+
+
+_GUNICORN: Final[dict[str, tuple[str, rules.Rule]]] = {
+    "-m": (r"\d.*", rules.umask),
+    "-t": ("0", rules.to("--hang-timeout")),
+}
+"""Short flags that mean something else in gunicorn: values that only make sense there, and what is done with them."""
+
+_USUAL: Final = ("-b", "--bind", "-w", "--workers")
+"""Flags that most command lines of gunicorn have, and that are the same here."""
 
 
 def translate(arguments: list[str], environ: Mapping[str, str]) -> Moved | None:
@@ -58,6 +69,21 @@ def translate(arguments: list[str], environ: Mapping[str, str]) -> Moved | None:
     return reading.moved
 
 
+def doubts(arguments: list[str]) -> list[str]:
+    """Return lines about `arguments` of `run`, all of them ours, that mean something else to gunicorn's users."""
+    given: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        item = rest.pop(0)
+        if item.startswith("-"):
+            flag, value = _parted(item)
+            given[flag] = value if value is not None else rest.pop(0) if rest and _takes_value(flag) else ""
+    count = given.get("-t", "")
+    if given.keys().isdisjoint(_USUAL) or not (count.isdigit() and int(count) >= 25 and int(count) % 5 == 0):
+        return []
+    return [f"-t {count}: taken as --threads {count}; gunicorn's -t is --timeout"]
+
+
 def _parted(item: str) -> tuple[str, str | None]:
     """(flag, its value if that is part of the same word): --port=80, -kgthread."""
     if item.startswith("--"):
@@ -78,12 +104,21 @@ def _value(flag: str, rest: list[str]) -> str | None:
         return rest.pop(0) if rest and (flag, rest[0]) in _VALUES else None
     if flag == "--access-log" and (not rest or (rest[0].startswith("-") and rest[0] != "-")):
         return None  # uvicorn's, which is on or off
-    takes = flag == "--config" or any(flag in option.flags and option.value for _, _, option in configs.options())
-    return _next(flag, rest) if takes else None
+    return _next(flag, rest) if _takes_value(flag) else None
+
+
+def _takes_value(flag: str) -> bool:
+    """Whether this flag of ours has a value."""
+    return flag == "--config" or any(flag in option.flags and option.value for _, _, option in configs.options())
 
 
 def _own(reading: Reading, flag: str, value: str | None) -> None:
     """A flag of ours, or one that nobody knows: argparse will say so. Some have values that only others know."""
+    theirs = _GUNICORN.get(flag)
+    if theirs is not None and re.fullmatch(theirs[0], value or ""):
+        reading.gunicorn = True
+        theirs[1](reading, flag, value or "")
+        return
     other = _VALUES.get((flag, value))
     if other is None:
         reading.ours[flag] = value or ""

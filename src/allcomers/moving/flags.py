@@ -20,7 +20,6 @@ _NO_LOG_CONFIG = (
 )
 _NO_DIRTY = "there are no dirty workers: a task queue does such work"
 _NO_CONTROL = "there is no control socket: signals do its work (docs/options.md, Signals)"
-_NO_HEADERS = "an app's own header takes its place, or a proxy takes it away"
 _RELOADS = "--reload looks at the .py files in --reload-dir"
 _TLS_VERSION = "TLS 1.2 and 1.3 are spoken, as OpenSSL has them"
 _NO_CIPHERS = (
@@ -56,7 +55,7 @@ GUNICORN: Final[dict[str, Rule]] = {
     "--access-logformat FORMAT": rules.to("--access-log-format"),
     "--error-logfile --log-file FILE": rules.error_log,
     "--capture-output": rules.no_need("what the app prints goes to standard output and error as it is"),
-    "--logger-class NAME": rules.instead(_NO_LOG_CONFIG),
+    "--logger-class NAME": rules.only("gunicorn.glogging.Logger", _NO_LOG_CONFIG),
     "--log-config FILE": rules.instead(_NO_LOG_CONFIG),
     "--log-config-json FILE": rules.instead(_NO_LOG_CONFIG),
     "--log-syslog-to ADDR": rules.instead(_NO_SYSLOG),
@@ -136,8 +135,6 @@ UVICORN: Final[dict[str, Rule]] = {
     "--no-use-colors": rules.no_need("the log has no colours"),
     "--proxy-headers": rules.proxy_headers,
     "--no-proxy-headers": rules.no_proxy_headers,
-    "--server-header": rules.no_need("Server is always sent"),
-    "--no-server-header": rules.instead(f"Server is always sent: {_NO_HEADERS}"),
     "--date-header": rules.no_need("Date is always sent"),
     "--no-date-header": rules.instead("Date is always sent, as RFC 9110 asks (6.6.1)"),
     "--limit-concurrency N": rules.to("--max-connections"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,7 @@ class Moved:
     env_files    files with variables, for those that are not set
     paths        folders where modules are looked for
     umask        of the process
+    joins_output  bool: standard error goes where standard output goes
     """
 
     arguments: list[str] = field(default_factory=list)
@@ -30,6 +33,7 @@ class Moved:
     env_files: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     umask: int | None = None
+    joins_output: bool = False
 
     def apply(self) -> None:
         """Do what is no option of ours but a state of the process; doing it again changes nothing.
@@ -41,8 +45,13 @@ class Moved:
                 if os.environ.get(variable, _set.get(variable)) == _set.get(variable):
                     os.environ[variable] = _set[variable] = value
         os.environ.update(self.environment)
+        if "TZ" in os.environ:
+            time.tzset()  # a variable that is set here is to mean what one of the shell's does
         if self.umask is not None:
             os.umask(self.umask)
+        if self.joins_output:
+            with suppress(OSError):  # there is no standard output
+                os.dup2(1, 2)
         here = str(Path.cwd())
         for folder in (here, *(str(Path(path).resolve()) for path in reversed(self.paths))):
             if folder not in sys.path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from allcomers import checks
 from allcomers.errors import ConfigError
@@ -112,10 +112,20 @@ def umask(reading: Reading, flag: str, value: str) -> None:
     reading.say(f"{typed(flag, value)}: the process's umask is set to {mask:04o}")
 
 
+_STANDARD: Final = re.compile(r"/dev/(?:std(out|err)|fd/([12]))|/proc/self/fd/([12])")
+"""Names of this process's standard output and error."""
+
+
 def error_log(reading: Reading, flag: str, value: str) -> None:
-    if value != "-":
+    """Where gunicorn's own log goes: standard error is where ours is; to standard output it can be led."""
+    found = _STANDARD.fullmatch(value)
+    if value == "-" or (found is not None and ("err" in found.groups() or "2" in found.groups())):
+        reading.say(f"{typed(flag, value)}: ignored, the log goes to standard error in any case")
+    elif found is not None:
+        reading.moved.joins_output = True
+        reading.say(f"{typed(flag, value)}: taken as 2>&1, standard error goes where standard output goes")
+    else:
         raise ConfigError(
             f"{typed(flag, value)}: the log goes to standard error: write 2>>{value} in a shell, or"
             f" StandardError=append:{value} for systemd"
         )
-    reading.say(f"{typed(flag, value)}: ignored, the log goes to standard error in any case")

@@ -34,11 +34,14 @@ def worker_class(reading: Reading, environ: Mapping[str, str]) -> None:
     name = reading.given.get(flag)
     if name is None:
         return
-    kind = name.removeprefix("gunicorn.workers.")
+    kind = name.removeprefix("egg:gunicorn#").removeprefix("gunicorn.workers.")
     threads = reading.ours.get("--threads", "")
     note = ""
     if re.fullmatch(r"uvicorn(\.workers|_worker)\.Uvicorn(H11)?Worker|asgi|gasgi\.\w+", kind):
         wanted = {"--model": "asyncio"}
+    elif re.fullmatch(r"([A-Za-z_]\w*[.:])*\w*Uvicorn(H11)?Worker", kind):  # by its name: the app's code is not run yet
+        wanted = {"--model": "asyncio"}
+        note = "; its CONFIG_KWARGS are not read: write them as flags (--lifespan, --factory, --root-path)"
     elif re.fullmatch(r"gthread(\.\w+)?", kind) or (kind == "sync" and threads not in ("", "1")):
         wanted = {"--calls": "pool"}
     elif re.fullmatch(r"sync(\.\w+)?|tornado|gtornado\.\w+", kind):
@@ -47,7 +50,7 @@ def worker_class(reading: Reading, environ: Mapping[str, str]) -> None:
         wanted = {"--calls": "pool"}
         note = "; calls wait in threads, not in greenlets, and nothing is patched: --threads is how many at once"
     else:
-        raise ConfigError(f"{flag} {name}: there is no such worker here: --model and --calls choose (docs/moving.md)")
+        raise ConfigError(f"{flag} {name}: {_other_worker(kind)} (docs/moving.md)")
     added = {ours: value for ours, value in wanted.items() if reading.ours.keys().isdisjoint(_names(ours))}
     for ours, value in added.items():
         reading.add(ours, value)
@@ -55,6 +58,18 @@ def worker_class(reading: Reading, environ: Mapping[str, str]) -> None:
     if threads and wanted.get("--calls") == "pool":
         shown.append(f"--threads {threads}")
     reading.say(f"{flag} {name}: " + (f"taken as {' '.join(shown)}{note}" if shown else "ignored, you say it yourself"))
+
+
+def _other_worker(kind: str) -> str:
+    """What to do instead of running this worker class."""
+    if kind.startswith("aiohttp."):
+        return "an app of aiohttp brings its own server with it: run it by aiohttp.web.run_app"
+    if "websocket" in kind.lower() or kind.startswith("socketio."):
+        return "WebSockets are for ASGI apps here: -k gevent serves the rest of the app, with long polling"
+    return (
+        "there is no such worker here: leave it out, or choose by --model and --calls; if it extends uvicorn's, write"
+        " -k uvicorn.workers.UvicornWorker"
+    )
 
 
 def _names(flag: str) -> tuple[str, ...]:
@@ -109,9 +124,12 @@ def gunicorn(reading: Reading, environ: Mapping[str, str]) -> None:
     """What gunicorn's users might else believe to be done."""
     if not reading.gunicorn:
         return
-    for flag, here, there in (("-t", "--threads", "--timeout"), ("-m", "--model", "--umask")):
-        if flag in reading.ours:
-            raise ConfigError(f"{flag} is {here} here and {there} in gunicorn: write out which you mean")
+    if "-t" in reading.ours:
+        value = reading.ours["-t"]
+        raise ConfigError(
+            "-t is --threads here and --timeout in gunicorn: write out which you mean,"
+            f" --timeout {value} or --threads {value}"
+        )
     if environ.get("GUNICORN_CMD_ARGS"):
         reading.say("GUNICORN_CMD_ARGS is not read: options stand in ALLCOMERS_* (docs/running.md, Configuration)")
     if Path("gunicorn.conf.py").is_file():

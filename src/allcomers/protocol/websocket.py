@@ -65,13 +65,13 @@ def accept(
     deflate: bool = True,
     subprotocol: str | None = None,
     headers: Iterable[tuple[str, str]] = (),
-    server: str = "",
+    server: bytes = b"",
 ) -> tuple[bytes, WebSocket]:
     """The head of the answer 101, and what speaks from there on.
 
     max_size  of a message, in bytes as they are before compression
     deflate   compress where the client offers it
-    headers   of the app's; `server` is the value of Server unless they have one
+    headers   of the app's; `server` is the line that names the server, for an app that does not
 
     Raises AnswerError for a subprotocol that was not offered, and for headers that the app may not set.
     """
@@ -91,7 +91,7 @@ def accept(
     return b"".join(lines), WebSocket(max_size=max_size, deflate=extension)
 
 
-def _fields(headers: Iterable[tuple[str, str]], server: str) -> bytes:
+def _fields(headers: Iterable[tuple[str, str]], server: bytes) -> bytes:
     """Return the lines of the app's headers, and of Server. Of those that encode_fields sets apart, an app may choose
     Server and Date, as in any other answer; the rest is decided by the handshake."""
     pairs = list(headers)
@@ -99,9 +99,9 @@ def _fields(headers: Iterable[tuple[str, str]], server: str) -> bytes:
     for name, _ in pairs:
         if name.lower() == "upgrade" or name.lower().startswith("sec-websocket-"):
             raise AnswerError(f"{name} is the server's to set; an app chooses its `subprotocol`")
-    chosen = {"server": server, **(ours or {})}
-    lines = [f"{name}: {chosen[name.lower()]}\r\n" for name in ("Server", "Date") if chosen.get(name.lower())]
-    return block + "".join(lines).encode("latin-1")
+    own = ours or {}
+    lines = [f"{name}: {own[name.lower()]}\r\n" for name in ("Server", "Date") if own.get(name.lower())]
+    return block + "".join(lines).encode("latin-1") + (b"" if "server" in own else server)
 
 
 # ---------------------------------------------------------------- one peer
