@@ -164,7 +164,7 @@ def test_the_answer_with_all_that_it_can_have() -> None:
         b"Sec-WebSocket-Protocol: a, b", b"Sec-WebSocket-Extensions: x, permessage-deflate; q=1, permessage-deflate"
     )
     lines = answer(
-        sent, subprotocol="b", headers=[("Set-Cookie", "a=b"), ("Date", "never")], own=b"Server: allcomers\r\n"
+        sent, subprotocol="b", headers=[("Set-Cookie", "a=b"), ("Date", "never")], server=b"Server: allcomers\r\n"
     )
     assert lines[4:] == [
         b"Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover",
