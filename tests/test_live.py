@@ -220,6 +220,21 @@ def test_no_more_is_read_than_a_call_takes() -> None:
     assert near.conn.deadline == float("inf")  # the call is slow, not the client
 
 
+def test_behind_a_whole_body_the_end_is_heard_before_it_is_taken() -> None:
+    near = Near()
+    near.hear(POST % HIGH_WATER)
+    near.hear(b"x" * HIGH_WATER)
+    assert near.live.ahead == HIGH_WATER
+    assert near.conn.wants == READ | RUNNING
+    near.hear(b"")
+    assert near.live.heard[-1] == "end"
+    near = Near()
+    near.hear(POST % HIGH_WATER)
+    near.hear(b"x" * HIGH_WATER)
+    near.hear(GET * 5000)  # who goes on asking is not heard without end
+    assert near.conn.wants == RUNNING
+
+
 def test_go_on_is_said_when_the_call_waits_for_the_body() -> None:
     near = Near()
     near.hear(EXPECT % 5)

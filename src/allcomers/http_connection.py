@@ -133,9 +133,8 @@ class HttpConnection(Connection):
             self._live.end()
 
     def _ahead(self) -> int:
-        # A body that is here whole grows no more. What follows it is heard, or nobody would notice that the client left.
-        ahead = 0 if self._live is None or self._inbound.complete else self._live.ahead
-        return len(self._inbound.buffer) + ahead
+        # Behind a body that is here whole the end of the connection must be heard, taken or not.
+        return len(self._inbound.buffer) + (0 if self._live is None or self._inbound.complete else self._live.ahead)
 
     # ------------------------------------------------------------ what a driver does itself
 

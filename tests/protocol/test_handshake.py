@@ -163,15 +163,16 @@ def test_the_answer_with_all_that_it_can_have() -> None:
     sent = offered(
         b"Sec-WebSocket-Protocol: a, b", b"Sec-WebSocket-Extensions: x, permessage-deflate; q=1, permessage-deflate"
     )
-    lines = answer(
-        sent, subprotocol="b", headers=[("Set-Cookie", "a=b"), ("Date", "never")], server=b"Server: allcomers\r\n"
-    )
+    headers = [("Set-Cookie", "a=b"), ("Date", "never"), ("Connection", "close"), ("Content-Length", "1")]
+    lines = answer(sent, subprotocol="b", headers=headers, server=b"Server: allcomers\r\n")
     assert lines[4:] == [
         b"Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover",
         b"Sec-WebSocket-Protocol: b",
         b"Set-Cookie: a=b",
         b"Server: allcomers",
+        b"Date: never",
     ]
+    assert answer(headers=[("server", "mine")], server=b"Server: allcomers\r\n")[4:] == [b"Server: mine"]
 
 
 def test_a_subprotocol_that_was_not_offered() -> None:

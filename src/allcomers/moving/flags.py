@@ -100,7 +100,7 @@ GUNICORN: Final[dict[str, Rule]] = {
     ),
     "--asgi-loop NAME": rules.no_need("the asyncio model runs on uvloop where that is installed"),
     "--asgi-lifespan HOW": rules.to("--lifespan"),
-    "--asgi-disconnect-grace-period S": rules.no_need("a call goes on after its client has left"),
+    "--asgi-disconnect-grace-period S": rules.disconnect_grace,
     "--websocket-max-message-size BYTES": rules.to("--ws-max-size"),
     "--http-parser NAME": rules.no_need("there is one parser"),
     "--dirty-app NAME": rules.instead(_NO_DIRTY),

@@ -66,6 +66,11 @@ def deflate(reading: Reading, flag: str, value: str) -> None:
     to("--ws-deflate")(reading, flag, "on" if is_on else "off")
 
 
+def disconnect_grace(reading: Reading, flag: str, value: str) -> None:
+    """0 is at once for gunicorn, and never here."""
+    to("--disconnect-grace")(reading, flag, "0.001" if value.strip() == "0" else value)
+
+
 def no_access_log(reading: Reading, flag: str, value: str) -> None:
     reading.add("--access-log", "off")
     reading.say(f"{flag}: taken as --access-log off")

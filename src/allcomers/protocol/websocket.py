@@ -101,7 +101,7 @@ def _fields(headers: Iterable[tuple[str, str]], server: bytes) -> bytes:
             raise AnswerError(f"{name} is the server's to set; an app chooses its `subprotocol`")
     own = ours or {}
     lines = [f"{name}: {own[name.lower()]}\r\n" for name in ("Server", "Date") if own.get(name.lower())]
-    return block + "".join(lines).encode("latin-1") + (b"" if "server" in own else server)
+    return block + (b"" if "server" in own else server) + "".join(lines).encode("latin-1")
 
 
 # ---------------------------------------------------------------- one peer
