@@ -111,14 +111,16 @@ def test_a_call_that_does_not_listen_is_cancelled(
             assert client.rest() == b""
 
 
-def test_a_call_may_end_by_itself_within_the_grace(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("which", SERVERS, ids=ids(SERVERS))
+def test_a_call_may_end_by_itself_within_the_grace(which: tuple[str, str], tmp_path: Path) -> None:
     path = target([START, PIECE, "told", "turn", END], tmp_path / "notes")
-    with client_of(server) as client:
-        client.send(request("GET", path))
-        client.head()
-        client.take(10)
-    has_noted(tmp_path / "notes", "sent", "sent", "{'type': 'http.disconnect'}", "sent")
-    assert cancellations(server, path) == 0
+    with run(which, "--disconnect-grace", "30", "--log-level", "debug") as server:
+        with client_of(server) as client:
+            client.send(request("GET", path))
+            client.head()
+            client.take(10)
+        has_noted(tmp_path / "notes", "sent", "sent", "{'type': 'http.disconnect'}", "sent")
+        assert cancellations(server, path) == 0
 
 
 @pytest.mark.parametrize("steps", [[ACCEPT, "for ever"], ["for ever"]], ids=["open", "unanswered"])
