@@ -16,7 +16,7 @@ from websockets.sync.client import connect
 
 from allcomers.asgi.disconnect import QUIET, HalfClosed
 from clients import Client, Wire, request
-from harness import Server, chosen, serving, wait_for
+from harness import PATIENCE, Server, chosen, serving, wait_for
 
 LOOPS = ("asyncio", "epoll", "select", "poll", "epoll-et")
 BLOCKING = ("iterative", "process", "thread", "thread-pool")
@@ -222,31 +222,42 @@ class Call:
         self.told.append("give up")
 
 
-async def half_closed(call: Call, grace: float, seconds: float, sends: bool = False) -> bool:
+async def half_closed(call: Call, grace: float, count: int, *, sends: bool = False) -> bool:
+    """Until the call was told `count` things, and a while longer; whether its client is taken to have left."""
     half = HalfClosed(asyncio.get_running_loop(), call, grace)
-    until = time.monotonic() + seconds
+    until = time.monotonic() + PATIENCE
+    while len(call.told) < count and time.monotonic() < until:
+        await asyncio.sleep(0.01)
+    until = time.monotonic() + QUIET * 1.5
     while time.monotonic() < until:
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.01)
         if sends:
             half.sent()
     return half.has_left
 
 
-def test_a_half_closed_client() -> None:
-    for grace, seconds, sends, told in (
-        (QUIET * 2, QUIET * 2.5, False, ["left", "give up"]),
-        (0.05, 0.3, False, ["left", "give up"]),
-        (0.0, QUIET * 1.5, False, ["left"]),  # 0 is never
-        (0.2, 0.5, True, []),
-    ):
-        call = Call()
-        assert asyncio.run(half_closed(call, grace, seconds, sends)) == bool(told)
-        assert call.told == told
-    for name in ("is_over", "is_sending"):
-        call = Call()
-        setattr(call, name, True)
-        asyncio.run(half_closed(call, 0.05, 0.3))
-        assert call.told == []
+@pytest.mark.parametrize(
+    ("grace", "told"),
+    [(QUIET * 2, ["left", "give up"]), (0.05, ["left", "give up"]), (0.0, ["left"])],  # 0 is never
+)
+def test_a_half_closed_client(grace: float, told: list[str]) -> None:
+    call = Call()
+    assert asyncio.run(half_closed(call, grace, len(told)))
+    assert call.told == told
+
+
+def test_a_half_closed_client_that_reads() -> None:
+    call = Call()
+    assert not asyncio.run(half_closed(call, 30.0, 0, sends=True))
+    assert call.told == []
+
+
+@pytest.mark.parametrize("name", ["is_over", "is_sending"])
+def test_a_half_closed_client_whose_answer_is_whole_or_on_its_way(name: str) -> None:
+    call = Call()
+    setattr(call, name, True)
+    asyncio.run(half_closed(call, 0.05, 0))
+    assert call.told == []
 
 
 # ---------------------------------------------------------------- the server leaves
