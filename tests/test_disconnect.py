@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import pytest
 from websockets.sync.client import connect
 
+from allcomers.asgi import disconnect
 from allcomers.asgi.disconnect import QUIET, HalfClosed
 from clients import Client, Wire, request
 from harness import PATIENCE, Server, chosen, serving, wait_for
@@ -222,7 +223,7 @@ class Call:
         self.told.append("give up")
 
 
-async def half_closed(call: Call, grace: float, count: int, *, sends: bool = False) -> bool:
+async def half_closed(call: Call, grace: float, count: int) -> bool:
     """Until the call was told `count` things, and a while longer; whether its client is taken to have left."""
     half = HalfClosed(asyncio.get_running_loop(), call, grace)
     until = time.monotonic() + PATIENCE
@@ -231,8 +232,6 @@ async def half_closed(call: Call, grace: float, count: int, *, sends: bool = Fal
     until = time.monotonic() + QUIET * 1.5
     while time.monotonic() < until:
         await asyncio.sleep(0.01)
-        if sends:
-            half.sent()
     return half.has_left
 
 
@@ -246,10 +245,40 @@ def test_a_half_closed_client(grace: float, told: list[str]) -> None:
     assert call.told == told
 
 
-def test_a_half_closed_client_that_reads() -> None:
-    call = Call()
-    assert not asyncio.run(half_closed(call, 30.0, 0, sends=True))
-    assert call.told == []
+class Clock:
+    """Time that a test moves, and the one method of an event loop that a HalfClosed calls."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._due: list[tuple[float, Callable[[], None]]] = []
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
+        self._due.append((self.now + seconds, callback))
+
+    def move(self, seconds: float) -> None:
+        self.now += seconds
+        due = [callback for when, callback in self._due if when <= self.now]
+        self._due = [one for one in self._due if one[0] > self.now]
+        for callback in due:
+            callback()
+
+
+def test_a_half_closed_client_that_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, call = Clock(), Call()
+    monkeypatch.setattr(disconnect, "monotonic", lambda: clock.now)
+    half = HalfClosed(clock, call, 2.0)  # type: ignore[arg-type]
+    for _ in range(100):
+        clock.move(QUIET * 0.9)
+        half.sent()
+    assert (half.has_left, call.told) == (False, [])
+    clock.move(QUIET)
+    clock.move(QUIET)
+    assert (half.has_left, call.told) == (True, ["left"])
+    clock.move(0.9)
+    assert call.told == ["left"]
+    clock.move(0.7)
+    clock.move(0.7)
+    assert call.told == ["left", "give up"]
 
 
 @pytest.mark.parametrize("name", ["is_over", "is_sending"])
