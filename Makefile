@@ -24,7 +24,8 @@ check: $(VENV)/.test
 
 conformance: $(VENV)/.test
 	ALLCOMERS_WHOLE=1 $(BIN)/pytest -n $(TESTERS) --dist worksteal tests/conformance.py tests/test_real_apps.py \
-		tests/test_browser.py tests/test_wsgi_write.py
+		tests/test_browser.py tests/test_wsgi_write.py tests/test_asgi_states.py tests/test_disconnect.py \
+		tests/test_asgi_frameworks.py tests/test_signal_handlers.py
 
 bench: $(VENV)/.test
 	tools/bench-packages

@@ -108,9 +108,11 @@ class Answer(NamedTuple):
 
 
 def brotli(data: bytes) -> bytes:
-    """By the environment's own Python, which has the library."""
+    """By the environment's own Python, which has the library; by this one where there is none yet."""
+    python = PLACE / "bin" / "python"
     code = "import brotli, sys; sys.stdout.buffer.write(brotli.decompress(sys.stdin.buffer.read()))"
-    done = subprocess.run([str(PLACE / "bin/python"), "-c", code], input=data, capture_output=True)
+    command = [str(python) if python.exists() else sys.executable, "-c", code]
+    done = subprocess.run(command, input=data, capture_output=True)
     if done.returncode:
         raise CannotMeasureError("the body is cut")
     return done.stdout

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import httpx
 import pytest
+from bench import middlewares
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -143,3 +144,29 @@ def test_files_behind_middlewares(files: Server, case: Case) -> None:
             answer = client.get(case.path, headers={"Accept-Encoding": case.takes})
             assert (answer.status_code, answer.headers.get("content-encoding")) == (200, case.coding)
             assert answer.content == (REAL / "file_app.py").read_bytes()
+
+
+# ---------------------------------------------------------------- middlewares and what they know
+
+FINE = {
+    "starlette_gzip": ("body", "early_hint", "trailers", "debug"),
+    "starlette_cors": middlewares.EXTENSIONS,
+    "starlette_base_http": ("body", "pathsend", "early_hint", "debug"),
+    "brotli_asgi": ("body", "debug"),
+    "slowapi_asgi": ("body", "debug"),
+}
+"""What passes through these where all is offered; `python -m bench middlewares` has the whole table."""
+
+
+def test_why_files_are_sent_by_path_only_where_that_is_asked_for() -> None:
+    app = f"{ROOT / 'bench' / 'middleware_apps.py'}:app"
+    found: dict[tuple[str, str], str] = {}
+    with serving("run", app, "--asgi-pathsend", "--lifespan", "off", quiet=False) as server:
+        for name in FINE:
+            plain = middlewares.ask(server.address, f"/{name}/body")
+            for one in middlewares.EXTENSIONS:
+                found[name, one] = middlewares.verdict(plain, middlewares.ask(server.address, f"/{name}/{one}"), one)
+    assert {(name, one): found[name, one] for name in FINE for one in FINE[name]} == {
+        (name, one): "ok" for name in FINE for one in FINE[name]
+    }
+    assert {"500"} <= {found[name, "pathsend"] for name in FINE}  # if not: see docs/apps.md, "Extensions"

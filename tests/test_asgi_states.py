@@ -267,8 +267,8 @@ WEBSOCKET = [
     Socket("", [ACCEPT, {"type": "websocket.send"}], [], OVER, ["sent", "AnswerError"]),
     Socket("", [{**ACCEPT, "headers": [(b"sec-websocket-protocol", b"a")]}, ACCEPT], [], OVER, ["AnswerError", "sent"]),
     # closed
-    Socket("after close, messages have no place",
-        [ACCEPT, CLOSE, text("a"), CLOSE], [], OVER, ["sent", "sent", "AnswerError", "AnswerError"]),
+    Socket("once it is closed, send() raises an OSError",
+        [ACCEPT, CLOSE, text("a"), CLOSE], [], OVER, ["sent", "sent", "OSError", "OSError"]),
     Socket("after the app's close the disconnect comes",
         [ACCEPT, {**CLOSE, "code": 4000}, "told"], [], ([], 4000, ""), ["sent", "sent", gone(4000)]),
     Socket("the disconnect has the client's code and reason",

@@ -14,9 +14,10 @@ from urllib.parse import urlencode
 import pytest
 from websockets.sync.client import connect
 
+from allcomers.asgi import disconnect
 from allcomers.asgi.disconnect import QUIET, HalfClosed
 from clients import Client, Wire, request
-from harness import Server, chosen, serving, wait_for
+from harness import PATIENCE, Server, chosen, serving, wait_for
 
 LOOPS = ("asyncio", "epoll", "select", "poll", "epoll-et")
 BLOCKING = ("iterative", "process", "thread", "thread-pool")
@@ -111,14 +112,16 @@ def test_a_call_that_does_not_listen_is_cancelled(
             assert client.rest() == b""
 
 
-def test_a_call_may_end_by_itself_within_the_grace(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("which", SERVERS, ids=ids(SERVERS))
+def test_a_call_may_end_by_itself_within_the_grace(which: tuple[str, str], tmp_path: Path) -> None:
     path = target([START, PIECE, "told", "turn", END], tmp_path / "notes")
-    with client_of(server) as client:
-        client.send(request("GET", path))
-        client.head()
-        client.take(10)
-    has_noted(tmp_path / "notes", "sent", "sent", "{'type': 'http.disconnect'}", "sent")
-    assert cancellations(server, path) == 0
+    with run(which, "--disconnect-grace", "30", "--log-level", "debug") as server:
+        with client_of(server) as client:
+            client.send(request("GET", path))
+            client.head()
+            client.take(10)
+        has_noted(tmp_path / "notes", "sent", "sent", "{'type': 'http.disconnect'}", "sent")
+        assert cancellations(server, path) == 0
 
 
 @pytest.mark.parametrize("steps", [[ACCEPT, "for ever"], ["for ever"]], ids=["open", "unanswered"])
@@ -220,31 +223,70 @@ class Call:
         self.told.append("give up")
 
 
-async def half_closed(call: Call, grace: float, seconds: float, sends: bool = False) -> bool:
+async def half_closed(call: Call, grace: float, count: int) -> bool:
+    """Until the call was told `count` things, and a while longer; whether its client is taken to have left."""
     half = HalfClosed(asyncio.get_running_loop(), call, grace)
-    until = time.monotonic() + seconds
+    until = time.monotonic() + PATIENCE
+    while len(call.told) < count and time.monotonic() < until:
+        await asyncio.sleep(0.01)
+    until = time.monotonic() + QUIET * 1.5
     while time.monotonic() < until:
-        await asyncio.sleep(0.02)
-        if sends:
-            half.sent()
+        await asyncio.sleep(0.01)
     return half.has_left
 
 
-def test_a_half_closed_client() -> None:
-    for grace, seconds, sends, told in (
-        (QUIET * 2, QUIET * 2.5, False, ["left", "give up"]),
-        (0.05, 0.3, False, ["left", "give up"]),
-        (0.0, QUIET * 1.5, False, ["left"]),  # 0 is never
-        (0.2, 0.5, True, []),
-    ):
-        call = Call()
-        assert asyncio.run(half_closed(call, grace, seconds, sends)) == bool(told)
-        assert call.told == told
-    for name in ("is_over", "is_sending"):
-        call = Call()
-        setattr(call, name, True)
-        asyncio.run(half_closed(call, 0.05, 0.3))
-        assert call.told == []
+@pytest.mark.parametrize(
+    ("grace", "told"),
+    [(QUIET * 2, ["left", "give up"]), (0.05, ["left", "give up"]), (0.0, ["left"])],  # 0 is never
+)
+def test_a_half_closed_client(grace: float, told: list[str]) -> None:
+    call = Call()
+    assert asyncio.run(half_closed(call, grace, len(told)))
+    assert call.told == told
+
+
+class Clock:
+    """Time that a test moves, and the one method of an event loop that a HalfClosed calls."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._due: list[tuple[float, Callable[[], None]]] = []
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
+        self._due.append((self.now + seconds, callback))
+
+    def move(self, seconds: float) -> None:
+        self.now += seconds
+        due = [callback for when, callback in self._due if when <= self.now]
+        self._due = [one for one in self._due if one[0] > self.now]
+        for callback in due:
+            callback()
+
+
+def test_a_half_closed_client_that_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, call = Clock(), Call()
+    monkeypatch.setattr(disconnect, "monotonic", lambda: clock.now)
+    half = HalfClosed(clock, call, 2.0)  # type: ignore[arg-type]
+    for _ in range(100):
+        clock.move(QUIET * 0.9)
+        half.sent()
+    assert (half.has_left, call.told) == (False, [])
+    clock.move(QUIET)
+    clock.move(QUIET)
+    assert (half.has_left, call.told) == (True, ["left"])
+    clock.move(0.9)
+    assert call.told == ["left"]
+    clock.move(0.7)
+    clock.move(0.7)
+    assert call.told == ["left", "give up"]
+
+
+@pytest.mark.parametrize("name", ["is_over", "is_sending"])
+def test_a_half_closed_client_whose_answer_is_whole_or_on_its_way(name: str) -> None:
+    call = Call()
+    setattr(call, name, True)
+    asyncio.run(half_closed(call, 0.05, 0))
+    assert call.told == []
 
 
 # ---------------------------------------------------------------- the server leaves

@@ -54,6 +54,8 @@ def moved(line: str, environ: dict[str, str] | None = None) -> Moved:
         ("--proxy-protocol v2", "--proxy-protocol", "--proxy-protocol v2: taken as --proxy-protocol"),
         ("--proxy-protocol off", "", "--proxy-protocol off: ignored, it is the default"),
         ("--ws-per-message-deflate False", "--ws-deflate=off", "taken as --ws-deflate off"),
+        ("--asgi-disconnect-grace-period 5", "--disconnect-grace=5", "taken as --disconnect-grace 5"),
+        ("--asgi-disconnect-grace-period 0", "--disconnect-grace=0.001", "taken as --disconnect-grace 0.001"),
         ("--no-proxy-headers", "--forwarded-allow-ips=", "taken as --forwarded-allow-ips '': nobody is believed"),
         ("--http-protocols h1", "", "--http-protocols h1: ignored, it is so in any case"),
         ("--error-logfile -", "", "--error-logfile -: ignored, the log goes to standard error in any case"),

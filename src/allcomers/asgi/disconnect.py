@@ -65,15 +65,15 @@ class HalfClosed:
     def _check(self) -> None:
         if self._call.is_over:
             return
+        now = monotonic()
         if self._call.is_sending:
-            self._since = monotonic()
-        idle = monotonic() - self._since
-        if not self.has_left and idle >= self._quiet:
+            self._since = now
+        if not self.has_left and now - self._since >= self._quiet:
             self.has_left = True
+            self._since = now - self._quiet  # this may run late: the app has what is left of the grace from now on
             self._call.left()
-        if not self.has_left:
-            self._wait(self._quiet - idle)
-        elif self._grace and idle < self._grace:
-            self._wait(self._grace - idle)
+        limit = self._grace if self.has_left else self._quiet
+        if now - self._since < limit:
+            self._wait(limit - (now - self._since))
         elif self._grace:
             self._call.give_up()

@@ -138,6 +138,11 @@ class Talk:
 
     # ------------------------------------------------------------ the app
 
+    @property
+    def _is_closed(self) -> bool:
+        """Whether either side has closed it."""
+        return self._end is not None or self._state is State.CLOSED
+
     async def _run(self) -> None:
         request, offer = self._request, self._offer
         host = self._host
@@ -150,7 +155,7 @@ class Talk:
         except GeneratorExit:
             raise
         except BaseException as error:  # SystemExit too: one request does not stop a server
-            if not (is_of_leaving(error) and (self._end is not None or host.cancels)):
+            if not (is_of_leaving(error) and (self._is_closed or host.cancels)):
                 host.report(error, request)
             code = _FAILED
         await self._leave(code)
@@ -187,7 +192,7 @@ class Talk:
     async def send(self, message: Message) -> None:
         """Raises ClientGone; AnswerError for a message that has no place here."""
         kind = message["type"]
-        if self._end is not None:
+        if self._is_closed:
             raise ClientGone("the WebSocket is closed")
         if self._state is State.OPEN:
             await self._speak(kind, message)
