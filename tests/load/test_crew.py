@@ -164,11 +164,13 @@ def silent(peer: socket.socket) -> None:
     ids=lambda value: "" if callable(value) else "+".join(sorted(value)),
 )
 def test_what_is_no_answer_is_counted_by_its_kind(talk: Talk, kinds: set[str]) -> None:
+    # By number, for no end is late enough for a busy machine; but connections that are gone at once may carry none.
+    options = OPTIONS if talk is resets_at_once else {"clients": 3, "requests": 6}
     with serving(talk) as url:
-        found = load(url, timeout=0.15 if "time-out" in kinds else 20.0, **OPTIONS)
+        found = load(url, timeout=0.15 if "time-out" in kinds else 20.0, **options)
     assert adds_up(found)
     assert found.answered == found.response.count == 0
-    assert found.failed > 0 or talk is resets_at_once
+    assert found.failed == 6 or talk is resets_at_once
     assert set(found.errors) <= kinds
     assert sum(found.errors.values()) >= 1
     assert found.error_share == 1.0
