@@ -233,7 +233,7 @@ def test_connections_have_a_pace() -> None:
 
 
 def test_what_is_in_flight_at_the_end_is_waited_for() -> None:
-    with Queue(1.0).serving() as url:  # which leaves all four the time to be sent before the end, and none to be answered
+    with Queue(1.0).serving() as url:  # all four have the time to be sent before the end, and none to be answered
         found = load(url, clients=4, seconds=0.8)
     assert (found.sent, found.answered, found.in_flight) == (4, 4, 0)
     assert found.tps == 0.0  # none of them while it was measured
