@@ -1,18 +1,37 @@
 # Two commands are enough: `make run` serves the example site, `make test` runs every test.
 # `make check` adds lint, types and the layer test; `make conformance` runs the whole product of
-# models × TLS × calls × workers, and real apps and a real browser on all models; `make bench` compares with every other
+# models × TLS × calls × workers, and real apps and a real browser on all models; `make test-older` runs the tests of the
+# server on each older Python that is here, `make test-plain` in plain Python; `make bench` compares with every other
 # server, `make bench QUICK=1` in three minutes.
 
-PYTHON ?= $(shell tools/newest-python)
+PYTHON ?= $(shell tools/pythons | head -n 1)
 VENV := .venv
 BIN := $(VENV)/bin
 TESTERS := 4 # processes that run tests: most tests wait for a server, so more than there are cores
+PYTEST := pytest -n $(TESTERS) --dist worksteal
+
+unexport PYTHONDONTWRITEBYTECODE # each of some thousand processes would compile all of it again
 
 run: $(VENV)/.run
 	$(BIN)/allcomers serve examples/site
 
 test: $(VENV)/.test
-	$(BIN)/pytest -n $(TESTERS) --dist worksteal
+	$(BIN)/$(PYTEST)
+
+# What may differ by Python's version or by build is the server: tests/conftest.py has what --server leaves out.
+test-server: $(VENV)/.test
+	$(BIN)/$(PYTEST) --server
+
+test-plain: $(VENV)/.test
+	ALLCOMERS_PURE=1 $(BIN)/$(PYTEST) --server
+
+test-older:
+	@older=$$(tools/pythons | tail -n +2); \
+	[ -n "$$older" ] || echo "make test-older: $(PYTHON) is the only Python here, so no older one is tested"; \
+	for python in $$older; do \
+		name=$$($$python -c 'import sys; print("python{}.{}".format(*sys.version_info))') && \
+		$(MAKE) --no-print-directory test-server PYTHON=$$python VENV=.venv/$$name || exit 1; \
+	done
 
 check: $(VENV)/.test
 	$(BIN)/ruff check src tests bench examples setup.py
@@ -23,7 +42,7 @@ check: $(VENV)/.test
 	$(BIN)/pytest tests/test_layers.py
 
 conformance: $(VENV)/.test
-	ALLCOMERS_WHOLE=1 $(BIN)/pytest -n $(TESTERS) --dist worksteal tests/conformance.py tests/test_real_apps.py \
+	ALLCOMERS_WHOLE=1 $(BIN)/$(PYTEST) tests/conformance.py tests/test_real_apps.py \
 		tests/test_browser.py tests/test_wsgi_write.py tests/test_asgi_states.py tests/test_disconnect.py \
 		tests/test_asgi_frameworks.py tests/test_signal_handlers.py
 
@@ -50,4 +69,4 @@ $(VENV)/.test: $(VENV)/.run tools/system-packages
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info src/allcomers/*/_*.c src/allcomers/*/*.so
 
-.PHONY: run test check conformance bench sanitized clean
+.PHONY: run test test-server test-plain test-older check conformance bench sanitized clean

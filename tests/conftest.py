@@ -16,6 +16,7 @@ import trustme
 from hypothesis import settings
 
 import chromium
+from allcomers.models import TABLE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -23,6 +24,57 @@ if TYPE_CHECKING:
     from staged import App
 
 pytest.register_assert_rewrite("clients", "conformance", "harness", "offline", "staged", "streams")
+
+HERE = Path(__file__).parent
+
+TOOLS = [
+    HERE / name
+    for name in (
+        *("lab", "load", "test_bench.py", "test_browser.py", "test_dashboard.py", "test_docs.py", "test_doctor.py"),
+        *("test_doctor_rules.py", "test_examples.py", "test_layers.py", "test_moving.py", "test_top.py"),
+    )
+]
+"""Tests of what stands beside the server: commands that ask it, pages, the shape of the source."""
+
+FEW = {"epoll", "asyncio", "thread", "process"}
+"""A loop of ours, asyncio's, a thread for each peer, a process for each. The other models run the same code, but with
+another poller, or fewer threads."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--server", action="store_true", help="only what concerns the server, under the models that differ most"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --server: none of TOOLS, and of the others those of FEW; each test in one form at least."""
+    if not config.getoption("--server"):
+        return
+    assert all(path.exists() for path in TOOLS), "conftest.TOOLS names what is not there any more"
+    wanted = [item for item in items if not any(item.path.is_relative_to(path) for path in TOOLS)]
+    kept = {item for item in wanted if _models(item) <= FEW}
+    there = {_function(item) for item in kept}
+    for item in wanted:
+        if _function(item) not in there:
+            there.add(_function(item))
+            kept.add(item)
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
+
+
+def _function(item: pytest.Item) -> str:
+    return item.nodeid.partition("[")[0]
+
+
+def _models(item: pytest.Item) -> set[str]:
+    """Those that its parameters name."""
+    found: set[str] = set()
+    for value in item.callspec.params.values() if hasattr(item, "callspec") else ():
+        words = value.split() if isinstance(value, str) else value if isinstance(value, tuple) else ()
+        found.update(word for word in (*words, getattr(value, "model", "")) if isinstance(word, str))
+    return found & TABLE.keys()
+
 
 # The same examples in each run: a test that fails here fails there. No deadline: a busy machine is no failure.
 settings.register_profile("deterministic", derandomize=True, deadline=None)

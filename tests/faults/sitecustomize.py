@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import socket
+import stat
 import struct
 import threading
 from collections.abc import Callable
@@ -49,6 +50,14 @@ def _begin(path: Path) -> None:
 
         return checked
 
+    def before_descriptors(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(fd: int, *args: Any) -> Any:
+            if _is_peers(fd):
+                check(kind)
+            return call(fd, *args)
+
+        return checked
+
     def start(thread: threading.Thread) -> None:
         try:
             check("thread")
@@ -57,17 +66,30 @@ def _begin(path: Path) -> None:
         started(thread)
 
     changed: Any = socket.socket
+    system: Any = os
     if "faults" not in os.environ.get("LD_PRELOAD", ""):  # there faults.c is told of these two
         changed.recv = before_peers("recv", socket.socket.recv)
         changed.send = before_peers("send", socket.socket.send)
+        system.read = before_descriptors("recv", os.read)  # loops in plain Python: models/quick.py
+        system.write = before_descriptors("send", os.write)
     changed.accept = before_peers("accept", socket.socket.accept)
-    system: Any = os
     system.sendfile = before("sendfile", os.sendfile)
     system.open = before("open", os.open)
     system.fork = before("fork", os.fork)
     started = threading.Thread.start
     threads: Any = threading.Thread
     threads.start = start
+
+
+def _is_peers(fd: int) -> bool:
+    """Is it the socket of a peer?"""
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        return False
+    sock = socket.socket(fileno=fd)
+    try:
+        return sock.family == socket.AF_INET
+    finally:
+        sock.detach()
 
 
 if "FAULTS" in os.environ:

@@ -164,11 +164,13 @@ def silent(peer: socket.socket) -> None:
     ids=lambda value: "" if callable(value) else "+".join(sorted(value)),
 )
 def test_what_is_no_answer_is_counted_by_its_kind(talk: Talk, kinds: set[str]) -> None:
+    # By number, for no end is late enough for a busy machine; but connections that are gone at once may carry none.
+    options = OPTIONS if talk is resets_at_once else {"clients": 3, "requests": 6}
     with serving(talk) as url:
-        found = load(url, timeout=0.15 if "time-out" in kinds else 20.0, **OPTIONS)
+        found = load(url, timeout=0.15 if "time-out" in kinds else 20.0, **options)
     assert adds_up(found)
     assert found.answered == found.response.count == 0
-    assert found.failed > 0 or talk is resets_at_once
+    assert found.failed == 6 or talk is resets_at_once
     assert set(found.errors) <= kinds
     assert sum(found.errors.values()) >= 1
     assert found.error_share == 1.0
@@ -231,11 +233,11 @@ def test_connections_have_a_pace() -> None:
 
 
 def test_what_is_in_flight_at_the_end_is_waited_for() -> None:
-    with Queue(0.3).serving() as url:
-        found = load(url, clients=4, seconds=0.1)
+    with Queue(1.0).serving() as url:  # all four have the time to be sent before the end, and none to be answered
+        found = load(url, clients=4, seconds=0.8)
     assert (found.sent, found.answered, found.in_flight) == (4, 4, 0)
     assert found.tps == 0.0  # none of them while it was measured
-    assert found.seconds < 0.3
+    assert found.seconds < 1.0
 
 
 def test_a_long_answer_is_taken_piece_by_piece() -> None:

@@ -68,18 +68,25 @@ def test_it_is_there_when_the_moment_comes() -> None:
         assert moments_kept(answers)[10] < 20_000
 
 
+def spun_share() -> float:
+    """How much of 1.5 s, as an answer is awaited, a Waiting spins."""
+    with select.epoll() as epoll:
+        waiting = Waiting(epoll, 1)
+        began = now = now_ns()
+        while now < began + 1_500_000_000:
+            waiting.until(now + 3_000_000, answers=True)
+            now = now_ns()
+    return waiting.spun / (now - began)
+
+
 def test_it_sleeps_while_another_wants_its_core() -> None:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     hog = subprocess.Popen([sys.executable, "-c", "while True: pass"], stdout=subprocess.DEVNULL)
     try:
-        with select.epoll() as epoll:
-            waiting = Waiting(epoll, 1)
-            began = now = now_ns()
-            while now < began + 1_500_000_000:
-                waiting.until(now + 3_000_000, answers=True)
-                now = now_ns()
-        assert waiting.spun < (now - began) / 2
+        # It learns of the other by how often it is pushed from the core, and the kernel of a busy machine may do that
+        # seldom for a while. One that does not yield spins all the time, each time.
+        assert any(spun_share() < 0.5 for _ in range(TRIES))
     finally:
         hog.kill()
         hog.wait()
