@@ -1,7 +1,8 @@
 # Two commands are enough: `make run` serves the example site, `make test` runs every test.
 # `make check` adds lint, types and the layer test; `make conformance` runs the whole product of
 # models × TLS × calls × workers, and real apps and a real browser on all models; `make bench` compares with every other
-# server, `make bench QUICK=1` in three minutes.
+# server, `make bench QUICK=1` in three minutes; `make frameworks` runs the suites of Starlette, uvicorn, httpx, requests
+# and Flask against this server, QUICK=1 the part that CI runs.
 
 PYTHON ?= $(shell tools/newest-python)
 VENV := .venv
@@ -30,6 +31,9 @@ bench: $(VENV)/.test
 	tools/bench-packages
 	$(BIN)/python -m bench $(if $(QUICK),--quick) $(BENCH)
 
+frameworks: $(VENV)/.test
+	$(BIN)/python -m tests.frameworks $(if $(QUICK),--quick) $(FRAMEWORKS)
+
 sanitized: $(VENV)/.test
 	tools/sanitized $(SECONDS)
 
@@ -49,4 +53,4 @@ $(VENV)/.test: $(VENV)/.run tools/system-packages
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info src/allcomers/*/_*.c src/allcomers/*/*.so
 
-.PHONY: run test check conformance bench sanitized clean
+.PHONY: run test check conformance bench frameworks sanitized clean

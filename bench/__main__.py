@@ -11,6 +11,7 @@ NAMES = (
     *("instructions", "first"),
     "generator",
     "lab",
+    "applications",
 )
 
 

@@ -114,6 +114,7 @@ class ThreadServer(_Server):
     def __init__(self, app: Any, listeners: list[socket.socket] | None = None, **options: Any) -> None:
         super().__init__(app, listeners, **{"model": MODEL, **options})
         self._error: BaseException | None = None
+        self._closed = False
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -123,16 +124,18 @@ class ThreadServer(_Server):
         if not self._ready.wait(PATIENCE):
             raise TimeoutError("the server has not started")
         if self._error is not None:
-            self._thread.join(PATIENCE)
+            self.stop()
             raise self._error
 
     def stop(self) -> None:
-        """Until it has ended."""
+        """Wait until it has ended."""
+        self.orders.stop()
+        self._thread.join(PATIENCE)
         if self._thread.is_alive():
-            self.orders.stop()
-            self._thread.join(PATIENCE)
-            if self._thread.is_alive():
-                raise TimeoutError("the server has not stopped")
+            raise TimeoutError("the server has not stopped")
+        if not self._closed:
+            self._closed = True
+            self._close()
 
     @property
     def state(self) -> dict[str, Any]:
@@ -142,21 +145,18 @@ class ThreadServer(_Server):
 
     def _run(self) -> None:
         try:
-            try:
-                self._open()
-                serving = self._serving()
-                if self.peers.life is not None:
-                    self.peers.life.begin()
-            except BaseException as error:
-                self._error = error
-                return
-            finally:
-                self._ready.set()
-            self.peers.serve(serving)
+            self._open()
+            serving = self._serving()
             if self.peers.life is not None:
-                self.peers.life.end(max(worker.LAST_WORDS, self.orders.deadline - monotonic()))
+                self.peers.life.begin()
+        except BaseException as error:
+            self._error = error
+            return
         finally:
-            self._close()
+            self._ready.set()
+        self.peers.serve(serving)
+        if self.peers.life is not None:
+            self.peers.life.end(max(worker.LAST_WORDS, self.orders.deadline - monotonic()))
 
 
 class LoopServer(_Server):
