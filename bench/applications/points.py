@@ -175,6 +175,7 @@ def _sixty(served: Served, path: str, good: Callable[[str], bool]) -> str:
 def bound_to_a_thread(served: Served) -> Iterator[tuple[str, str]]:
     yield "Bottle's request", _sixty(served, "/stream", lambda text: text.count("/stream") == 5)
     yield "rows of sqlite3", _sixty(served, "/rows", lambda text: text.split() == list("01234"))
+    yield "a context variable", _sixty(served, "/context", lambda text: text.endswith("reset"))
     yield "one thread", _sixty(served, "/threads", lambda text: len(set(text.split())) == 1)
 
 

@@ -4,12 +4,14 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import bottle
 from simple_websocket import ConnectionClosed, Server
 
 streams = bottle.Bottle()
+within: ContextVar[str] = ContextVar("within")
 
 
 @streams.get("/stream")
@@ -39,6 +41,16 @@ def threads() -> Iterator[bytes]:
         time.sleep(0.02)
 
 
+def context() -> Iterator[bytes]:
+    """Set a context variable and reset it, as Flask's stream_with_context() does: both must be in one context."""
+    token = within.set("a request")
+    for number in range(5):
+        yield f"{number}\n".encode()
+        time.sleep(0.02)
+    within.reset(token)
+    yield b"reset\n"
+
+
 def talk(environ: dict[str, Any]) -> list[bytes]:
     """Echo a WebSocket as Flask-Sock and Flask-SocketIO do: the server's socket is in the environ."""
     ws = Server.accept(environ)
@@ -49,6 +61,9 @@ def talk(environ: dict[str, Any]) -> list[bytes]:
         return []
 
 
+ANSWERS = {"/rows": rows, "/threads": threads, "/context": context}
+
+
 def app(environ: dict[str, Any], start_response: Any) -> Any:
     path = environ["PATH_INFO"]
     if path == "/stream":
@@ -56,4 +71,4 @@ def app(environ: dict[str, Any], start_response: Any) -> Any:
     if path == "/talk":
         return talk(environ)
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return rows() if path == "/rows" else threads() if path == "/threads" else [b"one"]
+    return ANSWERS[path]() if path in ANSWERS else [b"one"]
