@@ -42,6 +42,8 @@ def options(config: uvicorn.Config) -> dict[str, Any]:
         "ws_deflate": "on" if config.ws_per_message_deflate else "off",
         "interface": config.interface.replace("asgi3", "asgi"),
     }
+    if "server_header" in wire.Config._fields:
+        found["server_header"] = config.server_header
     if config.ssl_certfile:
         found["certfile"] = (str(config.ssl_certfile),)
         found["keyfile"] = (str(config.ssl_keyfile),) if config.ssl_keyfile else ()

@@ -13,14 +13,14 @@ import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from time import monotonic
 from typing import Any
 
 from allcomers import worker
 from allcomers.config import Config
 from allcomers.endpoint import Endpoint, endpoint
-from allcomers.models import asyncio_loop
 from allcomers.models.epoll_loop import EpollPoller
 from allcomers.models.pump import Pump
 from allcomers.orders import Orders
@@ -189,15 +189,25 @@ class LoopServer(_Server):
         self._close()
 
 
+LOOPS = ("allcomers.asyncio_loops", "allcomers.models.asyncio_loop")
+"""The modules that make event loops, as the server's versions have them."""
+
+
 @contextmanager
 def _given(events: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """The endpoint of an async app takes this event loop for the one that it would make."""
-    make = asyncio_loop.new_event_loop
-    asyncio_loop.new_event_loop = lambda selector="": events
+    """Have the endpoint of an async app take this event loop instead of a new one."""
+    made: list[tuple[Any, Any]] = []
+    for name in LOOPS:
+        with suppress(ImportError):
+            module = import_module(name)
+            if hasattr(module, "new_event_loop"):
+                made.append((module, module.new_event_loop))
+                module.new_event_loop = lambda *arguments: events
     try:
         yield
     finally:
-        asyncio_loop.new_event_loop = make
+        for module, make in made:
+            module.new_event_loop = make
 
 
 # ---------------------------------------------------------------- what an app did
