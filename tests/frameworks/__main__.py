@@ -35,7 +35,8 @@ class Row(NamedTuple):
 
     met      used the server
     apart    passed without it
-    unknown  (test, reason) of failures that are not known ones
+    unknown  (test, message) of failures that are not known ones
+    known    (test, message) of those that are
     mended   tests that are known failures, and passed
     """
 
@@ -47,6 +48,7 @@ class Row(NamedTuple):
     left_out: int
     apart: int
     unknown: list[tuple[str, str]]
+    known: list[tuple[str, str]]
     mended: list[str]
     seconds: float
 
@@ -120,6 +122,7 @@ def row(suite: Suite, told: list[dict[str, Any]], found: Lists, seconds: float) 
         left_out=sum(test["outcome"] == "left out" for test in told),
         apart=len(passed) - len(met),
         unknown=[(test["test"], test["why"]) for test in failed if not reason(known, test["test"])],
+        known=[(test["test"], test["why"]) for test in failed if reason(known, test["test"])],
         mended=[test["test"] for test in passed if reason(known, test["test"])],
         seconds=seconds,
     )
@@ -149,12 +152,12 @@ def table(rows: list[Row], found: Lists) -> str:
 def tell(rows: list[Row]) -> int:
     """Print what differs from left_out.toml. Return the exit status."""
     for one in rows:
-        for test in one.mended:
-            print(f"{one.suite.name}: {test} passed, though left_out.toml calls it a known failure")
-    for one in rows:
+        if one.mended:
+            print(f"{one.suite.name}: {len(one.mended)} known failures passed, as {one.mended[0]}")
+        for test, why in one.known:
+            print(f"{one.suite.name}: {test} failed, as is known: {why.partition(chr(10))[0][:160]}")
         for test, why in one.unknown:
-            first = why.splitlines()[0] if why else ""
-            print(f"{one.suite.name}: {test} failed: {first[:200]}")
+            print(f"{one.suite.name}: {test} failed: {why.partition(chr(10))[0][:160]}")
     unknown = sum(len(one.unknown) for one in rows)
     # The line by which CI counts.
     print(f"\nframeworks: {sum(one.passed for one in rows)} passed, {unknown} failed")
