@@ -2,7 +2,8 @@
 # `make check` adds lint, types and the layer test; `make conformance` runs the whole product of
 # models × TLS × calls × workers, and real apps and a real browser on all models; `make test-older` runs the tests of the
 # server on each older Python that is here, `make test-plain` in plain Python; `make bench` compares with every other
-# server, `make bench QUICK=1` in three minutes.
+# server, `make bench QUICK=1` in three minutes; `make frameworks` runs the suites of Starlette, uvicorn, httpx, requests
+# and Flask against this server, QUICK=1 the part that CI runs.
 
 PYTHON ?= $(shell tools/pythons | head -n 1)
 VENV := .venv
@@ -50,6 +51,9 @@ bench: $(VENV)/.test
 	tools/bench-packages
 	$(BIN)/python -m bench $(if $(QUICK),--quick) $(BENCH)
 
+frameworks: $(VENV)/.test
+	$(BIN)/python -m tests.frameworks $(if $(QUICK),--quick) $(FRAMEWORKS)
+
 sanitized: $(VENV)/.test
 	tools/sanitized $(SECONDS)
 
@@ -69,4 +73,4 @@ $(VENV)/.test: $(VENV)/.run tools/system-packages
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info src/allcomers/*/_*.c src/allcomers/*/*.so
 
-.PHONY: run test test-server test-plain test-older check conformance bench sanitized clean
+.PHONY: run test test-server test-plain test-older check conformance bench frameworks sanitized clean

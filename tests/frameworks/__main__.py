@@ -1,9 +1,9 @@
 """`python -m tests.frameworks [NAME …] [--quick] [--model M]`: other projects' suites against this server.
 
-Starlette's TestClient asks by sockets; uvicorn's tests have their server replaced; httpx and requests ask their test apps
-and httpbin, which are served here; httpbin's and Flask's own tests ask by sockets too. What is left out, and why, stands
-in left_out.toml. The table at the end: how many tests met this server, passed, failed, and were left out. The exit status
-is 1 if a test has failed that is not known to.
+Starlette's TestClient is replaced by one that uses sockets; uvicorn's tests have their server replaced; httpx and
+requests test their clients against apps that are served here; httpbin's and Flask's tests use sockets too.
+left_out.toml names the tests that are left out, with reasons. The table says how many tests met this server, passed,
+failed, and were left out. The exit status is 1 if a test failed that is not a known failure.
 """
 
 from __future__ import annotations
@@ -19,17 +19,25 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.pages import write
 from tests.frameworks import environment
 from tests.frameworks.plugins.matching import reason
 from tests.frameworks.suites import HERE, SUITES, Lists, Suite, lists
 
+PYTEST = (
+    *(str(environment.PYTHON), "-m", "pytest", "-o", "addopts=", "-q", "--tb=short", "--timeout=30", "--rootdir", "."),
+    *("-p", "report", "-p", "no:cacheprovider", "-p", "no:httpbin"),  # pytest-httpbin's server is not wanted
+)
+
 
 class Row(NamedTuple):
-    """What became of a suite: numbers of tests.
+    """The results of a suite: numbers of tests.
 
-    apart    they were run, passed, and never met the server
-    unknown  (test, why) of those that failed and are not known to
-    mended   those that are known to fail, and passed
+    met      used the server
+    apart    passed without it
+    unknown  (test, message) of failures that are not known ones
+    known    (test, message) of those that are
+    mended   tests that are known failures, and passed
     """
 
     suite: Suite
@@ -40,15 +48,17 @@ class Row(NamedTuple):
     left_out: int
     apart: int
     unknown: list[tuple[str, str]]
+    known: list[tuple[str, str]]
     mended: list[str]
     seconds: float
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.frameworks", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.frameworks", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(suite.name for suite in SUITES)}")
     parser.add_argument("--quick", action="store_true", help="the part that CI runs")
     parser.add_argument("--model", default="", help="serve by this model where the server has a thread of its own")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/frameworks.md")
     parser.add_argument("--reasons", action="store_true", help="tell how many tests each reason leaves out")
     parser.add_argument("--verbose", action="store_true", help="show pytest's own output")
     options = parser.parse_args()
@@ -65,6 +75,8 @@ def main() -> int:
         rows.append(run(suite, folders[suite.sdist], found, options))
         print(f"{suite.name}: {rows[-1].seconds:.0f} s", file=sys.stderr, flush=True)
     print(table(rows, found))
+    if options.write:
+        write("suites", table(rows, found))
     return tell(rows)
 
 
@@ -75,8 +87,7 @@ def run(suite: Suite, folder: Path, found: Lists, options: argparse.Namespace) -
         results.touch()
         began = time.monotonic()
         done = subprocess.run(
-            [environment.PYTHON, "-m", "pytest", "-p", suite.plugin, "-p", "report", "-o", "addopts=", "-q", "--tb=short"]
-            + ["--timeout=60", "-p", "no:cacheprovider", "-p", "no:httpbin", "--rootdir", ".", *suite.options, *suite.paths],
+            [*PYTEST, "-p", suite.plugin, *suite.options, *suite.paths],
             cwd=folder,
             env={
                 **os.environ,
@@ -111,6 +122,7 @@ def row(suite: Suite, told: list[dict[str, Any]], found: Lists, seconds: float) 
         left_out=sum(test["outcome"] == "left out" for test in told),
         apart=len(passed) - len(met),
         unknown=[(test["test"], test["why"]) for test in failed if not reason(known, test["test"])],
+        known=[(test["test"], test["why"]) for test in failed if reason(known, test["test"])],
         mended=[test["test"] for test in passed if reason(known, test["test"])],
         seconds=seconds,
     )
@@ -123,10 +135,10 @@ def show_reasons(suite: Suite, told: list[dict[str, Any]]) -> None:
 
 
 def table(rows: list[Row], found: Lists) -> str:
-    """What became of each suite, as a table of Markdown."""
+    """Return the results of all suites as a table of Markdown."""
     lines = [
         "",
-        "| suite | met this server | passed | failed | left out | skipped by itself | passed without a server |",
+        "| suite | met this server | passed | failed | left out | skipped by the suite | passed without a server |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for one in rows:
@@ -138,14 +150,14 @@ def table(rows: list[Row], found: Lists) -> str:
 
 
 def tell(rows: list[Row]) -> int:
-    """Name what is not as left_out.toml has it. Return the exit status."""
+    """Print what differs from left_out.toml. Return the exit status."""
     for one in rows:
-        for test in one.mended:
-            print(f"{one.suite.name}: {test} passes, though it is known to fail: remove it from left_out.toml if it always does")
-    for one in rows:
+        if one.mended:
+            print(f"{one.suite.name}: {len(one.mended)} known failures passed, as {one.mended[0]}")
+        for test, why in one.known:
+            print(f"{one.suite.name}: {test} failed, as is known: {why.partition(chr(10))[0][:160]}")
         for test, why in one.unknown:
-            first = why.splitlines()[0] if why else ""
-            print(f"{one.suite.name}: {test} failed: {first[:200]}")
+            print(f"{one.suite.name}: {test} failed: {why.partition(chr(10))[0][:160]}")
     unknown = sum(len(one.unknown) for one in rows)
     # The line by which CI counts.
     print(f"\nframeworks: {sum(one.passed for one in rows)} passed, {unknown} failed")

@@ -1,4 +1,4 @@
-"""The environment that the suites run in: packages of its own, and the sdists unpacked, in a folder that git ignores."""
+"""The environment of the suites, .venv/frameworks: their packages, and their sdists unpacked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The suites that are run, and where each is had from. Nothing of theirs is kept here."""
+"""The suites that are run, and the sdists that have them. Nothing of theirs is kept in this repository."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ HERE = Path(__file__).parent
 
 
 class Suite(NamedTuple):
-    """A project's tests.
+    """The tests of a project.
 
     name      as in left_out.toml
     sdist     the release on PyPI that has them
-    needs     what pip installs for them
-    plugin    the module below plugins/ that puts this server in the place of theirs
+    needs     packages that they import
+    plugin    the module of plugins/ that replaces their server or client
     options   of pytest
-    paths     what is run, below the sdist's folder
-    quick     a part of that for CI; empty: nothing
+    paths     the files to run, below the sdist's folder
+    quick     the part for CI
     """
 
     name: str
@@ -59,8 +59,10 @@ SUITES = (
     Suite(
         "httpx",
         "httpx==0.28.1",
-        ("uvicorn==0.54.0", "cryptography", "chardet", "click", "rich", "pygments", "h2", "socksio", "trio", "anyio")
-        + ("brotli", "zstandard"),
+        (
+            *("uvicorn==0.54.0", "cryptography", "chardet", "click", "rich", "pygments", "h2", "socksio", "trio"),
+            *("anyio", "brotli", "zstandard"),
+        ),
         "httpx_wire",
     ),
     Suite(
@@ -81,8 +83,7 @@ SUITES = (
 
 
 class Lists(NamedTuple):
-    """left_out.toml: (test, reason) of those that are left out, and of those that are known to fail; (suite, version,
-    reason) of what has no suite."""
+    """The content of left_out.toml, by suite: (test, reason). `no_suite`: (project, version, reason)."""
 
     left_out: dict[str, list[tuple[str, str]]]
     known: dict[str, list[tuple[str, str]]]

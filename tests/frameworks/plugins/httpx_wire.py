@@ -1,4 +1,4 @@
-"""The server that httpx's tests ask: their app, served by allcomers in the place of uvicorn."""
+"""The server of httpx's tests: their app, served by allcomers instead of uvicorn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import wire
 
 
 class TestServer:
-    """What httpx's tests know of their server."""
+    """The part of uvicorn's Server that httpx's tests use."""
 
     __test__ = False
 
@@ -23,7 +23,7 @@ class TestServer:
     @property
     def url(self) -> httpx.URL:
         wire.contacts += 1  # a connection of the test before may be used again
-        return httpx.URL("http://%s:%d/" % self._wire.address)
+        return httpx.URL("http://{}:{}/".format(*self._wire.address))
 
 
 def serve_in_thread(server: TestServer) -> Iterator[TestServer]:

@@ -1,10 +1,10 @@
-"""Whether an entry of left_out.toml means a test. Imported by the runner and within the suites' processes."""
+"""Entries of left_out.toml and the tests that they mean. For the runner and for the processes of the suites."""
 
 from __future__ import annotations
 
 
 def means(entry: str, nodeid: str) -> bool:
-    """Whether `entry` is this test, all parameters of it, a file or folder that it is in, or a parameter that it has."""
+    """Return True if `entry` is this test, its file or folder, or a parameter of it."""
     if entry.startswith("param:"):
         parameters = nodeid.partition("[")[2].removesuffix("]").split("-")
         return entry.removeprefix("param:") in parameters
@@ -12,5 +12,5 @@ def means(entry: str, nodeid: str) -> bool:
 
 
 def reason(entries: list[tuple[str, str]], nodeid: str) -> str:
-    """The reason of the first entry that means this test; "" for none."""
+    """Return the reason of the first entry that means this test; "" for none."""
     return next((why for entry, why in entries if means(entry, nodeid)), "")

@@ -16,7 +16,7 @@ class Process:
     """Until stop(). `url` is that of its first address."""
 
     def __init__(self, target: str, *options: str) -> None:
-        self._errors = tempfile.NamedTemporaryFile(prefix="wire-", suffix=".stderr")  # noqa: SIM115
+        self._errors = tempfile.NamedTemporaryFile(prefix="wire-", suffix=".stderr")
         model = ["--model", wire.MODEL] if wire.MODEL else []
         command = [sys.executable, "-m", "allcomers", "run", target, "--bind", "127.0.0.1:0", *model, *options]
         self._process = subprocess.Popen(command, stderr=self._errors)

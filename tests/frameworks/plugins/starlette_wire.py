@@ -178,6 +178,7 @@ class WireSession:
         known = (b"upgrade", b"connection", b"sec-websocket-accept", b"sec-websocket-protocol", b"date", b"server")
         self.extra_headers = [pair for pair in heard if pair[0].lower() not in known]
         self._frames = wsproto.Connection(wsproto.ConnectionType.CLIENT, trailing_data=hand.trailing_data[0])
+        self._events = self._frames.events()  # frames may have come with the head
 
     def _next(self, hand: h11.Connection) -> Any:
         while (event := hand.next_event()) is h11.NEED_DATA:

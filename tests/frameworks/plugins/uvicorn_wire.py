@@ -1,5 +1,8 @@
-"""uvicorn's tests with its server replaced: by allcomers on the same event loop, or, where they drive a protocol object by
-hand, by allcomers behind a socket that is driven as that object is."""
+"""uvicorn's tests with its server replaced.
+
+Where they start a server, allcomers serves on the same event loop. Where they drive a protocol object by hand, that
+object is a client's socket, and allcomers answers it from a thread.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ OPEN = 1.3
 
 
 def options(config: uvicorn.Config) -> dict[str, Any]:
-    """uvicorn's Config in our words, as `allcomers run` takes its flags."""
+    """Return the options of allcomers that mean the same as this Config of uvicorn's."""
     found: dict[str, Any] = {
         "lifespan": config.lifespan,
         "root_path": config.root_path,
@@ -39,6 +42,8 @@ def options(config: uvicorn.Config) -> dict[str, Any]:
         "ws_deflate": "on" if config.ws_per_message_deflate else "off",
         "interface": config.interface.replace("asgi3", "asgi"),
     }
+    if "server_header" in wire.Config._fields:
+        found["server_header"] = config.server_header
     if config.ssl_certfile:
         found["certfile"] = (str(config.ssl_certfile),)
         found["keyfile"] = (str(config.ssl_keyfile),) if config.ssl_keyfile else ()
@@ -53,7 +58,7 @@ def app_of(config: uvicorn.Config) -> Any:
 
 
 class Server:
-    """What tests know of uvicorn's Server."""
+    """The part of uvicorn's Server that its tests use."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         host = "127.0.0.1" if config.host in (None, "localhost") else config.host
@@ -84,7 +89,7 @@ async def run_server(config: uvicorn.Config, sockets: list[socket.socket] | None
 
 
 class _Counted:
-    """An app that tells when each of its calls is over."""
+    """An app that counts the calls that have ended."""
 
     def __init__(self, app: Any) -> None:
         kind, found = find(app, wire.Config())
@@ -105,7 +110,7 @@ class _Counted:
 
 
 class WireProtocol:
-    """A client's connection, with the words of uvicorn's protocols and of the mocks that their tests give them."""
+    """A client's connection, with the methods of uvicorn's protocols and of the mocks in their tests."""
 
     def __init__(self, app: Any, state: dict[str, Any], config: uvicorn.Config) -> None:
         self._app = _Counted(app)
@@ -141,7 +146,7 @@ class WireProtocol:
     # -------------------------------------------------------- its loop
 
     async def run_one(self) -> None:
-        """Until a call of the app is over, and its answer here."""
+        """Wait for the end of one call of the app, and for its response."""
         if not await asyncio.to_thread(self._app.ended.acquire, True, wire.PATIENCE):
             raise TimeoutError("the app was not called, or has not ended")
         self._read(1.0)
@@ -188,7 +193,7 @@ def get_connected_protocol(app: Any, http_protocol_cls: Any, lifespan: Any = Non
 
 
 class WireLifespan:
-    """Our Lifespan, with the words of uvicorn's."""
+    """allcomers' Lifespan, with the methods of uvicorn's."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         kind, app = find(config.app, wire.Config())

@@ -96,7 +96,7 @@ class Stage:
 
 
 _stages: dict[int, Stage] = {}
-_open: list[http.client.HTTPConnection] = []
+_open: list[http.client.HTTPConnection | http.client.HTTPResponse] = []
 
 _WIRED = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "SCRIPT_NAME", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL")
 _WIRED += ("REQUEST_URI", "RAW_URI", "CONTENT_TYPE", "CONTENT_LENGTH", "REMOTE_ADDR", "REMOTE_PORT")
@@ -133,7 +133,10 @@ def run_wsgi_app(app: Any, environ: Any, buffered: bool = False) -> Any:
     query = environ.get("QUERY_STRING", "")
     try:
         connection.putrequest(
-            environ["REQUEST_METHOD"], target + ("?" + query if query else ""), skip_host=True, skip_accept_encoding=True
+            environ["REQUEST_METHOD"],
+            target + ("?" + query if query else ""),
+            skip_host=True,
+            skip_accept_encoding=True,
         )
         for field in _fields(environ):
             connection.putheader(*field)
@@ -142,6 +145,7 @@ def run_wsgi_app(app: Any, environ: Any, buffered: bool = False) -> Any:
             connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body or None)
         response = connection.getresponse()
+        _open.append(response)
     except (OSError, http.client.HTTPException):
         _raise(stage, name)
         raise
@@ -177,8 +181,8 @@ if not hasattr(_pytest.monkeypatch, "notset"):  # Flask's conftest was written f
 @pytest.fixture(autouse=True)
 def _stages_end() -> Iterator[None]:
     yield
-    for connection in _open:
-        connection.close()
+    for one in _open:
+        one.close()
     _open.clear()
     stages = list(_stages.values())
     _stages.clear()

@@ -13,14 +13,14 @@ import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from time import monotonic
 from typing import Any
 
 from allcomers import worker
 from allcomers.config import Config
 from allcomers.endpoint import Endpoint, endpoint
-from allcomers.models import asyncio_loop
 from allcomers.models.epoll_loop import EpollPoller
 from allcomers.models.pump import Pump
 from allcomers.orders import Orders
@@ -114,6 +114,7 @@ class ThreadServer(_Server):
     def __init__(self, app: Any, listeners: list[socket.socket] | None = None, **options: Any) -> None:
         super().__init__(app, listeners, **{"model": MODEL, **options})
         self._error: BaseException | None = None
+        self._closed = False
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -123,16 +124,18 @@ class ThreadServer(_Server):
         if not self._ready.wait(PATIENCE):
             raise TimeoutError("the server has not started")
         if self._error is not None:
-            self._thread.join(PATIENCE)
+            self.stop()
             raise self._error
 
     def stop(self) -> None:
-        """Until it has ended."""
+        """Wait until it has ended."""
+        self.orders.stop()
+        self._thread.join(PATIENCE)
         if self._thread.is_alive():
-            self.orders.stop()
-            self._thread.join(PATIENCE)
-            if self._thread.is_alive():
-                raise TimeoutError("the server has not stopped")
+            raise TimeoutError("the server has not stopped")
+        if not self._closed:
+            self._closed = True
+            self._close()
 
     @property
     def state(self) -> dict[str, Any]:
@@ -142,21 +145,18 @@ class ThreadServer(_Server):
 
     def _run(self) -> None:
         try:
-            try:
-                self._open()
-                serving = self._serving()
-                if self.peers.life is not None:
-                    self.peers.life.begin()
-            except BaseException as error:
-                self._error = error
-                return
-            finally:
-                self._ready.set()
-            self.peers.serve(serving)
+            self._open()
+            serving = self._serving()
             if self.peers.life is not None:
-                self.peers.life.end(max(worker.LAST_WORDS, self.orders.deadline - monotonic()))
+                self.peers.life.begin()
+        except BaseException as error:
+            self._error = error
+            return
         finally:
-            self._close()
+            self._ready.set()
+        self.peers.serve(serving)
+        if self.peers.life is not None:
+            self.peers.life.end(max(worker.LAST_WORDS, self.orders.deadline - monotonic()))
 
 
 class LoopServer(_Server):
@@ -189,15 +189,25 @@ class LoopServer(_Server):
         self._close()
 
 
+LOOPS = ("allcomers.asyncio_loops", "allcomers.models.asyncio_loop")
+"""The modules that make event loops, as the server's versions have them."""
+
+
 @contextmanager
 def _given(events: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """The endpoint of an async app takes this event loop for the one that it would make."""
-    make = asyncio_loop.new_event_loop
-    asyncio_loop.new_event_loop = lambda selector="": events
+    """Have the endpoint of an async app take this event loop instead of a new one."""
+    made: list[tuple[Any, Any]] = []
+    for name in LOOPS:
+        with suppress(ImportError):
+            module = import_module(name)
+            if hasattr(module, "new_event_loop"):
+                made.append((module, module.new_event_loop))
+                module.new_event_loop = lambda *arguments: events
     try:
         yield
     finally:
-        asyncio_loop.new_event_loop = make
+        for module, make in made:
+            module.new_event_loop = make
 
 
 # ---------------------------------------------------------------- what an app did

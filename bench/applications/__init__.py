@@ -1,0 +1,147 @@
+"""Ten applications under this server, uvicorn and gunicorn: what users do with them, also at HUP, --reload and TERM.
+
+Each application is small and of one framework. Its clients are those that its users have: httpx, websockets, Chromium,
+gradio_client, python-socketio, mcp. All of them are installed from PyPI into an environment of their own
+(.venv/applications). With --points: the points in which servers differ and apps notice, a small app for each.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench import harness
+from bench.applications import life, points
+from bench.applications.packages import python as applications_python
+from bench.applications.served import Served
+from bench.applications.table import APPLICATIONS, CONTENDERS, HERE, Application, Contender
+from bench.pages import write
+
+CHECKS: dict[str, Callable[[Application, Contender, Path], list[str]]] = {
+    "HUP": life.hup,
+    "--reload": life.reload,
+    "TERM": life.term,
+}
+USE = "use"
+
+BEFORE = HERE / "before.json"
+"""The results of allcomers at commit da1b64d, before apps of real frameworks decided what is right."""
+
+Results = dict[str, dict[str, dict[str, dict[str, Any]]]]
+"""By application, server and check: {"done": int, "faults": [str]}."""
+
+
+class Cell(NamedTuple):
+    """The result of one check: how many things were done, and the faults."""
+
+    done: int
+    faults: list[str]
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--apps", default="", metavar="LIST", help="some of them, by name")
+    parser.add_argument("--servers", default="", metavar="LIST", help="of allcomers, uvicorn, gunicorn")
+    parser.add_argument(
+        "--points", action="store_true", help="the points in which servers differ, not the applications"
+    )
+    parser.add_argument("--checks", default="", metavar="LIST", help=f"of {', '.join([USE, *CHECKS])}")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/frameworks.md")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    names = [one.name for one in CONTENDERS if chosen(one.name, arguments.servers)]
+    python = applications_python()
+    before = json.loads(BEFORE.read_text(encoding="utf-8"))
+    harness.OUT.mkdir(exist_ok=True)
+    if arguments.points:
+        name, results = "points", points.results(python, names)
+        shown = points.table(results, before["points"], names)
+    else:
+        name, results = "applications", measured(arguments, python, names)
+        shown = table(results, before["applications"], names)
+    print(shown)
+    (harness.OUT / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    if arguments.write:
+        write(name, shown)
+
+
+def measured(arguments: argparse.Namespace, python: Path, names: list[str]) -> Results:
+    results: Results = {}
+    columns = [name for name in (USE, *CHECKS) if chosen(name, arguments.checks)]
+    for app in APPLICATIONS:
+        for contender in CONTENDERS:
+            if not (chosen(app.name, arguments.apps) and contender.name in names and contender.serves(app)):
+                continue
+            found = {column: cell(column, app, contender, python)._asdict() for column in columns}
+            results.setdefault(app.title, {})[contender.name] = found
+            print(f"{app.name} under {contender.name}: {summary(found)}", file=sys.stderr, flush=True)
+    return results
+
+
+def chosen(name: str, names: str) -> bool:
+    return not names or name in names.split(",")
+
+
+def cell(column: str, app: Application, contender: Contender, python: Path) -> Cell:
+    try:
+        if column == USE:
+            return use(app, contender, python)
+        return Cell(1, CHECKS[column](app, contender, python))
+    except harness.CannotMeasureError as error:
+        return Cell(1, [str(error)])
+
+
+def use(app: Application, contender: Contender, python: Path) -> Cell:
+    """Do what the users of the app do."""
+    served = Served(app, contender, python)
+    try:
+        done = subprocess.run(
+            [str(python), str(HERE / "clients.py"), app.name, served.url],
+            cwd=served.folder,
+            env=served.env,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"check"')]
+        if not told:
+            raise harness.CannotMeasureError(f"the client printed nothing: {done.stderr[-300:]}")
+        return Cell(len(told), [f"{one['check']}: {one['error']}" for one in told if one["error"]])
+    finally:
+        served.stop()
+
+
+# ---------------------------------------------------------------- the table
+
+
+def summary(found: dict[str, dict[str, Any]]) -> str:
+    """Return "ok, N of N", or what of the checks failed."""
+    if not found:
+        return ""
+    done = found.get(USE, {}).get("done", 0)
+    failed = []
+    for name, one in found.items():
+        if one["faults"]:
+            failed.append(f"{done - len(one['faults'])} of {done}" if name == USE else f"{name} fails")
+    return "; ".join(failed) if failed else f"ok ({done})" if done else "ok"
+
+
+def table(results: Results, before: dict[str, dict[str, dict[str, Any]]], names: list[str]) -> str:
+    """Return a table of Markdown, a row for each application; below it, each fault."""
+    heads = [head for name in names for head in (["allcomers before", name] if name == "allcomers" else [name])]
+    lines = [f"| application | {' | '.join(heads)} |", "| --- |" + " --- |" * len(heads)]
+    faults = []
+    for title, row in results.items():
+        cells = []
+        for name in names:
+            found = row.get(name, {})
+            if name == "allcomers":
+                cells.append(summary(before.get(title, {})))
+            cells.append(summary(found))
+            for column, one in found.items():
+                faults += [f"- {title} under {name}, {column}: `{fault}`" for fault in one["faults"]]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *faults])
