@@ -82,7 +82,7 @@ def note_all(endpoint: HttpEndpoint, records: Sequence[Record | Part], unsent: i
     for record in reversed(records):
         missing = min(unsent, record.sent)
         if isinstance(record, Part):
-            record.told(ClientGone("the client has gone") if missing else None)
+            record.end(ClientGone("the client has gone") if missing else None)
         record.sent -= missing
         unsent -= missing
     for record in records:

@@ -107,8 +107,10 @@ class Steps:
             self._replies.append(reply)
             self._stop()
 
-    def push(self, said: Any) -> bool:
+    def send(self, part: object) -> bool:
         raise AssertionError("an async app awaits its send()")
+
+    push = send
 
     def fileno(self) -> int:
         raise AssertionError("who asks has the request")

@@ -20,7 +20,7 @@ from threading import Lock
 from time import monotonic
 from typing import Any, Protocol
 
-from allcomers import sockets
+from allcomers import signs, sockets
 from allcomers.calls import Calls
 from allcomers.connection import CALL, FAREWELL, IDLE, PATIENCE, READ, WRITE, Address, Connection, Work
 from allcomers.errors import PeerError
@@ -111,8 +111,9 @@ def converse(sock: socket.socket, conn: Connection, calls: Calls, room: Room) ->
         pass
     finally:
         conn.lost(monotonic())
+        is_streaming = conn.is_streaming
         if farewell := conn.farewell():
-            calls.run(farewell)
+            _ = farewell() if is_streaming else calls.run(farewell)
         sock.close()
         conn.driver = None
         driver.turn.release()
@@ -159,29 +160,30 @@ class _Driver:
     def run(self, calls: Calls, work: Work) -> Any:
         """What the call returns. While it runs, it may push()."""
         began = monotonic()
+        is_streaming = self._conn.is_streaming  # else what is left of its answer is in the thread of its call
         self.turn.release()
-        reply = calls.run(work)
+        reply = work() if is_streaming else calls.run(work)
         self.turn.acquire()
-        if calls.inline:  # else the threads count what they do
+        if is_streaming or not calls.counts:
             self._conn.page.called(0.0, monotonic() - began)
         return reply
 
-    def push(self, said: Any) -> bool:
+    def send(self, part: Part) -> bool:
         """signs.Driver: in the thread of the call, be that the peer's own or another."""
-        conn, told = self._conn, list[Exception | None]()
+        conn = self._conn
         with self.turn:
             try:
-                conn.answered(Part(said, told.append), monotonic())
-                while not told and not self._room.over:
+                conn.answered(part, monotonic())
+                while not part.over and not self._room.over:
                     self.speak_or_hear()
             except (OSError, PeerError):
                 pass
-            if not told:
+            if not part.over:
                 conn.lost(monotonic())
-        (error,) = told
-        if error is not None:
-            raise error
         return True
+
+    def push(self, said: Any) -> bool:
+        return signs.push(self, said)
 
     def said(self, reply: Any) -> None:
         raise AssertionError("no call here answers later")
