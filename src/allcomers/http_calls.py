@@ -146,8 +146,9 @@ class HttpEndpoint(NamedTuple):
         return head
 
 
-def store(endpoint: HttpEndpoint, body: Body, inbound: Requests, request: Callable[[], Request]) -> None:
+def store(endpoint: HttpEndpoint, body: Body | None, inbound: Requests, request: Callable[[], Request]) -> None:
     """Keep what has come of a request's body until its call. Raises Refusal."""
+    assert body is not None
     try:
         body.write(inbound.body(), last=inbound.complete)
     except OSError as error:  # no descriptor, or no room on the disk, for its temporary file

@@ -1,8 +1,8 @@
 """An HTTP/1.1 peer: its requests in order, one call each, the answers in the same order (RFC 9112).
 
 The next request is looked at only when the answer to the one before is queued whole: nothing is shared between two
-requests, and what follows a refused one is never looked at. An answer that is an iterable is pulled one piece a call,
-and only once the piece before has gone out: no call ever waits for a slow client.
+requests, and what follows a refused one is never looked at. Of an answer that is an iterable, a piece is asked for when
+the one before has gone out; or its call gives them, as Parts, from a thread of its own (calls/producer.py).
 """
 
 from __future__ import annotations
@@ -85,7 +85,6 @@ class HttpConnection(Connection):
         elif self.phase is BODY and self._head is None:
             self._skip(now)
         elif self.phase is BODY:
-            assert self._body is not None
             http_calls.store(self._endpoint, self._body, inbound, self._request)
             if inbound.complete:
                 self.phase = DUE
@@ -214,8 +213,7 @@ class HttpConnection(Connection):
             self._refuse(refusal, now)
 
     def _give_up(self) -> Response | End:
-        """The call runs on; what it has open, it closes: nothing of that is ours any more."""
-        self._body = None
+        self._body = None  # the call runs on; what it has open, it closes: nothing of that is ours any more
         if self._stream is None:
             return http_calls.overdue()
         self._stream = self._stream.stand_in()
@@ -276,12 +274,10 @@ class HttpConnection(Connection):
         try:
             if self.phase is not CALLED:
                 raise ClientGone("the client has gone")
-            if isinstance(part.said, Response):
-                self._begin(Written(part.said), now)
-            elif isinstance(part.said, Stream):
-                self._begin(part.said, now)
+            if isinstance(said := part.said, Response | Stream):
+                self._begin(Written(said) if isinstance(said, Response) else said, now)
             else:
-                self._go_on(part.said, now)
+                self._go_on(said, now)
         except (AnswerError, ClientGone) as error:
             part.end(error)
             return
@@ -360,9 +356,9 @@ class HttpConnection(Connection):
             self._skip(now)
 
     def _rest(self, now: float) -> None:
-        """Between two requests; perhaps the next is here already. Raises Refusal."""
+        """Between two requests. Raises Refusal."""
         self.enter(IDLE, now)
-        if self._inbound.buffer:
+        if self._inbound.buffer:  # the next is here already
             self._began = now
             self._advance(now)
             if self._ended:
@@ -424,8 +420,7 @@ class HttpConnection(Connection):
 
     def note(self, *records: Record | Part) -> None:
         """Answers are queued whole, or a part: to be noted, and their files closed, once they have gone out."""
-        if self._queued is None:
-            self._queued = []
+        self._queued = self._queued or []
         self._queued += records
 
     def _note_cut(self, status: int, sent: int, headers: Iterable[tuple[str, str]] = ()) -> None:
@@ -443,11 +438,11 @@ class HttpConnection(Connection):
         return self._stream is not None
 
     def release_stream(self) -> Pulled | None:
-        stream = self._stream
-        if self.phase is not DUE or not isinstance(stream, Pulled) or not stream.is_bound:
+        """Let the thread that drives this give all further pieces, as Parts; None where none is due, or any thread may."""
+        if self.phase is not DUE or not isinstance(self._stream, Pulled) or not self._stream.is_bound:
             return None
         self.phase, self._called = CALLED, True
-        return stream
+        return self._stream
 
     def farewell(self) -> Work | None:
         if self._called or self._stream is None:

@@ -71,6 +71,10 @@ class Driver(Protocol):
         """The peer's socket."""
         ...
 
+    def app_socket(self) -> Any:
+        """A socket with which the call that runs may speak with its client itself; None where it cannot have one."""
+        ...
+
 
 def push(driver: Driver, said: Any) -> bool:
     """Send a part of the answer whose call runs in this thread, and wait until it has gone out.

@@ -112,6 +112,9 @@ class Steps:
 
     push = send
 
+    def app_socket(self) -> None:
+        raise AssertionError("an async app has receive() and send()")
+
     def fileno(self) -> int:
         raise AssertionError("who asks has the request")
 

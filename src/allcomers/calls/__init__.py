@@ -47,6 +47,10 @@ class Calls(Protocol):
         """
         ...
 
+    def lift_limit(self, thread: int) -> None:
+        """The call that runs in this thread may take any time from here on."""
+        ...
+
     def step_aside(self) -> bool:
         """In the thread of a call, which is to wait: is that not, or no longer, the thread of a loop?"""
         ...

@@ -164,6 +164,9 @@ class Auto:
         """Run it in this thread, which is its peer's own."""
         return work()
 
+    def lift_limit(self, thread: int) -> None:
+        """There is none."""
+
     def step_aside(self) -> bool:
         """The loop goes on elsewhere, where there is a thread for it, while this one's call waits."""
         with self._lock:

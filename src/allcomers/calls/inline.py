@@ -27,6 +27,9 @@ class Inline:
         self.run: Callable[[Work], Any] = operator.call  # PERF: a method of our own would be one more call in Python
         self.here = self.run
 
+    def lift_limit(self, thread: int) -> None:
+        """There is none."""
+
     def step_aside(self) -> bool:
         return False
 

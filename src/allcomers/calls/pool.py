@@ -51,6 +51,9 @@ class Pool:
     def here(self, work: Work) -> Any:
         return work()
 
+    def lift_limit(self, thread: int) -> None:
+        """There is none."""
+
     def step_aside(self) -> bool:
         return True
 

@@ -44,13 +44,14 @@ class _TooLate(BaseException):  # not an error: whoever catches these is not to 
 class Call:
     """A Work on its way, as a Watch knows it."""
 
-    __slots__ = ("began", "done", "thread", "work")
+    __slots__ = ("began", "done", "is_unlimited", "thread", "work")
 
     def __init__(self, work: Work, done: Callable[[Any], object], thread: int = 0) -> None:
         self.work = work
         self.done = done
         self.thread = thread
         self.began = 0.0
+        self.is_unlimited = False
 
     @property
     def owner(self) -> Any:
@@ -114,6 +115,10 @@ class TimedPool:
     def here(self, work: Work) -> Any:
         return work()
 
+    def lift_limit(self, thread: int) -> None:
+        for call in self._watch.running(thread):
+            call.is_unlimited = self._watch.end(call)
+
     def step_aside(self) -> bool:
         return True
 
@@ -168,7 +173,7 @@ class TimedPool:
         self._watch.begin(call)
         reply = call.work()
         self._page.called(waited, monotonic() - began)
-        if self._watch.end(call):
+        if self._watch.end(call) or call.is_unlimited:
             return reply
         text = "%s: the call has ended after %.1f s; its answer is thrown away"
         _logger.info(text, call.name, monotonic() - call.began)
@@ -240,6 +245,9 @@ class TimedInline:
         if not watch.end(call):
             _logger.info("%s: the call has ended after %.1f s", call.name, monotonic() - call.began)
         return reply
+
+    def lift_limit(self, thread: int) -> None:
+        self._helpers.lift_limit(thread)
 
     def step_aside(self) -> bool:
         return False

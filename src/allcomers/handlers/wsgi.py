@@ -31,6 +31,7 @@ from allcomers.errors import AnswerError
 from allcomers.handlers.environ import Environ, Environs, key_of, known_keys
 from allcomers.handlers.file_wrapper import FileWrapper
 from allcomers.handlers.start_response import Said
+from allcomers.handlers.upgrade import QUIET, NoSocket, Taken, offer, outcome
 from allcomers.protocol import leaf
 from allcomers.protocol.message import SMALL, SPOOL_AT, Body, FileSlice, Handler, Piece, Request, Response
 
@@ -83,15 +84,38 @@ class Wsgi:
 
     def __call__(self, request: Request) -> Response:
         """Answer one request. Raises what the app raises, and AnswerError for an answer that breaks PEP 3333."""
+        environ = self.environs(request)
+        found = offer(environ, request) if request.upgrades else None
+        return self._call(request, environ) if found is None else self._call_with_socket(request, environ, found)
+
+    def _call(self, request: Request, environ: Environ) -> Response:
         said = Said()
         said.request = request
         run = copy_context().run
         try:
-            result = run(self._app, self.environs(request), said.start)
+            result = run(self._app, environ, said.start)
         except BaseException:
             self.give_up(request, said)
             raise
         return self.answer(request, said, result, run)
+
+    def _call_with_socket(self, request: Request, environ: Environ, found: Taken) -> Response:
+        """The same for a request whose app may speak with its client itself: then what it returns is not sent.
+
+        Raises ClientGone where it has, HttpError where it has tried to.
+        """
+        try:
+            response = self._call(request, environ)
+            if not found.taken:
+                return response
+            if response.close is not None:
+                response.close()
+        except BaseException as error:
+            if not found.taken:
+                raise
+            if not isinstance(found, NoSocket) and not isinstance(error, QUIET):
+                self._report(error, request)
+        raise outcome(found)
 
     def answer(self, request: Request, said: Said, result: Any, run: Callable[..., Any]) -> Response:
         """What the app returned, and said before. Raises AnswerError, and what the app's iterable raises."""

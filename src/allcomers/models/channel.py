@@ -137,3 +137,6 @@ class Channel(Seat):
 
     def fileno(self) -> int:
         return self.fd
+
+    def app_socket(self) -> None:
+        """A call here would keep a thread that is to serve others, too."""
