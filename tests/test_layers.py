@@ -23,7 +23,7 @@ LAYERS = {
     "protocol": "protocol.*",
     "stats": "stats",
     "connection": "signs codec tls connection streams http_calls answers http_connection records service_connection"
-    " websocket_connection announced",
+    " websocket_connection detached_connection announced",
     "handlers": "handlers.*",
     "parts": "sockets deadlines inbox orders lifeline tally accesslog errorlog target clock systemd identity"
     " asyncio_loops",

@@ -144,9 +144,8 @@ class Connection:
     ) -> float:
         """received(); and the calls due then have been `run`, here and now, and answered(). The time after them.
 
-        For a driver whose calls run inline. PERF: what a request wants and until when is decided twice, not three
-        times: a fifth of the instructions of an echo (callgrind).
-        """
+        PERF: what a request wants and until when is decided twice, not three times: a fifth of the instructions of an
+        echo (callgrind)."""
         self._receive(data, now)
         for _ in range(CALLS_AT_ONCE):
             if self.phase is not DUE or (self.codec.pending and not self._may_call()):
@@ -239,10 +238,8 @@ class Connection:
         self._settle(now)
 
     def expired(self, now: float, held: int = 0) -> None:
-        """The deadline has come. `held`: bytes sent that the kernel still holds for this peer.
-
-        Not the end while bytes still move at the minimum rate: then the deadline moves on.
-        """
+        """The deadline has come, which moves on while bytes still move at the minimum rate. `held`: bytes sent that the
+        kernel still holds for this peer."""
         if now < self.deadline:
             return
         taken = self._moved + max(0, self._held) - held if self._held >= 0 else self._moved
@@ -282,6 +279,11 @@ class Connection:
     @property
     def rests(self) -> bool:
         """Is nothing here but a peer that may ask? A driver that can may answer it itself, and report exchanged()."""
+        return False
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether a call that is due gives a further piece of an answer: it runs in the thread that drives this."""
         return False
 
     def farewell(self) -> Work | None:

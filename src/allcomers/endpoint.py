@@ -173,6 +173,7 @@ def _http(app: App, config: Config, log: AccessLog | None, tls: ssl.SSLContext |
         server=server,
         tls=tls,
         page=page,
+        sends_in_call=app.calls == "inline" and not config.call_timeout,
     )
     return Endpoint(
         scheme="https" if tls else "http",

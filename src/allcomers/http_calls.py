@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 from allcomers.answers import SERVER
 from allcomers.config import Limits
 from allcomers.connection import Address, Connection
-from allcomers.errors import AnswerError, ClientGone, HttpError
+from allcomers.errors import AnswerError, ClientGone, HttpError, Refusal
 from allcomers.protocol.head import Fields
-from allcomers.protocol.message import Body, Handler, Piece, Request, Response, title
+from allcomers.protocol.http1 import Requests
+from allcomers.protocol.message import Body, FileSlice, Handler, Piece, Request, Response, title
 from allcomers.protocol.times import Times
 from allcomers.signs import Driver, Sign
 from allcomers.stats import Page
@@ -108,6 +109,7 @@ class HttpEndpoint(NamedTuple):
     server_timing  bool: tell clients; needs `clock`
     server   the Server field's line, with its CRLF; b"" for none
     tls      None for plain HTTP
+    sends_in_call  bool: the thread that runs a call sends its answer, and closes it
     """
 
     handler: Handler
@@ -124,10 +126,16 @@ class HttpEndpoint(NamedTuple):
     live: Callable[[Request, Asker], Live] | None = None
     begin: Callable[[Request, Asker], Response | tuple[Live, Any]] | None = None
     tls: ssl.SSLContext | None = None
+    sends_in_call: bool = True
 
     @property
     def call(self) -> Callable[[HttpEndpoint, Request], Response | Stream | End]:
         return call if self.clock is None else timed_call
+
+    def own_fields(self, head: Request, now: float) -> bytes:
+        """The lines of the server's own fields that change with time: Date, and Server-Timing where that is wanted."""
+        date = self.date(now)
+        return date + head.times.field() if self.server_timing and head.times is not None else date
 
     def whole(self, head: Request, address: Address, trailers: Fields, body: Body | None) -> Request:
         """`head` as a request that is all here, of the peer at `address`, or of the client for whom that speaks."""
@@ -139,6 +147,16 @@ class HttpEndpoint(NamedTuple):
         if self.clock is not None and head.times is None:
             head.times = Times(self.clock)
         return head
+
+
+def store(endpoint: HttpEndpoint, body: Body | None, inbound: Requests, request: Callable[[], Request]) -> None:
+    """Keep what has come of a request's body until its call. Raises Refusal."""
+    assert body is not None
+    try:
+        body.write(inbound.body(), last=inbound.complete)
+    except OSError as error:  # no descriptor, or no room on the disk, for its temporary file
+        endpoint.report(error, request())
+        raise Refusal(503, "the body cannot be stored now") from None
 
 
 class Upgrade:
@@ -203,19 +221,43 @@ def settled(endpoint: HttpEndpoint, request: Request, response: object) -> Respo
         raise AnswerError(f"a handler returns a Response, not {type(response).__name__}")
     body = response.body
     if isinstance(body, WHOLE):
-        return response
+        if endpoint.sends_in_call or response.close is None or _is_file_of(body, response.close):
+            return response
+        body = _with_length(response, body)
     try:
         pieces = iter(body)
     except TypeError:
         Pulled(response, iter(()), endpoint.report, request).close()
         raise
-    stream = Pulled(response, pieces, endpoint.report, request)
+    stream = Pulled(response, pieces, endpoint.report, request, _is_bound(response, body))
     try:
         stream.first = stream.pull()
     except BaseException:
         stream.close()
         raise
+    if isinstance(stream.first, End):
+        stream.close()
     return stream
+
+
+def _with_length(response: Response, body: Piece) -> tuple[Piece]:
+    """A whole body as an iterable: when it has gone out, the answer is closed in the thread of its call."""
+    if all(name.lower() != "content-length" for name, _ in response.headers):
+        response.headers.append(("Content-Length", str(len(body))))
+    response.body = whole = (body,)
+    return whole
+
+
+def _is_bound(response: Response, body: object) -> bool:
+    """Whether it takes code of the app to go through `body`, or to close it."""
+    if type(body) is not list and type(body) is not tuple:
+        return True
+    return response.close is not None and not any(_is_file_of(piece, response.close) for piece in body)
+
+
+def _is_file_of(piece: object, close: Callable[[], object]) -> bool:
+    """Whether `close` closes the file that is sent, and nothing else: any thread may do that."""
+    return isinstance(piece, FileSlice) and getattr(close, "__self__", None) is piece.file
 
 
 def excuse(endpoint: HttpEndpoint, request: Request, error: BaseException) -> Response | End:
@@ -237,4 +279,8 @@ def timed_call(endpoint: HttpEndpoint, request: Request) -> Response | Stream | 
 
 def failed(endpoint: HttpEndpoint, error: BaseException, request: Request) -> Response:
     endpoint.report(error, request)
+    return internal_error()
+
+
+def internal_error() -> Response:
     return Response(b"Internal Server Error\n", status=500, headers=[_TEXT])

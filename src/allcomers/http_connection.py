@@ -1,8 +1,8 @@
 """An HTTP/1.1 peer: its requests in order, one call each, the answers in the same order (RFC 9112).
 
 The next request is looked at only when the answer to the one before is queued whole: nothing is shared between two
-requests, and what follows a refused one is never looked at. An answer that is an iterable is pulled one piece a call,
-and only once the piece before has gone out: no call ever waits for a slow client.
+requests, and what follows a refused one is never looked at. Of an answer that is an iterable, a piece is asked for when
+the one before has gone out; or its call gives them, as Parts, from a thread of its own (calls/producer.py).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from allcomers.protocol.head import CONTINUE
 from allcomers.protocol.message import Body, Piece, Request, Response
 from allcomers.records import GONE, Record, note_all
 from allcomers.signs import OVERDUE, Part, Sign
-from allcomers.streams import WHOLE, End, Last, Stream, Written, cut
+from allcomers.streams import WHOLE, End, Last, Pulled, Stream, Written, cut
 
 _NOTHING: Final = ("", "", 1)
 
@@ -85,7 +85,7 @@ class HttpConnection(Connection):
         elif self.phase is BODY and self._head is None:
             self._skip(now)
         elif self.phase is BODY:
-            self._store(inbound.body())
+            http_calls.store(self._endpoint, self._body, inbound, self._request)
             if inbound.complete:
                 self.phase = DUE
 
@@ -105,14 +105,6 @@ class HttpConnection(Connection):
             self._rest(now)
         elif self._unwanted < 0:
             self.close(now, linger=True)
-
-    def _store(self, piece: bytes) -> None:
-        assert self._body is not None
-        try:
-            self._body.write(piece, last=self._inbound.complete)
-        except OSError as error:  # no descriptor, or no room on the disk, for its temporary file
-            self._endpoint.report(error, self._request())
-            raise Refusal(503, "the body cannot be stored now") from None
 
     def _drop_body(self) -> None:
         """The body is not needed any more: its temporary file goes now, not when it is collected."""
@@ -222,8 +214,7 @@ class HttpConnection(Connection):
             self._refuse(refusal, now)
 
     def _give_up(self) -> Response | End:
-        """The call runs on; what it has open, it closes: nothing of that is ours any more."""
-        self._body = None
+        self._body = None  # the call runs on; what it has open, it closes: nothing of that is ours any more
         if self._stream is None:
             return http_calls.overdue()
         self._stream = self._stream.stand_in()
@@ -284,12 +275,12 @@ class HttpConnection(Connection):
         try:
             if self.phase is not CALLED:
                 raise ClientGone("the client has gone")
-            if isinstance(part.said, Response):
-                self._begin(Written(part.said), now)
+            if isinstance(said := part.said, Response | Stream):
+                self._begin(Written(said) if isinstance(said, Response) else said, now)
             else:
-                self._go_on(part.said, now)
+                self._go_on(said, now)
         except (AnswerError, ClientGone) as error:
-            part.told(error)
+            part.end(error)
             return
         self.phase = CALLED  # and none is due
         part.sent = self.codec.unsent - before
@@ -343,6 +334,8 @@ class HttpConnection(Connection):
         assert head is not None
         if self._endpoint.log is not None or response.close is not None:
             self.note(Record(head, self._asked, response.status, size, self._began, response.headers, response.close))
+            if not self.codec.pending:  # the last piece has gone out before the end was known
+                self._gone_out(now)
         self._pay(response.status, self._began, now)
         self._patience = self._endpoint.limits.keep_alive
         self._head = None
@@ -364,9 +357,9 @@ class HttpConnection(Connection):
             self._skip(now)
 
     def _rest(self, now: float) -> None:
-        """Between two requests; perhaps the next is here already. Raises Refusal."""
+        """Between two requests. Raises Refusal."""
         self.enter(IDLE, now)
-        if self._inbound.buffer:
+        if self._inbound.buffer:  # the next is here already
             self._began = now
             self._advance(now)
             if self._ended:
@@ -378,10 +371,7 @@ class HttpConnection(Connection):
         persists = head.persists and (self._inbound.buffer != b"" or not (self._ended or self._leaving))
         if not self._inbound.complete:  # as _finish has it; the body of a stream may yet be heard to its end
             persists = persists and not head.expects and (size is None or (head.length or 0) <= http_calls.SKIP)
-        date = self._endpoint.date(now)
-        if self._endpoint.server_timing and head.times is not None:
-            date += head.times.field()
-        return plan(self._asked, response, size, persists, date, self._endpoint.server)
+        return plan(self._asked, response, size, persists, self._endpoint.own_fields(head, now), self._endpoint.server)
 
     # ------------------------------------------------------------ refusals and ends
 
@@ -431,7 +421,8 @@ class HttpConnection(Connection):
 
     def note(self, *records: Record | Part) -> None:
         """Answers are queued whole, or a part: to be noted, and their files closed, once they have gone out."""
-        self._queued = [*(self._queued or ()), *records]
+        self._queued = self._queued or []
+        self._queued += records
 
     def _note_cut(self, status: int, sent: int, headers: Iterable[tuple[str, str]] = ()) -> None:
         """The same of one after which nothing comes: the request may not even be whole."""
@@ -442,6 +433,17 @@ class HttpConnection(Connection):
     def _gone_out(self, now: float, unsent: int = 0) -> None:
         records, self._queued = self._queued or [], None
         note_all(self._endpoint, records, unsent, self.peer, now)
+
+    @property
+    def is_streaming(self) -> bool:
+        return self._stream is not None
+
+    def release_stream(self) -> Pulled | None:
+        """Let the thread that drives this give all further pieces, as Parts; None where none is due, or any thread may."""
+        if self.phase is not DUE or not isinstance(self._stream, Pulled) or not self._stream.is_bound:
+            return None
+        self.phase, self._called = CALLED, True
+        return self._stream
 
     def farewell(self) -> Work | None:
         if self._called or self._stream is None:

@@ -79,12 +79,15 @@ class Record:
 
 def note_all(endpoint: HttpEndpoint, records: Sequence[Record | Part], unsent: int, peer: str, now: float) -> None:
     """What they are the records of has gone out, but for `unsent` bytes at its end."""
+    of_parts = unsent  # the record of an answer has the bytes of its parts, too
     for record in reversed(records):
-        missing = min(unsent, record.sent)
         if isinstance(record, Part):
-            record.told(ClientGone("the client has gone") if missing else None)
-        record.sent -= missing
-        unsent -= missing
+            record.end(ClientGone("the client has gone") if of_parts else None)
+            of_parts -= min(of_parts, record.sent)
+        else:
+            missing = min(unsent, record.sent)
+            record.sent -= missing
+            unsent -= missing
     for record in records:
         if isinstance(record, Part):
             continue

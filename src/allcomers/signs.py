@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any, Final, Protocol
 
 
@@ -26,18 +27,26 @@ OVERDUE: Final = Sign.OVERDUE
 
 
 class Part:
-    """To answered(): a part of an answer, while its call runs on. The first is a Response, the others are bytes.
+    """A part of an answer whose call runs on, for answered().
 
+    said  a Response or a Stream, which begins the answer; else a further piece of it
     told  called once: with None when it has gone out, else with why it never will
     sent  bytes that are queued of it, its head among them
+    over  bool: `told` was called
     """
 
-    __slots__ = ("said", "sent", "told")
+    __slots__ = ("over", "said", "sent", "told")
 
     def __init__(self, said: Any, told: Callable[[Exception | None], object]) -> None:
         self.said = said
         self.told = told
         self.sent = 0
+        self.over = False
+
+    def end(self, error: Exception | None) -> None:
+        """Report that it has gone out, or why it never will."""
+        self.over = True
+        self.told(error)
 
 
 class Driver(Protocol):
@@ -47,14 +56,35 @@ class Driver(Protocol):
         """A call that answers LATER says `reply`. In the thread of the loop, never from within a report."""
         ...
 
-    def push(self, said: Any) -> bool:
-        """The call that runs says a Part of its answer, and waits in its thread until that has gone out.
+    def send(self, part: Part) -> bool:
+        """Have a part of the answer sent, from the thread of the call that runs; do not wait for more than must be.
 
-        False, and nothing is said, where this is the thread of a loop, which must not wait. Raises ClientGone, and
-        AnswerError for a head that cannot be sent.
+        False, and nothing is sent, where this is the thread of a loop, which must not wait.
         """
+        ...
+
+    def push(self, said: Any) -> bool:
+        """Send a part of the answer and wait until it has gone out: see `push` below."""
         ...
 
     def fileno(self) -> int:
         """The peer's socket."""
         ...
+
+    def app_socket(self) -> Any:
+        """A socket with which the call that runs may speak with its client itself; None where it cannot have one."""
+        ...
+
+
+def push(driver: Driver, said: Any) -> bool:
+    """Send a part of the answer whose call runs in this thread, and wait until it has gone out.
+
+    False, and nothing is sent, where this is the thread of a loop, which must not wait. Raises ClientGone, and
+    AnswerError for a head that cannot be sent.
+    """
+    told: SimpleQueue[Exception | None] = SimpleQueue()
+    if not driver.send(Part(said, told.put)):
+        return False
+    if (error := told.get()) is not None:
+        raise error
+    return True

@@ -12,7 +12,7 @@ from typing import Any, Final
 from allcomers.errors import AnswerError
 from allcomers.protocol import http1
 from allcomers.protocol.message import FileSlice, Piece, Request, Response, Segment, title
-from allcomers.signs import OVERDUE, Sign
+from allcomers.signs import Driver
 
 ENDLESS: Final = 1 << 62
 """The length of a body that nothing limits."""
@@ -110,9 +110,13 @@ class Written(Stream):
 
 
 class Pulled(Stream):
-    """A Stream whose pieces come from an iterable; `report` is called with what that raises, and the request."""
+    """A Stream whose pieces come from an iterable.
 
-    __slots__ = ("_pieces", "_report", "_request")
+    report    called with what that raises, and the request
+    is_bound  app code runs when a piece is asked for, or at the end: all of it in the thread that has called the app
+    """
+
+    __slots__ = ("_pieces", "_report", "_request", "is_bound")
 
     def __init__(
         self,
@@ -120,49 +124,72 @@ class Pulled(Stream):
         pieces: Iterator[Any],
         report: Callable[[BaseException, Request], object],
         request: Request,
+        is_bound: bool = True,
     ) -> None:
         super().__init__(response)
         self._pieces = pieces
         self._report = report
         self._request = request
+        self.is_bound = is_bound
 
     @property
     def name(self) -> str:
         return f"{title(self._request)}, a further piece"
 
+    @property
+    def driver(self) -> Driver | None:
+        driver: Driver | None = self._request.driver
+        return driver
+
+    @property
+    def may_be_cut(self) -> bool:
+        """Whether its head may promise an end that the iterable does not know of: `left` tells, once it is queued."""
+        if self._request.method == "HEAD" or self.response.status in (204, 304):
+            return True
+        return any(name.lower() == "content-length" for name, _ in self.response.headers)
+
     def pull(self) -> Piece | Last | End:
-        """The next piece; End.WHOLE after the last, and then it is closed. Raises what the app raises.
+        """Return the next piece; End.WHOLE after the last. Raises what the app raises.
 
         Our own iterables may end with Last, which is closed when it has gone out, or with End.BROKEN.
         """
         for piece in self._pieces:
-            if isinstance(piece, (bytes, FileSlice, Last)):
+            if isinstance(piece, (bytes, FileSlice, Last)) or piece is End.BROKEN:
                 return piece
-            if piece is not End.BROKEN:
-                raise AnswerError(f"a piece of a body is bytes or a FileSlice, not {type(piece).__name__}")
-            self.close()
-            return End.BROKEN
-        self.close()
+            raise AnswerError(f"a piece of a body is bytes or a FileSlice, not {type(piece).__name__}")
         return End.WHOLE
 
-    def step(self) -> Piece | Last | End:
-        """A call: pull, or close where the client has all that it was promised."""
+    def step(self) -> Any:
+        """A call: the next piece, or close where the iterable ends or the client has all that it was promised."""
+        return self._timed(self._step)
+
+    def next(self) -> Any:
+        """A call: the next piece, or the end, which is not closed yet."""
+        return self._timed(self._next)
+
+    def end(self) -> None:
+        """A call: close()."""
+        self._timed(self.close)
+
+    def _timed(self, call: Callable[[], Any]) -> Any:
         times = self._request.times
         if times is None:
-            return self._step()
+            return call()
         with times:
-            return self._step()
+            return call()
 
     def _step(self) -> Piece | Last | End:
+        piece = self._next() if self.left > 0 else End.WHOLE
+        if isinstance(piece, End):
+            self.close()
+        return piece
+
+    def _next(self) -> Piece | Last | End:
         try:
-            if self.left > 0:
-                return self.pull()
-            self.close()
+            return self.pull()
         except BaseException as error:
-            self._report(error, self._request)
-            self.close()
+            self.fail(error)
             return End.BROKEN
-        return End.WHOLE
 
     def close(self) -> None:
         """Run the app's close, once."""
@@ -173,10 +200,21 @@ class Pulled(Stream):
             try:
                 close()
             except BaseException as error:
-                self._report(error, self._request)
+                self.fail(error)
+        self._pieces, self.response.body = iter(()), b""  # what only these hold ends here, in this thread
 
-    def forget(self, reply: Piece | End | Sign | None) -> None:
-        """As Call.forget; what step() or close() returned has closed this already, but for a piece."""
-        if isinstance(reply, WHOLE) or reply is OVERDUE:
-            self.close()
+    def close_later(self, sent: Callable[[], object]) -> Pulled:
+        """Have `sent` called where close() would run; return what is to be closed instead."""
+        response = self.response
+        rest = Pulled(Response(response.body, close=response.close), self._pieces, self._report, self._request)
+        response.body, response.close, self._pieces = b"", sent, iter(())
+        return rest
+
+    def fail(self, error: BaseException) -> None:
+        """Report what the app has raised, or why this cannot be sent."""
+        self._report(error, self._request)
+
+    def forget(self, reply: object) -> None:
+        """As Call.forget: what was asked of this comes too late for anybody."""
+        self.close()
         self._request.drop()

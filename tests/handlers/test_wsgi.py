@@ -706,14 +706,26 @@ def test_a_file_goes_out_from_its_position_on(tmp_path: Path, content: bytes) ->
         assert file.closed
 
 
-def test_a_file_beside_a_pool_is_closed_by_a_further_call(tmp_path: Path) -> None:
+def test_a_file_beside_a_pool_goes_out_whole_and_is_closed_by_any_thread(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(LARGE)
     file = (tmp_path / "file").open("rb")
+    response = wrapping(file, inline=False)()
+    assert isinstance(response.body, FileSlice)
+    assert response.close == file.close
+    assert whole(response) == LARGE
+    assert file.closed
+
+
+def test_where_an_app_closes_more_than_its_file_that_is_a_further_call(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(LARGE)
+    file = (tmp_path / "file").open("rb")
+    closed: list[str] = []
+    file.close, close = lambda: (closed.append("app"), close()), file.close  # type: ignore[method-assign]  # as Django has it
     response = wrapping(file, inline=False)()
     assert response.headers == [("Content-Length", "20000")]
     assert not isinstance(response.body, FileSlice)
     assert whole(response) == LARGE
-    assert file.closed
+    assert (closed, file.closed) == (["app"], True)
 
 
 def test_a_small_file_beside_a_pool_is_closed_by_the_call(tmp_path: Path) -> None:

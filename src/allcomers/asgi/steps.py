@@ -119,8 +119,13 @@ class Steps:
             self._replies.append(reply)
             self._stop()
 
-    def push(self, said: Any) -> bool:
+    def send(self, part: object) -> bool:
         raise AssertionError("an async app awaits its send()")
+
+    push = send
+
+    def app_socket(self) -> None:
+        raise AssertionError("an async app has receive() and send()")
 
     def fileno(self) -> int:
         raise AssertionError("who asks has the request")

@@ -10,12 +10,26 @@ from allcomers.stats import Page
 
 if TYPE_CHECKING:
     from allcomers.calls.auto import Carried
+    from allcomers.streams import Pulled
 
 
 class Calls(Protocol):
+    """Where calls run. An answer that is an iterable stays in the thread of its call (producer.py), unless that is the
+    one that drives its connection: then it is pulled there, by here()."""
+
     @property
     def inline(self) -> bool:
         """Is a loop to run its calls here(), not to submit() them? It may change from call to call."""
+        ...
+
+    @property
+    def counts(self) -> bool:
+        """Whether run() counts what it runs in the live figures."""
+        ...
+
+    @property
+    def keeps_threads(self) -> bool:
+        """Whether an answer that waits, and is pulled by a loop, keeps the loop's thread: see stay()."""
         ...
 
     def run(self, work: Work) -> Any:
@@ -23,7 +37,18 @@ class Calls(Protocol):
         ...
 
     def here(self, work: Work) -> Any:
-        """Run `work` in this thread: for a loop, where calls are inline. Raises Displaced, see Carrier."""
+        """Run `work` in this thread, a loop's. Raises Displaced, see Carrier."""
+        ...
+
+    def stay(self, stream: Pulled) -> None:
+        """Have the loop go on in another thread, and give the rest of `stream` from this one; then raise Displaced.
+
+        Return where the loop cannot move. Where `keeps_threads`.
+        """
+        ...
+
+    def lift_limit(self, thread: int) -> None:
+        """The call that runs in this thread may take any time from here on."""
         ...
 
     def step_aside(self) -> bool:

@@ -7,8 +7,12 @@
               thread of the pool does, and waits for something to do.
     pool      when slow calls are the rule (`pace`), each goes to another thread at once, until they are quick again.
 
+An answer that is an iterable stays in the thread of its call (producer.py). One that was begun in the loop's thread is
+pulled there for as long as each piece is there at once and goes out at once. When it has to wait, for its next piece or
+for its client, the loop moves on, and the thread stays with that answer to its end.
+
 A loop that cannot move (asyncio's: its frames are on the stack of its thread) is spared the second: after the first
-slow call it has the pool, until a thousand in a row were quick.
+slow call it has the pool, until a thousand in a row were quick; after the first answer that has to wait, for good.
 
 Who has the loop is decided by the claim: the thread whose call ends, or the watcher, whoever is first. That is all that
 a call costs. Compiled code that runs calls itself, as the express lane does, does what here() does.
@@ -32,9 +36,11 @@ from typing import Any, Final, Protocol, TypeAlias
 from allcomers.calls.claim import Claim
 from allcomers.calls.jobs import Jobs
 from allcomers.calls.pace import Pace
+from allcomers.calls.producer import answer, is_bound
 from allcomers.connection import Work
 from allcomers.errors import Displaced
 from allcomers.stats import HAND_OVERS, POOLED, QUEUED, TAKEN, Page
+from allcomers.streams import Pulled
 
 LOOK: Final = 0.001
 """Seconds between two looks of the watcher; a call that runs at two of them is slow."""
@@ -84,6 +90,8 @@ class Auto:
         self._loop: Carried | None = None
         self._owner = get_ident()  # the thread that has the loop, or begins to
         self._pace = Pace(weight=WARY, half=1)
+        self._fixed = False  # the loop stays where it is: it cannot move, and an answer in its thread has had to wait
+        self._streams = False  # no call runs there any more, for such an answer must not come between two of its pieces
         self._slowest = 0  # of the calls begun inline, the last that was slow
         self._keen = 0  # looks for which the watcher is
         self._jobs: Jobs[Call | Carried] = Jobs()
@@ -96,7 +104,13 @@ class Auto:
         self._live = 0  # threads there are
         self._free = 0  # of them, those that wait; less than 0: so many jobs wait
 
+    counts = False
+
     # ------------------------------------------------------------ for who has calls
+
+    @property
+    def keeps_threads(self) -> bool:
+        return not self._fixed
 
     @property
     def inline(self) -> bool:
@@ -109,21 +123,49 @@ class Auto:
         number = claim.begin()
         reply = work()
         if not claim.end(number):
-            self.answer_late(reply)
+            self._answer_late(reply if isinstance(reply, Pulled) else getattr(work, "__self__", None), reply)
             raise Displaced
         return reply
 
     def answer_late(self, reply: Any) -> None:
         """In a thread that has lost the loop: what its call returned. Raise Displaced then."""
-        with self._lock:
-            done, began = self._left.pop(get_ident())
-            self._end()
+        self._answer_late(reply, reply)
+
+    def _answer_late(self, stream: Any, reply: Any) -> None:
+        """`stream`: what has returned `reply`, or that itself, if it is one that stays in this thread."""
+        done, began = self._left[get_ident()]
         self._page.called(0.0, monotonic() - began)
-        done(reply)
+        stays = is_bound(stream) and reply is not None
+        if stays:
+            answer(stream, reply, done, self._run_further)
+        with self._lock:
+            del self._left[get_ident()]
+            self._end()
+        if not stays:
+            done(reply)
+
+    def stay(self, stream: Pulled) -> None:
+        """An answer that was begun in this thread, the loop's, has to wait. Raises Displaced when it is given."""
+        number = self.claim.begin()
+        if self.step_aside():
+            done, _ = self._left[get_ident()]
+            answer(stream, b"", done, self._run_further)
+            with self._lock:
+                del self._left[get_ident()]
+                self._end()
+            raise Displaced
+        self.claim.end(number)
+        with self._lock:
+            self._fixed = True
+            self._streams = self._loop is None  # else the system has no thread left for such calls, either
+            self._decide()
 
     def run(self, work: Work) -> Any:
         """Run it in this thread, which is its peer's own."""
         return work()
+
+    def lift_limit(self, thread: int) -> None:
+        """There is none."""
 
     def step_aside(self) -> bool:
         """The loop goes on elsewhere, where there is a thread for it, while this one's call waits."""
@@ -193,9 +235,20 @@ class Auto:
                 self._pace.slow()
             else:
                 self._pace.quick()
+        if is_bound(reply):
+            answer(reply, reply, done, self._run_further)
+        with self._lock:
             self._free += 1
             self._end()
-        done(reply)
+        if not is_bound(reply):
+            done(reply)
+
+    def _run_further(self, work: Work) -> Any:
+        """Run a further call of an answer that this thread gives."""
+        began = monotonic()
+        reply = work()
+        self._page.called(0.0, monotonic() - began)
+        return reply
 
     def _end(self) -> None:
         """A call is over. With the lock held; and before it is answered, so that the next finds a place."""
@@ -204,8 +257,9 @@ class Auto:
 
     def _decide(self) -> None:
         """Where the next call is to run. With the lock held."""
-        self.claim.inline = not self._pace.are_slow and self._busy < self._threads
-        self._page.cells[POOLED] = self._pace.are_slow
+        are_slow = self._pace.are_slow or self._streams
+        self.claim.inline = not are_slow and self._busy < self._threads
+        self._page.cells[POOLED] = are_slow
 
     # ------------------------------------------------------------ the loop
 
@@ -230,7 +284,7 @@ class Auto:
     def _leave(self, began: float) -> Carried | None:
         """The loop, if it is to go on in another thread, for its own is in a call still. With the lock held."""
         loop = self._loop
-        if loop is None:
+        if loop is None or self._fixed:
             return None
         self._free -= 1
         if not (self._start_if_short() and self.claim.take()):

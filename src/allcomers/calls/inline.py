@@ -8,22 +8,33 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allcomers.connection import Work
+
+if TYPE_CHECKING:
+    from allcomers.streams import Pulled
 
 
 class Inline:
     """Calls that are over when they are begun."""
 
     inline = True
+    counts = False
+    keeps_threads = False
 
     def __init__(self) -> None:
         self.run: Callable[[Work], Any] = operator.call  # PERF: a method of our own would be one more call in Python
         self.here = self.run
 
+    def lift_limit(self, thread: int) -> None:
+        """There is none."""
+
     def step_aside(self) -> bool:
         return False
+
+    def stay(self, stream: Pulled) -> None:
+        """Its thread is the loop's for good."""
 
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
         done(work())

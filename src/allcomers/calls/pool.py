@@ -1,8 +1,9 @@
 """Pool: calls run on N threads of their own.
 
 Right when calls wait (for a database, a file, another server): the loop serves others meanwhile, and N is how many
-may wait at once. Costs two hand-overs between threads for each call; for calls that compute it gains nothing, for the
-interpreter runs one at a time. Under the blocking models it is a limit: many connections, N calls at once.
+may wait at once. An answer that is an iterable has its thread to its end (producer.py). Costs two hand-overs between
+threads for each call; for calls that compute it gains nothing, for the interpreter runs one at a time. Under the
+blocking models it is a limit: many connections, N calls at once.
 """
 
 from __future__ import annotations
@@ -11,17 +12,23 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allcomers.calls.jobs import Jobs
+from allcomers.calls.producer import answer, is_bound
 from allcomers.connection import Work
 from allcomers.stats import QUEUED, TAKEN, Page
+
+if TYPE_CHECKING:
+    from allcomers.streams import Pulled
 
 
 class Pool:
     """N threads, started by the first call: after a fork, so that each process has its own."""
 
     inline = False
+    counts = True
+    keeps_threads = False
 
     def __init__(self, threads: int, page: Page) -> None:
         self._threads = threads
@@ -37,14 +44,21 @@ class Pool:
         self._jobs.put((work, done, monotonic()))
 
     def run(self, work: Work) -> Any:
-        answer: SimpleQueue[Any] = SimpleQueue()
-        self.submit(work, answer.put)
-        return answer.get()
+        replies: SimpleQueue[Any] = SimpleQueue()
+        self.submit(work, replies.put)
+        return replies.get()
 
-    here = run
+    def here(self, work: Work) -> Any:
+        return work()
+
+    def lift_limit(self, thread: int) -> None:
+        """There is none."""
 
     def step_aside(self) -> bool:
         return True
+
+    def stay(self, stream: Pulled) -> None:
+        """A loop pulls no answer that is bound to its thread: those have threads of ours."""
 
     def _start_threads(self) -> None:
         with self._start:
@@ -63,5 +77,15 @@ class Pool:
             page.add(TAKEN)
             reply = work()
             page.called(began - due, monotonic() - began)
-            done(reply)
+            if is_bound(reply):
+                answer(reply, reply, done, self._go_on)
+            else:
+                done(reply)
             del work, done, reply  # while it waits, a thread must not keep the last request alive
+
+    def _go_on(self, work: Work) -> Any:
+        """Run a further call of an answer that this thread gives."""
+        began = monotonic()
+        reply = work()
+        self._page.called(0.0, monotonic() - began)
+        return reply

@@ -15,16 +15,21 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from time import monotonic
 from traceback import StackSummary
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from allcomers.calls.jobs import Jobs
+from allcomers.calls.producer import answer, is_bound
 from allcomers.calls.watch import Watch
 from allcomers.connection import Work
 from allcomers.signs import OVERDUE
 from allcomers.stats import QUEUED, TAKEN, Page
+
+if TYPE_CHECKING:
+    from allcomers.streams import Pulled
 
 _logger = logging.getLogger("allcomers.calls")
 
@@ -32,16 +37,21 @@ MANY: Final = 10_000
 """Threads at most for the inline calls of blocking models, one for each conversation: the most of --threads."""
 
 
+class _TooLate(BaseException):  # not an error: whoever catches these is not to catch it
+    """What this thread does is not wanted any more."""
+
+
 class Call:
     """A Work on its way, as a Watch knows it."""
 
-    __slots__ = ("began", "done", "thread", "work")
+    __slots__ = ("began", "done", "is_unlimited", "thread", "work")
 
     def __init__(self, work: Work, done: Callable[[Any], object], thread: int = 0) -> None:
         self.work = work
         self.done = done
         self.thread = thread
         self.began = 0.0
+        self.is_unlimited = False
 
     @property
     def owner(self) -> Any:
@@ -66,6 +76,8 @@ class TimedPool:
     """
 
     inline = False
+    counts = True
+    keeps_threads = False
 
     def __init__(
         self, threads: int, limit: float, replace: Callable[[str], object], page: Page, spare: int | None = None
@@ -96,14 +108,22 @@ class TimedPool:
         self._jobs.put(call)
 
     def run(self, work: Work) -> Any:
-        answer: SimpleQueue[Any] = SimpleQueue()
-        self.submit(work, answer.put)
-        return answer.get()
+        replies: SimpleQueue[Any] = SimpleQueue()
+        self.submit(work, replies.put)
+        return replies.get()
 
-    here = run
+    def here(self, work: Work) -> Any:
+        return work()
+
+    def lift_limit(self, thread: int) -> None:
+        for call in self._watch.running(thread):
+            call.is_unlimited = self._watch.end(call)
 
     def step_aside(self) -> bool:
         return True
+
+    def stay(self, stream: Pulled) -> None:
+        """As a Pool's."""
 
     # ------------------------------------------------------------ threads
 
@@ -136,19 +156,40 @@ class TimedPool:
             call.forget(OVERDUE)
             return self._is_free()
         call.thread = threading.get_ident()
-        watch.begin(call)
+        try:
+            reply = self._limited(call, now - due)
+            if is_bound(reply):
+                answer(reply, reply, partial(self._report, call), partial(self._go_on, call))
+                return self._is_free()
+        except _TooLate:
+            return self._is_free()
+        is_needed = self._is_free()  # first, so that the call that follows on the answer finds a free thread
+        call.done(reply)
+        return is_needed
+
+    def _limited(self, call: Call, waited: float = 0.0) -> Any:
+        """Run it. Raises _TooLate where its connection has been told OVERDUE."""
+        began = monotonic()
+        self._watch.begin(call)
         reply = call.work()
-        self._page.called(now - due, monotonic() - now)
-        if watch.end(call):
-            is_needed = self._is_free()  # first, so that the call that follows on the answer finds a free thread
-            call.done(reply)
-            return is_needed
+        self._page.called(waited, monotonic() - began)
+        if self._watch.end(call) or call.is_unlimited:
+            return reply
         text = "%s: the call has ended after %.1f s; its answer is thrown away"
         _logger.info(text, call.name, monotonic() - call.began)
         call.forget(reply)
         with self._lock:
             self._stuck -= 1
-        return self._is_free()
+        raise _TooLate
+
+    def _go_on(self, first: Call, work: Work) -> Any:
+        """Run a further call of the answer that `first` has begun: each has the whole time."""
+        return self._limited(Call(work, first.done, first.thread))
+
+    def _report(self, first: Call, reply: Any) -> None:
+        """The answer that `first` has begun is given; what its thread does from here on, nobody waits for."""
+        done, first.done = first.done, _ignore
+        done(reply)
 
     def _is_free(self) -> bool:
         """This thread can take the next call; False if another has taken its place."""
@@ -183,11 +224,13 @@ class TimedInline:
     """Calls in the thread that submits them, but for `run`."""
 
     inline = True
+    counts = True
+    keeps_threads = False
 
     def __init__(self, threads: int, limit: float, replace: Callable[[str], object], page: Page) -> None:
         self._replace = replace
         self._watch: Watch[Call] = Watch(limit, self._overdue)
-        self._helpers = TimedPool(MANY, limit, replace, Page(), spare=threads)  # who waits for them counts
+        self._helpers = TimedPool(MANY, limit, replace, page, spare=threads)  # who waits for them counts
         self._asked = False
 
     def run(self, work: Work) -> Any:
@@ -203,8 +246,14 @@ class TimedInline:
             _logger.info("%s: the call has ended after %.1f s", call.name, monotonic() - call.began)
         return reply
 
+    def lift_limit(self, thread: int) -> None:
+        self._helpers.lift_limit(thread)
+
     def step_aside(self) -> bool:
         return False
+
+    def stay(self, stream: Pulled) -> None:
+        """As an Inline's."""
 
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
         done(self.here(work))

@@ -63,6 +63,10 @@ class Watch(Generic[W]):
         """It has ended; False if that was too late, and is known to `overdue`."""
         return self._calls.pop(call, self) is None
 
+    def running(self, thread: int) -> list[W]:
+        """What runs in this thread."""
+        return [call for call in list(self._calls) if call.thread == thread]
+
     def _ring(self) -> None:
         if not self._started:  # late: a thread lives only in the process that started it, not in those it forks
             with self._start:

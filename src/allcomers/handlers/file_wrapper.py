@@ -9,9 +9,11 @@ import io
 import os
 import stat
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from allcomers.protocol.message import FileSlice
+
+_FILES: Final = (io.BufferedReader, io.BufferedRandom, io.FileIO)
 
 
 class FileWrapper:
@@ -35,13 +37,18 @@ class FileWrapper:
             return cast(bytes, block)
         raise StopIteration
 
+    @property
+    def closes_file(self) -> bool:
+        """Whether close() runs no code of the app: the file is the system's, and has its own."""
+        return type(self._file) in _FILES and getattr(self.close, "__self__", None) is self._file
+
     def slice(self) -> FileSlice | None:
         """What is left of it; None where that is not the same as what read() gives, or cannot be told."""
         file: Any = self._file
         if type(file).__module__ == "tempfile":
             file = getattr(file, "file", None)
         # Nothing but these: the fileno() of a gzip.GzipFile, say, is that of the compressed file.
-        if type(file) not in (io.BufferedReader, io.BufferedRandom, io.FileIO):
+        if type(file) not in _FILES:
             return None
         if type(file) is not io.FileIO and type(file.raw) is not io.FileIO:
             return None

@@ -9,9 +9,9 @@ by `environ`; how a Response looks on the wire (Content-Length, chunks, a HEAD's
 
 The app's iterable is pulled within the call up to its first block that is not empty: until then the app may still
 change its mind about status and headers, and what it raises is a clean 500. Each further block is a call of its own,
-once the one before has gone out, so that no thread waits for a slow client. Other requests run in between, in the same
-thread; so each request has a context of its own (contextvars), in which the app's call, all its blocks and its close()
-run. Flask's `request` is such a variable: a generator that uses it finds its own.
+in the same thread (calls/producer.py), and so is close(). With `--calls inline` and a model with a loop, other requests
+run in between, in that thread; so each request has a context of its own (contextvars), in which the app's call, all
+its blocks and its close() run. Flask's `request` is such a variable: a generator that uses it finds its own.
 
 An answer whose first block is all that its Content-Length promises is whole: the app is not asked for more (PEP 3333,
 "Handling the Content-Length Header"), and the answer goes out in one piece.
@@ -31,6 +31,7 @@ from allcomers.errors import AnswerError
 from allcomers.handlers.environ import Environ, Environs, key_of, known_keys
 from allcomers.handlers.file_wrapper import FileWrapper
 from allcomers.handlers.start_response import Said
+from allcomers.handlers.upgrade import QUIET, NoSocket, Taken, offer, outcome
 from allcomers.protocol import leaf
 from allcomers.protocol.message import SMALL, SPOOL_AT, Body, FileSlice, Handler, Piece, Request, Response
 
@@ -83,15 +84,38 @@ class Wsgi:
 
     def __call__(self, request: Request) -> Response:
         """Answer one request. Raises what the app raises, and AnswerError for an answer that breaks PEP 3333."""
+        environ = self.environs(request)
+        found = offer(environ, request) if request.upgrades else None
+        return self._call(request, environ) if found is None else self._call_with_socket(request, environ, found)
+
+    def _call(self, request: Request, environ: Environ) -> Response:
         said = Said()
         said.request = request
         run = copy_context().run
         try:
-            result = run(self._app, self.environs(request), said.start)
+            result = run(self._app, environ, said.start)
         except BaseException:
             self.give_up(request, said)
             raise
         return self.answer(request, said, result, run)
+
+    def _call_with_socket(self, request: Request, environ: Environ, found: Taken) -> Response:
+        """The same for a request whose app may speak with its client itself: then what it returns is not sent.
+
+        Raises ClientGone where it has, HttpError where it has tried to.
+        """
+        try:
+            response = self._call(request, environ)
+            if not found.taken:
+                return response
+            if response.close is not None:
+                response.close()
+        except BaseException as error:
+            if not found.taken:
+                raise
+            if not isinstance(found, NoSocket) and not isinstance(error, QUIET):
+                self._report(error, request)
+        raise outcome(found)
 
     def answer(self, request: Request, said: Said, result: Any, run: Callable[..., Any]) -> Response:
         """What the app returned, and said before. Raises AnswerError, and what the app's iterable raises."""
@@ -99,7 +123,8 @@ class Wsgi:
         try:
             app_close = getattr(result, "close", None)
             if app_close is not None:
-                close = partial(run, app_close)
+                closes_file = type(result) is FileWrapper and result.closes_file
+                close = app_close if closes_file else partial(run, app_close)
             pieces, rest = _begin(said, result, run)
             if said.written is not None:
                 close = partial(_close_both, close, said.written)
@@ -125,7 +150,7 @@ class Wsgi:
             length = size
         elif length != size and not _is_bare(request, response.status):
             self._tell_of_length(request, length, size)
-        if close is not None and not self._inline:
+        if close is not None and not self._inline and not _closes_what_is_sent(body, close):
             self._close_in_a_call(request, response, close)
         if length == size and response.body is body:
             return response
@@ -133,12 +158,11 @@ class Wsgi:
         return response
 
     def _close_in_a_call(self, request: Request, response: Response, close: Callable[[], object]) -> None:
-        """Have close() run where the app's calls run: now, or in a further call, once the answer has gone out.
+        """Have close() run in the thread of the call: now, or in a further call, once the answer has gone out.
 
-        PERF: a further call is handed to a thread once more, which costs as much as all that is done here for a request
-        (9 and 10 µs, bench/micro.py). So one that is over at once runs before the answer is on its way, and in the
-        thread of the call, which is what Django's connections to a database want. Where it lasts, as work that is left
-        for after the answer does, it runs then.
+        PERF: for a further call the thread must be told that the answer has gone out, which costs as much as all that
+        is done here for a request (9 and 10 µs, bench/micro.py). So one that is over at once runs before the answer is
+        on its way. Where it lasts, as work that is left for after the answer does, it runs then.
         """
         run = partial(self._close, request, close)
         body = response.body
@@ -273,6 +297,11 @@ def _close_both(close: Close, written: Body) -> None:
             close()
     finally:
         written.close()
+
+
+def _closes_what_is_sent(body: Piece, close: Callable[[], object]) -> bool:
+    """Whether this closes the file that goes out, and nothing else: once it is sent, any thread may do that."""
+    return isinstance(body, FileSlice) and getattr(close, "__self__", None) is body.file
 
 
 def _is_bare(request: Request, status: int) -> bool:

@@ -424,7 +424,7 @@ cdef class Express:
             if self._begin is not None:
                 return self._begin(request, seat)
             reply = self._handler(request)
-            if type(reply) is self._response and type((<Answer>reply).body) is bytes:
+            if type(reply) is self._response and type((<Answer>reply).body) is bytes and (<Answer>reply).close is None:
                 return reply
             return self._settled(request, reply)
         except BaseException as error:  # SystemExit too: one request does not stop a server

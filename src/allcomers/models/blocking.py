@@ -10,21 +10,26 @@ to do is asked to leave, and who is busy says `Connection: close` with the answe
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from threading import Lock
+from threading import Lock, get_ident
 from time import monotonic
 from typing import Any, Protocol
 
-from allcomers import sockets
+from allcomers import signs, sockets
 from allcomers.calls import Calls
+from allcomers.codec import Clear
 from allcomers.connection import CALL, FAREWELL, IDLE, PATIENCE, READ, WRITE, Address, Connection, Work
+from allcomers.detached_connection import DetachedConnection
 from allcomers.errors import PeerError
+from allcomers.http_calls import Upgrade
 from allcomers.models import Serving
+from allcomers.models.app_socket import AppSocket
 from allcomers.signs import Part
 from allcomers.stats import ACCEPTED
 from allcomers.tally import Share
@@ -36,6 +41,11 @@ class Room(Protocol):
     @property
     def over(self) -> bool:
         """Does the server stop at once?"""
+        ...
+
+    @property
+    def lends_sockets(self) -> bool:
+        """May a call have its client's socket, for as long as it likes?"""
         ...
 
     def filenos(self, idle: bool) -> list[int]:
@@ -63,6 +73,7 @@ class Exit:
     """
 
     over = False
+    lends_sockets = True
 
     def __init__(self, share: Share) -> None:
         self._share = share
@@ -102,6 +113,7 @@ def converse(sock: socket.socket, conn: Connection, calls: Calls, room: Room) ->
         while conn.wants and not room.over:
             if conn.wants & CALL:
                 reply = driver.run(calls, conn.take_call())
+                conn = driver.conn  # another, where the call speaks with its client itself
                 if patience := room.wanted():
                     conn.drain(monotonic(), patience)
                 conn.answered(reply, monotonic())
@@ -111,9 +123,10 @@ def converse(sock: socket.socket, conn: Connection, calls: Calls, room: Room) ->
         pass
     finally:
         conn.lost(monotonic())
+        is_streaming = conn.is_streaming
         if farewell := conn.farewell():
-            calls.run(farewell)
-        sock.close()
+            _ = farewell() if is_streaming else calls.run(farewell)
+        driver.close()
         conn.driver = None
         driver.turn.release()
 
@@ -136,13 +149,16 @@ def _receive(sock: socket.socket, conn: Connection) -> None:
 class _Driver:
     """A peer's socket, and all that its connection wants but the calls.
 
+    conn  that which is driven
     turn  held by who uses the connection: the peer's own thread, but while it waits for a call; then the call's
     """
 
     def __init__(self, sock: socket.socket, conn: Connection, room: Room) -> None:
         self.turn = Lock()
+        self.conn = conn
         self._sock = sock
-        self._conn = conn
+        self._calls: Calls  # where its call runs
+        self._lent: AppSocket | None = None
         self._room = room
         self._poll = select.poll()
         self._leaving = False
@@ -150,44 +166,81 @@ class _Driver:
 
     def speak_or_hear(self) -> None:
         """Send what there is to send; or wait until something happens, and hear what the peer says."""
-        conn = self._conn
+        conn = self.conn
         if conn.wants & WRITE and _send(self._sock, conn):
             return
         if self._readable(conn):
             _receive(self._sock, conn)
 
     def run(self, calls: Calls, work: Work) -> Any:
-        """What the call returns. While it runs, it may push()."""
+        """What the call returns. While it runs, it may push(), or have its client's socket."""
         began = monotonic()
+        self._calls = calls
+        is_streaming = self.conn.is_streaming  # else what is left of its answer is in the thread of its call
         self.turn.release()
-        reply = calls.run(work)
+        reply = work() if is_streaming else calls.run(work)
+        if self._lent is not None:
+            self._lent.end()
         self.turn.acquire()
-        if calls.inline:  # else the threads count what they do
-            self._conn.page.called(0.0, monotonic() - began)
+        if is_streaming or not calls.counts:
+            self.conn.page.called(0.0, monotonic() - began)
         return reply
 
-    def push(self, said: Any) -> bool:
+    def send(self, part: Part) -> bool:
         """signs.Driver: in the thread of the call, be that the peer's own or another."""
-        conn, told = self._conn, list[Exception | None]()
+        conn = self.conn
         with self.turn:
             try:
-                conn.answered(Part(said, told.append), monotonic())
-                while not told and not self._room.over:
+                conn.answered(part, monotonic())
+                while not part.over and not self._room.over:
                     self.speak_or_hear()
             except (OSError, PeerError):
                 pass
-            if not told:
+            if not part.over:
                 conn.lost(monotonic())
-        (error,) = told
-        if error is not None:
-            raise error
         return True
+
+    def push(self, said: Any) -> bool:
+        return signs.push(self, said)
 
     def said(self, reply: Any) -> None:
         raise AssertionError("no call here answers later")
 
     def fileno(self) -> int:
         return self._sock.fileno()
+
+    def app_socket(self) -> AppSocket | None:
+        """signs.Driver: in the thread of the call."""
+        if not self._room.lends_sockets:
+            return None
+        self._lent = AppSocket(self._sock, self.conn.page, partial(self._detach, get_ident()))
+        return self._lent
+
+    def _detach(self, caller: int) -> tuple[Clear, bytes]:
+        """The app has taken the socket, whose call runs in the thread `caller`: the codec, and what has been heard."""
+        early: list[bytes] = []
+
+        def connect(before: Connection, heard: bytes, now: float) -> Connection:
+            early.append(heard)
+            return DetachedConnection(before, now)
+
+        with self.turn:
+            conn = self.conn
+            if not conn.is_streaming:
+                conn.answered(Upgrade(b"", connect), monotonic())
+            if conn.successor is None:
+                raise BrokenPipeError(errno.EPIPE, "an answer has begun, or the client has gone")
+            self.conn, conn.driver = conn.successor, None
+            self.conn.driver = self
+        self._calls.lift_limit(caller)
+        return self.conn.codec, early[0]
+
+    def close(self) -> None:
+        """Close the socket; who still waits for it in a thread of the app's own is woken."""
+        if self._lent is not None and self._lent.taken:
+            with suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
+        self._sock.close()
 
     def _readable(self, conn: Connection) -> bool:
         """Wait until something happens; True if it is that the peer has said something."""

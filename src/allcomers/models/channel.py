@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
+from allcomers import signs
 from allcomers.answers import hints
 from allcomers.connection import Connection
 from allcomers.deadlines import NEVER
@@ -13,7 +14,7 @@ from allcomers.http_calls import Live
 from allcomers.http_connection import HttpConnection
 from allcomers.models.express import Seat
 from allcomers.protocol.message import Request
-from allcomers.signs import Driver
+from allcomers.signs import Driver, Part
 
 HINTS: Final = 16
 """Times that a call may hint before it has waited for anything; more is not told."""
@@ -50,7 +51,7 @@ class Hears(Protocol):
     """What a channel knows of its loop."""
 
     def take_word(self, channel: Channel, reply: Any) -> None: ...
-    def push(self, channel: Channel, said: Any) -> bool: ...
+    def send(self, channel: Channel, part: Part) -> bool: ...
 
 
 class Channel(Seat):
@@ -127,9 +128,15 @@ class Channel(Seat):
         """A call that runs on the event loop says something of its answer (signs.Driver)."""
         self.loop.take_word(self, reply)
 
-    def push(self, said: Any) -> bool:
+    def send(self, part: Part) -> bool:
         """A call in another thread says a part of its answer."""
-        return self.loop.push(self, said)
+        return self.loop.send(self, part)
+
+    def push(self, said: Any) -> bool:
+        return signs.push(self, said)
 
     def fileno(self) -> int:
         return self.fd
+
+    def app_socket(self) -> None:
+        """A call here would keep a thread that is to serve others, too."""

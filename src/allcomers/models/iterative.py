@@ -26,6 +26,8 @@ from allcomers.stats import ACCEPTED
 class Doorstep:
     """The Room of the only conversation: somebody waits at the door, or the server stops."""
 
+    lends_sockets = False  # nobody else would be served, nor any signal heard, for as long as a WebSocket is open
+
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
         self._poll = select.poll()

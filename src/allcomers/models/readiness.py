@@ -18,7 +18,6 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from queue import SimpleQueue
 from select import POLLERR, POLLHUP, POLLIN, POLLOUT
 from time import monotonic
 from typing import Any, Final
@@ -28,6 +27,7 @@ from allcomers.calls import Carrier
 from allcomers.connection import CALL, IDLE, PATIENCE, READ, RUNNING, WRITE, Address, Connection
 from allcomers.deadlines import NEVER, Deadlines
 from allcomers.errors import PeerError
+from allcomers.http_connection import HttpConnection
 from allcomers.inbox import Inbox
 from allcomers.models import Serving, express, quick
 from allcomers.models.channel import Channel, Poller
@@ -41,6 +41,10 @@ TURN: Final = 256 * 1024
 
 STEP: Final = 4096
 """Bytes that each step counts for beside those it moves: 64 small requests are a turn, too."""
+
+ANSWER: Final = 0.005
+"""Seconds for which an answer whose pieces go out at once may go on where no other call may come between them: a thread
+of its own would gain nothing sooner, for the interpreter runs one for so long (sys.getswitchinterval())."""
 
 _GONE: Final = POLLERR | POLLHUP
 _ENDED: Final = getattr(select, "POLLRDHUP", 0)
@@ -140,9 +144,12 @@ class Loop:
             now = monotonic()  # before, it may not have been there
             if channel.taken is not None and self._lane is not None:
                 self._lane.answered(channel, reply, now)
-            else:
-                channel.conn.answered(reply, now)
+                continue
+            channel.conn.answered(reply, now)
+            if not isinstance(reply, Part):
                 self._go_on(channel, now)
+            elif not self._again or self._again[-1] is not channel:  # others may follow: they go out together
+                self._again.append(channel)
         for _ in range(len(self._again)):
             channel = self._again.popleft()
             if self._channels.get(channel.fd) is channel:
@@ -170,8 +177,8 @@ class Loop:
         if self._crowded or self._leaving_soon:
             conn.drain(now, PATIENCE)
         try:
-            left = TURN
-            while left > 0:
+            left, end = TURN, now + ANSWER
+            while left > 0 or (conn.is_streaming and now < end and self._calls.keeps_threads):
                 left -= STEP
                 wants = conn.wants
                 if wants & CALL:
@@ -246,7 +253,7 @@ class Loop:
     def _call(self, channel: Channel, conn: Connection, now: float) -> float:
         """Have the call run that is due; the time after it, if it ran here."""
         work = conn.take_call()
-        if not self._calls.inline:
+        if not (self._calls.inline or conn.is_streaming):
             self._calls.submit(work, partial(self._post, channel))
             return now
         began, due = monotonic(), now
@@ -272,15 +279,11 @@ class Loop:
         self._go_on(channel, now)
         self._turned(now)
 
-    def push(self, channel: Channel, said: Any) -> bool:
-        """In the thread of the call: it waits until the loop's own has sent this part of its answer."""
-        if not self._serving.calls.step_aside():
+    def send(self, channel: Channel, part: Part) -> bool:
+        """In the thread of the call: the loop's own sends this part of its answer."""
+        if not self._calls.step_aside():
             return False
-        told: SimpleQueue[Exception | None] = SimpleQueue()
-        self._post(channel, Part(said, told.put))
-        error = told.get()
-        if error is not None:
-            raise error
+        self._post(channel, part)
         return True
 
     def _post(self, channel: Channel, reply: Any) -> None:
@@ -296,10 +299,12 @@ class Loop:
         if self._channels.get(channel.fd) is channel:
             self._drive(channel, now)
         else:
-            self._farewell(channel.conn)
+            self._farewell(channel)
 
     def _settle(self, channel: Channel, conn: Connection, now: float) -> None:
         """Watch for what is wanted now, until the time that is set for it."""
+        if conn.is_streaming and self._calls.keeps_threads:
+            self._keep_thread(channel, conn)
         wants = conn.wants
         if not wants:
             if conn.successor is None:
@@ -317,6 +322,15 @@ class Loop:
         if self._lane is not None and conn.rests and not (self._crowded or self._leaving_soon):
             channel.rest()
 
+    def _keep_thread(self, channel: Channel, conn: Connection) -> None:
+        """An answer waits whose iterable is in this thread: that stays with it, and the loop goes on in another."""
+        assert isinstance(conn, HttpConnection)
+        stream = conn.release_stream()
+        if stream is not None:
+            self._at = channel
+            self._calls.stay(stream)
+            conn.answered(b"", monotonic())  # the loop cannot move: the next piece is pulled as this one was
+
     def _succeed(self, channel: Channel, conn: Connection, now: float) -> None:
         """The peer speaks another protocol from here on."""
         channel.conn.driver = None
@@ -330,13 +344,18 @@ class Loop:
         self._poller.forget(channel.fd)
         channel.sock.close()
         channel.conn.driver = None  # the two hold each other
-        self._farewell(channel.conn)
         if self._crowded and not self._draining:
             self._crowded = False
             self._newcomers.watch()
+        self._farewell(channel)
 
-    def _farewell(self, conn: Connection) -> None:
-        if farewell := conn.farewell():
+    def _farewell(self, channel: Channel) -> None:
+        is_streaming = channel.conn.is_streaming
+        farewell = channel.conn.farewell()
+        if farewell is not None and is_streaming:
+            self._at = channel
+            self._here(farewell)
+        elif farewell is not None:
             self._calls.submit(farewell, lambda _: None)
 
     def _expire(self, fd: int, now: float) -> None:

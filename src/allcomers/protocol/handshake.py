@@ -42,10 +42,12 @@ def asked(head: RequestHead) -> bool:
     An Upgrade that the Connection field does not name came from further away than this connection reaches; HTTP/1.0
     has none (RFC 9110, 7.8).
     """
-    named = head.named
-    if b"upgrade" not in named or not head.minor:
-        return False
-    return b"websocket" in _options(head, b"upgrade") and b"upgrade" in _options(head, b"connection")
+    return asks_for_upgrade(head) and b"websocket" in _options(head, b"upgrade")
+
+
+def asks_for_upgrade(head: RequestHead) -> bool:
+    """Whether this request asks for another protocol on its connection."""
+    return bool(head.minor) and b"upgrade" in head.named and b"upgrade" in _options(head, b"connection")
 
 
 def offer(head: RequestHead) -> Offer:
