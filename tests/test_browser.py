@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,37 @@ def test_every_page_loads_whole_from_workers_with_a_pool(browser: Browser) -> No
 def test_every_page_loads_whole_over_tls(browser: Browser, certificate: Any, model: str) -> None:
     with serving("serve", str(SITE), "-m", model, "--certfile", str(certificate.pem)) as server:
         see_every_page(browser, server, tls=True)
+
+
+COMPOSED = [
+    # what is served, who waits, calls: the command without its target, and what the words must say
+    ("wsgi", "epoll", "auto", "--model epoll --workers 2 --calls auto --threads 3", "the loop moves on"),
+    ("wsgi", "asyncio", "auto", "--model asyncio --workers 2 --calls auto --threads 3", "from then on a pool"),
+    ("asgi", "asyncio", "", "--model asyncio --workers 2", "is a task of that loop"),
+    ("asgi", "thread", "", "--model thread --workers 2", "no WebSockets"),
+    ("web", "thread-pool", "auto", "--model thread-pool --workers 2 --calls auto --threads 3", "auto is inline here"),
+    ("site", "iterative", "inline", "--model iterative --workers 2 --calls inline", "where the bytes were read"),
+    ("service", "select", "pool", "--model select --workers 2 --calls pool --threads 3", "a pool of 3 threads"),
+]
+
+
+def test_the_composer_makes_commands_that_are_understood(browser: Browser) -> None:
+    with serving("serve", str(SITE)) as server, Visit(browser, server) as visit:
+        visit.open("")
+        for app, model, calls, command, words in COMPOSED:
+            visit.page.select_option("#c-app", app)
+            visit.page.select_option("#c-model", model)
+            if calls:
+                visit.page.check(f"input[name=calls][value={calls}]")
+            assert visit.page.is_disabled("input[name=calls][value=pool]") == (not calls)
+            name, *arguments = (visit.page.text_content("#c-command") or "").split()
+            assert (name, " ".join(arguments[2:])) == ("allcomers", command)
+            assert words in (visit.page.text_content("#c-words") or "")
+            told = subprocess.run(
+                [sys.executable, "-m", "allcomers", *arguments, "--print-config"], capture_output=True, timeout=60
+            )
+            assert told.returncode == 0, told.stderr
+        assert visit.wrong == []
 
 
 def test_a_page_that_is_not_there_has_the_sites_own_words(browser: Browser) -> None:

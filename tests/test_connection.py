@@ -624,6 +624,29 @@ def test_drain_in_the_middle_of_a_request() -> None:
     assert b"Connection: close" in far.said
 
 
+def test_drain_buys_a_slow_head_no_time() -> None:
+    """Another client that waits for the place, or a server that leaves, is no reason to wait longer for this one."""
+    far = offline.http()
+    far.sleep(2)
+    far.hear(GET[:10])
+    far.sleep(2)
+    far.conn.drain(far.now, 0.1)
+    far.sleep(HEAD_TIMEOUT - 4)
+    assert statuses(far.said) == [408]
+    closing = far.now
+    far.sleep(LINGER / 2)
+    far.conn.drain(far.now)
+    assert far.conn.deadline == closing + LINGER
+
+
+def test_drain_of_a_client_that_begins_to_ask_then_counts_from_accept() -> None:
+    far = offline.http()
+    far.sleep(2)
+    far.conn.drain(far.now, 0.1)
+    far.hear(GET[:10])
+    assert far.conn.deadline == far.now - 2 + HEAD_TIMEOUT
+
+
 def test_drain_while_calls_run_answers_what_is_asked() -> None:
     far = offline.http()
     far.hear(GET + GET + GET, calls=False)

@@ -1,4 +1,4 @@
-"""The pages: links lead somewhere, quotes from the source are still there, code runs, docs/options.md is fresh."""
+"""The pages: links lead somewhere, quotes from the source are still there, code and commands run, options are fresh."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from textwrap import indent
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from harness import ROOT
+from terminals import Section, Terminals, sections
+
 PAGES = [
     *sorted(ROOT.glob("*.md")),
     *(
@@ -25,6 +27,15 @@ PAGES = [
 BLOCK = re.compile(r"(?:<!-- from (\S+) -->\n)?```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 """A block of code; with such a comment before it, a quote of that file, less the indentation that all its lines have.
 A line `# ...` in a quote leaves lines out."""
+
+RUN = [ROOT / "README.md", ROOT / "docs" / "tutorial.md", ROOT / "docs" / "handlers.md"]
+"""The pages whose commands are run."""
+
+SECTIONS = [
+    pytest.param(section, id=f"{page.stem}: {section.title}".replace("[", "(").replace("]", ")"))
+    for page in RUN
+    for section in sections(page)
+]
 
 LINK = re.compile(r"(?<!`)!?\[[^]]*\]\(([^)\s]+)\)")
 LEFT_OUT = re.compile(r"^\s*# \.\.\.\n", re.MULTILINE)
@@ -89,6 +100,14 @@ def test_code_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for file, language, code in blocks(page):
         if language == "python" and not file and "sys.argv" not in code:
             exec(compile(code, f"a block of {page.name}", "exec"), {"__name__": "block"})
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_commands_do_what_the_page_says(section: Section, tmp_path: Path) -> None:
+    """The rules by which a page is read, and how far a line may differ, are in terminals.py."""
+    if reason := section.missing():
+        pytest.skip(reason)
+    Terminals(section, tmp_path).run()
 
 
 def test_both_readmes_have_the_same_code_and_links() -> None:

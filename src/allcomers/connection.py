@@ -93,9 +93,9 @@ class Connection:
     """
 
     __slots__ = (
-        "_called", "_ended", "_farewell", "_flushed", "_held", "_leaving", "_limits", "_looked", "_moved", "_outgoing",
-        "_owes", "_patience", "_queued", "_since", "_writing", "codec", "deadline", "driver", "page", "peer", "phase",
-        "port", "served", "server", "successor", "wants",
+        "_called", "_ended", "_farewell", "_flushed", "_held", "_leaving", "_left", "_limits", "_looked", "_moved",
+        "_outgoing", "_owes", "_patience", "_queued", "_since", "_writing", "codec", "deadline", "driver", "page",
+        "peer", "phase", "port", "served", "server", "successor", "wants",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, address: Address, tls: ssl.SSLContext | None, now: float, page: Page) -> None:
@@ -119,6 +119,7 @@ class Connection:
         self._called = False  # does a call run? Also when the phase has changed meanwhile: the peer may be gone
         self._ended = self._leaving = False  # the peer says no more; the server says no more after this
         self._farewell = FAREWELL
+        self._left = now  # when the server began to leave this peer
         self._queued: Any = None  # what is to be done once all that is queued has gone out
         self._patience = limits.head_timeout  # seconds that the peer may take in the phase IDLE
 
@@ -260,7 +261,7 @@ class Connection:
         """
         if not self._leaving:
             self._leaving = True
-            self._since = now
+            self._left = now  # beside `_since`: the time of a head that has begun must not begin again
             self._farewell = patience if self.served else FAREWELL
             self._settle(now)
 
@@ -373,7 +374,7 @@ class Connection:
         until = math.inf
         wants = 0
         if phase is IDLE:
-            until = self._since + (self._farewell if self._leaving else self._patience)
+            until = max(self._since, self._left) + self._farewell if self._leaving else self._since + self._patience
         elif phase is DUE:
             wants = CALL if not pending or self._may_call() else 0
             hears = hears and self._ahead() < HIGH_WATER
