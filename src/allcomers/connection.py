@@ -118,8 +118,7 @@ class Connection:
         self._writing = False  # is there something to send?
         self._called = False  # does a call run? Also when the phase has changed meanwhile: the peer may be gone
         self._ended = self._leaving = False  # the peer says no more; the server says no more after this
-        self._farewell = FAREWELL
-        self._left = now  # when the server began to leave this peer
+        self._farewell, self._left = FAREWELL, now  # of a peer that the server leaves: its patience, and since when
         self._queued: Any = None  # what is to be done once all that is queued has gone out
         self._patience = limits.head_timeout  # seconds that the peer may take in the phase IDLE
 

@@ -427,8 +427,7 @@ class HttpConnection(Connection):
     def _note_cut(self, status: int, sent: int, headers: Iterable[tuple[str, str]] = ()) -> None:
         """The same of one after which nothing comes: the request may not even be whole."""
         if self._endpoint.log is not None:
-            head = self._head and self._request()
-            self.note(Record(head, self._asked, status, sent, self._began, headers))
+            self.note(Record(self._head and self._request(), self._asked, status, sent, self._began, headers))
 
     def _gone_out(self, now: float, unsent: int = 0) -> None:
         records, self._queued = self._queued or [], None
@@ -439,11 +438,11 @@ class HttpConnection(Connection):
         return self._stream is not None
 
     def release_stream(self) -> Pulled | None:
-        """Let the thread that drives this give all further pieces, as Parts; None where none is due, or any thread may."""
-        if self.phase is not DUE or not isinstance(self._stream, Pulled) or not self._stream.is_bound:
-            return None
-        self.phase, self._called = CALLED, True
-        return self._stream
+        """Let the driving thread give all further pieces, as Parts; None where none is due, or any thread may."""
+        if self.phase is DUE and isinstance(self._stream, Pulled) and self._stream.is_bound:
+            self.phase, self._called = CALLED, True
+            return self._stream
+        return None
 
     def farewell(self) -> Work | None:
         if self._called or self._stream is None:
