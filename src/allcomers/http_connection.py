@@ -167,8 +167,7 @@ class HttpConnection(Connection):
         return self._stream is None and super()._may_call()  # a piece waits until the one before has gone out
 
     def _taken(self, now: float) -> None:
-        head = self._head
-        if head is None or not self._owed():
+        if (head := self._head) is None or not self._owed():
             return
         if head.expects and not self._inbound.buffer and self._stream is None:
             self.codec.push(CONTINUE)
