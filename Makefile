@@ -67,7 +67,7 @@ $(VENV)/.run: $(VENV)/bin/python pyproject.toml setup.py $(wildcard src/allcomer
 
 $(VENV)/.test: $(VENV)/.run tools/system-packages
 	tools/system-packages
-	$(BIN)/pip install --quiet --group test --group check
+	$(BIN)/pip install --quiet --group test $(if $(filter .venv,$(VENV)),--group check,--no-compile)
 	touch $@
 
 clean:

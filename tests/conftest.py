@@ -47,15 +47,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With --server: nothing of TOOLS."""
+    if not config.getoption("--server"):
+        return None
+    assert all(path.exists() for path in TOOLS), "conftest.TOOLS names what is not there any more"
+    return True if collection_path in TOOLS else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --server: none of TOOLS, and of the others those of FEW; each test in one form at least."""
+    """With --server: the tests of FEW, and of those that are tests of none of them one form."""
     if not config.getoption("--server"):
         return
-    assert all(path.exists() for path in TOOLS), "conftest.TOOLS names what is not there any more"
-    wanted = [item for item in items if not any(item.path.is_relative_to(path) for path in TOOLS)]
-    kept = {item for item in wanted if _models(item) <= FEW}
+    kept = {item for item in items if _models(item) <= FEW}
     there = {_function(item) for item in kept}
-    for item in wanted:
+    for item in items:
         if _function(item) not in there:
             there.add(_function(item))
             kept.add(item)

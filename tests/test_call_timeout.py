@@ -149,7 +149,7 @@ def test_who_calls_what_hangs_is_answered_503(bench: Bench, model: str, calls: s
         bench.open()
         if model != "process":  # where the call ends with the process of its client
             wait_for(lambda: "its answer is thrown away" in server.stderr, "the call to end")
-            assert bench.count("closed") == 1
+            wait_for(lambda: bench.count("closed") == 1, "its answer to be closed")  # which follows the line in the log
         assert one_answer(server).status == 200
         assert server.stderr.count("has not ended") == 1
 

@@ -341,7 +341,7 @@ class HttpConnection(Connection):
         if self._live is not None:
             self._live = None
             if head.times is not None:
-                head.times.__exit__()
+                head.times.end(now)  # not when this is reached: the app's time is a part of the whole
         self._asked = _NOTHING
         if self._body is not None:
             self._drop_body()

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from bench.known import ANSWER, Queue, due_at, waits
-from far import Talk, adds_up, carried_out, heads, load, reset, serving, soon
+from far import Talk, adds_up, assert_within, carried_out, heads, load, reset, serving, soon
 
 from allcomers.load.plan import Plan
 from allcomers.load.result import Result
@@ -24,13 +24,16 @@ def milliseconds(found: Result, *percents: float) -> list[float]:
 
 
 def test_a_server_that_takes_a_time_is_measured_to_take_it() -> None:
-    with Queue(0.05).serving() as url:
-        found = load(url, clients=5, seconds=0.6)
-    assert adds_up(found)
-    assert found.failed == 0
-    assert found.answered == found.response.count >= 5
-    assert found.response.min >= 0.05
-    assert 0.05 * 0.999 <= found.response.percentile(50) <= 0.05 + LAG
+    def run() -> list[tuple[float, float]]:
+        with Queue(0.05).serving() as url:
+            found = load(url, clients=5, seconds=0.6)
+        assert adds_up(found)
+        assert found.failed == 0
+        assert found.answered == found.response.count >= 5
+        assert found.response.min >= 0.05
+        return [(found.response.percentile(50), 0.05 + LAG)]
+
+    assert_within(run)
 
 
 def test_closed_loop_sends_no_more_than_its_clients_may() -> None:
@@ -44,18 +47,25 @@ def test_closed_loop_sends_no_more_than_its_clients_may() -> None:
 def test_a_queue_with_one_server_shows_what_the_theory_says() -> None:
     """M/D/1 at 70 % of what it can do, with arrivals that are known. No answer comes sooner than the theory has it, and
     each is measured to have come when the server, on whatever machine, did give it."""
-    queue, start = Queue(0.01, alone=True), soon()
-    with queue.serving() as url:
-        plan = Plan.make(url=url, clients=64, rate=70.0, arrivals="poisson", seconds=2.0)
-        found = carried_out(plan, start)
-    arrivals = due_at(plan)
-    assert (found.answered, found.failed) == (len(arrivals), 0)
-    theory = sorted(waits(arrivals, 0.01))
-    given = sorted(at - start / 1e9 - arrival for at, arrival in zip(queue.answered, arrivals, strict=True))
-    for percent in (50, 90):
-        rank = round(percent / 100 * len(arrivals)) - 1
-        assert 0.97 * theory[rank] <= found.response.percentile(percent)
-        assert given[rank] * 0.999 <= found.response.percentile(percent) <= 1.03 * given[rank] + LAG
+
+    def run() -> list[tuple[float, float]]:
+        queue, start = Queue(0.01, alone=True), soon()
+        with queue.serving() as url:
+            plan = Plan.make(url=url, clients=64, rate=70.0, arrivals="poisson", seconds=2.0)
+            found = carried_out(plan, start)
+        arrivals = due_at(plan)
+        assert (found.answered, found.failed) == (len(arrivals), 0)
+        theory = sorted(waits(arrivals, 0.01))
+        given = sorted(at - start / 1e9 - arrival for at, arrival in zip(queue.answered, arrivals, strict=True))
+        times = []
+        for percent in (50, 90):
+            rank = round(percent / 100 * len(arrivals)) - 1
+            assert 0.97 * theory[rank] <= found.response.percentile(percent)
+            assert given[rank] * 0.999 <= found.response.percentile(percent)
+            times.append((found.response.percentile(percent), 1.03 * given[rank] + LAG))
+        return times
+
+    assert_within(run)
 
 
 @pytest.mark.parametrize("clients", [4, 300])
@@ -64,17 +74,22 @@ def test_a_server_that_freezes_is_not_let_off(clients: int) -> None:
 
     With few clients most of them cannot even be sent; a closed loop would have left them out ("coordinated omission").
     """
-    queue, start = Queue(0.0, freeze=(0.4, 1.4)), soon()
-    with queue.serving() as url:
-        plan = Plan.make(url=url, clients=clients, rate=100.0, seconds=2.0)
-        found = carried_out(plan, start)
-    assert adds_up(found)
-    assert (found.sent, found.answered, found.unsent) == (200, 200, 0)
-    given = sorted(at - start / 1e9 - arrival for at, arrival in zip(queue.answered, due_at(plan), strict=True))
-    assert given[149] * 0.999 <= found.response.percentile(75) <= 1.03 * given[149] + 5 * LAG
-    assert found.response.max >= 0.9
-    assert found.response.share_above(0.3) >= 0.2
-    assert (found.service.percentile(75) < found.response.percentile(75) / 2) is (clients == 4)
+
+    def run() -> list[tuple[float, float]]:
+        queue, start = Queue(0.0, freeze=(0.4, 1.4)), soon()
+        with queue.serving() as url:
+            plan = Plan.make(url=url, clients=clients, rate=100.0, seconds=2.0)
+            found = carried_out(plan, start)
+        assert adds_up(found)
+        assert (found.sent, found.answered, found.unsent) == (200, 200, 0)
+        given = sorted(at - start / 1e9 - arrival for at, arrival in zip(queue.answered, due_at(plan), strict=True))
+        assert found.response.percentile(75) >= given[149] * 0.999
+        assert found.response.max >= 0.9
+        assert found.response.share_above(0.3) >= 0.2
+        assert (found.service.percentile(75) < found.response.percentile(75) / 2) is (clients == 4)
+        return [(found.response.percentile(75), 1.03 * given[149] + 5 * LAG)]
+
+    assert_within(run)
 
 
 def test_what_is_due_and_never_sent_is_told() -> None:
@@ -87,10 +102,14 @@ def test_what_is_due_and_never_sent_is_told() -> None:
 
 def test_lateness_is_the_generators_own() -> None:
     """That no client is free is the server's fault, and no lateness."""
-    with Queue(0.05).serving() as url:
-        found = load(url, clients=1, rate=100.0, seconds=0.2)
-    assert found.response.max > 0.5
-    assert found.lateness.percentile(50) < 0.05
+
+    def run() -> list[tuple[float, float]]:
+        with Queue(0.05).serving() as url:
+            found = load(url, clients=1, rate=100.0, seconds=0.2)
+        assert found.response.max > 0.5
+        return [(found.lateness.percentile(50), 0.05)]
+
+    assert_within(run)
 
 
 # ---------------------------------------------------------------- servers that are none
@@ -165,7 +184,7 @@ def silent(peer: socket.socket) -> None:
 )
 def test_what_is_no_answer_is_counted_by_its_kind(talk: Talk, kinds: set[str]) -> None:
     # By number, for no end is late enough for a busy machine; but connections that are gone at once may carry none.
-    options = OPTIONS if talk is resets_at_once else {"clients": 3, "requests": 6}
+    options = OPTIONS if talk is resets_at_once else {"clients": 3, "requests": 6, "seconds": 0.0}
     with serving(talk) as url:
         found = load(url, timeout=0.15 if "time-out" in kinds else 20.0, **options)
     assert adds_up(found)

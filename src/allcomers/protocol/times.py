@@ -30,9 +30,13 @@ class Times:
         self._begun = self._begun or self._since
 
     def __exit__(self, *_: object) -> None:
+        self.end(self._clock())
+
+    def end(self, now: float) -> None:
+        """Note that the call that runs, if any does, ended at `now`."""
         since, self._since = self._since, 0.0
         if since:
-            self._app += self._clock() - since
+            self._app += max(0.0, now - since)
 
     @property
     def due(self) -> float:
