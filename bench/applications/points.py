@@ -321,19 +321,15 @@ def results(python: Path, names: list[str]) -> Results:
     return found
 
 
-def table(found: Results, before: dict[str, dict[str, Any]], names: list[str]) -> str:
-    """Return a table of Markdown, a row for each point; below it, each fault."""
-    heads = [head for name in names for head in (["allcomers before", name] if name == "allcomers" else [name])]
-    lines = [f"| point | {' | '.join(heads)} |", "| --- |" + " --- |" * len(heads)]
+def table(found: Results, heads: dict[str, str]) -> str:
+    """Return a table of Markdown, a row for each point; below it, each fault but those of before."""
+    lines = [f"| point | {' | '.join(heads.values())} |", "| --- |" + " --- |" * len(heads)]
     faults = []
     for title, row in found.items():
-        cells = []
-        for name in names:
-            if name == "allcomers":
-                cells.append(count(before.get(title)))
-            cells.append(count(row.get(name)))
-            faults += [f"- {title}, {name}: `{fault}`" for fault in row.get(name, {}).get("faults", [])]
-        lines.append(f"| {title} | {' | '.join(cells)} |")
+        lines.append(f"| {title} | {' | '.join(count(row.get(name)) for name in heads)} |")
+        for name in heads:
+            if name in row and name != "before":
+                faults += [f"- {title}, {name}: `{fault.replace(chr(96), chr(39))}`" for fault in row[name]["faults"]]
     return "\n".join([*lines, "", *faults])
 
 
