@@ -63,7 +63,8 @@ def run(arguments: argparse.Namespace) -> None:
     known = json.loads(RESULTS.read_text(encoding="utf-8"))
     found = points.results(python, names) if arguments.points else measured(arguments, python, names)
     for title, row in found.items():
-        known[name].setdefault(title, {}).update(row)
+        for server, result in row.items():
+            known[name].setdefault(title, {}).setdefault(server, {}).update(result)
     shown = (points.table if arguments.points else table)(known[name], HEADS)
     print(shown)
     if arguments.write:
@@ -102,7 +103,7 @@ def use(app: Application, contender: Contender, python: Path) -> Cell:
     served = Served(app, contender, python)
     try:
         done = subprocess.run(
-            [str(python), str(HERE / "clients.py"), app.name, served.url],
+            [str(python), str(HERE / "clients"), app.name, served.url],
             cwd=served.folder,
             env=served.env,
             capture_output=True,

@@ -16,7 +16,7 @@ APPS = HERE / "apps"
 class Application(NamedTuple):
     """One app.
 
-    name     its checks in clients.py begin with it
+    name     its checks are in clients/NAME_checks.py
     title    of its row
     target   module:attribute, below apps/
     edited   the file whose VERSION is changed for --reload
