@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 from bench.applications import life
 from bench.applications.served import Served
-from bench.applications.table import CONTENDERS, Application, Contender
+from bench.applications.table import CONTENDERS, THREADS, Application, Contender
 from bench.harness import CannotMeasureError
 
 ASGI = Application("points", "", "points_asgi:app", "points_asgi.py")
 WSGI = Application("points", "", "points_wsgi:app", "points_wsgi.py", asgi=False)
+THREADED = WSGI._replace(flags=THREADS)
 LOGS = Application("points", "", "points_logs:app", "points_logs.py", asgi=False)
 ASGI_LOGS = Application("points", "", "points_logs:asgi", "points_logs.py")
 
@@ -217,7 +218,7 @@ POINTS = (
     Point("the head of a stream comes before its first piece", ASGI, head_at_once),
     Point("a file behind middleware", ASGI, behind_middleware),
     Point("a WSGI stream stays in its thread", WSGI, bound_to_a_thread),
-    Point("a WebSocket of a WSGI app", WSGI, wsgi_websocket),
+    Point("a WebSocket of a WSGI app", THREADED, wsgi_websocket),
     Point("an app with a log of its own, WSGI", LOGS, own_log),
     Point("an app with a log of its own, ASGI", ASGI_LOGS, own_log),
     Point("dictConfig, and then a mistake, WSGI", LOGS, logged_mistakes, {"APP_LOGGING": "dict"}),
