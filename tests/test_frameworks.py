@@ -62,9 +62,8 @@ def test_each_suite_has_its_lists(suite: suites.Suite) -> None:
 def test_each_application_is_there_and_has_checks(app: Application) -> None:
     assert 'VERSION = "one"' in (APPS / app.edited).read_text(encoding="utf-8")
     assert (APPS / (app.target.partition(":")[0].replace(".", "/") + ".py")).is_file()
-    tree = ast.parse((HERE / "clients.py").read_text(encoding="utf-8"))
-    checks = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    assert any(name.startswith(app.name + "_") for name in checks)
+    tree = ast.parse((HERE / "clients" / f"{app.name}_checks.py").read_text(encoding="utf-8"))
+    assert any(isinstance(node, ast.FunctionDef) and node.name.startswith("check_") for node in tree.body)
 
 
 def test_each_point_has_its_app() -> None:

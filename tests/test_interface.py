@@ -307,8 +307,10 @@ def test_two_calls_become_one() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(single(Legacy)({"type": "http"}, receive, send))  # type: ignore[arg-type]
-    assert sent == [({"type": "http"}, "message")]
+    scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}}
+    asyncio.run(single(Legacy)(scope, receive, send))  # type: ignore[arg-type]
+    assert sent == [({"type": "http", "asgi": {"version": "2.0", "spec_version": "2.4"}}, "message")]
+    assert scope["asgi"]["version"] == "3.0", "the server may use it again"  # type: ignore[index]
 
 
 # ------------------------------------------------------------ our own

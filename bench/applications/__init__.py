@@ -27,11 +27,14 @@ CHECKS: dict[str, Callable[[Application, Contender, Path], list[str]]] = {
 }
 USE = "use"
 
-BEFORE = HERE / "before.json"
-"""The results of allcomers at commit da1b64d, before apps of real frameworks decided what is right."""
+RESULTS = HERE / "results.json"
+"""The results that docs/frameworks.md shows. "before": of allcomers at commit da1b64d, when these were first run."""
 
-Results = dict[str, dict[str, dict[str, dict[str, Any]]]]
+Results = dict[str, dict[str, dict[str, Any]]]
 """By application, server and check: {"done": int, "faults": [str]}."""
+
+HEADS = {"before": "allcomers before", "allcomers": "allcomers", "uvicorn": "uvicorn 0.54", "gunicorn": "gunicorn 27"}
+"""The columns of the tables."""
 
 
 class Cell(NamedTuple):
@@ -48,23 +51,24 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--points", action="store_true", help="the points in which servers differ, not the applications"
     )
     parser.add_argument("--checks", default="", metavar="LIST", help=f"of {', '.join([USE, *CHECKS])}")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/frameworks.md")
+    parser.add_argument(
+        "--write", action="store_true", help="keep the results, and put the table into docs/frameworks.md"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     names = [one.name for one in CONTENDERS if chosen(one.name, arguments.servers)]
     python = applications_python()
-    before = json.loads(BEFORE.read_text(encoding="utf-8"))
-    harness.OUT.mkdir(exist_ok=True)
-    if arguments.points:
-        name, results = "points", points.results(python, names)
-        shown = points.table(results, before["points"], names)
-    else:
-        name, results = "applications", measured(arguments, python, names)
-        shown = table(results, before["applications"], names)
+    name = "points" if arguments.points else "applications"
+    known = json.loads(RESULTS.read_text(encoding="utf-8"))
+    found = points.results(python, names) if arguments.points else measured(arguments, python, names)
+    for title, row in found.items():
+        for server, result in row.items():
+            known[name].setdefault(title, {}).setdefault(server, {}).update(result)
+    shown = (points.table if arguments.points else table)(known[name], HEADS)
     print(shown)
-    (harness.OUT / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
     if arguments.write:
+        RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
         write(name, shown)
 
 
@@ -99,7 +103,7 @@ def use(app: Application, contender: Contender, python: Path) -> Cell:
     served = Served(app, contender, python)
     try:
         done = subprocess.run(
-            [str(python), str(HERE / "clients.py"), app.name, served.url],
+            [str(python), str(HERE / "clients"), app.name, served.url],
             cwd=served.folder,
             env=served.env,
             capture_output=True,
@@ -129,19 +133,13 @@ def summary(found: dict[str, dict[str, Any]]) -> str:
     return "; ".join(failed) if failed else f"ok ({done})" if done else "ok"
 
 
-def table(results: Results, before: dict[str, dict[str, dict[str, Any]]], names: list[str]) -> str:
-    """Return a table of Markdown, a row for each application; below it, each fault."""
-    heads = [head for name in names for head in (["allcomers before", name] if name == "allcomers" else [name])]
-    lines = [f"| application | {' | '.join(heads)} |", "| --- |" + " --- |" * len(heads)]
+def table(results: Results, heads: dict[str, str]) -> str:
+    """Return a table of Markdown, a row for each application; below it, each fault but those of before."""
+    lines = [f"| application | {' | '.join(heads.values())} |", "| --- |" + " --- |" * len(heads)]
     faults = []
     for title, row in results.items():
-        cells = []
-        for name in names:
-            found = row.get(name, {})
-            if name == "allcomers":
-                cells.append(summary(before.get(title, {})))
-            cells.append(summary(found))
-            for column, one in found.items():
+        lines.append(f"| {title} | {' | '.join(summary(row.get(name, {})) for name in heads)} |")
+        for name in heads:
+            for column, one in row.get(name, {}).items() if name != "before" else ():
                 faults += [f"- {title} under {name}, {column}: `{fault}`" for fault in one["faults"]]
-        lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", *faults])

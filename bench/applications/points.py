@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 from bench.applications import life
 from bench.applications.served import Served
-from bench.applications.table import CONTENDERS, Application, Contender
+from bench.applications.table import CONTENDERS, THREADS, Application, Contender
 from bench.harness import CannotMeasureError
 
 ASGI = Application("points", "", "points_asgi:app", "points_asgi.py")
 WSGI = Application("points", "", "points_wsgi:app", "points_wsgi.py", asgi=False)
+THREADED = WSGI._replace(flags=THREADS)
 LOGS = Application("points", "", "points_logs:app", "points_logs.py", asgi=False)
 ASGI_LOGS = Application("points", "", "points_logs:asgi", "points_logs.py")
 
@@ -217,7 +218,7 @@ POINTS = (
     Point("the head of a stream comes before its first piece", ASGI, head_at_once),
     Point("a file behind middleware", ASGI, behind_middleware),
     Point("a WSGI stream stays in its thread", WSGI, bound_to_a_thread),
-    Point("a WebSocket of a WSGI app", WSGI, wsgi_websocket),
+    Point("a WebSocket of a WSGI app", THREADED, wsgi_websocket),
     Point("an app with a log of its own, WSGI", LOGS, own_log),
     Point("an app with a log of its own, ASGI", ASGI_LOGS, own_log),
     Point("dictConfig, and then a mistake, WSGI", LOGS, logged_mistakes, {"APP_LOGGING": "dict"}),
@@ -321,19 +322,15 @@ def results(python: Path, names: list[str]) -> Results:
     return found
 
 
-def table(found: Results, before: dict[str, dict[str, Any]], names: list[str]) -> str:
-    """Return a table of Markdown, a row for each point; below it, each fault."""
-    heads = [head for name in names for head in (["allcomers before", name] if name == "allcomers" else [name])]
-    lines = [f"| point | {' | '.join(heads)} |", "| --- |" + " --- |" * len(heads)]
+def table(found: Results, heads: dict[str, str]) -> str:
+    """Return a table of Markdown, a row for each point; below it, each fault but those of before."""
+    lines = [f"| point | {' | '.join(heads.values())} |", "| --- |" + " --- |" * len(heads)]
     faults = []
     for title, row in found.items():
-        cells = []
-        for name in names:
-            if name == "allcomers":
-                cells.append(count(before.get(title)))
-            cells.append(count(row.get(name)))
-            faults += [f"- {title}, {name}: `{fault}`" for fault in row.get(name, {}).get("faults", [])]
-        lines.append(f"| {title} | {' | '.join(cells)} |")
+        lines.append(f"| {title} | {' | '.join(count(row.get(name)) for name in heads)} |")
+        for name in heads:
+            if name in row and name != "before":
+                faults += [f"- {title}, {name}: `{fault.replace(chr(96), chr(39))}`" for fault in row[name]["faults"]]
     return "\n".join([*lines, "", *faults])
 
 

@@ -16,13 +16,14 @@ APPS = HERE / "apps"
 class Application(NamedTuple):
     """One app.
 
-    name     its checks in clients.py begin with it
+    name     its checks are in clients/NAME_checks.py
     title    of its row
     target   module:attribute, below apps/
     edited   the file whose VERSION is changed for --reload
     asgi     bool: ASGI, else WSGI
     echo     the path of a WebSocket that echoes; "" for none
     events   the path of a stream of events that never ends; "" for none
+    flags    of allcomers, where its default model cannot serve the app
     """
 
     name: str
@@ -32,7 +33,11 @@ class Application(NamedTuple):
     asgi: bool = True
     echo: str = ""
     events: str = ""
+    flags: tuple[str, ...] = ()
 
+
+THREADS = ("--model", "thread")
+"""A WebSocket of a WSGI app keeps a thread: gunicorn has it with -k gthread."""
 
 APPLICATIONS = (
     Application("fastapi", "FastAPI", "fastapi_app:app", "fastapi_app.py", echo="/echo", events="/events"),
@@ -44,7 +49,7 @@ APPLICATIONS = (
     ),
     Application("gradio", "Gradio", "gradio_app:app", "gradio_app.py"),
     Application("nicegui", "NiceGUI", "nicegui_app:app", "nicegui_app.py"),
-    Application("socketio", "Flask-SocketIO", "socketio_app:app", "socketio_app.py", asgi=False),
+    Application("socketio", "Flask-SocketIO", "socketio_app:app", "socketio_app.py", asgi=False, flags=THREADS),
     Application("bottle", "Bottle, streams", "bottle_app:app", "bottle_app.py", asgi=False),
     Application("mcp", "MCP", "mcp_app:app", "mcp_app.py"),
 )
@@ -78,7 +83,8 @@ class Contender(NamedTuple):
 
 
 def allcomers(app: Application, port: int, reload: bool, hup: bool) -> list[str]:
-    return ["-m", "allcomers", "run", app.target, "-b", f"127.0.0.1:{port}", *(["--reload"] if reload else [])]
+    extra = ["--reload"] if reload else []
+    return ["-m", "allcomers", "run", app.target, "-b", f"127.0.0.1:{port}", *app.flags, *extra]
 
 
 def uvicorn(app: Application, port: int, reload: bool, hup: bool) -> list[str]:

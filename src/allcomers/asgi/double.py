@@ -15,6 +15,7 @@ def single(app: Callable[[Scope], Callable[..., Awaitable[Any]]]) -> App:
     async def called(
         scope: Scope, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
     ) -> None:
-        await app(scope)(receive, send)
+        asgi = {**scope["asgi"], "version": "2.0"}  # an app for both versions asks it which one is spoken (uvicorn: so)
+        await app({**scope, "asgi": asgi})(receive, send)
 
     return called

@@ -151,12 +151,19 @@ class ThreadServer(_Server):
                 self.peers.life.begin()
         except BaseException as error:
             self._error = error
+            self._close_loop()
             return
         finally:
             self._ready.set()
         self.peers.serve(serving)
         if self.peers.life is not None:
             self.peers.life.end(max(worker.LAST_WORDS, self.orders.deadline - monotonic()))
+
+    def _close_loop(self) -> None:
+        """Close the event loop of an app that has not started; a worker's ends with its process."""
+        life: Any = self.peers.life if hasattr(self, "peers") else None
+        if life is not None:
+            life._events.close()
 
 
 class LoopServer(_Server):
