@@ -7,6 +7,7 @@ A page is read by rules that leave it as it is for its readers:
 - A Python block is saved as the file that the paragraph before it names (`hello.py`), and a command in that paragraph
   (`allcomers run hello.py:Hello`) runs once it is saved. Files stay for all later sections.
 - `<!-- as: slow -->` before a block gives its command a name, and `<!-- run: slow, quick -->` runs it.
+- A row of a table that has a server's command in one cell and a client's in another runs both.
 - A server runs until the next one starts or the section ends, on a free port, which stands for 8000 and 9000.
 """
 
@@ -124,6 +125,17 @@ def sections(page: Path) -> list[Section]:
         section.files = dict(files)
         if section.steps:
             found.append(section)
+    return found
+
+
+def rows(page: Path) -> list[Section]:
+    """A section for each row of a page's tables that has a server's command and, perhaps, a client's."""
+    found = []
+    for line in re.findall(r"^\| .+ \|$", page.read_text(encoding="utf-8"), re.M):
+        typed = [command.replace(r"\|", "|") for command in re.findall(r"`([^`]+)`", line)]
+        clients = [command for command in typed if command.startswith(("curl ", "printf ", "python3 "))]
+        if servers := [command for command in typed if serves(command)]:
+            found.append(Section(servers[0], {}, {}, [Step([command]) for command in servers + clients]))
     return found
 
 
