@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from staged import App
 
-pytest.register_assert_rewrite("clients", "conformance", "harness", "offline", "staged", "streams")
+pytest.register_assert_rewrite("clients", "conformance", "harness", "offline", "staged", "streams", "terminals")
 
 # The same examples in each run: a test that fails here fails there. No deadline: a busy machine is no failure.
 settings.register_profile("deterministic", derandomize=True, deadline=None)

@@ -12,7 +12,8 @@ from textwrap import indent
 import pytest
 
 from harness import ROOT
-from terminals import Section, Terminals, matches, rows, sections
+from page_commands import Section, rows, sections
+from terminals import Terminals, matches, missing
 
 PAGES = [
     *sorted(ROOT.glob("*.md")),
@@ -102,8 +103,8 @@ def test_code_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_commands_do_what_the_page_says(section: Section, tmp_path: Path) -> None:
-    """The rules by which a page is read, and how far a line may differ, are in terminals.py."""
-    if reason := section.missing():
+    """The rules by which a page is read are in page_commands.py; how far a line may differ, in terminals.py."""
+    if reason := missing(section):
         pytest.skip(reason)
     Terminals(section, tmp_path).run()
 
