@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from staged import App
 
-pytest.register_assert_rewrite("clients", "conformance", "harness", "offline", "staged", "streams")
+pytest.register_assert_rewrite("clients", "conformance", "harness", "offline", "staged", "streams", "terminals")
 
 HERE = Path(__file__).parent
 

@@ -1,13 +1,6 @@
-"""The commands of a page, run as a reader types them: what stays, as a server does, in a terminal of its own.
+"""The commands of a page (page_commands.py), run as a reader types them: what stays has a terminal of its own.
 
-A page is read by rules that leave it as it is for its readers:
-
-- A block of language `sh` has a command a line. A block without a language that begins with `$ ` is a terminal:
-  commands, and after each the lines that it prints. Any other without a language is the output of what ran before it.
-- A Python block is saved as the file that the paragraph before it names (`hello.py`), and a command in that paragraph
-  (`allcomers run hello.py:Hello`) runs once it is saved. Files stay for all later sections.
-- `<!-- as: slow -->` before a block gives its command a name, and `<!-- run: slow, quick -->` runs it.
-- A server runs until the next one starts or the section ends, on a free port, which stands for 8000 and 9000.
+A server runs until the next one starts or the section ends, on a free port, which stands for the page's 8000 and 9000.
 """
 
 from __future__ import annotations
@@ -19,13 +12,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from harness import ROOT, wait_for
+from page_commands import Section, Step, serves, stays
 
 LIMIT = 30.0
 """Seconds that a command may take: a client that waits for an idle connection to be closed would take 75."""
@@ -50,46 +42,28 @@ STAND_INS = {
 
 LEFT_OUT = ("make ", "pip ", "source ")
 
-_PIECE = re.compile(
-    r"<!-- (?P<mark>from|as|run):? (?P<names>[^>]+) -->\n?|```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S
-)
-_NUMBER = re.compile(r"(?P<minutes>\d+)m(?P<rest>[\d.]+)s\b|(?P<seconds>\d+\.\d+) s\b|…|\[[\d ]+\]|\s+|\d[\d.,]*")
-_VARIES = re.compile(r"(?:process |call-|Thread-|pid )$")
+_VARIABLE = re.compile(r"(?P<minutes>\d+)m(?P<rest>[\d.]+)s\b|(?P<seconds>\d+\.\d+) s\b|…|\[[\d ]+\]|\s+|\d[\d.,]*")
+"""A part of a line that may differ from run to run: a time, something left out, descriptors, space, a number."""
+
+_NUMBERED = re.compile(r"(?:process |call-|Thread-|pid )$")
 
 
-@dataclass
-class Step:
-    """Commands that run one after another, and the lines that they print, if the page has some.
-
-    later  the lines come when the section ends: of a command that stays, or of all
-    """
-
-    commands: list[str]
-    expected: list[str] = field(default_factory=list)
-    later: bool = False
+# ---------------------------------------------------------------- what is needed
 
 
-@dataclass
-class Section:
-    """A heading's steps, the files of the page up to there, and the commands that have a name."""
-
-    title: str
-    files: dict[str, str]
-    named: dict[str, str]
-    steps: list[Step] = field(default_factory=list)
-    text: str = ""
-
-    def missing(self) -> str:
-        """The reason why this section cannot run here, or ""."""
-        typed = [command for step in self.steps for command in step.commands]
-        for word in ("bash", *re.findall(r"(?:^|\| |\()(curl|nc|ps|pstree|strace|pgrep)\b", "\n".join(typed), re.M)):
-            if shutil.which(word) is None:
-                return f"{word} is not installed"
-        if any("nc -N" in command for command in typed) and not _knows_nc_n():
-            return "this nc has no -N"
-        if any(command.startswith("strace") for command in typed) and not _may_trace():
-            return "strace may not attach to another process here"
-        return ""
+def missing(section: Section) -> str:
+    """Return the reason why a section cannot run here, or ""."""
+    tools = re.findall(r"(?:^|\| |\()(curl|nc|ps|pstree|strace|pgrep)\b", "\n".join(section.commands), re.M)
+    for tool in ("bash", *tools):
+        if shutil.which(tool) is None:
+            return f"{tool} is not installed"
+    if any("nc -N" in command for command in section.commands) and not _knows_nc_n():
+        return "this nc has no -N"
+    if "recvfrom" in section.text and not _is_compiled():
+        return "the page has the system calls of the compiled build"
+    if "strace" in tools and not _may_trace():
+        return "strace may not attach to another process here"
+    return ""
 
 
 @cache
@@ -99,8 +73,16 @@ def _knows_nc_n() -> bool:
 
 
 @cache
+def _is_compiled() -> bool:
+    told = subprocess.run(
+        [sys.executable, "-m", "allcomers", "--version"], capture_output=True, text=True, timeout=LIMIT
+    )
+    return "(compiled)" in told.stdout
+
+
+@cache
 def _may_trace() -> bool:
-    """Whether strace may attach to a process that it has not started (ptrace(2), ptrace_scope)."""
+    """Return True if strace may attach to a process that it has not started (ptrace(2), ptrace_scope)."""
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as other:
         tracer = subprocess.Popen(["strace", "-p", str(other.pid)], stderr=subprocess.PIPE, text=True)
         assert tracer.stderr is not None
@@ -110,133 +92,55 @@ def _may_trace() -> bool:
     return "attached" in first
 
 
-# ---------------------------------------------------------------- reading
-
-
-def sections(page: Path) -> list[Section]:
-    """The sections of a page that have something to run."""
-    found: list[Section] = []
-    files: dict[str, str] = {}
-    named: dict[str, str] = {}
-    for title, text in _headed(page.read_text(encoding="utf-8")):
-        section = Section(title, {}, named, text=text)
-        _read(section, files)
-        section.files = dict(files)
-        if section.steps:
-            found.append(section)
-    return found
-
-
-def _headed(text: str) -> Iterator[tuple[str, str]]:
-    """(heading, text) of each part; a comment of Python's in a block is no heading."""
-    blanked = re.sub(r"```.*?^```$", lambda block: re.sub(r"[^\n]", "-", block[0]), text, flags=re.M | re.S)
-    starts = [*re.finditer(r"^#{1,4} (.+)$", blanked, re.M)]
-    for here, after in zip(starts, [*(start.start() for start in starts[1:]), len(text)], strict=True):
-        yield here[1], text[here.end() : after]
-
-
-def _read(section: Section, files: dict[str, str]) -> None:
-    at, mark, names = 0, "", ""
-    for piece in _PIECE.finditer(section.text):
-        prose, at = section.text[at : piece.start()], piece.end()
-        if piece["mark"]:
-            mark, names = piece["mark"], piece["names"]
-            if mark == "run":
-                section.steps.append(Step([section.named[name] for name in names.split(", ")]))
-            continue
-        language, code = piece["language"], piece["code"]
-        if mark == "as":
-            section.named[names] = code.strip()
-        elif language == "python" and mark != "from":
-            section.steps += _saved(prose, code, files)
-        elif language in ("sh", ""):
-            _read_block(section, code, language, mark)
-        mark = ""
-
-
-def _saved(prose: str, code: str, files: dict[str, str]) -> list[Step]:
-    """Keep a Python block as the file that its paragraph names; what that paragraph runs."""
-    paragraph = prose.strip().rpartition("\n\n")[2]
-    found = re.findall(r"`(\w+\.py)`", paragraph)
-    if not found:
-        return []
-    files[found[-1]] = code
-    return [Step([command]) for command in re.findall(r"`(allcomers run [^`]+)`", paragraph)]
-
-
-def _read_block(section: Section, code: str, language: str, mark: str) -> None:
-    if language == "sh":
-        lines = [re.sub(r"(^|\s{2,})#.*", "", line) for line in code.replace("\\\n", " ").splitlines()]
-        section.steps += [Step([line.strip()]) for line in lines if line.strip()]
-    elif code.startswith("$ "):
-        for part in re.split(r"^\$ ", code, flags=re.M)[1:]:
-            command, *expected = part.splitlines()
-            section.steps.append(Step([command], [line for line in expected if line.strip()], stays(command)))
-    elif section.steps:
-        expected = [line for line in code.splitlines() if line.strip()]
-        if mark == "run":
-            section.steps[-1].expected = expected
-        else:
-            section.steps.append(Step([], expected, later=True))
-
-
-def serves(command: str) -> bool:
-    return re.match(r"allcomers (serve|run) ", command) is not None
-
-
-def stays(command: str) -> bool:
-    """Whether it would keep its terminal."""
-    return serves(command) or command.startswith(("strace ", "python3 idle.py", "exec "))
-
-
 # ---------------------------------------------------------------- what is printed
 
 
 def matches(expected: str, printed: str, *, measured: bool, shorter: float = 0.0) -> bool:
-    """Whether a line of the page is that line, but for what differs from run to run.
+    """Return True if `printed` is the line `expected` of a page, but for what differs from run to run.
 
     That is: spaces, `…`, numbers of more than three digits or with decimals, the numbers of processes and threads; all
     numbers where they are `measured`; and times, which may be up to one second shorter and two seconds longer.
     """
-    pattern, times, at = "", list[float](), 0
-    expected, printed = expected.strip(), printed.strip()
+    expected = expected.strip()
     if "per loop" in expected:
         expected, measured = re.sub(r"[mun]?sec", "…", expected), True
-    for found in _NUMBER.finditer(expected):
-        before = expected[at : found.start()]
-        pattern, at = pattern + re.escape(before), found.end()
-        if found["minutes"]:
-            times.append(60 * float(found["minutes"]) + float(found["rest"]))
-            pattern += r"(\d+)m([\d.]+)s"
-        elif found["seconds"]:
-            times.append(float(found["seconds"]))
-            pattern += r"()([\d.]+) s"
-        elif found[0] == "…":
-            pattern += ".*"
-        elif found[0].isspace():
-            pattern += r"\s+"
-        elif found[0].startswith("["):  # a set of descriptors
-            pattern += r"\[[\d ]+\]" if measured else re.escape(found[0])
-        elif measured or not found[0].isdigit() or len(found[0]) > 3 or _VARIES.search(expected[: found.start()]):
-            pattern += r"\d[\d.,]*"
-        else:
-            pattern += found[0]
-    if (same := re.fullmatch(pattern + re.escape(expected[at:]), printed)) is None:
+    pattern, times, at = "", list[float](), 0
+    for found in _VARIABLE.finditer(expected):
+        pattern += re.escape(expected[at : found.start()]) + _like(found, measured=measured)
+        at = found.end()
+        if found["minutes"] or found["seconds"]:
+            times.append(60 * float(found["minutes"] or 0) + float(found["rest"] or found["seconds"]))
+    same = re.fullmatch(pattern + re.escape(expected[at:]), printed.strip())
+    if same is None:
         return False
-    took = [60 * float(minutes or 0) + float(rest) for minutes, rest in zip(*[iter(same.groups())] * 2, strict=True)]
-    for wanted, actual in zip(times, took, strict=True):
-        if wanted > SHORTER:
-            wanted -= shorter
-        if not wanted - 1 < actual < wanted + 2:
-            return False
-    return True
+    groups = iter(same.groups())
+    took = [60 * float(minutes or 0) + float(rest) for minutes, rest in zip(groups, groups, strict=True)]
+    wanted = [time - shorter if time > SHORTER else time for time in times]
+    return all(least - 1 < actual < least + 2 for least, actual in zip(wanted, took, strict=True))
+
+
+def _like(found: re.Match[str], *, measured: bool) -> str:
+    """Return the pattern of all that may stand in its place; a time has two groups, minutes and seconds."""
+    text = found[0]
+    if found["minutes"]:
+        return r"(\d+)m([\d.]+)s"
+    if found["seconds"]:
+        return r"()([\d.]+) s"
+    if text == "…":
+        return ".*"
+    if text.isspace():
+        return r"\s+"
+    if text.startswith("["):
+        return r"\[[\d ]+\]" if measured else re.escape(text)
+    varies = measured or not text.isdigit() or len(text) > 3 or _NUMBERED.search(found.string[: found.start()])
+    return r"\d[\d.,]*" if varies else text
 
 
 # ---------------------------------------------------------------- running
 
 
 class Terminals:
-    """The terminals of one section, in a folder of their own. Raises AssertionError where a page promises too much."""
+    """The terminals of one section, in a folder of their own."""
 
     def __init__(self, section: Section, folder: Path) -> None:
         self._section = section
@@ -262,13 +166,14 @@ class Terminals:
             (folder / name).write_text(text)
 
     def run(self) -> None:
+        """Take all steps. Raises AssertionError where the page promises too much."""
         try:
             for step in self._section.steps:
                 self._step(step)
-            self._close(servers=True)
+            self._close()
             for command, expected in self._late:
-                printed = [text for of, text in self._closed if command in ("", of)]
-                self._compare(expected, "\n".join(printed), command)
+                screens = [text for of, text in self._closed if command in ("", of)]
+                self._compare(expected, "\n".join(screens), command)
             for command, printed in self._closed:
                 if command.startswith("strace -c"):
                     assert re.search(r" \d+ +\w+$", printed, re.M), f"{command}: it has seen no system call:\n{printed}"
@@ -299,7 +204,7 @@ class Terminals:
             )
 
     def _command(self, command: str) -> str:
-        """Run it, in a terminal of its own if it stays; return what it has printed."""
+        """Run it, in a terminal of its own if it stays; return its output so far."""
         if command.startswith(LEFT_OUT):
             if command.startswith("make "):
                 assert f"\n{command.removeprefix('make ')}: " in (ROOT / "Makefile").read_text(), command
@@ -321,7 +226,7 @@ class Terminals:
         return terminal.printed
 
     def _serve(self, command: str) -> str:
-        self._close(servers=True)
+        self._close()
         bound = re.sub(r"(--bind|-b) 127\.0\.0\.1:\d+", r"\1 127.0.0.1:0", command)
         terminal = _Terminal(command, f"exec {self._saved(bound)}", self)
         self._open.append(terminal)
@@ -333,7 +238,7 @@ class Terminals:
         return terminal.printed
 
     def _here(self, command: str) -> str:
-        """The command with the server's port and process id here."""
+        """Return the command with the port and process id that the server has here."""
         traced = re.sub(r"\$\(pgrep -of 'allcomers \w+'\)", str(self._supervisor), command)
         if command.startswith("exec "):
             traced += "; echo held; read"
@@ -342,7 +247,7 @@ class Terminals:
         return self._saved(traced)
 
     def _saved(self, command: str) -> str:
-        """Save the files, for the port that is in use now."""
+        """Save the files, and return the command, for the port that is in use now."""
         for name, code in self._section.files.items():
             (self._folder / name).write_text(self._ported(code))
         return self._ported(command)
@@ -350,7 +255,7 @@ class Terminals:
     def _ported(self, text: str) -> str:
         return re.sub(r'(127\.0\.0\.1["]?[:/, ]+)(8000|9000)\b', rf"\g<1>{self._port}", text)
 
-    def _close(self, *, servers: bool) -> None:
+    def _close(self) -> None:
         """Close all terminals, those of servers last: a client that stays would keep them."""
         for terminal in sorted(self._open, key=lambda terminal: serves(terminal.command)):
             status = terminal.close()
@@ -393,7 +298,7 @@ class _Terminal:
         wait_for(lambda: word in self.printed or self._process.poll() is not None, f"{self.command} to say {word!r}")
 
     def wait(self) -> int:
-        """Wait until it ends by itself, without anything typed into it; its exit status."""
+        """Wait until it ends, without anything typed into it; return its exit status."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -403,7 +308,7 @@ class _Terminal:
             raise AssertionError(f"{self.command} has not ended after {LIMIT:g} s: {self.printed}") from None
 
     def close(self) -> int:
-        """End it as a person would: Ctrl-C where it reads nothing, TERM for a server."""
+        """End it as a person would, strace by Ctrl-C, a server by TERM; return its exit status."""
         if self._process.poll() is None:
             if serves(self.command):
                 self._process.terminate()

@@ -12,7 +12,8 @@ from textwrap import indent
 import pytest
 
 from harness import ROOT
-from terminals import Section, Terminals, sections
+from page_commands import Section, rows, sections
+from terminals import Terminals, matches, missing
 
 PAGES = [
     *sorted(ROOT.glob("*.md")),
@@ -31,10 +32,13 @@ A line `# ...` in a quote leaves lines out."""
 RUN = [ROOT / "README.md", ROOT / "docs" / "tutorial.md", ROOT / "docs" / "handlers.md"]
 """The pages whose commands are run."""
 
+EXAMPLES = ROOT / "examples" / "README.md"
+"""Here they stand in a table."""
+
 SECTIONS = [
-    pytest.param(section, id=f"{page.stem}: {section.title}".replace("[", "(").replace("]", ")"))
-    for page in RUN
-    for section in sections(page)
+    pytest.param(section, id=f"{page.relative_to(ROOT)}: {section.title}")
+    for page, parts in [*((page, sections(page)) for page in RUN), (EXAMPLES, rows(EXAMPLES))]
+    for section in parts
 ]
 
 LINK = re.compile(r"(?<!`)!?\[[^]]*\]\(([^)\s]+)\)")
@@ -104,16 +108,38 @@ def test_code_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_commands_do_what_the_page_says(section: Section, tmp_path: Path) -> None:
-    """The rules by which a page is read, and how far a line may differ, are in terminals.py."""
-    if reason := section.missing():
+    """The rules by which a page is read are in page_commands.py; how far a line may differ, in terminals.py."""
+    if reason := missing(section):
         pytest.skip(reason)
     Terminals(section, tmp_path).run()
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "is_same"),
+    [
+        ("HTTP/1.1 200 OK", "HTTP/1.1 200 OK", True),
+        ("VALUE 1", "VALUE 2", False),
+        ("process 559, thread call-1", "process 12, thread call-0", True),
+        ("process 559, thread call-1", "process 12, thread MainThread", False),
+        ("    PID NLWP", "  PID NLWP", True),
+        ("real    0m4.044s", "real\t0m4.901s", True),
+        ("real    0m4.044s", "real\t0m1.051s", False),
+        ("real    0m1.044s", "real\t0m4.051s", False),
+        ("200 in 12.013925 s", "200 in 3.02 s", True),
+        ("200 in 12.013925 s", "200 in 6.5 s", False),
+        ("accept4(3, …) = 13", "accept4(3, 0x7f, 16) = 9", False),
+    ],
+)
+def test_what_may_differ_from_a_page(expected: str, printed: str, is_same: bool) -> None:
+    assert matches(expected, printed, measured=False, shorter=9) is is_same
 
 
 def test_both_readmes_have_the_same_code_and_links() -> None:
     english, chinese = ROOT / "README.md", ROOT / "README.zh-CN.md"
     code = [[block for _, language, block in blocks(page) if language == "python"] for page in (english, chinese)]
     assert code[0] == code[1]
+    typed = [[step.commands for part in sections(page) for step in part.steps] for page in (english, chinese)]
+    assert typed[0] == typed[1]
     links = [set(LINK.findall(prose(page))) for page in (english, chinese)]
     assert links[0] ^ links[1] == {"README.md", "README.zh-CN.md"}
 
@@ -129,3 +155,22 @@ def test_the_options_are_those_of_the_code() -> None:
         [sys.executable, ROOT / "tools" / "options-doc", "--check"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_page_of_options_has_every_command_and_signal() -> None:
+    page = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
+    told = subprocess.run([sys.executable, "-m", "allcomers", "--help"], capture_output=True, text=True, check=True)
+    commands = set(
+        re.findall(r"^  ([a-z]+) ", told.stdout.partition("commands:")[2].partition("\n\n")[0], re.MULTILINE)
+    )
+    assert {"serve", "run", "top"} <= commands
+    assert set(re.findall(r"^allcomers ([a-z]+)", page, re.MULTILINE)) == commands
+    obeyed = {
+        signal
+        for file in (ROOT / "src").rglob("supervisor.py")
+        for signal in re.findall(r"\.on\(signal\.SIG(\w+)", file.read_text(encoding="utf-8"))
+    }
+    assert {"TERM", "USR2"} <= obeyed
+    table = page.partition("## Signals")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| ([A-Z].*?) \|", table, re.MULTILINE)
+    assert set(re.findall(r"\b[A-Z]{3,}[12]?\b", " ".join(cells))) == obeyed - {"CHLD"}
