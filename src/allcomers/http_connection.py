@@ -107,9 +107,8 @@ class HttpConnection(Connection):
             self.close(now, linger=True)
 
     def _drop_body(self) -> None:
-        """The body is not needed any more: its temporary file goes now, not when it is collected."""
         if self._body is not None:
-            self._body.close()
+            self._body.close()  # its temporary file goes now, not when it is collected
             self._body = None
 
     def _enter_head(self, now: float) -> None:
@@ -438,7 +437,7 @@ class HttpConnection(Connection):
         return self._stream is not None
 
     def release_stream(self) -> Pulled | None:
-        """Let the thread that drives this give all further pieces, as Parts; None where none is due, or any thread may."""
+        """Have the thread that drives this give all further pieces; None where any thread may, or none is due."""
         if self.phase is not DUE or not isinstance(self._stream, Pulled) or not self._stream.is_bound:
             return None
         self.phase, self._called = CALLED, True
