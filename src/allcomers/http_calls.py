@@ -223,29 +223,35 @@ def settled(endpoint: HttpEndpoint, request: Request, response: object) -> Respo
     if isinstance(body, WHOLE):
         if endpoint.sends_in_call or response.close is None or _is_file_of(body, response.close):
             return response
-        body = _with_length(response, body)
+        response, body = _with_length(response, body), (body,)
     try:
         pieces = iter(body)
     except TypeError:
         Pulled(response, iter(()), endpoint.report, request).close()
         raise
-    stream = Pulled(response, pieces, endpoint.report, request, _is_bound(response, body))
+    stream = Pulled(_without_body(response), pieces, endpoint.report, request, _is_bound(response, body))
     try:
-        stream.first = stream.pull()
+        stream.begin()
     except BaseException:
         stream.close()
         raise
-    if isinstance(stream.first, End):
-        stream.close()
     return stream
 
 
-def _with_length(response: Response, body: Piece) -> tuple[Piece]:
-    """A whole body as an iterable: when it has gone out, the answer is closed in the thread of its call."""
+def _with_length(response: Response, body: Piece) -> Response:
+    """`response`, whose body goes out as an iterable does, to be closed in the thread of its call after that."""
+    response = _without_body(response)
     if all(name.lower() != "content-length" for name, _ in response.headers):
-        response.headers.append(("Content-Length", str(len(body))))
-    response.body = whole = (body,)
-    return whole
+        response.headers = [*response.headers, ("Content-Length", str(len(body)))]
+    return response
+
+
+def _without_body(response: Response) -> Response:
+    """A copy: an app may return one object again and again, and its iterable is to end with the stream."""
+    copy = Response.__new__(Response)
+    copy.body, copy.status, copy.headers = b"", response.status, response.headers
+    copy.trailers, copy.close = response.trailers, response.close
+    return copy
 
 
 def _is_bound(response: Response, body: object) -> bool:

@@ -107,9 +107,8 @@ class HttpConnection(Connection):
             self.close(now, linger=True)
 
     def _drop_body(self) -> None:
-        """The body is not needed any more: its temporary file goes now, not when it is collected."""
         if self._body is not None:
-            self._body.close()
+            self._body.close()  # its temporary file goes now, not when it is collected
             self._body = None
 
     def _enter_head(self, now: float) -> None:
@@ -437,11 +436,11 @@ class HttpConnection(Connection):
         return self._stream is not None
 
     def release_stream(self) -> Pulled | None:
-        """Let the driving thread give all further pieces, as Parts; None where none is due, or any thread may."""
-        if self.phase is DUE and isinstance(self._stream, Pulled) and self._stream.is_bound:
-            self.phase, self._called = CALLED, True
-            return self._stream
-        return None
+        """Have the thread that drives this give all further pieces; None where any thread may, or none is due."""
+        if self.phase is not DUE or not isinstance(self._stream, Pulled) or not self._stream.is_bound:
+            return None
+        self.phase, self._called = CALLED, True
+        return self._stream
 
     def farewell(self) -> Work | None:
         if self._called or self._stream is None:

@@ -114,9 +114,10 @@ class Pulled(Stream):
 
     report    called with what that raises, and the request
     is_bound  app code runs when a piece is asked for, or at the end: all of it in the thread that has called the app
+    may_be_cut  its head may promise an end that the iterable does not know of: `most` tells, once that is queued
     """
 
-    __slots__ = ("_pieces", "_report", "_request", "is_bound")
+    __slots__ = ("_pieces", "_report", "_request", "is_bound", "may_be_cut")
 
     def __init__(
         self,
@@ -131,6 +132,7 @@ class Pulled(Stream):
         self._report = report
         self._request = request
         self.is_bound = is_bound
+        self.may_be_cut = True
 
     @property
     def name(self) -> str:
@@ -141,12 +143,13 @@ class Pulled(Stream):
         driver: Driver | None = self._request.driver
         return driver
 
-    @property
-    def may_be_cut(self) -> bool:
-        """Whether its head may promise an end that the iterable does not know of: `left` tells, once it is queued."""
-        if self._request.method == "HEAD" or self.response.status in (204, 304):
-            return True
-        return any(name.lower() == "content-length" for name, _ in self.response.headers)
+    def begin(self) -> None:
+        """Pull the first piece. Raises what the app raises, and AnswerError."""
+        is_bare = self._request.method == "HEAD" or self.response.status in (204, 304)
+        self.may_be_cut = is_bare or any(name.lower() == "content-length" for name, _ in self.response.headers)
+        self.first = self.pull()
+        if isinstance(self.first, End):
+            self.close()
 
     def pull(self) -> Piece | Last | End:
         """Return the next piece; End.WHOLE after the last. Raises what the app raises.
@@ -201,13 +204,12 @@ class Pulled(Stream):
                 close()
             except BaseException as error:
                 self.fail(error)
-        self._pieces, self.response.body = iter(()), b""  # what only these hold ends here, in this thread
+        self._pieces = iter(())  # what only this holds ends here, in this thread
 
     def close_later(self, sent: Callable[[], object]) -> Pulled:
         """Have `sent` called where close() would run; return what is to be closed instead."""
-        response = self.response
-        rest = Pulled(Response(response.body, close=response.close), self._pieces, self._report, self._request)
-        response.body, response.close, self._pieces = b"", sent, iter(())
+        rest = Pulled(Response(close=self.response.close), self._pieces, self._report, self._request)
+        self.response.close, self._pieces = sent, iter(())
         return rest
 
     def fail(self, error: BaseException) -> None:
