@@ -1,4 +1,4 @@
-"""What `make frameworks` and `python -m bench applications` are made of: their lists agree with their files.
+"""The lists of `make frameworks` and `python -m bench applications` agree with their files.
 
 The suites and the applications themselves are run by those commands, in environments of their own.
 """

@@ -14,7 +14,7 @@ FOLDER = ROOT / ".venv" / "frameworks"
 PYTHON = FOLDER / "bin" / "python"
 
 ALWAYS = ("pytest>=9", "pytest-timeout", "trustme", "uvloop", "websockets>=13.1")
-"""What the runner's plugins need, and what users of this server install beside it."""
+"""Packages of the plugins, and those that users of this server install beside it."""
 
 
 def prepare(sdists: Sequence[str], needs: Sequence[str]) -> dict[str, Path]:

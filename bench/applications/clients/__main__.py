@@ -1,4 +1,4 @@
-"""`python clients NAME URL`: do what the users of an application do, with the clients that they use.
+"""`python clients NAME URL`: the checks of an application, with the clients that its users have.
 
 Runs in the environment of the applications. A check is a function `check_…` of the module NAME_checks. For each check a
 line of JSON: {"check": its name, "error": why it failed, or null}.

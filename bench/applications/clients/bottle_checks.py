@@ -1,4 +1,4 @@
-"""What users of the Bottle application do."""
+"""Checks of the Bottle application."""
 
 from __future__ import annotations
 

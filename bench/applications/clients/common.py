@@ -1,4 +1,4 @@
-"""What the clients of several applications do: uploads, streams, WebSockets, a page in Chromium."""
+"""Checks that several applications share: uploads, streams, WebSockets, a page in Chromium."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 
 PATIENCE = 10.0
-"""Seconds for anything that a user waits for."""
+"""Seconds that a user waits for one response."""
 
 CONTENT = bytes(range(256)) * 12_000
-"""What is uploaded: 3 MB."""
+"""The content of uploads: 3 MB."""
 
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
@@ -52,7 +52,7 @@ def gzipped(url: str, path: str) -> None:
 
 
 def in_pieces(url: str, path: str, count: int) -> None:
-    """The pieces come one after another, as the app makes them: within 80 ms or more."""
+    """Check that the pieces of a stream come one after another: the app takes 80 ms or more for them."""
     times = []
     with client(url) as http, http.stream("GET", path) as answer:
         text = ""
@@ -65,7 +65,7 @@ def in_pieces(url: str, path: str, count: int) -> None:
 
 
 def events(url: str, path: str) -> None:
-    """Three events of a stream that then is quiet; the client leaves, and the server goes on."""
+    """Read three events of a stream that then is quiet, and leave; the server must go on."""
     with client(url) as http, http.stream("GET", path) as answer:
         equal(answer.status_code, 200)
         equal(answer.headers["content-type"].split(";")[0], "text/event-stream")
@@ -102,7 +102,7 @@ def echo(url: str, path: str = "/echo") -> None:
 
 
 def says_hello(url: str, path: str = "/hello") -> None:
-    """An app that accepts, sends and is over: its message comes, then the end."""
+    """Check an app that accepts, sends and returns: its message must come, then the end."""
     from websockets.exceptions import ConnectionClosed
 
     with websocket(url, path) as ws:
@@ -128,7 +128,7 @@ def refused(url: str, path: str, status: int, body: str = "") -> None:
 
 @contextmanager
 def page(url: str, path: str) -> Iterator[Any]:
-    """A page in Chromium, which must have met no failed request of the server when the block ends."""
+    """Show a page in Chromium. Raises AssertionError at the end if a request to the server failed."""
     from playwright.sync_api import sync_playwright
 
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]

@@ -1,4 +1,4 @@
-"""What users of the Django with Channels application do."""
+"""Checks of the Django with Channels application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users of the FastAPI application do."""
+"""Checks of the FastAPI application."""
 
 from __future__ import annotations
 

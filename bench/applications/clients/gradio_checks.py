@@ -1,4 +1,4 @@
-"""What users of the Gradio application do."""
+"""Checks of the Gradio application."""
 
 from __future__ import annotations
 

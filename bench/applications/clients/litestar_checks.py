@@ -1,4 +1,4 @@
-"""What users of the Litestar application do."""
+"""Checks of the Litestar application."""
 
 from __future__ import annotations
 

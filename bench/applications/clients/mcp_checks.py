@@ -1,4 +1,4 @@
-"""What users of the MCP application do."""
+"""Checks of the MCP application."""
 
 from __future__ import annotations
 

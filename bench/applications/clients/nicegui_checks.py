@@ -1,4 +1,4 @@
-"""What users of the NiceGUI application do."""
+"""Checks of the NiceGUI application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users of the Quart application do."""
+"""Checks of the Quart application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users of the Flask-SocketIO application do."""
+"""Checks of the Flask-SocketIO application."""
 
 from __future__ import annotations
 

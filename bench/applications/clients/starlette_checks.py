@@ -1,4 +1,4 @@
-"""What users of the Starlette application do."""
+"""Checks of the Starlette application."""
 
 from __future__ import annotations
 

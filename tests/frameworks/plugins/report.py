@@ -1,4 +1,4 @@
-"""The pytest plugin of each suite: leaves tests out, with their reasons, and tells what became of the others.
+"""The pytest plugin of every suite: deselects the tests that are left out, and reports the results of the others.
 
 WIRE_LEFT_OUT  a JSON file: a list of [entry of left_out.toml, reason]
 WIRE_RESULTS   a file that gets a line of JSON for each test

@@ -1,4 +1,4 @@
-"""httpbin, which requests' tests ask, served by `allcomers run` in the place of pytest-httpbin's wsgiref server."""
+"""httpbin, which requests' tests use, served by `allcomers run` instead of pytest-httpbin's server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from process import Process
 
 
 class Httpbin(Process):
-    """What requests' conftest asks of pytest-httpbin's server: `url`."""
+    """The part of pytest-httpbin's server that requests' conftest uses: `url`."""
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Starlette's TestClient over sockets: what it asks, a server is asked; what it is told, came by a wire."""
+"""Starlette's TestClient over sockets: each request and each WebSocket goes to a server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _certificate() -> tuple[str, ssl.SSLContext]:
 
 
 class Stage:
-    """The servers of one client: a plain one, and one that speaks TLS; started when they are first asked."""
+    """The servers of one client, a plain one and one with TLS. Each is started by the first request to it."""
 
     def __init__(self, app: Any, root_path: str) -> None:
         self.recorder = wire.Recorder(app)
@@ -58,7 +58,7 @@ class Stage:
 
 
 class WireTransport(httpx.BaseTransport):
-    """Asks the server that the stage has."""
+    """Sends requests to the servers of a stage."""
 
     def __init__(self, stage: Stage, raise_server_exceptions: bool) -> None:
         self.stage = stage
@@ -94,13 +94,13 @@ class WireTransport(httpx.BaseTransport):
         )
 
     def _target(self, request: Any) -> bytes:
-        """As a proxy passes it on that has mounted the app there."""
+        """Return the target as a proxy sends it that has mounted the app at root_path."""
         raw: bytes = request.url.raw_path
         root = self.stage.root_path.encode()
         return raw.removeprefix(root) if root and raw.startswith(root + b"/") else raw
 
     def settle(self, name: str) -> None:
-        """Until the app's call is over. Raises what it has raised."""
+        """Wait for the end of the app's call. Raises its exception."""
         error = wire.finished(self.stage.recorder.call(name))
         if error is not None and self.raises:
             raise error
@@ -129,7 +129,7 @@ class WireStream(httpx.SyncByteStream):
 
 
 class WireSession:
-    """A WebSocket, with the words of Starlette's WebSocketTestSession."""
+    """A WebSocket, with the methods of Starlette's WebSocketTestSession."""
 
     def __init__(self, stage: Stage, request: Any) -> None:
         self._stage = stage
@@ -257,7 +257,7 @@ class WireSession:
 
 
 class WireClient(testclient.TestClient):
-    """A TestClient that asks a server."""
+    """A TestClient that uses a server."""
 
     __test__ = False
 

@@ -1,4 +1,4 @@
-"""werkzeug's test client over sockets, and so Flask's: what it asks, a server is asked."""
+"""werkzeug's test client, and so Flask's, over sockets: each request goes to a server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _certificate() -> tuple[str, ssl.SSLContext]:
 
 
 class Recorder:
-    """A WSGI app around another, which remembers what each call raised.
+    """A WSGI app around another, which keeps the exception of each call.
 
     A test client's environ has values that no wire carries, such as functions: the call finds them here.
     """
@@ -116,7 +116,7 @@ def _fields(environ: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def run_wsgi_app(app: Any, environ: Any, buffered: bool = False) -> Any:
-    """werkzeug.test.run_wsgi_app, by way of a server."""
+    """Do as werkzeug.test.run_wsgi_app, by way of a server."""
     original = werkzeug.test._get_environ(environ)
     environ = original.copy()
     stage = _stages.setdefault(id(app), Stage(app))

@@ -30,10 +30,10 @@ MODEL = os.environ.get("WIRE_MODEL", "")
 """The model that serves what a thread serves; by default the server's own choice."""
 
 PATIENCE = 10.0
-"""Seconds that anything here may take."""
+"""Seconds that one step may take."""
 
 contacts = 0
-"""Connections that all servers here have accepted: a test that made none has not met the server."""
+"""Connections that all servers here have accepted: a test without one has not met the server."""
 
 _tally = Tally()
 
@@ -72,7 +72,7 @@ def listen(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
 
 
 class _Server:
-    """What both servers share: an endpoint, listeners, orders, a row of figures.
+    """The parts of both servers: an endpoint, listeners, orders, a row of figures.
 
     address  (host, port) of the first listener
     """
@@ -119,7 +119,7 @@ class ThreadServer(_Server):
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
-        """Until it serves. Raises what the start has raised."""
+        """Start, and wait until it serves. Raises the error of the start."""
         self._thread.start()
         if not self._ready.wait(PATIENCE):
             raise TimeoutError("the server has not started")
@@ -139,7 +139,7 @@ class ThreadServer(_Server):
 
     @property
     def state(self) -> dict[str, Any]:
-        """What the lifespan has left."""
+        """The state that the lifespan has left."""
         life: Any = self.peers.life
         return {} if life is None else life._lifespan.state or {}
 
@@ -170,7 +170,7 @@ class LoopServer(_Server):
     """An ASGI app served on the event loop that runs, as `--model asyncio` does."""
 
     async def start(self) -> None:
-        """Until it serves. Raises AppError."""
+        """Start, and wait until it serves. Raises AppError."""
         events = asyncio.get_running_loop()
         with _given(events):
             self._open()
@@ -184,7 +184,7 @@ class LoopServer(_Server):
         self._pump = Pump(self._serving(), events, EpollPoller())
 
     async def stop(self) -> None:
-        """Until all peers have gone, the calls and the lifespan ended."""
+        """Stop, and wait for the end of all peers, calls and the lifespan."""
         life: Any = self.peers.life
         self.orders.stop()
         await asyncio.wait_for(asyncio.shield(self._pump.over), PATIENCE)
@@ -217,11 +217,11 @@ def _given(events: asyncio.AbstractEventLoop) -> Iterator[None]:
             module.new_event_loop = make
 
 
-# ---------------------------------------------------------------- what an app did
+# ---------------------------------------------------------------- calls of an app
 
 
 class Call:
-    """One call of an app: over when `ended` is set; what it raised."""
+    """One call of an app. `ended` is set at its end; `error` is the exception that it raised."""
 
     def __init__(self) -> None:
         self.ended = threading.Event()
@@ -234,7 +234,7 @@ MARK = "x-wire-call"
 
 
 class Recorder:
-    """An ASGI app around another, which remembers what each call raised.
+    """An ASGI app around another, which keeps the exception of each call.
 
     lifespan  the call that was the lifespan's
     """
@@ -245,7 +245,7 @@ class Recorder:
         self.lifespan = Call()
 
     def call(self, name: str) -> Call | None:
-        """The call of this name, if the app was called."""
+        """Return the call of this name; None if the app was not called."""
         return self._calls.get(name)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -271,7 +271,7 @@ def _unmarked(scope: Any) -> tuple[str, Any]:
 
 
 def finished(call: Call | None, patience: float = PATIENCE) -> BaseException | None:
-    """What the call has raised, once it is over."""
+    """Wait for the end of the call. Return the exception that it raised, or None."""
     if call is None or not call.ended.wait(patience):
         return None
     return call.error
@@ -281,7 +281,7 @@ def finished(call: Call | None, patience: float = PATIENCE) -> BaseException | N
 
 
 def certificate(folder: str) -> tuple[str, ssl.SSLContext]:
-    """A file with a chain and its key for localhost and 127.0.0.1, and a client's context that trusts it."""
+    """Return a file with a chain and its key for localhost, and a client's context that trusts it."""
     import trustme
 
     path = os.path.join(folder, "wire.pem")  # noqa: PTH118
