@@ -5,14 +5,14 @@ This file knows one answer at a time; when it is due and what comes after it, th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from allcomers.errors import AnswerError, Refusal
-from allcomers.protocol import http1, leaf
+from allcomers.protocol import leaf
 from allcomers.protocol.head import STATUS_LINES, encode_fields, known_blocks, status_line
 from allcomers.protocol.http1 import CRLF
-from allcomers.protocol.message import Request, Response
+from allcomers.protocol.message import Response
 from allcomers.streams import ENDLESS
 
 SERVER: Final = b"Server: allcomers\r\n"
@@ -84,16 +84,6 @@ def hints(links: Iterable[bytes]) -> bytes:
     """The interim answer 103 with these links (RFC 8297). Raises AnswerError."""
     fields, _ = encode_fields([("Link", link.decode("latin-1")) for link in links])
     return b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % fields
-
-
-def last_chunk(request: Request, response: Response, report: Callable[[BaseException, Request], object]) -> bytes:
-    """The end of a body in chunks. Trailers go only to a client that says it takes them (RFC 9110, 6.5.1)."""
-    if response.trailers and b"trailers" in request.named.get(b"te", b"").lower():
-        try:
-            return http1.last_chunk(response.trailers)
-        except Exception as error:  # the app's iterable; the answer is out, all but its trailers
-            report(error, request)
-    return http1.last_chunk()
 
 
 def refused(refusal: Refusal, date: bytes, server: bytes) -> tuple[bytes, bytes]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
 from allcomers import connection, http_calls
-from allcomers.answers import Plan, hints, last_chunk, plan, refused
+from allcomers.answers import Plan, hints, plan, refused
 from allcomers.codec import JOIN
 from allcomers.connection import BODY, CALLED, CLOSED, DUE, GRACE, HEAD, IDLE, Address, Connection, Work
 from allcomers.errors import AnswerError, ClientGone, Refusal
@@ -184,8 +184,7 @@ class HttpConnection(Connection):
     def hint(self, links: Iterable[bytes]) -> None:
         """Tell the client of these links before the answer (RFC 8297); the driver is to look at what is wanted then.
 
-        Raises AnswerError for what no Link field can carry.
-        """
+        Raises AnswerError for what no Link field can carry."""
         room = self.codec.unsent < connection.HIGH_WATER  # an app may hint without end
         if self.phase is CALLED and self._stream is None and self._asked[2] == 1 and room:
             self.codec.push(hints(links))
@@ -275,6 +274,8 @@ class HttpConnection(Connection):
                 raise ClientGone("the client has gone")
             if isinstance(said := part.said, Response | Stream):
                 self._begin(Written(said) if isinstance(said, Response) else said, now)
+            elif said is End.WHOLE and self._stream is not None:
+                self.codec.push(self._stream.tail(self._request(), self._endpoint.report))
             else:
                 self._go_on(said, now)
         except (AnswerError, ClientGone) as error:
@@ -320,8 +321,8 @@ class HttpConnection(Connection):
     def _end_stream(self, stream: Stream, end: End, now: float, close: Callable[[], object] | None = None) -> None:
         """No piece follows. What is to be closed was closed by the call that found the end, but for `close`."""
         whole = end is End.WHOLE and stream.is_whole
-        if whole and stream.chunked:
-            self.codec.push(last_chunk(self._request(), stream.response, self._endpoint.report))
+        if whole:
+            self.codec.push(stream.tail(self._request(), self._endpoint.report))
         self._stream = None
         stream.response.close = close
         self._finish(stream.response, stream.sent, stream.persists and whole, now)

@@ -29,7 +29,7 @@ OVERDUE: Final = Sign.OVERDUE
 class Part:
     """A part of an answer whose call runs on, for answered().
 
-    said  a Response or a Stream, which begins the answer; else a further piece of it
+    said  a Response or a Stream, which begins the answer; a further piece; or End.WHOLE: nothing follows but the reply
     told  called once: with None when it has gone out, else with why it never will
     sent  bytes that are queued of it, its head among them
     over  bool: `told` was called

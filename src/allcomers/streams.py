@@ -77,6 +77,19 @@ class Stream:
         self.sent += len(piece)
         return http1.chunk(piece) if self.chunked else (piece,)
 
+    def tail(self, request: Request, report: Callable[[BaseException, Request], object]) -> bytes:
+        """The end of a body in chunks, once; b"" of any other. Trailers are for a client that says it takes them
+        (RFC 9110, 6.5.1)."""
+        if not self.chunked or not self.is_whole:
+            return b""
+        self.chunked = False
+        if self.response.trailers and b"trailers" in request.named.get(b"te", b"").lower():
+            try:
+                return http1.last_chunk(self.response.trailers)
+            except Exception as error:  # the app's iterable; the answer is out, all but its trailers
+                report(error, request)
+        return http1.last_chunk()
+
     def step(self) -> Any:
         """A call: the next piece, or the end. Once the piece before has gone out."""
         raise NotImplementedError
@@ -205,12 +218,6 @@ class Pulled(Stream):
             except BaseException as error:
                 self.fail(error)
         self._pieces = iter(())  # what only this holds ends here, in this thread
-
-    def close_later(self, sent: Callable[[], object]) -> Pulled:
-        """Have `sent` called where close() would run; return what is to be closed instead."""
-        rest = Pulled(Response(close=self.response.close), self._pieces, self._report, self._request)
-        self.response.close, self._pieces = sent, iter(())
-        return rest
 
     def fail(self, error: BaseException) -> None:
         """Report what the app has raised, or why this cannot be sent."""

@@ -133,26 +133,24 @@ class Auto:
 
     def _answer_late(self, stream: Any, reply: Any) -> None:
         """`stream`: what has returned `reply`, or that itself, if it is one that stays in this thread."""
-        done, began = self._left[get_ident()]
+        _, began = self._left[get_ident()]
         self._page.called(0.0, monotonic() - began)
-        stays = is_bound(stream) and reply is not None
-        if stays:
-            answer(stream, reply, done, self._run_further)
+        if is_bound(stream) and reply is not None:
+            reply = answer(stream, reply, self._run_further)
+        self._report_late(reply)
+
+    def _report_late(self, reply: Any) -> None:
+        """The call that was left behind in this thread has answered."""
         with self._lock:
-            del self._left[get_ident()]
+            done, _ = self._left.pop(get_ident())
             self._end()
-        if not stays:
-            done(reply)
+        done(reply)
 
     def stay(self, stream: Pulled) -> None:
         """An answer that was begun in this thread, the loop's, has to wait. Raises Displaced when it is given."""
         number = self.claim.begin()
         if self.step_aside():
-            done, _ = self._left[get_ident()]
-            answer(stream, b"", done, self._run_further)
-            with self._lock:
-                del self._left[get_ident()]
-                self._end()
+            self._report_late(answer(stream, b"", self._run_further))
             raise Displaced
         self.claim.end(number)
         with self._lock:
@@ -235,13 +233,12 @@ class Auto:
                 self._pace.slow()
             else:
                 self._pace.quick()
-        if is_bound(reply):
-            answer(reply, reply, done, self._run_further)
+        if type(reply) is Pulled and is_bound(reply):
+            reply = answer(reply, reply, self._run_further)
         with self._lock:
             self._free += 1
             self._end()
-        if not is_bound(reply):
-            done(reply)
+        done(reply)
 
     def _run_further(self, work: Work) -> Any:
         """Run a further call of an answer that this thread gives."""

@@ -12,15 +12,13 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from allcomers.calls.jobs import Jobs
 from allcomers.calls.producer import answer, is_bound
 from allcomers.connection import Work
 from allcomers.stats import QUEUED, TAKEN, Page
-
-if TYPE_CHECKING:
-    from allcomers.streams import Pulled
+from allcomers.streams import Pulled
 
 
 class Pool:
@@ -77,10 +75,9 @@ class Pool:
             page.add(TAKEN)
             reply = work()
             page.called(began - due, monotonic() - began)
-            if is_bound(reply):
-                answer(reply, reply, done, self._go_on)
-            else:
-                done(reply)
+            if type(reply) is Pulled and is_bound(reply):
+                reply = answer(reply, reply, self._go_on)
+            done(reply)
             del work, done, reply  # while it waits, a thread must not keep the last request alive
 
     def _go_on(self, work: Work) -> Any:

@@ -159,8 +159,7 @@ class TimedPool:
         try:
             reply = self._limited(call, now - due)
             if is_bound(reply):
-                answer(reply, reply, partial(self._report, call), partial(self._go_on, call))
-                return self._is_free()
+                reply = answer(reply, reply, partial(self._go_on, call))
         except _TooLate:
             return self._is_free()
         is_needed = self._is_free()  # first, so that the call that follows on the answer finds a free thread
@@ -185,11 +184,6 @@ class TimedPool:
     def _go_on(self, first: Call, work: Work) -> Any:
         """Run a further call of the answer that `first` has begun: each has the whole time."""
         return self._limited(Call(work, first.done, first.thread))
-
-    def _report(self, first: Call, reply: Any) -> None:
-        """The answer that `first` has begun is given; what its thread does from here on, nobody waits for."""
-        done, first.done = first.done, _ignore
-        done(reply)
 
     def _is_free(self) -> bool:
         """This thread can take the next call; False if another has taken its place."""
