@@ -142,7 +142,7 @@ def test_close_is_called_once(server: Server, tmp_path: Path) -> None:
                     client.ask(request(method, f"{target}&note={notes[-1]}"))
         client.ask(request("GET", "/hello"))
     for note in notes:
-        wait_for(note.exists, "close() to be called")
+        wait_for(lambda note=note: note.exists() and note.read_text(), "close() to be called")
         assert note.read_text() == "closed\n"
 
 
