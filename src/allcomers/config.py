@@ -145,7 +145,7 @@ class Config(NamedTuple):
     )  # fmt: skip
     calls: str = _option(
         "", _MODELS, "--calls", "WHERE", "where app calls run: inline, pool or auto",
-        "auto under a model with a loop: inline until a call lasts. Under asyncio pool for WSGI, inline for others.",
+        "auto under a model with a loop: inline until a call lasts. inline for services and handlers under asyncio.",
         choice("inline", "pool", "auto"),
     )  # fmt: skip
     threads: int = _option(
