@@ -217,6 +217,8 @@ def _wsgi(target: Any, config: Config) -> App:
 
     model = models.find(config.model or models.best())
     calls = models.where(config.calls or "auto", config)
+    if calls == "auto" and model.name == "asyncio":
+        calls = "pool"  # Django and asgiref refuse to work in the thread of an event loop that runs
     handler = wsgi.handler(
         target,
         report=_report_request,
