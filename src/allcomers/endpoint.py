@@ -224,8 +224,9 @@ def _wsgi(target: Any, config: Config) -> App:
     from allcomers.handlers import wsgi
 
     model = models.find(config.model or models.best())
-    # In a thread with a running event loop Django's ORM and Flask's async views refuse to work.
-    calls = models.where(config.calls or ("pool" if model.name == "asyncio" else "auto"), config)
+    calls = models.where(config.calls or "auto", config)
+    if calls == "auto" and model.name == "asyncio":
+        calls = "pool"  # Django and asgiref refuse to work in the thread of an event loop that runs
     handler = wsgi.handler(
         target,
         report=_report_request,
