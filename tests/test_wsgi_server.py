@@ -250,6 +250,14 @@ def test_a_slow_body_holds_no_thread(model: str) -> None:
             peer.close()
 
 
+@pytest.mark.parametrize("model", ["asyncio", "epoll", "thread"])
+def test_no_event_loop_runs_in_the_thread_of_a_call(model: str) -> None:
+    """Django's ORM raises SynchronousOnlyOperation there, asgiref's async_to_sync() RuntimeError."""
+    with serving("run", f"{APP}:looped", "-m", model) as server, wire(server.address, None) as peer:
+        client = Client(peer)
+        assert {client.ask(request("GET", "/")).body for _ in range(3)} == {b"free"}
+
+
 def test_close_in_a_pool_holds_nobody_else_up(tmp_path: Path) -> None:
     """What waits in close() waits in a thread of the pool; once it took its time, not even its client waits."""
     first, second = tmp_path / "first", tmp_path / "second"

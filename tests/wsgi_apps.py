@@ -5,6 +5,7 @@ What a test wants to know of a call goes through a file that the request names, 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
@@ -174,6 +175,12 @@ class Waiting(Noted):
 def slow_to_close(environ: Environ, start_response: Start) -> Waiting:
     start_response("200 OK", [*TEXT, ("Content-Length", "5")])
     return Waiting(arguments(environ).get("note", ""), [b"Hello"])
+
+
+def looped(environ: Environ, start_response: Start) -> list[bytes]:
+    """Tell whether an event loop runs in the thread of this call: Django and Flask look, and refuse to work there."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"free" if asyncio._get_running_loop() is None else b"in a loop"]
 
 
 def told(environ: Environ, start_response: Start) -> list[bytes]:

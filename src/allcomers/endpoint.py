@@ -224,7 +224,8 @@ def _wsgi(target: Any, config: Config) -> App:
     from allcomers.handlers import wsgi
 
     model = models.find(config.model or models.best())
-    calls = models.where(config.calls or "auto", config)
+    # In a thread with a running event loop Django's ORM and Flask's async views refuse to work.
+    calls = models.where(config.calls or ("pool" if model.name == "asyncio" else "auto"), config)
     handler = wsgi.handler(
         target,
         report=_report_request,
