@@ -133,7 +133,8 @@ class Auto:
 
     def _answer_late(self, stream: Any, reply: Any) -> None:
         """`stream`: what has returned `reply`, or that itself, if it is one that stays in this thread."""
-        _, began = self._left[get_ident()]
+        with self._lock:  # who has taken the loop away notes it while it holds this
+            _, began = self._left[get_ident()]
         self._page.called(0.0, monotonic() - began)
         if is_bound(stream) and reply is not None:
             reply = answer(stream, reply, self._run_further)
