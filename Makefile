@@ -43,9 +43,9 @@ check: $(VENV)/.test
 	$(BIN)/pytest tests/test_layers.py
 
 conformance: $(VENV)/.test
-	ALLCOMERS_WHOLE=1 $(BIN)/$(PYTEST) tests/conformance.py tests/test_real_apps.py \
-		tests/test_browser.py tests/test_wsgi_write.py tests/test_asgi_states.py tests/test_disconnect.py \
-		tests/test_asgi_frameworks.py tests/test_signal_handlers.py
+	ALLCOMERS_WHOLE=1 $(BIN)/$(PYTEST) tests/support/conformance.py tests/apps/test_real_apps.py \
+		tests/test_browser.py tests/apps/wsgi/test_wsgi_write.py tests/apps/asgi/test_asgi_states.py tests/apps/asgi/test_disconnect.py \
+		tests/apps/asgi/test_asgi_frameworks.py tests/apps/asgi/test_signal_handlers.py
 
 bench: $(VENV)/.test
 	tools/bench-packages
@@ -61,7 +61,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
-$(VENV)/.run: $(VENV)/bin/python pyproject.toml setup.py $(wildcard src/allcomers/*/_*.p[yx][xd])
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml setup.py $(shell find src -name '_*.p[yx][xd]')
 	$(BIN)/pip install --quiet --editable .
 	touch $@
 
@@ -71,6 +71,7 @@ $(VENV)/.test: $(VENV)/.run tools/system-packages
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info src/allcomers/*/_*.c src/allcomers/*/*.so
+	rm -rf $(VENV) build dist src/*.egg-info
+	find src -name '_*.c' -delete -o -name '_*.so' -delete
 
 .PHONY: run test test-server test-plain test-older check conformance bench frameworks sanitized clean

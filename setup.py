@@ -21,16 +21,16 @@ COMPILED = [
     for name in (
         "protocol._head",
         "protocol._fields",
-        "protocol._answer",
-        "protocol._page",
-        "handlers._wsgi",
-        "calls._claim",
-        "asgi._brief",
-        "models._express",
-        "models._serializer",
-        "models._quick",
-        "models._relay",
-        "load._wire",
+        "protocol._response",
+        "system._counters",
+        "apps.wsgi._app",
+        "calls._ownership",
+        "apps.asgi._eager",
+        "models.fastpath._http",
+        "models.fastpath._serializer",
+        "system._nonblocking",
+        "models.fastpath._service",
+        "commands.load.run._response_end",
     )
 ]
 

@@ -4,17 +4,25 @@ import argparse
 import importlib
 import sys
 
-from bench import harness
+from bench.support import harness
 
-NAMES = (
-    *("comparison", "page", "cost", "idle", "fairness", "slow", "signals", "startup", "uploads", "websocket", "shares"),
-    *("instructions", "first"),
-    "generator",
-    "lab",
-    "middlewares",
-    "asgi_faults",
-    "applications",
-)
+FOLDERS = {
+    "comparison": ("comparison", "page"),
+    "request": ("cost", "instructions", "websocket"),
+    "start": ("startup", "first"),
+    "endurance": ("idle", "slow", "signals", "uploads"),
+    "sharing": ("fairness", "shares"),
+    "measuring": ("generator", "lab"),
+    "frameworks": ("middlewares", "asgi_faults"),
+    "applications": ("applications",),
+}
+"""The benchmarks of each folder, which says what they measure."""
+
+MODULES = {
+    name: f"bench.{folder}" if name == "applications" else f"bench.{folder}.{name}"
+    for folder, names in FOLDERS.items()
+    for name in names
+}
 
 
 def main(argv: list[str]) -> int:
@@ -22,9 +30,9 @@ def main(argv: list[str]) -> int:
         return listing(unknown=None)
     if not argv or argv[0].startswith("-"):
         argv = ["comparison", *argv]
-    if argv[0] not in NAMES:
+    if argv[0] not in MODULES:
         return listing(unknown=argv[0])
-    module = importlib.import_module(f"bench.{argv[0]}")
+    module = importlib.import_module(MODULES[argv[0]])
     parser = argparse.ArgumentParser(
         prog=f"python -m bench {argv[0]}",
         description=module.__doc__,
@@ -43,8 +51,8 @@ def listing(unknown: str | None) -> int:
     if unknown:
         print(f"There is no benchmark {unknown!r}.\n", file=sys.stderr)
     print("python -m bench [NAME] [--help]; without a name, comparison\n")
-    for name in NAMES:
-        doc = importlib.import_module(f"bench.{name}").__doc__ or ""
+    for name, module in MODULES.items():
+        doc = importlib.import_module(module).__doc__ or ""
         print(f"  {name:12}{doc.splitlines()[0]}")
     return 2 if unknown else 0
 

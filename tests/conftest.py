@@ -15,23 +15,26 @@ import pytest
 import trustme
 from hypothesis import settings
 
-import chromium
 from allcomers.models import TABLE
+from support import chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-    from staged import App
+    from support.staged import App
 
-pytest.register_assert_rewrite("clients", "conformance", "harness", "offline", "staged", "streams", "terminals")
+pytest.register_assert_rewrite(
+    *(f"support.{name}" for name in ("clients", "conformance", "harness", "offline", "staged", "streams", "terminals"))
+)
 
 HERE = Path(__file__).parent
 
 TOOLS = [
     HERE / name
     for name in (
-        *("lab", "load", "test_bench.py", "test_browser.py", "test_dashboard.py", "test_docs.py", "test_doctor.py"),
-        *("test_doctor_rules.py", "test_examples.py", "test_layers.py", "test_moving.py", "test_top.py"),
+        *("commands/lab", "commands/load", "commands/test_doctor.py", "commands/test_doctor_rules.py"),
+        *("commands/test_top.py", "config/test_migration.py", "server/admin/test_dashboard.py", "test_bench.py"),
+        *("test_browser.py", "test_docs.py", "test_examples.py", "test_layers.py"),
     )
 ]
 """Tests of what stands beside the server: commands that ask it, pages, the shape of the source."""
@@ -103,7 +106,7 @@ class Certificate:
 @pytest.fixture
 def app(tmp_path: Path) -> App:
     """An app in a file that can change, in the folder `tmp_path`."""
-    import staged  # late, so that its assertions are rewritten
+    from support import staged  # late, so that its assertions are rewritten
 
     return staged.App(tmp_path)
 
@@ -111,13 +114,13 @@ def app(tmp_path: Path) -> App:
 @pytest.fixture(scope="module", params=["compiled", "plain Python"])
 def both_builds(request: pytest.FixtureRequest) -> Iterator[None]:
     """The tests of a module run twice: with the compiled leaf, and without it."""
-    from allcomers.protocol import leaf
+    from allcomers.protocol import compiled
 
-    if request.param == "compiled" and not leaf.COMPILED:
+    if request.param == "compiled" and not compiled.COMPILED:
         pytest.skip("the leaf is not compiled, or ALLCOMERS_PURE is set")
-    before, leaf.COMPILED = leaf.COMPILED, request.param == "compiled"
+    before, compiled.COMPILED = compiled.COMPILED, request.param == "compiled"
     yield
-    leaf.COMPILED = before
+    compiled.COMPILED = before
 
 
 @pytest.fixture(scope="session")
@@ -130,7 +133,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return Certificate(pem, trusted)
 
 
-REAL = Path(__file__).parent / "real"
+REAL = Path(__file__).parent / "support" / "real"
 """Apps of real frameworks."""
 
 

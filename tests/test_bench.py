@@ -15,9 +15,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from bench import check, estimates, harness, loads, page, peers, plot, report, rounds
-from bench.harness import CannotMeasureError, Launch
-from bench.workloads import QUICK, WORKLOADS, Workload
+from bench.comparison import check, loads, page, peers, plot, report, rounds
+from bench.comparison.workloads import QUICK, WORKLOADS, Workload
+from bench.support import estimates, harness
+from bench.support.harness import CannotMeasureError, Launch
 
 BY_NAME = {workload.name: workload for workload in WORKLOADS}
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Response
 
-import chromium
-from harness import ROOT, Server, chosen, serving
+from support import chromium
+from support.harness import ROOT, Server, chosen, serving
 
 SITE = ROOT / "examples" / "site"
 MODELS = [
@@ -239,7 +239,7 @@ def test_the_admin_of_django_works(browser: Browser, board: dict[str, str], kind
 def test_a_page_lives_on_events_and_a_websocket(browser: Browser, tmp_path: Path, model: str) -> None:
     notes = tmp_path / "notes"
     notes.touch()
-    target = ROOT / "tests" / "real" / "starlette_app.py"
+    target = ROOT / "tests" / "support" / "real" / "starlette_app.py"
     with (
         serving("run", f"{target}:app", "-m", model, env={"REAL_NOTES": str(notes)}) as server,
         Visit(browser, server) as visit,

@@ -11,9 +11,9 @@ from textwrap import indent
 
 import pytest
 
-from harness import ROOT
-from page_commands import Section, rows, sections
-from terminals import Terminals, matches, missing
+from support.harness import ROOT
+from support.page_commands import Section, rows, sections
+from support.terminals import Terminals, matches, missing
 
 PAGES = [
     *sorted(ROOT.glob("*.md")),

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 
-from harness import ROOT, receive_all, serving
+from support.harness import ROOT, receive_all, serving
 
 
 def test_what_is_packed_is_what_the_site_says() -> None:

@@ -9,9 +9,9 @@ import ast
 from pathlib import Path
 
 import pytest
-from bench import pages
 from bench.applications.points import POINTS
 from bench.applications.table import APPLICATIONS, APPS, HERE, Application
+from bench.support import pages
 from tests.frameworks import suites
 from tests.frameworks.plugins.matching import means, reason
 

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench import harness
 from bench.applications import life, points
 from bench.applications.packages import python as applications_python
 from bench.applications.served import Served
 from bench.applications.table import APPLICATIONS, CONTENDERS, HERE, Application, Contender
-from bench.pages import write
+from bench.support import harness
+from bench.support.pages import write
 
 CHECKS: dict[str, Callable[[Application, Contender, Path], list[str]]] = {
     "HUP": life.hup,

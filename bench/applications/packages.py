@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from bench.applications.table import PACKAGES, base_python
-from bench.harness import ROOT, CannotMeasureError
+from bench.support.harness import ROOT, CannotMeasureError
 
 FOLDER = ROOT / ".venv" / "applications"
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from bench.applications import life
 from bench.applications.served import Served
 from bench.applications.table import CONTENDERS, THREADS, Application, Contender
-from bench.harness import CannotMeasureError
+from bench.support.harness import CannotMeasureError
 
 ASGI = Application("points", "", "points_asgi:app", "points_asgi.py")
 WSGI = Application("points", "", "points_wsgi:app", "points_wsgi.py", asgi=False)

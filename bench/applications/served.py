@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bench.applications.table import APPS, Application, Contender, environment
-from bench.harness import CannotMeasureError
+from bench.support.harness import CannotMeasureError
 
 PATIENCE = 40.0
 """Seconds for a server to start; Gradio's import alone takes ten on a busy machine."""

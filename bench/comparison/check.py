@@ -9,10 +9,10 @@ import ssl
 import time
 from contextlib import closing
 
-from bench import clients
-from bench.harness import Address, CannotMeasureError
-from bench.loads import IN_FLIGHT
-from bench.workloads import Workload
+from bench.comparison.loads import IN_FLIGHT
+from bench.comparison.workloads import Workload
+from bench.support import clients
+from bench.support.harness import Address, CannotMeasureError
 
 PATIENCE = 10.0
 MESSAGE = b"0123456789abcdef" * 4

@@ -20,10 +20,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench import harness, installing, page, report, rounds
-from bench.harness import OUT, CannotMeasureError, Disturbance
-from bench.rounds import Measured
-from bench.workloads import QUICK, WORKLOADS, Workload
+from bench.comparison import page, report, rounds
+from bench.comparison.rounds import Measured
+from bench.comparison.workloads import QUICK, WORKLOADS, Workload
+from bench.support import harness, installing
+from bench.support.harness import OUT, CannotMeasureError, Disturbance
 
 QUICK_ROUNDS, QUICK_SECONDS, QUICK_PATIENCE, QUICK_MOST = 3, 1.0, 10.0, 165.0
 ROUNDS, SECONDS, PATIENCE = 7, 2.0, 600.0

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import harness, idle
-from bench.harness import LOAD_CORE, Address, CannotMeasureError
-from bench.workloads import Workload
+from bench.comparison.workloads import Workload
+from bench.endurance import idle
+from bench.support import harness
+from bench.support.harness import LOAD_CORE, Address, CannotMeasureError
 
 CONNECTIONS, IN_FLIGHT, HELD = 64, 16, 10_000
 GRACE = 20.0  # seconds that a load may take beyond those it is told

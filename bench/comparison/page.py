@@ -9,10 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench import plot, report
-from bench.harness import NOISE, OUT, ROOT, CannotMeasureError
-from bench.report import Row, digits
-from bench.workloads import WORKLOADS
+from bench.comparison import plot, report
+from bench.comparison.report import Row, digits
+from bench.comparison.workloads import WORKLOADS
+from bench.support.harness import NOISE, OUT, ROOT, CannotMeasureError
 
 SAVED = OUT / "comparison.json"
 ENOUGH = 5  # rounds

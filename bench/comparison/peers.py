@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import harness, installing
-from bench.harness import CannotMeasureError, Launch
-from bench.served import FILES
-from bench.workloads import CERTIFICATE, FILE_SIZES, Workload, file_of
+from bench.comparison.served import FILES
+from bench.comparison.workloads import CERTIFICATE, FILE_SIZES, Workload, file_of
+from bench.support import harness, installing
+from bench.support.harness import CannotMeasureError, Launch
 
 HANDLERS = {"text": "Hello", "post": "Posted", "stream": "Pieces"}
 BACKLOG = "2048"
@@ -86,21 +86,21 @@ def allcomers(kind: str, workload: Workload) -> Launch:
     if kind == "site":
         return harness.allcomers("serve", str(FILES), "-m", "epoll", *tls)
     if kind == "service":
-        return harness.allcomers("run", "bench/apps.py:Echo", "-m", "epoll")
+        return harness.allcomers("run", "bench/support/apps.py:Echo", "-m", "epoll")
     if kind == "web":
-        return harness.allcomers("run", f"bench/apps.py:{HANDLERS[workload.app]}", "-m", "epoll", *tls)
+        return harness.allcomers("run", f"bench/support/apps.py:{HANDLERS[workload.app]}", "-m", "epoll", *tls)
     interface, _, how = kind.partition(" ")
     if interface == "asgi":
-        started = harness.allcomers("run", f"bench/served.py:asgi_{workload.app}", "-m", "asyncio", *tls)
+        started = harness.allcomers("run", f"bench/comparison/served.py:asgi_{workload.app}", "-m", "asyncio", *tls)
         return without_uvloop(started) if how == "stdlib" else started
     threads = ["-t", str(workload.threads)] if workload.threads and how else []
     calls = ["--calls", how or "inline", *threads]
-    return harness.allcomers("run", f"bench/served.py:{workload.app}", "-m", "epoll", *calls, *tls)
+    return harness.allcomers("run", f"bench/comparison/served.py:{workload.app}", "-m", "epoll", *calls, *tls)
 
 
 def without_uvloop(started: Launch) -> Launch:
     """The same, on the loop that is taken where uvloop is not installed."""
-    code = "import sys; sys.modules['uvloop'] = None; from allcomers.cli import main; sys.exit(main())"
+    code = "import sys; sys.modules['uvloop'] = None; from allcomers.commands.main import main; sys.exit(main())"
     return Launch([sys.executable, "-c", code, *started.command[1:]])
 
 
@@ -135,7 +135,18 @@ def gunicorn(worker: str) -> Make:
         limits = ["--worker-connections", MOST, "--backlog", BACKLOG, "--keep-alive", IDLE]
         more = [*limits, "--log-level", "error", "--no-control-socket"]
         tls = pem("--certfile", "--keyfile", workload)
-        return ["-m", "gunicorn", "-k", worker, "-b", bind(port), *threads, *more, *tls, f"bench.served:{app}"]
+        return [
+            "-m",
+            "gunicorn",
+            "-k",
+            worker,
+            "-b",
+            bind(port),
+            *threads,
+            *more,
+            *tls,
+            f"bench.comparison.served:{app}",
+        ]
 
     return make
 
@@ -148,7 +159,7 @@ def granian(interface: str) -> Make:
         more = ["--backlog", BACKLOG, "--backpressure", MOST, "--no-log", *(files if workload.app == "file" else ())]
         tls = pem("--ssl-certificate", "--ssl-keyfile", workload)
         where = ["--host", HOST, "--port", str(port), "--interface", interface, "--http", "1"]
-        return ["-m", "granian", *where, *threads, *more, *tls, f"bench.served:{app}"]
+        return ["-m", "granian", *where, *threads, *more, *tls, f"bench.comparison.served:{app}"]
 
     return make
 
@@ -158,7 +169,7 @@ def uvicorn(workload: Workload, port: int, app: str) -> list[str]:
     limits = ["--backlog", BACKLOG, "--timeout-keep-alive", IDLE]
     quiet = ["--no-access-log", "--log-level", "warning", *limits]
     tls = pem("--ssl-certfile", "--ssl-keyfile", workload)
-    return ["-m", "uvicorn", "--host", HOST, "--port", str(port), *more, *quiet, *tls, f"bench.served:{app}"]
+    return ["-m", "uvicorn", "--host", HOST, "--port", str(port), *more, *quiet, *tls, f"bench.comparison.served:{app}"]
 
 
 def hypercorn(workload: Workload, port: int, app: str) -> list[str]:
@@ -170,14 +181,14 @@ def hypercorn(workload: Workload, port: int, app: str) -> list[str]:
         bind(port),
         *more,
         *pem("--certfile", "--keyfile", workload),
-        f"bench.served:{app}",
+        f"bench.comparison.served:{app}",
     ]
 
 
 def waitress(workload: Workload, port: int, app: str) -> list[str]:
     limits = [f"--connection-limit={MOST}", f"--backlog={BACKLOG}", "--asyncore-use-poll"]
     threads = [f"--threads={workload.threads}"] if workload.threads else []
-    return ["-m", "waitress", f"--listen={bind(port)}", *limits, *threads, f"bench.served:{app}"]
+    return ["-m", "waitress", f"--listen={bind(port)}", *limits, *threads, f"bench.comparison.served:{app}"]
 
 
 def by_start(peer: str, pooled: str = "") -> Make:
@@ -185,7 +196,7 @@ def by_start(peer: str, pooled: str = "") -> Make:
 
     def make(workload: Workload, port: int, app: str) -> list[str]:
         tls = [str(CERTIFICATE)] if workload.tls else []
-        return ["-m", "bench.start", pooled if workload.threads and pooled else peer, app, str(port), *tls]
+        return ["-m", "bench.comparison.starter", pooled if workload.threads and pooled else peer, app, str(port), *tls]
 
     return make
 

@@ -8,8 +8,8 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from bench import estimates, harness
-from bench.estimates import Ratio
+from bench.support import estimates, harness
+from bench.support.estimates import Ratio
 
 BOUND = 0.9  # of a core: from there on it is what limits
 

@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from bench import harness, idle, loads, peers
-from bench.check import check
-from bench.harness import CannotMeasureError, Disturbance, Launch, Server
-from bench.installing import PLACE
-from bench.workloads import Workload
+from bench.comparison import loads, peers
+from bench.comparison.check import check
+from bench.comparison.workloads import Workload
+from bench.endurance import idle
+from bench.support import harness
+from bench.support.harness import CannotMeasureError, Disturbance, Launch, Server
+from bench.support.installing import PLACE
 
 WARM = 0.2  # seconds of checks, which warm up
 TRIES = 2  # failures in a row until a server is left out

@@ -29,7 +29,7 @@ TEXT = b"Hello, World!"
 PIECE, PIECES = b"x" * 1024, 16
 POSTED = 4096
 SLEEP, RARELY, ONE_IN, BURN = 0.010, 0.050, 100, 0.005
-FILES = Path(__file__).parent / "out" / "files"
+FILES = Path(__file__).parents[1] / "out" / "files"
 HEADERS = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(TEXT)))]
 RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS]
 PLAIN = [("Content-Type", "text/plain; charset=utf-8")]

@@ -1,4 +1,4 @@
-"""Starts a peer that has no command line of its own for this: `python -m bench.start PEER APP PORT [PEM]`.
+"""Starts a peer that has no command line of its own for this: `python -m bench.comparison.starter PEER APP PORT [PEM]`.
 
 Runs in the environment of the peers. Those that echo do so over plain TCP, with asyncio's loop or uvloop's, as a
 protocol or with streams; APP is not looked at then.
@@ -95,7 +95,7 @@ def main(peer: str, app: str, port: str, pem: str | None = None) -> None:
     if peer in ECHOES:
         ECHOES[peer](int(port))
     else:
-        globals()[peer](getattr(importlib.import_module("bench.served"), app), int(port), pem)
+        globals()[peer](getattr(importlib.import_module("bench.comparison.served"), app), int(port), pem)
 
 
 if __name__ == "__main__":

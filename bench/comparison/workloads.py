@@ -8,9 +8,9 @@ counts is requests/s and p99, not the ratio.
 from dataclasses import dataclass
 from typing import Literal
 
-from bench import served
-from bench.cost import BROWSER
-from bench.harness import OUT
+from bench.comparison import served
+from bench.request.cost import BROWSER
+from bench.support.harness import OUT
 
 CERTIFICATE = OUT / "bench.pem"
 FILE_SIZES = {"1k.bin": 1024, "1m.bin": 1 << 20}

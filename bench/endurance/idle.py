@@ -12,8 +12,8 @@ import select
 import socket
 import time
 
-from bench import clients, harness
-from bench.harness import Address
+from bench.support import clients, harness
+from bench.support.harness import Address
 
 WARM_UP, BATCH = 500, 100
 

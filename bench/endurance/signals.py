@@ -26,9 +26,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from bench import clients, harness
-from bench.clients import Crowd
-from bench.harness import Server
+from bench.support import clients, harness
+from bench.support.clients import Crowd
+from bench.support.harness import Server
 
 CLIENTS = 64
 

@@ -28,8 +28,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bench import clients, harness
-from bench.harness import Address
+from bench.support import clients, harness
+from bench.support.harness import Address
 
 GAP, PATIENCE, EACH = 0.004, 5.0, 5.0
 TRICKLED = b"GET /slow HTTP/1.1\r\nHost: bench\r\nX-Slow: " + b"z" * 100

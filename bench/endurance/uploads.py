@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import clients, harness
-from bench.harness import Address
+from bench.support import clients, harness
+from bench.support.harness import Address
 
 GOAL = 64.0
 """MB above the idle server: what the issue asks for."""
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
 def measure(app: str, server: str, kind: str, args: argparse.Namespace) -> dict[str, Any]:
     model, _, calls = server.partition(":")
     options = ["-m", model, "--max-body", "4G", *(("--calls", calls) if calls and app != "asgi" else ())]
-    with harness.serving(harness.allcomers("run", f"bench/apps.py:{APPS[app]}", *options)) as started:
+    with harness.serving(harness.allcomers("run", f"bench/support/apps.py:{APPS[app]}", *options)) as started:
         job = KINDS[kind]
         job(started.address, 1 << 20)  # warm: what is imported and made by the first request
         with Sampler(started.pid) as idle:

@@ -20,8 +20,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import asgi_fault_apps, harness, installing
-from bench.harness import CannotMeasureError, Launch, Server
+from bench.frameworks import asgi_fault_apps
+from bench.support import harness, installing
+from bench.support.harness import CannotMeasureError, Launch, Server
 
 REQUIRES = (
     "uvicorn[standard]", "gunicorn", "hypercorn", "websockets", "fastapi", "quart", "litestar", "blacksheep", "a2wsgi",
@@ -70,7 +71,7 @@ def columns(before: str | None) -> dict[str, Make]:
 def allcomers(checkout: Path) -> Make:
     def make(python: str, app: str, port: int) -> list[str]:
         source = f"PYTHONPATH={checkout / 'src'}:{harness.ROOT}"
-        target = f"bench.asgi_fault_apps:{app}"
+        target = f"bench.frameworks.asgi_fault_apps:{app}"
         return [
             "env",
             source,
@@ -89,17 +90,17 @@ def allcomers(checkout: Path) -> Make:
 
 
 def uvicorn(python: str, app: str, port: int) -> list[str]:
-    return [python, "-W", "ignore", "-m", "uvicorn", f"bench.asgi_fault_apps:{app}", "--port", str(port)]
+    return [python, "-W", "ignore", "-m", "uvicorn", f"bench.frameworks.asgi_fault_apps:{app}", "--port", str(port)]
 
 
 def gunicorn(python: str, app: str, port: int) -> list[str]:
     more = ["-k", "asgi", "--no-control-socket", "-b", f"127.0.0.1:{port}"]
-    return [python, "-m", "gunicorn", *more, f"bench.asgi_fault_apps:{app}"]
+    return [python, "-m", "gunicorn", *more, f"bench.frameworks.asgi_fault_apps:{app}"]
 
 
 def hypercorn(python: str, app: str, port: int) -> list[str]:
     found = app if app in vars(asgi_fault_apps) else f"make_{app}()"  # it does not ask the module's __getattr__
-    return [python, "-m", "hypercorn", "-b", f"127.0.0.1:{port}", f"bench.asgi_fault_apps:{found}"]
+    return [python, "-m", "hypercorn", "-b", f"127.0.0.1:{port}", f"bench.frameworks.asgi_fault_apps:{found}"]
 
 
 def attempt(check: Check, python: str, make: Make) -> str:

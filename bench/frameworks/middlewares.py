@@ -20,9 +20,9 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import harness, installing
-from bench.harness import Address, CannotMeasureError, Launch
-from bench.middleware_apps import EXTENSIONS, NAMES
+from bench.frameworks.middleware_apps import EXTENSIONS, NAMES
+from bench.support import harness, installing
+from bench.support.harness import Address, CannotMeasureError, Launch
 
 PLACE = harness.OUT / "middlewares"
 PACKAGES = (
@@ -46,7 +46,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     python = environment(args.reinstall)
-    target = f"{harness.HERE / 'middleware_apps.py'}:app"
+    target = f"{harness.HERE / 'frameworks' / 'middleware_apps.py'}:app"
     command = ["-m", "allcomers", "run", target, "-b", "127.0.0.1:0", "--asgi-pathsend", "--lifespan", "off"]
     variables = [f"{name}={value}" for name, value in QUIET.items()]
     rows = []
@@ -155,7 +155,7 @@ def verdict(plain: Answer, found: Answer, extension: str) -> str:
         return "-"
     if found.status != 200:
         return str(found.status)
-    if found.file != (harness.HERE / "middleware_apps.py").read_bytes():
+    if found.file != (harness.HERE / "frameworks" / "middleware_apps.py").read_bytes():
         return "cut" if found.body else "empty"
     if found.coding != plain.coding:
         return "not coded"

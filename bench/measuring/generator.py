@@ -5,8 +5,8 @@ cost     nginx, and allcomers' epoll with an answer of 13 bytes, 64 connections:
          load per request, response times
 agree    p50, p90, p99 by the three in shuffled rounds, and the ratio of ours to each of the others' with its interval:
          of nginx, and of an app that waits 10 ms, where nobody is at their end
-truth    a server whose answer times are known (bench/known.py): p50, p90 and p99 against what theory has for the same
-         arrivals, for constant answer times and for a queue with one server (M/D/1)
+truth    a server whose answer times are known (bench/measuring/known.py): p50, p90 and p99 against what theory has
+         for the same arrivals, for constant answer times and for a queue with one server (M/D/1)
 freeze   the server does nothing for the second half of a run of 10 s at 100 requests per second
 late     nginx, 5,000 requests per second: how many went out within 1 ms of when they were due
 held     nginx, 10,000 connections for a minute
@@ -25,11 +25,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from allcomers.load import Plan, Result
-from bench import estimates, harness, loads
-from bench.harness import LOAD_CORE, SERVER_CORE, CannotMeasureError
-from bench.known import due_at, waits
-from bench.loads import UNIT
+from allcomers.commands.load import Plan, Result
+from bench.comparison import loads
+from bench.comparison.loads import UNIT
+from bench.measuring.known import due_at, waits
+from bench.support import estimates, harness
+from bench.support.harness import LOAD_CORE, SERVER_CORE, CannotMeasureError
 
 CONNECTIONS = 64
 
@@ -175,11 +176,11 @@ def agreement(rows: list[dict[str, Any]], server: str, load: str) -> list[str]:
 
 
 class Known:
-    """A server of known answer times (bench/known.py), on the server's core; `late` is set at its end."""
+    """A server of known answer times (bench/measuring/known.py), on the server's core; `late` is set at its end."""
 
     def __init__(self, *arguments: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.known", *arguments],
+            [sys.executable, "-m", "bench.measuring.known", *arguments],
             cwd=harness.ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,7 +1,7 @@
 """A server whose answer times are known, for what measures answer times to be measured by.
 
-`python -m bench.known SECONDS [alone] [FREEZE_FROM FREEZE_TO]` serves on a free port, which it prints, until its
-standard input ends; then it prints how late its own answers went out, p50 and p99 in ms.
+`python -m bench.measuring.known SECONDS [alone] [FREEZE_FROM FREEZE_TO]` serves on a free port, which it prints,
+until its standard input ends; then it prints how late its own answers went out, p50 and p99 in ms.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 
-from allcomers.load import Plan
-from allcomers.load.schedule import moments
+from allcomers.commands.load import Plan
+from allcomers.commands.load.data.schedule import moments
 
 SO_TIMESTAMPNS = 35  # Linux: socket.h; the socket module has no name for it
 TIMESPEC = struct.Struct("@ll")

@@ -17,10 +17,10 @@ import subprocess
 import sys
 from typing import Any, NamedTuple
 
-from allcomers.lab.candidate import Candidate
-from bench import estimates, harness
-from bench.generator import ours
-from bench.harness import CannotMeasureError
+from allcomers.commands.lab.data.candidate import Candidate
+from bench.measuring.generator import ours
+from bench.support import estimates, harness
+from bench.support.harness import CannotMeasureError
 
 APPS = ("AtOnce", "Waits", "Works", "Mixed")
 ENOUGH = 0.95

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from bench import harness
-from bench.harness import Launch
+from bench.support import harness
+from bench.support.harness import Launch
 
 BROWSER = (
     "Connection: keep-alive",
@@ -74,7 +74,7 @@ def ours(app: str, args: argparse.Namespace) -> dict[str, Launch]:
     """Each model, and each once more with the options of --also."""
     found = {}
     for model in args.models:
-        launch = harness.allcomers("run", f"bench/apps.py:{app}", "-m", model, "--calls", args.calls)
+        launch = harness.allcomers("run", f"bench/support/apps.py:{app}", "-m", model, "--calls", args.calls)
         found[f"allcomers {model}"] = launch
         if args.also:
             found[f"allcomers {model} {args.also}"] = Launch([*launch.command, *args.also.split()])

@@ -22,8 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import harness
-from bench.cost import BROWSER
+from bench.request.cost import BROWSER
+from bench.support import harness
 
 WARM = 300
 COUNT = 1000
@@ -90,15 +90,15 @@ def answering(pools: bool, **answers: Any) -> Any:
     """A Loop that serves HTTP on a listener of its own, its poller, and its address. `answers`: of an HttpEndpoint."""
     from allcomers.calls.inline import Inline
     from allcomers.calls.pool import Pool
-    from allcomers.clock import DateLine
-    from allcomers.config import Limits
-    from allcomers.http_calls import HttpEndpoint
-    from allcomers.http_connection import HttpConnection
+    from allcomers.config.options import Limits
+    from allcomers.connection.http.endpoint import HttpEndpoint
+    from allcomers.connection.http.http1 import HttpConnection
     from allcomers.models import Serving
+    from allcomers.models.driver.event_loop import Loop
     from allcomers.models.epoll_loop import EpollPoller
-    from allcomers.models.readiness import Loop
-    from allcomers.orders import Orders
-    from allcomers.tally import Tally
+    from allcomers.server.clock import DateLine
+    from allcomers.system.accept_balance import Tally
+    from allcomers.system.signals import Orders
 
     def report(error: BaseException, request: object) -> None:
         raise error
@@ -162,14 +162,14 @@ def steps_of(pools: bool = False, **answers: Any) -> None:
 
 
 def web(pools: bool = False) -> None:
-    from allcomers.handlers.web import as_handler
-    from bench.apps import Hello
+    from allcomers.apps.web import as_handler
+    from bench.support.apps import Hello
 
     steps_of(pools, handler=as_handler(Hello))
 
 
 def wsgi() -> None:
-    from allcomers.handlers import wsgi
+    from allcomers.apps.wsgi import app as wsgi
 
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "13")])
@@ -183,9 +183,9 @@ def asgi() -> None:
 
 
 async def _asgi() -> None:
-    from allcomers.asgi.brief import briefs
-    from allcomers.asgi.host import Host
-    from allcomers.asgi.live import answer
+    from allcomers.apps.asgi.dispatch import answer
+    from allcomers.apps.asgi.eager import briefs
+    from allcomers.apps.asgi.runtime import Host
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         head = [(b"content-type", b"text/plain"), (b"content-length", b"13")]
@@ -197,11 +197,11 @@ async def _asgi() -> None:
 
 
 def parts() -> None:
-    from allcomers import answers
-    from allcomers.asgi.scope import http_scope
-    from allcomers.config import Limits
-    from allcomers.handlers.environ import Environs
-    from allcomers.handlers.file_wrapper import FileWrapper
+    from allcomers.apps.asgi.scope import http_scope
+    from allcomers.apps.wsgi.environ import Environs
+    from allcomers.apps.wsgi.file_wrapper import FileWrapper
+    from allcomers.config.options import Limits
+    from allcomers.connection.http import response_head as answers
     from allcomers.protocol.http1 import Requests
     from allcomers.protocol.message import Request, Response
 

@@ -1,4 +1,4 @@
-"""What the small steps of a request cost, in µs: `python bench/micro.py`. The best of five, so noise only adds.
+"""What the small steps of a request cost, in µs: `python bench/request/micro.py`. The best of five, so noise only adds.
 
 Not a benchmark of the server: it backs the PERF comments of handlers/ and accesslog.py.
 """
@@ -12,19 +12,19 @@ from contextvars import copy_context
 from time import monotonic
 from typing import Any
 
-from allcomers.accesslog import AccessLog
+from allcomers.apps.routes import routes
+from allcomers.apps.web import Web
+from allcomers.apps.wsgi.app import Wsgi
+from allcomers.apps.wsgi.environ import Environs
+from allcomers.apps.wsgi.file_wrapper import FileWrapper
+from allcomers.apps.wsgi.start_response import Said
 from allcomers.calls.pool import Pool
-from allcomers.handlers.environ import Environs
-from allcomers.handlers.file_wrapper import FileWrapper
-from allcomers.handlers.routes import routes
-from allcomers.handlers.start_response import Said
-from allcomers.handlers.web import Web
-from allcomers.handlers.wsgi import Wsgi
-from allcomers.logformat import NAMES
+from allcomers.config.log_format import NAMES
+from allcomers.connection.http.log_record import Record
 from allcomers.protocol.head import encode_fields
 from allcomers.protocol.message import Request, Response
-from allcomers.records import Record
-from allcomers.stats import BYTES_IN, BYTES_OUT, REQUESTS, Page, PlainPage
+from allcomers.server.access_log import AccessLog
+from allcomers.system.counters import BYTES_IN, BYTES_OUT, REQUESTS, Page, PlainPage
 
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
 COUNT = 100_000

@@ -1,4 +1,4 @@
-"""What a Site costs without a server around it, and from what size on sendfile pays: `python bench/site.py`.
+"""What a Site costs without a server around it, and from what size on sendfile pays: `python bench/request/site.py`.
 
 Not a benchmark of the server: it backs the PERF comments of handlers/site.py and handlers/tree.py. The best of five,
 so noise only adds.
@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from allcomers.handlers.site import Site
+from allcomers.apps.static.site import Site
 from allcomers.protocol.message import Request
 
 BROWSER = [

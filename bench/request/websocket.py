@@ -16,7 +16,7 @@ import time
 import zlib
 from collections.abc import Callable
 
-from bench import harness
+from bench.support import harness
 
 Echo = Callable[[bytes], object]
 
@@ -33,7 +33,7 @@ MAX_SIZE = 16 << 20
 IMPORTS = {
     "websockets": "websockets.protocol, websockets.extensions.permessage_deflate",
     "wsproto": "wsproto.connection",
-    "allcomers": "allcomers.protocol.websocket",
+    "allcomers": "allcomers.protocol.websocket.session",
 }
 
 
@@ -142,8 +142,8 @@ def of_wsproto(deflate: bool) -> Echo:
 
 
 def of_allcomers(deflate: bool) -> Echo:
-    from allcomers.protocol.handshake import Offer
-    from allcomers.protocol.websocket import accept
+    from allcomers.protocol.websocket.handshake import Offer
+    from allcomers.protocol.websocket.session import accept
 
     offer = Offer(b"dGhlIHNhbXBsZSBub25jZQ==", [], ["permessage-deflate"] * deflate)
     _, websocket = accept(offer, max_size=MAX_SIZE)
@@ -194,7 +194,7 @@ def spent(echo: Echo, data: bytes, times: int) -> float:
 
 def memory(name: str, deflate: bool, connections: int) -> float:
     """KB for each connection, told by a process that holds them."""
-    return float(alone(f"from bench.websocket import hold; hold({name!r}, {deflate}, {connections})"))
+    return float(alone(f"from bench.request.websocket import hold; hold({name!r}, {deflate}, {connections})"))
 
 
 def hold(name: str, deflate: bool, connections: int) -> None:
@@ -215,7 +215,7 @@ def opened(name: str, deflate: bool, connections: int, data: bytes) -> list[Echo
 
 def importing(name: str, rounds: int) -> float:
     """ms of CPU to import it into a server that runs."""
-    before = "import asyncio, time, allcomers.http_connection; t = time.process_time()"
+    before = "import asyncio, time, allcomers.connection.http.http1; t = time.process_time()"
     code = f"{before}; import {IMPORTS[name]}; print(time.process_time() - t)"
     return min(float(alone(code)) for _ in range(rounds)) * 1000
 

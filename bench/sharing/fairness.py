@@ -51,8 +51,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import clients, harness
-from bench.harness import Address
+from bench.support import clients, harness
+from bench.support.harness import Address
 
 KEEP, GAP, BEAT, SLEEP, SLOW_EACH, RATE = 64, 0.002, 0.020, 0.050, 200, 1000
 FORK = multiprocessing.get_context("fork")

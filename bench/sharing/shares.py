@@ -10,8 +10,8 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 
-from bench import clients, harness
-from bench.harness import Address
+from bench.support import clients, harness
+from bench.support.harness import Address
 
 
 def options(parser: argparse.ArgumentParser) -> None:

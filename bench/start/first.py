@@ -8,10 +8,11 @@ import argparse
 import random
 import time
 
-from bench import harness, peers
-from bench.check import check
-from bench.harness import CannotMeasureError
-from bench.workloads import WORKLOADS
+from bench.comparison import peers
+from bench.comparison.check import check
+from bench.comparison.workloads import WORKLOADS
+from bench.support import harness
+from bench.support.harness import CannotMeasureError
 
 TEXT = next(workload for workload in WORKLOADS if workload.name == "text")
 

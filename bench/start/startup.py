@@ -17,7 +17,7 @@ import sys
 import time
 from typing import NamedTuple
 
-from bench import clients, harness
+from bench.support import clients, harness
 
 IMPORT = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)")
 

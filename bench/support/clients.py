@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bench.harness import Address
+from bench.support.harness import Address
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]
 ROOT = HERE.parent
 OUT = HERE / "out"
 CORES = sorted(os.sched_getaffinity(0))
@@ -71,7 +71,7 @@ class Server:
 def allcomers(verb: str, target: str, *options: str) -> Launch:
     """`allcomers run TARGET` or `serve DIR` on a free port, from the environment that runs this."""
     program = Path(sys.executable).with_name("allcomers")
-    if not program.exists() or not (ROOT / "src/allcomers/cli.py").exists():
+    if not program.exists() or not (ROOT / "src/allcomers/commands/main.py").exists():
         raise CannotMeasureError(f"allcomers cannot be started yet: {program} and cli.py are needed")
     return Launch([str(program), verb, target, "-b", "127.0.0.1:0", *options])
 
@@ -82,7 +82,7 @@ def hello(model: str, *options: str, app: str = "Hello") -> Launch:
         return Launch([str(compiled("floor/http_floor.c")), "0"])
     if model == "nginx":
         return nginx(*options)
-    return allcomers("run", f"bench/apps.py:{app}", "-m", model, *options)
+    return allcomers("run", f"bench/support/apps.py:{app}", "-m", model, *options)
 
 
 def nginx(*options: str, server: str = 'return 200 "Hello, World!";', listen: str = "") -> Launch:

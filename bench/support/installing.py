@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.harness import OUT, CannotMeasureError
+from bench.support.harness import OUT, CannotMeasureError
 
 PLACE = OUT / "peers"
 REMEMBERED = PLACE / "installed.json"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "frameworks.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "frameworks.md"
 
 
 def write(name: str, text: str, page: Path = PAGE) -> None:

@@ -9,12 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from allcomers.apps.routes import routes
+    from allcomers.apps.service import Service
+    from allcomers.apps.static.site import Site
+    from allcomers.apps.web import Web
     from allcomers.errors import HttpError
-    from allcomers.handlers.routes import routes
-    from allcomers.handlers.service import Service
-    from allcomers.handlers.site import Site
-    from allcomers.handlers.web import Web
-    from allcomers.protocol.lines import Delimited, LengthPrefixed, Raw
+    from allcomers.protocol.framing import Delimited, LengthPrefixed, Raw
     from allcomers.protocol.message import FileSlice, Request, Response
 
 __version__ = "0.1.0"
@@ -34,17 +34,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Delimited": "protocol.lines",
+    "Delimited": "protocol.framing",
     "FileSlice": "protocol.message",
     "HttpError": "errors",
-    "LengthPrefixed": "protocol.lines",
-    "Raw": "protocol.lines",
+    "LengthPrefixed": "protocol.framing",
+    "Raw": "protocol.framing",
     "Request": "protocol.message",
     "Response": "protocol.message",
-    "Service": "handlers.service",
-    "Site": "handlers.site",
-    "Web": "handlers.web",
-    "routes": "handlers.routes",
+    "Service": "apps.service",
+    "Site": "apps.static.site",
+    "Web": "apps.web",
+    "routes": "apps.routes",
 }
 
 

@@ -1,5 +1,5 @@
 """python -m allcomers"""
 
-from allcomers.cli import main
+from allcomers.commands.main import main
 
 raise SystemExit(main())

@@ -12,11 +12,11 @@ import pytest
 
 import allcomers
 from allcomers import Request, Response, Service, Site, Web
-from allcomers.asgi.double import single
-from allcomers.config import Config
+from allcomers.apps.asgi.asgi2 import single
+from allcomers.apps.detection import _is_async, _taken, find
+from allcomers.apps.loading import load
+from allcomers.config.options import Config
 from allcomers.errors import AppError
-from allcomers.interface import _is_async, _taken, find
-from allcomers.target import load
 
 
 def kind(target: Any, **options: Any) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from allcomers import target as targets
+from allcomers.apps import loading as targets
+from allcomers.apps.loading import Call, Target, load, parse
 from allcomers.errors import AppError, ConfigError
-from allcomers.target import Call, Target, load, parse
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,9 @@ import pytest
 from websockets.sync.client import connect
 
 from allcomers.models import TABLE
-from harness import PATIENCE, ROOT, Server, chosen, serving, wait_for
+from support.harness import PATIENCE, ROOT, Server, chosen, serving, wait_for
 
-REAL = ROOT / "tests" / "real"
+REAL = ROOT / "tests" / "support" / "real"
 MODELS = [model.name for model in TABLE.values() if not model.obstacle]
 LOOPS = [name for name in MODELS if TABLE[name].events is not None]
 DATA = random.Random(0).randbytes(1 << 20)

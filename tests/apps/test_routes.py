@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from allcomers.apps.routes import routes
+from allcomers.apps.web import Web
 from allcomers.errors import ConfigError, HttpError
-from allcomers.handlers.routes import routes
-from allcomers.handlers.web import Web
 from allcomers.protocol.message import Handler, Request, Response
 
 

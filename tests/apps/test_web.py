@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from allcomers.apps.web import HTML, JSON, OCTETS, PLAIN, REGISTERED, Web, as_handler
 from allcomers.errors import AnswerError, ConfigError, HttpError
-from allcomers.handlers.web import HTML, JSON, OCTETS, PLAIN, REGISTERED, Web, as_handler
 from allcomers.protocol.message import FORM_FIELDS, Body, FileSlice, Request, Response
 
 FORM = [(b"Content-Type", b"application/x-www-form-urlencoded")]

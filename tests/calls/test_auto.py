@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allcomers.calls.auto import WARY, Auto
-from allcomers.calls.pace import HALF, WEIGHT, Pace
+from allcomers.calls.leaky_bucket import HALF, WEIGHT, Pace
 from allcomers.errors import Displaced
-from allcomers.stats import HAND_OVERS, POOLED, TAKEN, Page
-from crowd import crowd, exchange, receive, request
-from harness import Server, receive_all, serving, wait_for
+from allcomers.system.counters import HAND_OVERS, POOLED, TAKEN, Page
+from support.crowd import crowd, exchange, receive, request
+from support.harness import Server, receive_all, serving, wait_for
 
 MOVING = ("select", "poll", "epoll", "epoll-et")
 

@@ -7,7 +7,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from allcomers.calls.jobs import Jobs
+from allcomers.calls.queue import Jobs
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from allcomers.calls.timed import TimedInline, TimedPool
-from allcomers.signs import OVERDUE
-from allcomers.stats import Page
+from allcomers.calls.time_limit import TimedInline, TimedPool
+from allcomers.connection.call import OVERDUE
+from allcomers.system.counters import Page
 from conftest import Certificate
-from crowd import Answer, crowd, exchange, receive, request
-from harness import Server, ask, receive_all, serving, wait_for
+from support.crowd import Answer, crowd, exchange, receive, request
+from support.harness import Server, ask, receive_all, serving, wait_for
 
 LIMIT = 1.0
 """Seconds that calls have here: what is in time takes a hundredth of it, and a machine may stall for a while."""

@@ -21,11 +21,11 @@ from typing import Any
 import pytest
 import trustme
 
-from allcomers.config import Config
-from allcomers.doctor import app, named, system
-from allcomers.doctor.facts import App, Facts
-from allcomers.protocol.leaf import KIND
-from harness import ROOT, wait_for
+from allcomers.commands.doctor import app_facts, option_facts, system_facts
+from allcomers.commands.doctor.facts import App, Facts
+from allcomers.config.options import Config
+from allcomers.protocol.compiled import KIND
+from support.harness import ROOT, wait_for
 
 # ------------------------------------------------------------ facts about a system
 
@@ -36,7 +36,7 @@ def tree(root: Path, files: dict[str, str]) -> Facts:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return system.read(str(root))
+    return system_facts.read(str(root))
 
 
 V1 = "5:pids:{0}\n4:memory:{0}\n3:cpu,cpuacct:{0}\n0::/\n"
@@ -129,7 +129,7 @@ def test_what_the_kernel_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_is_not_told_is_no_limit(tmp_path: Path) -> None:
-    facts = system.read(str(tmp_path))
+    facts = system_facts.read(str(tmp_path))
     assert (facts.somaxconn, facts.syn_backlog, facts.memory, facts.commit_room) == (inf, inf, inf, inf)
     assert facts.syncookies
     assert not facts.abort_on_overflow
@@ -137,7 +137,7 @@ def test_what_is_not_told_is_no_limit(tmp_path: Path) -> None:
 
 
 def test_this_system_is_read() -> None:
-    facts = system.read()
+    facts = system_facts.read()
     assert facts.cores >= 1
     assert (facts.nofile, facts.nofile_hard) == resource.getrlimit(resource.RLIMIT_NOFILE)
     assert facts.version == sys.version_info[:2]
@@ -172,7 +172,7 @@ def test_a_real_quota(small_group: Path) -> None:
 
 
 def about(**options: Any) -> Facts:
-    return named.read(Facts(), Config(**options))
+    return option_facts.read(Facts(), Config(**options))
 
 
 def test_addresses_are_tried() -> None:
@@ -290,7 +290,7 @@ def test_an_app_is_loaded_elsewhere(write: Callable[[str], str]) -> None:
 def test_what_an_app_is(
     write: Callable[[str], str], source: str, options: dict[str, Any], kind: str, calls: str
 ) -> None:
-    found = app.look(write(source), Config(certfile=("none.pem",), **options))
+    found = app_facts.look(write(source), Config(certfile=("none.pem",), **options))
     assert (found.problem, found.kind, found.calls, found.threads) == ("", kind, calls, ())
     assert "shop" not in sys.modules
 
@@ -324,15 +324,15 @@ def test_what_an_app_does_as_it_is_imported(write: Callable[[str], str]) -> None
     ],
 )
 def test_an_app_that_cannot_be_loaded(write: Callable[[str], str], source: str, problem: str) -> None:
-    found = app.look(write(source), Config())
+    found = app_facts.look(write(source), Config())
     assert found.kind == ""
     assert problem in found.problem
     assert found.traceback.startswith("Traceback") == ("failed" in problem)
 
 
 def test_an_app_that_is_never_loaded(write: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "PATIENCE", 0.2)
-    found = app.look(write("import signal; signal.pause()"), Config())
+    monkeypatch.setattr(app_facts, "PATIENCE", 0.2)
+    found = app_facts.look(write("import signal; signal.pause()"), Config())
     assert found == replace(App(target=found.target), problem="it was not loaded after 0.2 s")
 
 

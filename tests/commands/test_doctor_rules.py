@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from allcomers import config as configs
-from allcomers.config import Config
-from allcomers.doctor import OF_A_CERTIFICATE, OF_AN_ADDRESS, OF_THE_APP, RULES, judge, plan
-from allcomers.doctor.facts import Address, App, Certificate, Facts, Finding, Weight, many, size
+from allcomers.commands.doctor import OF_A_CERTIFICATE, OF_AN_ADDRESS, OF_THE_APP, RULES, judge, plan
+from allcomers.commands.doctor.facts import Address, App, Certificate, Facts, Finding, Weight, many, size
+from allcomers.config import options as configs
+from allcomers.config.options import Config
 from allcomers.models import TABLE, process, thread
 
 FAILS, HURTS, KNOW = Weight.FAILS, Weight.HURTS, Weight.KNOW

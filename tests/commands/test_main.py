@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from allcomers import __version__
-from allcomers import config as configs
+from allcomers.config import options as configs
 from allcomers.models import TABLE
-from allcomers.protocol.leaf import KIND
-from crowd import exchange, receive, request
-from harness import PATIENCE, ROOT, Server, ask, serving, wait_for
+from allcomers.protocol.compiled import KIND
+from support.crowd import exchange, receive, request
+from support.harness import PATIENCE, ROOT, Server, ask, serving, wait_for
 
 SITE = "examples/site"
 
@@ -211,7 +211,7 @@ def test_a_unix_socket_that_somebody_listens_on(tmp_path: Path) -> None:
         ("examples/echo.py:Nowhere", "examples/echo.py has no 'Nowhere'; it has: "),
         ("examples/echo.py:Echo.nowhere", "examples/echo.py has no 'Echo.nowhere'; it has: "),
         ("allcomers:__version__", f"'{__version__}' cannot be served; what can is a Web or a Service class, "),
-        ("allcomers.config:Config", "Config is a class but no Web"),
+        ("allcomers.config.options:Config", "Config is a class but no Web"),
     ],
 )
 @pytest.mark.parametrize("workers", ["1", "3"])

@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from crowd import exchange
-from harness import PATIENCE, ROOT, Server, wait_for
-from test_admin import Admin, watched
+from server.admin.test_admin import Admin, watched
+from support.crowd import exchange
+from support.harness import PATIENCE, ROOT, Server, wait_for
 
 ENTERS, LEAVES = b"\x1b[?1049h", b"\x1b[?1049l"
 

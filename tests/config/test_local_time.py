@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from allcomers.localtime import zone_since
+from allcomers.config.local_time import zone_since
 
 START = 1_764_547_200  # 2025-12-01
 YEAR = 365 * 86_400

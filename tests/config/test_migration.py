@@ -14,12 +14,12 @@ from typing import IO
 
 import pytest
 
+from allcomers.config.migration import Moved, doubts, translate
+from allcomers.config.migration.env_file import variables
+from allcomers.config.migration.flags import GUNICORN, UVICORN
 from allcomers.errors import ConfigError
-from allcomers.moving import Moved, doubts, translate
-from allcomers.moving.flags import GUNICORN, UVICORN
-from allcomers.moving.variables import variables
-from crowd import exchange
-from harness import PATIENCE, ROOT, serving, wait_for
+from support.crowd import exchange
+from support.harness import PATIENCE, ROOT, serving, wait_for
 
 PAGE = (ROOT / "docs" / "moving.md").read_text(encoding="utf-8")
 
@@ -375,9 +375,9 @@ def test_seconds_are_told_once(tmp_path: Path) -> None:
 def test_it_costs_nobody_else_anything() -> None:
     """The tables are not loaded where a command line is understood as it stands."""
     code = (
-        "import sys\nfrom allcomers.cli import main\n"
+        "import sys\nfrom allcomers.commands.main import main\n"
         "main(['run', 'x:y', '-w', '2', '--print-config'])\n"
-        "print([name for name in ('tomllib', 'difflib', 'allcomers.moving') if name in sys.modules])"
+        "print([name for name in ('tomllib', 'difflib', 'allcomers.config.migration') if name in sys.modules])"
     )
     told = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True,

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from allcomers import config as configs
-from allcomers.config import Config
+from allcomers.config import options as configs
+from allcomers.config.options import Config
+from allcomers.config.sources import Settings, gather, to_toml
 from allcomers.errors import ConfigError
-from allcomers.settings import Settings, gather, to_toml
-from crowd import exchange
-from harness import PATIENCE, ROOT, Server, serving, wait_for
+from support.crowd import exchange
+from support.harness import PATIENCE, ROOT, Server, serving, wait_for
 
 APP = "import allcomers\n\n\nclass App(allcomers.Web):\n    def get(self, request):\n        return 'one'\n"
 

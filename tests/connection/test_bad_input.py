@@ -23,16 +23,16 @@ from typing import Any, Protocol
 
 import pytest
 
-import marked
-import offline
 from allcomers import Response
-from allcomers.connection import GRACE, HIGH_WATER
-from harness import Server, receive_all, serving, wait_for
-from offline import Noted, answers, statuses
-from staged import cpu_seconds
+from allcomers.connection.base import GRACE, HIGH_WATER
+from support import offline
+from support.apps import marked
+from support.harness import ROOT, Server, receive_all, serving, wait_for
+from support.offline import Noted, answers, statuses
+from support.staged import cpu_seconds
 
 MARKER = b"GET /marker HTTP/1.1\r\nHost: a\r\n\r\n"
-APP = "tests/marked.py:app"
+APP = "tests/support/apps/marked.py:app"
 BAD = (400,)
 
 
@@ -1039,7 +1039,7 @@ def test_70_cve_2020_7694_logs_are_escaped(tmp_path: Path, form: str) -> None:
 
 
 def source(name: str) -> str:
-    return (Path(__file__).parent / name).read_text()
+    return Path(__file__).with_name(name).read_text()
 
 
 @pytest.mark.parametrize("number", range(1, 71))
@@ -1049,7 +1049,7 @@ def test_every_line_has_its_test(number: int) -> None:
 
 @pytest.mark.parametrize("number", range(71, 76))
 def test_the_lines_about_files_have_theirs(number: int) -> None:
-    handlers = "".join(path.read_text() for path in (Path(__file__).parent / "handlers").glob("test_*.py"))
+    handlers = "".join(path.read_text() for path in (ROOT / "tests" / "apps").rglob("test_*.py"))
     assert re.search(rf"def test_bad_input_(?:\d\d_)?{number}_", handlers)
 
 

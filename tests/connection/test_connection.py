@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import offline
 from allcomers import Delimited, LengthPrefixed, Service
-from allcomers.connection import (
+from allcomers.connection.base import (  # fmt: skip
     CALL,
     FAREWELL,
     GRACE,
@@ -26,14 +25,15 @@ from allcomers.connection import (
     STALL,
     WRITE,
     Phase,
-)  # fmt: skip
+)
+from allcomers.connection.tls import server_context
 from allcomers.errors import HttpError
 from allcomers.protocol.head import named_status
 from allcomers.protocol.http1 import Responses
 from allcomers.protocol.message import SPOOL_AT, FileSlice, Request, Response
-from allcomers.tls import server_context
 from conftest import Certificate
-from offline import START, Noted, answers, statuses
+from support import offline
+from support.offline import START, Noted, answers, statuses
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HEAD_TIMEOUT = 10.0

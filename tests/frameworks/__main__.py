@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.pages import write
+from bench.support.pages import write
 from tests.frameworks import environment
 from tests.frameworks.plugins.matching import reason
 from tests.frameworks.suites import HERE, SUITES, Lists, Suite, lists

@@ -54,7 +54,7 @@ SUITES = (
         ("httptools", "websockets==17.4", "wsproto", "httpx2", "a2wsgi", "cryptography", "pytest-mock", "anyio"),
         "uvicorn_wire",
         options=("--ignore=tests/benchmarks",),  # need a plugin to be collected at all
-        quick=("tests/protocols/test_websocket.py", "tests/test_lifespan.py", "tests/test_ssl.py"),
+        quick=("tests/protocols/test_websocket.py", "tests/apps/asgi/test_lifespan.py", "tests/test_ssl.py"),
     ),
     Suite(
         "httpx",

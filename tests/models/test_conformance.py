@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from conformance import *  # noqa: F403 - its tests, collected here a second time
-from conformance import Combination
+from support.conformance import *  # noqa: F403 - its tests, collected here a second time
+from support.conformance import Combination
 
 COMBINATIONS = [
     Combination("iterative", tls=False, calls="inline", workers=1),

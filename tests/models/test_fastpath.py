@@ -21,18 +21,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from allcomers.apps.static.site import Site
+from allcomers.apps.wsgi import app as wsgi
+from allcomers.connection.http.http1 import HttpConnection
+from allcomers.connection.tls import server_context
 from allcomers.errors import HttpError
-from allcomers.handlers import wsgi
-from allcomers.handlers.site import Site
-from allcomers.http_connection import HttpConnection
-from allcomers.orders import Orders
-from allcomers.protocol import leaf
+from allcomers.protocol import compiled as leaf
 from allcomers.protocol.message import Request, Response
-from allcomers.stats import ABORTED, ANSWERED, BYTES_IN, BYTES_OUT, CALLS, CLASSES, REQUESTS
-from allcomers.tls import server_context
+from allcomers.system.counters import ABORTED, ANSWERED, BYTES_IN, BYTES_OUT, CALLS, CLASSES, REQUESTS
+from allcomers.system.signals import Orders
 from conftest import Certificate
-from harness import PATIENCE, serving, wait_for
-from looped import Looped, built, cut
+from support.harness import PATIENCE, serving, wait_for
+from support.looped import Looped, built, cut
 
 pytestmark = pytest.mark.skipif(not leaf.COMPILED, reason="the leaf is not compiled, or ALLCOMERS_PURE is set")
 

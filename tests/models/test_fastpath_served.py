@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from test_http1 import mutated
-from test_leaf import damaged, heads_of_requests
 
-from allcomers.protocol import leaf
-from harness import Server, receive_all, serving
+from allcomers.protocol import compiled as leaf
+from support.harness import Server, receive_all, serving
+from support.strategies import damaged, heads_of_requests, mutated
 
 pytestmark = pytest.mark.skipif(not leaf.COMPILED, reason="the leaf is not compiled, or ALLCOMERS_PURE is set")
 

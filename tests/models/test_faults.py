@@ -22,10 +22,10 @@ from pathlib import Path
 
 import pytest
 
-from allcomers.protocol import leaf
-from faults.sitecustomize import KINDS, LAYOUT
-from harness import PATIENCE, ROOT, Server, receive_all, serving, wait_for
-from offline import answers, statuses
+from allcomers.protocol import compiled
+from support.faults.sitecustomize import KINDS, LAYOUT
+from support.harness import PATIENCE, ROOT, Server, receive_all, serving, wait_for
+from support.offline import answers, statuses
 
 LOOPS = ["select", "poll", "epoll", "epoll-et", "asyncio"]
 BLOCKING = ["thread", "thread-pool", "process", "iterative"]
@@ -42,8 +42,8 @@ class Faults:
 
     def __init__(self, path: Path) -> None:
         path.write_bytes(LAYOUT.pack(0, 0, 0, 0))
-        self.environment = {"FAULTS": str(path), "PYTHONPATH": f"{ROOT / 'tests' / 'faults'}:{ROOT / 'tests'}"}
-        if leaf.COMPILED:
+        self.environment = {"FAULTS": str(path), "PYTHONPATH": f"{ROOT / 'tests/support/faults'}:{ROOT / 'tests'}"}
+        if compiled.COMPILED:
             self.environment["LD_PRELOAD"] = _preloaded(path.with_name("faults.so"))
         with path.open("r+b") as file:
             self._control = mmap.mmap(file.fileno(), LAYOUT.size)
@@ -63,7 +63,7 @@ class Faults:
 
 def _preloaded(library: Path) -> str:
     """Compiled code makes its calls without Python: these fail in the C library."""
-    source = ROOT / "tests" / "faults" / "faults.c"
+    source = ROOT / "tests/support/faults" / "faults.c"
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-o", library, source, "-ldl"], check=True)
     return str(library)
 
@@ -131,7 +131,7 @@ def faulty(tmp_path: Path, model: str, *arguments: str, target: str = "app", qui
     (files / "small").write_bytes(SMALL)
     faults = Faults(tmp_path / "faults")
     environment = {**faults.environment, "FAULTY_FILES": str(files)}
-    command = ("run", f"tests/faulty.py:{target}", "--model", model, *arguments)
+    command = ("run", f"tests/support/apps/faulty.py:{target}", "--model", model, *arguments)
     with serving(*command, env=environment, quiet=quiet) as server:
         place = Faulty(server, faults)
         # What all that follows is compared with: the model has begun, modules are loaded, pools are there.

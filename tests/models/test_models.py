@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from allcomers.models.select_loop import FD_SETSIZE
-from crowd import Answer, exchange, receive, request
-from harness import PATIENCE, Server, receive_all, serving, wait_for
+from support.crowd import Answer, exchange, receive, request
+from support.harness import PATIENCE, Server, receive_all, serving, wait_for
 
 APP = """
 import os, time

@@ -19,20 +19,20 @@ import httptools
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from streams import cut
-from test_http1 import NASTY, mutated
 
-from allcomers import answers
-from allcomers.asgi.scope import http_scope
-from allcomers.config import Limits
+from allcomers.apps.asgi.scope import http_scope
+from allcomers.apps.wsgi.environ import Environs, key_of
+from allcomers.apps.wsgi.file_wrapper import FileWrapper
+from allcomers.config.options import Limits
+from allcomers.connection.http import response_head
 from allcomers.errors import AnswerError, Refusal
-from allcomers.handlers.environ import Environs, key_of
-from allcomers.handlers.file_wrapper import FileWrapper
+from allcomers.protocol import compiled as leaf
 from allcomers.protocol import head as heads
-from allcomers.protocol import leaf
 from allcomers.protocol.head import named_status
 from allcomers.protocol.http1 import Requests
 from allcomers.protocol.message import Request, Response
+from support.strategies import damaged, heads_of_requests, mutated
+from support.streams import cut
 
 needs_leaf = pytest.mark.skipif(not leaf.COMPILED, reason="the leaf is not compiled, or ALLCOMERS_PURE is set")
 
@@ -106,43 +106,6 @@ def same(pieces: list[bytes], **limits: int) -> None:
     with plain():
         expected = outcome(pieces, **limits)
     assert outcome(pieces, **limits) == expected
-
-
-_token = st.text("!#$%&'*+-.^_`|~0189AZaz", min_size=1, max_size=20).map(str.encode)
-_name = st.sampled_from([
-    b"Host", b"HOST", b"Connection", b"connection", b"Content-Length", b"content-length", b"Transfer-Encoding", b"TE",
-    b"Expect", b"Upgrade", b"Cookie", b"cookie", b"Accept", b"X_Forwarded_For", b"Proxy", b"Content-Type", b"Accept",
-    b"User-Agent", b"sec-ch-ua", b"X-Y",
-]) | _token  # fmt: skip
-_value = st.sampled_from([
-    b"", b" ", b"1", b"a", b"example.org", b"keep-alive", b"Keep-Alive ", b"close", b"close, x", b"chunked",
-    b"Chunked\t", b"gzip, chunked", b"0", b"007", b"5", b"-5", b"5, 5", b"1" * 18, b"1" * 19, b"100-continue",
-    b"websocket", b"1" * 300,
-]) | st.binary(max_size=40).map(lambda value: bytes(b for b in value if b == 9 or 32 <= b != 127))  # fmt: skip
-
-
-@st.composite
-def heads_of_requests(draw: st.DrawFn) -> bytes:
-    """Heads that are mostly well-formed, each with what decides most often."""
-    method = draw(st.sampled_from([b"GET", b"POST", b"HEAD", b"OPTIONS", b"CONNECT", b"connect"]) | _token)
-    target = draw(st.sampled_from([b"/", b"/a?b=c", b"*", b"http://a/b", b"/#a", b"/%20%zz", b"//", b"", b"/\xe4"]))
-    version = draw(st.sampled_from([b"HTTP/1.1"] * 6 + [b"HTTP/1.0", b"HTTP/1.2", b"HTTP/2.0", b"http/1.1"]))
-    first = draw(st.sampled_from([b"Host: a\r\n"] * 4 + [b"Host:  example.org:8000 \t\r\n", b""]))
-    space = st.sampled_from([b" ", b"", b"\t", b"  "])
-    lines = draw(st.lists(st.tuples(_name, space, _value), max_size=6))
-    fields = b"".join(b"%b:%b%b\r\n" % line for line in lines)
-    return b"%b %b %b\r\n%b%b\r\n" % (method, target, version, first, fields)
-
-
-@st.composite
-def damaged(draw: st.DrawFn) -> bytes:
-    data = bytearray(draw(heads_of_requests()) * draw(st.integers(1, 2)))
-    for _ in range(draw(st.integers(1, 3))):
-        at = draw(st.integers(0, len(data) - 1))
-        data[at : at + draw(st.integers(0, 2))] = bytes(draw(st.lists(NASTY | st.integers(0, 255), max_size=2)))
-        if not data:
-            break
-    return bytes(data)
 
 
 @needs_leaf
@@ -288,14 +251,14 @@ _response = st.builds(
     _response,
     st.none() | st.integers(0, 12) | st.sampled_from([99, 100, 2**31, 2**62, 10**18]),
     st.booleans(),
-    st.sampled_from([answers.SERVER, b""]),
+    st.sampled_from([response_head.SERVER, b""]),
 )
 def test_answers_are_planned_as_in_plain_python(
     asked: tuple[str, str, int], response: Response, size: int | None, persists: bool, server: bytes
 ) -> None:
     def planned() -> Any:
         try:
-            return answers.plan(asked, response, size, persists, b"Date: now\r\n", server)
+            return response_head.plan(asked, response, size, persists, b"Date: now\r\n", server)
         except AnswerError as error:
             return str(error)
 
@@ -307,5 +270,5 @@ def test_answers_are_planned_as_in_plain_python(
 @needs_leaf
 def test_headers_that_cannot_be_looked_up() -> None:
     response = Response(b"", headers=[["A", "b"]])  # type: ignore[list-item]
-    head = answers.plan(("GET", "/", 1), response, 0, True, b"", b"")[0]
+    head = response_head.plan(("GET", "/", 1), response, 0, True, b"", b"")[0]
     assert b"\r\nA: b\r\n" in head

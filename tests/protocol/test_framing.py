@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from streams import cut, each
 
 from allcomers.errors import PeerError
-from allcomers.protocol.lines import Delimited, Framing, LengthPrefixed, Raw
+from allcomers.protocol.framing import Delimited, Framing, LengthPrefixed, Raw
+from support.streams import cut, each
 
 
 def read(framing: Framing, pieces: list[bytes]) -> tuple[list[bytes], bytes]:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allcomers.errors import AnswerError, HttpError
-from allcomers.protocol.handshake import Offer, asked, offer
 from allcomers.protocol.head import RequestHead, parse_request
-from allcomers.protocol.websocket import accept
+from allcomers.protocol.websocket.handshake import Offer, asked, offer
+from allcomers.protocol.websocket.session import accept
 
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, 1.3
 VERSION = b"Sec-WebSocket-Version: 13"

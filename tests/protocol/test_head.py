@@ -9,13 +9,13 @@ from typing import TypeVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from streams import each
 
-from allcomers.config import Limits
+from allcomers.config.options import Limits
 from allcomers.errors import AnswerError, Refusal
 from allcomers.protocol import head as heads
 from allcomers.protocol.head import RequestHead, ResponseHead, encode_fields, request_head, status_line
 from allcomers.protocol.http1 import Inbound, Requests, Responses
+from support.streams import each
 
 pytestmark = pytest.mark.usefixtures("both_builds")
 

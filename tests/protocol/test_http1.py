@@ -12,12 +12,13 @@ import h11
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from streams import Message, Outcome, Reader, cut, each, read
 
-from allcomers.config import Limits
+from allcomers.config.options import Limits
 from allcomers.errors import AnswerError
 from allcomers.protocol.http1 import MAX_EXTENSIONS, chunk, last_chunk
 from allcomers.protocol.message import FileSlice
+from support.strategies import mutated, requests
+from support.streams import Message, Outcome, Reader, cut, each, read
 
 pytestmark = pytest.mark.usefixtures("both_builds")
 
@@ -263,30 +264,6 @@ def test_what_is_written_in_chunks_is_read_again(pieces: list[bytes], places: li
 
 # ---------------------------------------------------------------- properties
 
-TOKEN = st.text("!#$%&'*+-.^`|~019AZaz", min_size=1, max_size=6).map(str.encode)
-VALUE = st.text('\t !"~:,;=é()xyz09', max_size=10).map(lambda text: text.encode("latin-1"))
-FIELDS = st.lists(st.tuples(TOKEN.map(lambda name: b"x-" + name), VALUE), max_size=4)
-
-
-@st.composite
-def requests(draw: st.DrawFn) -> bytes:
-    """A valid request, of every kind."""
-    fields = b"".join(b"%b: %b\r\n" % field for field in draw(FIELDS))
-    target = b"/" + draw(st.text("abc/?%20-_.", max_size=8)).encode()
-    method = draw(st.sampled_from([b"GET", b"POST", b"HEAD", b"OPTIONS", b"x-y"]))
-    head = b"\r\n" * draw(st.integers(0, 1)) + b"%b %b HTTP/1.1\r\nHost: a\r\n%b" % (method, target, fields)
-    body = draw(st.binary(max_size=30))
-    kind = draw(st.sampled_from(["none", "length", "chunked"]))
-    if kind == "none":
-        return head + b"\r\n"
-    if kind == "length":
-        return head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
-    pieces = cut(body, draw(st.lists(st.integers(0, 30), max_size=3)))
-    extension = draw(st.sampled_from([b"", b";a", b';a="b c"']))
-    chunks = b"".join(b"%X%b\r\n%b\r\n" % (len(piece), extension, piece) for piece in pieces if piece)
-    trailers = b"".join(b"%b: %b\r\n" % field for field in draw(FIELDS))
-    return head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n" + trailers + b"\r\n"
-
 
 @given(st.lists(requests(), min_size=1, max_size=4), st.lists(st.integers(0, 600), max_size=8))
 def test_valid_requests_however_they_are_cut(messages: list[bytes], places: list[int]) -> None:
@@ -297,27 +274,6 @@ def test_valid_requests_however_they_are_cut(messages: list[bytes], places: list
     assert whole.messages == [read([message]).messages[0] for message in messages]
     assert read(cut(data, places), end=True) == whole
     assert read(each(data), end=True) == whole
-
-
-NASTY = st.sampled_from([0, 9, 10, 11, 13, 32, 48, 58, 59, 44, 127, 128, 255]) | st.integers(0, 255)
-
-
-@st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    """A stream of requests with a few bytes changed, added or taken away."""
-    data = bytearray(b"".join(draw(st.lists(requests(), min_size=1, max_size=3))))
-    for _ in range(draw(st.integers(1, 3))):
-        at = draw(st.integers(0, max(0, len(data) - 1)))
-        kind = draw(st.sampled_from(["change", "insert", "delete", "swap"]))
-        if kind == "insert":
-            data.insert(at, draw(NASTY))
-        elif data and kind == "change":
-            data[at] = draw(NASTY)
-        elif data and kind == "delete":
-            del data[at]
-        elif at + 1 < len(data):
-            data[at], data[at + 1] = data[at + 1], data[at]
-    return bytes(data)
 
 
 @given(mutated() | st.binary(max_size=60), st.lists(st.integers(0, 400), max_size=5), st.booleans())

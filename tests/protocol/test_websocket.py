@@ -15,7 +15,21 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from frames import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from websockets.client import ClientProtocol
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.frames import Frame, Opcode
+from websockets.uri import parse_uri
+
+from allcomers.config.options import Limits
+from allcomers.errors import AnswerError
+from allcomers.protocol.http1 import Requests
+from allcomers.protocol.websocket import frames as module
+from allcomers.protocol.websocket import handshake
+from allcomers.protocol.websocket.handshake import Offer
+from allcomers.protocol.websocket.session import STEP, Closed, WebSocket, accept
+from support.frames import (
     BINARY,
     CLOSE,
     CONT,
@@ -32,21 +46,7 @@ from frames import (
     read,
     said,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from streams import cut, each
-from websockets.client import ClientProtocol
-from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
-from websockets.frames import Frame, Opcode
-from websockets.uri import parse_uri
-
-from allcomers.config import Limits
-from allcomers.errors import AnswerError
-from allcomers.protocol import frames as module
-from allcomers.protocol import handshake
-from allcomers.protocol.handshake import Offer
-from allcomers.protocol.http1 import Requests
-from allcomers.protocol.websocket import STEP, Closed, WebSocket, accept
+from support.streams import cut, each
 
 DEFLATE = "permessage-deflate"
 EURO = "€".encode()

@@ -20,16 +20,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import offline
-from allcomers.accesslog import AccessLog
+from allcomers.config.log_format import COMMON, NAMES, escape, read
 from allcomers.errors import ConfigError
-from allcomers.logformat import COMMON, NAMES, escape, read
 from allcomers.protocol.message import Handler, Request, Response
-from entries import APACHE_DOCS, Entry
-from harness import ask, receive_all, serving, wait_for
+from allcomers.server.access_log import AccessLog
+from support import offline
+from support.entries import APACHE_DOCS, Entry
+from support.harness import ROOT, ask, receive_all, serving, wait_for
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-TESTS = str(Path(__file__).parent)
+TESTS = str(ROOT / "tests")
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from textwrap import dedent
 
 import pytest
 
-from allcomers.errorlog import NAMES
 from allcomers.models import TABLE
-from harness import ROOT, Server, ask, chosen, serving, wait_for
+from allcomers.server.error_log import NAMES
+from support.harness import ROOT, Server, ask, chosen, serving, wait_for
 
 LINE = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}([+-]\d\d:\d\d) \[(\d+)\] ([A-Z]+) (.*)$", re.MULTILINE)
 """Of the server's log: the offset from UTC, the process, the level, the message."""

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-import offline
 from allcomers import Delimited, Service
-from allcomers.announced import announced
-from allcomers.codec import Clear
+from allcomers.connection.codec import Clear
+from allcomers.connection.proxy_header import announced
 from conftest import Certificate
-from harness import Server, receive_all, serving, wait_for
+from support import offline
+from support.harness import Server, receive_all, serving, wait_for
 
 APP = r"""
 from allcomers import Delimited, Response, Service

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from crowd import crowd, exchange
-from harness import PATIENCE, ROOT, Server, wait_for
-from staged import APP, App, children, fresh_answer, is_alive
+from support.crowd import crowd, exchange
+from support.harness import PATIENCE, ROOT, Server, wait_for
+from support.staged import APP, App, children, fresh_answer, is_alive
 
 pytest.importorskip("watchfiles")
 
@@ -23,7 +23,7 @@ def watching(pid: int) -> list[int]:
     found = []
     for child in children(pid):
         command = Path(f"/proc/{child}/cmdline").read_bytes()
-        if b"allcomers.reloader" in command and has_watches(child):
+        if b"allcomers.server.supervisor.reloader" in command and has_watches(child):
             found.append(child)
     return found
 
@@ -179,7 +179,7 @@ def test_a_folder_that_is_not_there(app: App) -> None:
 
 
 def test_without_watchfiles_it_says_how_to_get_it(app: App) -> None:
-    code = "import sys; sys.modules['watchfiles'] = None; from allcomers.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; sys.modules['watchfiles'] = None; from allcomers.commands import main; sys.exit(main.main())"
     result = subprocess.run(
         [sys.executable, "-c", code, "run", app.target, "--reload"],
         cwd=ROOT,

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from allcomers import Request, Web
-from allcomers.config import Config
-from allcomers.endpoint import endpoint
+from allcomers.config.options import Config
+from allcomers.server.endpoint import endpoint
 from conftest import Certificate
-from harness import ROOT, Server, ask, chosen, receive_all, serving
+from support.harness import ROOT, Server, ask, chosen, receive_all, serving
 
 APPS = """
 import allcomers

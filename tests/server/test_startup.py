@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import ask, serving
+from support.harness import ask, serving
 
 IMPORT = re.compile(r"^import time:[ \d|]+\| +(\S+)$", re.MULTILINE)  # a line of -X importtime
 
@@ -55,6 +55,6 @@ def test_nothing_is_loaded_that_the_first_answer_does_not_need(tmp_path: Path, n
     with serving(*command, cwd=tmp_path, before=(sys.executable, "-X", "importtime")) as server:
         assert ask(server, GET).endswith(b"Hello")
         imported = set(IMPORT.findall(server.stderr))
-    assert {"allcomers.cli", "allcomers.endpoint"} <= imported  # of the supervisor, and of the worker
+    assert {"allcomers.commands.main", "allcomers.server.endpoint"} <= imported  # of the supervisor, and of the worker
     unwanted = UNWANTED if name == "asgi" else UNWANTED | ASYNC_ONLY
     assert imported & unwanted == set()

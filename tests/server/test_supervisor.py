@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from crowd import Crowd, crowd, exchange, receive, request
-from harness import PATIENCE, ROOT, Server, serving, wait_for
-from staged import (
+from support.crowd import Crowd, crowd, exchange, receive, request
+from support.harness import PATIENCE, ROOT, Server, serving, wait_for
+from support.staged import (
     APP,
     App,
     children,
@@ -472,7 +472,7 @@ def test_a_terminal_that_closes_leaves_nobody_spinning(app: App) -> None:
 
 def test_whoever_asks_twice_to_end_is_told_of_a_good_end() -> None:
     """Python gives signals their default actions back while it ends: one that comes then must not change its status."""
-    with serving("run", "tests/apps.py:Hello") as server:
+    with serving("run", "tests/support/apps/served.py:Hello") as server:
         until = time.monotonic() + PATIENCE
         while server.process.poll() is None and time.monotonic() < until:
             with suppress(ProcessLookupError):

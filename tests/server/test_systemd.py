@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from crowd import exchange, request
-from harness import PATIENCE, ROOT, Server, serving, wait_for
-from staged import App, fresh_answer, is_alive
-from test_upgrade import upgrade, upgrading
+from server.test_upgrade import upgrade, upgrading
+from support.crowd import exchange, request
+from support.harness import PATIENCE, ROOT, Server, serving, wait_for
+from support.staged import App, fresh_answer, is_alive
 
 
 class Manager:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from crowd import crowd, exchange, receive, request
-from harness import PATIENCE, Server, serving, wait_for
-from staged import APP, App, children, connect_time, fresh_answer, is_alive, listens_no_more
+from support.crowd import crowd, exchange, receive, request
+from support.harness import PATIENCE, Server, serving, wait_for
+from support.staged import APP, App, children, connect_time, fresh_answer, is_alive, listens_no_more
 
 MODELS = ["epoll", "epoll-et", "asyncio", "thread", "thread-pool", "process", "select", "iterative"]
 

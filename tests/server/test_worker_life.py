@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from conftest import Certificate
-from crowd import Crowd, crowd, exchange, receive, request
-from harness import PATIENCE, ROOT, Server, serving, wait_for
-from staged import App, children, connect_time, cpu_seconds, fresh_answer, is_alive, listens_no_more, worker_of
+from support.crowd import Crowd, crowd, exchange, receive, request
+from support.harness import PATIENCE, ROOT, Server, serving, wait_for
+from support.staged import App, children, connect_time, cpu_seconds, fresh_answer, is_alive, listens_no_more, worker_of
 
 MODELS = ["epoll", "epoll-et", "asyncio", "thread", "thread-pool", "process", "select", "iterative"]
 

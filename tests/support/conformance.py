@@ -1,7 +1,7 @@
 """One suite for every model, plain and TLS, inline and pool, 1 and 2 workers: real servers, real sockets, every byte.
 
     make conformance                                  the whole product
-    pytest tests/conformance.py -k epoll-tls-pool-2   one of it
+    pytest tests/support/conformance.py -k epoll-tls-pool-2   one of it
 
 `test_conformance.py` runs the same tests on a few of these. Servers are shared by the tests of a combination; after
 each test they must be as they were before it: as many descriptors, as many processes, no CPU time used.
@@ -24,10 +24,10 @@ from typing import Any, TypeVar
 import pytest
 
 from allcomers.models import TABLE
-from apps import pattern
-from clients import TIMEOUT, Answer, Client, Cut, Ended, Lost, Regular, TlsWire, Wire, chunked, request, wire
 from conftest import Certificate
-from harness import Server, wait_for
+from support.apps.served import pattern
+from support.clients import TIMEOUT, Answer, Client, Cut, Ended, Lost, Regular, TlsWire, Wire, chunked, request, wire
+from support.harness import Server, wait_for
 
 LARGE = 20_000_000
 """Bytes of a large body: more than any buffer between the two ends holds."""
@@ -188,7 +188,7 @@ class Stage:
         arguments = arguments or ("app",)
         if arguments not in self.servers:
             name, *options = arguments
-            server = Watched("run", f"tests/apps.py:{name}", *self._options, *options, env=self._env)
+            server = Watched("run", f"tests/support/apps/served.py:{name}", *self._options, *options, env=self._env)
             self.servers[arguments] = server
             first = wire(server.address, self.tls)
             if isinstance(first, TlsWire):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from harness import PATIENCE, Server, wait_for
+from support.harness import PATIENCE, Server, wait_for
 
 
 class Answer(NamedTuple):

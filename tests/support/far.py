@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
-from allcomers.load.crew import Crew, now_ns
-from allcomers.load.plan import Plan, locate
-from allcomers.load.result import Result, result
-from allcomers.load.trust import judged
+from allcomers.commands.load.data.plan import Plan, locate
+from allcomers.commands.load.data.result import Result, result
+from allcomers.commands.load.data.trust import judged
+from allcomers.commands.load.run.client_group import Crew, now_ns
 
 PATIENCE = 20.0
 TRIES = 10

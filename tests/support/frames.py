@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from allcomers.protocol.websocket import Event, WebSocket
+from allcomers.protocol.websocket.session import Event, WebSocket
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 KEY = b"\x12\x34\xd6\x78"

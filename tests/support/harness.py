@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PATIENCE = 40.0
 """Seconds that a condition is waited for; nothing here takes a tenth of it unless it is broken, or the machine busy."""
 

@@ -14,20 +14,20 @@ from typing import Any
 
 from allcomers.calls.inline import Inline
 from allcomers.calls.pool import Pool
-from allcomers.clock import DateLine
-from allcomers.config import Limits
-from allcomers.connection import Work
-from allcomers.http_calls import HttpEndpoint
-from allcomers.http_connection import HttpConnection
-from allcomers.logformat import Entry
+from allcomers.config.log_format import Entry
+from allcomers.config.options import Limits
+from allcomers.connection.base import Work
+from allcomers.connection.http.endpoint import HttpEndpoint
+from allcomers.connection.http.http1 import HttpConnection
 from allcomers.models import Serving
+from allcomers.models.driver.event_loop import Loop
 from allcomers.models.poll_loop import PollPoller
-from allcomers.models.readiness import Loop
-from allcomers.orders import Orders
-from allcomers.protocol import leaf
+from allcomers.protocol import compiled as leaf
 from allcomers.protocol.message import Handler, Request
-from allcomers.stats import Page
-from allcomers.tally import Tally
+from allcomers.server.clock import DateLine
+from allcomers.system.accept_balance import Tally
+from allcomers.system.counters import Page
+from allcomers.system.signals import Orders
 
 PEER = ("192.0.2.1", 4711, ("192.0.2.7", 8000))
 

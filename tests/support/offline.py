@@ -6,15 +6,15 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from allcomers.config import Limits
-from allcomers.connection import CALL, READ, RUNNING, WRITE, Address, Connection
+from allcomers.config.log_format import Entry
+from allcomers.config.options import Limits
+from allcomers.connection.base import CALL, READ, RUNNING, WRITE, Address, Connection
+from allcomers.connection.http.endpoint import HttpEndpoint
+from allcomers.connection.http.http1 import HttpConnection
+from allcomers.connection.service import ServiceConnection, ServiceEndpoint
 from allcomers.errors import PeerError
-from allcomers.http_calls import HttpEndpoint
-from allcomers.http_connection import HttpConnection
-from allcomers.logformat import Entry
 from allcomers.protocol.message import FileSlice, Handler, Response
-from allcomers.service_connection import ServiceConnection, ServiceEndpoint
-from allcomers.stats import Page
+from allcomers.system.counters import Page
 
 PEER = "192.0.2.1"
 SERVER = ("192.0.2.7", 8000)

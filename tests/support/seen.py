@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
-from allcomers.lab.candidate import Candidate
-from allcomers.lab.figures import Step, Trial
+from allcomers.commands.lab.analysis.figures import Step, Trial
+from allcomers.commands.lab.analysis.results import Results
+from allcomers.commands.lab.data.candidate import Candidate
+from allcomers.commands.lab.data.plan import Probe
+from allcomers.commands.lab.report import report
 
 CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -60,3 +64,37 @@ def ladder(
         )
         for number in range(rounds)
     ]
+
+
+WAITS = Probe(response=0.010, cpu=300e-6, is_async=False, start=0.2)
+
+
+PLACE = {
+    "when": "today", "cpu": "a core", "server_cores": [0], "load_cores": [1], "system": "Linux", "python": "3",
+    "allcomers": "0", "leaf": "compiled",
+}  # fmt: skip
+
+
+def pooled(most: float, response: float = 0.010) -> Any:
+    """Straight up to a limit: what a pool of threads gives."""
+    return lambda clients: min(clients / response, most)
+
+
+def judged(trials: Sequence[Trial], probe: Probe = WAITS) -> Results:
+    words = ("run", "app:app")
+    return report.made(
+        trials, probe, "p99<100ms", command="allcomers lab app:app", words=words, place=PLACE, think=0.0, is_race=False
+    )
+
+
+def everything() -> Results:
+    steps = tuple(step(64, rate, rate=rate, curve=((0.01, 0.5), (0.04, 1.0))) for rate in (1000.0, 2000.0))
+    opened = Trial(stage="open", number=0, candidate=POOL, steps=steps)
+    found = [*ladder(EPOLL, pooled(100)), *ladder(POOL, usl(100, 0.02, 1e-4), noise=0.02), opened]
+    return judged([grown(trial) for trial in found])
+
+
+def grown(trial: Trial) -> Trial:
+    """With 900 bytes for each connection."""
+    steps = (replace(one, memory=20_000_000 + 900 * one.held) for one in trial.steps)
+    return replace(trial, steps=tuple(steps))

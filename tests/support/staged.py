@@ -8,8 +8,8 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from crowd import exchange, receive, request
-from harness import PATIENCE, Server, wait_for
+from support.crowd import exchange, receive, request
+from support.harness import PATIENCE, Server, wait_for
 
 APP = """
 import os, time

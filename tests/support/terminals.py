@@ -16,8 +16,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from harness import ROOT, wait_for
-from page_commands import Section, Step, serves, stays
+from support.harness import ROOT, wait_for
+from support.page_commands import Section, Step, serves, stays
 
 LIMIT = 30.0
 """Seconds that a command may take: a client that waits for an idle connection to be closed would take 75."""

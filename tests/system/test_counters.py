@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allcomers.protocol import leaf
-from allcomers.stats import (
+from allcomers.protocol import compiled as leaf
+from allcomers.system.accept_balance import Tally
+from allcomers.system.counters import (
     ABORTED,
     ANSWERED,
     APP_TIME,
@@ -36,7 +37,6 @@ from allcomers.stats import (
     bucket,
     edge,
 )
-from allcomers.tally import Tally
 
 NANOSECONDS = st.integers(0, 1 << 50)
 SECONDS = st.floats(-1e10, 1e10) | st.floats(0, 1e-3) | st.just(float("inf")) | st.just(float("-inf"))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from allcomers.deadlines import NEVER, TICK, Deadlines
+from allcomers.system.deadlines import NEVER, TICK, Deadlines
 
 
 def test_nothing_is_due_where_nothing_is_set() -> None:

@@ -9,7 +9,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allcomers.inbox import Inbox
+from allcomers.system.inbox import Inbox
 
 
 def ready(inbox: Inbox[int], timeout: float = 0.0) -> bool:

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, Final, NamedTuple
 
-from allcomers.config import Config
+from allcomers.apps.service import Service
+from allcomers.apps.web import Web
+from allcomers.config.options import Config
 from allcomers.errors import AppError
-from allcomers.handlers.service import Service
-from allcomers.handlers.web import Web
 
 _SAY: Final = "say which it is with --interface wsgi, asgi, asgi2, web or service"
 _KINDS: Final = (
@@ -46,7 +46,7 @@ def find(target: Any, config: Config) -> tuple[str, Any]:
         return "service", target
     if isinstance(target, Web) or (isinstance(target, type) and issubclass(target, Web)):
         return "web", target
-    if type(target).__module__.startswith("allcomers.handlers."):  # a Site, what routes() joins
+    if type(target).__module__.startswith("allcomers.apps."):  # a Site, what routes() joins
         return "web", target
     if not callable(target):
         raise AppError(_not_callable(target))
@@ -71,7 +71,7 @@ def _made(factory: Any) -> Any:
     try:
         return factory()
     except BaseException as error:
-        from allcomers.target import failure
+        from allcomers.apps.loading import failure
 
         raise failure(f"calling the factory {_named(factory)}", error) from None
 

@@ -17,10 +17,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
+from allcomers.apps.web import as_handler, error_response
 from allcomers.errors import ConfigError, HttpError
 from allcomers.protocol.message import Handler, Request, Response
-
-from .web import as_handler, error_response
 
 PATTERN_CHARACTERS = "<>{}*?#"
 """They would mean a pattern, a query or a fragment to whoever writes them in a key: none of that is matched here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from allcomers.protocol.lines import Framing, Raw
+from allcomers.protocol.framing import Framing, Raw
 
 
 class Service:

@@ -94,7 +94,7 @@ class Web:
         cls._allow = ", ".join(cls._names)
 
     # PERF: 1.1 µs for a short str on top of the method's own call, of which making the Response is 0.8; a small dict
-    # 5.3 µs or more: python bench/micro.py
+    # 5.3 µs or more: python bench/request/micro.py
     def __call__(self, request: Request) -> Response:
         """Answer one request. Raises what the method raises but HttpError, and AnswerError for what cannot be sent."""
         name = self._names.get(request.method)

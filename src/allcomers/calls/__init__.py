@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from allcomers.connection import Work
-from allcomers.stats import Page
+from allcomers.connection.base import Work
+from allcomers.system.counters import Page
 
 if TYPE_CHECKING:
     from allcomers.calls.auto import Carried
-    from allcomers.streams import Pulled
+    from allcomers.connection.http.response_body import Pulled
 
 
 class Calls(Protocol):
@@ -84,7 +84,7 @@ def find(
     """
     page = page or Page()
     if limit:
-        from allcomers.calls.timed import TimedInline, TimedPool
+        from allcomers.calls.time_limit import TimedInline, TimedPool
 
         return (TimedInline if name == "inline" else TimedPool)(threads, limit, replace, page)
     if name == "auto":

@@ -33,14 +33,14 @@ from threading import get_ident
 from time import monotonic
 from typing import Any, Final, Protocol, TypeAlias
 
-from allcomers.calls.claim import Claim
-from allcomers.calls.jobs import Jobs
-from allcomers.calls.pace import Pace
+from allcomers.calls.leaky_bucket import Pace
+from allcomers.calls.ownership import Claim
 from allcomers.calls.producer import answer, is_bound
-from allcomers.connection import Work
+from allcomers.calls.queue import Jobs
+from allcomers.connection.base import Work
+from allcomers.connection.http.response_body import Pulled
 from allcomers.errors import Displaced
-from allcomers.stats import HAND_OVERS, POOLED, QUEUED, TAKEN, Page
-from allcomers.streams import Pulled
+from allcomers.system.counters import HAND_OVERS, POOLED, QUEUED, TAKEN, Page
 
 LOOK: Final = 0.001
 """Seconds between two looks of the watcher; a call that runs at two of them is slow."""

@@ -10,10 +10,10 @@ import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from allcomers.connection import Work
+from allcomers.connection.base import Work
 
 if TYPE_CHECKING:
-    from allcomers.streams import Pulled
+    from allcomers.connection.http.response_body import Pulled
 
 
 class Inline:

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from allcomers.protocol import leaf
+from allcomers.protocol import compiled
 
-if leaf.COMPILED and not TYPE_CHECKING:
-    from allcomers.calls._claim import Claim
+if compiled.COMPILED and not TYPE_CHECKING:
+    from allcomers.calls._ownership import Claim
 else:
 
     class Claim:

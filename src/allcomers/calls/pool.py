@@ -14,11 +14,11 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import Any
 
-from allcomers.calls.jobs import Jobs
 from allcomers.calls.producer import answer, is_bound
-from allcomers.connection import Work
-from allcomers.stats import QUEUED, TAKEN, Page
-from allcomers.streams import Pulled
+from allcomers.calls.queue import Jobs
+from allcomers.connection.base import Work
+from allcomers.connection.http.response_body import Pulled
+from allcomers.system.counters import QUEUED, TAKEN, Page
 
 
 class Pool:

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Final
 
-from allcomers.connection import HIGH_WATER, Work
+from allcomers.connection.base import HIGH_WATER, Work
+from allcomers.connection.call import Part
+from allcomers.connection.http.endpoint import internal_error
+from allcomers.connection.http.response_body import End, Last, Pulled
 from allcomers.errors import AnswerError, ClientGone
-from allcomers.http_calls import internal_error
 from allcomers.protocol.message import FileSlice, Response
-from allcomers.signs import Part
-from allcomers.streams import End, Last, Pulled
 
 EACH: Final = 256
 """Bytes that a piece counts for beside its own: a flood of short ones has a limit, too."""

@@ -15,8 +15,8 @@ from traceback import StackSummary
 from typing import Any, Final, Protocol
 
 from allcomers.calls import stacks
-from allcomers.calls.timed import tell
-from allcomers.calls.watch import Watch
+from allcomers.calls.time_limit import tell
+from allcomers.calls.watchdog import Watch
 
 SIGN_OF_LIFE: Final = 1.0
 """Seconds at most that a loop has to show that it still turns."""

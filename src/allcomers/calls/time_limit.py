@@ -21,15 +21,15 @@ from time import monotonic
 from traceback import StackSummary
 from typing import TYPE_CHECKING, Any, Final
 
-from allcomers.calls.jobs import Jobs
 from allcomers.calls.producer import answer, is_bound
-from allcomers.calls.watch import Watch
-from allcomers.connection import Work
-from allcomers.signs import OVERDUE
-from allcomers.stats import QUEUED, TAKEN, Page
+from allcomers.calls.queue import Jobs
+from allcomers.calls.watchdog import Watch
+from allcomers.connection.base import Work
+from allcomers.connection.call import OVERDUE
+from allcomers.system.counters import QUEUED, TAKEN, Page
 
 if TYPE_CHECKING:
-    from allcomers.streams import Pulled
+    from allcomers.connection.http.response_body import Pulled
 
 _logger = logging.getLogger("allcomers.calls")
 

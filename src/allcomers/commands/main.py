@@ -14,14 +14,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import allcomers
-from allcomers import config as configs
-from allcomers import errorlog, settings
+from allcomers.config import options as configs
+from allcomers.config import sources
 from allcomers.errors import ConfigError, OperatorError
+from allcomers.server import error_log
 
 if TYPE_CHECKING:
-    from allcomers.moving import Moved
-    from allcomers.settings import Layer, Settings
-    from allcomers.worker import Job
+    from allcomers.config.migration import Moved
+    from allcomers.config.sources import Layer, Settings
+    from allcomers.server.worker import Job
 
 _COMMANDS = """\
 commands:
@@ -90,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: OperatorError) -> int:
-    from allcomers.worker import complain
+    from allcomers.server.worker import complain
 
     complain(error)
     return error.exit_code
@@ -103,7 +104,7 @@ def _run(arguments: list[str]) -> int:
         print(f"usage: allcomers COMMAND [OPTIONS]\n\n{about}\n\n{_COMMANDS}", end="")
         return 0
     if command in ("-V", "--version"):
-        from allcomers.protocol.leaf import KIND
+        from allcomers.protocol.compiled import KIND
 
         print(f"allcomers {allcomers.__version__} ({KIND}) on Python {sys.version.split()[0]}")
         return 0
@@ -112,15 +113,15 @@ def _run(arguments: list[str]) -> int:
     if command == "doctor":
         return _doctor(arguments[1:])
     if command == "load":
-        from allcomers.load import command as load
+        from allcomers.commands.load import command as load
 
         return load.main(arguments[1:])
     if command == "lab":
-        from allcomers.lab import command as lab
+        from allcomers.commands.lab import command as lab
 
         return lab.main(arguments[1:])
     if command == "top":
-        from allcomers.top import command as top
+        from allcomers.commands.top import command as top
 
         return top.main(arguments[1:], _admin)
     if command not in ("serve", "run"):
@@ -140,13 +141,13 @@ def _serve(arguments: list[str]) -> int:
     for note in found.notes:
         _tell(note)
     if asked["print_config"]:
-        sys.stdout.write(settings.to_toml(found))
+        sys.stdout.write(sources.to_toml(found))
         return 0
-    errorlog.setup(found.config.log_level)
+    error_log.setup(found.config.log_level)
     job = _job(found)._replace(files=_files(asked))
     if asked["check_config"]:
         return _check(found, job)
-    from allcomers.supervisor import Supervisor
+    from allcomers.server.supervisor.supervisor import Supervisor
 
     return Supervisor(job, renew=partial(_renew, arguments, start), start=start).run()
 
@@ -207,9 +208,9 @@ def _settle(arguments: list[str], start: str, tell: Any) -> tuple[dict[str, Any]
     except ConfigError:
         if command != "run":
             raise
-        from allcomers import moving
+        from allcomers.config import migration
 
-        moved = moving.translate(rest, os.environ)
+        moved = migration.translate(rest, os.environ)
         if moved is None:
             raise
         for line in moved.lines:
@@ -217,9 +218,9 @@ def _settle(arguments: list[str], start: str, tell: Any) -> tuple[dict[str, Any]
         rest = moved.arguments
         settled = _gather(command, rest, start, moved)
     if command == "run" and any(word.startswith("-t") for word in rest):
-        from allcomers import moving
+        from allcomers.config import migration
 
-        for line in moving.doubts(rest):
+        for line in migration.doubts(rest):
             tell(line)
     return settled
 
@@ -237,7 +238,7 @@ def _gather(
         if asked[name] is not None
     }
     if "bind" not in flags and "LISTEN_FDS" in os.environ:
-        from allcomers import systemd
+        from allcomers.server import systemd
 
         if given := systemd.binds(os.environ):
             flags["bind"] = (given, "LISTEN_FDS")
@@ -246,7 +247,7 @@ def _gather(
     _enter(folder)
     if moved is not None:
         moved.apply()
-    found = settings.gather(
+    found = sources.gather(
         command, flags, os.environ, file=asked["config"] or "", weak=moved.weak if moved is not None else None
     )
     if not folder:
@@ -289,11 +290,11 @@ def _job(found: Settings) -> Job:
     if config.chdir:
         config = config._replace(chdir=_here())  # where we are: so that to enter it again changes nothing
     if config.admin:
-        from allcomers.admin import host
+        from allcomers.server.admin import allowed_hosts
 
-        host.check(config.admin, config.admin_hosts)
+        allowed_hosts.check(config.admin, config.admin_hosts)
     from allcomers import models
-    from allcomers.worker import Job
+    from allcomers.server.worker import Job
 
     if config.model:
         models.find(config.model).load()
@@ -315,7 +316,7 @@ def _renew(arguments: list[str], start: str) -> Job:
 
 
 def _site(own: dict[str, Any]) -> Any:
-    from allcomers.handlers.site import Site
+    from allcomers.apps.static.site import Site
 
     return Site(
         own["dir"],
@@ -326,14 +327,14 @@ def _site(own: dict[str, Any]) -> Any:
 
 
 def _target(name: str) -> Any:
-    from allcomers import target
+    from allcomers.apps import loading
 
-    return target.load(name)
+    return loading.load(name)
 
 
 def _check(found: Settings, job: Job) -> int:
     """Load what is to be served as a worker would, in a process of its own: an app may leave threads behind."""
-    from allcomers.sockets import Bind
+    from allcomers.system.sockets import Bind
 
     for text in job.config.bind:
         Bind(text)
@@ -360,13 +361,13 @@ def _check(found: Settings, job: Job) -> int:
 
 def _load(found: Settings, job: Job) -> int:
     from allcomers import models
-    from allcomers.endpoint import endpoint
-    from allcomers.worker import become_worker
+    from allcomers.server.endpoint import endpoint
+    from allcomers.server.worker import become_worker
 
     config = job.config
     keys = become_worker(config)
     served = endpoint(job.load(), config, None, keys)
-    errorlog.settle_root()
+    error_log.settle_root()
     model = config.model or ("asyncio" if served.is_async else models.best())
     workers = "1 worker" if config.workers == 1 else f"{config.workers} workers"
     what = found.own.get("target") or found.own["dir"]
@@ -377,7 +378,7 @@ def _load(found: Settings, job: Job) -> int:
 
 def _admin() -> str:
     """The --admin that files and the environment have here."""
-    return settings.gather("run", {}, os.environ).config.admin
+    return sources.gather("run", {}, os.environ).config.admin
 
 
 def _doctor(arguments: list[str]) -> int:
@@ -387,9 +388,9 @@ def _doctor(arguments: list[str]) -> int:
     _, found = _settle(["run", *(word for word in arguments if word != "--json")], _here(), _tell)
     for note in found.notes:
         _tell(note)
-    errorlog.setup(found.config.log_level)
-    from allcomers import doctor
-    from allcomers.doctor import report
+    error_log.setup(found.config.log_level)
+    from allcomers.commands import doctor
+    from allcomers.commands.doctor import report
 
     diagnosis = doctor.examine(found.config, found.own["target"])
     if diagnosis.facts.app:

@@ -85,7 +85,7 @@ def log_format(text: str) -> str:
     if text not in known:
         if "%(" not in text:
             raise ConfigError(f"{text!r} is not known; choose one of {', '.join(known)}, or give fields as %(h)s")
-        from allcomers import logformat  # late: most take a format that has a name
+        from allcomers.config import log_format as logformat  # late: most take a format that has a name
 
         logformat.read(text)
     return text

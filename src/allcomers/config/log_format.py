@@ -16,7 +16,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from allcomers import localtime
+from allcomers.config import local_time
 from allcomers.errors import ConfigError
 
 NAMES: Final = ("combined", "common", "json")
@@ -89,7 +89,7 @@ class Format(NamedTuple):
 def read(text: str) -> Format:
     """The format of this name, or with these fields. Raises ConfigError, which does not name the option."""
     if text == "json":
-        return Format(_json_line(), localtime.iso, True)
+        return Format(_json_line(), local_time.iso, True)
     text = {"combined": COMBINED, "common": COMMON}.get(text, text)
     if "%(" not in text:
         raise ConfigError(f"{text!r} is not known; choose one of {', '.join(NAMES)}, or give fields as %(h)s")
@@ -222,8 +222,8 @@ def _status_and_phrase(entry: Entry) -> str:
 
 def _logging_time(entry: Entry) -> str:
     """2000-10-10 13:55:36,123, as the logging module has it."""
-    now, _ = localtime.broken_down(entry.when)
-    return f"{localtime.date(now)} {localtime.clock(now)},{int(entry.when * 1000) % 1000:03}"
+    now, _ = local_time.broken_down(entry.when)
+    return f"{local_time.date(now)} {local_time.clock(now)},{int(entry.when * 1000) % 1000:03}"
 
 
 def _peer(entry: Entry) -> str:
@@ -310,6 +310,6 @@ def _json_line() -> Callable[[Entry], str]:
 
 def _apache_time(when: float) -> str:
     """Return 10/Oct/2000:13:55:36 -0700, in the server's time zone."""
-    now, offset = localtime.broken_down(when)
+    now, offset = local_time.broken_down(when)
     day = f"{now.tm_mday:02}/{_MONTHS[now.tm_mon]}/{now.tm_year}"
-    return f"{day}:{localtime.clock(now)} {localtime.numeric_zone(offset)}"
+    return f"{day}:{local_time.clock(now)} {local_time.numeric_zone(offset)}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
-from allcomers.checks import (
+from allcomers.config.checks import (
     choice,
     flag,
     integer,

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from allcomers import config as configs
-from allcomers.config import Config, Option
+from allcomers.config import options as configs
+from allcomers.config.options import Config, Option
 from allcomers.errors import ConfigError
 
 Given: TypeAlias = str | tuple[str, ...]

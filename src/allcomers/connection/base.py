@@ -15,13 +15,13 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from allcomers.codec import Clear
-from allcomers.config import Limits
+from allcomers.config.options import Limits
+from allcomers.connection.call import LATER, Driver
+from allcomers.connection.codec import Clear
 from allcomers.errors import PeerError, Refusal
-from allcomers.protocol.leaf import Server
+from allcomers.protocol.compiled import Server
 from allcomers.protocol.message import Segment
-from allcomers.signs import LATER, Driver
-from allcomers.stats import ABORTED, BYTES_IN, BYTES_OUT, REQUESTS, Page
+from allcomers.system.counters import ABORTED, BYTES_IN, BYTES_OUT, REQUESTS, Page
 
 if TYPE_CHECKING:
     import ssl
@@ -445,6 +445,6 @@ class Connection:
 
 
 def _new_tls(context: ssl.SSLContext) -> Clear:
-    from allcomers.tls import Tls  # late: see there
+    from allcomers.connection.tls import Tls  # late: see there
 
     return Tls(context)

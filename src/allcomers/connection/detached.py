@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from allcomers.connection import CALLED, Connection
+from allcomers.connection.base import CALLED, Connection
 
 
 class DetachedConnection(Connection):

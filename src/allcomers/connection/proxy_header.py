@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from allcomers.codec import END, Clear
-from allcomers.connection import Address, Connection
+from allcomers.connection.base import Address, Connection
+from allcomers.connection.codec import END, Clear
 from allcomers.errors import PeerError
-from allcomers.protocol import proxy
+from allcomers.protocol import proxy_header
 
 _logger = logging.getLogger("allcomers.proxy")
 
@@ -36,7 +36,7 @@ class Announced(Clear):
             return END
         self._heard += data
         try:
-            header = proxy.parse(self._heard)
+            header = proxy_header.parse(self._heard)
         except PeerError as error:
             self._give_up(str(error))
             raise

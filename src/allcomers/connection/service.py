@@ -6,12 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
-from allcomers.config import Limits
-from allcomers.connection import CALLED, DUE, HEAD, IDLE, READ, Address, Connection, Work
+from allcomers.config.options import Limits
+from allcomers.connection.base import CALLED, DUE, HEAD, IDLE, READ, Address, Connection, Work
+from allcomers.connection.call import OVERDUE, Sign
 from allcomers.errors import PeerError
-from allcomers.protocol.lines import Framing
-from allcomers.signs import OVERDUE, Sign
-from allcomers.stats import Page
+from allcomers.protocol.framing import Framing
+from allcomers.system.counters import Page
 
 if TYPE_CHECKING:
     import ssl

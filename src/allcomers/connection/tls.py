@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from allcomers.codec import END, JOIN, Clear
+from allcomers.connection.codec import END, JOIN, Clear
 from allcomers.errors import ConfigError, PeerError
 from allcomers.protocol.message import FileSlice, Segment
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from typing import Final, Protocol
 
-from allcomers.config import Limits, WebSocketLimits
-from allcomers.connection import CALLED, CLOSED, CLOSING, DUE, FAREWELL, HIGH_WATER, Connection, Work
-from allcomers.protocol.websocket import Closed, Event, WebSocket
+from allcomers.config.options import Limits, WebSocketLimits
+from allcomers.connection.base import CALLED, CLOSED, CLOSING, DUE, FAREWELL, HIGH_WATER, Connection, Work
+from allcomers.protocol.websocket.session import Closed, Event, WebSocket
 
 CLOSE_TIMEOUT: Final = 10.0
 """Seconds that a peer has to answer our Close frame with its own. Precedent: the package websockets."""

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import socket
 
     from allcomers.calls import Calls
-    from allcomers.config import Config
-    from allcomers.connection import Address, Connection
-    from allcomers.http_calls import HttpEndpoint
-    from allcomers.orders import Orders
-    from allcomers.service_connection import ServiceEndpoint
-    from allcomers.tally import Share
+    from allcomers.config.options import Config
+    from allcomers.connection.base import Address, Connection
+    from allcomers.connection.http.endpoint import HttpEndpoint
+    from allcomers.connection.service import ServiceEndpoint
+    from allcomers.system.accept_balance import Share
+    from allcomers.system.signals import Orders
 
 
 class Serving(NamedTuple):
@@ -83,7 +83,7 @@ class Model(NamedTuple):
         """The same for async apps: it serves on an event loop that is given. For a model that has `events`."""
         module = importlib.import_module(f"allcomers.models.{self.module}")
         if not hasattr(module, "serve_on"):
-            return partial(importlib.import_module("allcomers.models.pump").drive, nested=None)
+            return partial(importlib.import_module("allcomers.models.driver.asyncio_adapter").drive, nested=None)
         serve_on: Callable[[Serving, asyncio.AbstractEventLoop], None] = module.serve_on
         return serve_on
 

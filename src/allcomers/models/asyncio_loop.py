@@ -18,9 +18,9 @@ from __future__ import annotations
 import asyncio
 import select
 
-from allcomers.asyncio_loops import new_event_loop
 from allcomers.models import Serving
-from allcomers.models.pump import drive
+from allcomers.models.driver.asyncio_adapter import drive
+from allcomers.system.asyncio_loops import new_event_loop
 
 
 def serve(serving: Serving) -> None:

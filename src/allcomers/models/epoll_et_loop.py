@@ -14,7 +14,8 @@ from __future__ import annotations
 import select
 from typing import TYPE_CHECKING
 
-from allcomers.models import Serving, readiness
+from allcomers.models import Serving
+from allcomers.models.driver import event_loop
 from allcomers.models.epoll_loop import EpollPoller
 
 if TYPE_CHECKING:
@@ -37,11 +38,11 @@ class EdgePoller(EpollPoller):
 
 def serve_on(serving: Serving, events: asyncio.AbstractEventLoop) -> None:
     """The same for async apps: `events` watches the one descriptor that tells of all peers' edges."""
-    from allcomers.models.pump import drive  # late: a server without async apps does without asyncio
+    from allcomers.models.driver.asyncio_adapter import drive  # late: a server without async apps does without asyncio
 
     drive(serving, events, EdgePoller())
 
 
 def serve(serving: Serving) -> None:
     """Serve until the orders say stop and the last peer has gone."""
-    readiness.serve(serving, EdgePoller())
+    event_loop.serve(serving, EdgePoller())

@@ -14,8 +14,9 @@ from __future__ import annotations
 import select
 from typing import TYPE_CHECKING
 
-from allcomers.models import Serving, readiness
-from allcomers.models.descriptors import Descriptors
+from allcomers.models import Serving
+from allcomers.models.driver import event_loop
+from allcomers.models.driver.descriptors import Descriptors
 
 if TYPE_CHECKING:
     import asyncio
@@ -58,11 +59,11 @@ class EpollPoller:
 
 def serve_on(serving: Serving, events: asyncio.AbstractEventLoop) -> None:
     """The same for async apps: `events` watches the one descriptor that tells of all peers."""
-    from allcomers.models.pump import drive  # late: a server without async apps does without asyncio
+    from allcomers.models.driver.asyncio_adapter import drive  # late: a server without async apps does without asyncio
 
     drive(serving, events, EpollPoller())
 
 
 def serve(serving: Serving) -> None:
     """Serve until the orders say stop and the last peer has gone."""
-    readiness.serve(serving, EpollPoller())
+    event_loop.serve(serving, EpollPoller())

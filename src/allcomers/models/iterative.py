@@ -16,11 +16,11 @@ from __future__ import annotations
 import select
 from time import monotonic, sleep
 
-from allcomers import sockets
-from allcomers.connection import FAREWELL, PATIENCE
+from allcomers.connection.base import FAREWELL, PATIENCE
 from allcomers.models import Serving
-from allcomers.models.blocking import converse
-from allcomers.stats import ACCEPTED
+from allcomers.models.driver.blocking import converse
+from allcomers.system import sockets
+from allcomers.system.counters import ACCEPTED
 
 
 class Doorstep:

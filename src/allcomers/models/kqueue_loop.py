@@ -14,8 +14,9 @@ import select
 import sys
 from select import POLLHUP, POLLIN, POLLOUT
 
-from allcomers.connection import READ, WRITE
-from allcomers.models import Serving, readiness
+from allcomers.connection.base import READ, WRITE
+from allcomers.models import Serving
+from allcomers.models.driver import event_loop
 
 if sys.platform != "linux":
 
@@ -58,4 +59,4 @@ if sys.platform != "linux":
 
     def serve(serving: Serving) -> None:
         """Serve until the orders say stop and the last peer has gone."""
-        readiness.serve(serving, KqueuePoller())
+        event_loop.serve(serving, KqueuePoller())

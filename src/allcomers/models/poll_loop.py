@@ -14,7 +14,8 @@ import math
 import select
 from contextlib import suppress
 
-from allcomers.models import Serving, readiness
+from allcomers.models import Serving
+from allcomers.models.driver import event_loop
 
 
 class PollPoller:
@@ -41,4 +42,4 @@ class PollPoller:
 
 def serve(serving: Serving) -> None:
     """Serve until the orders say stop and the last peer has gone."""
-    readiness.serve(serving, PollPoller())
+    event_loop.serve(serving, PollPoller())

@@ -23,10 +23,10 @@ import traceback
 from contextlib import suppress
 from time import monotonic
 
-from allcomers.connection import Address
+from allcomers.connection.base import Address
 from allcomers.models import Serving
-from allcomers.models.blocking import Door, Exit, converse
-from allcomers.orders import ignore, release, withheld
+from allcomers.models.driver.blocking import Door, Exit, converse
+from allcomers.system.signals import ignore, release, withheld
 
 PLACES = 256
 """Processes at most: Apache's prefork has the same ServerLimit."""

@@ -15,8 +15,9 @@ from __future__ import annotations
 import select
 from select import POLLIN, POLLOUT
 
-from allcomers.connection import READ, WRITE
-from allcomers.models import Serving, readiness
+from allcomers.connection.base import READ, WRITE
+from allcomers.models import Serving
+from allcomers.models.driver import event_loop
 
 FD_SETSIZE = 1024
 """Compiled into the C library (select(2)); Python cannot ask for it."""
@@ -49,4 +50,4 @@ class SelectPoller:
 
 def serve(serving: Serving) -> None:
     """Serve until the orders say stop and the last peer has gone."""
-    readiness.serve(serving, SelectPoller())
+    event_loop.serve(serving, SelectPoller())

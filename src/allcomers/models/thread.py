@@ -18,10 +18,10 @@ import socket
 import threading
 from time import monotonic
 
-from allcomers.connection import Address
-from allcomers.inbox import Inbox
+from allcomers.connection.base import Address
 from allcomers.models import Serving
-from allcomers.models.blocking import Door, Exit, converse
+from allcomers.models.driver.blocking import Door, Exit, converse
+from allcomers.system.inbox import Inbox
 
 PLACES = 1000
 """Threads at most. Each has 8 MiB of address space for its stack, of which it uses what it touches; a smaller stack

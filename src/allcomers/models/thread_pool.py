@@ -18,10 +18,10 @@ import threading
 from queue import SimpleQueue
 from time import monotonic
 
-from allcomers.connection import Address
-from allcomers.inbox import Inbox
+from allcomers.connection.base import Address
 from allcomers.models import Serving
-from allcomers.models.blocking import Door, Exit, converse
+from allcomers.models.driver.blocking import Door, Exit, converse
+from allcomers.system.inbox import Inbox
 
 
 def serve(serving: Serving) -> None:

@@ -1,3 +1,3 @@
-from allcomers.protocol.leaf import Head
+from allcomers.protocol.compiled import Head
 
 def read_head(buffer: bytes, max_head: int, max_headers: int, head: Head, hosts: dict[bytes | None, str]) -> int: ...

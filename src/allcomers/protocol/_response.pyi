@@ -1,4 +1,4 @@
-from allcomers.protocol.leaf import Answer
+from allcomers.protocol.compiled import Answer
 
 def plan(
     asked: tuple[str, str, int],

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 COMPILED = False
 try:
     if not os.environ.get("ALLCOMERS_PURE"):
-        from allcomers.protocol._answer import plan as plan
         from allcomers.protocol._fields import add_to_environ as add_to_environ
         from allcomers.protocol._fields import scope_headers as scope_headers
         from allcomers.protocol._fields import split as split
         from allcomers.protocol._head import read_head as read_head
-        from allcomers.protocol._page import Page as Page
+        from allcomers.protocol._response import plan as plan
+        from allcomers.system._counters import Page as Page
 
         if not TYPE_CHECKING:
-            from allcomers.protocol._answer import Answer
             from allcomers.protocol._head import Head
+            from allcomers.protocol._response import Answer
 
         COMPILED = True
 except ImportError:  # no compiler was at hand when this was installed

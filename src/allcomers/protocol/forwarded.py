@@ -97,7 +97,7 @@ class Proxies:
         named = head.named
         if len(named) < len(head.fields):  # a field stands more than once, perhaps one of these
             return self._walk(head)
-        # PERF: who asks again is known; to find out takes three to five times as long (bench/micro.py).
+        # PERF: who asks again is known; to find out takes three to five times as long (bench/request/micro.py).
         said = named.get(b"x-forwarded-for"), named.get(b"x-forwarded-proto"), named.get(b"forwarded")
         found = self._clients.get(said)
         if found is None:

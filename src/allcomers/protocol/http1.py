@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from allcomers.config import Limits
+from allcomers.config.options import Limits
 from allcomers.errors import Refusal
+from allcomers.protocol import compiled
 from allcomers.protocol import head as heads
-from allcomers.protocol import leaf
 from allcomers.protocol.head import Fields, RequestHead, ResponseHead
 from allcomers.protocol.message import FileSlice, Piece, Request
 
@@ -156,7 +156,7 @@ class Requests(Inbound):
     def head(self) -> Request | None:
         """The next request's head, once it is whole. Raises Refusal: 400, 413, 414, 417, 431, 501, 505."""
         head = Request.__new__(Request)
-        if not (leaf.COMPILED and self._take_common(head)):
+        if not (compiled.COMPILED and self._take_common(head)):
             block = self._block()
             if block is None:
                 return None
@@ -175,7 +175,7 @@ class Requests(Inbound):
         if self._scanned:
             return False
         limits, buffer = self._limits, self.buffer
-        size = leaf.read_head(buffer, limits.max_head, limits.max_headers, head, heads.known_hosts)
+        size = compiled.read_head(buffer, limits.max_head, limits.max_headers, head, heads.known_hosts)
         if not size:
             return False
         self.buffer = buffer[size:]

@@ -14,9 +14,9 @@ from typing import IO, Any, Protocol, TypeAlias
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from allcomers.errors import HttpError
-from allcomers.protocol import leaf
+from allcomers.protocol import compiled
 from allcomers.protocol.head import Fields, RequestHead
-from allcomers.protocol.times import Times
+from allcomers.protocol.timing import Times
 
 SPOOL_AT = 512 * 1024
 """Bytes of a request body that are held in memory; a longer one goes to a temporary file."""
@@ -25,7 +25,7 @@ SMALL = 16 * 1024
 """Bytes up to which a file is read and closed at once, and goes out in one send with its head.
 
 PERF: one joined send against a send and a sendfile, over the loopback, in µs: 1 KiB 5.0 against 8.0, 8 KiB 5.6 against
-7.7, 16 KiB 8.8 against 11.4, 1 MiB 1,435 against 207; between them it is even (python bench/site.py)."""
+7.7, 16 KiB 8.8 against 11.4, 1 MiB 1,435 against 207; between them it is even (python bench/request/site.py)."""
 
 FORM_FIELDS = 1000
 """Fields in one query or form; more is 400. Precedent: Django's DATA_UPLOAD_MAX_NUMBER_FIELDS."""
@@ -288,7 +288,7 @@ class Body:
         self.file.close()
 
 
-class Response(leaf.Answer):
+class Response(compiled.Answer):
     """One answer.
 
     body     bytes; a FileSlice; or an iterable of both, asked for its next piece only when the last one is sent
@@ -314,7 +314,7 @@ class Response(leaf.Answer):
     ) -> None:
         self.body = body
         self.status = status
-        # PERF: a type test first, for asking whether a list is a Mapping takes 0.25 µs (bench/micro.py).
+        # PERF: a type test first, for asking whether a list is a Mapping takes 0.25 µs (bench/request/micro.py).
         pairs = headers.items() if type(headers) is not list and isinstance(headers, Mapping) else headers
         self.headers = list(pairs)
         self.trailers = trailers

@@ -17,7 +17,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from allcomers import logformat
+from allcomers.config import log_format
 from allcomers.errors import ConfigError
 
 MODE = 0o640
@@ -46,7 +46,7 @@ class AccessLog:
 
     def __init__(self, path: str, fmt: str = "combined", *, tell: Callable[[str], object] | None = None) -> None:
         try:
-            self._line, self._clock, self.timed = logformat.read(fmt)
+            self._line, self._clock, self.timed = log_format.read(fmt)
         except ConfigError as error:
             raise ConfigError(f"--access-log-format: {error}") from None
         self.path = path
@@ -61,7 +61,7 @@ class AccessLog:
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             raise ConfigError(f"access log: cannot open {path!r}: {_reason(error)}") from None
 
-    def log(self, entry: logformat.Entry) -> None:
+    def log(self, entry: log_format.Entry) -> None:
         """Write the line of one answer."""
         entry.stamp = self._stamp(entry.when)
         self._write(self._line(entry))

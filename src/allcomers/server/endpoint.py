@@ -8,22 +8,23 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
-from allcomers import interface, models
-from allcomers.clock import DateLine
-from allcomers.config import Config
-from allcomers.connection import Address, Connection
+from allcomers import models
+from allcomers.apps import detection
+from allcomers.config.options import Config
+from allcomers.connection.base import Address, Connection
 from allcomers.errors import AppError, ConfigError
-from allcomers.stats import Page
+from allcomers.server.clock import DateLine
+from allcomers.system.counters import Page
 
 if TYPE_CHECKING:
     import ssl
 
-    from allcomers.accesslog import AccessLog
-    from allcomers.http_calls import Asker, HttpEndpoint, Live, Origin
+    from allcomers.connection.http.endpoint import Asker, HttpEndpoint, Live, Origin
+    from allcomers.connection.service import ServiceEndpoint
     from allcomers.models import Serving
     from allcomers.protocol.head import RequestHead
     from allcomers.protocol.message import Handler, Request, Response
-    from allcomers.service_connection import ServiceEndpoint
+    from allcomers.server.access_log import AccessLog
 
 _logger = logging.getLogger("allcomers.app")
 
@@ -38,7 +39,7 @@ def certificates(config: Config, protocols: tuple[str, ...]) -> ssl.SSLContext |
     """Read from their files now. Raises ConfigError."""
     if not config.certfile:
         return None
-    from allcomers.tls import server_context
+    from allcomers.connection.tls import server_context
 
     return server_context(config.certfile, config.keyfile, config.ca_certs, list(protocols))
 
@@ -115,7 +116,7 @@ def endpoint(
 
     Raises AppError where it is nothing that can be served, ConfigError for a bad certificate.
     """
-    kind, found = interface.find(target, config)
+    kind, found = detection.find(target, config)
     keys = keys or partial(certificates, config)
     page = page or Page()
     if kind == "service":
@@ -124,14 +125,14 @@ def endpoint(
         app = _app(kind, found, config, ask_replacement, page)
         peers = _http(app, config, log, keys(HTTP), page)
     if config.proxy_protocol:
-        from allcomers.announced import announced
+        from allcomers.connection.proxy_header import announced
 
         return peers._replace(connect=announced(peers.connect))
     return peers
 
 
 def _service(target: Any, config: Config, tls: ssl.SSLContext | None, page: Page) -> Endpoint:
-    from allcomers.service_connection import ServiceConnection, ServiceEndpoint
+    from allcomers.connection.service import ServiceConnection, ServiceEndpoint
 
     service = ServiceEndpoint(service=target, limits=config.limits, report=_report_peer, tls=tls, page=page)
     return Endpoint(
@@ -152,9 +153,9 @@ def _app(kind: str, target: Any, config: Config, ask_replacement: Callable[[str]
 
 
 def _http(app: App, config: Config, log: AccessLog | None, tls: ssl.SSLContext | None, page: Page) -> Endpoint:
-    from allcomers.answers import busy
-    from allcomers.http_calls import HttpEndpoint
-    from allcomers.http_connection import HttpConnection
+    from allcomers.connection.http.endpoint import HttpEndpoint
+    from allcomers.connection.http.http1 import HttpConnection
+    from allcomers.connection.http.response_head import busy
 
     date, server = DateLine(), _server(config)
     too_many = b"" if tls else busy(date(time.monotonic()), server)  # in TLS it would look like a broken handshake
@@ -188,7 +189,7 @@ def _http(app: App, config: Config, log: AccessLog | None, tls: ssl.SSLContext |
 
 
 def _server(config: Config) -> bytes:
-    from allcomers.answers import SERVER
+    from allcomers.connection.http.response_head import SERVER
 
     return SERVER if config.server_header else b""
 
@@ -206,7 +207,7 @@ def _model(config: Config) -> Callable[[Serving], None]:
 
 
 def _web(target: Any, config: Config) -> App:
-    from allcomers.handlers.web import as_handler
+    from allcomers.apps.web import as_handler
 
     # Who chooses asyncio has something to run on its loop, and that is found in the loop's own thread only.
     calls = config.calls or ("inline" if config.model == "asyncio" else "auto")
@@ -215,13 +216,13 @@ def _web(target: Any, config: Config) -> App:
     except ConfigError as error:
         raise AppError(str(error)) from None
     except BaseException as error:  # a Web class is made here
-        from allcomers.target import failure
+        from allcomers.apps.loading import failure
 
         raise failure(f"making {target.__name__}()", error) from None
 
 
 def _wsgi(target: Any, config: Config) -> App:
-    from allcomers.handlers import wsgi
+    from allcomers.apps.wsgi import app as wsgi
 
     model = models.find(config.model or models.best())
     calls = models.where(config.calls or "auto", config)
@@ -248,7 +249,7 @@ def _overlap(model: str, calls: str, config: Config) -> bool:
 
 
 def _single(target: Any) -> Any:
-    from allcomers.asgi.double import single
+    from allcomers.apps.asgi.asgi2 import single
 
     return single(target)
 
@@ -256,13 +257,13 @@ def _single(target: Any) -> Any:
 def _asgi(target: Any, config: Config, ask_replacement: Callable[[str], object], page: Page) -> App:
     from importlib.util import find_spec
 
-    from allcomers.asgi.brief import briefs
-    from allcomers.asgi.host import Host
-    from allcomers.asgi.lifespan import Life, Lifespan
-    from allcomers.asgi.live import answer
-    from allcomers.asgi.scope import FILE_EXTENSIONS, HTTP_EXTENSIONS
-    from allcomers.asgi.steps import Stepped
-    from allcomers.asyncio_loops import new_event_loop, new_selector_loop
+    from allcomers.apps.asgi.blocking import Stepped
+    from allcomers.apps.asgi.dispatch import answer
+    from allcomers.apps.asgi.eager import briefs
+    from allcomers.apps.asgi.lifespan import Life, Lifespan
+    from allcomers.apps.asgi.runtime import Host
+    from allcomers.apps.asgi.scope import FILE_EXTENSIONS, HTTP_EXTENSIONS
+    from allcomers.system.asyncio_loops import new_event_loop, new_selector_loop
 
     model = models.find(config.model or "asyncio")
     lifespan = Lifespan(target, config.lifespan)
@@ -285,7 +286,7 @@ def _asgi(target: Any, config: Config, ask_replacement: Callable[[str], object],
         disconnect_grace=config.disconnect_grace,
     )
     if config.call_timeout:
-        from allcomers.calls.tasks import TaskLimit
+        from allcomers.calls.task_limit import TaskLimit
 
         host.limit = TaskLimit(config.call_timeout, ask_replacement, events)
     return App(

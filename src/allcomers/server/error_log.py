@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from allcomers import localtime
+from allcomers.config import local_time
 
 NAMES: Final = ("", ".admin", ".app", ".calls", ".proxy", ".supervisor", ".tls", ".websocket", ".worker")
 """Ends of our loggers' names, which begin with `allcomers`."""
@@ -42,7 +42,7 @@ class Formatter(logging.Formatter):
         super().__init__(_FORMAT)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - overridden
-        return localtime.iso_milliseconds(record.created)
+        return local_time.iso_milliseconds(record.created)
 
 
 class UnclaimedHandler(logging.StreamHandler):  # type: ignore[type-arg]
@@ -64,7 +64,7 @@ def setup(level: str) -> None:
 
     Lines have the time in the zone that the process had at the first call.
     """
-    localtime.keep_zone()
+    local_time.keep_zone()
     for name in NAMES:
         logging.getLogger(f"allcomers{name}").__class__ = ServerLogger
     logger = logging.getLogger("allcomers")

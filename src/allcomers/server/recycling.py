@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from allcomers.config import Config
+from allcomers.config.options import Config
 
 _logger = logging.getLogger("allcomers.worker")
 

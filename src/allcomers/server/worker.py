@@ -18,17 +18,19 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from allcomers import calls, errorlog, models, stats, systemd
-from allcomers.config import Config
+from allcomers import calls, models
+from allcomers.config.options import Config
 from allcomers.errors import AppError, OperatorError
-from allcomers.lifeline import ALIVE, READY, Lifeline
-from allcomers.orders import Orders, ignore, release
-from allcomers.tally import Share
-from allcomers.wear import Wear
+from allcomers.server import error_log, systemd
+from allcomers.server.control_pipe import ALIVE, READY, Lifeline
+from allcomers.server.recycling import Wear
+from allcomers.system import counters
+from allcomers.system.accept_balance import Share
+from allcomers.system.signals import Orders, ignore, release
 
 if TYPE_CHECKING:
-    from allcomers.accesslog import AccessLog
-    from allcomers.endpoint import Endpoint, Keys
+    from allcomers.server.access_log import AccessLog
+    from allcomers.server.endpoint import Endpoint, Keys
 
 _logger = logging.getLogger("allcomers.worker")
 
@@ -56,7 +58,7 @@ def work(job: Job, listeners: list[socket.socket], share: Share, lifeline: Lifel
 
     What keeps it from beginning is said on standard error, in one line and the app's own traceback.
     """
-    from allcomers.endpoint import endpoint
+    from allcomers.server.endpoint import endpoint
 
     orders = Orders(job.config.graceful_timeout, lifeline.orders)
     try:
@@ -69,7 +71,7 @@ def work(job: Job, listeners: list[socket.socket], share: Share, lifeline: Lifel
         serving = _serving(job.config, peers, listeners, orders, share, lifeline)
         if peers.life is not None:
             peers.life.begin(orders.listen)
-        errorlog.settle_root()
+        error_log.settle_root()
     except OperatorError as error:
         complain(error)
         return error.exit_code
@@ -90,8 +92,10 @@ def _serving(
 ) -> models.Serving:
     limit = 0.0 if peers.is_async else config.call_timeout
     cells = share.page.cells
-    cells[stats.MODEL] = 1 + list(models.TABLE).index(config.model or ("asyncio" if peers.is_async else models.best()))
-    cells[stats.WHERE] = stats.WHERES.index(peers.calls)
+    cells[counters.MODEL] = 1 + list(models.TABLE).index(
+        config.model or ("asyncio" if peers.is_async else models.best())
+    )
+    cells[counters.WHERE] = counters.WHERES.index(peers.calls)
     return models.Serving(
         listeners=listeners,
         connect=peers.connect,
@@ -157,18 +161,18 @@ def become_worker(config: Config) -> Keys | None:
     """This process as the app is to find it; and the keys of its certificates, if they were read already."""
     with suppress(RuntimeError, ValueError, OSError):  # standard error is no file
         faulthandler.enable()  # a crash, and the ABRT of a supervisor that has waited too long, leave a stack
-    errorlog.prepare_root(config.log_level)
+    error_log.prepare_root(config.log_level)
     for variable in systemd.VARIABLES:
         os.environ.pop(variable, None)
     if config.reload:
         sys.dont_write_bytecode = True  # a file of the same size and second as the last would be taken for it
     if not (config.user or config.group):
         return None
-    from allcomers import identity
-    from allcomers.endpoint import read_now
+    from allcomers.server import privileges
+    from allcomers.server.endpoint import read_now
 
     keys = read_now(config)
-    new = identity.find(config.user, config.group)
+    new = privileges.find(config.user, config.group)
     if new is not None:
         new.become()
     return keys
@@ -183,7 +187,7 @@ def _access_log(config: Config) -> AccessLog | None:
     path = log_path(config)
     if path == "off":
         return None
-    from allcomers.accesslog import AccessLog
+    from allcomers.server.access_log import AccessLog
 
     return AccessLog(path, config.access_log_format, tell=_logger.warning)
 

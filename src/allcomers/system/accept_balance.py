@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from allcomers.stats import (
+from allcomers.system.counters import (
     CHILD_ROWS,
     CONNECTIONS,
     DOOR,

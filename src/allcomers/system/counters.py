@@ -37,7 +37,7 @@ from __future__ import annotations
 import mmap
 from typing import TYPE_CHECKING, Final
 
-from allcomers.protocol import leaf
+from allcomers.protocol import compiled
 
 SLOTS: Final = 512
 SIZE: Final = SLOTS * 8
@@ -228,4 +228,4 @@ def edge(index: int) -> int:
 if TYPE_CHECKING:
     Page = PlainPage
 else:
-    Page = leaf.Page if leaf.COMPILED else PlainPage
+    Page = compiled.Page if compiled.COMPILED else PlainPage

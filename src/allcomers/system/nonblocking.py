@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from allcomers.protocol import leaf
+from allcomers.protocol import compiled
 
-if leaf.COMPILED and not TYPE_CHECKING:
-    from allcomers.models._quick import recv, send
+if compiled.COMPILED and not TYPE_CHECKING:
+    from allcomers.system._nonblocking import recv, send
 else:
     recv, send = os.read, os.write

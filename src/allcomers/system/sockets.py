@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from allcomers.errors import ConfigError, ListenError, PeerError
-from allcomers.protocol.leaf import Server
+from allcomers.protocol.compiled import Server
 from allcomers.protocol.message import FileSlice, Segment
 
 RECEIVE: Final = 64 * 1024

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from apps import pattern
-from clients import Client, Lost, Regular, TlsWire, Wire, chunked, request
 from conftest import Certificate
-from harness import Server, receive_all, serving, wait_for
+from support.apps.served import pattern
+from support.clients import Client, Lost, Regular, TlsWire, Wire, chunked, request
+from support.harness import Server, receive_all, serving, wait_for
 
 LOOPS = ("asyncio", "epoll", "select", "poll", "epoll-et")
 """The models where a call and its client both go on. asyncio has uvloop, the others asyncio's own loop."""
@@ -53,7 +53,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="module")
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """What serves `app` under a model, shared by all tests of that."""
-    with serving("run", "tests/asgi_apps.py:app", "--model", request.param, quiet=False) as server:
+    with serving("run", "tests/support/apps/asgi_apps.py:app", "--model", request.param, quiet=False) as server:
         yield server
 
 
@@ -289,7 +289,7 @@ def test_the_scope(server: Server, request: pytest.FixtureRequest) -> None:
 @pytest.mark.parametrize("model", ["asyncio", "thread"])
 def test_files_are_sent_by_the_server_where_that_is_asked_for(model: str) -> None:
     options = ["--model", model, "--asgi-pathsend"]
-    with serving("run", "tests/asgi_apps.py:app", *options) as server, client_of(server) as client:
+    with serving("run", "tests/support/apps/asgi_apps.py:app", *options) as server, client_of(server) as client:
         for _ in range(2):
             extensions = json.loads(client.ask(get("/seen")).body)["extensions"]
             offered = ("early_hint", "trailers", "pathsend", "zerocopysend")
@@ -298,7 +298,7 @@ def test_files_are_sent_by_the_server_where_that_is_asked_for(model: str) -> Non
 
 def test_the_scope_of_a_peer_on_a_unix_socket(tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
-    with serving("run", "tests/asgi_apps.py", bind=f"unix:{path}"), socket.socket(socket.AF_UNIX) as sock:
+    with serving("run", "tests/support/apps/asgi_apps.py", bind=f"unix:{path}"), socket.socket(socket.AF_UNIX) as sock:
         sock.connect(path)
         sock.sendall(b"GET /seen HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         scope = json.loads(receive_all(sock).partition(b"\r\n\r\n")[2])
@@ -719,7 +719,7 @@ def ended(server: Server) -> bool:
 @pytest.mark.parametrize("model", ["asyncio", "thread"])
 def test_what_goes_on_behind_ends_before_the_server_does(model: str, tmp_path: Path) -> None:
     noted, go = tmp_path / "noted", tmp_path / "go"
-    with serving("run", "tests/asgi_apps.py:app", "--model", model) as server:
+    with serving("run", "tests/support/apps/asgi_apps.py:app", "--model", model) as server:
         with client_of(server) as client:
             client.ask(get(f"/background?file={noted}&go={go}"))
         await_lines(noted, "begun")
@@ -735,7 +735,7 @@ def test_what_goes_on_behind_ends_before_the_server_does(model: str, tmp_path: P
 def test_what_goes_on_behind_for_too_long_is_cancelled(model: str, signum: signal.Signals, tmp_path: Path) -> None:
     noted, forgotten, go = tmp_path / "noted", tmp_path / "forgotten", tmp_path / "go"
     options = ["--graceful-timeout", "0.3"] if signum == signal.SIGTERM else []
-    with serving("run", "tests/asgi_apps.py:app", "--model", model, *options) as server:
+    with serving("run", "tests/support/apps/asgi_apps.py:app", "--model", model, *options) as server:
         with client_of(server) as client:
             client.ask(get(f"/background?file={noted}&go={go}"))
             client.ask(get(f"/forgotten?file={forgotten}"))
@@ -769,7 +769,7 @@ def test_no_answer_is_lost_when_workers_are_replaced(model: str) -> None:
                     wrong.append(error)
                     client.close()
 
-    with serving("run", "tests/asgi_apps.py:app", "--model", model) as server:
+    with serving("run", "tests/support/apps/asgi_apps.py:app", "--model", model) as server:
         threads = [threading.Thread(target=ask, args=(server,)) for _ in range(6)]
         for thread in threads:
             thread.start()
@@ -787,7 +787,7 @@ def test_no_answer_is_lost_when_workers_are_replaced(model: str) -> None:
 def test_where_the_app_is_mounted_and_tls(certificate: Certificate) -> None:
     options = ["--certfile", str(certificate.pem), "--root-path", "/mounted", "--calls", "pool"]
     with (
-        serving("run", "tests/asgi_apps.py:app", *options) as server,
+        serving("run", "tests/support/apps/asgi_apps.py:app", *options) as server,
         Client(TlsWire(server.address, certificate.trusted)) as client,
     ):
         scope = json.loads(client.ask(get("/seen/a%20b")).body)
@@ -809,12 +809,12 @@ class Life:
 
     def serving(self, target: str, *options: str, wrong: str = "") -> Any:
         env = {"ASGI_LIFE": str(self.path), "ASGI_WRONG": wrong}
-        return serving("run", f"tests/asgi_apps.py:{target}", *options, env=env)
+        return serving("run", f"tests/support/apps/asgi_apps.py:{target}", *options, env=env)
 
     def failing(self, target: str, *options: str, wrong: str) -> tuple[int, str]:
         """A server that cannot start: its exit status, and what it says."""
         env = {"ASGI_LIFE": str(self.path), "ASGI_WRONG": wrong}
-        server = Server("run", f"tests/asgi_apps.py:{target}", *options, env=env)
+        server = Server("run", f"tests/support/apps/asgi_apps.py:{target}", *options, env=env)
         status = server.stop()
         assert server.address == ("", 0)
         return status, server.stderr
@@ -855,7 +855,7 @@ def test_an_app_that_cannot_start(life: Life, model: str) -> None:
     assert status == 3
     assert said.splitlines()[-1] == "allcomers: the app's start-up failed: Deliberate: at the start"
     assert "Traceback" in said
-    assert "tests/asgi_apps.py" in said
+    assert "tests/support/apps/asgi_apps.py" in said
     assert "src/allcomers" not in said
 
 

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 import httpx
 import pytest
-from bench import middlewares
+from bench.frameworks import middlewares
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from harness import PATIENCE, ROOT, Server, chosen, serving, wait_for
+from support.harness import PATIENCE, ROOT, Server, chosen, serving, wait_for
 
-REAL = ROOT / "tests" / "real"
+REAL = ROOT / "tests" / "support" / "real"
 LOOPS = ("asyncio", "epoll", "select", "poll", "epoll-et")
 BLOCKING = ("iterative", "process", "thread", "thread-pool")
 
@@ -159,7 +159,7 @@ FINE = {
 
 
 def test_why_files_are_sent_by_path_only_where_that_is_asked_for() -> None:
-    app = f"{ROOT / 'bench' / 'middleware_apps.py'}:app"
+    app = f"{ROOT / 'bench' / 'frameworks' / 'middleware_apps.py'}:app"
     found: dict[tuple[str, str], str] = {}
     with serving("run", app, "--asgi-pathsend", "--lifespan", "off", quiet=False) as server:
         for name in FINE:

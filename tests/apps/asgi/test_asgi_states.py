@@ -18,13 +18,13 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-import scripted_app
-from allcomers import asyncio_loops
-from allcomers.asgi.host import Host
-from allcomers.asgi.lifespan import Life, Lifespan
+from allcomers.apps.asgi.lifespan import Life, Lifespan
+from allcomers.apps.asgi.runtime import Host
 from allcomers.errors import AppError
-from clients import Client, Lost, Wire, request
-from harness import PATIENCE, Server, chosen, serving, wait_for
+from allcomers.system import asyncio_loops
+from support.apps import scripted_app
+from support.clients import Client, Lost, Wire, request
+from support.harness import PATIENCE, Server, chosen, serving, wait_for
 
 Steps = list[Any]
 
@@ -50,7 +50,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     model, pure = request.param
     options = ("--model", model, "--lifespan", "off")
-    with serving("run", "tests/scripted_app.py:app", *options, quiet=False, env={"ALLCOMERS_PURE": pure}) as server:
+    with serving(
+        "run", "tests/support/apps/scripted_app.py:app", *options, quiet=False, env={"ALLCOMERS_PURE": pure}
+    ) as server:
         yield server
 
 
@@ -417,7 +419,7 @@ def test_lifespan(row: Span, loop: str, tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("model", chosen(["asyncio", "thread"], LOOPS + BLOCKING))
 def test_lifespan_that_ends_in_its_first_step_on_a_server(model: str, tmp_path: Path) -> None:
     env = {"LIFESPAN_STEPS": json.dumps([COMPLETE]), "LIFESPAN_FILE": str(tmp_path / "notes")}
-    with serving("run", "tests/scripted_app.py:app", "--model", model, env=env) as server:
+    with serving("run", "tests/support/apps/scripted_app.py:app", "--model", model, env=env) as server:
         with Client(Wire(server.address)) as client:
             steps = [start(), body(b"a")]
             assert client.ask(request("GET", target(steps, tmp_path / "http"))).body == b"a"

@@ -14,10 +14,11 @@ from urllib.parse import urlencode
 import pytest
 from websockets.sync.client import connect
 
-from allcomers.asgi import disconnect
-from allcomers.asgi.disconnect import QUIET, HalfClosed
-from clients import Client, Wire, request
-from harness import PATIENCE, Server, chosen, serving, wait_for
+from allcomers.apps.asgi import disconnect
+from allcomers.apps.asgi.disconnect import QUIET, HalfClosed
+from support.apps import streams_app
+from support.clients import Client, Wire, request
+from support.harness import PATIENCE, Server, chosen, serving, wait_for
 
 LOOPS = ("asyncio", "epoll", "select", "poll", "epoll-et")
 BLOCKING = ("iterative", "process", "thread", "thread-pool")
@@ -42,7 +43,7 @@ def ids(servers: Any) -> Any:
 
 def run(which: tuple[str, str], *options: str, app: str = "scripted_app.py:app") -> Any:
     model, pure = which
-    return serving("run", f"tests/{app}", "--model", model, *options, env={"ALLCOMERS_PURE": pure})
+    return serving("run", f"tests/support/apps/{app}", "--model", model, *options, env={"ALLCOMERS_PURE": pure})
 
 
 @pytest.fixture(scope="module", params=SERVERS, ids=ids(SERVERS))
@@ -204,7 +205,7 @@ def test_a_client_that_half_closes_gets_a_stream_to_its_end(starlette: Server, p
         client.wire.half_close()
         answer = client.answer()
     if path == "/file":
-        assert answer.body == Path(__file__).read_bytes()
+        assert answer.body == Path(streams_app.__file__).read_bytes()
     else:
         assert answer.body == b"piece" * 20
 

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-import offline
-from allcomers.config import Limits
-from allcomers.connection import CALL, GRACE, HIGH_WATER, LINGER, READ, RUNNING, WRITE, Phase
+from allcomers.config.options import Limits
+from allcomers.connection.base import CALL, GRACE, HIGH_WATER, LINGER, READ, RUNNING, WRITE, Phase
+from allcomers.connection.call import LATER, TAKEN
+from allcomers.connection.http.endpoint import SKIP, Asker, HttpEndpoint
+from allcomers.connection.http.http1 import HttpConnection
+from allcomers.connection.http.log_record import GONE
+from allcomers.connection.http.response_body import End, Last, Stream
 from allcomers.errors import AnswerError, PeerError
-from allcomers.http_calls import SKIP, Asker, HttpEndpoint
-from allcomers.http_connection import HttpConnection
 from allcomers.protocol.message import Request, Response
-from allcomers.records import GONE
-from allcomers.signs import LATER, TAKEN
-from allcomers.stats import Page
-from allcomers.streams import End, Last, Stream
-from offline import Far, Noted, answers, statuses
+from allcomers.system.counters import Page
+from support import offline
+from support.offline import Far, Noted, answers, statuses
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
 EXPECT = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n"

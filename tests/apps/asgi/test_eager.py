@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allcomers.protocol import leaf
-from brief_app import TALKS
-from harness import ROOT, Server, receive_all, serving, wait_for
+from allcomers.protocol import compiled as leaf
+from support.apps.brief_app import TALKS
+from support.harness import ROOT, Server, receive_all, serving, wait_for
 
 pytestmark = pytest.mark.skipif(not leaf.COMPILED, reason="the leaf is not compiled, or ALLCOMERS_PURE is set")
 

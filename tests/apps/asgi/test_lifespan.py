@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-import asgi_apps
-from allcomers.asgi.host import Host
-from allcomers.asgi.lifespan import Life, Lifespan
+from allcomers.apps.asgi.lifespan import Life, Lifespan
+from allcomers.apps.asgi.runtime import Host
 from allcomers.errors import AppError
-from asgi_apps import Receive, Scope, Send
+from support.apps import asgi_apps
+from support.apps.asgi_apps import Receive, Scope, Send
 
 Begin = Callable[..., tuple[Life, Host]]
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from allcomers import asyncio_loops
-from allcomers.asyncio_loops import new_event_loop, new_selector_loop
-from harness import Server, chosen, serving, wait_for
+from allcomers.system import asyncio_loops
+from allcomers.system.asyncio_loops import new_event_loop, new_selector_loop
+from support.harness import Server, chosen, serving, wait_for
 
 LOOPS = ("asyncio", "select", "poll", "epoll", "epoll-et")
 BLOCKING = ("iterative", "process", "thread", "thread-pool")
@@ -30,7 +30,7 @@ def lines(path: Path) -> list[str]:
 def test_handlers_of_an_app_beside_the_servers(model: str, tmp_path: Path) -> None:
     path = tmp_path / "notes"
     env = {"SIGNALS_FILE": str(path), "SIGNALS_DO": "handle"}
-    with serving("run", "tests/signals_app.py:app", "--model", model, env=env) as server:
+    with serving("run", "tests/support/apps/signals_app.py:app", "--model", model, env=env) as server:
         wait_for(lambda: server.workers(), "a worker")
         (worker,) = server.workers()
         expected = []
@@ -52,7 +52,7 @@ def test_handlers_of_an_app_beside_the_servers(model: str, tmp_path: Path) -> No
 def test_handlers_that_were_removed_leave_the_servers(model: str, tmp_path: Path) -> None:
     path = tmp_path / "notes"
     env = {"SIGNALS_FILE": str(path), "SIGNALS_DO": "remove"}
-    with serving("run", "tests/signals_app.py:app", "--model", model, env=env) as server:
+    with serving("run", "tests/support/apps/signals_app.py:app", "--model", model, env=env) as server:
         wait_for(lambda: server.workers(), "a worker")
         (worker,) = server.workers()
         os.kill(worker, signal.SIGUSR2)  # ignored, as before

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,10 +13,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from harness import PATIENCE, Server, receive_all, serving, wait_for
-
-sys.path.append(str(Path(__file__).parent / "protocol"))
-from frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, Sent, closing, deflated, frame, read
+from support.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, Sent, closing, deflated, frame, read
+from support.harness import PATIENCE, Server, receive_all, serving, wait_for
 
 MAX_SIZE = 1 << 20
 HANDSHAKE = (
@@ -30,7 +27,7 @@ HANDSHAKE = (
 @pytest.fixture(scope="module", params=["asyncio", "epoll"])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     options = ["--model", request.param, "--ws-max-size", str(MAX_SIZE)]
-    with serving("run", "tests/websocket_app.py:app", *options) as server:
+    with serving("run", "tests/support/apps/websocket_app.py:app", *options) as server:
         yield server
 
 
@@ -142,7 +139,10 @@ def test_a_flood_of_pings_keeps_nobody_waiting(server: Server, tmp_path: Path) -
 
 @pytest.mark.parametrize("model", ["asyncio", "epoll"])
 def test_a_server_that_leaves_says_so(model: str) -> None:
-    with serving("run", "tests/websocket_app.py:app", "--model", model) as server, client(server) as websocket:
+    with (
+        serving("run", "tests/support/apps/websocket_app.py:app", "--model", model) as server,
+        client(server) as websocket,
+    ):
         websocket.send("hello")
         assert websocket.recv() == "hello"
         server.send(signal.SIGTERM)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from allcomers.handlers.conditions import http_date, parse_http_date, range_holds, verdict
+from allcomers.apps.static.conditions import http_date, parse_http_date, range_holds, verdict
 
 
 @given(st.integers(0, 253402300799))  # to the end of the year 9999

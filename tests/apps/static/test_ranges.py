@@ -7,7 +7,7 @@ import time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allcomers.handlers import ranges
+from allcomers.apps.static import ranges
 
 _NUMBERS = st.integers(0, 30) | st.integers(0, 10**25)
 _SPECS = (

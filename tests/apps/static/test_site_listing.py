@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from allcomers.handlers import listing
-from allcomers.handlers.pages import Entry, folder_page
-from allcomers.handlers.site import Site
+from allcomers.apps.static import listing
+from allcomers.apps.static.html import Entry, folder_page
+from allcomers.apps.static.site import Site
 from allcomers.protocol.message import Request, Response
 
 

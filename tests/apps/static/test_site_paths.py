@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from allcomers.handlers import tree
-from allcomers.handlers.site import Site
+from allcomers.apps.static import tree
+from allcomers.apps.static.site import Site
 from allcomers.protocol.message import FileSlice, Request, Response
 
 SECRET = b"secret"

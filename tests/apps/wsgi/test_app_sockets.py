@@ -21,8 +21,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from conftest import Certificate
-from crowd import exchange
-from harness import ROOT, Server, chosen, receive_all, serving, wait_for
+from support.crowd import exchange
+from support.harness import ROOT, Server, chosen, receive_all, serving, wait_for
 
 APP = f"{ROOT}/tests/real/flask_sockets.py:app"
 UPGRADE = b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"

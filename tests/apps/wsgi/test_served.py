@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from allcomers import Request
-from allcomers.config import make
-from allcomers.endpoint import endpoint
+from allcomers.config.options import make
 from allcomers.models import TABLE
-from apps import pattern
-from clients import Answer, Client, Lost, chunked, request, wire
-from harness import Server, serving, wait_for
-from wsgi_apps import FILE, told
+from allcomers.server.endpoint import endpoint
+from support.apps.served import pattern
+from support.apps.wsgi_apps import FILE, told
+from support.clients import Answer, Client, Lost, chunked, request, wire
+from support.harness import Server, serving, wait_for
 
-APP = "tests/wsgi_apps.py"
+APP = "tests/support/apps/wsgi_apps.py"
 MODELS = [model.name for model in TABLE.values() if not model.obstacle]
 LOOPS = [name for name in MODELS if TABLE[name].events is not None]
 HALL = ("iterative", "process")

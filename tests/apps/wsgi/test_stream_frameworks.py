@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from clients import Client, request, wire
-from harness import ROOT, Server, chosen, serving, wait_for
+from support.clients import Client, request, wire
+from support.harness import ROOT, Server, chosen, serving, wait_for
 
-REAL = ROOT / "tests" / "real"
+REAL = ROOT / "tests" / "support" / "real"
 WHERE = chosen(
     [("iterative", "pool"), ("process", "inline"), ("thread", "pool"), ("thread-pool", "inline"), ("select", "pool"),
      ("epoll", "auto"), ("epoll", "inline"), ("asyncio", "auto")],

@@ -12,13 +12,13 @@ from typing import NamedTuple
 import pytest
 
 from allcomers.models import TABLE
-from clients import Client, Lost, Wire, request, wire
 from conftest import Certificate
-from harness import Server, chosen, serving, wait_for
-from staged import listens_no_more
+from support.clients import Client, Lost, Wire, request, wire
+from support.harness import Server, chosen, serving, wait_for
+from support.staged import listens_no_more
 
-APP = "tests/stream_apps.py:app"
-WEB = "tests/stream_apps.py:Web"
+APP = "tests/support/apps/stream_apps.py:app"
+WEB = "tests/support/apps/stream_apps.py:Web"
 LIMIT = "30"
 """Seconds of a --call-timeout that no call here reaches."""
 
@@ -399,7 +399,7 @@ def test_one_that_never_ends_does_not_keep_the_process(signum: int, noted: Noted
 
 def test_an_asyncio_loop_keeps_the_first_that_waits_and_gives_the_others_threads(noted: Noted) -> None:
     """It cannot move: from then on no other call comes between two pieces, for all have threads of the pool."""
-    with serving("run", "tests/stream_apps.py:Web", "-m", "asyncio", "--calls", "auto") as server:
+    with serving("run", "tests/support/apps/stream_apps.py:Web", "-m", "asyncio", "--calls", "auto") as server:
         with slow_client(server, f"/?pieces=1000000&size=60000&{noted.query}"):
             noted.wait_for("piece", 2)
             loop = noted.threads

@@ -17,15 +17,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import offline
+from allcomers.apps.wsgi import app as wsgi
+from allcomers.apps.wsgi.app import JOINED, Wsgi
+from allcomers.apps.wsgi.environ import Environs, ErrorStream, known_keys
+from allcomers.apps.wsgi.file_wrapper import FileWrapper
+from allcomers.apps.wsgi.start_response import _kinds, _statuses
 from allcomers.errors import AnswerError
-from allcomers.handlers import wsgi
-from allcomers.handlers.environ import Environs, ErrorStream, known_keys
-from allcomers.handlers.file_wrapper import FileWrapper
-from allcomers.handlers.start_response import _kinds, _statuses
-from allcomers.handlers.wsgi import JOINED, Wsgi
 from allcomers.protocol.message import SPOOL_AT, Body, FileSlice, Request, Response
-from offline import SERVER
+from support import offline
+from support.offline import SERVER
 
 Fields = Iterable[tuple[bytes, bytes]]
 

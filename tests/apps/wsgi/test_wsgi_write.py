@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from apps import pattern
-from clients import Client, Lost, request, wire
 from conftest import Certificate
-from harness import Server, chosen, serving, wait_for
-from staged import listens_no_more
+from support.apps.served import pattern
+from support.clients import Client, Lost, request, wire
+from support.harness import Server, chosen, serving, wait_for
+from support.staged import listens_no_more
 
-APP = "tests/wsgi_apps.py:writing"
+APP = "tests/support/apps/wsgi_apps.py:writing"
 WAITING = chosen(
     [("iterative", "inline"), ("process", "pool"), ("thread", "inline"), ("thread-pool", "pool"), ("epoll", "pool"),
      ("asyncio", "pool"), ("epoll-et", "auto")],

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from seen import EPOLL, ladder, usl
 
+from allcomers.commands.lab.analysis.figures import Trial
+from allcomers.commands.lab.run.journal import NAME, Journal
 from allcomers.errors import ConfigError
-from allcomers.lab.figures import Trial
-from allcomers.lab.journal import NAME, Journal
+from support.seen import EPOLL, ladder, usl
 
 ASKED = {"words": ["run", "app:app"], "budget": 60.0}
 

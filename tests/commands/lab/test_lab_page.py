@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
-from test_lab_verdict import everything
 
-import chromium
-from allcomers.lab import page
+from allcomers.commands.lab.report import page
+from support import chromium
+from support.seen import everything
 
 pytestmark = chromium.NEEDED
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allcomers.lab import plan
-from allcomers.lab.candidate import Candidate, runnable
-from allcomers.lab.plan import Probe, Stage
+from allcomers.commands.lab.data import plan
+from allcomers.commands.lab.data.candidate import Candidate, runnable
+from allcomers.commands.lab.data.plan import Probe, Stage
 
 AT_ONCE = Probe(response=60e-6, cpu=30e-6, is_async=False, start=0.2)
 WAITS = Probe(response=0.010, cpu=300e-6, is_async=False, start=0.2)

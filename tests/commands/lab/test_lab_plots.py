@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allcomers.lab import plots, words
-from allcomers.lab.plots import Axis, Row, Series
-from allcomers.lab.statistics import NOTHING, Interval
+from allcomers.commands.lab.analysis import wording
+from allcomers.commands.lab.analysis.statistics import NOTHING, Interval
+from allcomers.commands.lab.report import plots
+from allcomers.commands.lab.report.plots import Axis, Row, Series
 
 POSITIVE = st.floats(1e-9, 1e12)
 POINTS = st.lists(st.tuples(POSITIVE, POSITIVE), max_size=8)
-AXIS = Axis(name="figures", told=words.number)
+AXIS = Axis(name="figures", told=wording.number)
 PLACES = ("x", "y", "x1", "x2", "y1", "y2", "cx", "cy")
 
 
@@ -55,20 +56,20 @@ def test_a_plot_of_its_own_has_its_colours() -> None:
 @pytest.mark.parametrize(
     ("said", "text"),
     [
-        (words.number(12345.6), "12,346"),
-        (words.number(1.2345), "1.23"),
-        (words.number(0.0), "0"),
-        (words.number(100.0), "100"),
-        (words.seconds(0.0123), "12.3 ms"),
-        (words.seconds(41e-6), "41 µs"),
-        (words.seconds(2.5), "2.5 s"),
-        (words.seconds(math.nan), "–"),
-        (words.size(1500), "1.5 KB"),
-        (words.percent(0.125), "12.5 %"),
-        (words.ratio(Interval(0.9, 0.85, 0.95, 3)), "0.90 (0.85–0.95)"),
-        (words.ratio(NOTHING), "–"),
-        (words.many(1, "client"), "1 client"),
-        (words.many(1000, "client"), "1,000 clients"),
+        (wording.number(12345.6), "12,346"),
+        (wording.number(1.2345), "1.23"),
+        (wording.number(0.0), "0"),
+        (wording.number(100.0), "100"),
+        (wording.seconds(0.0123), "12.3 ms"),
+        (wording.seconds(41e-6), "41 µs"),
+        (wording.seconds(2.5), "2.5 s"),
+        (wording.seconds(math.nan), "–"),
+        (wording.size(1500), "1.5 KB"),
+        (wording.percent(0.125), "12.5 %"),
+        (wording.ratio(Interval(0.9, 0.85, 0.95, 3)), "0.90 (0.85–0.95)"),
+        (wording.ratio(NOTHING), "–"),
+        (wording.many(1, "client"), "1 client"),
+        (wording.many(1000, "client"), "1,000 clients"),
     ],
 )
 def test_figures_in_words(said: str, text: str) -> None:
@@ -77,5 +78,5 @@ def test_figures_in_words(said: str, text: str) -> None:
 
 @given(st.floats())
 def test_any_figure_has_words(value: float) -> None:
-    for say in (words.number, words.seconds, words.size, words.percent, words.rate):
+    for say in (wording.number, wording.seconds, wording.size, wording.percent, wording.rate):
         assert say(value)

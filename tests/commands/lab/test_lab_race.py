@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from seen import EPOLL, ITERATIVE, THREAD, ladder, step, usl
-from test_lab_verdict import PLACE
-
-from allcomers.lab import analysis, page, plan, plots, race, report
-from allcomers.lab.figures import Trial
-from allcomers.lab.plan import Probe
+from allcomers.commands.lab.analysis import analysis
+from allcomers.commands.lab.analysis.figures import Trial
+from allcomers.commands.lab.data import plan
+from allcomers.commands.lab.data.plan import Probe
+from allcomers.commands.lab.report import page, plots, report
+from allcomers.commands.lab.run import race
+from support.seen import EPOLL, ITERATIVE, PLACE, THREAD, ladder, step, usl
 
 PROBE = Probe(response=0.001, cpu=50e-6, is_async=False, start=0.2)
 MANY = (1, 10, 100, 1000, 10_000)

@@ -14,15 +14,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from allcomers.lab import trial
-from allcomers.lab.candidate import Candidate
-from allcomers.lab.child import Child
-from allcomers.lab.driving import Driver
-from allcomers.lab.figures import Trial
-from allcomers.lab.journal import NAME
-from allcomers.lab.server import Served
-from allcomers.lab.trial import Bench, Wanted
-from harness import ROOT, wait_for
+from allcomers.commands.lab.analysis.figures import Trial
+from allcomers.commands.lab.data.candidate import Candidate
+from allcomers.commands.lab.run import trial
+from allcomers.commands.lab.run.journal import NAME
+from allcomers.commands.lab.run.load_process import Driver
+from allcomers.commands.lab.run.server import Served
+from allcomers.commands.lab.run.server_process import Child
+from allcomers.commands.lab.run.trial import Bench, Wanted
+from support.harness import ROOT, wait_for
 
 LAB = [sys.executable, "-m", "allcomers", "lab", "examples/calls.py:AtOnce"]
 SHORT = ["--budget", "6s", "--models", "epoll", "--clients", "8"]

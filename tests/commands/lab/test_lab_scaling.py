@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from seen import CLIENTS, EPOLL, ladder, usl
 
-from allcomers.lab.scaling import fit, knee
+from allcomers.commands.lab.analysis.scaling import fit, knee
+from support.seen import CLIENTS, EPOLL, ladder, usl
 
 
 def points(law: object, **keywords: object) -> list[list[tuple[float, float]]]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allcomers.lab.statistics import (
+from allcomers.commands.lab.analysis.statistics import (
     INDIFFERENT,
     NOTHING,
     Course,

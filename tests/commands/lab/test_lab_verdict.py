@@ -6,39 +6,20 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from seen import EPOLL, ITERATIVE, POOL, THREAD, ladder, step, usl
 
-from allcomers.lab import analysis, page, report, results
-from allcomers.lab.figures import Trial
-from allcomers.lab.goal import goal, told
-from allcomers.lab.plan import Probe
-from allcomers.lab.results import Results
+from allcomers.commands.lab.analysis import analysis, results
+from allcomers.commands.lab.analysis.figures import Trial
+from allcomers.commands.lab.data.goal import goal, told
+from allcomers.commands.lab.data.plan import Probe
+from allcomers.commands.lab.report import page
+from support.seen import EPOLL, ITERATIVE, POOL, THREAD, WAITS, everything, grown, judged, ladder, pooled, step, usl
 
-WAITS = Probe(response=0.010, cpu=300e-6, is_async=False, start=0.2)
 WORKS = Probe(response=0.005, cpu=0.005, is_async=False, start=0.2)
-PLACE = {
-    "when": "today", "cpu": "a core", "server_cores": [0], "load_cores": [1], "system": "Linux", "python": "3",
-    "allcomers": "0", "leaf": "compiled",
-}  # fmt: skip
-
-
-def pooled(most: float, response: float = 0.010) -> Any:
-    """Straight up to a limit: what a pool of threads gives."""
-    return lambda clients: min(clients / response, most)
-
-
-def judged(trials: Sequence[Trial], probe: Probe = WAITS) -> Results:
-    words = ("run", "app:app")
-    return report.made(
-        trials, probe, "p99<100ms", command="allcomers lab app:app", words=words, place=PLACE, think=0.0, is_race=False
-    )
 
 
 def test_the_best_is_chosen_and_the_others_are_told_why() -> None:
@@ -181,19 +162,6 @@ def test_the_goal_is_what_the_user_says_or_what_people_bear() -> None:
 
 
 # ------------------------------------------------------------ what is written
-
-
-def everything() -> Results:
-    steps = tuple(step(64, rate, rate=rate, curve=((0.01, 0.5), (0.04, 1.0))) for rate in (1000.0, 2000.0))
-    opened = Trial(stage="open", number=0, candidate=POOL, steps=steps)
-    found = [*ladder(EPOLL, pooled(100)), *ladder(POOL, usl(100, 0.02, 1e-4), noise=0.02), opened]
-    return judged([grown(trial) for trial in found])
-
-
-def grown(trial: Trial) -> Trial:
-    """With 900 bytes for each connection."""
-    steps = (replace(one, memory=20_000_000 + 900 * one.held) for one in trial.steps)
-    return replace(trial, steps=tuple(steps))
 
 
 def test_results_are_json_that_others_can_read(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ import socket
 import time
 
 import pytest
-from bench.known import ANSWER, Queue, due_at, waits
-from far import Talk, adds_up, assert_within, carried_out, heads, load, reset, serving, soon
+from bench.measuring.known import ANSWER, Queue, due_at, waits
 
-from allcomers.load.plan import Plan
-from allcomers.load.result import Result
+from allcomers.commands.load.data.plan import Plan
+from allcomers.commands.load.data.result import Result
+from support.far import Talk, adds_up, assert_within, carried_out, heads, load, reset, serving, soon
 
 LAG = 0.03
 """Seconds by which a machine that is busy may be late."""

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from allcomers.load.cores import Cores, server_pids
-from allcomers.load.plan import Plan, locate
-from harness import wait_for
+from allcomers.commands.load.data.cores import Cores, server_pids
+from allcomers.commands.load.data.plan import Plan, locate
+from support.harness import wait_for
 
 CORES = sorted(os.sched_getaffinity(0))
 

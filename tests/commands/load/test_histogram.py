@@ -11,7 +11,7 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allcomers.load.histogram import LARGEST, SIZE, Histogram, highest, index, lowest, write_hgrm
+from allcomers.commands.load.data.histogram import LARGEST, SIZE, Histogram, highest, index, lowest, write_hgrm
 
 PERCENTS = (1.0, 25.0, 50.0, 75.0, 90.0, 99.0, 99.9, 99.99, 100.0)
 

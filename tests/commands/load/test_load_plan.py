@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from allcomers.commands.load.data import options
+from allcomers.commands.load.data.plan import Plan, is_ours, locate
+from allcomers.commands.load.run.requests import requests
 from allcomers.errors import ConfigError
-from allcomers.load import options
-from allcomers.load.plan import Plan, is_ours, locate
-from allcomers.load.requests import requests
 
 URL = "http://127.0.0.1:8000/a?b=c"
 
@@ -171,7 +171,7 @@ def test_a_service_is_sent_bytes(tmp_path: Path) -> None:
 
 
 def test_the_manual_has_every_option() -> None:
-    manual = (Path(__file__).parents[2] / "docs" / "load.md").read_text()
+    manual = (Path(__file__).parents[3] / "docs" / "load.md").read_text()
     flags = {flag for action in options.parser()._actions for flag in action.option_strings if flag.startswith("--")}
     assert {flag for flag in flags if f"`{flag}" not in manual} == set()
 

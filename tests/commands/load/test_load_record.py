@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allcomers.load import wire
-from allcomers.load.histogram import Histogram
-from allcomers.load.record import ANSWERED, OPEN, PEAK, RESPONSE, SENT, SERVICE, SIZE, Pen, Record
+from allcomers.commands.load.data.histogram import Histogram
+from allcomers.commands.load.data.record import ANSWERED, OPEN, PEAK, RESPONSE, SENT, SERVICE, SIZE, Pen, Record
+from allcomers.commands.load.run import response_end_compiled
 
 NANOSECONDS = st.one_of(st.integers(0, 10**7), st.integers(0, 1 << 45))
 ANSWERS = st.lists(st.tuples(NANOSECONDS, NANOSECONDS, st.integers(0, 599)), max_size=30)
@@ -27,26 +27,26 @@ def written(pen: object, answers: list[tuple[int, int, int]]) -> Record:
     return record
 
 
-@pytest.mark.skipif(not wire.COMPILED, reason="nothing is compiled here")
+@pytest.mark.skipif(not response_end_compiled.COMPILED, reason="nothing is compiled here")
 @settings(max_examples=30)
 @given(ANSWERS)
 def test_both_pens_write_the_same(answers: list[tuple[int, int, int]]) -> None:
-    assert written(wire.Pen, answers).page.tobytes() == written(Pen, answers).page.tobytes()
+    assert written(response_end_compiled.Pen, answers).page.tobytes() == written(Pen, answers).page.tobytes()
 
 
-@pytest.mark.skipif(not wire.COMPILED, reason="nothing is compiled here")
+@pytest.mark.skipif(not response_end_compiled.COMPILED, reason="nothing is compiled here")
 def test_the_compiled_pen_writes_into_nothing_but_a_page() -> None:
     with pytest.raises(ValueError, match="no page"):
-        wire.Pen(Record().page[1:])
+        response_end_compiled.Pen(Record().page[1:])
     for status in (-1, 1000):
         with pytest.raises(ValueError, match="no status"):
-            Record(wire.Pen).pen.answered(0, 0, 0, status)
+            Record(response_end_compiled.Pen).pen.answered(0, 0, 0, status)
 
 
-@pytest.mark.skipif(not wire.COMPILED, reason="nothing is compiled here")
+@pytest.mark.skipif(not response_end_compiled.COMPILED, reason="nothing is compiled here")
 def test_the_cyclic_collector_gives_the_page_back() -> None:
     page = array("Q", bytes(8 * SIZE))
-    ring: list[object] = [wire.Pen(page)]
+    ring: list[object] = [response_end_compiled.Pen(page)]
     ring.append(ring)
     del ring
     gc.collect()

@@ -20,16 +20,16 @@ from typing import Any
 import pytest
 import trustme
 
-from allcomers.load.result import Result
+from allcomers.commands.load.data.result import Result
 from conftest import Certificate
-from harness import PATIENCE, ROOT, Server, serving, wait_for
+from support.harness import PATIENCE, ROOT, Server, serving, wait_for
 
 COMMAND = [sys.executable, "-m", "allcomers", "load"]
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serving("run", "tests/apps.py:Hello", "--access-log", "off", "--head-timeout", "1") as server:
+    with serving("run", "tests/support/apps/served.py:Hello", "--access-log", "off", "--head-timeout", "1") as server:
         yield server
 
 
@@ -105,7 +105,7 @@ def test_plain_python_does_the_same(server: Server) -> None:
 
 def test_https(certificate: Certificate, tmp_path: Path) -> None:
     pem = str(certificate.pem)
-    with serving("run", "tests/apps.py:Bytes", "--certfile", pem, "--access-log", "off") as server:
+    with serving("run", "tests/support/apps/served.py:Bytes", "--certfile", pem, "--access-log", "off") as server:
         target = url(server, "https", "/?n=200000")
         result = found(target, "-n", "40", "-c", "4")
         assert (result.answered, result.failed) == (40, 0)

@@ -7,18 +7,18 @@ import select
 import subprocess
 import sys
 
-from allcomers.load.result import Result
-from allcomers.load.waiting import Waiting, now_ns
-from harness import PATIENCE, ROOT
+from allcomers.commands.load.data.result import Result
+from allcomers.commands.load.run.precise_wait import Waiting, now_ns
+from support.harness import PATIENCE, ROOT
 
 SERVICE = 0.006
 TRIES = 20
 
 
 def measured() -> Result:
-    """What `allcomers load` says of bench/known.py."""
+    """What `allcomers load` says of bench/measuring/known.py."""
     with subprocess.Popen(
-        [sys.executable, "-m", "bench.known", str(SERVICE)],
+        [sys.executable, "-m", "bench.measuring.known", str(SERVICE)],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as server:  # fmt: skip
         assert server.stdout is not None

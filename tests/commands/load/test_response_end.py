@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from allcomers.commands.load.run import response_end_compiled
+from allcomers.commands.load.run.response_end import CLOSES, LIMITS, HttpAnswers, TcpAnswers
 from allcomers.errors import Refusal
-from allcomers.load import wire
-from allcomers.load.answers import CLOSES, LIMITS, HttpAnswers, TcpAnswers
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 CLOSE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -23,10 +23,10 @@ TRAILERS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;a=b\r\nx\r\n
 
 @pytest.fixture(params=["compiled", "plain Python"])
 def build(request: pytest.FixtureRequest) -> Iterator[None]:
-    if request.param == "compiled" and not wire.COMPILED:
+    if request.param == "compiled" and not response_end_compiled.COMPILED:
         pytest.skip("nothing is compiled here")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wire, "COMPILED", request.param == "compiled")
+        patch.setattr(response_end_compiled, "COMPILED", request.param == "compiled")
         yield
 
 
@@ -129,7 +129,7 @@ MESSAGES = st.builds(
 )
 
 
-@pytest.mark.skipif(not wire.COMPILED, reason="nothing is compiled here")
+@pytest.mark.skipif(not response_end_compiled.COMPILED, reason="nothing is compiled here")
 @given(st.lists(st.one_of(st.sampled_from([OK, CHUNKED, EMPTY, CLOSE]), MESSAGES), max_size=3), st.booleans())
 @example([OK[:-1]], False)
 @example([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n"], False)
@@ -137,10 +137,10 @@ def test_what_is_cut_plain_python_takes_for_the_same(messages: list[bytes], bodi
     stream = b"".join(messages)
     method = "HEAD" if bodiless else "GET"
     found: list[int] = []
-    size = wire.cut(stream, bodiless, LIMITS.max_head, LIMITS.max_headers, found)
+    size = response_end_compiled.cut(stream, bodiless, LIMITS.max_head, LIMITS.max_headers, found)
     assert 0 <= size <= len(stream)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wire, "COMPILED", False)
+        patch.setattr(response_end_compiled, "COMPILED", False)
         answers = HttpAnswers(method)
         assert (answers.read(stream[:size]) if size else []) == found
         assert answers.end() == []  # nothing was left of what is cut

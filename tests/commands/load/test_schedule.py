@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from allcomers.load.plan import Plan
-from allcomers.load.schedule import moments
+from allcomers.commands.load.data.plan import Plan
+from allcomers.commands.load.data.schedule import moments
 
 SECOND = 10**9
 

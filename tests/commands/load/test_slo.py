@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from allcomers.commands.load.data import slo
+from allcomers.commands.load.data.histogram import Histogram
+from allcomers.commands.load.data.plan import Plan
+from allcomers.commands.load.data.record import SENT, Record
+from allcomers.commands.load.data.result import Result, result
+from allcomers.commands.load.data.trust import judged
 from allcomers.errors import ConfigError
-from allcomers.load import slo
-from allcomers.load.histogram import Histogram
-from allcomers.load.plan import Plan
-from allcomers.load.record import SENT, Record
-from allcomers.load.result import Result, result
-from allcomers.load.trust import judged
 
 
 def found(answers: int = 2000, milliseconds: float = 10.0, **plan: Any) -> Result:

@@ -20,9 +20,9 @@ import uvicorn
 import wire
 from uvicorn.importer import import_from_string
 
-from allcomers.asgi.lifespan import Lifespan
+from allcomers.apps.asgi.lifespan import Lifespan
+from allcomers.apps.detection import find
 from allcomers.errors import AppError
-from allcomers.interface import find
 
 QUIET = 0.05
 """Seconds without a byte after which an answer is over."""
@@ -94,7 +94,7 @@ class _Counted:
     def __init__(self, app: Any) -> None:
         kind, found = find(app, wire.Config())
         if kind == "asgi2":
-            from allcomers.asgi.double import single
+            from allcomers.apps.asgi.asgi2 import single
 
             found = single(found)
         self._app = found
@@ -198,7 +198,7 @@ class WireLifespan:
     def __init__(self, config: uvicorn.Config) -> None:
         kind, app = find(config.app, wire.Config())
         if kind == "asgi2":
-            from allcomers.asgi.double import single
+            from allcomers.apps.asgi.asgi2 import single
 
             app = single(app)
         self._lifespan = Lifespan(app, config.lifespan)

@@ -18,13 +18,13 @@ from importlib import import_module
 from time import monotonic
 from typing import Any
 
-from allcomers import worker
-from allcomers.config import Config
-from allcomers.endpoint import Endpoint, endpoint
+from allcomers.config.options import Config
+from allcomers.models.driver.asyncio_adapter import Pump
 from allcomers.models.epoll_loop import EpollPoller
-from allcomers.models.pump import Pump
-from allcomers.orders import Orders
-from allcomers.tally import Share, Tally
+from allcomers.server import worker
+from allcomers.server.endpoint import Endpoint, endpoint
+from allcomers.system.accept_balance import Share, Tally
+from allcomers.system.signals import Orders
 
 MODEL = os.environ.get("WIRE_MODEL", "")
 """The model that serves what a thread serves; by default the server's own choice."""
@@ -196,7 +196,7 @@ class LoopServer(_Server):
         self._close()
 
 
-LOOPS = ("allcomers.asyncio_loops", "allcomers.models.asyncio_loop")
+LOOPS = ("allcomers.system.asyncio_loops", "allcomers.models.asyncio_loop")
 """The modules that make event loops, as the server's versions have them."""
 
 

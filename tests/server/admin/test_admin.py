@@ -17,14 +17,14 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from allcomers.admin.host import check, is_allowed, names_of
-from allcomers.admin.look import usage
-from allcomers.admin.span import percentile
 from allcomers.errors import ConfigError
 from allcomers.models import TABLE
-from allcomers.stats import BUCKETS, bucket, edge
-from crowd import exchange
-from harness import ROOT, Server, serving, wait_for
+from allcomers.server.admin.allowed_hosts import check, is_allowed, names_of
+from allcomers.server.admin.interval import percentile
+from allcomers.server.admin.snapshot import usage
+from allcomers.system.counters import BUCKETS, bucket, edge
+from support.crowd import exchange
+from support.harness import ROOT, Server, serving, wait_for
 
 APP = f"{ROOT}/tests/admin_app.py:app"
 ASGI = f"{ROOT}/tests/admin_asgi.py:app"

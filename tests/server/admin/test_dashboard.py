@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-import chromium
-from allcomers.load import Result
-from harness import ROOT, Server, serving, wait_for
-from test_admin import APP, Admin, children
+from allcomers.commands.load import Result
+from server.admin.test_admin import APP, Admin, children
+from support import chromium
+from support.harness import ROOT, Server, serving, wait_for
 
 pytestmark = chromium.NEEDED
 

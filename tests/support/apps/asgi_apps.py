@@ -1,4 +1,4 @@
-"""The ASGI apps that tests/test_asgi.py has served. All paths of `app` are functions here, named as the path is.
+"""The ASGI apps that tests/apps/asgi/test_asgi.py has served. A path of `app` is the function of its name here.
 
 Nothing is kept in memory that a test asks for later, for another worker or process may get that question. What a test
 wants to know of a call, or tell it, goes through files that the request names.
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from apps import PATIENCE, Deliberate, note, pattern
+from support.apps.served import PATIENCE, Deliberate, note, pattern
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]

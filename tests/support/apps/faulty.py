@@ -6,8 +6,8 @@ import os
 import time
 from pathlib import Path
 
-import marked
 from allcomers import Delimited, Request, Response, Service, Site, routes
+from support.apps import marked
 
 HERE = Path(os.environ.get("FAULTY_FILES", "."))
 

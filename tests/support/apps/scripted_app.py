@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from apps import Deliberate, note
+from support.apps.served import Deliberate, note
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]

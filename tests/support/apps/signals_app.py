@@ -11,7 +11,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from apps import note
+from support.apps.served import note
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGWINCH)
 

@@ -1,4 +1,4 @@
-"""A Starlette app whose streams have little to send; tests/test_disconnect.py leaves them."""
+"""A Starlette app whose streams have little to send; tests/apps/asgi/test_disconnect.py leaves them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
-from apps import note
+from support.apps.served import note
 
 
 async def quiet(request: Request) -> Response:
@@ -41,7 +41,7 @@ async def slow(request: Request) -> Response:
 
 
 async def file(request: Request) -> Response:
-    return FileResponse(Path(__file__).with_name("test_disconnect.py"))
+    return FileResponse(Path(__file__))
 
 
 async def through(request: Request, follow: Callable[[Request], Awaitable[Response]]) -> Response:

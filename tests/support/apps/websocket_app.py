@@ -1,4 +1,4 @@
-"""The ASGI app of tests/test_websocket_served.py: it says what it hears, and notes in a file how each talk ended."""
+"""Repeat what a WebSocket receives, and note in a file how each ends (tests/apps/asgi/test_websocket_served.py)."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 from wsgiref.validate import validator
 
-from apps import Deliberate, await_file, note, pattern, pieces
+from support.apps.served import Deliberate, await_file, note, pattern, pieces
 
 Environ = dict[str, Any]
 Start = Callable[..., Any]

@@ -1,4 +1,4 @@
-"""WebSockets of real frameworks, most of which answer before they receive: tests/test_asgi_frameworks.py asks them."""
+"""WebSockets of real frameworks; most answer before they receive (tests/apps/asgi/test_asgi_frameworks.py)."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from allcomers.asgi.host import App, Message
-from allcomers.asgi.scope import Scope
+from allcomers.apps.asgi.runtime import App, Message
+from allcomers.apps.asgi.scope import Scope
 
 
 def single(app: Callable[[Scope], Callable[..., Awaitable[Any]]]) -> App:

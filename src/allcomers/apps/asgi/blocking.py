@@ -13,14 +13,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeAlias, cast
 
-from allcomers.asgi.host import WIND_UP, App, Host
-from allcomers.asgi.http import Exchange
-from allcomers.asgi.scope import HTTP_EXTENSIONS, http_scope
-from allcomers.asyncio_loops import new_selector_loop
+from allcomers.apps.asgi.http import Exchange
+from allcomers.apps.asgi.runtime import WIND_UP, App, Host
+from allcomers.apps.asgi.scope import HTTP_EXTENSIONS, http_scope
+from allcomers.connection.call import TAKEN
+from allcomers.connection.http.response_body import End, Last, Stream
 from allcomers.errors import ClientGone
 from allcomers.protocol.message import Piece, Request, Response
-from allcomers.signs import TAKEN
-from allcomers.streams import End, Last, Stream
+from allcomers.system.asyncio_loops import new_selector_loop
 
 READ: Final = 64 * 1024
 """Bytes of a body that the app is given at once."""

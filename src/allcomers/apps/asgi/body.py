@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from allcomers.connection.http.response_body import Last, Stream
 from allcomers.protocol.message import Piece, Response
-from allcomers.streams import Last, Stream
 
 
 class Talk(Protocol):

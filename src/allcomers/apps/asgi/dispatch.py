@@ -6,13 +6,13 @@ import logging
 from functools import cache
 from typing import Any
 
-from allcomers.asgi.host import Host
-from allcomers.asgi.http import Exchange
-from allcomers.asgi.scope import http_scope
+from allcomers.apps.asgi.http import Exchange
+from allcomers.apps.asgi.runtime import Host
+from allcomers.apps.asgi.scope import http_scope
+from allcomers.connection.http.endpoint import Asker, Live
 from allcomers.errors import HttpError
-from allcomers.http_calls import Asker, Live
-from allcomers.protocol import handshake
 from allcomers.protocol.message import Request, Response
+from allcomers.protocol.websocket import handshake
 
 _logger = logging.getLogger("allcomers.websocket")
 
@@ -34,7 +34,7 @@ def _websocket(host: Host, request: Request, asker: Asker) -> Live:
     if host.websocket is None:
         tell_of_missing()
         return Refused(Response(b"This server speaks no WebSocket.\n", status=501, headers=[_TEXT]))
-    from allcomers.asgi.websocket import Talk  # late: most requests are none
+    from allcomers.apps.asgi.websocket import Talk  # late: most requests are none
 
     return Talk(host, request, asker, offer)
 

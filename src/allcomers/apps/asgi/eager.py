@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable
 from types import CoroutineType
 from typing import Any, Final
 
-from allcomers.asgi.host import EAGER, Host
-from allcomers.asgi.http import Exchange
-from allcomers.asgi.live import answer
-from allcomers.asgi.messages import decoded
-from allcomers.asgi.scope import VERSION
-from allcomers.http_calls import Asker, Live
-from allcomers.protocol import leaf
+from allcomers.apps.asgi.dispatch import answer
+from allcomers.apps.asgi.http import Exchange
+from allcomers.apps.asgi.messages import decoded
+from allcomers.apps.asgi.runtime import EAGER, Host
+from allcomers.apps.asgi.scope import VERSION
+from allcomers.connection.http.endpoint import Asker, Live
+from allcomers.protocol import compiled
 from allcomers.protocol.head import encode_fields, remember
 from allcomers.protocol.message import Request, Response
 
@@ -40,9 +40,9 @@ def briefs(host: Host) -> Begin:
     def make(request: Request, asker: Asker, scope: dict[str, Any]) -> Exchange:
         return Exchange(host, request, asker, scope)
 
-    if not (leaf.COMPILED and EAGER):
+    if not (compiled.COMPILED and EAGER):
         return begin
-    from allcomers.asgi._brief import Briefs
+    from allcomers.apps.asgi._eager import Briefs
 
     common = {
         "type": "http",

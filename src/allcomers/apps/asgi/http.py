@@ -19,10 +19,9 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import IO, Any, Final
 
-from allcomers.asgi.disconnect import HalfClosed
-from allcomers.asgi.filled import Filled
-from allcomers.asgi.host import Host, Message
-from allcomers.asgi.messages import (
+from allcomers.apps.asgi.body import Filled
+from allcomers.apps.asgi.disconnect import HalfClosed
+from allcomers.apps.asgi.messages import (
     as_bytes,
     check_status,
     decoded,
@@ -32,12 +31,13 @@ from allcomers.asgi.messages import (
     is_of_leaving,
     promised,
 )
-from allcomers.asgi.scope import Scope
+from allcomers.apps.asgi.runtime import Host, Message
+from allcomers.apps.asgi.scope import Scope
+from allcomers.connection.call import LATER, OVERDUE, TAKEN
+from allcomers.connection.http.endpoint import Asker
+from allcomers.connection.http.response_body import End, Last
 from allcomers.errors import AnswerError, ClientGone
-from allcomers.http_calls import Asker
 from allcomers.protocol.message import FileSlice, Piece, Request, Response, title
-from allcomers.signs import LATER, OVERDUE, TAKEN
-from allcomers.streams import End, Last
 
 _logger = logging.getLogger("allcomers.app")
 

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from allcomers.asgi.host import App, Message
+from allcomers.apps.asgi.runtime import App, Message
+from allcomers.apps.loading import failure
 from allcomers.errors import AnswerError, AppError
-from allcomers.target import failure
 
 _logger = logging.getLogger("allcomers.app")
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, Protocol, TypeAlias
 
-from allcomers.asgi.scope import HTTP_EXTENSIONS, Scope
-from allcomers.config import Limits, WebSocketLimits
+from allcomers.apps.asgi.scope import HTTP_EXTENSIONS, Scope
+from allcomers.config.options import Limits, WebSocketLimits
 from allcomers.protocol.message import Request
-from allcomers.stats import Page
+from allcomers.system.counters import Page
 
 Message: TypeAlias = dict[str, Any]
 """An event of ASGI: str keys, values of many types."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
-from allcomers.protocol import leaf
+from allcomers.protocol import compiled
 from allcomers.protocol.head import Fields
 from allcomers.protocol.message import Request
 
@@ -70,5 +70,5 @@ def _scope(kind: str, request: Request, root_path: str, state: dict[str, Any] | 
 
 def _headers(request: Request) -> Fields:
     if request.lines is not None:
-        return leaf.scope_headers(request.lines)
+        return compiled.scope_headers(request.lines)
     return [(name.lower(), value.rstrip(b" \t")) for name, value in request.fields]

@@ -13,19 +13,19 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from allcomers.asgi.host import Host, Message
-from allcomers.asgi.http import Exchange
-from allcomers.asgi.messages import decoded, internal_error, is_of_leaving
-from allcomers.asgi.scope import websocket_scope
-from allcomers.connection import HIGH_WATER, Connection
+from allcomers.apps.asgi.http import Exchange
+from allcomers.apps.asgi.messages import decoded, internal_error, is_of_leaving
+from allcomers.apps.asgi.runtime import Host, Message
+from allcomers.apps.asgi.scope import websocket_scope
+from allcomers.connection.base import HIGH_WATER, Connection
+from allcomers.connection.call import LATER, TAKEN
+from allcomers.connection.http.endpoint import Asker, Upgrade
+from allcomers.connection.websocket import RESTART, WebSocketConnection
 from allcomers.errors import AnswerError, ClientGone
-from allcomers.http_calls import Asker, Upgrade
-from allcomers.protocol import websocket
-from allcomers.protocol.handshake import Offer
 from allcomers.protocol.message import Request, Response, title
-from allcomers.protocol.websocket import WebSocket
-from allcomers.signs import LATER, TAKEN
-from allcomers.websocket_connection import RESTART, WebSocketConnection
+from allcomers.protocol.websocket import session
+from allcomers.protocol.websocket.handshake import Offer
+from allcomers.protocol.websocket.session import WebSocket
 
 MESSAGE: int = 64
 """Bytes that a message counts for beside its own: a flood of empty ones has a limit too."""
@@ -211,7 +211,7 @@ class Talk:
     def _accept(self, message: Message) -> None:
         host, limits = self._host, self._host.websocket
         assert limits is not None
-        head, socket = websocket.accept(
+        head, socket = session.accept(
             self._offer,
             max_size=limits.max_size,
             deflate=limits.deflate,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from .pages import Entry
-from .tree import ABSENT, SHORT, Opened, Tree, is_hidden
+from allcomers.apps.static.html import Entry
+from allcomers.apps.static.tree import ABSENT, SHORT, Opened, Tree, is_hidden
 
 MAX_ENTRIES = 10_000
 """Names on one page: a folder of a million files costs one reading of their names, not a page of 150 MB."""

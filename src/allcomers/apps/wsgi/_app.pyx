@@ -13,7 +13,7 @@ from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memchr
 
-from allcomers.protocol._answer cimport Answer
+from allcomers.protocol._response cimport Answer
 from allcomers.protocol._bytes cimport Bytes, decimal
 from allcomers.protocol._fields cimport add_to_environ
 from allcomers.protocol._head cimport FieldLines, Head

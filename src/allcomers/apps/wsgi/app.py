@@ -27,12 +27,12 @@ from itertools import chain
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
+from allcomers.apps.wsgi.environ import Environ, Environs, key_of, known_keys
+from allcomers.apps.wsgi.file_wrapper import FileWrapper
+from allcomers.apps.wsgi.socket_upgrade import QUIET, NoSocket, Taken, offer, outcome
+from allcomers.apps.wsgi.start_response import Said
 from allcomers.errors import AnswerError
-from allcomers.handlers.environ import Environ, Environs, key_of, known_keys
-from allcomers.handlers.file_wrapper import FileWrapper
-from allcomers.handlers.start_response import Said
-from allcomers.handlers.upgrade import QUIET, NoSocket, Taken, offer, outcome
-from allcomers.protocol import leaf
+from allcomers.protocol import compiled
 from allcomers.protocol.message import SMALL, SPOOL_AT, Body, FileSlice, Handler, Piece, Request, Response
 
 App: TypeAlias = Callable[[Environ, Callable[..., Callable[[bytes], None]]], Iterable[bytes]]
@@ -161,8 +161,8 @@ class Wsgi:
         """Have close() run in the thread of the call: now, or in a further call, once the answer has gone out.
 
         PERF: for a further call the thread must be told that the answer has gone out, which costs as much as all that
-        is done here for a request (9 and 10 µs, bench/micro.py). So one that is over at once runs before the answer is
-        on its way. Where it lasts, as work that is left for after the answer does, it runs then.
+        is done here for a request (9 and 10 µs, bench/request/micro.py). So one that is over at once runs before the
+        answer is on its way. Where it lasts, as work that is left for after the answer does, it runs then.
         """
         run = partial(self._close, request, close)
         body = response.body
@@ -222,9 +222,9 @@ class Wsgi:
 def handler(app: App, **options: Any) -> Handler:
     """A Handler for `app`, with the options of a Wsgi: where the leaf is compiled, common calls do without that."""
     wsgi = Wsgi(app, **options)
-    if not leaf.COMPILED:
+    if not compiled.COMPILED:
         return wsgi
-    from allcomers.handlers._wsgi import Common
+    from allcomers.apps.wsgi._app import Common
 
     return Common(wsgi, app, wsgi.environs.templates, Said, Response, known_keys, key_of, BytesIO)
 

@@ -11,9 +11,9 @@ from threading import Lock
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from allcomers.protocol import leaf
+from allcomers.protocol import compiled
+from allcomers.protocol.compiled import Server
 from allcomers.protocol.head import Fields, remember
-from allcomers.protocol.leaf import Server
 from allcomers.protocol.message import Request
 
 Environ: TypeAlias = dict[str, Any]
@@ -98,7 +98,7 @@ class Environs:
         """By where they came to, what requests have in common; None where the app is mounted below the root."""
         return None if self._root else self._templates
 
-    # PERF: a template that is copied, names that are remembered: 3.1 µs for a browser's ten fields (bench/micro.py)
+    # PERF: a template that is copied, remembered names: 3.1 µs for a browser's ten fields (bench/request/micro.py)
     def __call__(self, request: Request) -> Environ:
         """The environ of `request`, whose body is at its start."""
         server = request.server
@@ -120,7 +120,7 @@ class Environs:
         if request.lines is None:
             _add(environ, request.fields)
         else:
-            leaf.add_to_environ(environ, request.lines, known_keys, key_of)
+            compiled.add_to_environ(environ, request.lines, known_keys, key_of)
         if request.chunked:
             environ["CONTENT_LENGTH"] = str(stream.seek(0, 2))
             stream.seek(0)

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any, Final, NoReturn, Protocol
 
 from allcomers.errors import ClientGone, HttpError
-from allcomers.protocol import handshake
 from allcomers.protocol.message import Request
+from allcomers.protocol.websocket import handshake
 
 KEYS: Final = ("werkzeug.socket", "gunicorn.socket")
 

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from allcomers.config import Config
-from allcomers.doctor import capacity, exposure, runtime, traffic
-from allcomers.doctor.facts import Address, Certificate, Facts, Finding, Weight
+from allcomers.commands.doctor import capacity, exposure, runtime, traffic
+from allcomers.commands.doctor.facts import Address, Certificate, Facts, Finding, Weight
+from allcomers.config.options import Config
 
 Rule: TypeAlias = Callable[[Facts, Config], Finding | None]
 
@@ -100,15 +100,15 @@ class Diagnosis:
 def examine(config: Config, target: str = "") -> Diagnosis:
     """Read the facts and judge. Raises ConfigError where an address is none, or a model cannot run here."""
     from allcomers import models
-    from allcomers.doctor import named, system
+    from allcomers.commands.doctor import option_facts, system_facts
 
     if config.model:
         models.find(config.model).load()
-    facts = named.read(system.read(), config)
+    facts = option_facts.read(system_facts.read(), config)
     if target:
-        from allcomers.doctor import app
+        from allcomers.commands.doctor import app_facts
 
-        facts = replace(facts, app=app.look(target, config))
+        facts = replace(facts, app=app_facts.look(target, config))
     return judge(facts, config)
 
 

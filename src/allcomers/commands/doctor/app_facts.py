@@ -21,8 +21,8 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any, Final, NoReturn
 
-from allcomers.config import Config
-from allcomers.doctor.facts import DRIVERS, App
+from allcomers.commands.doctor.facts import DRIVERS, App
+from allcomers.config.options import Config
 from allcomers.errors import OperatorError
 
 PATIENCE: Final = 60.0
@@ -81,14 +81,14 @@ def _be_child(target: str, config: Config, writer: int) -> NoReturn:
 
 
 def _load(app: App, config: Config) -> App:
-    from allcomers import interface
-    from allcomers import target as targets
-    from allcomers.endpoint import endpoint
+    from allcomers.apps import detection
+    from allcomers.apps import loading as targets
+    from allcomers.server.endpoint import endpoint
 
     before = _listening()
     began = perf_counter()
     try:
-        kind, found = interface.find(targets.load(app.target), config)
+        kind, found = detection.find(targets.load(app.target), config)
         seconds = perf_counter() - began
         # All that a worker loads with it, for its size; certificates are another matter.
         plain = config._replace(interface=kind, factory=False, certfile=(), keyfile=(), ca_certs="")

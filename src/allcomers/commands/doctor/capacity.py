@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import ceil, floor, inf
 from typing import Final
 
-from allcomers.config import Config
-from allcomers.doctor import plan
-from allcomers.doctor.facts import Facts, Finding, Weight, many, size
+from allcomers.commands.doctor import plan
+from allcomers.commands.doctor.facts import Facts, Finding, Weight, many, size
+from allcomers.config.options import Config
 from allcomers.models.select_loop import FD_SETSIZE
 from allcomers.protocol.message import SPOOL_AT
 

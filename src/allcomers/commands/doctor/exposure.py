@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from allcomers.config import Config
-from allcomers.doctor.facts import Address, Certificate, Facts, Finding, Weight
+from allcomers.commands.doctor.facts import Address, Certificate, Facts, Finding, Weight
+from allcomers.config.options import Config
 
 _DAY: Final = 86400.0
 _SOON: Final = 14 * _DAY

@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from allcomers.accesslog import STANDARD
-from allcomers.config import Config
-from allcomers.doctor.facts import Address, Certificate, Facts
+from allcomers.commands.doctor.facts import Address, Certificate, Facts
+from allcomers.config.options import Config
 from allcomers.errors import ConfigError
-from allcomers.sockets import Bind
+from allcomers.server.access_log import STANDARD
+from allcomers.system.sockets import Bind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,7 +118,7 @@ def _certificates(certfiles: Sequence[str], keyfiles: Sequence[str]) -> list[Cer
 def _certificate(certfile: str, keyfile: str) -> Certificate:
     import ssl
 
-    from allcomers.tls import certificate
+    from allcomers.connection.tls import certificate
 
     try:
         found = certificate(certfile, keyfile)

@@ -6,8 +6,8 @@ from math import inf
 from typing import Final
 
 from allcomers import models
-from allcomers.config import Config
-from allcomers.doctor.facts import Facts
+from allcomers.commands.doctor.facts import Facts
+from allcomers.config.options import Config
 
 SPARE: Final = 64
 """Descriptors of a worker that are no peer's: log, listeners, pipes, the poller's, files that are being sent."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from calendar import timegm
 from typing import Final
 
-from allcomers.config import Config
-from allcomers.doctor import plan
-from allcomers.doctor.facts import Facts, Finding, Weight, many
+from allcomers.commands.doctor import plan
+from allcomers.commands.doctor.facts import Facts, Finding, Weight, many
+from allcomers.config.options import Config
 
 _ENDS: Final = {(3, 11): (2027, 10), (3, 12): (2028, 10), (3, 13): (2029, 10), (3, 14): (2030, 10), (3, 15): (2031, 10)}
 """The month in which a version of Python gets its last fixes (PEPs 664, 693, 719, 745 and 790)."""

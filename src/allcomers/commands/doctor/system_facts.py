@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from math import inf
 from pathlib import Path
 
-from allcomers.doctor.facts import Facts
+from allcomers.commands.doctor.facts import Facts
 
 _PACKAGES = ("uvloop", "watchfiles", "websockets")
 _STACK_IF_UNLIMITED = 2 << 20
@@ -72,7 +72,7 @@ def read(root: str = "/") -> Facts:
 
 def leaf() -> str:
     """What handles heads and answers: "compiled" or "plain Python"."""
-    from allcomers.protocol.leaf import KIND
+    from allcomers.protocol.compiled import KIND
 
     return KIND
 

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from allcomers.config import Config
-from allcomers.doctor import plan
-from allcomers.doctor.facts import DRIVERS, Address, Facts, Finding, Weight, many
+from allcomers.commands.doctor import plan
+from allcomers.commands.doctor.facts import DRIVERS, Address, Facts, Finding, Weight, many
+from allcomers.config.options import Config
 
 _IDLE: Final = {
     "nginx": 60,

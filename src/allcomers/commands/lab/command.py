@@ -12,8 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from allcomers.commands.lab.data.options import read
 from allcomers.errors import ConfigError
-from allcomers.lab.options import read
 
 INTERRUPTED: Final = 130
 """The exit status after Ctrl-C, as shells have it."""
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with tempfile.TemporaryDirectory(prefix="allcomers-lab-") as folder:
-            from allcomers.lab.session import run
+            from allcomers.commands.lab.session import run
 
             typed = shlex.join(word for word in arguments if word != "--resume")
             return run(options, f"allcomers lab {typed}", Path(folder))

@@ -8,18 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from allcomers.lab import report, results
-from allcomers.lab.child import most_descriptors
-from allcomers.lab.driving import Driver
-from allcomers.lab.experiment import Conditions, Experiment, trials
-from allcomers.lab.goal import goal, patience, told
-from allcomers.lab.journal import Journal
-from allcomers.lab.options import Options
-from allcomers.lab.plan import Probe
-from allcomers.lab.probing import probe
-from allcomers.lab.server import Served
-from allcomers.lab.terminal import Progress
-from allcomers.lab.trial import Bench
+from allcomers.commands.lab.analysis import results
+from allcomers.commands.lab.data.goal import goal, patience, told
+from allcomers.commands.lab.data.options import Options
+from allcomers.commands.lab.data.plan import Probe
+from allcomers.commands.lab.report import report
+from allcomers.commands.lab.report.terminal import Progress
+from allcomers.commands.lab.run.experiment import Conditions, Experiment, trials
+from allcomers.commands.lab.run.journal import Journal
+from allcomers.commands.lab.run.load_process import Driver
+from allcomers.commands.lab.run.probing import probe
+from allcomers.commands.lab.run.server import Served
+from allcomers.commands.lab.run.server_process import most_descriptors
+from allcomers.commands.lab.run.trial import Bench
 
 _TIMEOUT: Final = (3.0, 10.0)
 """Seconds for an answer at least, and times what a lone request takes: what is slower meets no goal."""

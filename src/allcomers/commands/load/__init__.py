@@ -17,15 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from allcomers.commands.load.data.cores import Cores, server_pids
+from allcomers.commands.load.data.histogram import Histogram
+from allcomers.commands.load.data.plan import Plan, is_loopback, locate
+from allcomers.commands.load.data.record import Record
+from allcomers.commands.load.data.result import Result, result
+from allcomers.commands.load.data.trust import judged
+from allcomers.commands.load.run.client_group import SECOND, context, now_ns
+from allcomers.commands.load.run.processes import Child, Family, Progress, connections_possible
 from allcomers.errors import OperatorError
-from allcomers.load.cores import Cores, server_pids
-from allcomers.load.crew import SECOND, context, now_ns
-from allcomers.load.histogram import Histogram
-from allcomers.load.plan import Plan, is_loopback, locate
-from allcomers.load.processes import Child, Family, Progress, connections_possible
-from allcomers.load.record import Record
-from allcomers.load.result import Result, result
-from allcomers.load.trust import judged
 
 __all__ = ["Histogram", "Plan", "Progress", "Result", "connections_possible", "run"]
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from allcomers import load
+from allcomers.commands import load
+from allcomers.commands.load.data import options, slo
+from allcomers.commands.load.data.histogram import write_hgrm
+from allcomers.commands.load.data.options import Outputs
+from allcomers.commands.load.data.result import Result
+from allcomers.commands.load.data.slo import Term
+from allcomers.commands.load.report import figures, terminal
 from allcomers.errors import OperatorError
-from allcomers.load import options, slo
-from allcomers.load.histogram import write_hgrm
-from allcomers.load.options import Outputs
-from allcomers.load.result import Result
-from allcomers.load.shown import figures, terminal
-from allcomers.load.slo import Term
 
 MISSED = 4
 """The exit status where --slo is missed."""
@@ -63,11 +63,11 @@ def _write(result: Result, terms: Sequence[Term], outputs: Outputs) -> None:
     _file(outputs.json, lambda out: print(result.to_json(), file=out))
     _file(outputs.hgrm, lambda out: write_hgrm(result.response, out))
     if outputs.csv:
-        from allcomers.load.shown import rows
+        from allcomers.commands.load.report import rows
 
         _file(outputs.csv, lambda out: rows.write(result, out))
     if outputs.html:
-        from allcomers.load.shown import page
+        from allcomers.commands.load.report import page
 
         _file(outputs.html, lambda out: page.write(result, terms, out))
 

@@ -11,7 +11,7 @@ import socket
 from typing import Any, Final
 
 from allcomers.errors import SilentError
-from allcomers.sockets import Bind
+from allcomers.system.sockets import Bind
 
 PATIENCE: Final = 3.0
 """Seconds for an answer."""

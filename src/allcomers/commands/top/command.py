@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from allcomers.commands.top.ask import Source
 from allcomers.errors import ConfigError, SilentError
-from allcomers.top.ask import Source
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,7 +61,7 @@ def _show(source: Source, once: bool) -> int:
         from rich.console import Console
     except ImportError:
         raise ConfigError(NEEDS_RICH) from None
-    from allcomers.top.screen import page
+    from allcomers.commands.top.screen import page
 
     console = Console(highlight=False)
     stats = source.stats()
@@ -76,7 +76,7 @@ def _watch(source: Source, console: Console, stats: dict[str, Any]) -> None:
     """Until somebody leaves. The terminal is as it was, however that happens."""
     from rich.live import Live
 
-    from allcomers.top.screen import screen
+    from allcomers.commands.top.screen import screen
 
     past: deque[dict[str, Any]] = deque([stats], maxlen=120)
     trouble = ""

@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from allcomers.load.shown.figures import size, span
+from allcomers.commands.load.report.figures import size, span
 
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 

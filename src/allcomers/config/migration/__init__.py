@@ -11,11 +11,11 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from allcomers import config as configs
+from allcomers.config import options as configs
+from allcomers.config.migration import combined, rules
+from allcomers.config.migration.flags import GUNICORN_ONLY, RULES
+from allcomers.config.migration.result import Moved, Reading, typed
 from allcomers.errors import ConfigError
-from allcomers.moving import rules, together
-from allcomers.moving.flags import GUNICORN_ONLY, RULES
-from allcomers.moving.moved import Moved, Reading, typed
 
 __all__ = ["Moved", "doubts", "translate"]
 
@@ -64,7 +64,7 @@ def translate(arguments: list[str], environ: Mapping[str, str]) -> Moved | None:
             reading.moved.arguments.append(item)
     if not reading.moved.lines and not reading.given:
         return None
-    for finish in together.ALL:
+    for finish in combined.ALL:
         finish(reading, environ)
     return reading.moved
 

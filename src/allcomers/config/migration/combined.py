@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from allcomers import config as configs
+from allcomers.config import options as configs
+from allcomers.config.migration.result import Reading, typed
 from allcomers.errors import ConfigError
-from allcomers.moving.moved import Reading, typed
 
 
 def bind(reading: Reading, environ: Mapping[str, str]) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from allcomers.moving import rules
-from allcomers.moving.rules import Rule
+from allcomers.config.migration import rules
+from allcomers.config.migration.rules import Rule
 
 _NO_HTTP2 = "there is HTTP/1.1 alone: let a proxy in front speak HTTP/2 (docs/running.md, Behind nginx)"
 _NO_LOOSE = "a request that leaves room for interpretation is refused here, and no option changes that: mend the client"

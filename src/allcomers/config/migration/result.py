@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from allcomers.moving.variables import variables
-from allcomers.settings import Layer
+from allcomers.config.migration.env_file import variables
+from allcomers.config.sources import Layer
 
 
 @dataclass(slots=True)

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from allcomers import checks
+from allcomers.config import checks
+from allcomers.config.migration.result import Reading, typed
 from allcomers.errors import ConfigError
-from allcomers.moving.moved import Reading, typed
 
 Rule: TypeAlias = Callable[[Reading, str, str], None]
 """(what was read so far, the flag as it was given, its value or "")."""

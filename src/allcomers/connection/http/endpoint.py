@@ -11,22 +11,22 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
-from allcomers.answers import SERVER
-from allcomers.config import Limits
-from allcomers.connection import Address, Connection
+from allcomers.config.options import Limits
+from allcomers.connection.base import Address, Connection
+from allcomers.connection.call import Driver, Sign
+from allcomers.connection.http.response_body import WHOLE, End, Last, Pulled, Stream
+from allcomers.connection.http.response_head import SERVER
 from allcomers.errors import AnswerError, ClientGone, HttpError, Refusal
 from allcomers.protocol.head import Fields
 from allcomers.protocol.http1 import Requests
 from allcomers.protocol.message import Body, FileSlice, Handler, Piece, Request, Response, title
-from allcomers.protocol.times import Times
-from allcomers.signs import Driver, Sign
-from allcomers.stats import Page
-from allcomers.streams import WHOLE, End, Last, Pulled, Stream
+from allcomers.protocol.timing import Times
+from allcomers.system.counters import Page
 
 if TYPE_CHECKING:
     import ssl
 
-    from allcomers.logformat import Entry
+    from allcomers.config.log_format import Entry
     from allcomers.protocol.head import RequestHead
 
 Origin: TypeAlias = tuple[str, int, str]

@@ -11,18 +11,19 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
-from allcomers import connection, http_calls
-from allcomers.answers import Plan, hints, plan, refused
-from allcomers.codec import JOIN
-from allcomers.connection import BODY, CALLED, CLOSED, DUE, GRACE, HEAD, IDLE, Address, Connection, Work
+from allcomers.connection import base
+from allcomers.connection.base import BODY, CALLED, CLOSED, DUE, GRACE, HEAD, IDLE, Address, Connection, Work
+from allcomers.connection.call import OVERDUE, Part, Sign
+from allcomers.connection.codec import JOIN
+from allcomers.connection.http import endpoint as http_calls
+from allcomers.connection.http.endpoint import Call, HttpEndpoint, Live, Reply, Taken, Upgrade
+from allcomers.connection.http.log_record import GONE, Record, note_all
+from allcomers.connection.http.response_body import WHOLE, End, Last, Pulled, Stream, Written, cut
+from allcomers.connection.http.response_head import Plan, hints, plan, refused
 from allcomers.errors import AnswerError, ClientGone, Refusal
-from allcomers.http_calls import Call, HttpEndpoint, Live, Reply, Taken, Upgrade
 from allcomers.protocol import http1
 from allcomers.protocol.head import CONTINUE
 from allcomers.protocol.message import Body, Piece, Request, Response
-from allcomers.records import GONE, Record, note_all
-from allcomers.signs import OVERDUE, Part, Sign
-from allcomers.streams import WHOLE, End, Last, Pulled, Stream, Written, cut
 
 _NOTHING: Final = ("", "", 1)
 
@@ -131,7 +132,7 @@ class HttpConnection(Connection):
 
     @property
     def rests(self) -> bool:
-        is_idle = self.wants == connection.READ and self.phase is IDLE
+        is_idle = self.wants == base.READ and self.phase is IDLE
         is_heard = not self._leaving and not self._inbound.buffer and self.codec.ready and not self.codec.ended
         # A deadline that nobody is told of may only move later.
         return is_idle and is_heard and self._patience <= self._limits.keep_alive
@@ -185,7 +186,7 @@ class HttpConnection(Connection):
         """Tell the client of these links before the answer (RFC 8297); the driver is to look at what is wanted then.
 
         Raises AnswerError for what no Link field can carry."""
-        room = self.codec.unsent < connection.HIGH_WATER  # an app may hint without end
+        room = self.codec.unsent < base.HIGH_WATER  # an app may hint without end
         if self.phase is CALLED and self._stream is None and self._asked[2] == 1 and room:
             self.codec.push(hints(links))
 
@@ -391,8 +392,8 @@ class HttpConnection(Connection):
         self._drop_body()
         self.close(now, linger=True)
 
-    def drain(self, now: float, patience: float = connection.FAREWELL) -> None:
-        if self._live is not None and patience == connection.FAREWELL:  # not where others wait for the place
+    def drain(self, now: float, patience: float = base.FAREWELL) -> None:
+        if self._live is not None and patience == base.FAREWELL:  # not where others wait for the place
             self._live.drain()
         super().drain(now, patience)
 

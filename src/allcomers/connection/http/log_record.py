@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from allcomers.connection.call import Part
+from allcomers.connection.http.endpoint import HttpEndpoint
 from allcomers.errors import ClientGone
-from allcomers.http_calls import HttpEndpoint
 from allcomers.protocol.message import Request
-from allcomers.signs import Part
 
 GONE: Final = 499
 """What the log has for a client that left before it had any of an answer: nginx's, no status that is ever sent."""

@@ -9,10 +9,10 @@ import enum
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
+from allcomers.connection.call import Driver
 from allcomers.errors import AnswerError
 from allcomers.protocol import http1
 from allcomers.protocol.message import FileSlice, Piece, Request, Response, Segment, title
-from allcomers.signs import Driver
 
 ENDLESS: Final = 1 << 62
 """The length of a body that nothing limits."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
+from allcomers.connection.http.response_body import ENDLESS
 from allcomers.errors import AnswerError, Refusal
-from allcomers.protocol import leaf
+from allcomers.protocol import compiled
 from allcomers.protocol.head import STATUS_LINES, encode_fields, known_blocks, status_line
 from allcomers.protocol.http1 import CRLF
 from allcomers.protocol.message import Response
-from allcomers.streams import ENDLESS
 
 SERVER: Final = b"Server: allcomers\r\n"
 """The Server field's line; b"" stands in its place where none is wanted (--no-server-header)."""
@@ -37,8 +37,8 @@ def plan(
 
     Raises AnswerError.
     """
-    if leaf.COMPILED and size is not None:
-        found = leaf.plan(asked, response, size, persists, date, server, known_blocks, STATUS_LINES)
+    if compiled.COMPILED and size is not None:
+        found = compiled.plan(asked, response, size, persists, date, server, known_blocks, STATUS_LINES)
         if found is not None:
             return found
     method, _, minor = asked

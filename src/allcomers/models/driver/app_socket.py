@@ -18,11 +18,11 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
-from allcomers import sockets
-from allcomers.codec import Clear
-from allcomers.connection import HIGH_WATER
+from allcomers.connection.base import HIGH_WATER
+from allcomers.connection.codec import Clear
 from allcomers.errors import PeerError
-from allcomers.stats import BYTES_IN, BYTES_OUT, Page
+from allcomers.system import sockets
+from allcomers.system.counters import BYTES_IN, BYTES_OUT, Page
 
 
 class AppSocket:

@@ -12,10 +12,10 @@ from select import POLLIN, POLLOUT
 from time import monotonic
 from typing import Protocol
 
-from allcomers.connection import READ, WRITE
+from allcomers.connection.base import READ, WRITE
 from allcomers.models import Serving
-from allcomers.models.channel import Poller
-from allcomers.models.readiness import Loop
+from allcomers.models.driver.channel import Poller
+from allcomers.models.driver.event_loop import Loop
 
 _logger = logging.getLogger("allcomers.app")
 

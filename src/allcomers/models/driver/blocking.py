@@ -21,18 +21,19 @@ from threading import Lock, get_ident
 from time import monotonic
 from typing import Any, Protocol
 
-from allcomers import signs, sockets
 from allcomers.calls import Calls
-from allcomers.codec import Clear
-from allcomers.connection import CALL, FAREWELL, IDLE, PATIENCE, READ, WRITE, Address, Connection, Work
-from allcomers.detached_connection import DetachedConnection
+from allcomers.connection import call
+from allcomers.connection.base import CALL, FAREWELL, IDLE, PATIENCE, READ, WRITE, Address, Connection, Work
+from allcomers.connection.call import Part
+from allcomers.connection.codec import Clear
+from allcomers.connection.detached import DetachedConnection
+from allcomers.connection.http.endpoint import Upgrade
 from allcomers.errors import PeerError
-from allcomers.http_calls import Upgrade
 from allcomers.models import Serving
-from allcomers.models.app_socket import AppSocket
-from allcomers.signs import Part
-from allcomers.stats import ACCEPTED
-from allcomers.tally import Share
+from allcomers.models.driver.app_socket import AppSocket
+from allcomers.system import sockets
+from allcomers.system.accept_balance import Share
+from allcomers.system.counters import ACCEPTED
 
 
 class Room(Protocol):
@@ -201,7 +202,7 @@ class _Driver:
         return True
 
     def push(self, said: Any) -> bool:
-        return signs.push(self, said)
+        return call.push(self, said)
 
     def said(self, reply: Any) -> None:
         raise AssertionError("no call here answers later")

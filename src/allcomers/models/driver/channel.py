@@ -6,15 +6,15 @@ import socket
 from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
-from allcomers import signs
-from allcomers.answers import hints
-from allcomers.connection import Connection
-from allcomers.deadlines import NEVER
-from allcomers.http_calls import Live
-from allcomers.http_connection import HttpConnection
-from allcomers.models.express import Seat
+from allcomers.connection import call
+from allcomers.connection.base import Connection
+from allcomers.connection.call import Driver, Part
+from allcomers.connection.http.endpoint import Live
+from allcomers.connection.http.http1 import HttpConnection
+from allcomers.connection.http.response_head import hints
+from allcomers.models.fastpath.setup import Seat
 from allcomers.protocol.message import Request
-from allcomers.signs import Driver, Part
+from allcomers.system.deadlines import NEVER
 
 HINTS: Final = 16
 """Times that a call may hint before it has waited for anything; more is not told."""
@@ -133,7 +133,7 @@ class Channel(Seat):
         return self.loop.send(self, part)
 
     def push(self, said: Any) -> bool:
-        return signs.push(self, said)
+        return call.push(self, said)
 
     def fileno(self) -> int:
         return self.fd

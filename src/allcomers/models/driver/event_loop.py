@@ -22,19 +22,20 @@ from select import POLLERR, POLLHUP, POLLIN, POLLOUT
 from time import monotonic
 from typing import Any, Final
 
-from allcomers import sockets
 from allcomers.calls import Carrier
-from allcomers.connection import CALL, IDLE, PATIENCE, READ, RUNNING, WRITE, Address, Connection
-from allcomers.deadlines import NEVER, Deadlines
+from allcomers.connection.base import CALL, IDLE, PATIENCE, READ, RUNNING, WRITE, Address, Connection
+from allcomers.connection.call import LATER, TAKEN, Part
+from allcomers.connection.http.http1 import HttpConnection
 from allcomers.errors import PeerError
-from allcomers.http_connection import HttpConnection
-from allcomers.inbox import Inbox
-from allcomers.models import Serving, express, quick
-from allcomers.models.channel import Channel, Poller
-from allcomers.models.newcomers import Newcomers
+from allcomers.models import Serving
+from allcomers.models.driver.channel import Channel, Poller
+from allcomers.models.driver.loop_acceptor import Newcomers
+from allcomers.models.fastpath import setup
 from allcomers.protocol.message import Request
-from allcomers.signs import LATER, TAKEN, Part
-from allcomers.stats import ACCEPTED
+from allcomers.system import nonblocking, sockets
+from allcomers.system.counters import ACCEPTED
+from allcomers.system.deadlines import NEVER, Deadlines
+from allcomers.system.inbox import Inbox
 
 TURN: Final = 256 * 1024
 """Bytes moved for one peer before it is another's turn."""
@@ -79,7 +80,7 @@ class Loop:
             serving.orders.fileno(): self._take_orders,
             self._inbox.fileno(): self._take_answers,
         }
-        self._lane = express.lane(serving, self._channels, self._handle, self._resume, self._close, self._post)
+        self._lane = setup.lane(serving, self._channels, self._handle, self._resume, self._close, self._post)
         self.handle = self._handle if self._lane is None else self._lane.handle
         for fd in self._others:
             poller.watch(fd, READ)
@@ -187,7 +188,7 @@ class Loop:
                     left -= self._send(channel, conn, now)
                 elif wants & READ and channel.readable:
                     try:
-                        data = quick.recv(channel.fd, sockets.RECEIVE)
+                        data = nonblocking.recv(channel.fd, sockets.RECEIVE)
                     except BlockingIOError:
                         channel.readable = False
                         continue
@@ -211,7 +212,7 @@ class Loop:
         try:
             # What is no file and no end is spared a call.
             if type(segment) is bytes and segment:
-                count = quick.send(channel.fd, segment)
+                count = nonblocking.send(channel.fd, segment)
             else:
                 count = sockets.send(channel.sock, segment)
         except BlockingIOError:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, Protocol
 
-from allcomers import sockets
-from allcomers.connection import Address
-from allcomers.deadlines import Deadlines
+from allcomers.connection.base import Address
 from allcomers.models import Serving
-from allcomers.models.channel import Poller
-from allcomers.tally import STEP_BACK
+from allcomers.models.driver.channel import Poller
+from allcomers.system import sockets
+from allcomers.system.accept_balance import STEP_BACK
+from allcomers.system.deadlines import Deadlines
 
 BATCH: Final = 64
 """Peers accepted before those who are here have their turn."""

@@ -1,7 +1,7 @@
 from typing import Any
 
-from allcomers.http_calls import Taken
-from allcomers.models.channel import Channel
+from allcomers.connection.http.endpoint import Taken
+from allcomers.models.driver.channel import Channel
 
 class Express:
     def __init__(self, **parts: Any) -> None: ...

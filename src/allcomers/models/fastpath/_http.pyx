@@ -14,13 +14,13 @@ it is told. Whoever has to do with the connection meanwhile has it told of the r
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdlib cimport free, malloc
 
-from allcomers.calls._claim cimport Claim
-from allcomers.protocol._answer cimport Answer
+from allcomers.calls._ownership cimport Claim
+from allcomers.protocol._response cimport Answer
 from allcomers.protocol._bytes cimport Bytes
 from allcomers.protocol._head cimport Head, take_head
-from allcomers.models._serializer cimport MOST_HEAD, SMALL, Serializer
-from allcomers.models._sockets cimport MSG_NOSIGNAL, POLLIN, POLLOUT, recv, send
-from allcomers.protocol._page cimport BYTES_IN, BYTES_OUT, REQUESTS, Page
+from allcomers.models.fastpath._serializer cimport MOST_HEAD, SMALL, Serializer
+from allcomers.models.fastpath._sockets cimport MSG_NOSIGNAL, POLLIN, POLLOUT, recv, send
+from allcomers.system._counters cimport BYTES_IN, BYTES_OUT, REQUESTS, Page
 from allcomers.protocol._raw cimport new_object
 
 from functools import partial

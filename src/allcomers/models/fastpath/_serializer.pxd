@@ -1,6 +1,6 @@
 """What other parts of the compiled leaf know of answers in bytes."""
 
-from allcomers.protocol._answer cimport Answer
+from allcomers.protocol._response cimport Answer
 
 cdef enum:
     SMALL = 16 * 1024  # bytes of a body that is copied behind its head

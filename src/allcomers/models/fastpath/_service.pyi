@@ -1,6 +1,6 @@
 from typing import Any
 
-from allcomers.models.channel import Channel
+from allcomers.models.driver.channel import Channel
 
 class Relay:
     def __init__(self, **parts: Any) -> None: ...

@@ -9,9 +9,9 @@ from libc.stdlib cimport free, malloc
 
 from time import monotonic
 
-from allcomers.models._express cimport RECEIVE, Seat
-from allcomers.models._sockets cimport MSG_NOSIGNAL, POLLIN, POLLOUT, recv, send
-from allcomers.protocol._page cimport BYTES_IN, BYTES_OUT, REQUESTS, Page
+from allcomers.models.fastpath._http cimport RECEIVE, Seat
+from allcomers.models.fastpath._sockets cimport MSG_NOSIGNAL, POLLIN, POLLOUT, recv, send
+from allcomers.system._counters cimport BYTES_IN, BYTES_OUT, REQUESTS, Page
 
 
 cdef class Relay:

@@ -10,28 +10,28 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from allcomers import http_calls
 from allcomers.calls.auto import Auto
 from allcomers.calls.inline import Inline
 from allcomers.calls.pool import Pool
+from allcomers.connection.http import endpoint
+from allcomers.connection.http.log_record import Record, note_all
+from allcomers.connection.service import End, failed
 from allcomers.errors import Displaced, PeerError
-from allcomers.protocol import leaf
+from allcomers.protocol import compiled
+from allcomers.protocol.compiled import Server
+from allcomers.protocol.framing import Raw
 from allcomers.protocol.head import STATUS_LINES, encode_fields, known_blocks, known_hosts
-from allcomers.protocol.leaf import Server
-from allcomers.protocol.lines import Raw
 from allcomers.protocol.message import Request, Response
-from allcomers.records import Record, note_all
-from allcomers.service_connection import End, failed
 
 if TYPE_CHECKING:
-    from allcomers.connection import Connection
-    from allcomers.http_calls import HttpEndpoint
+    from allcomers.connection.base import Connection
+    from allcomers.connection.http.endpoint import HttpEndpoint
+    from allcomers.connection.service import ServiceEndpoint
     from allcomers.models import Serving
-    from allcomers.models._serializer import Serializer
-    from allcomers.service_connection import ServiceEndpoint
+    from allcomers.models.fastpath._serializer import Serializer
 
-if leaf.COMPILED and not TYPE_CHECKING:
-    from allcomers.models._express import Seat
+if compiled.COMPILED and not TYPE_CHECKING:
+    from allcomers.models.fastpath._http import Seat
 else:
 
     class Seat:
@@ -100,7 +100,9 @@ def lane(
     post: Callable[[Any, Any], object],
 ) -> Lane | None:
     """For a Loop whose own handle() is `otherwise`; None where there is none for these peers."""
-    if not leaf.COMPILED or not isinstance(serving.calls, Inline | Auto | Pool):  # who has a limit knows of each call
+    if not compiled.COMPILED or not isinstance(
+        serving.calls, Inline | Auto | Pool
+    ):  # who has a limit knows of each call
         return None
     if serving.http is not None:
         return _for_http(serving.http, serving.calls, channels, otherwise, resume, close, post)
@@ -110,7 +112,7 @@ def lane(
 
 
 def _for_service(service: ServiceEndpoint, channels: dict[int, Any], otherwise: Handle, resume: Resume) -> Lane:
-    from allcomers.models._relay import Relay
+    from allcomers.models.fastpath._service import Relay
 
     return Relay(
         channels=channels,
@@ -134,7 +136,7 @@ def _for_http(
 ) -> Lane | None:
     if http.clock or http.client:
         return None
-    from allcomers.models._express import Express
+    from allcomers.models.fastpath._http import Express
 
     return Express(
         channels=channels,
@@ -143,8 +145,8 @@ def _for_http(
         close=close,
         handler=http.handler,
         begin=http.begin,
-        settled=partial(http_calls.settled, http),
-        excuse=partial(http_calls.excuse, http),
+        settled=partial(endpoint.settled, http),
+        excuse=partial(endpoint.excuse, http),
         is_sealed=http.tls is not None,
         request=Request,
         response=Response,
@@ -165,7 +167,7 @@ def _for_http(
 
 
 def _serializer(http: HttpEndpoint) -> Serializer:
-    from allcomers.models._serializer import Serializer
+    from allcomers.models.fastpath._serializer import Serializer
 
     return Serializer(
         response=Response,

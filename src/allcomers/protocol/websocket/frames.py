@@ -20,7 +20,7 @@ from websockets.frames import Frame, Opcode
 from websockets.headers import build_extension, parse_extension
 from websockets.protocol import Protocol, Side, State
 
-from allcomers.protocol.handshake import Offer
+from allcomers.protocol.websocket.handshake import Offer
 
 FRAGMENTS: Final = 128 * 1024
 """Frames that one message may come in; more is 1008. Precedent: ws had as many, and found that 16,384 are too few.

@@ -19,10 +19,10 @@ from websockets.frames import Close, Frame
 from websockets.protocol import State
 
 from allcomers.errors import AnswerError
-from allcomers.protocol.frames import CLOSE, CONTROL_SIZE, NO_CODE, PONG, Deflate, Frames, agree
-from allcomers.protocol.handshake import Offer
 from allcomers.protocol.head import encode_fields
 from allcomers.protocol.http1 import CRLF
+from allcomers.protocol.websocket.frames import CLOSE, CONTROL_SIZE, NO_CODE, PONG, Deflate, Frames, agree
+from allcomers.protocol.websocket.handshake import Offer
 
 STEP: Final = 8 * 1024
 """Bytes that are looked at before it is asked whether that was enough: they inflate to 8 MiB at most, beside a message.

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from allcomers.errors import ConfigError
-from allcomers.sockets import Bind
+from allcomers.system.sockets import Bind
 
 OURS: Final = ("localhost",)
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from allcomers.admin import span
-from allcomers.admin.look import Look, look
-from allcomers.stats import Board
+from allcomers.server.admin import interval
+from allcomers.server.admin.snapshot import Look, look
+from allcomers.system.counters import Board
 
 _logger = logging.getLogger("allcomers.admin")
 
@@ -77,7 +77,7 @@ class History:
             self._news.notify_all()
 
     def _sample(self, before: Look, after: Look) -> dict[str, Any]:
-        self._cpu.append(span.cpu(before, after))
+        self._cpu.append(interval.cpu(before, after))
         then = {worker.place: worker for worker in before.workers}
         seconds = max(1e-3, after.time - before.time)
         return {
@@ -87,13 +87,13 @@ class History:
             "scheme": after.scheme,
             "ready": after.ready,
             "wanted": after.wanted,
-            **span.gauges(after.total),
+            **interval.gauges(after.total),
             "memory": sum(worker.memory for worker in after.workers),
             "windows": {str(size): shortened(self._window(size, after)) for size in WINDOWS},
-            "heat": span.heat(before, after),
-            "totals": span.totals(after.total),
+            "heat": interval.heat(before, after),
+            "totals": interval.totals(after.total),
             "workers": [
-                shortened(span.of_worker(then.get(worker.place), worker, seconds, after.time))
+                shortened(interval.of_worker(then.get(worker.place), worker, seconds, after.time))
                 for worker in after.workers
                 if worker.state != "free"
             ],
@@ -102,7 +102,7 @@ class History:
     def _window(self, size: int, after: Look) -> dict[str, Any]:
         looks = self._looks
         recent = list(self._cpu)[-size:]
-        figures = span.between(looks[max(0, len(looks) - size)], after)
+        figures = interval.between(looks[max(0, len(looks) - size)], after)
         return {**figures, "cpu": sum(recent) / len(recent)}
 
     # ------------------------------------------------------------ for who watches

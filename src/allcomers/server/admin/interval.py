@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from allcomers import stats
-from allcomers.admin.look import Look, WorkerLook
 from allcomers.models import TABLE
-from allcomers.stats import edge
+from allcomers.server.admin.snapshot import Look, WorkerLook
+from allcomers.system import counters
+from allcomers.system.counters import edge
 
 PERCENTILES: Final = (50.0, 90.0, 99.0, 99.9)
 
@@ -43,35 +43,35 @@ def highest(counts: Sequence[int]) -> int:
 def differences(before: Sequence[int], after: Sequence[int]) -> list[int]:
     """Cell by cell; gauges as they are now. Never less than 0: a place's first look may be a later one's."""
     gone = [max(0, now - then) for then, now in zip(before, after, strict=True)]
-    for gauge in (stats.CONNECTIONS, stats.POOLED):
+    for gauge in (counters.CONNECTIONS, counters.POOLED):
         gone[gauge] = after[gauge]
     return gone
 
 
 def figures(cells: Sequence[int], seconds: float) -> dict[str, Any]:
     """What the cells of a span of so many seconds come to. Times are seconds, rates per second."""
-    answers = cells[stats.ANSWERED : stats.ANSWERED + stats.CLASSES]
-    times = cells[stats.TIMES :]
-    lags = cells[stats.LAG : stats.LAG + stats.LAGS]
-    calls = max(1, cells[stats.CALLS])
+    answers = cells[counters.ANSWERED : counters.ANSWERED + counters.CLASSES]
+    times = cells[counters.TIMES :]
+    lags = cells[counters.LAG : counters.LAG + counters.LAGS]
+    calls = max(1, cells[counters.CALLS])
     answered = sum(answers)
     return {
-        "qps": cells[stats.REQUESTS] / seconds,
+        "qps": cells[counters.REQUESTS] / seconds,
         "tps": answered / seconds,
         "answers": {_CLASSES[at]: count / seconds for at, count in enumerate(answers) if count},
-        "aborted": cells[stats.ABORTED] / seconds,
-        "accepted": cells[stats.ACCEPTED] / seconds,
-        "bytes_in": cells[stats.BYTES_IN] / seconds,
-        "bytes_out": cells[stats.BYTES_OUT] / seconds,
+        "aborted": cells[counters.ABORTED] / seconds,
+        "accepted": cells[counters.ACCEPTED] / seconds,
+        "bytes_in": cells[counters.BYTES_IN] / seconds,
+        "bytes_out": cells[counters.BYTES_OUT] / seconds,
         **{f"p{share:g}": percentile(times, share) for share in PERCENTILES},
         "max": edge(highest(times) + 1) / 1e9 if answered else 0.0,
-        "mean": cells[stats.RESPONSE_TIME] / 1e9 / max(1, answered),
-        "app": cells[stats.APP_TIME] / 1e9 / calls,
-        "wait": cells[stats.WAIT_TIME] / 1e9 / calls,
-        "in_app": cells[stats.APP_TIME] / 1e9 / seconds,
-        "busy": cells[stats.BUSY_TIME] / 1e9 / seconds,
+        "mean": cells[counters.RESPONSE_TIME] / 1e9 / max(1, answered),
+        "app": cells[counters.APP_TIME] / 1e9 / calls,
+        "wait": cells[counters.WAIT_TIME] / 1e9 / calls,
+        "in_app": cells[counters.APP_TIME] / 1e9 / seconds,
+        "busy": cells[counters.BUSY_TIME] / 1e9 / seconds,
         "lag": (1 << highest(lags)) / 1e6 if any(lags) else 0.0,
-        "hand_overs": cells[stats.HAND_OVERS] / seconds,
+        "hand_overs": cells[counters.HAND_OVERS] / seconds,
     }
 
 
@@ -80,26 +80,26 @@ _CLASSES: Final = ("other", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 def gauges(cells: Sequence[int]) -> dict[str, int]:
     """How it is at one look."""
-    answered = sum(cells[stats.ANSWERED : stats.ANSWERED + stats.CLASSES])
+    answered = sum(cells[counters.ANSWERED : counters.ANSWERED + counters.CLASSES])
     return {
-        "users": cells[stats.CONNECTIONS],
-        "in_progress": max(0, cells[stats.REQUESTS] - answered - cells[stats.ABORTED]),
-        "queue": max(0, cells[stats.QUEUED] - cells[stats.TAKEN]),
+        "users": cells[counters.CONNECTIONS],
+        "in_progress": max(0, cells[counters.REQUESTS] - answered - cells[counters.ABORTED]),
+        "queue": max(0, cells[counters.QUEUED] - cells[counters.TAKEN]),
     }
 
 
 def totals(cells: Sequence[int]) -> dict[str, Any]:
     """Counts since the server began."""
-    answers = cells[stats.ANSWERED : stats.ANSWERED + stats.CLASSES]
+    answers = cells[counters.ANSWERED : counters.ANSWERED + counters.CLASSES]
     return {
-        "requests": cells[stats.REQUESTS],
+        "requests": cells[counters.REQUESTS],
         "answered": sum(answers),
         "answers": {_CLASSES[at]: count for at, count in enumerate(answers) if count},
-        "aborted": cells[stats.ABORTED],
-        "accepted": cells[stats.ACCEPTED],
-        "bytes_in": cells[stats.BYTES_IN],
-        "bytes_out": cells[stats.BYTES_OUT],
-        "hand_overs": cells[stats.HAND_OVERS],
+        "aborted": cells[counters.ABORTED],
+        "accepted": cells[counters.ACCEPTED],
+        "bytes_in": cells[counters.BYTES_IN],
+        "bytes_out": cells[counters.BYTES_OUT],
+        "hand_overs": cells[counters.HAND_OVERS],
     }
 
 
@@ -124,8 +124,8 @@ def of_worker(before: WorkerLook | None, after: WorkerLook, seconds: float, now:
     return {
         "place": after.place,
         "pid": after.pid,
-        "model": (list(TABLE)[after.cells[stats.MODEL] - 1]) if after.cells[stats.MODEL] else "",
-        "calls": stats.WHERES[after.cells[stats.WHERE]],
+        "model": (list(TABLE)[after.cells[counters.MODEL] - 1]) if after.cells[counters.MODEL] else "",
+        "calls": counters.WHERES[after.cells[counters.WHERE]],
         "state": "silent" if after.silent and after.state == "ready" else after.state,
         "age": max(0.0, now - after.born),
         "silent": after.silent,
@@ -133,12 +133,12 @@ def of_worker(before: WorkerLook | None, after: WorkerLook, seconds: float, now:
         **{name: own[name] for name in ("qps", "tps", "p50", "p99", "busy", "lag")},
         "cpu": max(0.0, used) / seconds,
         "memory": after.memory,
-        "pooled": bool(after.cells[stats.POOLED]),
+        "pooled": bool(after.cells[counters.POOLED]),
     }
 
 
 def heat(before: Look, after: Look) -> list[list[int]]:
     """[step, count] of the response times of a span; a step is half a power of two: 8 buckets."""
-    times = differences(before.total, after.total)[stats.TIMES :]
+    times = differences(before.total, after.total)[counters.TIMES :]
     steps = [sum(times[at : at + 8]) for at in range(0, len(times), 8)]
     return [[at, count] for at, count in enumerate(steps) if count]

@@ -10,25 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from allcomers import stats
-from allcomers.admin.look import Look, look
-from allcomers.admin.span import gauges
-from allcomers.stats import Board, edge
+from allcomers.server.admin.interval import gauges
+from allcomers.server.admin.snapshot import Look, look
+from allcomers.system import counters
+from allcomers.system.counters import Board, edge
 
 MISSING: Final = "This needs prometheus_client: pip install 'allcomers[admin]'\n"
 
 _COUNTERS: Final = (
-    ("accepted_connections", "Connections that were let in.", stats.ACCEPTED, 1.0),
-    ("requests", "Requests, or a service's messages, that have arrived.", stats.REQUESTS, 1.0),
-    ("aborted_requests", "Requests that were not answered in full: the peer went.", stats.ABORTED, 1.0),
-    ("received_bytes", "As the sockets carried them.", stats.BYTES_IN, 1.0),
-    ("sent_bytes", "As the sockets carried them.", stats.BYTES_OUT, 1.0),
-    ("calls", "Calls of the app.", stats.CALLS, 1.0),
-    ("app_seconds", "Time in calls of the app.", stats.APP_TIME, 1e9),
-    ("wait_seconds", "Time that calls have waited for the loop or for a thread.", stats.WAIT_TIME, 1e9),
-    ("loop_turns", "Turns of the loops.", stats.TURNS, 1.0),
-    ("loop_busy_seconds", "Time in which the loops did not wait.", stats.BUSY_TIME, 1e9),
-    ("hand_overs", "Times that a loop moved on to another thread.", stats.HAND_OVERS, 1.0),
+    ("accepted_connections", "Connections that were let in.", counters.ACCEPTED, 1.0),
+    ("requests", "Requests, or a service's messages, that have arrived.", counters.REQUESTS, 1.0),
+    ("aborted_requests", "Requests that were not answered in full: the peer went.", counters.ABORTED, 1.0),
+    ("received_bytes", "As the sockets carried them.", counters.BYTES_IN, 1.0),
+    ("sent_bytes", "As the sockets carried them.", counters.BYTES_OUT, 1.0),
+    ("calls", "Calls of the app.", counters.CALLS, 1.0),
+    ("app_seconds", "Time in calls of the app.", counters.APP_TIME, 1e9),
+    ("wait_seconds", "Time that calls have waited for the loop or for a thread.", counters.WAIT_TIME, 1e9),
+    ("loop_turns", "Turns of the loops.", counters.TURNS, 1.0),
+    ("loop_busy_seconds", "Time in which the loops did not wait.", counters.BUSY_TIME, 1e9),
+    ("hand_overs", "Times that a loop moved on to another thread.", counters.HAND_OVERS, 1.0),
 )
 
 _CLASSES: Final = ("other", "1xx", "2xx", "3xx", "4xx", "5xx")
@@ -72,15 +72,15 @@ class Figures:
         answers = core.CounterMetricFamily("allcomers_answers", "Answered in full.", labels=["worker", "status"])
         for place, worker in places:
             for at, name in enumerate(_CLASSES):
-                answers.add_metric([place, name], worker.cells[stats.ANSWERED + at])
+                answers.add_metric([place, name], worker.cells[counters.ANSWERED + at])
         yield answers
         yield from self._gauges(core, now)
         times = core.HistogramMetricFamily(
             "allcomers_response_seconds", "From a request's first byte to its answer's last.", labels=["worker"]
         )
         for place, worker in places:
-            buckets = list(_buckets(worker.cells[stats.TIMES :]))
-            times.add_metric([place], buckets, worker.cells[stats.RESPONSE_TIME] / 1e9)
+            buckets = list(_buckets(worker.cells[counters.TIMES :]))
+            times.add_metric([place], buckets, worker.cells[counters.RESPONSE_TIME] / 1e9)
         yield times
 
     def _gauges(self, core: Any, now: Look) -> Iterator[Any]:

@@ -19,18 +19,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import allcomers
-from allcomers.admin import page
-from allcomers.admin.history import History
-from allcomers.admin.host import is_allowed
-from allcomers.admin.look import look
-from allcomers.admin.metrics import MISSING, Exposition
+from allcomers.apps.routes import routes
+from allcomers.apps.web import Web
 from allcomers.errors import HttpError
-from allcomers.handlers.routes import routes
-from allcomers.handlers.web import Web
 from allcomers.models import TABLE
-from allcomers.protocol.leaf import KIND
+from allcomers.protocol.compiled import KIND
 from allcomers.protocol.message import Handler, Request, Response
-from allcomers.stats import Board
+from allcomers.server.admin import page
+from allcomers.server.admin.allowed_hosts import is_allowed
+from allcomers.server.admin.history import History
+from allcomers.server.admin.prometheus import MISSING, Exposition
+from allcomers.server.admin.snapshot import look
+from allcomers.system.counters import Board
 
 WATCHERS: Final = 32
 """Streams of events at once. Each has a thread; the other places are for who asks once."""

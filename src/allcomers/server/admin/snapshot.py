@@ -12,8 +12,8 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Final
 
-from allcomers import stats
-from allcomers.stats import Board
+from allcomers.system import counters
+from allcomers.system.counters import Board
 
 _PROC: Final = Path("/proc")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -79,13 +79,13 @@ STILL: Final = 30.0
 
 def look(board: Board) -> Look:
     head = board.head
-    workers = [_worker(board, place) for place in range(1, head[stats.HIGHEST] + 1)]
+    workers = [_worker(board, place) for place in range(1, head[counters.HIGHEST] + 1)]
     return Look(
         time=monotonic_ns() / 1e9,
-        stage=stats.STAGES[head[stats.STAGE]],
-        scheme=stats.SCHEMES[head[stats.SCHEME]],
-        wanted=head[stats.WANTED],
-        beat=head[stats.BEAT] / 1e9,
+        stage=counters.STAGES[head[counters.STAGE]],
+        scheme=counters.SCHEMES[head[counters.SCHEME]],
+        wanted=head[counters.WANTED],
+        beat=head[counters.BEAT] / 1e9,
         workers=workers,
         total=_sum([worker.cells for worker in workers]),
     )
@@ -93,15 +93,15 @@ def look(board: Board) -> Look:
 
 def _worker(board: Board, place: int) -> WorkerLook:
     own = board.row(place)
-    state = stats.STATES[own[stats.STATE]]
-    pid = own[stats.PID] if state != "free" else 0
+    state = counters.STATES[own[counters.STATE]]
+    pid = own[counters.PID] if state != "free" else 0
     cpu, memory = usage(pid) if pid else (0.0, 0)
     return WorkerLook(
         place=place,
         state=state,
         pid=pid,
-        born=own[stats.BORN] / 1e9,
-        silent=own[stats.SILENT] / 1e3,
+        born=own[counters.BORN] / 1e9,
+        silent=own[counters.SILENT] / 1e3,
         cells=_sum([list(row) for row in board.rows(place)]),
         cpu=cpu,
         memory=memory,
@@ -111,7 +111,7 @@ def _worker(board: Board, place: int) -> WorkerLook:
 def _sum(rows: list[list[int]]) -> list[int]:
     if len(rows) == 1:
         return rows[0]
-    return [sum(column) for column in zip(*rows, strict=True)] if rows else [0] * stats.SLOTS
+    return [sum(column) for column in zip(*rows, strict=True)] if rows else [0] * counters.SLOTS
 
 
 def usage(pid: int) -> tuple[float, int]:

@@ -16,15 +16,15 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from allcomers import stats
-from allcomers.config import Config
-from allcomers.lifeline import Lifeline
-from allcomers.listeners import Listeners
-from allcomers.pulse import Pulse
-from allcomers.staff import Staff, Worker
-from allcomers.stats import Board
-from allcomers.tally import Share
-from allcomers.worker import MERCY, Job, work
+from allcomers.config.options import Config
+from allcomers.server.control_pipe import Lifeline
+from allcomers.server.supervisor.listeners import Listeners
+from allcomers.server.supervisor.liveness import Pulse
+from allcomers.server.supervisor.workers import Staff, Worker
+from allcomers.server.worker import MERCY, Job, work
+from allcomers.system import counters
+from allcomers.system.accept_balance import Share
+from allcomers.system.counters import Board
 
 if TYPE_CHECKING:
     from allcomers.protocol.message import Handler
@@ -103,10 +103,10 @@ class Office:
     def publish(self, stage: int, staff: Staff, now: float) -> None:
         """Write down how the server is and its workers are, each once a second at least."""
         head = self._board.head
-        head[stats.STAGE] = stage
-        head[stats.WANTED] = staff.wanted
-        head[stats.SCHEME] = stats.SCHEMES.index(staff.scheme)
-        head[stats.BEAT] = int(now * 1e9)
+        head[counters.STAGE] = stage
+        head[counters.WANTED] = staff.wanted
+        head[counters.SCHEME] = counters.SCHEMES.index(staff.scheme)
+        head[counters.BEAT] = int(now * 1e9)
         for worker in staff.all.values():
             if worker.share.place:
                 _publish(self._board.row(worker.share.place), worker)
@@ -136,7 +136,7 @@ class Office:
 
     def _serve(self, share: Share, lifeline: Lifeline) -> int:
         self._leave_all()
-        from allcomers.admin.site import PLACES
+        from allcomers.server.admin.site import PLACES
 
         own = Config(
             interface="web", model="thread", calls="inline", access_log="off", graceful_timeout=PATIENCE, max_body=1,
@@ -146,8 +146,8 @@ class Office:
         return work(Job(config=own, load=self._site), self._listeners.all, share, lifeline)
 
     def _site(self) -> Handler:
-        from allcomers.admin.host import names_of
-        from allcomers.admin.site import site
+        from allcomers.server.admin.allowed_hosts import names_of
+        from allcomers.server.admin.site import site
 
         return site(self._board, self._about(), names_of(self._config.admin, self._config.admin_hosts))
 
@@ -163,9 +163,9 @@ def _mark(text: str) -> str:
 
 
 def _publish(row: memoryview[int], worker: Worker) -> None:
-    row[stats.STATE] = stats.READY if worker.ready else stats.NEW
+    row[counters.STATE] = counters.READY if worker.ready else counters.NEW
     if not worker.stays:
-        row[stats.STATE] = stats.GOING
-    row[stats.PID] = worker.pid
-    row[stats.BORN] = int(worker.born * 1e9)
-    row[stats.SILENT] = int(worker.silent * 1e3)
+        row[counters.STATE] = counters.GOING
+    row[counters.PID] = worker.pid
+    row[counters.BORN] = int(worker.born * 1e9)
+    row[counters.SILENT] = int(worker.silent * 1e3)

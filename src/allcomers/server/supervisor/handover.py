@@ -19,8 +19,8 @@ from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NoReturn
 
-from allcomers import systemd
-from allcomers.orders import release, withheld
+from allcomers.server import systemd
+from allcomers.system.signals import release, withheld
 
 _logger = logging.getLogger("allcomers.supervisor")
 

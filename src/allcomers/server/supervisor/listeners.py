@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from allcomers import sockets
-from allcomers.sockets import Bind
+from allcomers.system import sockets
+from allcomers.system.sockets import Bind
 
 
 class _Place(NamedTuple):

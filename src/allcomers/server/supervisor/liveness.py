@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from time import monotonic
 from typing import Final
 
-from allcomers.staff import NEVER, Worker
+from allcomers.server.supervisor.workers import NEVER, Worker
 
 _logger = logging.getLogger("allcomers.supervisor")
 

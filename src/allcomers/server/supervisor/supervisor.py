@@ -27,23 +27,24 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from allcomers import errorlog, stats
-from allcomers.config import Config
+from allcomers.config.options import Config
 from allcomers.errors import OperatorError
-from allcomers.lifeline import Lifeline
-from allcomers.listeners import Listeners
-from allcomers.orders import Orders
-from allcomers.pulse import OFTEN, Pulse
-from allcomers.staff import NEVER, Staff, ending
-from allcomers.successor import Predecessor, Successor
-from allcomers.systemd import Notifier
-from allcomers.tally import Share
-from allcomers.worker import Job, complain, log_path, work
+from allcomers.server import error_log
+from allcomers.server.control_pipe import Lifeline
+from allcomers.server.supervisor.handover import Predecessor, Successor
+from allcomers.server.supervisor.listeners import Listeners
+from allcomers.server.supervisor.liveness import OFTEN, Pulse
+from allcomers.server.supervisor.workers import NEVER, Staff, ending
+from allcomers.server.systemd import Notifier
+from allcomers.server.worker import Job, complain, log_path, work
+from allcomers.system import counters
+from allcomers.system.accept_balance import Share
+from allcomers.system.signals import Orders
 
 if TYPE_CHECKING:
-    from allcomers.office import Office
-    from allcomers.pidfile import PidFile
-    from allcomers.reloader import Reloader
+    from allcomers.server.supervisor.admin_process import Office
+    from allcomers.server.supervisor.pid_file import PidFile
+    from allcomers.server.supervisor.reloader import Reloader
 
 _logger = logging.getLogger("allcomers.supervisor")
 
@@ -97,17 +98,17 @@ class Supervisor:
         config = self._job.config
         _prepare_identity(config)
         if config.pid:
-            from allcomers.pidfile import PidFile
+            from allcomers.server.supervisor.pid_file import PidFile
 
             self._pid = PidFile(config.pid)
             self._pid.claim(self._predecessor.pid)
         if config.reload:
-            from allcomers.reloader import Reloader
+            from allcomers.server.supervisor.reloader import Reloader
 
             self._reloader = Reloader(config.reload_dir, self._job.files)
         self._listeners.open(config.bind, config.backlog, self._predecessor.sockets)
         if config.admin:
-            from allcomers.office import Office
+            from allcomers.server.supervisor.admin_process import Office
 
             board = self._staff.tally.board
             self._office = Office(config, board, self._predecessor.sockets, self._leave_to_office)
@@ -163,10 +164,10 @@ class Supervisor:
     @property
     def _stage(self) -> int:
         if self._orders.draining:
-            return stats.DRAINING
+            return counters.DRAINING
         if self._drain_at < NEVER:
-            return stats.LEAVING
-        return stats.SERVING if self._announced else stats.STARTING
+            return counters.LEAVING
+        return counters.SERVING if self._announced else counters.STARTING
 
     def _wait(self) -> None:
         """For an order, a worker's word, or the next thing that is due."""
@@ -331,7 +332,7 @@ class Supervisor:
         if job.config.workers != self._job.config.workers:
             self._staff.wanted = job.config.workers
         self._staff.patience = job.config.graceful_timeout
-        errorlog.setup(job.config.log_level)
+        error_log.setup(job.config.log_level)
         self._pulse = self._new_pulse(job.config)
         self._job = job
         if self._office is not None:
@@ -401,9 +402,9 @@ class Supervisor:
 def _prepare_identity(config: Config) -> None:
     """See that --user and --group are there, and that they will be able to log. Raises ConfigError."""
     if config.user or config.group:
-        from allcomers import identity
+        from allcomers.server import privileges
 
-        new = identity.find(config.user, config.group)
+        new = privileges.find(config.user, config.group)
         path = log_path(config)
         if new is not None and path not in ("-", "off"):
             new.own(path)

@@ -15,11 +15,11 @@ from contextlib import suppress
 from time import monotonic
 from typing import Final, NoReturn
 
-from allcomers import lifeline
-from allcomers.lifeline import Lifeline, Line
-from allcomers.orders import withheld
-from allcomers.tally import Share, Tally
-from allcomers.worker import MERCY
+from allcomers.server import control_pipe
+from allcomers.server.control_pipe import Lifeline, Line
+from allcomers.server.worker import MERCY
+from allcomers.system.accept_balance import Share, Tally
+from allcomers.system.signals import withheld
 
 _logger = logging.getLogger("allcomers.supervisor")
 
@@ -164,7 +164,7 @@ class Staff:
         return old[: max(0, sum(worker.ready for worker in staying) - self.wanted)]
 
     def _start(self) -> None:
-        line, end = lifeline.new()
+        line, end = control_pipe.new()
         share = self.tally.take_place()
         try:
             with withheld():
@@ -208,11 +208,11 @@ class Staff:
         """It has a word for us."""
         for word, what in worker.line.words():
             worker.asked, worker.silent = False, 0.0
-            if word == lifeline.READY:
+            if word == control_pipe.READY:
                 worker.ready = True
                 self.scheme = what
                 _logger.debug("%s %d is ready", self._name, worker.pid)
-            elif word == lifeline.REPLACE and worker.stays and not worker.replace:
+            elif word == control_pipe.REPLACE and worker.stays and not worker.replace:
                 worker.replace = what
                 _logger.info("%s %d is to be replaced: %s", self._name, worker.pid, what)
 

@@ -9,11 +9,11 @@ from itertools import combinations
 from math import inf, isfinite, nan
 from typing import Final
 
-from allcomers.lab import scaling, statistics
-from allcomers.lab.candidate import Candidate
-from allcomers.lab.figures import Step, Trial
-from allcomers.lab.scaling import Law
-from allcomers.lab.statistics import NOTHING, Interval, Steadiness
+from allcomers.commands.lab.analysis import scaling, statistics
+from allcomers.commands.lab.analysis.figures import Step, Trial
+from allcomers.commands.lab.analysis.scaling import Law
+from allcomers.commands.lab.analysis.statistics import NOTHING, Interval, Steadiness
+from allcomers.commands.lab.data.candidate import Candidate
 
 _STRAINED: Final = 0.75
 """The part of its cores from which on the load generator holds up a server that uses less of its own. Well below 1, for

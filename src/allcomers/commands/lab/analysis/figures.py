@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from math import nan
 from typing import Any, Final
 
-from allcomers.lab.candidate import Candidate
+from allcomers.commands.lab.data.candidate import Candidate
 
 PERCENTILES: Final = ("50", "90", "99", "99.9", "100")
 """Of response times, that are kept."""

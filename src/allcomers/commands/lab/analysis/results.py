@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import allcomers
-from allcomers.lab.analysis import Standing
-from allcomers.lab.figures import Trial
-from allcomers.lab.plan import Probe
-from allcomers.lab.verdict import Place, Verdict
+from allcomers.commands.lab.analysis.analysis import Standing
+from allcomers.commands.lab.analysis.figures import Trial
+from allcomers.commands.lab.analysis.verdict import Place, Verdict
+from allcomers.commands.lab.data.plan import Probe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class Results:
 
 def surroundings(server: Sequence[int], load: Sequence[int]) -> dict[str, Any]:
     """Where and with what: figures mean nothing elsewhere."""
-    from allcomers.protocol.leaf import KIND
+    from allcomers.protocol.compiled import KIND
 
     return {
         "allcomers": allcomers.__version__,

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from allcomers.lab.statistics import Interval
+from allcomers.commands.lab.analysis.statistics import Interval
 
 RESAMPLES: Final = 100
 FITS: Final = 0.1

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Final
 
-from allcomers.lab import words
-from allcomers.lab.analysis import Standing
-from allcomers.lab.candidate import POOLED, Candidate, has_loop
-from allcomers.lab.plan import Probe
-from allcomers.lab.statistics import Course
+from allcomers.commands.lab.analysis import wording
+from allcomers.commands.lab.analysis.analysis import Standing
+from allcomers.commands.lab.analysis.statistics import Course
+from allcomers.commands.lab.data.candidate import POOLED, Candidate, has_loop
+from allcomers.commands.lab.data.plan import Probe
 from allcomers.models import TABLE, best
 
 _NEAR: Final = 0.95
@@ -109,37 +109,37 @@ def _why(chosen: Standing, probe: Probe, goal: str) -> str:
     p99 = chosen.p99(chosen.clients)
     about = "about " if chosen.limited else ""
     said = [
-        f"It answered {about}{words.rate(chosen.capacity.value)} with {words.many(chosen.clients, 'client')}"
-        f" (p99 {words.seconds(p99)}, {words.seconds(chosen.cpu.value)} of CPU a request), within {goal}."
+        f"It answered {about}{wording.rate(chosen.capacity.value)} with {wording.many(chosen.clients, 'client')}"
+        f" (p99 {wording.seconds(p99)}, {wording.seconds(chosen.cpu.value)} of CPU a request), within {goal}."
     ]
     said.append(_nature(chosen.candidate, probe))
     if chosen.sustained:
-        said.append(f"In the open loop it kept up with {words.rate(chosen.sustained)} and stayed within the goal.")
+        said.append(f"In the open loop it kept up with {wording.rate(chosen.sustained)} and stayed within the goal.")
     if chosen.law and chosen.law.peak:
-        said.append(f"Throughput falls beyond about {words.many(chosen.law.peak, 'client')}.")
+        said.append(f"Throughput falls beyond about {wording.many(chosen.law.peak, 'client')}.")
     return " ".join(said)
 
 
 def _nature(candidate: Candidate, probe: Probe) -> str:
     """What the app is like, and what that asks of a model."""
-    call = f"A lone request takes {words.seconds(probe.response)}, {words.seconds(probe.cpu)} of it on a core"
+    call = f"A lone request takes {wording.seconds(probe.response)}, {wording.seconds(probe.cpu)} of it on a core"
     if not probe.waits:
         return f"{call}: it hardly waits, so more calls at once gain nothing on one core."
     if probe.is_async:
         return f"{call}: calls wait, and the event loop serves others meanwhile."
     at_once = probe.response / probe.cpu
-    need = f"{call}: a core is busy only with some {words.number(at_once)} calls under way at once"
+    need = f"{call}: a core is busy only with some {wording.number(at_once)} calls under way at once"
     return f"{need}, and {_how_many(candidate)}."
 
 
 def _how_many(candidate: Candidate) -> str:
     if candidate.threads:
-        return f"{words.many(candidate.workers * candidate.threads, 'thread')} can have them"
+        return f"{wording.many(candidate.workers * candidate.threads, 'thread')} can have them"
     if candidate.model == "thread":
         return "each client has a thread"
     if candidate.model == "process":
         return "each client has a process"
-    return f"{words.many(candidate.workers, 'worker')} can have {candidate.workers}"
+    return f"{wording.many(candidate.workers, 'worker')} can have {candidate.workers}"
 
 
 def _why_not(one: Standing, chosen: Standing | None, probe: Probe) -> str:
@@ -150,22 +150,24 @@ def _why_not(one: Standing, chosen: Standing | None, probe: Probe) -> str:
     if chosen is None:
         return ""
     if one.stage == "screen" and chosen.stage != "screen":
-        return f"Left out after the first look: {words.rate(one.capacity.value)} there.{_cause(one.candidate, probe)}"
+        return f"Left out after the first look: {wording.rate(one.capacity.value)} there.{_cause(one.candidate, probe)}"
     if one.tied and one.to_best.value < _NEAR:
-        return f"{words.ratio(one.to_best)} of the best one's requests/s: perhaps as good, but it was not seen to be."
+        return f"{wording.ratio(one.to_best)} of the best one's requests/s: perhaps as good, but it was not seen to be."
     if one.tied:
-        seen = "the most, by no more than chance" if one.is_best else f"{words.ratio(one.to_best)} of the best"
+        seen = "the most, by no more than chance" if one.is_best else f"{wording.ratio(one.to_best)} of the best"
         return f"Tied on requests/s ({seen}): {_lost_tie(one, chosen)}."
-    return f"{words.ratio(one.to_best)} of the best one's requests/s.{_cause(one.candidate, probe)}"
+    return f"{wording.ratio(one.to_best)} of the best one's requests/s.{_cause(one.candidate, probe)}"
 
 
 def _lost_tie(one: Standing, chosen: Standing) -> str:
     crowd = max(one.clients, chosen.clients)
     mine, theirs = one.p99(crowd), chosen.p99(crowd)
     if not (one.limited or chosen.limited) and mine > _SLOWER * theirs:
-        return f"its p99 is {words.seconds(mine)}, not {words.seconds(theirs)}, with {words.many(crowd, 'client')}"
+        return (
+            f"its p99 is {wording.seconds(mine)}, not {wording.seconds(theirs)}, with {wording.many(crowd, 'client')}"
+        )
     if one.cpu.value > _DEARER * chosen.cpu.value:
-        return f"it takes {words.seconds(one.cpu.value)} of CPU a request, not {words.seconds(chosen.cpu.value)}"
+        return f"it takes {wording.seconds(one.cpu.value)} of CPU a request, not {wording.seconds(chosen.cpu.value)}"
     if plainness(one.candidate) > plainness(chosen.candidate):
         return "as good, and less plain"
     return "the other was a little better in all"
@@ -179,11 +181,11 @@ def _cause(candidate: Candidate, probe: Probe) -> str:
         return " It starts a process for each connection."
     waits = probe.waits and not probe.is_async
     if waits and candidate.calls == "inline" and has_loop(candidate.model):
-        return f" Each call holds the loop up, and {words.percent(probe.waiting)} of a call is waiting."
+        return f" Each call holds the loop up, and {wording.percent(probe.waiting)} of a call is waiting."
     few = candidate.workers * candidate.threads < probe.response / probe.cpu
     if waits and few and (candidate.calls in POOLED or candidate.model == "thread-pool"):
         return (
-            f" {words.many(candidate.workers * candidate.threads, 'thread')} are too few for calls that wait so long."
+            f" {wording.many(candidate.workers * candidate.threads, 'thread')} are too few for calls that wait so long."
         )
     if not waits and (candidate.calls == "pool" or not has_loop(candidate.model)):
         return " Handing a call from thread to thread costs more than it gains here."
@@ -214,6 +216,6 @@ def disturbed(others: float) -> tuple[str, ...]:
     if others < _DISTURBED:
         return ()
     return (
-        f"Somebody else used {words.number(others)} cores of these meanwhile (the median over all steps): figures are"
+        f"Somebody else used {wording.number(others)} cores of these meanwhile (the median over all steps): figures are"
         " lower and less sure than on a quiet machine; the order suffers less, as all had the same.",
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import floor, isfinite, log10
 
-from allcomers.lab.analysis import Standing
-from allcomers.lab.statistics import Interval
+from allcomers.commands.lab.analysis.analysis import Standing
+from allcomers.commands.lab.analysis.statistics import Interval
 
 _NOTHING = "–"
 

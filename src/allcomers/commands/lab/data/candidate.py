@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from allcomers.config import options
+from allcomers.config.options import options
 from allcomers.errors import ConfigError
 from allcomers.models import TABLE
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from allcomers.lab.plan import Probe
-from allcomers.load import slo
-from allcomers.load.slo import Term
+from allcomers.commands.lab.data.plan import Probe
+from allcomers.commands.load.data import slo
+from allcomers.commands.load.data.slo import Term
 
 _SLOWEST: Final = 0.1
 """Seconds: what people take for at once (Nielsen 1993, after Miller 1968)."""

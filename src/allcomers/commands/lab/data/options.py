@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from allcomers import models
+from allcomers.commands.load.data import slo
 from allcomers.errors import ConfigError
-from allcomers.load import slo
 
 _ABOUT: Final = """\
 Measure every model on an app, and say which to run and why. TARGET is what `allcomers run` takes, or a folder; what

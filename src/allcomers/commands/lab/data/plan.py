@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from math import ceil, log2
 from typing import Any, Final
 
-from allcomers.lab.candidate import Candidate, has_loop, runnable, takes
+from allcomers.commands.lab.data.candidate import Candidate, has_loop, runnable, takes
 from allcomers.models import best
 from allcomers.models.select_loop import FD_SETSIZE
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from html import escape
 from math import isfinite, nan
 
-from allcomers.lab import plots, words
-from allcomers.lab.analysis import Rung, Standing
-from allcomers.lab.plots import Axis, Row, Series
-from allcomers.lab.results import Results
-from allcomers.lab.verdict import Place
+from allcomers.commands.lab.analysis import wording
+from allcomers.commands.lab.analysis.analysis import Rung, Standing
+from allcomers.commands.lab.analysis.results import Results
+from allcomers.commands.lab.analysis.verdict import Place
+from allcomers.commands.lab.report import plots
+from allcomers.commands.lab.report.plots import Axis, Row, Series
 
 _STYLE = """
 * { box-sizing: border-box } html { color-scheme: light dark }
@@ -40,8 +41,8 @@ tr.best td { font-weight: 600; color: var(--c0) } tr.left td { color: var(--soft
 _LOW = ("ratio", "cpu", "memory")
 
 CLIENTS = Axis(name="clients", told=lambda value: f"{value:,.0f}")
-RATE = Axis(told=words.number)
-TIME = Axis(name="response time", told=words.seconds)
+RATE = Axis(told=wording.number)
+TIME = Axis(name="response time", told=wording.seconds)
 PART = Axis(told=lambda value: f"{value:.0%}", parts=True)
 
 
@@ -86,8 +87,8 @@ def _circumstances(results: Results) -> str:
     cores = f"server on core {_cores(place['server_cores'])}, load on core {_cores(place['load_cores'])}"
     told = (
         f"{place['when']} · {place['cpu']} · {cores} · {place['system']} · Python {place['python']} ·"
-        f" allcomers {place['allcomers']} ({place['leaf']}) · {words.many(len(results.trials), 'trial')},"
-        f" {words.many(results.rounds, 'round')}, {results.seconds / 60:.1f} minutes ·"
+        f" allcomers {place['allcomers']} ({place['leaf']}) · {wording.many(len(results.trials), 'trial')},"
+        f" {wording.many(results.rounds, 'round')}, {results.seconds / 60:.1f} minutes ·"
         f" <code>{escape(results.command)}</code>"
     )
     return f'<p class="soft">{told}</p>'
@@ -102,11 +103,11 @@ def _chosen(results: Results, place: Place | None) -> str:
         return '<section class="card chosen"><h2>Nothing could be measured</h2></section>'
     one = place.standing
     numbers = {
-        "answers per second": ("≈ " if one.limited else "") + words.number(one.capacity.value),
-        f"p99 with {words.many(one.clients, 'client')}": words.seconds(one.p99(one.clients)),
-        "CPU for each answer": words.seconds(one.cpu.value),
-        "memory for each connection": words.size(one.memory),
-        "clients at the knee": words.number(one.knee),
+        "answers per second": ("≈ " if one.limited else "") + wording.number(one.capacity.value),
+        f"p99 with {wording.many(one.clients, 'client')}": wording.seconds(one.p99(one.clients)),
+        "CPU for each answer": wording.seconds(one.cpu.value),
+        "memory for each connection": wording.size(one.memory),
+        "clients at the knee": wording.number(one.knee),
     }
     shown = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in numbers.items())
     command = " ".join(["allcomers", *results.words, *one.candidate.flags()])
@@ -149,17 +150,17 @@ def pictures(results: Results) -> dict[str, str]:
         "tps": plots.lines("Answers per second against clients, and the USL", _tps(drawn), CLIENTS, RATE),
         "open": plots.lines(
             "The slowest in a hundred (p99) at a given rate", _opened(drawn),
-            Axis(name="requests per second that were due", told=words.number), TIME,
+            Axis(name="requests per second that were due", told=wording.number), TIME,
         ),
         "cdf": plots.lines("Response times at 80 % of the peak", _curves(drawn), TIME, PART),
         "ratio": plots.rows("Answers per second, × the best of the same round, 95 %", _ratios(drawn), _TIMES, mark=1.0),
-        "cpu": plots.rows("CPU for each answer, 95 %", _cpu(drawn), Axis(name="less is better", told=words.seconds)),
-        "memory": plots.rows("Memory for each connection", _memory(drawn), Axis(name="less is better", told=words.size)
-        ),
+        "cpu": plots.rows("CPU for each answer, 95 %", _cpu(drawn), Axis(name="less is better", told=wording.seconds)),
+        "memory": plots.rows("Memory for each connection", _memory(drawn), _SIZES),
     }  # fmt: skip
     return {name: svg for name, svg in found.items() if "nothing to show" not in svg}
 
 
+_SIZES = Axis(name="less is better", told=wording.size)
 _TIMES = Axis(name="more is better", told=lambda value: f"{value:.2f}")
 
 
@@ -223,7 +224,7 @@ def _ratios(drawn: Sequence[Standing]) -> list[Row]:
             value=one.to_best.value,
             low=one.to_best.low,
             high=one.to_best.high,
-            label=words.to_best(one),
+            label=wording.to_best(one),
         )
         for number, one in enumerate(drawn)
     ]
@@ -237,7 +238,7 @@ def _cpu(drawn: Sequence[Standing]) -> list[Row]:
             value=one.cpu.value,
             low=one.cpu.low,
             high=one.cpu.high,
-            label=words.seconds(one.cpu.value),
+            label=wording.seconds(one.cpu.value),
         )
         for number, one in enumerate(drawn)
     ]
@@ -251,7 +252,7 @@ def _memory(drawn: Sequence[Standing]) -> list[Row]:
             value=one.memory,
             low=one.memory,
             high=one.memory,
-            label=words.size(one.memory),
+            label=wording.size(one.memory),
         )
         for number, one in enumerate(drawn)
     ]
@@ -285,17 +286,17 @@ def _cells(one: Standing) -> tuple[str, ...]:
     best = one.rung(one.clients)
     return (
         one.candidate.name,
-        ("≈ " if one.limited else "") + words.spread(one.capacity) if one.capacity.count else one.failure or "–",
-        words.to_best(one),
+        ("≈ " if one.limited else "") + wording.spread(one.capacity) if one.capacity.count else one.failure or "–",
+        wording.to_best(one),
         f"{one.clients:,}" if one.clients else "–",
-        *(words.seconds(value) for value in ((best.p50, best.p99, best.p999) if best else (nan, nan, nan))),
-        f"{words.size(best.traffic)}/s" if best else "–",
-        words.seconds(one.cpu.value),
-        words.size(one.memory),
-        words.number(one.switches),
+        *(wording.seconds(value) for value in ((best.p50, best.p99, best.p999) if best else (nan, nan, nan))),
+        f"{wording.size(best.traffic)}/s" if best else "–",
+        wording.seconds(one.cpu.value),
+        wording.size(one.memory),
+        wording.number(one.switches),
         f"{one.threads:,}",
-        words.number(one.knee),
-        words.rate(one.sustained) if one.sustained else "–",
+        wording.number(one.knee),
+        wording.rate(one.sustained) if one.sustained else "–",
         one.steadiness.course.value,
         ", ".join(f"{kind} {count:,}" for kind, count in one.errors) or "none",
     )

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from allcomers.lab import analysis, page, plots, race, results, terminal, verdict
-from allcomers.lab.experiment import disturbance
-from allcomers.lab.figures import Trial
-from allcomers.lab.plan import Probe
-from allcomers.lab.results import Results
-from allcomers.lab.verdict import Verdict
+from allcomers.commands.lab.analysis import analysis, results, verdict
+from allcomers.commands.lab.analysis.figures import Trial
+from allcomers.commands.lab.analysis.results import Results
+from allcomers.commands.lab.analysis.verdict import Verdict
+from allcomers.commands.lab.data.plan import Probe
+from allcomers.commands.lab.report import page, plots, terminal
+from allcomers.commands.lab.run import race
+from allcomers.commands.lab.run.experiment import disturbance
 
 
 def made(

@@ -14,11 +14,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from allcomers.lab import words
-from allcomers.lab.analysis import Standing
-from allcomers.lab.plan import Probe, Stage
-from allcomers.lab.results import Results
-from allcomers.lab.verdict import Place
+from allcomers.commands.lab.analysis import wording
+from allcomers.commands.lab.analysis.analysis import Standing
+from allcomers.commands.lab.analysis.results import Results
+from allcomers.commands.lab.analysis.verdict import Place
+from allcomers.commands.lab.data.plan import Probe, Stage
 
 _STAGES = {
     "screen": "1 of 3, a first look",
@@ -42,12 +42,12 @@ class Progress:
 
     def probed(self, probe: Probe) -> None:
         self._console.print(
-            f"A lone request takes {words.seconds(probe.response)}, {words.seconds(probe.cpu)} of it on a core."
+            f"A lone request takes {wording.seconds(probe.response)}, {wording.seconds(probe.cpu)} of it on a core."
         )
 
     def stage(self, stage: Stage) -> None:
         self._stage = _STAGES[stage.kind]
-        who = words.many(len(stage.entrants), "candidate")
+        who = wording.many(len(stage.entrants), "candidate")
         if not self._console.is_terminal:
             self._console.print(f"{self._stage}: {who}")
 
@@ -125,12 +125,12 @@ def _cells(one: Standing) -> list[str]:
     at_best = one.rung(one.clients)
     return [
         one.candidate.name,
-        ("≈ " if one.limited else "") + words.spread(one.capacity),
-        words.to_best(one),
+        ("≈ " if one.limited else "") + wording.spread(one.capacity),
+        wording.to_best(one),
         f"{one.clients:,}" if one.clients else "–",
-        words.seconds(at_best.p50 if at_best else nan),
-        words.seconds(at_best.p99 if at_best else nan),
-        words.seconds(one.cpu.value),
-        words.size(one.memory),
-        words.number(one.switches),
+        wording.seconds(at_best.p50 if at_best else nan),
+        wording.seconds(at_best.p99 if at_best else nan),
+        wording.seconds(one.cpu.value),
+        wording.size(one.memory),
+        wording.number(one.switches),
     ]

@@ -11,12 +11,14 @@ from random import Random
 from statistics import fmean, median
 from typing import Final, Protocol
 
-from allcomers.lab import analysis, plan, race, trial, verdict
-from allcomers.lab.candidate import Candidate
-from allcomers.lab.figures import Step, Trial
-from allcomers.lab.journal import Journal
-from allcomers.lab.plan import Probe, Stage
-from allcomers.lab.trial import Bench, Wanted
+from allcomers.commands.lab.analysis import analysis, verdict
+from allcomers.commands.lab.analysis.figures import Step, Trial
+from allcomers.commands.lab.data import plan
+from allcomers.commands.lab.data.candidate import Candidate
+from allcomers.commands.lab.data.plan import Probe, Stage
+from allcomers.commands.lab.run import race, trial
+from allcomers.commands.lab.run.journal import Journal
+from allcomers.commands.lab.run.trial import Bench, Wanted
 
 STAGES: Final = ("screen", "ladder", "open")
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from allcomers.lab.child import Child, wait_until
-from allcomers.lab.figures import PERCENTILES, Step
-from allcomers.load import Histogram, Result
-from allcomers.load.histogram import highest
-from allcomers.load.slo import Term
+from allcomers.commands.lab.analysis.figures import PERCENTILES, Step
+from allcomers.commands.lab.run.server_process import Child, wait_until
+from allcomers.commands.load import Histogram, Result
+from allcomers.commands.load.data.histogram import highest
+from allcomers.commands.load.data.slo import Term
 
 MIDWAY: Final = 0.7
 """The part of a load after which one looks at the server: all clients are there."""

@@ -8,14 +8,14 @@ from dataclasses import replace
 from math import isfinite
 from typing import Final
 
+from allcomers.commands.lab.analysis.figures import Step
+from allcomers.commands.lab.data.candidate import Candidate
+from allcomers.commands.lab.data.plan import Probe
+from allcomers.commands.lab.run import trial
+from allcomers.commands.lab.run.load_process import LoadFailedError
+from allcomers.commands.lab.run.server import PATIENCE, Served, Server, ServerFailedError, serving
+from allcomers.commands.lab.run.trial import Bench, Wanted
 from allcomers.errors import AppError, ConfigError, ListenError
-from allcomers.lab import trial
-from allcomers.lab.candidate import Candidate
-from allcomers.lab.driving import LoadFailedError
-from allcomers.lab.figures import Step
-from allcomers.lab.plan import Probe
-from allcomers.lab.server import PATIENCE, Served, Server, ServerFailedError, serving
-from allcomers.lab.trial import Bench, Wanted
 from allcomers.models import best
 
 _SECONDS: Final = (1.0, 6.0)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from allcomers.lab import plan, words
-from allcomers.lab.analysis import Rung, Standing
-from allcomers.lab.candidate import Candidate, has_loop, runnable
-from allcomers.lab.plan import Probe, Stage
-from allcomers.lab.verdict import Place
+from allcomers.commands.lab.analysis import wording
+from allcomers.commands.lab.analysis.analysis import Rung, Standing
+from allcomers.commands.lab.analysis.verdict import Place
+from allcomers.commands.lab.data import plan
+from allcomers.commands.lab.data.candidate import Candidate, has_loop, runnable
+from allcomers.commands.lab.data.plan import Probe, Stage
 from allcomers.models import best
 
 PLACES: Final = 12_000
@@ -78,17 +79,17 @@ def _story(one: Standing) -> str:
     peak, last = max(one.rungs, key=lambda rung: rung.tps.value), one.rungs[-1]
     said = [_crowded(last)]
     if peak.tps.value > _MORE * last.tps.value:
-        said.append(f"At its best it gave {words.rate(peak.tps.value)}, with {words.many(peak.clients, 'client')}.")
+        said.append(f"At its best it gave {wording.rate(peak.tps.value)}, with {wording.many(peak.clients, 'client')}.")
     if one.failure:
         said.append(f"It failed: {one.failure}.")
     return " ".join(said)
 
 
 def _crowded(last: Rung) -> str:
-    with_all = f"With {words.many(last.clients, 'client')}"
+    with_all = f"With {wording.many(last.clients, 'client')}"
     if not last.tps.value:
         return f"{with_all} no answer came in time."
     held = f", of which {last.held:,.0f} were let in," if last.held < 0.98 * last.clients else ""
-    lost = f"; {words.percent(last.failing)} of requests failed" if last.failing > 0.001 else ""
-    times = f"p50 {words.seconds(last.p50)}, p99 {words.seconds(last.p99)}"
-    return f"{with_all}{held} it answered {words.rate(last.tps.value)}: {times}{lost}."
+    lost = f"; {wording.percent(last.failing)} of requests failed" if last.failing > 0.001 else ""
+    times = f"p50 {wording.seconds(last.p50)}, p99 {wording.seconds(last.p99)}"
+    return f"{with_all}{held} it answered {wording.rate(last.tps.value)}: {times}{lost}."

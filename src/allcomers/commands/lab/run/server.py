@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from allcomers.lab.candidate import Candidate
-from allcomers.lab.child import Child, wait_until
+from allcomers.commands.lab.data.candidate import Candidate
+from allcomers.commands.lab.run.server_process import Child, wait_until
 
 PATIENCE: Final = 60.0
 """Seconds for an app to load."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from math import nan
 from typing import Final
 
-from allcomers.lab import usage
-from allcomers.lab.candidate import Candidate
-from allcomers.lab.driving import Driver, LoadFailedError
-from allcomers.lab.figures import Step, Trial
-from allcomers.lab.server import Served, Server, ServerFailedError, serving
+from allcomers.commands.lab.analysis.figures import Step, Trial
+from allcomers.commands.lab.data.candidate import Candidate
+from allcomers.commands.lab.run import usage
+from allcomers.commands.lab.run.load_process import Driver, LoadFailedError
+from allcomers.commands.lab.run.server import Served, Server, ServerFailedError, serving
 
 WARM_UP: Final = 0.4
 """Seconds."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from allcomers.load.plan import Place
+from allcomers.commands.load.data.plan import Place
 
 _LISTENS: Final = "0A"
 _MOST_THREADS: Final = 64  # of a server, that are looked at

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
+from allcomers.commands.load.data.plan import HOSTILE, Plan, path_of
 from allcomers.errors import ConfigError
-from allcomers.load.plan import HOSTILE, Plan, path_of
 
 
 @dataclass(frozen=True, slots=True)

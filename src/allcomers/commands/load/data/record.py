@@ -13,8 +13,8 @@ from array import array
 from collections import Counter
 from typing import Any, Final, NamedTuple
 
-from allcomers.load import histogram
-from allcomers.load.histogram import Histogram
+from allcomers.commands.load.data import histogram
+from allcomers.commands.load.data.histogram import Histogram
 
 SENT: Final = 0
 ANSWERED: Final = 1

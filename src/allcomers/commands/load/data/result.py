@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Self
 
-from allcomers.load.histogram import Histogram
-from allcomers.load.plan import Plan
-from allcomers.load.record import (
+from allcomers.commands.load.data.histogram import Histogram
+from allcomers.commands.load.data.plan import Plan
+from allcomers.commands.load.data.record import (
     ANSWERED,
     FAILED,
     LATENESS,

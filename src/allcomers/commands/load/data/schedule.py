@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import count, islice
 from random import Random
 
-from allcomers.load.plan import Plan
+from allcomers.commands.load.data.plan import Plan
 
 
 def moments(plan: Plan, process: int) -> Iterator[int]:

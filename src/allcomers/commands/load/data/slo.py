@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from allcomers.commands.load.data.result import Result
 from allcomers.errors import ConfigError
-from allcomers.load.result import Result
 
 _TERM: Final = re.compile(r"\s*(p[0-9.]+|[a-z]+)\s*(<=|>=|<|>)\s*([0-9]+(?:\.[0-9]+)?)\s*(us|µs|ms|s|%)?\s*", re.ASCII)
 _UNITS: Final = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "%": 0.01, None: 1.0}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from allcomers.load.result import Result
+from allcomers.commands.load.data.result import Result
 
 BUSY: Final = 0.9
 """The share of a core from which on a process of the load may be what is measured."""

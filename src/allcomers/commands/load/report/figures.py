@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from allcomers.load.histogram import Histogram, middle
-from allcomers.load.result import PERCENTS, Result
-from allcomers.load.slo import Term
+from allcomers.commands.load.data.histogram import Histogram, middle
+from allcomers.commands.load.data.result import PERCENTS, Result
+from allcomers.commands.load.data.slo import Term
 
 BANDS: Final = 12
 """How many bars the histogram has, at most."""

@@ -8,12 +8,12 @@ from itertools import accumulate
 from typing import Final, TextIO
 
 import allcomers
-from allcomers.load.histogram import Histogram, highest, lowest
-from allcomers.load.record import COARSE_SHIFT
-from allcomers.load.result import Result
-from allcomers.load.shown.figures import Row, Section, headline, sections, span
-from allcomers.load.shown.plots import Plot, Points, linear, logarithmic
-from allcomers.load.slo import Term
+from allcomers.commands.load.data.histogram import Histogram, highest, lowest
+from allcomers.commands.load.data.record import COARSE_SHIFT
+from allcomers.commands.load.data.result import Result
+from allcomers.commands.load.data.slo import Term
+from allcomers.commands.load.report.figures import Row, Section, headline, sections, span
+from allcomers.commands.load.report.plots import Plot, Points, linear, logarithmic
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5d6b7c; --paper: #fff; --panel: #f5f7fa; --line: #dbe1e8;

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 from typing import Final, TextIO
 
-from allcomers.load.histogram import Histogram
-from allcomers.load.record import Interval
-from allcomers.load.result import Result
+from allcomers.commands.load.data.histogram import Histogram
+from allcomers.commands.load.data.record import Interval
+from allcomers.commands.load.data.result import Result
 
 _PERCENTS: Final = (50.0, 90.0, 99.0, 99.9, 100.0)
 

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Self, TextIO
 
-from allcomers.load.plan import Plan
-from allcomers.load.processes import Progress
-from allcomers.load.shown.figures import Row, Section
+from allcomers.commands.load.data.plan import Plan
+from allcomers.commands.load.report.figures import Row, Section
+from allcomers.commands.load.run.processes import Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 
-from allcomers.load.answers import CLOSES, STATUS, Answers, answers
-from allcomers.load.client import Client, Driver, Phase
-from allcomers.load.record import SENT
+from allcomers.commands.load.data.record import SENT
+from allcomers.commands.load.run.client import Client, Driver, Phase
+from allcomers.commands.load.run.response_end import CLOSES, STATUS, Answers, answers
 
 
 class Asker(Client):

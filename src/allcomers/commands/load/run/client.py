@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any, Final, Protocol
 
-from allcomers.deadlines import Deadlines
+from allcomers.commands.load.data.plan import Place, Plan
+from allcomers.commands.load.data.record import Record
 from allcomers.errors import Refusal
-from allcomers.load.plan import Place, Plan
-from allcomers.load.record import Record
+from allcomers.system.deadlines import Deadlines
 
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT

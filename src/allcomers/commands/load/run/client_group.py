@@ -18,18 +18,18 @@ from collections.abc import Callable, Iterator
 from itertools import cycle
 from typing import Final
 
-from allcomers.deadlines import NEVER, Deadlines
+from allcomers.commands.load.data.plan import Place, Plan
+from allcomers.commands.load.data.record import ANSWERED, BYTES_IN, BYTES_OUT, FAILED, OPEN, SENT, Pen, Record
+from allcomers.commands.load.data.schedule import moments
+from allcomers.commands.load.run import response_end_compiled
+from allcomers.commands.load.run.asking_client import Asker
+from allcomers.commands.load.run.client import READ, Client
+from allcomers.commands.load.run.connect_queue import Line
+from allcomers.commands.load.run.hostile_client import Hostile
+from allcomers.commands.load.run.precise_wait import Waiting
+from allcomers.commands.load.run.requests import requests
 from allcomers.errors import ConfigError
-from allcomers.load import wire
-from allcomers.load.asker import Asker
-from allcomers.load.client import READ, Client
-from allcomers.load.hostile import Hostile
-from allcomers.load.line import Line
-from allcomers.load.plan import Place, Plan
-from allcomers.load.record import ANSWERED, BYTES_IN, BYTES_OUT, FAILED, OPEN, SENT, Pen, Record
-from allcomers.load.requests import requests
-from allcomers.load.schedule import moments
-from allcomers.load.waiting import Waiting
+from allcomers.system.deadlines import NEVER, Deadlines
 
 SECOND: Final = 1_000_000_000
 
@@ -62,7 +62,7 @@ class Crew:
         self.keep_alive = plan.keep_alive
         self.tls = context(plan) if plan.is_tls else None
         self.deadlines = Deadlines()
-        self.record = Record(wire.Pen if wire.COMPILED else Pen)
+        self.record = Record(response_end_compiled.Pen if response_end_compiled.COMPILED else Pen)
         self.pen = self.record.pen
         self.schedule: Iterator[int] | None = moments(plan, process) if plan.is_open else None
         self.next_request: Callable[[], bytes] = cycle(requests(plan, place)).__next__

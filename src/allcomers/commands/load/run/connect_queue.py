@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final, Generic, Protocol, TypeVar
 
-from allcomers.deadlines import NEVER
+from allcomers.system.deadlines import NEVER
 
 MOST_CONNECTING: Final = 256
 """Connections that one process has under way at once: a server's backlog is of this order, and what does not fit into

@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator
 from itertools import chain, cycle, repeat
 from typing import Final
 
-from allcomers.load.answers import STATUS, Answers, answers
-from allcomers.load.client import Client, Driver, Phase
-from allcomers.load.plan import Place, Plan
-from allcomers.load.record import SENT
-from allcomers.load.requests import head, requests
+from allcomers.commands.load.data.plan import Place, Plan
+from allcomers.commands.load.data.record import SENT
+from allcomers.commands.load.run.client import Client, Driver, Phase
+from allcomers.commands.load.run.requests import head, requests
+from allcomers.commands.load.run.response_end import STATUS, Answers, answers
 
 STEP: Final = 1_000_000_000
 """ns from one thing said, or read, to the next."""

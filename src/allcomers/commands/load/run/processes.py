@@ -19,11 +19,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
+from allcomers.commands.load.data.plan import Place, Plan
+from allcomers.commands.load.data.record import ANSWERED, FAILED, OPEN, SENT, Record
+from allcomers.commands.load.run.client_group import SECOND, Crew, now_ns
 from allcomers.errors import OperatorError
-from allcomers.load.crew import SECOND, Crew, now_ns
-from allcomers.load.plan import Place, Plan
-from allcomers.load.record import ANSWERED, FAILED, OPEN, SENT, Record
-from allcomers.protocol.lines import LengthPrefixed
+from allcomers.protocol.framing import LengthPrefixed
 
 TELL: Final = SECOND // 4
 """ns from one word of a child to the next."""

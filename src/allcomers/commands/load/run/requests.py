@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from allcomers.load.plan import Place, Plan
+from allcomers.commands.load.data.plan import Place, Plan
 from allcomers.protocol.head import request_head
 
 BROWSER: Final = (

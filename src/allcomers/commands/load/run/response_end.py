@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from allcomers.config import Limits
+from allcomers.commands.load.data.plan import Plan
+from allcomers.commands.load.run import response_end_compiled
+from allcomers.config.options import Limits
 from allcomers.errors import Refusal
-from allcomers.load import wire
-from allcomers.load.plan import Plan
 from allcomers.protocol.head import ResponseHead
 from allcomers.protocol.http1 import Responses
 
@@ -48,8 +48,8 @@ class HttpAnswers:
 
     def read(self, data: bytes) -> list[int]:
         found: list[int] = []
-        if wire.COMPILED and self._responses is None:
-            size = wire.cut(data, self._bodiless, LIMITS.max_head, LIMITS.max_headers, found)
+        if response_end_compiled.COMPILED and self._responses is None:
+            size = response_end_compiled.cut(data, self._bodiless, LIMITS.max_head, LIMITS.max_headers, found)
             if size == len(data):
                 return found
             data = data[size:]

@@ -10,8 +10,8 @@ import os
 COMPILED = False
 try:
     if not os.environ.get("ALLCOMERS_PURE"):
-        from allcomers.load._wire import Pen as Pen
-        from allcomers.load._wire import cut as cut
+        from allcomers.commands.load.run._response_end import Pen as Pen
+        from allcomers.commands.load.run._response_end import cut as cut
 
         COMPILED = True
 except ImportError:  # no compiler was at hand when this was installed

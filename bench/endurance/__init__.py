@@ -1,0 +1,1 @@
+"""What holds: many idle, slow, large or restarted."""

@@ -1,0 +1,1 @@
+"""Frameworks and their middleware, here and on other servers."""

@@ -1,0 +1,1 @@
+"""Serve WSGI apps (PEP 3333)."""

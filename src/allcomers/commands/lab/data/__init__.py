@@ -1,0 +1,1 @@
+"""Plain data of an experiment: candidates, a goal, a plan."""

@@ -1,0 +1,1 @@
+"""Run an experiment: server processes, load processes, trials, a journal."""

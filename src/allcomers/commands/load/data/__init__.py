@@ -1,0 +1,1 @@
+"""Plain data of a load test: options, a plan, a schedule, records, results."""

@@ -1,0 +1,1 @@
+"""Run a load test: clients, their processes, and precise waiting."""

@@ -1,0 +1,1 @@
+"""Every option: its default, its check, and the sources that set it."""

@@ -1,0 +1,1 @@
+"""HTTP on a connection: requests, calls, responses, log records."""

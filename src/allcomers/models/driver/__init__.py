@@ -1,0 +1,1 @@
+"""Drive connections: the parts that the models share."""

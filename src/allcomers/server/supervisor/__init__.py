@@ -1,0 +1,1 @@
+"""The supervisor: it holds the listeners, starts workers, and replaces them."""

@@ -1,0 +1,1 @@
+"""The kernel's side: sockets, signals, wake-ups, timers, counters in shared memory."""

@@ -1,0 +1,1 @@
+"""What tests share: a harness for servers, clients, and apps to serve."""
