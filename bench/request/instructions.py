@@ -93,8 +93,8 @@ def answering(pools: bool, **answers: Any) -> Any:
     from allcomers.config.options import Limits
     from allcomers.connection.http.endpoint import HttpEndpoint
     from allcomers.connection.http.http1 import HttpConnection
-    from allcomers.models import Serving
     from allcomers.models.driver.event_loop import Loop
+    from allcomers.models.driver.serving import Serving
     from allcomers.models.epoll_loop import EpollPoller
     from allcomers.server.clock import DateLine
     from allcomers.system.accept_balance import Tally

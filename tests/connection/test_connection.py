@@ -26,11 +26,11 @@ from allcomers.connection.base import (  # fmt: skip
     WRITE,
     Phase,
 )
-from allcomers.connection.tls import server_context
 from allcomers.errors import HttpError
 from allcomers.protocol.head import named_status
 from allcomers.protocol.http1 import Responses
 from allcomers.protocol.message import SPOOL_AT, FileSlice, Request, Response
+from allcomers.server.certificates import server_context
 from conftest import Certificate
 from support import offline
 from support.offline import START, Noted, answers, statuses

@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 from allcomers.apps.static.site import Site
 from allcomers.apps.wsgi import app as wsgi
 from allcomers.connection.http.http1 import HttpConnection
-from allcomers.connection.tls import server_context
 from allcomers.errors import HttpError
 from allcomers.protocol import compiled as leaf
 from allcomers.protocol.message import Request, Response
+from allcomers.server.certificates import server_context
 from allcomers.system.counters import ABORTED, ANSWERED, BYTES_IN, BYTES_OUT, CALLS, CLASSES, REQUESTS
 from allcomers.system.signals import Orders
 from conftest import Certificate

@@ -14,8 +14,8 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from allcomers.connection.tls import server_context
 from allcomers.errors import ConfigError
+from allcomers.server.certificates import server_context
 from support.harness import Server, receive_all, serving, wait_for
 
 LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
@@ -140,7 +140,7 @@ def test_chains_and_keys_in_files_of_their_own(shop: Shop) -> None:
 
 def test_a_subject_without_names_of_its_own_is_a_name_itself(shop: Shop) -> None:
     """`openssl req -subj /CN=old.test` makes such; browsers do not take them any more, scripts do."""
-    from allcomers.connection.tls import _names
+    from allcomers.server.certificates import _names
 
     assert _names({"subject": ((("organizationName", "x"),), (("commonName", "Old.test"),))}) == ["old.test"]
     assert _names({"subject": ((("commonName", "x"),),), "subjectAltName": (("DNS", "a"), ("IP Address", "::1"))}) == [

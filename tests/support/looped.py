@@ -19,8 +19,8 @@ from allcomers.config.options import Limits
 from allcomers.connection.base import Work
 from allcomers.connection.http.endpoint import HttpEndpoint
 from allcomers.connection.http.http1 import HttpConnection
-from allcomers.models import Serving
 from allcomers.models.driver.event_loop import Loop
+from allcomers.models.driver.serving import Serving
 from allcomers.models.poll_loop import PollPoller
 from allcomers.protocol import compiled as leaf
 from allcomers.protocol.message import Handler, Request

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from allcomers.connection.base import HIGH_WATER, Work
 from allcomers.connection.call import Part
-from allcomers.connection.http.endpoint import internal_error
+from allcomers.connection.http.handler_call import internal_error
 from allcomers.connection.http.response_body import End, Last, Pulled
 from allcomers.errors import AnswerError, ClientGone
 from allcomers.protocol.message import FileSlice, Response

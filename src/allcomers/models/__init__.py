@@ -12,41 +12,9 @@ from allcomers.errors import ConfigError
 
 if TYPE_CHECKING:
     import asyncio
-    import socket
 
-    from allcomers.calls import Calls
     from allcomers.config.options import Config
-    from allcomers.connection.base import Address, Connection
-    from allcomers.connection.http.endpoint import HttpEndpoint
-    from allcomers.connection.service import ServiceEndpoint
-    from allcomers.system.accept_balance import Share
-    from allcomers.system.signals import Orders
-
-
-class Serving(NamedTuple):
-    """What a model is given.
-
-    listeners        sockets that listen, non-blocking, shared with other workers perhaps
-    connect          (peer's address, now) to the Connection of a peer that was accepted
-    calls            where calls run
-    orders           the signals of this process
-    busy             what a peer is told that cannot be served
-    threads          how many threads the thread-pool has
-    max_connections  how many peers at once; None for the model's own measure
-    http, service    what answers all peers: one of the two
-    share            this worker's part of the peers, who come to all workers by the same listeners
-    """
-
-    listeners: list[socket.socket]
-    connect: Callable[[Address, float], Connection]
-    calls: Calls
-    orders: Orders
-    share: Share
-    busy: bytes = b""
-    threads: int = 32
-    max_connections: int | None = None
-    http: HttpEndpoint | None = None
-    service: ServiceEndpoint | None = None
+    from allcomers.models.driver.serving import Serving
 
 
 class Model(NamedTuple):

@@ -18,8 +18,8 @@ from __future__ import annotations
 import asyncio
 import select
 
-from allcomers.models import Serving
 from allcomers.models.driver.asyncio_adapter import drive
+from allcomers.models.driver.serving import Serving
 from allcomers.system.asyncio_loops import new_event_loop
 
 

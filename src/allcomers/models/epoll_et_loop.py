@@ -14,8 +14,8 @@ from __future__ import annotations
 import select
 from typing import TYPE_CHECKING
 
-from allcomers.models import Serving
 from allcomers.models.driver import event_loop
+from allcomers.models.driver.serving import Serving
 from allcomers.models.epoll_loop import EpollPoller
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from __future__ import annotations
 import select
 from typing import TYPE_CHECKING
 
-from allcomers.models import Serving
 from allcomers.models.driver import event_loop
 from allcomers.models.driver.descriptors import Descriptors
+from allcomers.models.driver.serving import Serving
 
 if TYPE_CHECKING:
     import asyncio

@@ -17,8 +17,8 @@ import select
 from time import monotonic, sleep
 
 from allcomers.connection.base import FAREWELL, PATIENCE
-from allcomers.models import Serving
 from allcomers.models.driver.blocking import converse
+from allcomers.models.driver.serving import Serving
 from allcomers.system import sockets
 from allcomers.system.counters import ACCEPTED
 

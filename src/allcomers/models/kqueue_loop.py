@@ -15,8 +15,8 @@ import sys
 from select import POLLHUP, POLLIN, POLLOUT
 
 from allcomers.connection.base import READ, WRITE
-from allcomers.models import Serving
 from allcomers.models.driver import event_loop
+from allcomers.models.driver.serving import Serving
 
 if sys.platform != "linux":
 

@@ -14,8 +14,8 @@ import math
 import select
 from contextlib import suppress
 
-from allcomers.models import Serving
 from allcomers.models.driver import event_loop
+from allcomers.models.driver.serving import Serving
 
 
 class PollPoller:

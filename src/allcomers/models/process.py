@@ -24,8 +24,9 @@ from contextlib import suppress
 from time import monotonic
 
 from allcomers.connection.base import Address
-from allcomers.models import Serving
-from allcomers.models.driver.blocking import Door, Exit, converse
+from allcomers.models.driver.acceptor import Door, Exit
+from allcomers.models.driver.blocking import converse
+from allcomers.models.driver.serving import Serving
 from allcomers.system.signals import ignore, release, withheld
 
 PLACES = 256

@@ -19,8 +19,9 @@ import threading
 from time import monotonic
 
 from allcomers.connection.base import Address
-from allcomers.models import Serving
-from allcomers.models.driver.blocking import Door, Exit, converse
+from allcomers.models.driver.acceptor import Door, Exit
+from allcomers.models.driver.blocking import converse
+from allcomers.models.driver.serving import Serving
 from allcomers.system.inbox import Inbox
 
 PLACES = 1000

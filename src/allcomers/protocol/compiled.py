@@ -19,7 +19,6 @@ try:
         from allcomers.protocol._fields import split as split
         from allcomers.protocol._head import read_head as read_head
         from allcomers.protocol._response import plan as plan
-        from allcomers.system._counters import Page as Page
 
         if not TYPE_CHECKING:
             from allcomers.protocol._head import Head

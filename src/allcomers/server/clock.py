@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from allcomers.apps.static.conditions import http_date
+from allcomers.protocol.dates import http_date
 
 
 class DateLine:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from allcomers import models
 from allcomers.apps import detection
@@ -14,42 +14,21 @@ from allcomers.config.options import Config
 from allcomers.connection.base import Address, Connection
 from allcomers.errors import AppError, ConfigError
 from allcomers.server.clock import DateLine
+from allcomers.server.keys import HTTP, Keys, certificates
 from allcomers.system.counters import Page
 
 if TYPE_CHECKING:
     import ssl
 
-    from allcomers.connection.http.endpoint import Asker, HttpEndpoint, Live, Origin
+    from allcomers.connection.http.async_call import Asker, Live
+    from allcomers.connection.http.endpoint import HttpEndpoint, Origin
     from allcomers.connection.service import ServiceEndpoint
-    from allcomers.models import Serving
+    from allcomers.models.driver.serving import Serving
     from allcomers.protocol.head import RequestHead
     from allcomers.protocol.message import Handler, Request, Response
     from allcomers.server.access_log import AccessLog
 
 _logger = logging.getLogger("allcomers.app")
-
-HTTP: Final = ("http/1.1",)
-"""The protocols that are told to TLS clients (ALPN, RFC 7301)."""
-
-Keys: TypeAlias = "Callable[[tuple[str, ...]], ssl.SSLContext | None]"
-"""From the protocols to a TLS context; None where TLS is not wanted."""
-
-
-def certificates(config: Config, protocols: tuple[str, ...]) -> ssl.SSLContext | None:
-    """Read from their files now. Raises ConfigError."""
-    if not config.certfile:
-        return None
-    from allcomers.connection.tls import server_context
-
-    return server_context(config.certfile, config.keyfile, config.ca_certs, list(protocols))
-
-
-def read_now(config: Config) -> Keys:
-    """All that may be asked for, read from files that soon cannot be read any more. Raises ConfigError."""
-    found: dict[tuple[str, ...], ssl.SSLContext | None] = {
-        protocols: certificates(config, protocols) for protocols in ((), HTTP)
-    }
-    return found.__getitem__
 
 
 class Life(Protocol):

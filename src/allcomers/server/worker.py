@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from allcomers import calls, models
 from allcomers.config.options import Config
 from allcomers.errors import AppError, OperatorError
+from allcomers.models.driver import serving
 from allcomers.server import error_log, systemd
 from allcomers.server.control_pipe import ALIVE, READY, Lifeline
 from allcomers.server.recycling import Wear
@@ -30,7 +31,8 @@ from allcomers.system.signals import Orders, ignore, release
 
 if TYPE_CHECKING:
     from allcomers.server.access_log import AccessLog
-    from allcomers.server.endpoint import Endpoint, Keys
+    from allcomers.server.endpoint import Endpoint
+    from allcomers.server.keys import Keys
 
 _logger = logging.getLogger("allcomers.worker")
 
@@ -89,14 +91,14 @@ def work(job: Job, listeners: list[socket.socket], share: Share, lifeline: Lifel
 
 def _serving(
     config: Config, peers: Endpoint, listeners: list[socket.socket], orders: Orders, share: Share, lifeline: Lifeline
-) -> models.Serving:
+) -> serving.Serving:
     limit = 0.0 if peers.is_async else config.call_timeout
     cells = share.page.cells
     cells[counters.MODEL] = 1 + list(models.TABLE).index(
         config.model or ("asyncio" if peers.is_async else models.best())
     )
     cells[counters.WHERE] = counters.WHERES.index(peers.calls)
-    return models.Serving(
+    return serving.Serving(
         listeners=listeners,
         connect=peers.connect,
         calls=calls.find(peers.calls, config.threads, limit, lifeline.ask_replacement, share.page),
@@ -169,7 +171,7 @@ def become_worker(config: Config) -> Keys | None:
     if not (config.user or config.group):
         return None
     from allcomers.server import privileges
-    from allcomers.server.endpoint import read_now
+    from allcomers.server.keys import read_now
 
     keys = read_now(config)
     new = privileges.find(config.user, config.group)

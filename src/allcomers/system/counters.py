@@ -228,4 +228,6 @@ def edge(index: int) -> int:
 if TYPE_CHECKING:
     Page = PlainPage
 else:
-    Page = compiled.Page if compiled.COMPILED else PlainPage
+    Page = PlainPage
+    if compiled.COMPILED:
+        pass

@@ -10,7 +10,8 @@ import pytest
 from allcomers.config.options import Limits
 from allcomers.connection.base import CALL, GRACE, HIGH_WATER, LINGER, READ, RUNNING, WRITE, Phase
 from allcomers.connection.call import LATER, TAKEN
-from allcomers.connection.http.endpoint import SKIP, Asker, HttpEndpoint
+from allcomers.connection.http.async_call import Asker
+from allcomers.connection.http.endpoint import SKIP, HttpEndpoint
 from allcomers.connection.http.http1 import HttpConnection
 from allcomers.connection.http.log_record import GONE
 from allcomers.connection.http.response_body import End, Last, Stream

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from allcomers.apps.static.conditions import http_date, parse_http_date, range_holds, verdict
+from allcomers.apps.static.conditions import range_holds, verdict
+from allcomers.protocol.dates import http_date, parse_http_date
 
 
 @given(st.integers(0, 253402300799))  # to the end of the year 9999

@@ -12,9 +12,9 @@ from time import monotonic
 import pytest
 
 from allcomers.apps.static import tree
-from allcomers.apps.static.conditions import http_date
 from allcomers.apps.static.site import Site
 from allcomers.errors import ConfigError
+from allcomers.protocol.dates import http_date
 from allcomers.protocol.message import SMALL, FileSlice, Request, Response
 
 LARGE = bytes(range(256)) * 400  # 102,400 bytes: goes out as a FileSlice

@@ -1,6 +1,6 @@
 from typing import Any
 
-from allcomers.connection.http.endpoint import Asker
+from allcomers.connection.http.async_call import Asker
 from allcomers.protocol.message import Request
 
 class Briefs:

@@ -9,7 +9,7 @@ from typing import Any
 from allcomers.apps.asgi.http import Exchange
 from allcomers.apps.asgi.runtime import Host
 from allcomers.apps.asgi.scope import http_scope
-from allcomers.connection.http.endpoint import Asker, Live
+from allcomers.connection.http.async_call import Asker, Live
 from allcomers.errors import HttpError
 from allcomers.protocol.message import Request, Response
 from allcomers.protocol.websocket import handshake

@@ -15,7 +15,7 @@ from allcomers.apps.asgi.http import Exchange
 from allcomers.apps.asgi.messages import decoded
 from allcomers.apps.asgi.runtime import EAGER, Host
 from allcomers.apps.asgi.scope import VERSION
-from allcomers.connection.http.endpoint import Asker, Live
+from allcomers.connection.http.async_call import Asker, Live
 from allcomers.protocol import compiled
 from allcomers.protocol.head import encode_fields, remember
 from allcomers.protocol.message import Request, Response

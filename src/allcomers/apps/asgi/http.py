@@ -19,7 +19,6 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import IO, Any, Final
 
-from allcomers.apps.asgi.body import Filled
 from allcomers.apps.asgi.disconnect import HalfClosed
 from allcomers.apps.asgi.messages import (
     as_bytes,
@@ -34,8 +33,8 @@ from allcomers.apps.asgi.messages import (
 from allcomers.apps.asgi.runtime import Host, Message
 from allcomers.apps.asgi.scope import Scope
 from allcomers.connection.call import LATER, OVERDUE, TAKEN
-from allcomers.connection.http.endpoint import Asker
-from allcomers.connection.http.response_body import End, Last
+from allcomers.connection.http.async_call import Asker
+from allcomers.connection.http.response_body import End, Filled, Last
 from allcomers.errors import AnswerError, ClientGone
 from allcomers.protocol.message import FileSlice, Piece, Request, Response, title
 

@@ -19,7 +19,7 @@ from allcomers.apps.asgi.runtime import Host, Message
 from allcomers.apps.asgi.scope import websocket_scope
 from allcomers.connection.base import HIGH_WATER, Connection
 from allcomers.connection.call import LATER, TAKEN
-from allcomers.connection.http.endpoint import Asker, Upgrade
+from allcomers.connection.http.async_call import Asker, Upgrade
 from allcomers.connection.websocket import RESTART, WebSocketConnection
 from allcomers.errors import AnswerError, ClientGone
 from allcomers.protocol.message import Request, Response, title

@@ -27,6 +27,7 @@ from allcomers.apps.static.precompressed import CODINGS, Coding, preferred
 from allcomers.apps.static.tree import ABSENT, SHORT, Opened, Tree, absent, split
 from allcomers.apps.web import REGISTERED
 from allcomers.errors import ConfigError
+from allcomers.protocol import dates
 from allcomers.protocol.message import SMALL, FileSlice, Request, Response
 
 Fields = list[tuple[str, str]]
@@ -203,7 +204,7 @@ class Site:
         suffix = f"-{coding.name}" if coding else ""  # a tag for each coding (RFC 9110 section 8.8.3.3)
         etag = f'"{opened.mtime_ns:x}-{opened.size:x}{suffix}"'
         modified = min(max(opened.modified, 0), int(time.time()))  # never after Date (section 8.8.2.1)
-        about = [("ETag", etag), ("Last-Modified", conditions.http_date(modified)), *self._cached]
+        about = [("ETag", etag), ("Last-Modified", dates.http_date(modified)), *self._cached]
         if varies:
             about.append(_VARY)
         parts = None

@@ -118,7 +118,7 @@ def _certificates(certfiles: Sequence[str], keyfiles: Sequence[str]) -> list[Cer
 def _certificate(certfile: str, keyfile: str) -> Certificate:
     import ssl
 
-    from allcomers.connection.tls import certificate
+    from allcomers.server.certificates import certificate
 
     try:
         found = certificate(certfile, keyfile)

@@ -16,7 +16,10 @@ from allcomers.connection.base import BODY, CALLED, CLOSED, DUE, GRACE, HEAD, ID
 from allcomers.connection.call import OVERDUE, Part, Sign
 from allcomers.connection.codec import JOIN
 from allcomers.connection.http import endpoint as http_calls
-from allcomers.connection.http.endpoint import Call, HttpEndpoint, Live, Reply, Taken, Upgrade
+from allcomers.connection.http import handler_call
+from allcomers.connection.http.async_call import Live, Upgrade
+from allcomers.connection.http.endpoint import HttpEndpoint, Reply, Taken
+from allcomers.connection.http.handler_call import Call
 from allcomers.connection.http.log_record import GONE, Record, note_all
 from allcomers.connection.http.response_body import WHOLE, End, Last, Pulled, Stream, Written, cut
 from allcomers.connection.http.response_head import Plan, hints, plan, refused
@@ -161,7 +164,8 @@ class HttpConnection(Connection):
             return self._live.start
         request = self._request()
         request.driver = self.driver
-        return Call(self._endpoint.call, self._endpoint, request)
+        function = handler_call.call if self._endpoint.clock is None else handler_call.timed_call
+        return Call(function, self._endpoint, request)
 
     def _may_call(self) -> bool:
         return self._stream is None and super()._may_call()  # a piece waits until the one before has gone out
@@ -214,7 +218,7 @@ class HttpConnection(Connection):
     def _give_up(self) -> Response | End:
         self._body = None  # the call runs on; what it has open, it closes: nothing of that is ours any more
         if self._stream is None:
-            return http_calls.overdue()
+            return handler_call.overdue()
         self._stream = self._stream.stand_in()
         return End.BROKEN
 
@@ -235,10 +239,10 @@ class HttpConnection(Connection):
                 self._go_on(reply, now)
         except AnswerError as error:
             self._forget(reply)
-            self._answer(http_calls.failed(self._endpoint, error, self._request()), now)
+            self._answer(handler_call.failed(self._endpoint, error, self._request()), now)
 
     def _forget(self, reply: Reply) -> None:
-        http_calls.forget(reply, self._endpoint, self._request())
+        handler_call.forget(reply, self._endpoint, self._request())
         if isinstance(reply, End):
             self._stream = None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from allcomers.connection.call import Driver
 from allcomers.errors import AnswerError
@@ -227,3 +227,31 @@ class Pulled(Stream):
         """As Call.forget: what was asked of this comes too late for anybody."""
         self.close()
         self._request.drop()
+
+
+class Talk(Protocol):
+    """Who is told how it goes out: http.Exchange."""
+
+    def go_on(self) -> Any:
+        """The piece before has gone out: the next, or LATER."""
+        ...
+
+    def leave(self) -> None:
+        """Nobody takes any more of it."""
+        ...
+
+
+class Filled(Stream):
+    """A Stream that the app fills, rather than one that is pulled."""
+
+    __slots__ = ("_talk",)
+
+    def __init__(self, response: Response, first: Piece | Last, talk: Talk) -> None:
+        super().__init__(response, first)
+        self._talk = talk
+
+    def step(self) -> Any:
+        return self._talk.go_on()
+
+    def close(self) -> None:
+        self._talk.leave()

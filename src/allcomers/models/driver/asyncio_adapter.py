@@ -13,9 +13,9 @@ from time import monotonic
 from typing import Protocol
 
 from allcomers.connection.base import READ, WRITE
-from allcomers.models import Serving
 from allcomers.models.driver.channel import Poller
 from allcomers.models.driver.event_loop import Loop
+from allcomers.models.driver.serving import Serving
 
 _logger = logging.getLogger("allcomers.app")
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from allcomers.connection import call
 from allcomers.connection.base import Connection
 from allcomers.connection.call import Driver, Part
-from allcomers.connection.http.endpoint import Live
+from allcomers.connection.http.async_call import Live
 from allcomers.connection.http.http1 import HttpConnection
 from allcomers.connection.http.response_head import hints
 from allcomers.models.fastpath.setup import Seat

@@ -27,9 +27,9 @@ from allcomers.connection.base import CALL, IDLE, PATIENCE, READ, RUNNING, WRITE
 from allcomers.connection.call import LATER, TAKEN, Part
 from allcomers.connection.http.http1 import HttpConnection
 from allcomers.errors import PeerError
-from allcomers.models import Serving
 from allcomers.models.driver.channel import Channel, Poller
 from allcomers.models.driver.loop_acceptor import Newcomers
+from allcomers.models.driver.serving import Serving
 from allcomers.models.fastpath import setup
 from allcomers.protocol.message import Request
 from allcomers.system import nonblocking, sockets
@@ -80,7 +80,16 @@ class Loop:
             serving.orders.fileno(): self._take_orders,
             self._inbox.fileno(): self._take_answers,
         }
-        self._lane = setup.lane(serving, self._channels, self._handle, self._resume, self._close, self._post)
+        self._lane = setup.lane(
+            serving.http,
+            serving.service,
+            serving.calls,
+            self._channels,
+            self._handle,
+            self._resume,
+            self._close,
+            self._post,
+        )
         self.handle = self._handle if self._lane is None else self._lane.handle
         for fd in self._others:
             poller.watch(fd, READ)

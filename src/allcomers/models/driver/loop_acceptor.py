@@ -8,8 +8,8 @@ from functools import partial
 from typing import Final, Protocol
 
 from allcomers.connection.base import Address
-from allcomers.models import Serving
 from allcomers.models.driver.channel import Poller
+from allcomers.models.driver.serving import Serving
 from allcomers.system import sockets
 from allcomers.system.accept_balance import STEP_BACK
 from allcomers.system.deadlines import Deadlines

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from allcomers.calls.auto import Auto
 from allcomers.calls.inline import Inline
 from allcomers.calls.pool import Pool
-from allcomers.connection.http import endpoint
+from allcomers.connection.http import handler_call
 from allcomers.connection.http.log_record import Record, note_all
 from allcomers.connection.service import End, failed
 from allcomers.errors import Displaced, PeerError
@@ -24,10 +24,10 @@ from allcomers.protocol.head import STATUS_LINES, encode_fields, known_blocks, k
 from allcomers.protocol.message import Request, Response
 
 if TYPE_CHECKING:
+    from allcomers.calls import Calls
     from allcomers.connection.base import Connection
     from allcomers.connection.http.endpoint import HttpEndpoint
     from allcomers.connection.service import ServiceEndpoint
-    from allcomers.models import Serving
     from allcomers.models.fastpath._serializer import Serializer
 
 if compiled.COMPILED and not TYPE_CHECKING:
@@ -92,7 +92,9 @@ class Lane(Protocol):
 
 
 def lane(
-    serving: Serving,
+    http: HttpEndpoint | None,
+    service: ServiceEndpoint | None,
+    calls: Calls,
     channels: dict[int, Any],
     otherwise: Handle,
     resume: Resume,
@@ -100,14 +102,12 @@ def lane(
     post: Callable[[Any, Any], object],
 ) -> Lane | None:
     """For a Loop whose own handle() is `otherwise`; None where there is none for these peers."""
-    if not compiled.COMPILED or not isinstance(
-        serving.calls, Inline | Auto | Pool
-    ):  # who has a limit knows of each call
+    if not compiled.COMPILED or not isinstance(calls, Inline | Auto | Pool):  # who has a limit knows of each call
         return None
-    if serving.http is not None:
-        return _for_http(serving.http, serving.calls, channels, otherwise, resume, close, post)
-    if serving.service is not None and isinstance(serving.calls, Inline) and not serving.service.tls:
-        return _for_service(serving.service, channels, otherwise, resume)
+    if http is not None:
+        return _for_http(http, calls, channels, otherwise, resume, close, post)
+    if service is not None and isinstance(calls, Inline) and not service.tls:
+        return _for_service(service, channels, otherwise, resume)
     return None
 
 
@@ -145,8 +145,8 @@ def _for_http(
         close=close,
         handler=http.handler,
         begin=http.begin,
-        settled=partial(endpoint.settled, http),
-        excuse=partial(endpoint.excuse, http),
+        settled=partial(handler_call.settled, http),
+        excuse=partial(handler_call.excuse, http),
         is_sealed=http.tls is not None,
         request=Request,
         response=Response,

@@ -1,0 +1,138 @@
+"""Call a handler, and turn what it returns or raises into an answer.
+
+A call runs wherever `--calls` says: in the connection's own thread or in another. It touches no connection: it gets a
+Request and returns an answer, or a Stream with its first piece, and it never raises. So an app's failure is one
+client's 500.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from allcomers.connection.call import Sign
+from allcomers.connection.http.response_body import WHOLE, End, Pulled, Stream
+from allcomers.errors import AnswerError, ClientGone, HttpError
+from allcomers.protocol.message import FileSlice, Piece, Request, Response, title
+
+if TYPE_CHECKING:
+    pass
+from allcomers.connection.http.endpoint import HttpEndpoint
+
+_TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
+
+
+class Call(partial[Response | Stream | End]):
+    """`call` with its arguments. Where calls have a time limit, it is asked its name, and to forget its answer."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        return title(self.args[1])
+
+    def forget(self, reply: Response | Stream | End | Sign) -> None:
+        """It has returned `reply` too late for anybody, or is OVERDUE before it began: close what it has open."""
+        endpoint, request = self.args
+        forget(reply, endpoint, request)
+        request.drop()
+
+
+def forget(reply: object, endpoint: HttpEndpoint, request: Request) -> None:
+    """This answer cannot be sent, or nobody is there to take it: close what it has open."""
+    if isinstance(reply, Stream):
+        reply.close()
+    elif isinstance(reply, Response):
+        Pulled(reply, iter(()), endpoint.report, request).close()
+
+
+def overdue() -> Response:
+    """What a client is told whose call takes too long. The call may read the request still, so the connection ends."""
+    fields = [_TEXT, ("Connection", "close")]
+    return Response(b"The application did not answer in time.\n", status=503, headers=fields)
+
+
+def call(endpoint: HttpEndpoint, request: Request) -> Response | Stream | End:
+    """Call the handler, and pull the first piece of its answer: what fails by then is still a 500."""
+    try:
+        return settled(endpoint, request, endpoint.handler(request))
+    except BaseException as error:  # SystemExit too: one request does not stop a server
+        return excuse(endpoint, request, error)
+
+
+def settled(endpoint: HttpEndpoint, request: Request, response: object) -> Response | Stream:
+    """What a handler returned, checked; an iterable with its first piece. Raises AnswerError, and what that raises."""
+    if not isinstance(response, Response):
+        raise AnswerError(f"a handler returns a Response, not {type(response).__name__}")
+    body = response.body
+    if isinstance(body, WHOLE):
+        if endpoint.sends_in_call or response.close is None or _is_file_of(body, response.close):
+            return response
+        response, body = _with_length(response, body), (body,)
+    try:
+        pieces = iter(body)
+    except TypeError:
+        Pulled(response, iter(()), endpoint.report, request).close()
+        raise
+    stream = Pulled(_without_body(response), pieces, endpoint.report, request, _is_bound(response, body))
+    try:
+        stream.begin()
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def _with_length(response: Response, body: Piece) -> Response:
+    """`response`, whose body goes out as an iterable does, to be closed in the thread of its call after that."""
+    response = _without_body(response)
+    if all(name.lower() != "content-length" for name, _ in response.headers):
+        response.headers = [*response.headers, ("Content-Length", str(len(body)))]
+    return response
+
+
+def _without_body(response: Response) -> Response:
+    """A copy: an app may return one object again and again, and its iterable is to end with the stream."""
+    copy = Response.__new__(Response)
+    copy.body, copy.status, copy.headers = b"", response.status, response.headers
+    copy.trailers, copy.close = response.trailers, response.close
+    return copy
+
+
+def _is_bound(response: Response, body: object) -> bool:
+    """Whether it takes code of the app to go through `body`, or to close it."""
+    if type(body) is not list and type(body) is not tuple:
+        return True
+    return response.close is not None and not any(_is_file_of(piece, response.close) for piece in body)
+
+
+def _is_file_of(piece: object, close: Callable[[], object]) -> bool:
+    """Whether `close` closes the file that is sent, and nothing else: any thread may do that."""
+    return isinstance(piece, FileSlice) and getattr(close, "__self__", None) is piece.file
+
+
+def excuse(endpoint: HttpEndpoint, request: Request, error: BaseException) -> Response | End:
+    """The answer to a request whose call raised `error`."""
+    if isinstance(error, ClientGone):
+        return End.BROKEN
+    if isinstance(error, HttpError):
+        text = (error.message or "refused") + "\n"
+        return Response(text.encode("utf-8", "replace"), status=error.status, headers=[_TEXT, *error.headers])
+    return failed(endpoint, error, request)
+
+
+def timed_call(endpoint: HttpEndpoint, request: Request) -> Response | Stream | End:
+    """The same, and how long it takes."""
+    assert request.times is not None
+    with request.times:
+        return call(endpoint, request)
+
+
+def failed(endpoint: HttpEndpoint, error: BaseException, request: Request) -> Response:
+    endpoint.report(error, request)
+    return internal_error()
+
+
+def internal_error() -> Response:
+    return Response(b"Internal Server Error\n", status=500, headers=[_TEXT])
