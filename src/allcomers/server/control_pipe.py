@@ -1,17 +1,11 @@
-"""The lifeline: what ties a worker to its supervisor. Three pipes, and no signal that interrupts a call of the app.
+"""The control pipes between a supervisor and a worker: three pipes, and no signal that interrupts a call of the app.
 
-    orders  a byte of the supervisor's asks for a word. It is the pipe in which the worker finds its signals too
-            (orders.py), so every loop watches it already.
-    words   the worker's, a line each. A line is one write(2) of less than PIPE_BUF bytes: it stays whole whichever
-            thread writes it (pipe(7)).
-    leash   nobody ever writes there. When its other end is closed, the supervisor is gone, and the kernel sends SIGIO
-            to the worker (fcntl(2), O_ASYNC): no thread has to wait for that.
-
-The words:
-
-    ready SCHEME   it serves, at addresses of this scheme
-    alive          it has read that it was asked
-    replace WHY    another should take its place
+    signals     the supervisor writes a byte to ping the worker. The worker finds its signals in the same pipe
+                (system/signals.py), so every loop watches it already.
+    messages    the worker writes lines. A line is one write(2) of less than PIPE_BUF bytes: it stays whole whichever
+                thread writes it (pipe(7)).
+    death_pipe  nobody writes. When the supervisor's end is closed, the supervisor is gone, and the kernel sends SIGIO
+                to the worker (fcntl(2), O_ASYNC): no thread has to wait for that.
 """
 
 from __future__ import annotations
@@ -31,30 +25,30 @@ REPLACE: Final = "replace"
 _ASK: Final = b"\0"  # no signal has this number
 
 
-class Lifeline:
+class WorkerEnd:
     """The worker's end.
 
     orders  the descriptors (to read, to write) of its Orders
     """
 
-    def __init__(self, orders: tuple[int, int], words: int, leash: int) -> None:
+    def __init__(self, orders: tuple[int, int], messages: int, death_pipe: int) -> None:
         self.orders = orders
-        self._words = words
-        self._leash = leash
+        self._messages = messages
+        self._death_pipe = death_pipe
 
-    def say(self, word: str, what: str = "") -> None:
+    def report(self, word: str, what: str = "") -> None:
         """Tell the supervisor; from any thread, never waiting."""
         with suppress(BlockingIOError, BrokenPipeError):
-            os.write(self._words, f"{word} {what}"[:500].encode("ascii", "replace") + b"\n")
+            os.write(self._messages, f"{word} {what}"[:500].encode("ascii", "replace") + b"\n")
 
-    def ask_replacement(self, why: str) -> None:
+    def request_replacement(self, why: str) -> None:
         """Have another worker take the place of this one, once it is ready."""
-        self.say(REPLACE, why)
+        self.report(REPLACE, why)
 
     def has_ended(self) -> bool:
         """Is the supervisor gone?"""
         poll = select.poll()
-        poll.register(self._leash, 0)
+        poll.register(self._death_pipe, 0)
         return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
 
     def watch(self, action: Callable[[], object]) -> None:
@@ -63,51 +57,51 @@ class Lifeline:
         The owner of SIGIO belongs to the pipe, not to the process: so each worker has a pipe of its own.
         """
         signal.signal(signal.SIGIO, lambda signum, frame: self.has_ended() and action())
-        fcntl.fcntl(self._leash, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(self._leash, fcntl.F_SETFL, fcntl.fcntl(self._leash, fcntl.F_GETFL) | os.O_ASYNC)
+        fcntl.fcntl(self._death_pipe, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(self._death_pipe, fcntl.F_SETFL, fcntl.fcntl(self._death_pipe, fcntl.F_GETFL) | os.O_ASYNC)
 
     def close(self) -> None:
         """In the supervisor."""
-        for fd in (*self.orders, self._words, self._leash):
+        for fd in (*self.orders, self._messages, self._death_pipe):
             os.close(fd)
 
 
-class Line:
+class SupervisorEnd:
     """The supervisor's end."""
 
-    def __init__(self, orders: int, words: int, leash: int) -> None:
+    def __init__(self, orders: int, messages: int, death_pipe: int) -> None:
         self._orders = orders
-        self._words = words
-        self._leash = leash
-        self._begun = b""
+        self._messages = messages
+        self._death_pipe = death_pipe
+        self._partial_line = b""
 
     def fileno(self) -> int:
         """Readable when there is a word; -1 once no more will come."""
-        return self._words
+        return self._messages
 
-    def ask(self) -> None:
+    def ping(self) -> None:
         """Have it say that it is alive."""
         with suppress(BlockingIOError, BrokenPipeError):
             os.write(self._orders, _ASK)
 
-    def words(self) -> list[tuple[str, str]]:
+    def messages(self) -> list[tuple[str, str]]:
         """(word, what) of each that it has said. Only when fileno() is readable."""
-        data = os.read(self._words, 4096)
+        data = os.read(self._messages, 4096)
         if not data:  # it has died: SIGCHLD tells how
-            os.close(self._words)
-            self._words = -1
-        *lines, self._begun = (self._begun + data).split(b"\n")
+            os.close(self._messages)
+            self._messages = -1
+        *lines, self._partial_line = (self._partial_line + data).split(b"\n")
         return [(word, what) for word, _, what in (line.decode("ascii", "replace").partition(" ") for line in lines)]
 
     def close(self) -> None:
         """The worker has ended; or this is another worker, to whom it does not belong."""
-        for fd in (self._orders, self._words, self._leash):
+        for fd in (self._orders, self._messages, self._death_pipe):
             if fd >= 0:
                 os.close(fd)
-        self._orders = self._words = self._leash = -1
+        self._orders = self._messages = self._death_pipe = -1
 
 
-def new() -> tuple[Line, Lifeline]:
+def new() -> tuple[SupervisorEnd, WorkerEnd]:
     """Both ends, before the fork. Raises OSError for want of descriptors."""
     fds: list[int] = []
     try:
@@ -118,7 +112,7 @@ def new() -> tuple[Line, Lifeline]:
         for fd in fds:
             os.close(fd)
         raise
-    orders, signals, listens, says, holds, leash, asks = fds
+    orders, signals, listens, says, holds, death_pipe, asks = fds
     for fd in (orders, signals, says):  # of `asks`, this is the same
         os.set_blocking(fd, False)
-    return Line(asks, listens, holds), Lifeline((orders, signals), says, leash)
+    return SupervisorEnd(asks, listens, holds), WorkerEnd((orders, signals), says, death_pipe)

@@ -84,13 +84,13 @@ def endpoint(
     config: Config,
     log: AccessLog | None,
     keys: Keys | None = None,
-    ask_replacement: Callable[[str], object] = lambda why: None,
+    request_replacement: Callable[[str], object] = lambda why: None,
     page: Page | None = None,
 ) -> Endpoint:
     """What serves `target`.
 
     keys             where certificates are had from, if not by reading their files now
-    ask_replacement  asks that another worker takes the place of this one, and says why
+    request_replacement  asks that another worker takes the place of this one, and says why
     page             where what is done is counted; by default one that nobody else sees
 
     Raises AppError where it is nothing that can be served, ConfigError for a bad certificate.
@@ -101,7 +101,7 @@ def endpoint(
     if kind == "service":
         peers = _service(found, config, keys(()), page)
     else:
-        app = _app(kind, found, config, ask_replacement, page)
+        app = _app(kind, found, config, request_replacement, page)
         peers = _http(app, config, log, keys(HTTP), page)
     if config.proxy_protocol:
         from allcomers.connection.proxy_header import announced
@@ -123,11 +123,11 @@ def _service(target: Any, config: Config, tls: ssl.SSLContext | None, page: Page
     )
 
 
-def _app(kind: str, target: Any, config: Config, ask_replacement: Callable[[str], object], page: Page) -> App:
+def _app(kind: str, target: Any, config: Config, request_replacement: Callable[[str], object], page: Page) -> App:
     if kind == "wsgi":
         return _wsgi(target, config)
     if kind in ("asgi", "asgi2"):
-        return _asgi(_single(target) if kind == "asgi2" else target, config, ask_replacement, page)
+        return _asgi(_single(target) if kind == "asgi2" else target, config, request_replacement, page)
     return _web(target, config)
 
 
@@ -233,7 +233,7 @@ def _single(target: Any) -> Any:
     return single(target)
 
 
-def _asgi(target: Any, config: Config, ask_replacement: Callable[[str], object], page: Page) -> App:
+def _asgi(target: Any, config: Config, request_replacement: Callable[[str], object], page: Page) -> App:
     from importlib.util import find_spec
 
     from allcomers.apps.asgi.blocking import Stepped
@@ -267,7 +267,7 @@ def _asgi(target: Any, config: Config, ask_replacement: Callable[[str], object],
     if config.call_timeout:
         from allcomers.calls.task_limit import TaskLimit
 
-        host.limit = TaskLimit(config.call_timeout, ask_replacement, events)
+        host.limit = TaskLimit(config.call_timeout, request_replacement, events)
     return App(
         handler=stepped,
         live=partial(answer, host),

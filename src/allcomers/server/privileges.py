@@ -17,7 +17,7 @@ from typing import NamedTuple
 from allcomers.errors import ConfigError
 
 
-class Identity(NamedTuple):
+class Account(NamedTuple):
     """name  of the user, "" for one that has none or is not to change; -1 for a uid that is not to change"""
 
     uid: int
@@ -52,7 +52,7 @@ class Identity(NamedTuple):
             os.close(fd)
 
 
-def find(user: str, group: str) -> Identity | None:
+def account_of(user: str, group: str) -> Account | None:
     """Names or numbers, "" for no change. None where this process is not root: then it can become nobody else, and
     `config` has seen that nobody else was asked for. Raises ConfigError for names that are not known."""
     if not (user or group) or os.geteuid() != 0:
@@ -62,8 +62,8 @@ def find(user: str, group: str) -> Identity | None:
     if gid < 0:
         raise ConfigError(f"--user {user}: nothing is known of it, so it needs a --group")
     if entry:
-        return Identity(entry.pw_uid, gid, entry.pw_name, entry.pw_dir)
-    return Identity(int(user) if user else -1, gid)
+        return Account(entry.pw_uid, gid, entry.pw_name, entry.pw_dir)
+    return Account(int(user) if user else -1, gid)
 
 
 def _user(name: str) -> pwd.struct_passwd | None:

@@ -19,7 +19,7 @@ _logger = logging.getLogger("allcomers.worker")
 _STATM: Final = Path("/proc/self/statm")
 
 
-class Wear:
+class RecyclePolicy:
     """Made when the worker is ready.
 
     answered  how many messages it has answered by now
@@ -37,7 +37,7 @@ class Wear:
             text = "--max-memory is not heeded: a worker that has served nobody has %s already"
             _logger.warning(text, _mebibytes(used))
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Ask, if it is time to."""
         if self._asked:
             return

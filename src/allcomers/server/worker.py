@@ -23,8 +23,8 @@ from allcomers.config.options import Config
 from allcomers.errors import AppError, OperatorError
 from allcomers.models.driver import serving
 from allcomers.server import error_log, systemd
-from allcomers.server.control_pipe import ALIVE, READY, Lifeline
-from allcomers.server.recycling import Wear
+from allcomers.server.control_pipe import ALIVE, READY, WorkerEnd
+from allcomers.server.recycling import RecyclePolicy
 from allcomers.system import counters
 from allcomers.system.accept_balance import Share
 from allcomers.system.signals import Orders, ignore, release
@@ -55,32 +55,32 @@ class Job(NamedTuple):
     files: tuple[str, ...] = ()
 
 
-def work(job: Job, listeners: list[socket.socket], share: Share, lifeline: Lifeline) -> int:
+def work(job: Job, listeners: list[socket.socket], share: Share, control: WorkerEnd) -> int:
     """Serve until told to stop; the exit status. To be called with signals withheld.
 
     What keeps it from beginning is said on standard error, in one line and the app's own traceback.
     """
     from allcomers.server.endpoint import endpoint
 
-    orders = Orders(job.config.graceful_timeout, lifeline.orders)
+    orders = Orders(job.config.graceful_timeout, control.orders)
     try:
         log = _access_log(job.config)
         _obey(orders, log)
         release()
-        _end_as_orphan(orders, lifeline, job.config.graceful_timeout)
+        _end_as_orphan(orders, control, job.config.graceful_timeout)
         keys = become_worker(job.config)
-        peers = endpoint(job.load(), job.config, log, keys, lifeline.ask_replacement, share.page)
-        serving = _serving(job.config, peers, listeners, orders, share, lifeline)
+        peers = endpoint(job.load(), job.config, log, keys, control.request_replacement, share.page)
+        serving = _serving(job.config, peers, listeners, orders, share, control)
         if peers.life is not None:
             peers.life.begin(orders.listen)
         error_log.settle_root()
     except OperatorError as error:
         complain(error)
         return error.exit_code
-    if lifeline.has_ended():
+    if control.has_ended():
         return 0
-    _answer(orders, lifeline, Wear(job.config, lambda: share.answered, lifeline.ask_replacement))
-    lifeline.say(READY, peers.scheme)
+    _answer(orders, control, RecyclePolicy(job.config, lambda: share.answered, control.request_replacement))
+    control.report(READY, peers.scheme)
     gc.collect()
     gc.freeze()  # what lives for as long as the process need not be looked at by each collection
     peers.serve(serving)
@@ -90,7 +90,7 @@ def work(job: Job, listeners: list[socket.socket], share: Share, lifeline: Lifel
 
 
 def _serving(
-    config: Config, peers: Endpoint, listeners: list[socket.socket], orders: Orders, share: Share, lifeline: Lifeline
+    config: Config, peers: Endpoint, listeners: list[socket.socket], orders: Orders, share: Share, control: WorkerEnd
 ) -> serving.Serving:
     limit = 0.0 if peers.is_async else config.call_timeout
     cells = share.page.cells
@@ -101,7 +101,7 @@ def _serving(
     return serving.Serving(
         listeners=listeners,
         connect=peers.connect,
-        calls=calls.find(peers.calls, config.threads, limit, lifeline.ask_replacement, share.page),
+        calls=calls.find(peers.calls, config.threads, limit, control.request_replacement, share.page),
         orders=orders,
         share=share,
         busy=peers.busy,
@@ -127,17 +127,17 @@ def _obey(orders: Orders, log: AccessLog | None) -> None:
         ignore(signal.SIGUSR1)
 
 
-def _answer(orders: Orders, lifeline: Lifeline, wear: Wear) -> None:
+def _answer(orders: Orders, control: WorkerEnd, policy: RecyclePolicy) -> None:
     """Tell the supervisor that we are alive whenever it asks."""
 
     def answer() -> None:
-        lifeline.say(ALIVE)
-        wear.look()
+        control.report(ALIVE)
+        policy.check()
 
     orders.when_asked(answer)
 
 
-def _end_as_orphan(orders: Orders, lifeline: Lifeline, patience: float) -> None:
+def _end_as_orphan(orders: Orders, control: WorkerEnd, patience: float) -> None:
     """When the supervisor is gone nobody can stop us any more: drain, and end in time even if the main thread is stuck.
 
     For that the signal's handler sets an alarm that nobody catches. It runs between two steps of Python, also while a
@@ -149,11 +149,11 @@ def _end_as_orphan(orders: Orders, lifeline: Lifeline, patience: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, patience + LAST_WORDS + MERCY)
 
     def drain() -> None:
-        if lifeline.has_ended():
+        if control.has_ended():
             orders.drain()
 
     orders.on(signal.SIGIO, drain)
-    lifeline.watch(set_alarm)
+    control.watch(set_alarm)
 
 
 # ------------------------------------------------------------ what surrounds the app
@@ -174,7 +174,7 @@ def become_worker(config: Config) -> Keys | None:
     from allcomers.server.keys import read_now
 
     keys = read_now(config)
-    new = privileges.find(config.user, config.group)
+    new = privileges.account_of(config.user, config.group)
     if new is not None:
         new.become()
     return keys

@@ -57,7 +57,7 @@ class LocalOrders(Orders):
 class _NoLifeline:
     """There is no supervisor to ask."""
 
-    def ask_replacement(self, why: str) -> None:
+    def request_replacement(self, why: str) -> None:
         pass
 
 

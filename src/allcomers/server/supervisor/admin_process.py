@@ -1,6 +1,6 @@
 """The admin's server, as the supervisor has it: a process beside the workers, started, watched, replaced as they are.
 
-It has a Staff of its own, so nothing that happens here counts for the server: if it cannot begin, or dies, that is
+It has a Workers of its own, so nothing that happens here counts for the server: if it cannot begin, or dies, that is
 logged, and requests are served on. It is the last to leave, for until then it tells load balancers that we do.
 """
 
@@ -17,10 +17,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from allcomers.config.options import Config
-from allcomers.server.control_pipe import Lifeline
+from allcomers.server.control_pipe import WorkerEnd
 from allcomers.server.supervisor.listeners import Listeners
-from allcomers.server.supervisor.liveness import Pulse
-from allcomers.server.supervisor.workers import Staff, Worker
+from allcomers.server.supervisor.liveness import Heartbeat
+from allcomers.server.supervisor.workers import Worker, Workers
 from allcomers.server.worker import MERCY, Job, work
 from allcomers.system import counters
 from allcomers.system.accept_balance import Share
@@ -41,7 +41,7 @@ EVERY: Final = 1.0
 """Seconds between two signs of life of the supervisor, and between two looks of it at how the workers are."""
 
 
-class Office:
+class AdminProcess:
     """Made before the workers are forked.
 
     board      what it shows
@@ -59,8 +59,8 @@ class Office:
         self._leave_all = leave_all
         self._listeners = Listeners()
         self._listeners.open([config.admin], 128, lambda text: inherited(_mark(text)), "--admin")
-        self._staff = Staff(self._serve, 1, PATIENCE, "the admin's process")
-        self._pulse = Pulse(HANGS)
+        self._workers = Workers(self._serve, 1, PATIENCE, "the admin's process")
+        self._heartbeat = Heartbeat(HANGS)
         self._since = time.time()
         self.due = 0.0  # when publish() is to be called next
 
@@ -76,38 +76,38 @@ class Office:
 
     def turn(self, now: float) -> None:
         """Do what is due."""
-        if self._staff.failure:
-            self._staff.failure = 0
-            self._staff.on_hold = True
+        if self._workers.failure:
+            self._workers.failure = 0
+            self._workers.on_hold = True
             _logger.error("there is no admin's server: it could not begin; requests are served all the same")
-        for worker in self._pulse.beat(now, self._staff.all.values()):
-            self._staff.give_up(worker)
-        self._staff.attend(now)
+        for worker in self._heartbeat.ping(now, self._workers.all.values()):
+            self._workers.kill_hung(worker)
+        self._workers.reconcile(now)
 
     def timeout(self) -> float:
         """When turn() or publish() has something to do."""
-        return min(self.due, self._staff.due(), self._pulse.due)
+        return min(self.due, self._workers.due(), self._heartbeat.due)
 
     def actions(self) -> dict[int, Callable[[], object]]:
         """What to do when which descriptor is readable."""
-        return {worker.line.fileno(): partial(self._staff.hear, worker) for worker in self._staff.all.values()}
+        return {worker.control.fileno(): partial(self._workers.receive, worker) for worker in self._workers.all.values()}
 
     def reap(self) -> None:
-        self._staff.reap()
+        self._workers.reap()
 
     def renew(self, config: Config) -> None:
         """The options have changed."""
         self._config = config
-        self._staff.replace_all()
+        self._workers.replace_all()
 
-    def publish(self, stage: int, staff: Staff, now: float) -> None:
+    def publish(self, stage: int, workers: Workers, now: float) -> None:
         """Write down how the server is and its workers are, each once a second at least."""
         head = self._board.head
         head[counters.STAGE] = stage
-        head[counters.WANTED] = staff.wanted
-        head[counters.SCHEME] = counters.SCHEMES.index(staff.scheme)
+        head[counters.WANTED] = workers.wanted
+        head[counters.SCHEME] = counters.SCHEMES.index(workers.scheme)
         head[counters.BEAT] = int(now * 1e9)
-        for worker in staff.all.values():
+        for worker in workers.all.values():
             if worker.share.place:
                 _publish(self._board.row(worker.share.place), worker)
         self.due = now + EVERY
@@ -115,26 +115,26 @@ class Office:
     def close_here(self) -> None:
         """In a worker: nothing of this is its own."""
         self._listeners.close()
-        for worker in self._staff.all.values():
-            worker.line.close()
+        for worker in self._workers.all.values():
+            worker.control.close()
 
     def end(self, *, is_last: bool) -> None:
         """All have left: so does this. Takes no longer than MERCY. `is_last`: nobody else has its socket."""
         if is_last:
             self._listeners.shut_out()
         self._listeners.close()
-        self._staff.leave(signal.SIGINT)
+        self._workers.leave(signal.SIGINT)
         until = monotonic() + MERCY
-        while self._staff.all and monotonic() < until:
-            self._staff.reap()
+        while self._workers.all and monotonic() < until:
+            self._workers.reap()
             time.sleep(0.01)
-        for pid in self._staff.all:
+        for pid in self._workers.all:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     # ------------------------------------------------------------ in its own process
 
-    def _serve(self, share: Share, lifeline: Lifeline) -> int:
+    def _serve(self, share: Share, control: WorkerEnd) -> int:
         self._leave_all()
         from allcomers.server.admin.site import PLACES
 
@@ -143,7 +143,7 @@ class Office:
             max_connections=PLACES, user=self._config.user, group=self._config.group,
             log_level=self._config.log_level, server_header=self._config.server_header,
         )  # fmt: skip
-        return work(Job(config=own, load=self._site), self._listeners.all, share, lifeline)
+        return work(Job(config=own, load=self._site), self._listeners.all, share, control)
 
     def _site(self) -> Handler:
         from allcomers.server.admin.allowed_hosts import names_of

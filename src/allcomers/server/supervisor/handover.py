@@ -29,7 +29,7 @@ VARIABLE: Final = "ALLCOMERS_SUCCEEDS"
 _READY: Final = b"ready\n"
 
 
-class Successor:
+class NewServer:
     """The new server, as the old one has it.
 
     sockets  each bind and its descriptors
@@ -91,7 +91,7 @@ def _become(sockets: Sequence[tuple[str, list[int]]], start: str, pipe: int) -> 
         os._exit(127)
 
 
-class Predecessor:
+class OldServer:
     """What this process has from the server that it is to follow; nothing, if there is none.
 
     pid  the old server's; 0 if there is none
@@ -123,7 +123,7 @@ class Predecessor:
                 return place[1]
         return []
 
-    def dismiss(self) -> None:
+    def stop(self) -> None:
         """We serve: it can go."""
         if self._pipe >= 0:
             with suppress(OSError):  # it is gone already

@@ -23,22 +23,22 @@ SELDOM: Final = 5.0
 """Seconds between two questions at most."""
 
 
-class Pulse:
+class Heartbeat:
     """Asks all workers at once, again and again.
 
-    hangs  seconds without an answer after which a worker is given up; 0 for never
-    most   seconds between two questions at most; NEVER where nobody needs the answers but for `hangs`
+    hang_timeout  seconds without an answer after which a worker is given up; 0 for never
+    most   seconds between two questions at most; NEVER where nobody needs the answers but for `hang_timeout`
     """
 
-    def __init__(self, hangs: float, most: float = NEVER) -> None:
-        self._hangs = hangs
-        self._every = min(most, max(0.1, hangs / 12)) if hangs else most
+    def __init__(self, hang_timeout: float, most: float = NEVER) -> None:
+        self._hang_timeout = hang_timeout
+        self._every = min(most, max(0.1, hang_timeout / 12)) if hang_timeout else most
         if self._every < NEVER:
             self._every = min(self._every, SELDOM)
         self._last = monotonic()
         self.due = self._last if self._every < NEVER else NEVER
 
-    def beat(self, now: float, workers: Iterable[Worker]) -> list[Worker]:
+    def ping(self, now: float, workers: Iterable[Worker]) -> list[Worker]:
         """Ask, if it is time to; who has been silent for too long.
 
         To be called when all words that were said before have been heard. Time counts as this process has lived it:
@@ -51,21 +51,21 @@ class Pulse:
         self.due = now + self._every
         hanging = []
         for worker in workers:
-            if worker.asked:
+            if worker.ping_pending:
                 worker.silent += passed
-                if self._hangs and worker.stays and worker.silent >= self._hangs:
+                if self._hang_timeout and worker.stays and worker.silent >= self._hang_timeout:
                     hanging.append(worker)
             elif worker.ready:
-                worker.asked = True
-                worker.line.ask()
-            elif self._hangs:
+                worker.ping_pending = True
+                worker.control.ping()
+            elif self._hang_timeout:
                 self._wait_for(worker, passed)
         return hanging
 
     def _wait_for(self, worker: Worker, passed: float) -> None:
         """It does not serve yet, and how long an app takes to load is its own affair; but somebody should know."""
         before, worker.silent = worker.silent, worker.silent + passed
-        if before < self._hangs <= worker.silent:
+        if before < self._hang_timeout <= worker.silent:
             _logger.warning(
                 "worker %d does not serve after %.0f s: the app is still being loaded", worker.pid, worker.silent
             )

@@ -10,7 +10,7 @@ workers come and go, and who connects meanwhile waits in the backlog for the nex
     TTIN, TTOU  one worker more, one less
     USR1        reopen the logs
 
-Who the workers are, and how many, is the business of `staff`; whether they live, of `pulse`.
+Who the workers are, and how many, is the business of `workers`; whether they live, of `heartbeat`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from typing import TYPE_CHECKING
 from allcomers.config.options import Config
 from allcomers.errors import OperatorError
 from allcomers.server import error_log
-from allcomers.server.control_pipe import Lifeline
-from allcomers.server.supervisor.handover import Predecessor, Successor
+from allcomers.server.control_pipe import WorkerEnd
+from allcomers.server.supervisor.handover import NewServer, OldServer
 from allcomers.server.supervisor.listeners import Listeners
-from allcomers.server.supervisor.liveness import OFTEN, Pulse
-from allcomers.server.supervisor.workers import NEVER, Staff, ending
+from allcomers.server.supervisor.liveness import OFTEN, Heartbeat
+from allcomers.server.supervisor.workers import NEVER, Workers, ending
 from allcomers.server.systemd import Notifier
 from allcomers.server.worker import Job, complain, log_path, work
 from allcomers.system import counters
@@ -42,7 +42,7 @@ from allcomers.system.accept_balance import Share
 from allcomers.system.signals import Orders
 
 if TYPE_CHECKING:
-    from allcomers.server.supervisor.admin_process import Office
+    from allcomers.server.supervisor.admin_process import AdminProcess
     from allcomers.server.supervisor.pid_file import PidFile
     from allcomers.server.supervisor.reloader import Reloader
 
@@ -65,14 +65,14 @@ class Supervisor:
         self._start = start
         self._status = 0
         self._listeners = Listeners()
-        self._staff = Staff(self._serve, job.config.workers, job.config.graceful_timeout)
+        self._workers = Workers(self._serve, job.config.workers, job.config.graceful_timeout)
         self._notifier = Notifier(os.environ)
-        self._pulse = self._new_pulse(job.config)
-        self._predecessor = Predecessor(os.environ)
-        self._successor: Successor | None = None
+        self._heartbeat = self._new_heartbeat(job.config)
+        self._old_server = OldServer(os.environ)
+        self._new_server: NewServer | None = None
         self._pid: PidFile | None = None
         self._reloader: Reloader | None = None
-        self._office: Office | None = None
+        self._admin: AdminProcess | None = None
         self._announced = False  # that we listen
         self._reloading = False
         self._drain_at = NEVER  # when the delay is over
@@ -96,22 +96,22 @@ class Supervisor:
 
     def _open(self) -> None:
         config = self._job.config
-        _prepare_identity(config)
+        _prepare_account(config)
         if config.pid:
             from allcomers.server.supervisor.pid_file import PidFile
 
             self._pid = PidFile(config.pid)
-            self._pid.claim(self._predecessor.pid)
+            self._pid.claim(self._old_server.pid)
         if config.reload:
             from allcomers.server.supervisor.reloader import Reloader
 
             self._reloader = Reloader(config.reload_dir, self._job.files)
-        self._listeners.open(config.bind, config.backlog, self._predecessor.sockets)
+        self._listeners.open(config.bind, config.backlog, self._old_server.sockets)
         if config.admin:
-            from allcomers.server.supervisor.admin_process import Office
+            from allcomers.server.supervisor.admin_process import AdminProcess
 
-            board = self._staff.tally.board
-            self._office = Office(config, board, self._predecessor.sockets, self._leave_to_office)
+            board = self._workers.tally.board
+            self._admin = AdminProcess(config, board, self._old_server.sockets, self._leave_to_admin)
 
     def _obey(self) -> None:
         self._orders = orders = Orders(self._job.config.graceful_timeout)
@@ -128,38 +128,38 @@ class Supervisor:
     def _clean_up(self) -> None:
         if self._reloader is not None:
             self._reloader.close()
-        if self._office is not None:
-            self._office.end(is_last=self._announced or not self._predecessor.pid)
+        if self._admin is not None:
+            self._admin.end(is_last=self._announced or not self._old_server.pid)
         if self._pid is not None:
             self._pid.remove()
 
     @property
     def _is_over(self) -> bool:
-        staff = self._staff
-        return self._orders.draining and not (staff.all or staff.failure or self._successor is not None)
+        workers = self._workers
+        return self._orders.draining and not (workers.all or workers.failure or self._new_server is not None)
 
     # ------------------------------------------------------------ one turn
 
     def _turn(self, now: float) -> None:
         """Do what is due."""
-        if self._staff.failure:
+        if self._workers.failure:
             self._fail()
-        for worker in self._pulse.beat(now, self._staff.all.values()):
-            self._staff.give_up(worker)
-        self._staff.attend(now)
-        if self._staff.begun and not self._announced:
+        for worker in self._heartbeat.ping(now, self._workers.all.values()):
+            self._workers.kill_hung(worker)
+        self._workers.reconcile(now)
+        if self._workers.all_ready and not self._announced:
             self._announce()
-        if self._reloading and self._staff.is_settled:
+        if self._reloading and self._workers.is_settled:
             self._reloading = False
             self._notifier.ready(self._summary(), os.getpid())
         if now >= self._notifier.due:
-            self._notifier.beat(now, any(worker.ready and not worker.silent for worker in self._staff.staying))
+            self._notifier.beat(now, any(worker.ready and not worker.silent for worker in self._workers.staying))
         if now >= self._drain_at:
             self._drain()
-        if self._office is not None:
-            self._office.publish(self._stage, self._staff, now)
-            if self._announced or not self._predecessor.pid:  # as long as a predecessor serves, it tells how it is
-                self._office.turn(now)
+        if self._admin is not None:
+            self._admin.publish(self._stage, self._workers, now)
+            if self._announced or not self._old_server.pid:  # as long as a predecessor serves, it tells how it is
+                self._admin.turn(now)
 
     @property
     def _stage(self) -> int:
@@ -172,14 +172,14 @@ class Supervisor:
     def _wait(self) -> None:
         """For an order, a worker's word, or the next thing that is due."""
         actions: dict[int, Callable[[], object]] = {}
-        for worker in self._staff.all.values():
-            actions[worker.line.fileno()] = partial(self._staff.hear, worker)
-        if self._successor is not None:
-            actions[self._successor.fileno()] = self._hear_successor
+        for worker in self._workers.all.values():
+            actions[worker.control.fileno()] = partial(self._workers.receive, worker)
+        if self._new_server is not None:
+            actions[self._new_server.fileno()] = self._receive_new_server
         if self._reloader is not None:
-            actions[self._reloader.fileno()] = self._hear_reloader
-        if self._office is not None:
-            actions.update(self._office.actions())
+            actions[self._reloader.fileno()] = self._receive_reloader
+        if self._admin is not None:
+            actions.update(self._admin.actions())
         actions.pop(-1, None)
         actions[self._orders.fileno()] = self._orders.read  # last, for to reap a worker closes its pipe
         poll = select.poll()
@@ -192,9 +192,9 @@ class Supervisor:
 
     def _timeout(self) -> float | None:
         """Milliseconds to the next thing that is due."""
-        due = min(self._staff.due(), self._pulse.due, self._notifier.due, self._drain_at)
-        if self._office is not None:
-            due = min(due, self._office.timeout())
+        due = min(self._workers.due(), self._heartbeat.due, self._notifier.due, self._drain_at)
+        if self._admin is not None:
+            due = min(due, self._admin.timeout())
         return max(0.0, due - monotonic()) * 1000 + 1 if due < NEVER else None
 
     def _announce(self) -> None:
@@ -205,26 +205,26 @@ class Supervisor:
                 self._pid.write()
             except OperatorError as error:
                 complain(error)
-        for name in self._listeners.names(self._staff.scheme):
+        for name in self._listeners.names(self._workers.scheme):
             print(f"Listening at: {name} (pid {os.getpid()})", file=sys.stderr)
-        for name in self._office.names if self._office is not None else ():
+        for name in self._admin.names if self._admin is not None else ():
             print(f"Admin at: {name}", file=sys.stderr)
         sys.stderr.flush()
-        if self._predecessor.pid:
-            self._predecessor.dismiss()  # which tells the service manager, for as yet it alone is believed
+        if self._old_server.pid:
+            self._old_server.stop()  # which tells the service manager, for as yet it alone is believed
             self._notifier.watch()
         else:
             self._notifier.ready(self._summary(), os.getpid())
 
     def _summary(self) -> str:
-        workers = self._staff.wanted
-        return f"{workers} worker{'s' if workers > 1 else ''}: {', '.join(self._listeners.names(self._staff.scheme))}"
+        workers = self._workers.wanted
+        return f"{workers} worker{'s' if workers > 1 else ''}: {', '.join(self._listeners.names(self._workers.scheme))}"
 
     def _fail(self) -> None:
         """A first worker could not begin."""
-        status, self._staff.failure = self._staff.failure, 0
+        status, self._workers.failure = self._workers.failure, 0
         if self._reloader is not None and self._reloader.fileno() >= 0:
-            self._staff.on_hold = True
+            self._workers.on_hold = True
             _logger.error("nothing is served yet; another try when a file changes")
             return
         self._status = status
@@ -232,25 +232,25 @@ class Supervisor:
 
     # ------------------------------------------------------------ in a worker's process
 
-    def _serve(self, share: Share, lifeline: Lifeline) -> int:
-        if self._office is not None:
-            self._office.close_here()
+    def _serve(self, share: Share, control: WorkerEnd) -> int:
+        if self._admin is not None:
+            self._admin.close_here()
         self._leave_to_child()
-        return work(self._job, self._listeners.all, share, lifeline)
+        return work(self._job, self._listeners.all, share, control)
 
-    def _leave_to_office(self) -> None:
-        for worker in self._staff.all.values():
-            worker.line.close()
+    def _leave_to_admin(self) -> None:
+        for worker in self._workers.all.values():
+            worker.control.close()
         self._listeners.close()
         self._leave_to_child()
 
     def _leave_to_child(self) -> None:
         self._orders.forget()
-        if self._successor is not None:
-            self._successor.close()
+        if self._new_server is not None:
+            self._new_server.close()
         if self._reloader is not None:
             self._reloader.close_here()
-        self._predecessor.forget()
+        self._old_server.forget()
 
     # ------------------------------------------------------------ leaving
 
@@ -263,8 +263,8 @@ class Supervisor:
         self._drain_at = monotonic() + delay
         _logger.info("leaving in %g s; until then, each answer says goodbye", delay)
         self._notifier.stopping(f"leaving in {delay:g} s")
-        self._staff.tally.leave_soon()
-        self._staff.ask()
+        self._workers.tally.leave_soon()
+        self._workers.ping()
 
     def _drain(self) -> None:
         if not self._orders.draining:
@@ -280,28 +280,28 @@ class Supervisor:
 
     def _shut_out(self, status: str) -> None:
         """Let nobody new come; who waits is served before the workers close. Not where another has our sockets, too."""
-        if self._predecessor.pid and not self._announced:
+        if self._old_server.pid and not self._announced:
             return
         self._notifier.stopping(status)
-        if self._successor is None:
+        if self._new_server is None:
             self._listeners.shut_out()
 
     def _hand_over(self, pid: int) -> None:
         """Another server accepts from our sockets: leave them as they are."""
         self._orders.drain()
         self._notifier.ready("a new server has taken over", pid)
-        if self._office is not None:
-            self._office.end(is_last=False)  # who asks now is to hear of the other
-            self._office = None
+        if self._admin is not None:
+            self._admin.end(is_last=False)  # who asks now is to hear of the other
+            self._admin = None
         self._end(signal.SIGTERM)
 
     def _end(self, signum: int) -> None:
         self._drain_at = NEVER
         self._notifier.due = NEVER
         self._listeners.close()
-        self._staff.leave(signum)
-        if self._successor is not None:  # it does not serve yet, and is not wanted any more
-            os.kill(self._successor.pid, signum)
+        self._workers.leave(signum)
+        if self._new_server is not None:  # it does not serve yet, and is not wanted any more
+            os.kill(self._new_server.pid, signum)
 
     # ------------------------------------------------------------ reload
 
@@ -313,13 +313,13 @@ class Supervisor:
             self._notifier.reloading("the workers are replaced")
         try:
             job = self._renew()
-            _prepare_identity(job.config)
+            _prepare_account(job.config)
         except OperatorError as error:
             complain(error)
             _logger.error("the options stay as they were")
             return
         self._take(job)
-        count = self._staff.replace_all()
+        count = self._workers.replace_all()
         what = "its worker is replaced" if count == 1 else f"{count} workers are replaced one after another"
         _logger.info("reloading: %s", what)
 
@@ -330,19 +330,19 @@ class Supervisor:
                 flag = name.replace("_", "-")
                 _logger.warning("--%s cannot change by HUP: it stays as it was; USR2 takes it", flag)
         if job.config.workers != self._job.config.workers:
-            self._staff.wanted = job.config.workers
-        self._staff.patience = job.config.graceful_timeout
+            self._workers.wanted = job.config.workers
+        self._workers.patience = job.config.graceful_timeout
         error_log.setup(job.config.log_level)
-        self._pulse = self._new_pulse(job.config)
+        self._heartbeat = self._new_heartbeat(job.config)
         self._job = job
-        if self._office is not None:
-            self._office.renew(job.config)
+        if self._admin is not None:
+            self._admin.renew(job.config)
 
-    def _new_pulse(self, config: Config) -> Pulse:
+    def _new_heartbeat(self, config: Config) -> Heartbeat:
         has_limits = config.max_requests or config.max_memory
-        return Pulse(config.hang_timeout, min(OFTEN if has_limits else NEVER, self._notifier.every / 2))
+        return Heartbeat(config.hang_timeout, min(OFTEN if has_limits else NEVER, self._notifier.every / 2))
 
-    def _hear_reloader(self) -> None:
+    def _receive_reloader(self) -> None:
         assert self._reloader is not None
         name = self._reloader.changed()
         if name:
@@ -354,35 +354,35 @@ class Supervisor:
     def _upgrade(self) -> None:
         if self._orders.draining or self._drain_at < NEVER:
             return
-        if self._successor is not None:
-            _logger.warning("a new server is starting already: process %d", self._successor.pid)
+        if self._new_server is not None:
+            _logger.warning("a new server is starting already: process %d", self._new_server.pid)
             return
         try:
-            sockets = self._listeners.filenos() + (self._office.filenos() if self._office is not None else [])
-            self._successor = Successor(sockets, self._start, self._orders.forget)
+            sockets = self._listeners.filenos() + (self._admin.filenos() if self._admin is not None else [])
+            self._new_server = NewServer(sockets, self._start, self._orders.forget)
         except OSError as error:
             _logger.error("no new server can be started: %s; this one serves on", error.strerror)
             return
-        _logger.info("a new server starts, to take over: process %d", self._successor.pid)
+        _logger.info("a new server starts, to take over: process %d", self._new_server.pid)
 
-    def _hear_successor(self) -> None:
+    def _receive_new_server(self) -> None:
         """It serves, or never will: in that case it is reaped, and that tells how it ended."""
-        successor = self._successor
+        successor = self._new_server
         assert successor is not None
         if successor.serves() and not self._orders.draining:
-            self._successor = None
+            self._new_server = None
             _logger.info("process %d has taken over; this one finishes what it has begun", successor.pid)
             self._hand_over(successor.pid)
 
     def _reap(self) -> None:
-        self._staff.reap()
-        if self._office is not None:
-            self._office.reap()
-        if self._successor is not None:
-            pid, status = os.waitpid(self._successor.pid, os.WNOHANG)
+        self._workers.reap()
+        if self._admin is not None:
+            self._admin.reap()
+        if self._new_server is not None:
+            pid, status = os.waitpid(self._new_server.pid, os.WNOHANG)
             if pid:
-                self._successor.close()
-                self._successor = None
+                self._new_server.close()
+                self._new_server = None
                 if not self._orders.draining:
                     text = "the new server, process %d, %s before it served: this one serves on"
                     _logger.error(text, pid, ending(os.waitstatus_to_exitcode(status)))
@@ -390,21 +390,21 @@ class Supervisor:
     # ------------------------------------------------------------ other orders
 
     def _scale(self, by: int) -> None:
-        self._staff.wanted = max(1, self._staff.wanted + by)
-        _logger.info("workers wanted: %d", self._staff.wanted)
+        self._workers.wanted = max(1, self._workers.wanted + by)
+        _logger.info("workers wanted: %d", self._workers.wanted)
 
     def _reopen_logs(self) -> None:
         with suppress(OperatorError):  # its user is no more: the worker says what it cannot open
-            _prepare_identity(self._job.config)
-        self._staff.signal(signal.SIGUSR1)
+            _prepare_account(self._job.config)
+        self._workers.signal(signal.SIGUSR1)
 
 
-def _prepare_identity(config: Config) -> None:
+def _prepare_account(config: Config) -> None:
     """See that --user and --group are there, and that they will be able to log. Raises ConfigError."""
     if config.user or config.group:
         from allcomers.server import privileges
 
-        new = privileges.find(config.user, config.group)
+        new = privileges.account_of(config.user, config.group)
         path = log_path(config)
         if new is not None and path not in ("-", "off"):
             new.own(path)

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Final, NoReturn
 
 from allcomers.server import control_pipe
-from allcomers.server.control_pipe import Lifeline, Line
+from allcomers.server.control_pipe import SupervisorEnd, WorkerEnd
 from allcomers.server.worker import MERCY
 from allcomers.system.accept_balance import Share, Tally
 from allcomers.system.signals import withheld
@@ -45,21 +45,21 @@ class Worker:
     ready    bool: does it serve?
     replace  why another is to take its place; "" for not
     leaving  when it will be killed, if it was told to go; else NEVER
-    asked    bool: was it asked for a word, and has not answered?
+    ping_pending    bool: was it asked for a word, and has not answered?
     silent   seconds since then
     """
 
-    __slots__ = ("asked", "born", "leaving", "line", "pid", "ready", "replace", "share", "silent")
+    __slots__ = ("born", "control", "leaving", "pid", "ping_pending", "ready", "replace", "share", "silent")
 
-    def __init__(self, pid: int, line: Line, share: Share, born: float) -> None:
+    def __init__(self, pid: int, control: SupervisorEnd, share: Share, born: float) -> None:
         self.pid = pid
-        self.line = line
+        self.control = control
         self.share = share
         self.born = born
         self.ready = False
         self.replace = ""
         self.leaving = NEVER
-        self.asked = False
+        self.ping_pending = False
         self.silent = 0.0
 
     @property
@@ -67,7 +67,7 @@ class Worker:
         return self.leaving == NEVER
 
 
-class Staff:
+class Workers:
     """All workers, by their pids.
 
     serve     what a new process does: its exit status. Called in the child, with signals withheld.
@@ -77,18 +77,18 @@ class Staff:
 
     all        the workers
     scheme     of the addresses, once a worker has told
-    begun      bool: have as many served at once as were wanted? From then on who dies is replaced
+    all_ready      bool: have as many served at once as were wanted? From then on who dies is replaced
     failure    the exit status of one that could not begin before that; else 0
     on_hold    bool: start nobody
     """
 
     def __init__(
-        self, serve: Callable[[Share, Lifeline], int], wanted: int, patience: float, name: str = "worker"
+        self, serve: Callable[[Share, WorkerEnd], int], wanted: int, patience: float, name: str = "worker"
     ) -> None:
         self.wanted = wanted
         self.patience = patience
         self.scheme = ""
-        self.begun = False
+        self.all_ready = False
         self.failure = 0
         self.on_hold = False
         self.tally = Tally()
@@ -120,11 +120,11 @@ class Staff:
 
     # ------------------------------------------------------------ coming and going
 
-    def attend(self, now: float) -> None:
+    def reconcile(self, now: float) -> None:
         """Start who is missing, dismiss who is too many, kill who does not go."""
         self._kill_late(now)
         for worker in self._surplus():
-            self.dismiss(worker)
+            self.stop(worker)
         if self._resume and now >= self._resume:
             self._resume = 0.0
         while not self._resume and not self.on_hold and self._is_short():
@@ -133,7 +133,7 @@ class Staff:
             except OSError as error:  # no processes, descriptors or memory left: those who are there serve on
                 self._resume = now + RETRY
                 _logger.error("no worker can be started: %s; another try in %g s", error.strerror, RETRY)
-        self.begun = self.begun or sum(worker.ready for worker in self.all.values()) >= self.wanted
+        self.all_ready = self.all_ready or sum(worker.ready for worker in self.all.values()) >= self.wanted
 
     def _kill_late(self, now: float) -> None:
         for worker in self.all.values():
@@ -153,7 +153,7 @@ class Staff:
         """One goes ahead and finds out whether the app can be loaded; to replace others, each waits for the last."""
         if old:
             return all(worker.ready for worker in staying)
-        return self.begun or not staying or any(worker.ready for worker in staying)
+        return self.all_ready or not staying or any(worker.ready for worker in staying)
 
     def _surplus(self) -> list[Worker]:
         """Who is to go: as many of the old ones as are not needed any more; where there are none, the latest."""
@@ -164,28 +164,28 @@ class Staff:
         return old[: max(0, sum(worker.ready for worker in staying) - self.wanted)]
 
     def _start(self) -> None:
-        line, end = control_pipe.new()
+        control, end = control_pipe.new()
         share = self.tally.take_place()
         try:
             with withheld():
                 pid = os.fork()
                 if pid == 0:
-                    line.close()
+                    control.close()
                     self._be_worker(share, end)
         except OSError:
             self.tally.give_back(share)
-            line.close()
+            control.close()
             end.close()
             raise
         end.close()
-        self.all[pid] = Worker(pid, line, share, monotonic())
+        self.all[pid] = Worker(pid, control, share, monotonic())
 
-    def _be_worker(self, share: Share, end: Lifeline) -> NoReturn:
+    def _be_worker(self, share: Share, end: WorkerEnd) -> NoReturn:
         """In the child: serve, then exit; never return into the supervisor's code."""
         status = 1
         try:
             for worker in self.all.values():  # theirs must end with the supervisor, not with us
-                worker.line.close()
+                worker.control.close()
             status = self._serve(share, end)
         except BaseException:
             _logger.critical("the worker failed", exc_info=True)
@@ -195,7 +195,7 @@ class Staff:
                 sys.stderr.flush()
             os._exit(status)  # threads that still run an app's call are not waited for
 
-    def dismiss(self, worker: Worker, signum: int = signal.SIGTERM) -> None:
+    def stop(self, worker: Worker, signum: int = signal.SIGTERM) -> None:
         """Tell it to go: with TERM it finishes what it has begun."""
         # Who does not serve yet has nothing to finish, and may be far from reading its orders.
         patience = self.patience if signum == signal.SIGTERM and worker.ready else 0.0
@@ -204,10 +204,10 @@ class Staff:
 
     # ------------------------------------------------------------ what becomes of them
 
-    def hear(self, worker: Worker) -> None:
+    def receive(self, worker: Worker) -> None:
         """It has a word for us."""
-        for word, what in worker.line.words():
-            worker.asked, worker.silent = False, 0.0
+        for word, what in worker.control.messages():
+            worker.ping_pending, worker.silent = False, 0.0
             if word == control_pipe.READY:
                 worker.ready = True
                 self.scheme = what
@@ -223,14 +223,14 @@ class Staff:
             if pid:
                 del self.all[pid]
                 self.tally.give_back(worker.share)
-                worker.line.close()
+                worker.control.close()
                 if worker.stays:
                     self._died(worker, os.waitstatus_to_exitcode(status))
 
     def _died(self, worker: Worker, code: int) -> None:
         """A worker has ended of itself: how soon is there another, or is there none?"""
         how = ending(code)
-        if not self.begun:  # the first ones could not begin: so would not the next
+        if not self.all_ready:  # the first ones could not begin: so would not the next
             self.failure = code if code > 0 else 1
             return
         if not worker.ready and not worker.replace and self._give_up_reload(how):
@@ -251,11 +251,11 @@ class Staff:
             _logger.error("the new worker %s before it served: the reload is given up, the old ones stay", how)
         return bool(old)
 
-    def give_up(self, worker: Worker) -> None:
+    def kill_hung(self, worker: Worker) -> None:
         """It hangs: have it write down where, and end."""
         text = "%s %d has not answered for %.0f s: it hangs, and is replaced; it was at:"
         _logger.error(text, self._name, worker.pid, worker.silent)
-        self.dismiss(worker, signal.SIGABRT)  # faulthandler(3) of the worker writes its stacks
+        self.stop(worker, signal.SIGABRT)  # faulthandler(3) of the worker writes its stacks
 
     # ------------------------------------------------------------ for all
 
@@ -273,12 +273,12 @@ class Staff:
         """Tell all to go, and start nobody any more."""
         self.on_hold = True
         for worker in self.all.values():
-            self.dismiss(worker, signum)
+            self.stop(worker, signum)
 
-    def ask(self) -> None:
+    def ping(self) -> None:
         """Have all look at what the tally tells."""
         for worker in self.all.values():
-            worker.line.ask()
+            worker.control.ping()
 
     def signal(self, signum: int) -> None:
         for worker in self.all.values():
