@@ -98,7 +98,7 @@ def answering(pools: bool, **answers: Any) -> Any:
     from allcomers.models.epoll_loop import EpollPoller
     from allcomers.server.clock import DateLine
     from allcomers.system.accept_balance import Tally
-    from allcomers.system.signals import Orders
+    from allcomers.system.signals import Signals
 
     def report(error: BaseException, request: object) -> None:
         raise error
@@ -119,7 +119,7 @@ def answering(pools: bool, **answers: Any) -> Any:
         listeners=[listener],
         connect=partial(HttpConnection, http),
         calls=Pool(1, share.page) if pools else Inline(),
-        orders=Orders(1.0),
+        signals=Signals(1.0),
         share=share,
         http=http,
     )

@@ -29,7 +29,7 @@ from allcomers.protocol import compiled as leaf
 from allcomers.protocol.message import Request, Response
 from allcomers.server.certificates import server_context
 from allcomers.system.counters import ABORTED, ANSWERED, BYTES_IN, BYTES_OUT, CALLS, CLASSES, REQUESTS
-from allcomers.system.signals import Orders
+from allcomers.system.signals import Signals
 from conftest import Certificate
 from support.harness import PATIENCE, serving, wait_for
 from support.looped import Looped, built, cut
@@ -151,8 +151,8 @@ PLACES = st.lists(st.integers(0, 4000), max_size=4)
 
 
 @pytest.fixture(scope="module")
-def orders() -> Iterator[Orders]:
-    yield Orders(1.0)
+def signals() -> Iterator[Signals]:
+    yield Signals(1.0)
     signal.set_wakeup_fd(-1)
 
 
@@ -170,7 +170,7 @@ def tls(certificate: Certificate) -> Tls:
 
 def outcome(
     make: Callable[[], Any],
-    orders: Orders,
+    signals: Signals,
     pieces: list[bytes],
     reads: bool,
     compiled: bool,
@@ -180,7 +180,7 @@ def outcome(
 ) -> Any:
     """What a peer hears, what the app raised, what was noted, and what was counted."""
     with built(compiled):
-        looped = Looped(make(), orders, tls, logs, pools, max_headers=MOST_HEADERS)
+        looped = Looped(make(), signals, tls, logs, pools, max_headers=MOST_HEADERS)
         assert looped.has_lane is compiled
         said = [undated(looped.talk(pieces, reads=reads)) for _ in range(2)]  # lines that come again are known
         assert looped.peers == 0
@@ -200,11 +200,11 @@ def outcome(
 @example((GET.replace(b"small", b"most") + b"\r\n") * 100, [1000], False, True, True)
 @example((GET.replace(b"small", b"huge") + b"\r\n" + GET + b"\r\n") * 3, [], False, True, True)
 def test_a_peer_hears_the_same(
-    orders: Orders, said: bytes, places: list[int], reads: bool, logs: bool, pools: bool
+    signals: Signals, said: bytes, places: list[int], reads: bool, logs: bool, pools: bool
 ) -> None:
     pieces = cut(said, places)
-    plain = outcome(lambda: handler, orders, pieces, reads, compiled=False, logs=logs, pools=pools)
-    assert outcome(lambda: handler, orders, pieces, reads, compiled=True, logs=logs, pools=pools) == plain
+    plain = outcome(lambda: handler, signals, pieces, reads, compiled=False, logs=logs, pools=pools)
+    assert outcome(lambda: handler, signals, pieces, reads, compiled=True, logs=logs, pools=pools) == plain
 
 
 @settings(max_examples=100)
@@ -214,21 +214,21 @@ def test_a_peer_hears_the_same(
 @example((GET.replace(b"small", b"most") + b"\r\n") * 100, [1000], False, True)
 @example((GET.replace(b"small", b"huge") + b"\r\n" + GET + b"\r\n") * 3, [], False, True)
 def test_a_peer_hears_the_same_in_tls(
-    orders: Orders, tls: Tls, said: bytes, places: list[int], reads: bool, pools: bool
+    signals: Signals, tls: Tls, said: bytes, places: list[int], reads: bool, pools: bool
 ) -> None:
     pieces = cut(said, places)
-    plain = outcome(lambda: handler, orders, pieces, reads, compiled=False, tls=tls, logs=True, pools=pools)
-    assert outcome(lambda: handler, orders, pieces, reads, compiled=True, tls=tls, logs=True, pools=pools) == plain
+    plain = outcome(lambda: handler, signals, pieces, reads, compiled=False, tls=tls, logs=True, pools=pools)
+    assert outcome(lambda: handler, signals, pieces, reads, compiled=True, tls=tls, logs=True, pools=pools) == plain
 
 
 @pytest.mark.parametrize("pools", [False, True], ids=["inline", "pool"])
 @pytest.mark.parametrize("odd", range(len(ODD)))
 @pytest.mark.parametrize("path", sorted(ANSWERS))
-def test_each_answer_before_and_after_each_odd_request(orders: Orders, odd: int, path: str, pools: bool) -> None:
+def test_each_answer_before_and_after_each_odd_request(signals: Signals, odd: int, path: str, pools: bool) -> None:
     asked = f"GET {path} HTTP/1.1\r\nHost: example.org\r\n\r\n".encode()
     pieces = [GET + b"\r\n", asked, asked + ODD[odd] + asked]
-    plain = outcome(lambda: handler, orders, pieces, True, compiled=False, pools=pools)
-    assert outcome(lambda: handler, orders, pieces, True, compiled=True, pools=pools) == plain
+    plain = outcome(lambda: handler, signals, pieces, True, compiled=False, pools=pools)
+    assert outcome(lambda: handler, signals, pieces, True, compiled=True, pools=pools) == plain
 
 
 # ------------------------------------------------------------ WSGI
@@ -341,7 +341,7 @@ HEADS = st.tuples(st.sampled_from(["GET", "GET", "HEAD", "PUT"]), TARGETS, st.in
 @example("", [("HEAD", path, 1) for path in APPS], [])
 @example("A: b\r\n", [("GET", path, 0) for path in APPS for _ in range(2)], [])
 def test_a_wsgi_app_is_told_the_same(
-    orders: Orders, lines: str, heads: list[tuple[str, str, int]], places: list[int]
+    signals: Signals, lines: str, heads: list[tuple[str, str, int]], places: list[int]
 ) -> None:
     """Field lines that come again are not read again, whatever stands above them."""
     asked = "".join(
@@ -349,8 +349,8 @@ def test_a_wsgi_app_is_told_the_same(
         for method, target, minor in heads
     )
     pieces = cut(asked.encode("latin-1"), places)
-    plain = outcome(wsgi_handler, orders, pieces, True, compiled=False)
-    assert outcome(wsgi_handler, orders, pieces, True, compiled=True) == plain
+    plain = outcome(wsgi_handler, signals, pieces, True, compiled=False)
+    assert outcome(wsgi_handler, signals, pieces, True, compiled=True) == plain
 
 
 # ------------------------------------------------------------ time, and the end of it
@@ -359,9 +359,9 @@ ASKED = GET + b"\r\n"
 
 
 @pytest.fixture
-def looped(orders: Orders) -> Iterator[Looped]:
+def looped(signals: Signals) -> Iterator[Looped]:
     with built(compiled=True):
-        made = Looped(handler, orders)
+        made = Looped(handler, signals)
         yield made
         made.close()
 
@@ -372,7 +372,7 @@ def ask(looped: Looped, peer: socket.socket, request: bytes = ASKED) -> bytes:
     return peer.recv(65536)
 
 
-def test_whoever_asks_after_a_file_has_changed_gets_the_new_one(orders: Orders, tmp_path: Path) -> None:
+def test_whoever_asks_after_a_file_has_changed_gets_the_new_one(signals: Signals, tmp_path: Path) -> None:
     """Also where the change comes between two requests of one read."""
     page, site, numbers = tmp_path / "index.html", Site(tmp_path), count()
     get, change = ASKED.replace(b"/small", b"/"), ASKED.replace(b"/small", b"/change")
@@ -383,7 +383,7 @@ def test_whoever_asks_after_a_file_has_changed_gets_the_new_one(orders: Orders, 
         return site(request)
 
     with built(compiled=True):
-        looped = Looped(changing, orders)
+        looped = Looped(changing, signals)
         peers = [looped.peer() for _ in range(3)]
         for number in range(20):
             page.write_text(f"written {number}")
@@ -405,10 +405,10 @@ def is_open(peer: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize(("head_timeout", "keep_alive"), [(10.0, 75.0), (10.0, 2.0)])
-def test_a_peer_that_was_answered_has_its_time(orders: Orders, head_timeout: float, keep_alive: float) -> None:
+def test_a_peer_that_was_answered_has_its_time(signals: Signals, head_timeout: float, keep_alive: float) -> None:
     """Whether that is longer than it had for its first word, or shorter."""
     with built(compiled=True):
-        looped = Looped(handler, orders, head_timeout=head_timeout, keep_alive=keep_alive)
+        looped = Looped(handler, signals, head_timeout=head_timeout, keep_alive=keep_alive)
         peer = looped.peer()
         for _ in range(3):
             assert ask(looped, peer).endswith(b"Hello")
@@ -432,7 +432,7 @@ def test_a_peer_that_asks_again_has_its_time_again(looped: Looped) -> None:
     peer.close()
 
 
-def test_a_call_may_have_the_loop_serve_others(orders: Orders) -> None:
+def test_a_call_may_have_the_loop_serve_others(signals: Signals) -> None:
     """Not that it should; but an event loop that was made to be entered again does so."""
     others: list[bytes] = []
 
@@ -442,7 +442,7 @@ def test_a_call_may_have_the_loop_serve_others(orders: Orders) -> None:
         return Response(request.path.encode())
 
     with built(compiled=True):
-        looped = Looped(nested, orders)
+        looped = Looped(nested, signals)
         other, peer = looped.peer(), looped.peer()
         ask(looped, other)
         for _ in range(3):
@@ -488,9 +488,9 @@ def test_nothing_holds_who_was_let_go_with_an_answer_still_to_send(looped: Loope
 class Gate:
     """A handler whose calls wait until they may go on; compiled or in plain Python, it is to be the same."""
 
-    def __init__(self, orders: Orders, **limits: Any) -> None:
+    def __init__(self, signals: Signals, **limits: Any) -> None:
         self.opens = threading.Event()
-        self.looped = Looped(self._handle, orders, pools=True, **limits)
+        self.looped = Looped(self._handle, signals, pools=True, **limits)
         self.peer = self.looped.peer()
         assert ask(self.looped, self.peer, self._asked("/first")).endswith(b"/first")  # it is at rest from here on
 
@@ -534,9 +534,9 @@ def _all_of(peer: socket.socket) -> bytes:
 
 
 @pytest.fixture(params=[True, False], ids=["lane", "plain"])
-def gate(request: pytest.FixtureRequest, orders: Orders) -> Iterator[Gate]:
+def gate(request: pytest.FixtureRequest, signals: Signals) -> Iterator[Gate]:
     with built(compiled=request.param):
-        made = Gate(orders, keep_alive=20.0, head_timeout=20.0)
+        made = Gate(signals, keep_alive=20.0, head_timeout=20.0)
         yield made
         made.close()
 

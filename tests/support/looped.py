@@ -27,7 +27,7 @@ from allcomers.protocol.message import Handler, Request
 from allcomers.server.clock import DateLine
 from allcomers.system.accept_balance import Tally
 from allcomers.system.counters import Page
-from allcomers.system.signals import Orders
+from allcomers.system.signals import Signals
 
 PEER = ("192.0.2.1", 4711, ("192.0.2.7", 8000))
 
@@ -128,7 +128,7 @@ class Looped:
     def __init__(
         self,
         handler: Handler,
-        orders: Orders,
+        signals: Signals,
         tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
         logs: bool = False,
         pools: bool = False,
@@ -153,7 +153,7 @@ class Looped:
         connect = partial(HttpConnection, http)
         self._poller = PollPoller()
         self.calls = Watched(self.page) if pools else Inline()
-        serving = Serving(listeners=[], connect=connect, calls=self.calls, orders=orders, share=share, http=http)
+        serving = Serving(listeners=[], connect=connect, calls=self.calls, signals=signals, share=share, http=http)
         self.loop = Loop(serving, self._poller)
         self.has_lane = self.loop.handle != self.loop._handle
 

@@ -36,35 +36,35 @@ class Doorstep:
 
     @property
     def over(self) -> bool:
-        return self._serving.orders.quitting
+        return self._serving.signals.quitting
 
     def filenos(self, idle: bool) -> list[int]:
         doors = [listener.fileno() for listener in self._serving.listeners] if idle else []
-        return [self._serving.orders.fileno(), *doors]
+        return [self._serving.signals.fileno(), *doors]
 
     def wanted(self) -> float:
         waits = self.happens(0)
-        if self._serving.orders.draining:
+        if self._serving.signals.draining:
             return FAREWELL
         return PATIENCE if waits or self._serving.share.leaving_soon else 0.0
 
     def happens(self, timeout: float | None) -> bool:
         """Wait until somebody is at the door (True) or an order has been carried out."""
         ready = {fd for fd, _ in self._poll.poll(timeout)}
-        if self._serving.orders.fileno() in ready:
-            self._serving.orders.read()
-        return bool(ready - {self._serving.orders.fileno()})
+        if self._serving.signals.fileno() in ready:
+            self._serving.signals.read()
+        return bool(ready - {self._serving.signals.fileno()})
 
 
 def serve(serving: Serving) -> None:
     """Serve until the orders say stop; then who waits already, until the backlog is empty."""
-    orders = serving.orders
+    signals = serving.signals
     doorstep = Doorstep(serving)
-    while not orders.draining:
+    while not signals.draining:
         if doorstep.happens(None):
             serve_one(serving, doorstep)
     for _ in range(sum(map(sockets.waiting, serving.listeners))):
-        if monotonic() >= orders.deadline or not serve_one(serving, doorstep):
+        if monotonic() >= signals.deadline or not serve_one(serving, doorstep):
             break
 
 

@@ -27,7 +27,7 @@ from allcomers.connection.base import Address
 from allcomers.models.driver.acceptor import Door, Exit
 from allcomers.models.driver.blocking import converse
 from allcomers.models.driver.serving import Serving
-from allcomers.system.signals import ignore, release, withheld
+from allcomers.system.signals import blocked_signals, ignore, release
 
 PLACES = 256
 """Processes at most: Apache's prefork has the same ServerLimit."""
@@ -42,7 +42,7 @@ def serve(serving: Serving) -> None:
         taken = set(children.values())
         row = next(row for row in range(len(taken) + 1) if row not in taken)
         serving.share.lend_row(row)
-        with withheld():
+        with blocked_signals():
             child = os.fork()
             if child == 0:
                 _be_child(serving, room, sock, address, row)
@@ -57,7 +57,7 @@ def serve(serving: Serving) -> None:
 
     gc.freeze()  # what is there now is never collected: its pages stay shared with the children
     door = Door(serving, room, serving.max_connections or PLACES, start)
-    serving.orders.on(signal.SIGCHLD, reap)
+    serving.signals.on(signal.SIGCHLD, reap)
     door.run()
     for child in children:
         with suppress(ProcessLookupError):
@@ -67,7 +67,7 @@ def serve(serving: Serving) -> None:
 def _be_child(serving: Serving, room: Exit, sock: socket.socket, address: Address, row: int) -> None:
     """Serve this one peer, then exit; never return into the parent's code."""
     try:
-        serving.orders.forget()
+        serving.signals.forget()
         ignore(signal.SIGTERM, signal.SIGUSR1)  # ours to obey is the room; systemd tells every process there is
         release()
         for listener in serving.listeners:

@@ -1,11 +1,11 @@
 """The control pipes between a supervisor and a worker: three pipes, and no signal that interrupts a call of the app.
 
-    signals     the supervisor writes a byte to ping the worker. The worker finds its signals in the same pipe
-                (system/signals.py), so every loop watches it already.
-    messages    the worker writes lines. A line is one write(2) of less than PIPE_BUF bytes: it stays whole whichever
-                thread writes it (pipe(7)).
-    death_pipe  nobody writes. When the supervisor's end is closed, the supervisor is gone, and the kernel sends SIGIO
-                to the worker (fcntl(2), O_ASYNC): no thread has to wait for that.
+signals     the supervisor writes a byte to ping the worker. The worker finds its signals in the same pipe
+            (system/signals.py), so every loop watches it already.
+messages    the worker writes lines. A line is one write(2) of less than PIPE_BUF bytes: it stays whole whichever
+            thread writes it (pipe(7)).
+death_pipe  nobody writes. When the supervisor's end is closed, the supervisor is gone, and the kernel sends SIGIO
+            to the worker (fcntl(2), O_ASYNC): no thread has to wait for that.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _ASK: Final = b"\0"  # no signal has this number
 class WorkerEnd:
     """The worker's end.
 
-    orders  the descriptors (to read, to write) of its Orders
+    signals  the descriptors (to read, to write) of its Orders
     """
 
-    def __init__(self, orders: tuple[int, int], messages: int, death_pipe: int) -> None:
-        self.orders = orders
+    def __init__(self, signals: tuple[int, int], messages: int, death_pipe: int) -> None:
+        self.signals = signals
         self._messages = messages
         self._death_pipe = death_pipe
 
@@ -62,15 +62,15 @@ class WorkerEnd:
 
     def close(self) -> None:
         """In the supervisor."""
-        for fd in (*self.orders, self._messages, self._death_pipe):
+        for fd in (*self.signals, self._messages, self._death_pipe):
             os.close(fd)
 
 
 class SupervisorEnd:
     """The supervisor's end."""
 
-    def __init__(self, orders: int, messages: int, death_pipe: int) -> None:
-        self._orders = orders
+    def __init__(self, signals: int, messages: int, death_pipe: int) -> None:
+        self._signals = signals
         self._messages = messages
         self._death_pipe = death_pipe
         self._partial_line = b""
@@ -82,7 +82,7 @@ class SupervisorEnd:
     def ping(self) -> None:
         """Have it say that it is alive."""
         with suppress(BlockingIOError, BrokenPipeError):
-            os.write(self._orders, _ASK)
+            os.write(self._signals, _ASK)
 
     def messages(self) -> list[tuple[str, str]]:
         """(word, what) of each that it has said. Only when fileno() is readable."""
@@ -95,10 +95,10 @@ class SupervisorEnd:
 
     def close(self) -> None:
         """The worker has ended; or this is another worker, to whom it does not belong."""
-        for fd in (self._orders, self._messages, self._death_pipe):
+        for fd in (self._signals, self._messages, self._death_pipe):
             if fd >= 0:
                 os.close(fd)
-        self._orders = self._messages = self._death_pipe = -1
+        self._signals = self._messages = self._death_pipe = -1
 
 
 def new() -> tuple[SupervisorEnd, WorkerEnd]:
@@ -112,7 +112,7 @@ def new() -> tuple[SupervisorEnd, WorkerEnd]:
         for fd in fds:
             os.close(fd)
         raise
-    orders, signals, listens, says, holds, death_pipe, asks = fds
-    for fd in (orders, signals, says):  # of `asks`, this is the same
+    signals, signals, listens, says, holds, death_pipe, asks = fds
+    for fd in (signals, signals, says):  # of `asks`, this is the same
         os.set_blocking(fd, False)
-    return SupervisorEnd(asks, listens, holds), WorkerEnd((orders, signals), says, death_pipe)
+    return SupervisorEnd(asks, listens, holds), WorkerEnd((signals, signals), says, death_pipe)

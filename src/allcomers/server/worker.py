@@ -27,7 +27,7 @@ from allcomers.server.control_pipe import ALIVE, READY, WorkerEnd
 from allcomers.server.recycling import RecyclePolicy
 from allcomers.system import counters
 from allcomers.system.accept_balance import Share
-from allcomers.system.signals import Orders, ignore, release
+from allcomers.system.signals import Signals, ignore, release
 
 if TYPE_CHECKING:
     from allcomers.server.access_log import AccessLog
@@ -62,35 +62,35 @@ def work(job: Job, listeners: list[socket.socket], share: Share, control: Worker
     """
     from allcomers.server.endpoint import endpoint
 
-    orders = Orders(job.config.graceful_timeout, control.orders)
+    signals = Signals(job.config.graceful_timeout, control.signals)
     try:
         log = _access_log(job.config)
-        _obey(orders, log)
+        _handle_signals(signals, log)
         release()
-        _end_as_orphan(orders, control, job.config.graceful_timeout)
+        _end_as_orphan(signals, control, job.config.graceful_timeout)
         keys = become_worker(job.config)
         peers = endpoint(job.load(), job.config, log, keys, control.request_replacement, share.page)
-        serving = _serving(job.config, peers, listeners, orders, share, control)
+        serving = _serving(job.config, peers, listeners, signals, share, control)
         if peers.life is not None:
-            peers.life.begin(orders.listen)
+            peers.life.begin(signals.listen)
         error_log.settle_root()
     except OperatorError as error:
         complain(error)
         return error.exit_code
     if control.has_ended():
         return 0
-    _answer(orders, control, RecyclePolicy(job.config, lambda: share.answered, control.request_replacement))
+    _answer(signals, control, RecyclePolicy(job.config, lambda: share.answered, control.request_replacement))
     control.report(READY, peers.scheme)
     gc.collect()
     gc.freeze()  # what lives for as long as the process need not be looked at by each collection
     peers.serve(serving)
     if peers.life is not None:
-        peers.life.end(max(LAST_WORDS, orders.deadline - monotonic()))
+        peers.life.end(max(LAST_WORDS, signals.deadline - monotonic()))
     return 0
 
 
 def _serving(
-    config: Config, peers: Endpoint, listeners: list[socket.socket], orders: Orders, share: Share, control: WorkerEnd
+    config: Config, peers: Endpoint, listeners: list[socket.socket], signals: Signals, share: Share, control: WorkerEnd
 ) -> serving.Serving:
     limit = 0.0 if peers.is_async else config.call_timeout
     cells = share.page.cells
@@ -102,7 +102,7 @@ def _serving(
         listeners=listeners,
         connect=peers.connect,
         calls=calls.find(peers.calls, config.threads, limit, control.request_replacement, share.page),
-        orders=orders,
+        signals=signals,
         share=share,
         busy=peers.busy,
         threads=config.threads,
@@ -115,29 +115,29 @@ def _serving(
 # ------------------------------------------------------------ orders
 
 
-def _obey(orders: Orders, log: AccessLog | None) -> None:
-    orders.on(signal.SIGTERM, orders.drain)
-    orders.on(signal.SIGINT, orders.quit)
-    orders.on(signal.SIGQUIT, orders.quit)
+def _handle_signals(signals: Signals, log: AccessLog | None) -> None:
+    signals.on(signal.SIGTERM, signals.drain)
+    signals.on(signal.SIGINT, signals.quit)
+    signals.on(signal.SIGQUIT, signals.quit)
     # The supervisor's to obey: a terminal that closes, or a `kill` of the whole group, tells us too.
     ignore(signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
     if log is not None:
-        orders.on(signal.SIGUSR1, log.reopen)
+        signals.on(signal.SIGUSR1, log.reopen)
     else:
         ignore(signal.SIGUSR1)
 
 
-def _answer(orders: Orders, control: WorkerEnd, policy: RecyclePolicy) -> None:
+def _answer(signals: Signals, control: WorkerEnd, policy: RecyclePolicy) -> None:
     """Tell the supervisor that we are alive whenever it asks."""
 
     def answer() -> None:
         control.report(ALIVE)
         policy.check()
 
-    orders.when_asked(answer)
+    signals.on_ping(answer)
 
 
-def _end_as_orphan(orders: Orders, control: WorkerEnd, patience: float) -> None:
+def _end_as_orphan(signals: Signals, control: WorkerEnd, patience: float) -> None:
     """When the supervisor is gone nobody can stop us any more: drain, and end in time even if the main thread is stuck.
 
     For that the signal's handler sets an alarm that nobody catches. It runs between two steps of Python, also while a
@@ -150,9 +150,9 @@ def _end_as_orphan(orders: Orders, control: WorkerEnd, patience: float) -> None:
 
     def drain() -> None:
         if control.has_ended():
-            orders.drain()
+            signals.drain()
 
-    orders.on(signal.SIGIO, drain)
+    signals.on(signal.SIGIO, drain)
     control.watch(set_alarm)
 
 

@@ -3,7 +3,7 @@
 A loop of asyncio or uvloop takes the process's wake-up descriptor for itself as soon as an app adds a handler
 (signal.set_wakeup_fd), and gives the signal its default action back when the app removes it. Then the server would
 hear nothing of TERM. Here an app's handler is one of Python's own (signal.signal): the number of the signal still
-comes to the server (`orders`), which stops at TERM whatever else the app does.
+comes to the server (`signals`), which stops at TERM whatever else the app does.
 """
 
 from __future__ import annotations

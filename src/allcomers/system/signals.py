@@ -29,7 +29,7 @@ def ignore(*signums: int) -> None:
 
 
 @contextmanager
-def withheld() -> Iterator[None]:
+def blocked_signals() -> Iterator[None]:
     """Let no signal in around a fork: before the child says forget(), what it is told would be taken for its parent's.
 
     The child says release() when it can obey.
@@ -46,7 +46,7 @@ def release() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
 
 
-class Orders:
+class Signals:
     """The signals of this process. One a process, made in its main thread.
 
     draining  bool: finish what is begun, take nothing new
@@ -86,7 +86,7 @@ class Orders:
             self._counted.add(signum)
         signal.signal(signum, _nothing)
 
-    def when_asked(self, action: Callable[[], object]) -> None:
+    def on_ping(self, action: Callable[[], object]) -> None:
         """Run `action` in read() after somebody has written a 0 into the pipe."""
         self._actions[0] = action
 

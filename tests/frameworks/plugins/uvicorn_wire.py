@@ -137,7 +137,7 @@ class WireProtocol:
         self._sock.close()
 
     def shutdown(self) -> None:
-        self._server.orders.stop()
+        self._server.signals.stop()
 
     @property
     def scope(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from allcomers.models.epoll_loop import EpollPoller
 from allcomers.server import worker
 from allcomers.server.endpoint import Endpoint, endpoint
 from allcomers.system.accept_balance import Share, Tally
-from allcomers.system.signals import Orders
+from allcomers.system.signals import Signals
 
 MODEL = os.environ.get("WIRE_MODEL", "")
 """The model that serves what a thread serves; by default the server's own choice."""
@@ -38,7 +38,7 @@ contacts = 0
 _tally = Tally()
 
 
-class LocalOrders(Orders):
+class LocalOrders(Signals):
     """The orders of a server that is no process: they come from stop(), never from a signal."""
 
     def listen(self) -> None:
@@ -82,7 +82,7 @@ class _Server:
         self.app = app
         self.listeners = listeners or [listen()]
         self.address: Any = self.listeners[0].getsockname()
-        self.orders = LocalOrders(self.config.graceful_timeout)
+        self.signals = LocalOrders(self.config.graceful_timeout)
         self.share: Share = _tally.take_place()
         self.peers: Endpoint
 
@@ -99,13 +99,13 @@ class _Server:
 
     def _serving(self) -> Any:
         lifeline: Any = _NoLifeline()
-        return worker._serving(self.config, self.peers, self.listeners, self.orders, self.share, lifeline)
+        return worker._serving(self.config, self.peers, self.listeners, self.signals, self.share, lifeline)
 
     def _close(self) -> None:
         for listener in self.listeners:
             listener.close()
         _tally.give_back(self.share)
-        self.orders.close()
+        self.signals.close()
 
 
 class ThreadServer(_Server):
@@ -129,7 +129,7 @@ class ThreadServer(_Server):
 
     def stop(self) -> None:
         """Wait until it has ended."""
-        self.orders.stop()
+        self.signals.stop()
         self._thread.join(PATIENCE)
         if self._thread.is_alive():
             raise TimeoutError("the server has not stopped")
@@ -157,7 +157,7 @@ class ThreadServer(_Server):
             self._ready.set()
         self.peers.serve(serving)
         if self.peers.life is not None:
-            self.peers.life.end(max(worker.LAST_WORDS, self.orders.deadline - monotonic()))
+            self.peers.life.end(max(worker.LAST_WORDS, self.signals.deadline - monotonic()))
 
     def _close_loop(self) -> None:
         """Close the event loop of an app that has not started; a worker's ends with its process."""
@@ -186,9 +186,9 @@ class LoopServer(_Server):
     async def stop(self) -> None:
         """Stop, and wait for the end of all peers, calls and the lifespan."""
         life: Any = self.peers.life
-        self.orders.stop()
+        self.signals.stop()
         await asyncio.wait_for(asyncio.shield(self._pump.over), PATIENCE)
-        patience = max(worker.LAST_WORDS, self.orders.deadline - monotonic())
+        patience = max(worker.LAST_WORDS, self.signals.deadline - monotonic())
         await life._sharer.finish(patience)
         await life._lifespan.stop(patience)
         loop = self._pump._loop

@@ -107,7 +107,7 @@ class Door:
         self._resume = 0.0  # when to accept again, after the system had no descriptors left
         self._poll = select.poll()
         self._actions: dict[int, Callable[[], object]] = {}
-        self.watch(serving.orders.fileno(), serving.orders.read)
+        self.watch(serving.signals.fileno(), serving.signals.read)
         self._watch_listeners()
 
     def watch(self, fd: int, action: Callable[[], object]) -> None:
@@ -126,15 +126,15 @@ class Door:
 
     def run(self) -> None:
         """Until the orders are to leave; then until all have left, or the orders' deadline."""
-        orders = self._serving.orders
-        while not orders.draining:
+        signals = self._serving.signals
+        while not signals.draining:
             self._turn(None)
         self._closing = True
         self._unwatch_listeners()
         self._room.ask_all()
         for listener in self._serving.listeners:
             for _ in range(sockets.waiting(listener)):
-                if orders.quitting or not (found := self._accept(listener)):
+                if signals.quitting or not (found := self._accept(listener)):
                     break
                 while self._present >= self._places and self._wait_for_leavers():
                     pass
@@ -144,7 +144,7 @@ class Door:
             pass
 
     def _wait_for_leavers(self) -> bool:
-        left = self._serving.orders.deadline - monotonic()
+        left = self._serving.signals.deadline - monotonic()
         if left > 0:
             self._turn(left)
         return left > 0

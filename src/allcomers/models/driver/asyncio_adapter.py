@@ -116,7 +116,7 @@ def drive(serving: Serving, events: asyncio.AbstractEventLoop, nested: Nested | 
     """The same where this event loop watches the peers itself; or `nested` does, and the event loop watches that."""
     pump = Pump(serving, events, nested)
     while not pump.over.done():
-        events.call_soon(serving.orders.listen)  # uvloop takes the signals for itself when it starts
+        events.call_soon(serving.signals.listen)  # uvloop takes the signals for itself when it starts
         try:
             events.run_until_complete(pump.over)
         # From a task that an app has begun, or that is its call: one request does not stop a server.

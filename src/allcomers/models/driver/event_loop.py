@@ -77,7 +77,7 @@ class Loop:
         self._draining = False
         self._leaving_soon = serving.share.leaving_soon  # each peer, with its next answer
         self._others: dict[int, Callable[[float], None]] = {
-            serving.orders.fileno(): self._take_orders,
+            serving.signals.fileno(): self._take_signals,
             self._inbox.fileno(): self._take_answers,
         }
         self._lane = setup.lane(
@@ -103,7 +103,7 @@ class Loop:
         """Is there nothing left to serve, or no time left to serve it?"""
         if not self._draining:
             return False
-        return not self._channels or monotonic() >= self._serving.orders.deadline
+        return not self._channels or monotonic() >= self._serving.signals.deadline
 
     def run(self) -> None:
         """Serve until it is over. Raises Displaced once another thread does so, or will."""
@@ -173,7 +173,7 @@ class Loop:
         if self._again:
             return 0.0
         if self._draining:
-            when = min(when, self._serving.orders.deadline)
+            when = min(when, self._serving.signals.deadline)
         return None if when == NEVER else max(0.0, when - now)
 
     # ------------------------------------------------------------ peers
@@ -412,14 +412,14 @@ class Loop:
 
     # ------------------------------------------------------------ orders
 
-    def _take_orders(self, now: float) -> None:
-        orders = self._serving.orders
-        orders.read()
+    def _take_signals(self, now: float) -> None:
+        signals = self._serving.signals
+        signals.read()
         self._leaving_soon = self._serving.share.leaving_soon
-        if self._leaving_soon or orders.draining:
+        if self._leaving_soon or signals.draining:
             for channel in self._channels.values():
                 channel.recall()
-        if orders.draining and not self._draining:
+        if signals.draining and not self._draining:
             self._drain(now)
 
     def _drain(self, now: float) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from allcomers.connection.http.endpoint import HttpEndpoint
     from allcomers.connection.service import ServiceEndpoint
     from allcomers.system.accept_balance import Share
-    from allcomers.system.signals import Orders
+    from allcomers.system.signals import Signals
 
 
 class Serving(NamedTuple):
@@ -22,7 +22,7 @@ class Serving(NamedTuple):
     listeners        sockets that listen, non-blocking, shared with other workers perhaps
     connect          (peer's address, now) to the Connection of a peer that was accepted
     calls            where calls run
-    orders           the signals of this process
+    signals           the signals of this process
     busy             what a peer is told that cannot be served
     threads          how many threads the thread-pool has
     max_connections  how many peers at once; None for the model's own measure
@@ -33,7 +33,7 @@ class Serving(NamedTuple):
     listeners: list[socket.socket]
     connect: Callable[[Address, float], Connection]
     calls: Calls
-    orders: Orders
+    signals: Signals
     share: Share
     busy: bytes = b""
     threads: int = 32

@@ -90,7 +90,9 @@ class AdminProcess:
 
     def actions(self) -> dict[int, Callable[[], object]]:
         """What to do when which descriptor is readable."""
-        return {worker.control.fileno(): partial(self._workers.receive, worker) for worker in self._workers.all.values()}
+        return {
+            worker.control.fileno(): partial(self._workers.receive, worker) for worker in self._workers.all.values()
+        }
 
     def reap(self) -> None:
         self._workers.reap()

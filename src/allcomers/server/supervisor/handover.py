@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 from allcomers.server import systemd
-from allcomers.system.signals import release, withheld
+from allcomers.system.signals import blocked_signals, release
 
 _logger = logging.getLogger("allcomers.supervisor")
 
@@ -42,7 +42,7 @@ class NewServer:
     def __init__(self, sockets: Sequence[tuple[str, list[int]]], start: str, forget: Callable[[], object]) -> None:
         reader, writer = os.pipe()
         try:
-            with withheld():
+            with blocked_signals():
                 self.pid = os.fork()
                 if self.pid == 0:
                     forget()

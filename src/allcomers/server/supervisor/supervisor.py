@@ -39,7 +39,7 @@ from allcomers.server.systemd import Notifier
 from allcomers.server.worker import Job, complain, log_path, work
 from allcomers.system import counters
 from allcomers.system.accept_balance import Share
-from allcomers.system.signals import Orders
+from allcomers.system.signals import Signals
 
 if TYPE_CHECKING:
     from allcomers.server.supervisor.admin_process import AdminProcess
@@ -81,7 +81,7 @@ class Supervisor:
         """The exit status: 0, or that of a first worker that could not begin. Raises OperatorError."""
         try:
             self._open()
-            self._obey()
+            self._handle_signals()
             # What is here stays, and workers share its memory for as long as nobody writes to it: so a collection of
             # theirs is not to look at it (gc.freeze). PERF: 5 of 80 ms from exec to the first answer.
             gc.freeze()
@@ -91,7 +91,7 @@ class Supervisor:
                     self._wait()
         finally:
             self._clean_up()
-        self._orders.end()
+        self._signals.end()
         return self._status
 
     def _open(self) -> None:
@@ -113,17 +113,17 @@ class Supervisor:
             board = self._workers.tally.board
             self._admin = AdminProcess(config, board, self._old_server.sockets, self._leave_to_admin)
 
-    def _obey(self) -> None:
-        self._orders = orders = Orders(self._job.config.graceful_timeout)
-        orders.on(signal.SIGTERM, self._leave)
-        orders.on(signal.SIGINT, self._quit)
-        orders.on(signal.SIGQUIT, self._quit)
-        orders.on(signal.SIGHUP, self._reload)
-        orders.on(signal.SIGUSR2, self._upgrade)
-        orders.on(signal.SIGTTIN, lambda: self._scale(1), each=True)
-        orders.on(signal.SIGTTOU, lambda: self._scale(-1), each=True)
-        orders.on(signal.SIGUSR1, self._reopen_logs)
-        orders.on(signal.SIGCHLD, self._reap)
+    def _handle_signals(self) -> None:
+        self._signals = signals = Signals(self._job.config.graceful_timeout)
+        signals.on(signal.SIGTERM, self._leave)
+        signals.on(signal.SIGINT, self._quit)
+        signals.on(signal.SIGQUIT, self._quit)
+        signals.on(signal.SIGHUP, self._reload)
+        signals.on(signal.SIGUSR2, self._upgrade)
+        signals.on(signal.SIGTTIN, lambda: self._scale(1), each=True)
+        signals.on(signal.SIGTTOU, lambda: self._scale(-1), each=True)
+        signals.on(signal.SIGUSR1, self._reopen_logs)
+        signals.on(signal.SIGCHLD, self._reap)
 
     def _clean_up(self) -> None:
         if self._reloader is not None:
@@ -136,7 +136,7 @@ class Supervisor:
     @property
     def _is_over(self) -> bool:
         workers = self._workers
-        return self._orders.draining and not (workers.all or workers.failure or self._new_server is not None)
+        return self._signals.draining and not (workers.all or workers.failure or self._new_server is not None)
 
     # ------------------------------------------------------------ one turn
 
@@ -163,7 +163,7 @@ class Supervisor:
 
     @property
     def _stage(self) -> int:
-        if self._orders.draining:
+        if self._signals.draining:
             return counters.DRAINING
         if self._drain_at < NEVER:
             return counters.LEAVING
@@ -181,7 +181,7 @@ class Supervisor:
         if self._admin is not None:
             actions.update(self._admin.actions())
         actions.pop(-1, None)
-        actions[self._orders.fileno()] = self._orders.read  # last, for to reap a worker closes its pipe
+        actions[self._signals.fileno()] = self._signals.read  # last, for to reap a worker closes its pipe
         poll = select.poll()
         for fd in actions:
             poll.register(fd, select.POLLIN)
@@ -245,7 +245,7 @@ class Supervisor:
         self._leave_to_child()
 
     def _leave_to_child(self) -> None:
-        self._orders.forget()
+        self._signals.forget()
         if self._new_server is not None:
             self._new_server.close()
         if self._reloader is not None:
@@ -267,15 +267,15 @@ class Supervisor:
         self._workers.ping()
 
     def _drain(self) -> None:
-        if not self._orders.draining:
-            self._orders.drain()
+        if not self._signals.draining:
+            self._signals.drain()
             self._shut_out("finishing what is begun")
             self._end(signal.SIGTERM)
 
     def _quit(self) -> None:
-        if not self._orders.draining:
+        if not self._signals.draining:
             self._shut_out("stopping")
-        self._orders.quit()
+        self._signals.quit()
         self._end(signal.SIGINT)
 
     def _shut_out(self, status: str) -> None:
@@ -288,7 +288,7 @@ class Supervisor:
 
     def _hand_over(self, pid: int) -> None:
         """Another server accepts from our sockets: leave them as they are."""
-        self._orders.drain()
+        self._signals.drain()
         self._notifier.ready("a new server has taken over", pid)
         if self._admin is not None:
             self._admin.end(is_last=False)  # who asks now is to hear of the other
@@ -306,7 +306,7 @@ class Supervisor:
     # ------------------------------------------------------------ reload
 
     def _reload(self) -> None:
-        if self._orders.draining:
+        if self._signals.draining:
             return
         self._reloading = self._announced  # until the staff is settled
         if self._reloading:
@@ -352,14 +352,14 @@ class Supervisor:
     # ------------------------------------------------------------ a new server
 
     def _upgrade(self) -> None:
-        if self._orders.draining or self._drain_at < NEVER:
+        if self._signals.draining or self._drain_at < NEVER:
             return
         if self._new_server is not None:
             _logger.warning("a new server is starting already: process %d", self._new_server.pid)
             return
         try:
             sockets = self._listeners.filenos() + (self._admin.filenos() if self._admin is not None else [])
-            self._new_server = NewServer(sockets, self._start, self._orders.forget)
+            self._new_server = NewServer(sockets, self._start, self._signals.forget)
         except OSError as error:
             _logger.error("no new server can be started: %s; this one serves on", error.strerror)
             return
@@ -369,7 +369,7 @@ class Supervisor:
         """It serves, or never will: in that case it is reaped, and that tells how it ended."""
         successor = self._new_server
         assert successor is not None
-        if successor.serves() and not self._orders.draining:
+        if successor.serves() and not self._signals.draining:
             self._new_server = None
             _logger.info("process %d has taken over; this one finishes what it has begun", successor.pid)
             self._hand_over(successor.pid)
@@ -383,7 +383,7 @@ class Supervisor:
             if pid:
                 self._new_server.close()
                 self._new_server = None
-                if not self._orders.draining:
+                if not self._signals.draining:
                     text = "the new server, process %d, %s before it served: this one serves on"
                     _logger.error(text, pid, ending(os.waitstatus_to_exitcode(status)))
 

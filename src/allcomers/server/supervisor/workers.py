@@ -19,7 +19,7 @@ from allcomers.server import control_pipe
 from allcomers.server.control_pipe import SupervisorEnd, WorkerEnd
 from allcomers.server.worker import MERCY
 from allcomers.system.accept_balance import Share, Tally
-from allcomers.system.signals import withheld
+from allcomers.system.signals import blocked_signals
 
 _logger = logging.getLogger("allcomers.supervisor")
 
@@ -167,7 +167,7 @@ class Workers:
         control, end = control_pipe.new()
         share = self.tally.take_place()
         try:
-            with withheld():
+            with blocked_signals():
                 pid = os.fork()
                 if pid == 0:
                     control.close()
