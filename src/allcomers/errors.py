@@ -37,7 +37,7 @@ class AnswerError(AllcomersError):
     """An app's answer cannot be sent as it is: a bad header, a body of the wrong type or length."""
 
 
-class Displaced(BaseException):  # not an error: whoever catches these is not to catch it
+class LoopMoved(BaseException):  # not an error: whoever catches these is not to catch it
     """The loop that this thread ran is run by another: leave it alone, to the last frame."""
 
 

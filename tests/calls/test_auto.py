@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allcomers.calls.auto import WARY, Auto
-from allcomers.calls.leaky_bucket import HALF, WEIGHT, Pace
-from allcomers.errors import Displaced
+from allcomers.calls.leaky_bucket import HALF, WEIGHT, LeakyBucket
+from allcomers.errors import LoopMoved
 from allcomers.system.counters import HAND_OVERS, POOLED, TAKEN, Page
 from support.crowd import crowd, exchange, receive, request
 from support.harness import Server, receive_all, serving, wait_for
@@ -389,7 +389,7 @@ class Line:
 def line() -> Iterator[Line]:
     calls = Auto(3, Page())
     found = Line(calls)
-    thread = threading.Thread(target=lambda: (calls.carry(found), found.over.set()))
+    thread = threading.Thread(target=lambda: (calls.host(found), found.over.set()))
     thread.start()
     yield found
     found.put(None)
@@ -408,7 +408,7 @@ def test_short_calls_stay_where_they_are(line: Line) -> None:
     assert (
         line.answers == list(range(1000)) or calls_of(line)._page.cells[HAND_OVERS]
     )  # a machine may stall for a millisecond
-    assert calls_of(line).claim.begun + calls_of(line)._page.cells[TAKEN] == 1000
+    assert calls_of(line).ownership.begun + calls_of(line)._page.cells[TAKEN] == 1000
 
 
 def test_the_loop_moves_on_and_the_call_answers_late(line: Line) -> None:
@@ -427,7 +427,7 @@ def test_the_loop_moves_on_and_the_call_answers_late(line: Line) -> None:
 
 def test_the_watcher_is_keen_for_a_while_once_a_call_has_waited(line: Line) -> None:
     calls = calls_of(line)
-    wait_for(lambda: line.put(int) or calls.claim.begun > 100, "some calls that do not wait")
+    wait_for(lambda: line.put(int) or calls.ownership.begun > 100, "some calls that do not wait")
     assert not calls._keen or calls._page.cells[HAND_OVERS]  # a machine may stall for a millisecond
     line.put(partial(threading.Event().wait, 0.1))
     wait_for(lambda: calls._keen, "the watcher to see one that does")
@@ -476,16 +476,16 @@ def test_a_loop_that_fails_is_told_where_it_was_begun() -> None:
 
     calls = Auto(1, Page())
     with pytest.raises(OSError, match="broken"):
-        calls.carry(Broken(calls))
+        calls.host(Broken(calls))
 
 
 def test_a_thread_that_lost_the_loop_hears_of_it_by_an_error_that_nobody_catches() -> None:
-    assert not issubclass(Displaced, Exception)
+    assert not issubclass(LoopMoved, Exception)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 100))))
 def test_the_pace_turns_over_at_one_in_so_many(calls: list[tuple[bool, int]]) -> None:
-    pace, level = Pace(), 0
+    pace, level = LeakyBucket(), 0
     for slow, count in calls:
         if slow:
             pace.slow()
@@ -498,7 +498,7 @@ def test_the_pace_turns_over_at_one_in_so_many(calls: list[tuple[bool, int]]) ->
 
 
 def test_who_cannot_have_a_slow_call_waits_for_as_many_quick_ones() -> None:
-    pace = Pace(weight=WARY, half=1)
+    pace = LeakyBucket(weight=WARY, half=1)
     pace.slow()
     pace.slow()
     pace.quick(WARY - 1)
@@ -508,7 +508,7 @@ def test_who_cannot_have_a_slow_call_waits_for_as_many_quick_ones() -> None:
 
 
 def test_the_pace_of_one_in_a_hundred_and_of_one_in_eight() -> None:
-    rare, often = Pace(), Pace()
+    rare, often = LeakyBucket(), LeakyBucket()
     for _ in range(1000):
         rare.slow()
         rare.quick(99)

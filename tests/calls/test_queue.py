@@ -7,17 +7,17 @@ from queue import SimpleQueue
 
 import pytest
 
-from allcomers.calls.queue import Jobs
+from allcomers.calls.queue import WorkQueue
 
 
 @pytest.fixture
-def jobs() -> Jobs[int | None]:
-    found: Jobs[int | None] = Jobs()
+def jobs() -> WorkQueue[int | None]:
+    found: WorkQueue[int | None] = WorkQueue()
     found.open()
     return found
 
 
-def taking(jobs: Jobs[int | None], count: int) -> tuple[list[threading.Thread], SimpleQueue[int]]:
+def taking(jobs: WorkQueue[int | None], count: int) -> tuple[list[threading.Thread], SimpleQueue[int]]:
     """So many threads, each of which takes until it gets None; what they took."""
     taken: SimpleQueue[int] = SimpleQueue()
 
@@ -31,7 +31,7 @@ def taking(jobs: Jobs[int | None], count: int) -> tuple[list[threading.Thread], 
     return threads, taken
 
 
-def finish(jobs: Jobs[int | None], threads: list[threading.Thread]) -> None:
+def finish(jobs: WorkQueue[int | None], threads: list[threading.Thread]) -> None:
     for _ in threads:
         jobs.put(None)
     for thread in threads:
@@ -39,13 +39,13 @@ def finish(jobs: Jobs[int | None], threads: list[threading.Thread]) -> None:
         assert not thread.is_alive()
 
 
-def test_in_order(jobs: Jobs[int | None]) -> None:
+def test_in_order(jobs: WorkQueue[int | None]) -> None:
     for number in range(100):
         jobs.put(number)
     assert [jobs.get() for _ in range(100)] == list(range(100))
 
 
-def test_each_job_is_taken_once_by_threads_that_wait(jobs: Jobs[int | None]) -> None:
+def test_each_job_is_taken_once_by_threads_that_wait(jobs: WorkQueue[int | None]) -> None:
     threads, taken = taking(jobs, 8)
 
     def put(begin: int) -> None:
@@ -62,7 +62,7 @@ def test_each_job_is_taken_once_by_threads_that_wait(jobs: Jobs[int | None]) -> 
     assert taken.empty()
 
 
-def test_more_jobs_than_a_pipe_holds_and_then_few(jobs: Jobs[int | None]) -> None:
+def test_more_jobs_than_a_pipe_holds_and_then_few(jobs: WorkQueue[int | None]) -> None:
     for number in range(200_000):  # nobody takes one yet: who puts must not wait
         jobs.put(number)
     threads, taken = taking(jobs, 4)
@@ -73,7 +73,7 @@ def test_more_jobs_than_a_pipe_holds_and_then_few(jobs: Jobs[int | None]) -> Non
     finish(jobs, threads)
 
 
-def test_to_open_it_again_changes_nothing(jobs: Jobs[int | None]) -> None:
+def test_to_open_it_again_changes_nothing(jobs: WorkQueue[int | None]) -> None:
     jobs.put(1)
     jobs.open()
     assert jobs.get() == 1

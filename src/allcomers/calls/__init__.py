@@ -9,7 +9,7 @@ from allcomers.connection.base import Work
 from allcomers.system.counters import Page
 
 if TYPE_CHECKING:
-    from allcomers.calls.auto import Carried
+    from allcomers.calls.auto import MovableLoop
     from allcomers.connection.http.response_body import Pulled
 
 
@@ -37,7 +37,7 @@ class Calls(Protocol):
         ...
 
     def here(self, work: Work) -> Any:
-        """Run `work` in this thread, a loop's. Raises Displaced, see Carrier."""
+        """Run `work` in this thread, a loop's. Raises Displaced, see LoopHost."""
         ...
 
     def stay(self, stream: Pulled) -> None:
@@ -51,7 +51,7 @@ class Calls(Protocol):
         """The call that runs in this thread may take any time from here on."""
         ...
 
-    def step_aside(self) -> bool:
+    def release_loop(self) -> bool:
         """In the thread of a call, which is to wait: is that not, or no longer, the thread of a loop?"""
         ...
 
@@ -61,15 +61,15 @@ class Calls(Protocol):
 
 
 @runtime_checkable
-class Carrier(Protocol):
+class LoopHost(Protocol):
     """Calls that run inline, and whose loop moves on to another thread when one lasts."""
 
-    def carry(self, loop: Carried) -> None:
+    def host(self, loop: MovableLoop) -> None:
         """Have `loop` run; back when it is over."""
         ...
 
 
-def find(
+def make(
     name: str,
     threads: int,
     limit: float = 0.0,

@@ -1,6 +1,6 @@
-"""What compiled code that runs calls knows of a claim."""
+"""What compiled code that runs calls knows of a ownership."""
 
-cdef class Claim:
+cdef class Ownership:
     cdef public long begun
     cdef public bint dozing
     cdef public bint inline

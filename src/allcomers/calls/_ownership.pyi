@@ -1,6 +1,6 @@
 from collections.abc import Callable
 
-class Claim:
+class Ownership:
     begun: int
     dozing: bool
     inline: bool

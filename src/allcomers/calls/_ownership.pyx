@@ -1,8 +1,8 @@
 # cython: language_level=3
-"""claim.Claim in C: no step of these is interrupted, for they do not give up the GIL before they are over."""
+"""ownership.Ownership in C: no step of these is interrupted, for they do not give up the GIL before they are over."""
 
 
-cdef class Claim:
+cdef class Ownership:
     def __init__(self, ring):
         self.begun = 0
         self.dozing = True

@@ -33,13 +33,13 @@ from threading import get_ident
 from time import monotonic
 from typing import Any, Final, Protocol, TypeAlias
 
-from allcomers.calls.leaky_bucket import Pace
-from allcomers.calls.ownership import Claim
+from allcomers.calls.leaky_bucket import LeakyBucket
+from allcomers.calls.ownership import Ownership
 from allcomers.calls.producer import answer, is_bound
-from allcomers.calls.queue import Jobs
+from allcomers.calls.queue import WorkQueue
 from allcomers.connection.base import Work
 from allcomers.connection.http.response_body import Pulled
-from allcomers.errors import Displaced
+from allcomers.errors import LoopMoved
 from allcomers.system.counters import HAND_OVERS, POOLED, QUEUED, TAKEN, Page
 
 LOOK: Final = 0.001
@@ -68,11 +68,11 @@ Call: TypeAlias = tuple[Work, Callable[[Any], object], float]
 """What is to run in another thread than the loop's, who is told its answer, and since when it waits."""
 
 
-class Carried(Protocol):
+class MovableLoop(Protocol):
     """A loop that may move from one thread to another (models/readiness.py)."""
 
     def run(self) -> None:
-        """Serve until it is over, or until here() has raised Displaced."""
+        """Serve until it is over, or until here() has raised LoopMoved."""
         ...
 
     def leave(self) -> Callable[[Any], object]:
@@ -84,17 +84,17 @@ class Auto:
     """Calls for a loop; under the blocking models, inline ones."""
 
     def __init__(self, threads: int, page: Page) -> None:
-        self.claim = Claim(self._ring)
+        self.ownership = Ownership(self._ring)
         self._threads = threads
         self._page = page
-        self._loop: Carried | None = None
+        self._loop: MovableLoop | None = None
         self._owner = get_ident()  # the thread that has the loop, or begins to
-        self._pace = Pace(weight=WARY, half=1)
+        self._pace = LeakyBucket(weight=WARY, half=1)
         self._fixed = False  # the loop stays where it is: it cannot move, and an answer in its thread has had to wait
         self._streams = False  # no call runs there any more, for such an answer must not come between two of its pieces
         self._slowest = 0  # of the calls begun inline, the last that was slow
         self._keen = 0  # looks for which the watcher is
-        self._jobs: Jobs[Call | Carried] = Jobs()
+        self._jobs: WorkQueue[Call | MovableLoop] = WorkQueue()
         self._ended: SimpleQueue[BaseException | None] = SimpleQueue()
         self._bell: threading.Event | None = None  # none before the first call
         self._lock = threading.Lock()  # for what follows, and the pace
@@ -115,20 +115,20 @@ class Auto:
     @property
     def inline(self) -> bool:
         """Is the next call to run here()?"""
-        return self.claim.inline
+        return self.ownership.inline
 
     def here(self, work: Work) -> Any:
-        """Run it in this thread. Raises Displaced when the loop has moved on; then the answer has been posted."""
-        claim = self.claim
-        number = claim.begin()
+        """Run it in this thread. Raises LoopMoved when the loop has moved on; then the answer has been posted."""
+        ownership = self.ownership
+        number = ownership.begin()
         reply = work()
-        if not claim.end(number):
+        if not ownership.end(number):
             self._answer_late(reply if isinstance(reply, Pulled) else getattr(work, "__self__", None), reply)
-            raise Displaced
+            raise LoopMoved
         return reply
 
     def answer_late(self, reply: Any) -> None:
-        """In a thread that has lost the loop: what its call returned. Raise Displaced then."""
+        """In a thread that has lost the loop: what its call returned. Raise LoopMoved then."""
         self._answer_late(reply, reply)
 
     def _answer_late(self, stream: Any, reply: Any) -> None:
@@ -148,12 +148,12 @@ class Auto:
         done(reply)
 
     def stay(self, stream: Pulled) -> None:
-        """An answer that was begun in this thread, the loop's, has to wait. Raises Displaced when it is given."""
-        number = self.claim.begin()
-        if self.step_aside():
+        """An answer that was begun in this thread, the loop's, has to wait. Raises LoopMoved when it is given."""
+        number = self.ownership.begin()
+        if self.release_loop():
             self._report_late(answer(stream, b"", self._run_further))
-            raise Displaced
-        self.claim.end(number)
+            raise LoopMoved
+        self.ownership.end(number)
         with self._lock:
             self._fixed = True
             self._streams = self._loop is None  # else the system has no thread left for such calls, either
@@ -166,7 +166,7 @@ class Auto:
     def lift_limit(self, thread: int) -> None:
         """There is none."""
 
-    def step_aside(self) -> bool:
+    def release_loop(self) -> bool:
         """The loop goes on elsewhere, where there is a thread for it, while this one's call waits."""
         with self._lock:
             owns = get_ident() == self._owner and get_ident() not in self._left
@@ -184,10 +184,10 @@ class Auto:
         self._page.add(QUEUED)
         self._jobs.put((work, done, monotonic()))
 
-    def carry(self, loop: Carried) -> None:
+    def host(self, loop: MovableLoop) -> None:
         """Have `loop` run in threads of this; the caller waits until it is over. Raises what it raises."""
         self._loop = loop
-        self._pace = Pace()
+        self._pace = LeakyBucket()
         with self._lock:
             self._free -= 1
             self._start_if_short()
@@ -256,17 +256,17 @@ class Auto:
     def _decide(self) -> None:
         """Where the next call is to run. With the lock held."""
         are_slow = self._pace.are_slow or self._streams
-        self.claim.inline = not are_slow and self._busy < self._threads
+        self.ownership.inline = not are_slow and self._busy < self._threads
         self._page.cells[POOLED] = are_slow
 
     # ------------------------------------------------------------ the loop
 
-    def _run_loop(self, loop: Carried) -> bool:
+    def _run_loop(self, loop: MovableLoop) -> bool:
         """Is it over?"""
         self._owner = get_ident()
         try:
             loop.run()
-        except Displaced:
+        except LoopMoved:
             with self._lock:
                 self._free += 1
             return False
@@ -279,13 +279,13 @@ class Auto:
             self._loop = None
         return True
 
-    def _leave(self, began: float) -> Carried | None:
+    def _leave(self, began: float) -> MovableLoop | None:
         """The loop, if it is to go on in another thread, for its own is in a call still. With the lock held."""
         loop = self._loop
         if loop is None or self._fixed:
             return None
         self._free -= 1
-        if not (self._start_if_short() and self.claim.take()):
+        if not (self._start_if_short() and self.ownership.take()):
             self._free += 1
             return None
         self._left[self._owner] = loop.leave(), began
@@ -294,7 +294,7 @@ class Auto:
         self._decide()
         return loop
 
-    def _go_on(self, moving: Carried | None) -> None:
+    def _go_on(self, moving: MovableLoop | None) -> None:
         """Without the lock: this wakes a thread."""
         if moving is not None:
             self._jobs.put(moving)
@@ -311,20 +311,20 @@ class Auto:
                 except RuntimeError:  # the system has none left: the next call tries again
                     return
                 self._bell = bell
-            self.claim.dozing = False
+            self.ownership.dozing = False
         bell.set()
 
     def _watch(self, bell: threading.Event) -> None:
-        claim = self.claim
+        ownership = self.ownership
         seen = quiet = 0
         since = used = 0.0
         while True:
             time.sleep(KEEN if self._keen else LOOK)
             self._keen -= self._keen > 0
-            if claim.begun != seen:
-                seen, quiet = claim.begun, 0
+            if ownership.begun != seen:
+                seen, quiet = ownership.begun, 0
                 since, used = monotonic(), cpu_of(self._owner)
-            elif claim.runs:
+            elif ownership.runs:
                 lasted = monotonic() - since
                 waits = cpu_of(self._owner) - used < lasted / 2
                 if waits or lasted >= COMPUTES:
@@ -333,11 +333,11 @@ class Auto:
                 quiet += 1
             else:
                 quiet = 0
-                claim.dozing = True
-                if claim.begun == seen:  # who began just before has not rung
+                ownership.dozing = True
+                if ownership.begun == seen:  # who began just before has not rung
                     bell.wait()
                 bell.clear()
-                claim.dozing = False
+                ownership.dozing = False
 
     def _found(self, number: int, began: float, waits: bool) -> None:
         """The call that began as number `number` lasts."""

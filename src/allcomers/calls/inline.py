@@ -30,7 +30,7 @@ class Inline:
     def lift_limit(self, thread: int) -> None:
         """There is none."""
 
-    def step_aside(self) -> bool:
+    def release_loop(self) -> bool:
         return False
 
     def stay(self, stream: Pulled) -> None:

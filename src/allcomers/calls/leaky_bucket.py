@@ -15,7 +15,7 @@ see that the call lasts, and a trip to the pool and back some 50 µs."""
 HALF: Final = 8 * WEIGHT
 
 
-class Pace:
+class LeakyBucket:
     """are_slow  bool: slow calls are the rule.
 
     half  what makes them so; 1 for who cannot have a single slow one

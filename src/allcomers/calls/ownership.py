@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from allcomers.protocol import compiled
 
 if compiled.COMPILED and not TYPE_CHECKING:
-    from allcomers.calls._ownership import Claim
+    pass
 else:
 
-    class Claim:
+    class Ownership:
         """Made with what wakes the watcher.
 
         begun   int: calls begun so far, which is the number of the last

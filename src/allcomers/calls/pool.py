@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any
 
 from allcomers.calls.producer import answer, is_bound
-from allcomers.calls.queue import Jobs
+from allcomers.calls.queue import WorkQueue
 from allcomers.connection.base import Work
 from allcomers.connection.http.response_body import Pulled
 from allcomers.system.counters import QUEUED, TAKEN, Page
@@ -31,7 +31,7 @@ class Pool:
     def __init__(self, threads: int, page: Page) -> None:
         self._threads = threads
         self._page = page
-        self._jobs: Jobs[tuple[Work, Callable[[Any], object], float]] = Jobs()
+        self._jobs: WorkQueue[tuple[Work, Callable[[Any], object], float]] = WorkQueue()
         self._start = threading.Lock()
         self._started = False
 
@@ -52,7 +52,7 @@ class Pool:
     def lift_limit(self, thread: int) -> None:
         """There is none."""
 
-    def step_aside(self) -> bool:
+    def release_loop(self) -> bool:
         return True
 
     def stay(self, stream: Pulled) -> None:

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Jobs(Generic[T]):
+class WorkQueue(Generic[T]):
     """put() and get() from any thread, once it is open; of the threads that wait, the first is woken first."""
 
     def __init__(self) -> None:

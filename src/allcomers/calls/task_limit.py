@@ -16,13 +16,13 @@ from typing import Any, Final, Protocol
 
 from allcomers.calls import stacks
 from allcomers.calls.time_limit import tell
-from allcomers.calls.watchdog import Watch
+from allcomers.calls.watchdog import Watchdog
 
 SIGN_OF_LIFE: Final = 1.0
 """Seconds at most that a loop has to show that it still turns."""
 
 
-class Talk(Protocol):
+class LimitedCall(Protocol):
     """What is limited.
 
     began, thread  as Watched has them
@@ -45,7 +45,7 @@ class Talk(Protocol):
 
 
 class TaskLimit:
-    """begin() and end() as a Watch has them.
+    """begin() and end() as a Watchdog has them.
 
     replace  called once, and told why: a task keeps the loop
     """
@@ -54,12 +54,12 @@ class TaskLimit:
         self._replace = replace
         self._events = events
         self._asked = False
-        watch: Watch[Talk] = Watch(limit, self._overdue)
+        watch: Watchdog[LimitedCall] = Watchdog(limit, self._overdue)
         self._limit = limit
         self.begin = watch.begin
         self.end = watch.end
 
-    def _overdue(self, talk: Talk, stack: StackSummary) -> None:
+    def _overdue(self, talk: LimitedCall, stack: StackSummary) -> None:
         coroutine = talk.coroutine
         waits = coroutine is not None and inspect.getcoroutinestate(coroutine) == inspect.CORO_SUSPENDED
         if waits and coroutine is not None:

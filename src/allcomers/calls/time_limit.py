@@ -22,8 +22,8 @@ from traceback import StackSummary
 from typing import TYPE_CHECKING, Any, Final
 
 from allcomers.calls.producer import answer, is_bound
-from allcomers.calls.queue import Jobs
-from allcomers.calls.watchdog import Watch
+from allcomers.calls.queue import WorkQueue
+from allcomers.calls.watchdog import Watchdog
 from allcomers.connection.base import Work
 from allcomers.connection.call import OVERDUE
 from allcomers.system.counters import QUEUED, TAKEN, Page
@@ -41,8 +41,8 @@ class _TooLate(BaseException):  # not an error: whoever catches these is not to 
     """What this thread does is not wanted any more."""
 
 
-class Call:
-    """A Work on its way, as a Watch knows it."""
+class TimedCall:
+    """A Work on its way, as a Watchdog knows it."""
 
     __slots__ = ("began", "done", "is_unlimited", "thread", "work")
 
@@ -86,8 +86,8 @@ class TimedPool:
         self._page = page
         self._spare = threads if spare is None else spare
         self._replace = replace
-        self._watch: Watch[Call] = Watch(limit, self._overdue)
-        self._jobs: Jobs[Call] = Jobs()
+        self._watch: Watchdog[TimedCall] = Watchdog(limit, self._overdue)
+        self._jobs: WorkQueue[TimedCall] = WorkQueue()
         self._lock = threading.Lock()  # for the four numbers that follow
         self._started = 0
         self._live = 0  # threads there are
@@ -99,7 +99,7 @@ class TimedPool:
     # ------------------------------------------------------------ for who has calls
 
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
-        call = Call(work, done)
+        call = TimedCall(work, done)
         self._watch.begin(call)  # the wait for a thread is limited as the call is
         with self._lock:
             self._free -= 1
@@ -119,7 +119,7 @@ class TimedPool:
         for call in self._watch.running(thread):
             call.is_unlimited = self._watch.end(call)
 
-    def step_aside(self) -> bool:
+    def release_loop(self) -> bool:
         return True
 
     def stay(self, stream: Pulled) -> None:
@@ -147,7 +147,7 @@ class TimedPool:
         while self._serve_one(self._jobs.get()):
             pass
 
-    def _serve_one(self, call: Call) -> bool:
+    def _serve_one(self, call: TimedCall) -> bool:
         """Is this thread needed after that?"""
         watch = self._watch
         due, now = call.began, monotonic()
@@ -166,7 +166,7 @@ class TimedPool:
         call.done(reply)
         return is_needed
 
-    def _limited(self, call: Call, waited: float = 0.0) -> Any:
+    def _limited(self, call: TimedCall, waited: float = 0.0) -> Any:
         """Run it. Raises _TooLate where its connection has been told OVERDUE."""
         began = monotonic()
         self._watch.begin(call)
@@ -181,9 +181,9 @@ class TimedPool:
             self._stuck -= 1
         raise _TooLate
 
-    def _go_on(self, first: Call, work: Work) -> Any:
+    def _go_on(self, first: TimedCall, work: Work) -> Any:
         """Run a further call of the answer that `first` has begun: each has the whole time."""
-        return self._limited(Call(work, first.done, first.thread))
+        return self._limited(TimedCall(work, first.done, first.thread))
 
     def _is_free(self) -> bool:
         """This thread can take the next call; False if another has taken its place."""
@@ -196,7 +196,7 @@ class TimedPool:
 
     # ------------------------------------------------------------ in the watcher's thread
 
-    def _overdue(self, call: Call, stack: StackSummary) -> None:
+    def _overdue(self, call: TimedCall, stack: StackSummary) -> None:
         # Told before it is answered: under the process model the answer may be the end of the process.
         if not call.thread:
             text = "%s: it has waited %g s for a thread; all %d are taken, %d by calls that hang"
@@ -223,7 +223,7 @@ class TimedInline:
 
     def __init__(self, threads: int, limit: float, replace: Callable[[str], object], page: Page) -> None:
         self._replace = replace
-        self._watch: Watch[Call] = Watch(limit, self._overdue)
+        self._watch: Watchdog[TimedCall] = Watchdog(limit, self._overdue)
         self._helpers = TimedPool(MANY, limit, replace, page, spare=threads)  # who waits for them counts
         self._asked = False
 
@@ -233,7 +233,7 @@ class TimedInline:
 
     def here(self, work: Work) -> Any:
         watch = self._watch
-        call = Call(work, _ignore, threading.get_ident())
+        call = TimedCall(work, _ignore, threading.get_ident())
         watch.begin(call)
         reply = work()
         if not watch.end(call):
@@ -243,7 +243,7 @@ class TimedInline:
     def lift_limit(self, thread: int) -> None:
         self._helpers.lift_limit(thread)
 
-    def step_aside(self) -> bool:
+    def release_loop(self) -> bool:
         return False
 
     def stay(self, stream: Pulled) -> None:
@@ -252,7 +252,7 @@ class TimedInline:
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
         done(self.here(work))
 
-    def _overdue(self, call: Call, stack: StackSummary) -> None:
+    def _overdue(self, call: TimedCall, stack: StackSummary) -> None:
         tell(call.name, self._watch.limit, stack)
         if not self._asked:
             self._asked = True

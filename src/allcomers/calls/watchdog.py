@@ -22,10 +22,10 @@ from allcomers.calls import stacks
 _logger = logging.getLogger("allcomers.calls")
 
 
-class Watched(Protocol):
+class WatchedCall(Protocol):
     """A call, or whatever has a time limit of its own.
 
-    began   float: when, on the monotonic clock; set by the Watch
+    began   float: when, on the monotonic clock; set by the Watchdog
     thread  int: the ident of the thread that runs it; 0 while it waits for one
     """
 
@@ -33,10 +33,10 @@ class Watched(Protocol):
     thread: int
 
 
-W = TypeVar("W", bound=Watched)
+W = TypeVar("W", bound=WatchedCall)
 
 
-class Watch(Generic[W]):
+class Watchdog(Generic[W]):
     """begin() and end() from any thread.
 
     overdue  called once for each call that has run for `limit` seconds, with it and where its thread was; in the

@@ -101,7 +101,7 @@ def _serving(
     return serving.Serving(
         listeners=listeners,
         connect=peers.connect,
-        calls=calls.find(peers.calls, config.threads, limit, control.request_replacement, share.page),
+        calls=calls.make(peers.calls, config.threads, limit, control.request_replacement, share.page),
         signals=signals,
         share=share,
         busy=peers.busy,

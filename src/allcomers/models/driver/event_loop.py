@@ -22,7 +22,7 @@ from select import POLLERR, POLLHUP, POLLIN, POLLOUT
 from time import monotonic
 from typing import Any, Final
 
-from allcomers.calls import Carrier
+from allcomers.calls import LoopHost
 from allcomers.connection.base import CALL, IDLE, PATIENCE, READ, RUNNING, WRITE, Address, Connection
 from allcomers.connection.call import LATER, TAKEN, Part
 from allcomers.connection.http.http1 import HttpConnection
@@ -291,7 +291,7 @@ class Loop:
 
     def send(self, channel: Channel, part: Part) -> bool:
         """In the thread of the call: the loop's own sends this part of its answer."""
-        if not self._calls.step_aside():
+        if not self._calls.release_loop():
             return False
         self._post(channel, part)
         return True
@@ -436,7 +436,7 @@ class Loop:
 def serve(serving: Serving, poller: Poller) -> None:
     """Run a Loop on `poller` until the orders say stop."""
     loop = Loop(serving, poller)
-    if isinstance(serving.calls, Carrier):
-        serving.calls.carry(loop)
+    if isinstance(serving.calls, LoopHost):
+        serving.calls.host(loop)
     else:
         loop.run()

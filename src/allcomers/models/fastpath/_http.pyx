@@ -14,7 +14,7 @@ it is told. Whoever has to do with the connection meanwhile has it told of the r
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdlib cimport free, malloc
 
-from allcomers.calls._ownership cimport Claim
+from allcomers.calls._ownership cimport Ownership
 from allcomers.protocol._response cimport Answer
 from allcomers.protocol._bytes cimport Bytes
 from allcomers.protocol._head cimport Head, take_head
@@ -121,8 +121,8 @@ cdef class Express:
     is_sealed   do connections have a codec of TLS (tls.Tls)?
     request     the class of requests, response of answers; `serializer` puts those into bytes
     hosts       those that were checked before
-    claim       who has the loop while a call runs, and whether it is to run here; None where nobody takes it away
-    answer_late told the answer of a call that has lost the loop; then `displaced` is raised
+    ownership       who has the loop while a call runs, and whether it is to run here; None where nobody takes it away
+    answer_late told the answer of a call that has lost the loop; then `loop_moved` is raised
     submit      (work, done): has a call run in another thread; None where all run here
     post        takes a channel and its answer to the loop's own thread, for answered()
     """
@@ -137,12 +137,12 @@ cdef class Express:
     cdef bint _is_sealed
     cdef str _scheme
     cdef double _last  # when the exchange before ended
-    cdef Claim _claim
-    cdef object _answer_late, _displaced, _record, _note
+    cdef Ownership _owner
+    cdef object _answer_late, _loop_moved, _record, _note
 
     def __init__(self, *, dict channels not None, otherwise, resume, close, handler, begin, settled, excuse, bint is_sealed,
                  request, response, Serializer serializer not None, dict hosts not None, Page page not None,
-                 Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Claim claim, answer_late, displaced,
+                 Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Ownership ownership, answer_late, loop_moved,
                  submit, post, record, note):
         if not issubclass(request, Head):
             raise TypeError("this class has no slots of ours")
@@ -165,9 +165,9 @@ cdef class Express:
         self._max_headers = max_headers
         self._max_body = max_body
         self._buffers = Buffers()
-        self._claim = claim
+        self._owner = ownership
         self._answer_late = answer_late
-        self._displaced = displaced
+        self._loop_moved = loop_moved
         self._submit = submit
         self._post = post
         self._record = record
@@ -250,7 +250,7 @@ cdef class Express:
             buffers.method, buffers.target, buffers.minor = request.method, request.target, request.minor
             buffers.persists = request.persists
             began = now
-            if self._claim is None:
+            if self._owner is None:
                 reply = self._call(seat, request)
             else:
                 request.driver = seat
@@ -386,15 +386,15 @@ cdef class Express:
         return size
 
     cdef inline bint _is_inline(self) noexcept:
-        return self._submit is None if self._claim is None else self._claim.inline
+        return self._submit is None if self._owner is None else self._owner.inline
 
     cdef object _claim_and_call(self, Buffers buffers):
         """Call, in a thread that may lose the loop meanwhile: then what is here is another's, and is left alone."""
-        cdef long number = self._claim.begin()
+        cdef long number = self._owner.begin()
         cdef object reply = self._call(buffers.seat, buffers.request)
-        if not self._claim.end(number):
+        if not self._owner.end(number):
             self._answer_late(reply)
-            raise self._displaced
+            raise self._loop_moved
         buffers.seat = buffers.request = None
         return reply
 

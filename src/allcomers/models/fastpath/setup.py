@@ -16,7 +16,7 @@ from allcomers.calls.pool import Pool
 from allcomers.connection.http import handler_call
 from allcomers.connection.http.log_record import Record, note_all
 from allcomers.connection.service import End, failed
-from allcomers.errors import Displaced, PeerError
+from allcomers.errors import LoopMoved, PeerError
 from allcomers.protocol import compiled
 from allcomers.protocol.compiled import Server
 from allcomers.protocol.framing import Raw
@@ -78,7 +78,7 @@ class Lane(Protocol):
     """What stands before a Loop."""
 
     def handle(self, fd: int, events: int, now: float) -> None:
-        """Instead of the Loop's own. Raises Displaced."""
+        """Instead of the Loop's own. Raises LoopMoved."""
         ...
 
     def leave(self) -> tuple[Any, bytes, Any, bytes] | None:
@@ -156,9 +156,9 @@ def _for_http(
         max_head=http.limits.max_head,
         max_headers=http.limits.max_headers,
         max_body=http.limits.max_body,
-        claim=calls.claim if isinstance(calls, Auto) else None,
+        ownership=calls.ownership if isinstance(calls, Auto) else None,
         answer_late=calls.answer_late if isinstance(calls, Auto) else None,
-        displaced=Displaced,
+        loop_moved=LoopMoved,
         submit=None if isinstance(calls, Inline) else calls.submit,
         post=post,
         record=Record if http.log else None,
