@@ -152,7 +152,7 @@ def main(arguments: list[str]) -> None:
         print(f"http://127.0.0.1:{listener.getsockname()[1]}/", flush=True)
         queue.serve(listener, over)
     late = sorted(queue.late) or [0.0]
-    print(*(f"{1000 * late[int(share * (len(late) - 1))]:.3f}" for share in (0.5, 0.99)))
+    print(*(f"{1000 * late[int(slot * (len(late) - 1))]:.3f}" for slot in (0.5, 0.99)))
 
 
 if __name__ == "__main__":

@@ -97,20 +97,20 @@ def answering(pools: bool, **answers: Any) -> Any:
     from allcomers.models.driver.serving import Serving
     from allcomers.models.epoll_loop import EpollPoller
     from allcomers.server.clock import DateLine
-    from allcomers.system.accept_balance import Tally
+    from allcomers.system.accept_balance import WorkerSlots
     from allcomers.system.signals import Signals
 
     def report(error: BaseException, request: object) -> None:
         raise error
 
-    share = Tally().take_place()
+    slot = WorkerSlots().acquire()
     http = HttpEndpoint(
         **({"handler": print} | answers),
         limits=Limits(),
         date=DateLine(),
         wall=time.time,
         report=report,
-        page=share.page,
+        counters=slot.counters,
     )
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
@@ -118,9 +118,9 @@ def answering(pools: bool, **answers: Any) -> Any:
     serving = Serving(
         listeners=[listener],
         connect=partial(HttpConnection, http),
-        calls=Pool(1, share.page) if pools else Inline(),
+        calls=Pool(1, slot.counters) if pools else Inline(),
         signals=Signals(1.0),
-        share=share,
+        slot=slot,
         http=http,
     )
     return Loop(serving, poller), poller, listener.getsockname()

@@ -24,7 +24,7 @@ from allcomers.connection.http.log_record import Record
 from allcomers.protocol.head import encode_fields
 from allcomers.protocol.message import Request, Response
 from allcomers.server.access_log import AccessLog
-from allcomers.system.counters import BYTES_IN, BYTES_OUT, REQUESTS, Page, PlainPage
+from allcomers.system.counters import BYTES_IN, BYTES_OUT, REQUESTS, CounterRow, PlainCounterRow
 
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
 COUNT = 100_000
@@ -111,7 +111,7 @@ def wsgi() -> None:
     show("Wsgi, a list of one block, one field", cost(lambda: handler(bare)))
     show("Wsgi, a list of one block, ten fields", cost(lambda: handler(full)))
     show("Wsgi, a block with close(), ten fields", cost(lambda: close(full)))
-    pool = Pool(1, Page())
+    pool = Pool(1, CounterRow())
     show("a call handed to a thread of the pool", cost(lambda: pool.run(int)))
 
 
@@ -143,18 +143,21 @@ def logging(log: AccessLog, agent: str) -> Callable[[], object]:
 
 def live_figures() -> None:
     """What the figures of a request cost where Python writes them: five calls, and a clock that is read for them."""
-    for name, page in (("compiled or not", Page()), ("plain Python", PlainPage())):
+    for name, counters in (("compiled or not", CounterRow()), ("plain Python", PlainCounterRow())):
 
-        def request(page: PlainPage = page) -> None:
-            page.add(BYTES_IN, 100)
-            page.add(REQUESTS)
+        def request(counters: PlainCounterRow = counters) -> None:
+            counters.add(BYTES_IN, 100)
+            counters.add(REQUESTS)
             began = monotonic()
-            page.called(0.0, began - began)
-            page.add(BYTES_OUT, 150)
-            page.answered(200, 0.00123)
+            counters.called(0.0, began - began)
+            counters.add(BYTES_OUT, 150)
+            counters.answered(200, 0.00123)
 
         show(f"live figures of a request, {name}", cost(request))
-        show(f"... and of a turn of the loop, {name}", cost(lambda page=page: page.turned(monotonic() - 1e-5)))
+        show(
+            f"... and of a turn of the loop, {name}",
+            cost(lambda counters=counters: counters.loop_turn(monotonic() - 1e-5)),
+        )
 
 
 if __name__ == "__main__":

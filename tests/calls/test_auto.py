@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from allcomers.calls.auto import WARY, Auto
 from allcomers.calls.leaky_bucket import HALF, WEIGHT, LeakyBucket
 from allcomers.errors import LoopMoved
-from allcomers.system.counters import HAND_OVERS, POOLED, TAKEN, Page
+from allcomers.system.counters import DEQUEUED, HAND_OVERS, POOLED, CounterRow
 from support.crowd import crowd, exchange, receive, request
 from support.harness import Server, receive_all, serving, wait_for
 
@@ -387,7 +387,7 @@ class Line:
 
 @pytest.fixture
 def line() -> Iterator[Line]:
-    calls = Auto(3, Page())
+    calls = Auto(3, CounterRow())
     found = Line(calls)
     thread = threading.Thread(target=lambda: (calls.host(found), found.over.set()))
     thread.start()
@@ -408,7 +408,7 @@ def test_short_calls_stay_where_they_are(line: Line) -> None:
     assert (
         line.answers == list(range(1000)) or calls_of(line)._page.cells[HAND_OVERS]
     )  # a machine may stall for a millisecond
-    assert calls_of(line).ownership.begun + calls_of(line)._page.cells[TAKEN] == 1000
+    assert calls_of(line).ownership.begun + calls_of(line)._page.cells[DEQUEUED] == 1000
 
 
 def test_the_loop_moves_on_and_the_call_answers_late(line: Line) -> None:
@@ -463,7 +463,7 @@ def test_when_slow_calls_are_the_rule_they_go_to_the_pool_until_they_are_quick_a
     before = calls._page.cells[HAND_OVERS]
     for _ in range(20):
         line.put(slow)
-    wait_for(lambda: calls._page.cells[TAKEN] >= 20, "these to be taken at once")
+    wait_for(lambda: calls._page.cells[DEQUEUED] >= 20, "these to be taken at once")
     assert calls._page.cells[HAND_OVERS] == before
     wait_for(lambda: [line.put(int) for _ in range(100)] and calls.inline, "quick calls")
     assert not calls._page.cells[POOLED]
@@ -474,7 +474,7 @@ def test_a_loop_that_fails_is_told_where_it_was_begun() -> None:
         def run(self) -> None:
             raise OSError("broken")
 
-    calls = Auto(1, Page())
+    calls = Auto(1, CounterRow())
     with pytest.raises(OSError, match="broken"):
         calls.host(Broken(calls))
 

@@ -15,7 +15,7 @@ import pytest
 
 from allcomers.calls.time_limit import TimedInline, TimedPool
 from allcomers.connection.call import OVERDUE
-from allcomers.system.counters import Page
+from allcomers.system.counters import CounterRow
 from conftest import Certificate
 from support.crowd import Answer, crowd, exchange, receive, request
 from support.harness import Server, ask, receive_all, serving, wait_for
@@ -323,7 +323,7 @@ def test_the_call_and_the_watcher_never_both_win() -> None:
                 overdue.update([self.number] if reply is OVERDUE else [])
 
     overdue: Counter[int] = Counter()
-    pool = TimedPool(8, 0.0201, lambda why: None, Page())
+    pool = TimedPool(8, 0.0201, lambda why: None, CounterRow())
     works = [Work(number) for number in range(400)]
     for work in works:
         pool.submit(work, work.done)
@@ -335,7 +335,7 @@ def test_the_call_and_the_watcher_never_both_win() -> None:
 
 
 def test_short_calls_do_not_wake_the_watcher_each() -> None:
-    inline = TimedInline(8, 30.0, lambda why: None, Page())
+    inline = TimedInline(8, 30.0, lambda why: None, CounterRow())
     for _ in range(20_000):
         inline.here(lambda: None)
     (watcher,) = (thread for thread in threading.enumerate() if thread.name == "call-watch 30")

@@ -184,7 +184,7 @@ def outcome(
         assert looped.has_lane is compiled
         said = [undated(looped.talk(pieces, reads=reads)) for _ in range(2)]  # lines that come again are known
         assert looped.peers == 0
-        cells = looped.page.cells
+        cells = looped.counters.cells
         slots = [REQUESTS, ABORTED, CALLS, *range(ANSWERED, ANSWERED + CLASSES)]
         if tls is None:  # its tickets and records may be of other sizes
             slots += [BYTES_IN, BYTES_OUT]
@@ -374,19 +374,19 @@ def ask(looped: Looped, peer: socket.socket, request: bytes = ASKED) -> bytes:
 
 def test_whoever_asks_after_a_file_has_changed_gets_the_new_one(signals: Signals, tmp_path: Path) -> None:
     """Also where the change comes between two requests of one read."""
-    page, site, numbers = tmp_path / "index.html", Site(tmp_path), count()
+    counters, site, numbers = tmp_path / "index.html", Site(tmp_path), count()
     get, change = ASKED.replace(b"/small", b"/"), ASKED.replace(b"/small", b"/change")
 
     def changing(request: Request) -> Response:
         if request.path == "/change":
-            page.write_text(f"changed {next(numbers)}")
+            counters.write_text(f"changed {next(numbers)}")
         return site(request)
 
     with built(compiled=True):
         looped = Looped(changing, signals)
         peers = [looped.peer() for _ in range(3)]
         for number in range(20):
-            page.write_text(f"written {number}")
+            counters.write_text(f"written {number}")
             for peer in peers:
                 assert ask(looped, peer, get).endswith(b"written %d" % number)
             both = ask(looped, peers[0], get + change + get)
@@ -515,7 +515,7 @@ class Gate:
 
     def counted(self) -> list[int]:
         """Requests, those of them that were aborted, calls that are over."""
-        return [self.looped.page.cells[slot] for slot in (REQUESTS, ABORTED, CALLS)]
+        return [self.looped.counters.cells[slot] for slot in (REQUESTS, ABORTED, CALLS)]
 
     def close(self) -> None:
         self.opens.set()

@@ -25,8 +25,8 @@ from allcomers.models.poll_loop import PollPoller
 from allcomers.protocol import compiled as leaf
 from allcomers.protocol.message import Handler, Request
 from allcomers.server.clock import DateLine
-from allcomers.system.accept_balance import Tally
-from allcomers.system.counters import Page
+from allcomers.system.accept_balance import WorkerSlots
+from allcomers.system.counters import CounterRow
 from allcomers.system.signals import Signals
 
 PEER = ("192.0.2.1", 4711, ("192.0.2.7", 8000))
@@ -95,8 +95,8 @@ class TlsVoice(Voice):
 class Watched(Pool):
     """A pool of two that ends, and knows which of its calls have not answered: so a test can wait for them."""
 
-    def __init__(self, page: Page) -> None:
-        super().__init__(2, page)
+    def __init__(self, counters: CounterRow) -> None:
+        super().__init__(2, counters)
         self.under_way: set[Work] = set()
         self._threads_that_end = ThreadPoolExecutor(2)
 
@@ -122,7 +122,7 @@ class Looped:
     pools   do its calls run in threads of their own?
     errors  what the app raised
     lines   what was noted, if `logs`
-    page    its live figures
+    counters    its live figures
     """
 
     def __init__(
@@ -137,8 +137,8 @@ class Looped:
         self.lines: list[tuple[object, ...]] = []
         self._tls = tls
         self.errors: list[BaseException] = []
-        share = Tally().take_place()
-        self.page: Page = share.page
+        slot = WorkerSlots().acquire()
+        self.counters: CounterRow = slot.counters
         self.limits = Limits(**limits)
         http = HttpEndpoint(
             handler=handler,
@@ -146,14 +146,14 @@ class Looped:
             date=DateLine(),
             wall=float,
             report=self._report,
-            page=self.page,
+            counters=self.counters,
             tls=tls and tls[0],
             log=self if logs else None,
         )
         connect = partial(HttpConnection, http)
         self._poller = PollPoller()
-        self.calls = Watched(self.page) if pools else Inline()
-        serving = Serving(listeners=[], connect=connect, calls=self.calls, signals=signals, share=share, http=http)
+        self.calls = Watched(self.counters) if pools else Inline()
+        serving = Serving(listeners=[], connect=connect, calls=self.calls, signals=signals, slot=slot, http=http)
         self.loop = Loop(serving, self._poller)
         self.has_lane = self.loop.handle != self.loop._handle
 

@@ -14,7 +14,7 @@ from allcomers.connection.http.http1 import HttpConnection
 from allcomers.connection.service import ServiceConnection, ServiceEndpoint
 from allcomers.errors import PeerError
 from allcomers.protocol.message import FileSlice, Handler, Response
-from allcomers.system.counters import Page
+from allcomers.system.counters import CounterRow
 
 PEER = "192.0.2.1"
 SERVER = ("192.0.2.7", 8000)
@@ -181,7 +181,7 @@ def http(
         date=lambda now: b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n",
         wall=lambda: 0.0,
         report=noted.report if noted else fail,
-        page=Page(),
+        counters=CounterRow(),
         log=noted,
         tls=tls,
         **(shared or {}),
@@ -200,7 +200,7 @@ def service(
 ) -> Far:
     """A peer of a ServiceConnection, greeted already unless `calls` is False."""
     endpoint = ServiceEndpoint(
-        service=make, limits=Limits(**limits), report=noted.report if noted else _fail, page=Page(), tls=tls
+        service=make, limits=Limits(**limits), report=noted.report if noted else _fail, counters=CounterRow(), tls=tls
     )
     return Far(wrap(lambda peer, now: ServiceConnection(endpoint, peer, now)), calls=calls)
 

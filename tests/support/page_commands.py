@@ -49,12 +49,12 @@ class Section:
         return [command for step in self.steps for command in step.commands]
 
 
-def sections(page: Path) -> list[Section]:
+def sections(counters: Path) -> list[Section]:
     """Return the sections of a page that have something to run."""
     found: list[Section] = []
     files: dict[str, str] = {}
     named: dict[str, str] = {}
-    for title, text in _headed(page.read_text(encoding="utf-8")):
+    for title, text in _headed(counters.read_text(encoding="utf-8")):
         section = Section(title, {}, named, text=text)
         _read(section, files)
         section.files = dict(files)
@@ -63,10 +63,10 @@ def sections(page: Path) -> list[Section]:
     return found
 
 
-def rows(page: Path) -> list[Section]:
+def rows(counters: Path) -> list[Section]:
     """Return a section for each row of a page's tables that has a server's command and, perhaps, a client's."""
     found = []
-    for line in re.findall(r"^\| .+ \|$", page.read_text(encoding="utf-8"), re.M):
+    for line in re.findall(r"^\| .+ \|$", counters.read_text(encoding="utf-8"), re.M):
         typed = [command.replace(r"\|", "|") for command in re.findall(r"`([^`]+)`", line)]
         clients = [command for command in typed if command.startswith(("curl ", "printf ", "python3 "))]
         if servers := [command for command in typed if serves(command)]:

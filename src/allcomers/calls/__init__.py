@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from allcomers.connection.base import Work
-from allcomers.system.counters import Page
+from allcomers.system.counters import CounterRow
 
 if TYPE_CHECKING:
     from allcomers.calls.auto import MovableLoop
@@ -74,27 +74,27 @@ def make(
     threads: int,
     limit: float = 0.0,
     replace: Callable[[str], object] = lambda why: None,
-    page: Page | None = None,
+    counters: CounterRow | None = None,
 ) -> Calls:
     """The calls called `name`: "inline", "pool" of so many threads, or "auto".
 
     limit    seconds that a call may take; 0 for any time
     replace  asks, and says why, that another process takes the place of this one, whose threads hang
-    page     where what they do is counted
+    counters     where what they do is counted
     """
-    page = page or Page()
+    counters = counters or CounterRow()
     if limit:
         from allcomers.calls.time_limit import TimedInline, TimedPool
 
-        return (TimedInline if name == "inline" else TimedPool)(threads, limit, replace, page)
+        return (TimedInline if name == "inline" else TimedPool)(threads, limit, replace, counters)
     if name == "auto":
         from allcomers.calls.auto import Auto
 
-        return Auto(threads, page)
+        return Auto(threads, counters)
     if name == "pool":
         from allcomers.calls.pool import Pool
 
-        return Pool(threads, page)
+        return Pool(threads, counters)
     from allcomers.calls.inline import Inline
 
     return Inline()

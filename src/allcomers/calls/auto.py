@@ -40,7 +40,7 @@ from allcomers.calls.queue import WorkQueue
 from allcomers.connection.base import Work
 from allcomers.connection.http.response_body import Pulled
 from allcomers.errors import LoopMoved
-from allcomers.system.counters import HAND_OVERS, POOLED, QUEUED, TAKEN, Page
+from allcomers.system.counters import DEQUEUED, HAND_OVERS, POOLED, QUEUED, CounterRow
 
 LOOK: Final = 0.001
 """Seconds between two looks of the watcher; a call that runs at two of them is slow."""
@@ -83,10 +83,10 @@ class MovableLoop(Protocol):
 class Auto:
     """Calls for a loop; under the blocking models, inline ones."""
 
-    def __init__(self, threads: int, page: Page) -> None:
+    def __init__(self, threads: int, counters: CounterRow) -> None:
         self.ownership = Ownership(self._ring)
         self._threads = threads
-        self._page = page
+        self._counters = counters
         self._loop: MovableLoop | None = None
         self._owner = get_ident()  # the thread that has the loop, or begins to
         self._pace = LeakyBucket(weight=WARY, half=1)
@@ -135,7 +135,7 @@ class Auto:
         """`stream`: what has returned `reply`, or that itself, if it is one that stays in this thread."""
         with self._lock:  # who has taken the loop away notes it while it holds this
             _, began = self._left[get_ident()]
-        self._page.called(0.0, monotonic() - began)
+        self._counters.called(0.0, monotonic() - began)
         if is_bound(stream) and reply is not None:
             reply = answer(stream, reply, self._run_further)
         self._report_late(reply)
@@ -181,7 +181,7 @@ class Auto:
             self._free -= 1
             self._start_if_short()
             self._decide()
-        self._page.add(QUEUED)
+        self._counters.add(QUEUED)
         self._jobs.put((work, done, monotonic()))
 
     def host(self, loop: MovableLoop) -> None:
@@ -225,10 +225,10 @@ class Auto:
 
     def _run_call(self, work: Work, done: Callable[[Any], object], due: float) -> None:
         began = monotonic()
-        self._page.add(TAKEN)
+        self._counters.add(DEQUEUED)
         reply = work()
         lasted = monotonic() - began
-        self._page.called(began - due, lasted)
+        self._counters.called(began - due, lasted)
         with self._lock:
             if lasted >= LOOK:
                 self._pace.slow()
@@ -245,7 +245,7 @@ class Auto:
         """Run a further call of an answer that this thread gives."""
         began = monotonic()
         reply = work()
-        self._page.called(0.0, monotonic() - began)
+        self._counters.called(0.0, monotonic() - began)
         return reply
 
     def _end(self) -> None:
@@ -257,7 +257,7 @@ class Auto:
         """Where the next call is to run. With the lock held."""
         are_slow = self._pace.are_slow or self._streams
         self.ownership.inline = not are_slow and self._busy < self._threads
-        self._page.cells[POOLED] = are_slow
+        self._counters.cells[POOLED] = are_slow
 
     # ------------------------------------------------------------ the loop
 
@@ -289,7 +289,7 @@ class Auto:
             self._free += 1
             return None
         self._left[self._owner] = loop.leave(), began
-        self._page.add(HAND_OVERS)
+        self._counters.add(HAND_OVERS)
         self._busy += 1
         self._decide()
         return loop

@@ -18,7 +18,7 @@ from allcomers.calls.producer import answer, is_bound
 from allcomers.calls.queue import WorkQueue
 from allcomers.connection.base import Work
 from allcomers.connection.http.response_body import Pulled
-from allcomers.system.counters import QUEUED, TAKEN, Page
+from allcomers.system.counters import DEQUEUED, QUEUED, CounterRow
 
 
 class Pool:
@@ -28,9 +28,9 @@ class Pool:
     counts = True
     keeps_threads = False
 
-    def __init__(self, threads: int, page: Page) -> None:
+    def __init__(self, threads: int, counters: CounterRow) -> None:
         self._threads = threads
-        self._page = page
+        self._counters = counters
         self._jobs: WorkQueue[tuple[Work, Callable[[Any], object], float]] = WorkQueue()
         self._start = threading.Lock()
         self._started = False
@@ -38,7 +38,7 @@ class Pool:
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
         if not self._started:
             self._start_threads()
-        self._page.add(QUEUED)
+        self._counters.add(QUEUED)
         self._jobs.put((work, done, monotonic()))
 
     def run(self, work: Work) -> Any:
@@ -68,13 +68,13 @@ class Pool:
                 self._started = True
 
     def _serve(self) -> None:
-        page = self._page
+        counters = self._counters
         while True:
             work, done, due = self._jobs.get()
             began = monotonic()
-            page.add(TAKEN)
+            counters.add(DEQUEUED)
             reply = work()
-            page.called(began - due, monotonic() - began)
+            counters.called(began - due, monotonic() - began)
             if type(reply) is Pulled and is_bound(reply):
                 reply = answer(reply, reply, self._go_on)
             done(reply)
@@ -84,5 +84,5 @@ class Pool:
         """Run a further call of an answer that this thread gives."""
         began = monotonic()
         reply = work()
-        self._page.called(0.0, monotonic() - began)
+        self._counters.called(0.0, monotonic() - began)
         return reply

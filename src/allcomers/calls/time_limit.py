@@ -26,7 +26,7 @@ from allcomers.calls.queue import WorkQueue
 from allcomers.calls.watchdog import Watchdog
 from allcomers.connection.base import Work
 from allcomers.connection.call import OVERDUE
-from allcomers.system.counters import QUEUED, TAKEN, Page
+from allcomers.system.counters import DEQUEUED, QUEUED, CounterRow
 
 if TYPE_CHECKING:
     from allcomers.connection.http.response_body import Pulled
@@ -80,10 +80,15 @@ class TimedPool:
     keeps_threads = False
 
     def __init__(
-        self, threads: int, limit: float, replace: Callable[[str], object], page: Page, spare: int | None = None
+        self,
+        threads: int,
+        limit: float,
+        replace: Callable[[str], object],
+        counters: CounterRow,
+        spare: int | None = None,
     ) -> None:
         self._threads = threads
-        self._page = page
+        self._counters = counters
         self._spare = threads if spare is None else spare
         self._replace = replace
         self._watch: Watchdog[TimedCall] = Watchdog(limit, self._overdue)
@@ -104,7 +109,7 @@ class TimedPool:
         with self._lock:
             self._free -= 1
             self._start_if_short()
-        self._page.add(QUEUED)
+        self._counters.add(QUEUED)
         self._jobs.put(call)
 
     def run(self, work: Work) -> Any:
@@ -151,7 +156,7 @@ class TimedPool:
         """Is this thread needed after that?"""
         watch = self._watch
         due, now = call.began, monotonic()
-        self._page.add(TAKEN)
+        self._counters.add(DEQUEUED)
         if not watch.end(call):  # it has waited for too long
             call.forget(OVERDUE)
             return self._is_free()
@@ -171,7 +176,7 @@ class TimedPool:
         began = monotonic()
         self._watch.begin(call)
         reply = call.work()
-        self._page.called(waited, monotonic() - began)
+        self._counters.called(waited, monotonic() - began)
         if self._watch.end(call) or call.is_unlimited:
             return reply
         text = "%s: the call has ended after %.1f s; its answer is thrown away"
@@ -221,10 +226,10 @@ class TimedInline:
     counts = True
     keeps_threads = False
 
-    def __init__(self, threads: int, limit: float, replace: Callable[[str], object], page: Page) -> None:
+    def __init__(self, threads: int, limit: float, replace: Callable[[str], object], counters: CounterRow) -> None:
         self._replace = replace
         self._watch: Watchdog[TimedCall] = Watchdog(limit, self._overdue)
-        self._helpers = TimedPool(MANY, limit, replace, page, spare=threads)  # who waits for them counts
+        self._helpers = TimedPool(MANY, limit, replace, counters, spare=threads)  # who waits for them counts
         self._asked = False
 
     def run(self, work: Work) -> Any:

@@ -21,7 +21,7 @@ from allcomers.connection.codec import Clear
 from allcomers.errors import PeerError, Refusal
 from allcomers.protocol.compiled import Server
 from allcomers.protocol.message import Segment
-from allcomers.system.counters import ABORTED, BYTES_IN, BYTES_OUT, REQUESTS, Page
+from allcomers.system.counters import ABORTED, BYTES_IN, BYTES_OUT, REQUESTS, CounterRow
 
 if TYPE_CHECKING:
     import ssl
@@ -87,18 +87,44 @@ class Connection:
     phase     Phase
     peer      str: the peer's address; "" on a Unix socket; `port`, an int, is its port
     server    where it came to
-    served    int: messages answered so far; `page` is where what is done is counted
+    served    int: messages answered so far; `counters` is where what is done is counted
     driver    who is told what a call says before it is over; set by the driver
     successor who serves this peer from here on, once `wants` is 0: WebSocket follows on HTTP
     """
 
     __slots__ = (
-        "_called", "_ended", "_farewell", "_flushed", "_held", "_leaving", "_left", "_limits", "_looked", "_moved",
-        "_outgoing", "_owes", "_patience", "_queued", "_since", "_writing", "codec", "deadline", "driver", "page",
-        "peer", "phase", "port", "served", "server", "successor", "wants",
+        "_called",
+        "_ended",
+        "_farewell",
+        "_flushed",
+        "_held",
+        "_leaving",
+        "_left",
+        "_limits",
+        "_looked",
+        "_moved",
+        "_outgoing",
+        "_owes",
+        "_patience",
+        "_queued",
+        "_since",
+        "_writing",
+        "codec",
+        "counters",
+        "deadline",
+        "driver",
+        "peer",
+        "phase",
+        "port",
+        "served",
+        "server",
+        "successor",
+        "wants",
     )  # fmt: skip
 
-    def __init__(self, limits: Limits, address: Address, tls: ssl.SSLContext | None, now: float, page: Page) -> None:
+    def __init__(
+        self, limits: Limits, address: Address, tls: ssl.SSLContext | None, now: float, counters: CounterRow
+    ) -> None:
         self.codec = Clear() if tls is None else _new_tls(tls)
         self.peer, self.port, self.server = address
         self.phase = IDLE
@@ -107,7 +133,7 @@ class Connection:
         self.successor: Connection | None = None
         self.wants = READ
         self.deadline = now + limits.head_timeout
-        self._limits, self.page = limits, page
+        self._limits, self.counters = limits, counters
         self._owes = False  # is there a request that is not answered?
         self._outgoing: tuple[int, float] | None = None  # an answer that goes out: its status, and when it was asked
         self._since = now  # when this phase began, or what it sent had gone out
@@ -153,7 +179,7 @@ class Connection:
             began, due = clock(), now
             reply = run(self._take_work())
             now = clock()
-            self.page.called(began - due, now - began)
+            self.counters.called(began - due, now - began)
             if reply is LATER:
                 self._taken(now)
                 break
@@ -167,7 +193,7 @@ class Connection:
         self._settle(now)
 
     def _receive(self, data: bytes, now: float) -> None:
-        self.page.add(BYTES_IN, len(data))
+        self.counters.add(BYTES_IN, len(data))
         if self.phase is CLOSING:  # not even the codec looks at it: it could only find fault again, and hold it
             self._ended = self._ended or not data
             return
@@ -210,7 +236,7 @@ class Connection:
     def sent(self, count: int, now: float) -> None:
         """The socket took `count` bytes of output()."""
         self.codec.sent(count)
-        self.page.add(BYTES_OUT, count)
+        self.counters.add(BYTES_OUT, count)
         self._moved += count
         self._settle(now)
 
@@ -405,12 +431,12 @@ class Connection:
     def _owe(self) -> None:
         """A request has arrived."""
         self._owes = True
-        self.page.add(REQUESTS)
+        self.counters.add(REQUESTS)
 
     def _pay(self, status: int, asked: float, now: float) -> None:
         """Its answer is queued whole. That counts once it has gone out; of those that go together, the last waits."""
         if not self._owes:  # who is refused in the middle of one has asked, too
-            self.page.add(REQUESTS)
+            self.counters.add(REQUESTS)
         self._owes = False
         self.served += 1
         if self._outgoing is not None:
@@ -421,12 +447,12 @@ class Connection:
 
     def _count_outgoing(self, now: float) -> None:
         if self._outgoing is not None:
-            self.page.answered(self._outgoing[0], now - self._outgoing[1])
+            self.counters.answered(self._outgoing[0], now - self._outgoing[1])
             self._outgoing = None
 
     def _forsake(self) -> None:
         """What is not answered in full never will be."""
-        self.page.add(ABORTED, self._owes + (self._outgoing is not None))
+        self.counters.add(ABORTED, self._owes + (self._outgoing is not None))
         self._owes, self._outgoing = False, None
 
     def _begin_or_end_writing(self, pending: bool, now: float) -> None:

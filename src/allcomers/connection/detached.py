@@ -17,7 +17,7 @@ class DetachedConnection(Connection):
     __slots__ = ()
 
     def __init__(self, before: Connection, now: float) -> None:
-        super().__init__(before._limits, before.address, None, now, before.page)
+        super().__init__(before._limits, before.address, None, now, before.counters)
         self.codec = before.codec
         self.phase = CALLED
         self._called = True

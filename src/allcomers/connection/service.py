@@ -11,7 +11,7 @@ from allcomers.connection.base import CALLED, DUE, HEAD, IDLE, READ, Address, Co
 from allcomers.connection.call import OVERDUE, Sign
 from allcomers.errors import PeerError
 from allcomers.protocol.framing import Framing
-from allcomers.system.counters import Page
+from allcomers.system.counters import CounterRow
 
 if TYPE_CHECKING:
     import ssl
@@ -38,13 +38,13 @@ class ServiceEndpoint(NamedTuple):
 
     service  makes the Talker of a new peer
     report   called with an app's exception and the peer that met it
-    page     where what is done is counted
+    counters     where what is done is counted
     """
 
     service: Callable[[], Talker]
     limits: Limits
     report: Callable[[BaseException, str], object]
-    page: Page
+    counters: CounterRow
     tls: ssl.SSLContext | None = None
 
 
@@ -54,7 +54,7 @@ class ServiceConnection(Connection):
     __slots__ = ("_asked", "_buffer", "_endpoint", "_messages", "_next", "_waiting", "talker")
 
     def __init__(self, endpoint: ServiceEndpoint, address: Address, now: float) -> None:
-        super().__init__(endpoint.limits, address, endpoint.tls, now, endpoint.page)
+        super().__init__(endpoint.limits, address, endpoint.tls, now, endpoint.counters)
         self._endpoint = endpoint
         self.talker: Talker | None = None  # made by the first call, where calls run
         self._buffer = b""  # the beginning of a message

@@ -55,7 +55,7 @@ class WebSocketConnection(Connection):
         early: bytes,
         now: float,
     ) -> None:
-        super().__init__(limits, (before.peer, before.port, before.server), None, now, before.page)
+        super().__init__(limits, (before.peer, before.port, before.server), None, now, before.counters)
         self.socket = socket
         self._talk = talk
         self._own = own

@@ -46,7 +46,7 @@ class Doorstep:
         waits = self.happens(0)
         if self._serving.signals.draining:
             return FAREWELL
-        return PATIENCE if waits or self._serving.share.leaving_soon else 0.0
+        return PATIENCE if waits or self._serving.slot.leaving_soon else 0.0
 
     def happens(self, timeout: float | None) -> bool:
         """Wait until somebody is at the door (True) or an order has been carried out."""
@@ -78,9 +78,9 @@ def serve_one(serving: Serving, doorstep: Doorstep) -> bool:
             return True
         if found is not None:
             sock, address = found
-            serving.share.page.add(ACCEPTED)
-            serving.share.count(1)
+            serving.slot.counters.add(ACCEPTED)
+            serving.slot.count(1)
             converse(sock, serving.connect(address, monotonic()), serving.calls, doorstep)
-            serving.share.count(0)
+            serving.slot.count(0)
             return True
     return False

@@ -36,12 +36,12 @@ PLACES = 256
 def serve(serving: Serving) -> None:
     """Serve until the orders say stop and the last child has ended."""
     children: dict[int, int] = {}  # their pids, and the number of the row in which each counts
-    room = Exit(serving.share)
+    room = Exit(serving.slot)
 
     def start(sock: socket.socket, address: Address) -> None:
         taken = set(children.values())
         row = next(row for row in range(len(taken) + 1) if row not in taken)
-        serving.share.lend_row(row)
+        serving.slot.lend_row(row)
         with blocked_signals():
             child = os.fork()
             if child == 0:
@@ -72,7 +72,7 @@ def _be_child(serving: Serving, room: Exit, sock: socket.socket, address: Addres
         release()
         for listener in serving.listeners:
             listener.close()
-        serving.share.be_child(row)
+        serving.slot.be_child(row)
         room.ask_all()  # closes this process's end: the pipe ends when the parent's does
         converse(sock, serving.connect(address, monotonic()), serving.calls, room)
     except BaseException:

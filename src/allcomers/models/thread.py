@@ -32,7 +32,7 @@ would let deeply nested input (JSON) overrun it, for the interpreter's own limit
 def serve(serving: Serving) -> None:
     """Serve until the orders say stop and the last thread has ended."""
     ended: Inbox[None] = Inbox()
-    room = Exit(serving.share)
+    room = Exit(serving.slot)
 
     def talk(sock: socket.socket, address: Address) -> None:
         try:

@@ -29,7 +29,7 @@ def serve(serving: Serving) -> None:
     """Serve until the orders say stop and the last conversation has ended."""
     waiting: SimpleQueue[tuple[socket.socket, Address]] = SimpleQueue()
     ended: Inbox[None] = Inbox()
-    room = Exit(serving.share)
+    room = Exit(serving.slot)
 
     def talk() -> None:
         while True:

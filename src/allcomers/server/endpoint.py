@@ -15,7 +15,7 @@ from allcomers.connection.base import Address, Connection
 from allcomers.errors import AppError, ConfigError
 from allcomers.server.clock import DateLine
 from allcomers.server.keys import HTTP, Keys, certificates
-from allcomers.system.counters import Page
+from allcomers.system.counters import CounterRow
 
 if TYPE_CHECKING:
     import ssl
@@ -85,24 +85,24 @@ def endpoint(
     log: AccessLog | None,
     keys: Keys | None = None,
     request_replacement: Callable[[str], object] = lambda why: None,
-    page: Page | None = None,
+    counters: CounterRow | None = None,
 ) -> Endpoint:
     """What serves `target`.
 
     keys             where certificates are had from, if not by reading their files now
     request_replacement  asks that another worker takes the place of this one, and says why
-    page             where what is done is counted; by default one that nobody else sees
+    counters             where what is done is counted; by default one that nobody else sees
 
     Raises AppError where it is nothing that can be served, ConfigError for a bad certificate.
     """
     kind, found = detection.find(target, config)
     keys = keys or partial(certificates, config)
-    page = page or Page()
+    counters = counters or CounterRow()
     if kind == "service":
-        peers = _service(found, config, keys(()), page)
+        peers = _service(found, config, keys(()), counters)
     else:
-        app = _app(kind, found, config, request_replacement, page)
-        peers = _http(app, config, log, keys(HTTP), page)
+        app = _app(kind, found, config, request_replacement, counters)
+        peers = _http(app, config, log, keys(HTTP), counters)
     if config.proxy_protocol:
         from allcomers.connection.proxy_header import announced
 
@@ -110,10 +110,10 @@ def endpoint(
     return peers
 
 
-def _service(target: Any, config: Config, tls: ssl.SSLContext | None, page: Page) -> Endpoint:
+def _service(target: Any, config: Config, tls: ssl.SSLContext | None, counters: CounterRow) -> Endpoint:
     from allcomers.connection.service import ServiceConnection, ServiceEndpoint
 
-    service = ServiceEndpoint(service=target, limits=config.limits, report=_report_peer, tls=tls, page=page)
+    service = ServiceEndpoint(service=target, limits=config.limits, report=_report_peer, tls=tls, counters=counters)
     return Endpoint(
         scheme="tls" if tls else "tcp",
         connect=partial(ServiceConnection, service),
@@ -123,15 +123,19 @@ def _service(target: Any, config: Config, tls: ssl.SSLContext | None, page: Page
     )
 
 
-def _app(kind: str, target: Any, config: Config, request_replacement: Callable[[str], object], page: Page) -> App:
+def _app(
+    kind: str, target: Any, config: Config, request_replacement: Callable[[str], object], counters: CounterRow
+) -> App:
     if kind == "wsgi":
         return _wsgi(target, config)
     if kind in ("asgi", "asgi2"):
-        return _asgi(_single(target) if kind == "asgi2" else target, config, request_replacement, page)
+        return _asgi(_single(target) if kind == "asgi2" else target, config, request_replacement, counters)
     return _web(target, config)
 
 
-def _http(app: App, config: Config, log: AccessLog | None, tls: ssl.SSLContext | None, page: Page) -> Endpoint:
+def _http(
+    app: App, config: Config, log: AccessLog | None, tls: ssl.SSLContext | None, counters: CounterRow
+) -> Endpoint:
     from allcomers.connection.http.endpoint import HttpEndpoint
     from allcomers.connection.http.http1 import HttpConnection
     from allcomers.connection.http.response_head import busy
@@ -152,7 +156,7 @@ def _http(app: App, config: Config, log: AccessLog | None, tls: ssl.SSLContext |
         server_timing=config.server_timing,
         server=server,
         tls=tls,
-        page=page,
+        counters=counters,
         sends_in_call=app.calls == "inline" and not config.call_timeout,
     )
     return Endpoint(
@@ -233,7 +237,7 @@ def _single(target: Any) -> Any:
     return single(target)
 
 
-def _asgi(target: Any, config: Config, request_replacement: Callable[[str], object], page: Page) -> App:
+def _asgi(target: Any, config: Config, request_replacement: Callable[[str], object], counters: CounterRow) -> App:
     from importlib.util import find_spec
 
     from allcomers.apps.asgi.blocking import Stepped
@@ -259,7 +263,7 @@ def _asgi(target: Any, config: Config, request_replacement: Callable[[str], obje
         root_path=config.root_path,
         limits=config.limits,
         server=_server(config),
-        page=page,
+        counters=counters,
         websocket=config.websocket_limits if find_spec("websockets") else None,
         extensions=extensions,
         disconnect_grace=config.disconnect_grace,

@@ -26,7 +26,7 @@ from allcomers.server import error_log, systemd
 from allcomers.server.control_pipe import ALIVE, READY, WorkerEnd
 from allcomers.server.recycling import RecyclePolicy
 from allcomers.system import counters
-from allcomers.system.accept_balance import Share
+from allcomers.system.accept_balance import WorkerSlot
 from allcomers.system.signals import Signals, ignore, release
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Job(NamedTuple):
     files: tuple[str, ...] = ()
 
 
-def work(job: Job, listeners: list[socket.socket], share: Share, control: WorkerEnd) -> int:
+def work(job: Job, listeners: list[socket.socket], slot: WorkerSlot, control: WorkerEnd) -> int:
     """Serve until told to stop; the exit status. To be called with signals withheld.
 
     What keeps it from beginning is said on standard error, in one line and the app's own traceback.
@@ -69,8 +69,8 @@ def work(job: Job, listeners: list[socket.socket], share: Share, control: Worker
         release()
         _end_as_orphan(signals, control, job.config.graceful_timeout)
         keys = become_worker(job.config)
-        peers = endpoint(job.load(), job.config, log, keys, control.request_replacement, share.page)
-        serving = _serving(job.config, peers, listeners, signals, share, control)
+        peers = endpoint(job.load(), job.config, log, keys, control.request_replacement, slot.counters)
+        serving = _serving(job.config, peers, listeners, signals, slot, control)
         if peers.life is not None:
             peers.life.begin(signals.listen)
         error_log.settle_root()
@@ -79,7 +79,7 @@ def work(job: Job, listeners: list[socket.socket], share: Share, control: Worker
         return error.exit_code
     if control.has_ended():
         return 0
-    _answer(signals, control, RecyclePolicy(job.config, lambda: share.answered, control.request_replacement))
+    _answer(signals, control, RecyclePolicy(job.config, lambda: slot.answered, control.request_replacement))
     control.report(READY, peers.scheme)
     gc.collect()
     gc.freeze()  # what lives for as long as the process need not be looked at by each collection
@@ -90,10 +90,15 @@ def work(job: Job, listeners: list[socket.socket], share: Share, control: Worker
 
 
 def _serving(
-    config: Config, peers: Endpoint, listeners: list[socket.socket], signals: Signals, share: Share, control: WorkerEnd
+    config: Config,
+    peers: Endpoint,
+    listeners: list[socket.socket],
+    signals: Signals,
+    slot: WorkerSlot,
+    control: WorkerEnd,
 ) -> serving.Serving:
     limit = 0.0 if peers.is_async else config.call_timeout
-    cells = share.page.cells
+    cells = slot.counters.cells
     cells[counters.MODEL] = 1 + list(models.TABLE).index(
         config.model or ("asyncio" if peers.is_async else models.best())
     )
@@ -101,9 +106,9 @@ def _serving(
     return serving.Serving(
         listeners=listeners,
         connect=peers.connect,
-        calls=calls.make(peers.calls, config.threads, limit, control.request_replacement, share.page),
+        calls=calls.make(peers.calls, config.threads, limit, control.request_replacement, slot.counters),
         signals=signals,
-        share=share,
+        slot=slot,
         busy=peers.busy,
         threads=config.threads,
         max_connections=config.max_connections or None,

@@ -8,7 +8,7 @@ cdef enum:
     BYTES_OUT = 17
 
 
-cdef class Page:
+cdef class CounterRow:
     cdef object _cells
     cdef Py_buffer _view
     cdef uint64_t* at

@@ -44,7 +44,7 @@ cdef inline int _bucket(uint64_t time) noexcept:
 # Left out by the cyclic collector: it would clear `_view` without releasing it, and before Python 3.13 it clears the
 # memoryview first, which raises BufferError while `_view` is out. Nothing that a row holds leads back to it.
 @cython.no_gc
-cdef class Page:
+cdef class CounterRow:
     """As stats.PlainPage. `at` is the row, for who counts from C."""
 
     def __cinit__(self):
@@ -98,7 +98,7 @@ cdef class Page:
         self.at[WAIT_TIME] += _nanoseconds(wait)
         self.at[APP_TIME] += _nanoseconds(app)
 
-    def turned(self, double seconds):
+    def loop_turn(self, double seconds):
         cdef uint64_t time = _nanoseconds(seconds)
         self.at[TURNS] += 1
         self.at[BUSY_TIME] += time

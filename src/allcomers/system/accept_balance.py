@@ -15,20 +15,20 @@ from __future__ import annotations
 from typing import Final
 
 from allcomers.system.counters import (
+    ACCEPTING,
     CHILD_ROWS,
     CONNECTIONS,
-    DOOR,
     FREE,
     HIGHEST,
     LEAVING_SOON,
     NEW,
     PLACES,
     STATE,
-    Board,
-    Page,
+    CounterBoard,
+    CounterRow,
 )
 
-STEP_BACK: Final = 0.001
+ACCEPT_BACKOFF: Final = 0.001
 """Seconds that a worker that is ahead leaves newcomers to the others."""
 
 TURNS: Final = 8
@@ -38,26 +38,26 @@ _NOWHERE: Final = 0
 """The place of a worker for whom there is no row: it is not counted, and never steps back."""
 
 
-class Tally:
+class WorkerSlots:
     """The places, as the supervisor has them."""
 
     def __init__(self) -> None:
-        self.board = Board()
+        self.board = CounterBoard()
 
-    def take_place(self) -> Share:
+    def acquire(self) -> WorkerSlot:
         """A place for a new worker."""
         board = self.board
         place = next((place for place in range(1, PLACES) if board.row(place)[STATE] == FREE), _NOWHERE)
         if place:
             board.head[HIGHEST] = max(board.head[HIGHEST], place)
             board.row(place)[STATE] = NEW
-        return Share(board, place)
+        return WorkerSlot(board, place)
 
     def leave_soon(self) -> None:
         """All are to say goodbye with their answers."""
         self.board.head[LEAVING_SOON] = 1
 
-    def give_back(self, share: Share) -> None:
+    def release(self, share: WorkerSlot) -> None:
         """The worker that had this place has ended."""
         share.leave()
         for row in self.board.rows(share.place) if share.place else ():
@@ -65,26 +65,26 @@ class Tally:
             row[STATE] = FREE
 
 
-class Share:
+class WorkerSlot:
     """A worker's own place, and its view of the others'.
 
-    page  where its figures go
+    counters  where its figures go
     """
 
-    def __init__(self, board: Board, place: int) -> None:
+    def __init__(self, board: CounterBoard, place: int) -> None:
         self._board = board
         self.place = place
-        self.page = Page(board.row(place) if place else None)
+        self.counters = CounterRow(board.row(place) if place else None)
         self._before = self._total()
-        self.page.cells[DOOR] = 1
+        self.counters.cells[ACCEPTING] = 1
 
     def count(self, connections: int) -> None:
         """This worker has so many."""
-        self.page.cells[CONNECTIONS] = connections
+        self.counters.cells[CONNECTIONS] = connections
 
     def leave(self) -> None:
         """This worker lets nobody in any more."""
-        self.page.cells[DOOR] = 0
+        self.counters.cells[ACCEPTING] = 0
 
     @property
     def leaving_soon(self) -> bool:
@@ -97,26 +97,26 @@ class Share:
         return self._total() - self._before
 
     def _total(self) -> int:
-        return self._board.answered(self.place) if self.place else self.page.answers
+        return self._board.answered(self.place) if self.place else self.counters.answers
 
     def lend_row(self, child: int) -> None:
         """Before the fork of a child: it will have this one of the rows for children."""
-        self.page.cells[CHILD_ROWS] = max(self.page.cells[CHILD_ROWS], child + 1)
+        self.counters.cells[CHILD_ROWS] = max(self.counters.cells[CHILD_ROWS], child + 1)
 
     def be_child(self, child: int) -> None:
         """In the child: what it does is counted there."""
-        self.page.cells = self._board.child_row(self.place, child) if self.place else Page().cells
+        self.counters.cells = self._board.child_row(self.place, child) if self.place else CounterRow().cells
 
     def is_alone(self) -> bool:
         """Does no other worker let peers in?"""
-        return sum(self._board.column(DOOR)) < 2
+        return sum(self._board.column(ACCEPTING)) < 2
 
-    def part_of(self, waiting: int) -> int:
+    def accept_quota(self, waiting: int) -> int:
         """Of so many who wait, how many this worker lets in before it is another's turn: one, where few wait."""
-        return 1 + waiting // (TURNS * max(1, sum(self._board.column(DOOR))))
+        return 1 + waiting // (TURNS * max(1, sum(self._board.column(ACCEPTING))))
 
-    def is_ahead(self, by: int = 1) -> bool:
+    def is_over_share(self, by: int = 1) -> bool:
         """Does this worker have more than `by` connections above the mean?"""
-        doors, counts = self._board.column(DOOR), self._board.column(CONNECTIONS)
+        doors, counts = self._board.column(ACCEPTING), self._board.column(CONNECTIONS)
         inside = [count for door, count in zip(doors, counts, strict=True) if door]
-        return self.place > 0 and (self.page.cells[CONNECTIONS] - by) * len(inside) > sum(inside)
+        return self.place > 0 and (self.counters.cells[CONNECTIONS] - by) * len(inside) > sum(inside)

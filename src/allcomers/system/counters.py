@@ -15,7 +15,7 @@ only.
 
 A row of a worker, by index (`BYTES_IN` and so on are its names here):
 
-    0 to 5    how the worker is: STATE PID BORN SILENT are the supervisor's, DOOR CHILD_ROWS its own
+    0 to 5    how the worker is: STATE PID BORN SILENT are the supervisor's, ACCEPTING CHILD_ROWS its own
     6 to 47   gauges and counters; times are nanoseconds of the monotonic clock
     48 to 79  LAG: how long the loop was away from its poller, a counter for each power of two of microseconds:
               LAG + n counts those from 2 ** (n - 1) up to 2 ** n µs, LAG those below one, LAG + 31 all longer ones
@@ -77,7 +77,7 @@ BORN: Final = 2
 """When it was started, in nanoseconds of the monotonic clock."""
 SILENT: Final = 3
 """Milliseconds since it was asked for a sign of life that it has not given."""
-DOOR: Final = 4
+ACCEPTING: Final = 4
 """1 while it lets peers in."""
 CHILD_ROWS: Final = 5
 """So many of its children's rows have been used."""
@@ -106,7 +106,7 @@ WAIT_TIME: Final = 20
 """The time for which they had waited, for the loop or for a thread."""
 QUEUED: Final = 21
 """Calls that were given to other threads."""
-TAKEN: Final = 22
+DEQUEUED: Final = 22
 """Of these, how many a thread has taken: the others wait."""
 TURNS: Final = 23
 """Turns of the loop: each handles what the poller told at once."""
@@ -131,7 +131,7 @@ TIMES: Final = 80
 BUCKETS: Final = SLOTS - TIMES
 
 
-class Board:
+class CounterBoard:
     """All rows. Made before the first fork, by whoever forks."""
 
     def __init__(self) -> None:
@@ -160,8 +160,8 @@ class Board:
         return sum(sum(row[ANSWERED : ANSWERED + CLASSES]) for row in self.rows(place))
 
 
-class PlainPage:
-    """The row that this process writes. `Page` is this, or the same compiled.
+class PlainCounterRow:
+    """The row that this process writes. `CounterRow` is this, or the same compiled.
 
     cells    its numbers; may be changed for another row
     answers  all that were answered
@@ -197,7 +197,7 @@ class PlainPage:
         app_time = nanoseconds(app)
         cells[APP_TIME] += app_time
 
-    def turned(self, seconds: float) -> None:
+    def loop_turn(self, seconds: float) -> None:
         """A turn of the loop took so long."""
         cells = self.cells
         time = nanoseconds(seconds)
@@ -219,15 +219,15 @@ def bucket(time: int) -> int:
     return min(BUCKETS - 1, 16 * exponent + (value >> exponent))
 
 
-def edge(index: int) -> int:
+def bucket_start(index: int) -> int:
     """The shortest time, in nanoseconds, that this bucket counts."""
     exponent = max(0, index // 16 - 1)
     return (index - 16 * exponent) << exponent + 6
 
 
 if TYPE_CHECKING:
-    Page = PlainPage
+    CounterRow = PlainCounterRow
 else:
-    Page = PlainPage
+    CounterRow = PlainCounterRow
     if compiled.COMPILED:
         pass

@@ -17,7 +17,7 @@ from allcomers.connection.http.log_record import GONE
 from allcomers.connection.http.response_body import End, Last, Stream
 from allcomers.errors import AnswerError, PeerError
 from allcomers.protocol.message import Request, Response
-from allcomers.system.counters import Page
+from allcomers.system.counters import CounterRow
 from support import offline
 from support.offline import Far, Noted, answers, statuses
 
@@ -135,7 +135,7 @@ class Near(Far):
             date=lambda now: b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n",
             wall=lambda: 0.0,
             report=noted.report if noted else fail,
-            page=Page(),
+            counters=CounterRow(),
             log=noted,
             clock=clock,
         )

@@ -23,7 +23,7 @@ from allcomers.models.driver.asyncio_adapter import Pump
 from allcomers.models.epoll_loop import EpollPoller
 from allcomers.server import worker
 from allcomers.server.endpoint import Endpoint, endpoint
-from allcomers.system.accept_balance import Share, Tally
+from allcomers.system.accept_balance import WorkerSlot, WorkerSlots
 from allcomers.system.signals import Signals
 
 MODEL = os.environ.get("WIRE_MODEL", "")
@@ -35,7 +35,7 @@ PATIENCE = 10.0
 contacts = 0
 """Connections that all servers here have accepted: a test without one has not met the server."""
 
-_tally = Tally()
+_tally = WorkerSlots()
 
 
 class LocalOrders(Signals):
@@ -83,7 +83,7 @@ class _Server:
         self.listeners = listeners or [listen()]
         self.address: Any = self.listeners[0].getsockname()
         self.signals = LocalOrders(self.config.graceful_timeout)
-        self.share: Share = _tally.take_place()
+        self.share: WorkerSlot = _tally.acquire()
         self.peers: Endpoint
 
     def _open(self) -> None:
@@ -104,7 +104,7 @@ class _Server:
     def _close(self) -> None:
         for listener in self.listeners:
             listener.close()
-        _tally.give_back(self.share)
+        _tally.release(self.share)
         self.signals.close()
 
 

@@ -22,7 +22,7 @@ from allcomers.models import TABLE
 from allcomers.server.admin.allowed_hosts import check, is_allowed, names_of
 from allcomers.server.admin.interval import percentile
 from allcomers.server.admin.snapshot import usage
-from allcomers.system.counters import BUCKETS, bucket, edge
+from allcomers.system.counters import BUCKETS, bucket, bucket_start
 from support.crowd import exchange
 from support.harness import ROOT, Server, serving, wait_for
 
@@ -469,7 +469,7 @@ def test_percentiles_of_buckets() -> None:
         assert percentile(counts, share) == pytest.approx(share / 100, rel=0.065)
     lone = [0] * BUCKETS
     lone[100] = 1
-    assert edge(100) <= percentile(lone, 50) * 1e9 <= edge(101)
+    assert bucket_start(100) <= percentile(lone, 50) * 1e9 <= bucket_start(101)
 
 
 def test_usage_of_a_process() -> None:

@@ -47,7 +47,7 @@ class Loops:
         except IndexError:
             return new_selector_loop()
 
-    def give_back(self, events: asyncio.AbstractEventLoop) -> None:
+    def release(self, events: asyncio.AbstractEventLoop) -> None:
         self._idle.append(events)
 
 
@@ -225,4 +225,4 @@ class Steps:
             if not self._exchange.done:
                 self._exchange.leave()
             self._host.events.run_until_complete(self._host.finish(patience))
-        self._loops.give_back(self._host.events)
+        self._loops.release(self._host.events)

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from allcomers.apps.asgi.scope import HTTP_EXTENSIONS, Scope
 from allcomers.config.options import Limits, WebSocketLimits
 from allcomers.protocol.message import Request
-from allcomers.system.counters import Page
+from allcomers.system.counters import CounterRow
 
 Message: TypeAlias = dict[str, Any]
 """An event of ASGI: str keys, values of many types."""
@@ -52,7 +52,7 @@ class Host:
     websocket  of those that speak WebSocket; None where the library for that is missing
     server     the line of a handshake that names the server, with its CRLF; b"" for none
     limit      of the time until an answer begins; None for any time
-    page       where the time that they take is counted
+    counters       where the time that they take is counted
     tasks      those that run, and since when
     context    of which each talk has a copy
     extensions        those that the scope of an HTTP request offers
@@ -70,7 +70,7 @@ class Host:
     websocket: WebSocketLimits | None = None
     server: bytes = b""
     limit: Limit | None = None
-    page: Page = field(default_factory=Page)
+    counters: CounterRow = field(default_factory=CounterRow)
     tasks: dict[asyncio.Task[None], float] = field(default_factory=dict)
     deserted: dict[asyncio.Task[None], asyncio.TimerHandle | None] = field(default_factory=dict)
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
@@ -100,7 +100,7 @@ class Host:
         task.add_done_callback(self._over)
 
     def _over(self, task: asyncio.Task[None]) -> None:
-        self.page.called(0.0, monotonic() - self.tasks.pop(task), 0)
+        self.counters.called(0.0, monotonic() - self.tasks.pop(task), 0)
         timer = self.deserted.pop(task, None)
         if timer is not None:
             timer.cancel()

@@ -15,7 +15,7 @@ from allcomers.protocol.head import Fields
 from allcomers.protocol.http1 import Requests
 from allcomers.protocol.message import Body, Handler, Piece, Request, Response
 from allcomers.protocol.timing import Times
-from allcomers.system.counters import Page
+from allcomers.system.counters import CounterRow
 
 if TYPE_CHECKING:
     import ssl
@@ -49,7 +49,7 @@ class HttpEndpoint(NamedTuple):
     date     now to the Date field's line, with its CRLF
     wall     seconds since the epoch: the access log's clock
     report   called with an app's exception and the request that met it
-    page     where what is done is counted
+    counters     where what is done is counted
     log      where answers are noted, or None
     client   of the (host, port, scheme) of a peer and a request's head, those of the client; None: the peer is that
     clock    seconds, for who wants to know how the time goes; None where nobody does
@@ -64,7 +64,7 @@ class HttpEndpoint(NamedTuple):
     date: Callable[[float], bytes]
     wall: Callable[[], float]
     report: Callable[[BaseException, Request], object]
-    page: Page
+    counters: CounterRow
     log: Log | None = None
     client: Callable[[Origin, RequestHead], Origin] | None = None
     clock: Callable[[], float] | None = None

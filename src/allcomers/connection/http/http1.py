@@ -39,7 +39,7 @@ class HttpConnection(Connection):
     )  # fmt: skip
 
     def __init__(self, endpoint: HttpEndpoint, address: Address, now: float) -> None:
-        super().__init__(endpoint.limits, address, endpoint.tls, now, endpoint.page)
+        super().__init__(endpoint.limits, address, endpoint.tls, now, endpoint.counters)
         self._endpoint = endpoint
         self._inbound = http1.SILENT
         self._head: Request | None = None

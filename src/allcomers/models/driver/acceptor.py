@@ -14,7 +14,7 @@ from typing import Protocol
 from allcomers.connection.base import FAREWELL, PATIENCE, Address
 from allcomers.models.driver.serving import Serving
 from allcomers.system import sockets
-from allcomers.system.accept_balance import Share
+from allcomers.system.accept_balance import WorkerSlot
 from allcomers.system.counters import ACCEPTED
 
 
@@ -52,14 +52,14 @@ class Exit:
     A pipe, because the conversations may be processes; because they wait in poll(2); and because the kernel gives
     each byte to one reader only. If the acceptor dies, the pipe ends, and so do they.
 
-    share  tells, in processes too, that all are to leave with their next answer
+    slot  tells, in processes too, that all are to leave with their next answer
     """
 
     over = False
     lends_sockets = True
 
-    def __init__(self, share: Share) -> None:
-        self._share = share
+    def __init__(self, slot: WorkerSlot) -> None:
+        self._slot = slot
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
 
@@ -70,7 +70,7 @@ class Exit:
         try:
             return PATIENCE if os.read(self._reader, 1) else FAREWELL
         except BlockingIOError:
-            return PATIENCE if self._share.leaving_soon else 0.0
+            return PATIENCE if self._slot.leaving_soon else 0.0
 
     def ask_one(self) -> None:
         """Somebody waits: one is to leave."""
@@ -118,7 +118,7 @@ class Door:
     def left(self, count: int) -> None:
         """So many conversations have ended."""
         self._present -= count
-        self._serving.share.count(self._present)
+        self._serving.slot.count(self._present)
         if self._asked and count:
             self._asked = False
             self._room.ask_none()
@@ -187,7 +187,7 @@ class Door:
         try:
             self._start(sock, address)
             self._present += 1
-            self._serving.share.page.add(ACCEPTED)
-            self._serving.share.count(self._present)
+            self._serving.slot.counters.add(ACCEPTED)
+            self._serving.slot.count(self._present)
         except (OSError, RuntimeError):  # no more processes or threads to be had
             sockets.refuse(sock, self._serving.busy)

@@ -22,7 +22,7 @@ from allcomers.connection.base import HIGH_WATER
 from allcomers.connection.codec import Clear
 from allcomers.errors import PeerError
 from allcomers.system import sockets
-from allcomers.system.counters import BYTES_IN, BYTES_OUT, Page
+from allcomers.system.counters import BYTES_IN, BYTES_OUT, CounterRow
 
 
 class AppSocket:
@@ -33,10 +33,10 @@ class AppSocket:
     taken  bool: the app speaks with its client itself
     """
 
-    def __init__(self, sock: socket.socket, page: Page, take: Callable[[], tuple[Clear, bytes]]) -> None:
+    def __init__(self, sock: socket.socket, counters: CounterRow, take: Callable[[], tuple[Clear, bytes]]) -> None:
         self.taken = False
         self._sock = sock
-        self._page = page
+        self._counters = counters
         self._take = take
         self._lock = Lock()  # for what follows
         self._codec = Clear()
@@ -190,7 +190,7 @@ class AppSocket:
             data = self._sock.recv(size if self._codec.is_clear else sockets.RECEIVE)
         except BlockingIOError:
             return False
-        self._page.add(BYTES_IN, len(data))
+        self._counters.add(BYTES_IN, len(data))
         try:
             heard = self._codec.received(data)
         except PeerError as error:
@@ -217,7 +217,7 @@ class AppSocket:
             except BlockingIOError:
                 return False
             self._codec.sent(count)
-            self._page.add(BYTES_OUT, count)
+            self._counters.add(BYTES_OUT, count)
         return True
 
     def _until(self) -> float | None:

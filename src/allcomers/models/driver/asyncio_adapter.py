@@ -70,7 +70,7 @@ class Pump:
 
     def __init__(self, serving: Serving, events: asyncio.AbstractEventLoop, nested: Nested | None) -> None:
         self._events = events
-        self._page = serving.share.page
+        self._counters = serving.slot.counters
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self.over = events.create_future()
@@ -88,13 +88,13 @@ class Pump:
         for fd, event in events:
             self._loop.handle(fd, event, now)
         self._turn(now)
-        self._page.turned(monotonic() - now)
+        self._counters.loop_turn(monotonic() - now)
 
     def _handle(self, fd: int, event: int) -> None:
         now = monotonic()
         self._loop.handle(fd, event, now)
         self._turn(now)
-        self._page.turned(monotonic() - now)
+        self._counters.loop_turn(monotonic() - now)
 
     def _turn(self, now: float) -> None:
         timeout = self._loop.turn(now)

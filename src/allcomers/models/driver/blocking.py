@@ -110,7 +110,7 @@ class _Driver:
             self._lent.end()
         self.turn.acquire()
         if is_streaming or not calls.counts:
-            self.conn.page.called(0.0, monotonic() - began)
+            self.conn.counters.called(0.0, monotonic() - began)
         return reply
 
     def send(self, part: Part) -> bool:
@@ -140,7 +140,7 @@ class _Driver:
         """signs.Driver: in the thread of the call."""
         if not self._room.lends_sockets:
             return None
-        self._lent = AppSocket(self._sock, self.conn.page, partial(self._detach, get_ident()))
+        self._lent = AppSocket(self._sock, self.conn.counters, partial(self._detach, get_ident()))
         return self._lent
 
     def _detach(self, caller: int) -> tuple[Clear, bytes]:

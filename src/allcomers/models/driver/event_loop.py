@@ -57,11 +57,13 @@ class Loop:
     """Everything between a poller and the connections.
 
     handle(fd, events, now)  the poller tells `events` of `fd`
-    turned  called when something happened outside handle() and turn(), which an event loop is to look at
+    loop_turn  called when something happened outside handle() and turn(), which an event loop is to look at
     """
 
-    def __init__(self, serving: Serving, poller: Poller, turned: Callable[[float], object] = lambda now: None) -> None:
-        self._turned = turned
+    def __init__(
+        self, serving: Serving, poller: Poller, loop_turn: Callable[[float], object] = lambda now: None
+    ) -> None:
+        self._turned = loop_turn
         self._serving = serving
         self._calls = serving.calls
         self._here = serving.calls.here
@@ -75,7 +77,7 @@ class Loop:
         self._inbox: Inbox[tuple[Channel, Any]] = Inbox()
         self._crowded = False  # all places are taken and somebody waits outside
         self._draining = False
-        self._leaving_soon = serving.share.leaving_soon  # each peer, with its next answer
+        self._leaving_soon = serving.slot.leaving_soon  # each peer, with its next answer
         self._others: dict[int, Callable[[float], None]] = {
             serving.signals.fileno(): self._take_signals,
             self._inbox.fileno(): self._take_answers,
@@ -107,13 +109,13 @@ class Loop:
 
     def run(self) -> None:
         """Serve until it is over. Raises Displaced once another thread does so, or will."""
-        page = self._serving.share.page
+        counters = self._serving.slot.counters
         now = monotonic()
         while True:
             for fd, event in self._events:
                 self.handle(fd, event, now)
             timeout = self.turn(now)
-            page.turned(monotonic() - now)
+            counters.loop_turn(monotonic() - now)
             if self.over:
                 return
             self._events = iter(self._poller.wait(timeout))
@@ -269,7 +271,7 @@ class Loop:
         began, due = monotonic(), now
         reply = self._here(work)
         now = monotonic()
-        conn.page.called(began - due, now - began)
+        conn.counters.called(began - due, now - began)
         self._report(conn, reply, now)
         return now
 
@@ -350,7 +352,7 @@ class Loop:
 
     def _close(self, channel: Channel) -> None:
         del self._channels[channel.fd]
-        self._serving.share.count(len(self._channels))
+        self._serving.slot.count(len(self._channels))
         self._poller.forget(channel.fd)
         channel.sock.close()
         channel.conn.driver = None  # the two hold each other
@@ -404,8 +406,8 @@ class Loop:
         channel = Channel(self, sock, self._serving.connect(address, now))
         channel.conn.driver = channel
         self._channels[channel.fd] = channel
-        self._serving.share.count(len(self._channels))
-        self._serving.share.page.add(ACCEPTED)
+        self._serving.slot.count(len(self._channels))
+        self._serving.slot.counters.add(ACCEPTED)
         if self._draining:
             channel.conn.drain(now)
         self._again.append(channel)
@@ -415,7 +417,7 @@ class Loop:
     def _take_signals(self, now: float) -> None:
         signals = self._serving.signals
         signals.read()
-        self._leaving_soon = self._serving.share.leaving_soon
+        self._leaving_soon = self._serving.slot.leaving_soon
         if self._leaving_soon or signals.draining:
             for channel in self._channels.values():
                 channel.recall()
@@ -425,7 +427,7 @@ class Loop:
     def _drain(self, now: float) -> None:
         """Let in who waits already, close the door, answer what is asked."""
         self._draining = True
-        self._serving.share.leave()
+        self._serving.slot.leave()
         for found in self._newcomers.last():
             self.let_in(*found, now)
         for channel in self._channels.values():

@@ -11,7 +11,7 @@ from allcomers.connection.base import Address
 from allcomers.models.driver.channel import Poller
 from allcomers.models.driver.serving import Serving
 from allcomers.system import sockets
-from allcomers.system.accept_balance import STEP_BACK
+from allcomers.system.accept_balance import ACCEPT_BACKOFF
 from allcomers.system.deadlines import Deadlines
 
 BATCH: Final = 64
@@ -46,7 +46,7 @@ class Newcomers:
     ) -> None:
         self._house = house
         self._listeners = serving.listeners
-        self._share = serving.share
+        self._slot = serving.slot
         self._poller = poller
         self._others = others
         self._deadlines = deadlines
@@ -69,19 +69,19 @@ class Newcomers:
 
     def _accept(self, listener: socket.socket, now: float) -> None:
         """Somebody waits there."""
-        share = self._share
-        if share.is_alone():
+        slot = self._slot
+        if slot.is_alone():
             self._accept_some(listener, BATCH, now)
             return
-        most = min(BATCH, share.part_of(sockets.queued(listener) or 0))
+        most = min(BATCH, slot.accept_quota(sockets.queued(listener) or 0))
         self._accept_some(listener, most, now)
         fd = listener.fileno()
         if fd in self._others:
             # To the end of the kernel's queue of who is woken next; or, if we are ahead, out of it for a moment.
             self._poller.forget(fd)
-            if share.is_ahead(most):
+            if slot.is_over_share(most):
                 del self._others[fd]
-                self._deadlines.set(fd, now + STEP_BACK)
+                self._deadlines.set(fd, now + ACCEPT_BACKOFF)
             else:
                 self._poller.watch_listener(fd)
 

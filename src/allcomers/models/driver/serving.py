@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from allcomers.connection.base import Address, Connection
     from allcomers.connection.http.endpoint import HttpEndpoint
     from allcomers.connection.service import ServiceEndpoint
-    from allcomers.system.accept_balance import Share
+    from allcomers.system.accept_balance import WorkerSlot
     from allcomers.system.signals import Signals
 
 
@@ -27,14 +27,14 @@ class Serving(NamedTuple):
     threads          how many threads the thread-pool has
     max_connections  how many peers at once; None for the model's own measure
     http, service    what answers all peers: one of the two
-    share            this worker's part of the peers, who come to all workers by the same listeners
+    slot            this worker's part of the peers, who come to all workers by the same listeners
     """
 
     listeners: list[socket.socket]
     connect: Callable[[Address, float], Connection]
     calls: Calls
     signals: Signals
-    share: Share
+    slot: WorkerSlot
     busy: bytes = b""
     threads: int = 32
     max_connections: int | None = None

@@ -20,7 +20,7 @@ from allcomers.protocol._bytes cimport Bytes
 from allcomers.protocol._head cimport Head, take_head
 from allcomers.models.fastpath._serializer cimport MOST_HEAD, SMALL, Serializer
 from allcomers.models.fastpath._sockets cimport MSG_NOSIGNAL, POLLIN, POLLOUT, recv, send
-from allcomers.system._counters cimport BYTES_IN, BYTES_OUT, REQUESTS, Page
+from allcomers.system._counters cimport BYTES_IN, BYTES_OUT, REQUESTS, CounterRow
 from allcomers.protocol._raw cimport new_object
 
 from functools import partial
@@ -131,7 +131,7 @@ cdef class Express:
     cdef object _otherwise, _resume, _close, _handler, _begin, _excuse, _settled, _request, _response
     cdef object _submit, _post
     cdef Serializer _serializer
-    cdef Page _page
+    cdef CounterRow _counters
     cdef Py_ssize_t _max_head, _max_headers, _max_body
     cdef Buffers _buffers
     cdef bint _is_sealed
@@ -141,7 +141,7 @@ cdef class Express:
     cdef object _answer_late, _loop_moved, _record, _note
 
     def __init__(self, *, dict channels not None, otherwise, resume, close, handler, begin, settled, excuse, bint is_sealed,
-                 request, response, Serializer serializer not None, dict hosts not None, Page page not None,
+                 request, response, Serializer serializer not None, dict hosts not None, CounterRow counters not None,
                  Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Ownership ownership, answer_late, loop_moved,
                  submit, post, record, note):
         if not issubclass(request, Head):
@@ -160,7 +160,7 @@ cdef class Express:
         self._response = response
         self._serializer = serializer
         self._hosts = hosts
-        self._page = page
+        self._counters = counters
         self._max_head = max_head
         self._max_headers = max_headers
         self._max_body = max_body
@@ -200,7 +200,7 @@ cdef class Express:
             if not self._put(buffers, reply, now):
                 self._resume(seat, b"", (_taken(buffers, request), reply), b"", now)
                 return
-            self._page.answered((<Answer>reply).status, now - seat.told)
+            self._counters.answered((<Answer>reply).status, now - seat.told)
             if self._record is not None:
                 self._take_note(buffers, request, <Answer>reply, seat.told)
             unsent = self._say(seat, buffers, 1, now)
@@ -229,7 +229,7 @@ cdef class Express:
         cdef double now = max(told, self._last), began
         if heard <= 0:
             return False
-        self._page.at[BYTES_IN] += heard
+        self._counters.at[BYTES_IN] += heard
         seat.told = told
         seat.readable = heard == RECEIVE
         buffers.text, buffers.size = buffers.heard, heard
@@ -258,18 +258,18 @@ cdef class Express:
                 buffers.at, buffers.count = at + size, count
                 reply = self._claim_and_call(buffers)
             self._last = now = _now()
-            self._page.called(began - told, now - began)
+            self._counters.called(began - told, now - began)
             at += size
             if not self._put(buffers, reply, now):
                 break
-            self._page.answered((<Answer>reply).status, now - told)
+            self._counters.answered((<Answer>reply).status, now - told)
             if self._record is not None:
                 self._take_note(buffers, request, <Answer>reply, began)
             request = None
             count += 1
             if not buffers.persists:
                 break
-        self._page.at[REQUESTS] += count + (request is not None)
+        self._counters.at[REQUESTS] += count + (request is not None)
         if count:
             unsent = self._say(seat, buffers, count, now)
         if request is not None:
@@ -291,7 +291,7 @@ cdef class Express:
         request.told = told
         request.driver = seat
         seat.taken = request, (request.method, request.target, request.minor), request.persists
-        self._page.at[REQUESTS] += 1
+        self._counters.at[REQUESTS] += 1
         self._submit(_work(self, seat, request), partial(self._post, seat))
         return 0
 
@@ -382,7 +382,7 @@ cdef class Express:
     cdef inline Py_ssize_t _sent(self, Py_ssize_t size) noexcept:
         if size < 0:
             return 0
-        self._page.at[BYTES_OUT] += size
+        self._counters.at[BYTES_OUT] += size
         return size
 
     cdef inline bint _is_inline(self) noexcept:
@@ -410,7 +410,7 @@ cdef class Express:
         seat.noted = buffers.records
         seat.count += buffers.count
         seat.since = buffers.now
-        self._page.at[REQUESTS] += buffers.count + 1
+        self._counters.at[REQUESTS] += buffers.count + 1
         return (
             seat,
             PyBytes_FromStringAndSize(buffers.said, buffers.used),

@@ -11,7 +11,7 @@ from time import monotonic
 
 from allcomers.models.fastpath._http cimport RECEIVE, Seat
 from allcomers.models.fastpath._sockets cimport MSG_NOSIGNAL, POLLIN, POLLOUT, recv, send
-from allcomers.system._counters cimport BYTES_IN, BYTES_OUT, REQUESTS, Page
+from allcomers.system._counters cimport BYTES_IN, BYTES_OUT, REQUESTS, CounterRow
 
 
 cdef class Relay:
@@ -25,7 +25,7 @@ cdef class Relay:
 
     cdef dict _channels
     cdef object _otherwise, _resume, _raw, _failed, _closes
-    cdef Page _page
+    cdef CounterRow _counters
     cdef char* _heard
     cdef double _last
 
@@ -37,14 +37,14 @@ cdef class Relay:
     def __dealloc__(self):
         free(self._heard)
 
-    def __init__(self, *, dict channels not None, otherwise, resume, raw, failed, closes, Page page not None):
+    def __init__(self, *, dict channels not None, otherwise, resume, raw, failed, closes, CounterRow counters not None):
         self._channels = channels
         self._otherwise = otherwise
         self._resume = resume
         self._raw = raw
         self._failed = failed
         self._closes = closes
-        self._page = page
+        self._counters = counters
 
     def handle(self, int fd, int events, double now):
         """The poller tells `events` of `fd`."""
@@ -70,7 +70,7 @@ cdef class Relay:
         cdef Py_ssize_t size
         seat.told = told
         seat.readable = PyBytes_GET_SIZE(heard) == RECEIVE
-        self._page.at[BYTES_IN] += PyBytes_GET_SIZE(heard)
+        self._counters.at[BYTES_IN] += PyBytes_GET_SIZE(heard)
         if not is_raw:
             message = _only(framing, heard)
         if message is None or seat.readable:
@@ -87,8 +87,8 @@ cdef class Relay:
         except BaseException as error:  # SystemExit too: one message does not stop a server
             answer = self._failed(talker, error)
         self._last = now = monotonic()
-        self._page.called(began - told, now - began)
-        self._page.at[REQUESTS] += 1
+        self._counters.called(began - told, now - began)
+        self._counters.at[REQUESTS] += 1
         if type(answer) is not bytes or not seat.rests:
             self._resume(seat, b"", (message, answer), b"", now)
             return 0
@@ -97,8 +97,8 @@ cdef class Relay:
             size = send(fd, PyBytes_AS_STRING(<bytes>answer), size, MSG_NOSIGNAL)
             if size < 0:  # the Loop meets the error again, or waits
                 size = 0
-        self._page.at[BYTES_OUT] += size
-        self._page.answered(0, now - told)
+        self._counters.at[BYTES_OUT] += size
+        self._counters.answered(0, now - told)
         seat.count += 1
         seat.since = now
         if size < PyBytes_GET_SIZE(<bytes>answer):

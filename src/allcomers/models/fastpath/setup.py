@@ -121,7 +121,7 @@ def _for_service(service: ServiceEndpoint, channels: dict[int, Any], otherwise: 
         raw=Raw,
         failed=partial(failed, service),
         closes=End,
-        page=service.page,
+        counters=service.counters,
     )
 
 
@@ -152,7 +152,7 @@ def _for_http(
         response=Response,
         serializer=_serializer(http),
         hosts=known_hosts,
-        page=http.page,
+        counters=http.counters,
         max_head=http.limits.max_head,
         max_headers=http.limits.max_headers,
         max_body=http.limits.max_body,

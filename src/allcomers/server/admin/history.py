@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from allcomers.server.admin import interval
 from allcomers.server.admin.snapshot import Look, look
-from allcomers.system.counters import Board
+from allcomers.system.counters import CounterBoard
 
 _logger = logging.getLogger("allcomers.admin")
 
@@ -42,7 +42,7 @@ class History:
     of its second, and the workers.
     """
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: CounterBoard) -> None:
         self._board = board
         self._looks: deque[Look] = deque(maxlen=WINDOWS[-1] + 1)  # of older ones, without their workers
         self._cpu: deque[float] = deque(maxlen=WINDOWS[-1])

@@ -12,7 +12,7 @@ from typing import Any, Final
 from allcomers.models import TABLE
 from allcomers.server.admin.snapshot import Look, WorkerLook
 from allcomers.system import counters
-from allcomers.system.counters import edge
+from allcomers.system.counters import bucket_start
 
 PERCENTILES: Final = (50.0, 90.0, 99.0, 99.9)
 
@@ -28,11 +28,11 @@ def percentile(counts: Sequence[int], share: float) -> float:
         if not count:
             continue
         if seen + count >= wanted:
-            low, high = edge(index), edge(index + 1)
+            low, high = bucket_start(index), bucket_start(index + 1)
             return (low + (high - low) * (wanted - seen) / count) / 1e9
         seen += count
         last = index
-    return edge(last + 1) / 1e9
+    return bucket_start(last + 1) / 1e9
 
 
 def highest(counts: Sequence[int]) -> int:
@@ -64,7 +64,7 @@ def figures(cells: Sequence[int], seconds: float) -> dict[str, Any]:
         "bytes_in": cells[counters.BYTES_IN] / seconds,
         "bytes_out": cells[counters.BYTES_OUT] / seconds,
         **{f"p{share:g}": percentile(times, share) for share in PERCENTILES},
-        "max": edge(highest(times) + 1) / 1e9 if answered else 0.0,
+        "max": bucket_start(highest(times) + 1) / 1e9 if answered else 0.0,
         "mean": cells[counters.RESPONSE_TIME] / 1e9 / max(1, answered),
         "app": cells[counters.APP_TIME] / 1e9 / calls,
         "wait": cells[counters.WAIT_TIME] / 1e9 / calls,
@@ -84,7 +84,7 @@ def gauges(cells: Sequence[int]) -> dict[str, int]:
     return {
         "users": cells[counters.CONNECTIONS],
         "in_progress": max(0, cells[counters.REQUESTS] - answered - cells[counters.ABORTED]),
-        "queue": max(0, cells[counters.QUEUED] - cells[counters.TAKEN]),
+        "queue": max(0, cells[counters.QUEUED] - cells[counters.DEQUEUED]),
     }
 
 

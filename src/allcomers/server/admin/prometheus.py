@@ -13,7 +13,7 @@ from typing import Any, Final
 from allcomers.server.admin.interval import gauges
 from allcomers.server.admin.snapshot import Look, look
 from allcomers.system import counters
-from allcomers.system.counters import Board, edge
+from allcomers.system.counters import CounterBoard, bucket_start
 
 MISSING: Final = "This needs prometheus_client: pip install 'allcomers[admin]'\n"
 
@@ -37,7 +37,7 @@ _CLASSES: Final = ("other", "1xx", "2xx", "3xx", "4xx", "5xx")
 class Exposition:
     """Raises ImportError where the library is missing."""
 
-    def __init__(self, board: Board, labels: dict[str, str]) -> None:
+    def __init__(self, board: CounterBoard, labels: dict[str, str]) -> None:
         from prometheus_client import CollectorRegistry
 
         self._registry = CollectorRegistry(auto_describe=False)
@@ -54,7 +54,7 @@ class Exposition:
 class Figures:
     """A collector of prometheus_client's."""
 
-    def __init__(self, board: Board, labels: dict[str, str]) -> None:
+    def __init__(self, board: CounterBoard, labels: dict[str, str]) -> None:
         self._board = board
         self._labels = labels
 
@@ -108,5 +108,5 @@ def _buckets(times: Sequence[int]) -> Iterator[tuple[str, float]]:
     seen = 0
     for at in range(0, len(times) - 8, 8):
         seen += sum(times[at : at + 8])
-        yield str(edge(at + 8) / 1e9), seen
+        yield str(bucket_start(at + 8) / 1e9), seen
     yield "+Inf", seen + sum(times[len(times) - 8 :])

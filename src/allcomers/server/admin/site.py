@@ -30,7 +30,7 @@ from allcomers.server.admin.allowed_hosts import is_allowed
 from allcomers.server.admin.history import History
 from allcomers.server.admin.prometheus import MISSING, Exposition
 from allcomers.server.admin.snapshot import look
-from allcomers.system.counters import Board
+from allcomers.system.counters import CounterBoard
 
 WATCHERS: Final = 32
 """Streams of events at once. Each has a thread; the other places are for who asks once."""
@@ -48,7 +48,7 @@ _SAFE: Final = [
 ]
 
 
-def site(board: Board, about: dict[str, Any], names: Sequence[str]) -> Handler:
+def site(board: CounterBoard, about: dict[str, Any], names: Sequence[str]) -> Handler:
     """The handler of all of it. `names`: by which it may be called, beside addresses and localhost."""
     history = History(board)
     history.start()
@@ -129,7 +129,7 @@ class Events(Web):
 
 
 class Metrics(Web):
-    def __init__(self, board: Board, about: dict[str, Any]) -> None:
+    def __init__(self, board: CounterBoard, about: dict[str, Any]) -> None:
         labels = {name: str(about[name]) for name in ("version", "build", "python")}
         try:
             self._exposition: Exposition | None = Exposition(board, labels)

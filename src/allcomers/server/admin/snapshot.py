@@ -13,7 +13,7 @@ from time import monotonic_ns
 from typing import Final
 
 from allcomers.system import counters
-from allcomers.system.counters import Board
+from allcomers.system.counters import CounterBoard
 
 _PROC: Final = Path("/proc")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -77,7 +77,7 @@ STILL: Final = 30.0
 """Seconds after which a supervisor that has not gone round is taken for dead; it does each second."""
 
 
-def look(board: Board) -> Look:
+def look(board: CounterBoard) -> Look:
     head = board.head
     workers = [_worker(board, place) for place in range(1, head[counters.HIGHEST] + 1)]
     return Look(
@@ -91,7 +91,7 @@ def look(board: Board) -> Look:
     )
 
 
-def _worker(board: Board, place: int) -> WorkerLook:
+def _worker(board: CounterBoard, place: int) -> WorkerLook:
     own = board.row(place)
     state = counters.STATES[own[counters.STATE]]
     pid = own[counters.PID] if state != "free" else 0

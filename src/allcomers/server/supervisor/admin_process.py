@@ -23,8 +23,8 @@ from allcomers.server.supervisor.liveness import Heartbeat
 from allcomers.server.supervisor.workers import Worker, Workers
 from allcomers.server.worker import MERCY, Job, work
 from allcomers.system import counters
-from allcomers.system.accept_balance import Share
-from allcomers.system.counters import Board
+from allcomers.system.accept_balance import WorkerSlot
+from allcomers.system.counters import CounterBoard
 
 if TYPE_CHECKING:
     from allcomers.protocol.message import Handler
@@ -52,7 +52,11 @@ class AdminProcess:
     """
 
     def __init__(
-        self, config: Config, board: Board, inherited: Callable[[str], list[int]], leave_all: Callable[[], object]
+        self,
+        config: Config,
+        board: CounterBoard,
+        inherited: Callable[[str], list[int]],
+        leave_all: Callable[[], object],
     ) -> None:
         self._config = config
         self._board = board
@@ -110,8 +114,8 @@ class AdminProcess:
         head[counters.SCHEME] = counters.SCHEMES.index(workers.scheme)
         head[counters.BEAT] = int(now * 1e9)
         for worker in workers.all.values():
-            if worker.share.place:
-                _publish(self._board.row(worker.share.place), worker)
+            if worker.slot.place:
+                _publish(self._board.row(worker.slot.place), worker)
         self.due = now + EVERY
 
     def close_here(self) -> None:
@@ -136,7 +140,7 @@ class AdminProcess:
 
     # ------------------------------------------------------------ in its own process
 
-    def _serve(self, share: Share, control: WorkerEnd) -> int:
+    def _serve(self, slot: WorkerSlot, control: WorkerEnd) -> int:
         self._leave_all()
         from allcomers.server.admin.site import PLACES
 
@@ -145,7 +149,7 @@ class AdminProcess:
             max_connections=PLACES, user=self._config.user, group=self._config.group,
             log_level=self._config.log_level, server_header=self._config.server_header,
         )  # fmt: skip
-        return work(Job(config=own, load=self._site), self._listeners.all, share, control)
+        return work(Job(config=own, load=self._site), self._listeners.all, slot, control)
 
     def _site(self) -> Handler:
         from allcomers.server.admin.allowed_hosts import names_of

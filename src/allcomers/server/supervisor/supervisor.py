@@ -38,7 +38,7 @@ from allcomers.server.supervisor.workers import NEVER, Workers, ending
 from allcomers.server.systemd import Notifier
 from allcomers.server.worker import Job, complain, log_path, work
 from allcomers.system import counters
-from allcomers.system.accept_balance import Share
+from allcomers.system.accept_balance import WorkerSlot
 from allcomers.system.signals import Signals
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Supervisor:
         if config.admin:
             from allcomers.server.supervisor.admin_process import AdminProcess
 
-            board = self._workers.tally.board
+            board = self._workers.slots.board
             self._admin = AdminProcess(config, board, self._old_server.sockets, self._leave_to_admin)
 
     def _handle_signals(self) -> None:
@@ -232,11 +232,11 @@ class Supervisor:
 
     # ------------------------------------------------------------ in a worker's process
 
-    def _serve(self, share: Share, control: WorkerEnd) -> int:
+    def _serve(self, slot: WorkerSlot, control: WorkerEnd) -> int:
         if self._admin is not None:
             self._admin.close_here()
         self._leave_to_child()
-        return work(self._job, self._listeners.all, share, control)
+        return work(self._job, self._listeners.all, slot, control)
 
     def _leave_to_admin(self) -> None:
         for worker in self._workers.all.values():
@@ -263,7 +263,7 @@ class Supervisor:
         self._drain_at = monotonic() + delay
         _logger.info("leaving in %g s; until then, each answer says goodbye", delay)
         self._notifier.stopping(f"leaving in {delay:g} s")
-        self._workers.tally.leave_soon()
+        self._workers.slots.leave_soon()
         self._workers.ping()
 
     def _drain(self) -> None:

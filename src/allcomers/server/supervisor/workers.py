@@ -18,7 +18,7 @@ from typing import Final, NoReturn
 from allcomers.server import control_pipe
 from allcomers.server.control_pipe import SupervisorEnd, WorkerEnd
 from allcomers.server.worker import MERCY
-from allcomers.system.accept_balance import Share, Tally
+from allcomers.system.accept_balance import WorkerSlot, WorkerSlots
 from allcomers.system.signals import blocked_signals
 
 _logger = logging.getLogger("allcomers.supervisor")
@@ -41,7 +41,7 @@ RELOAD: Final = "the reload"
 class Worker:
     """A process that was started.
 
-    share    its part of the peers
+    slot    its part of the peers
     ready    bool: does it serve?
     replace  why another is to take its place; "" for not
     leaving  when it will be killed, if it was told to go; else NEVER
@@ -49,12 +49,12 @@ class Worker:
     silent   seconds since then
     """
 
-    __slots__ = ("born", "control", "leaving", "pid", "ping_pending", "ready", "replace", "share", "silent")
+    __slots__ = ("born", "control", "leaving", "pid", "ping_pending", "ready", "replace", "silent", "slot")
 
-    def __init__(self, pid: int, control: SupervisorEnd, share: Share, born: float) -> None:
+    def __init__(self, pid: int, control: SupervisorEnd, slot: WorkerSlot, born: float) -> None:
         self.pid = pid
         self.control = control
-        self.share = share
+        self.slot = slot
         self.born = born
         self.ready = False
         self.replace = ""
@@ -83,7 +83,7 @@ class Workers:
     """
 
     def __init__(
-        self, serve: Callable[[Share, WorkerEnd], int], wanted: int, patience: float, name: str = "worker"
+        self, serve: Callable[[WorkerSlot, WorkerEnd], int], wanted: int, patience: float, name: str = "worker"
     ) -> None:
         self.wanted = wanted
         self.patience = patience
@@ -91,7 +91,7 @@ class Workers:
         self.all_ready = False
         self.failure = 0
         self.on_hold = False
-        self.tally = Tally()
+        self.slots = WorkerSlots()
         self.all: dict[int, Worker] = {}
         self._serve = serve
         self._name = name
@@ -165,28 +165,28 @@ class Workers:
 
     def _start(self) -> None:
         control, end = control_pipe.new()
-        share = self.tally.take_place()
+        slot = self.slots.acquire()
         try:
             with blocked_signals():
                 pid = os.fork()
                 if pid == 0:
                     control.close()
-                    self._be_worker(share, end)
+                    self._be_worker(slot, end)
         except OSError:
-            self.tally.give_back(share)
+            self.slots.release(slot)
             control.close()
             end.close()
             raise
         end.close()
-        self.all[pid] = Worker(pid, control, share, monotonic())
+        self.all[pid] = Worker(pid, control, slot, monotonic())
 
-    def _be_worker(self, share: Share, end: WorkerEnd) -> NoReturn:
+    def _be_worker(self, slot: WorkerSlot, end: WorkerEnd) -> NoReturn:
         """In the child: serve, then exit; never return into the supervisor's code."""
         status = 1
         try:
             for worker in self.all.values():  # theirs must end with the supervisor, not with us
                 worker.control.close()
-            status = self._serve(share, end)
+            status = self._serve(slot, end)
         except BaseException:
             _logger.critical("the worker failed", exc_info=True)
         finally:
@@ -222,7 +222,7 @@ class Workers:
             pid, status = os.waitpid(worker.pid, os.WNOHANG)
             if pid:
                 del self.all[pid]
-                self.tally.give_back(worker.share)
+                self.slots.release(worker.slot)
                 worker.control.close()
                 if worker.stays:
                     self._died(worker, os.waitstatus_to_exitcode(status))

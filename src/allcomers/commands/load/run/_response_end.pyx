@@ -223,22 +223,22 @@ cdef inline Py_ssize_t _index(int64_t value) noexcept:
 cdef class Pen:
     """Writes answers into a page: as record.Pen."""
 
-    cdef unsigned long long[::1] _page
+    cdef unsigned long long[::1] _counters
 
     def __init__(self, page):
-        self._page = page
-        if self._page.shape[0] != SIZE:
+        self._counters = page
+        if self._counters.shape[0] != SIZE:
             raise ValueError("this is no page of a record")
 
     def answered(self, int64_t due, int64_t sent, int64_t now, int status):
         cdef Py_ssize_t place = _index(now - due)
         if not 0 <= status < 1000:
             raise ValueError("this is no status")
-        self._page[ANSWERED] += 1
-        self._page[STATUSES + status] += 1
-        self._page[RESPONSE + place] += 1
-        self._page[COARSE + (place >> COARSE_SHIFT)] += 1
-        self._page[SERVICE + _index(now - sent)] += 1
+        self._counters[ANSWERED] += 1
+        self._counters[STATUSES + status] += 1
+        self._counters[RESPONSE + place] += 1
+        self._counters[COARSE + (place >> COARSE_SHIFT)] += 1
+        self._counters[SERVICE + _index(now - sent)] += 1
 
     def late(self, int64_t by):
-        self._page[LATENESS + _index(by)] += 1
+        self._counters[LATENESS + _index(by)] += 1
