@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from allcomers.calls.time_limit import TimedInline, TimedPool
-from allcomers.connection.call import OVERDUE
+from allcomers.connection.call import TIMED_OUT
 from allcomers.system.counters import CounterRow
 from conftest import Certificate
 from support.crowd import Answer, crowd, exchange, receive, request
@@ -320,7 +320,7 @@ def test_the_call_and_the_watcher_never_both_win() -> None:
         def done(self, reply: Any) -> None:
             with lock:
                 answers[self.number] += 1
-                overdue.update([self.number] if reply is OVERDUE else [])
+                overdue.update([self.number] if reply is TIMED_OUT else [])
 
     overdue: Counter[int] = Counter()
     pool = TimedPool(8, 0.0201, lambda why: None, CounterRow())

@@ -19,7 +19,7 @@ from allcomers.server.certificates import server_context
 from support.harness import Server, receive_all, serving, wait_for
 
 LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-LATER = datetime.datetime(2300, 1, 1, tzinfo=datetime.UTC)
+PENDING = datetime.datetime(2300, 1, 1, tzinfo=datetime.UTC)
 HTTP = ["http/1.1"]
 
 
@@ -233,7 +233,7 @@ def test_authorities_that_cannot_be_used_are_told(files: dict[str, str]) -> None
     ("dates", "says"),
     [
         ({"not_after": LONG_AGO}, "has expired"),
-        ({"not_before": LATER, "not_after": LATER + datetime.timedelta(1)}, "is not yet valid"),
+        ({"not_before": PENDING, "not_after": PENDING + datetime.timedelta(1)}, "is not yet valid"),
     ],
 )
 def test_a_certificate_out_of_its_time_is_told_and_served(

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from typing import Any, Final
 
 from allcomers.connection.base import HIGH_WATER, Work
-from allcomers.connection.call import Part
+from allcomers.connection.call import PartialResponse
 from allcomers.connection.http.handler_call import internal_error
 from allcomers.connection.http.response_body import End, Last, Pulled
 from allcomers.errors import AnswerError, ClientGone
@@ -99,7 +99,7 @@ class _Producer:
         assert driver is not None
         self._sizes.append(size + EACH)
         self._ahead += size + EACH
-        driver.send(Part(said, self._told.put))
+        driver.send(PartialResponse(said, self._told.put))
 
     def _wait(self, most: int) -> None:
         """Wait until at most so many bytes have not gone out. Raises ClientGone, AnswerError."""

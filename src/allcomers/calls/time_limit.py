@@ -25,7 +25,7 @@ from allcomers.calls.producer import answer, is_bound
 from allcomers.calls.queue import WorkQueue
 from allcomers.calls.watchdog import Watchdog
 from allcomers.connection.base import Work
-from allcomers.connection.call import OVERDUE
+from allcomers.connection.call import TIMED_OUT
 from allcomers.system.counters import DEQUEUED, QUEUED, CounterRow
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class TimedPool:
         due, now = call.began, monotonic()
         self._counters.add(DEQUEUED)
         if not watch.end(call):  # it has waited for too long
-            call.forget(OVERDUE)
+            call.forget(TIMED_OUT)
             return self._is_free()
         call.thread = threading.get_ident()
         try:
@@ -206,10 +206,10 @@ class TimedPool:
         if not call.thread:
             text = "%s: it has waited %g s for a thread; all %d are taken, %d by calls that hang"
             _logger.warning(text, call.name, self._watch.limit, self._live, self._stuck)
-            call.done(OVERDUE)
+            call.done(TIMED_OUT)
             return
         tell(call.name, self._watch.limit, stack)
-        call.done(OVERDUE)
+        call.done(TIMED_OUT)
         with self._lock:
             self._stuck += 1
             self._start_if_short()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from allcomers.config.options import Limits
-from allcomers.connection.call import LATER, Driver
+from allcomers.connection.call import PENDING, Driver
 from allcomers.connection.codec import Clear
 from allcomers.errors import PeerError, Refusal
 from allcomers.protocol.compiled import Server
@@ -180,8 +180,8 @@ class Connection:
             reply = run(self._take_work())
             now = clock()
             self.counters.called(began - due, now - began)
-            if reply is LATER:
-                self._taken(now)
+            if reply is PENDING:
+                self._consumed(now)
                 break
             self._answered(reply, now)
         self._settle(now)
@@ -258,9 +258,9 @@ class Connection:
         self._flushed = True
         self._settle(now)
 
-    def taken(self, now: float) -> None:
+    def consumed(self, now: float) -> None:
         """The call that runs has looked at what is there: perhaps it takes more than before."""
-        self._taken(now)
+        self._consumed(now)
         self._settle(now)
 
     def expired(self, now: float, held: int = 0) -> None:
@@ -268,8 +268,8 @@ class Connection:
         kernel still holds for this peer."""
         if now < self.deadline:
             return
-        taken = self._moved + max(0, self._held) - held if self._held >= 0 else self._moved
-        if (self._writing or self.phase is BODY or self._owed()) and taken >= self._limits.min_rate * (
+        consumed = self._moved + max(0, self._held) - held if self._held >= 0 else self._moved
+        if (self._writing or self.phase is BODY or self._owed()) and consumed >= self._limits.min_rate * (
             now - self._looked
         ):
             self._looked = now
@@ -337,7 +337,7 @@ class Connection:
         """What the call returned that _take_work gave."""
         raise NotImplementedError
 
-    def _taken(self, now: float) -> None:
+    def _consumed(self, now: float) -> None:
         """The call that runs may wait for more of what the peer says."""
 
     def _owed(self) -> bool:

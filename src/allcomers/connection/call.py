@@ -8,25 +8,25 @@ from queue import SimpleQueue
 from typing import Any, Final, Protocol
 
 
-class Sign(enum.Enum):
+class CallStatus(enum.Enum):
     """What a call says of itself rather than of its answer.
 
-    LATER    from a call: it runs on, on an event loop, and the driver's said() will be told the answer
-    TAKEN    to said(): the call has taken what it was given, and looks at what else is there
-    OVERDUE  to answered(): the call takes too long; it runs on, and closes what it has open itself
+    PENDING    from a call: it runs on, on an event loop, and the driver's said() will be told the answer
+    CONSUMED    to said(): the call has taken what it was given, and looks at what else is there
+    TIMED_OUT  to answered(): the call takes too long; it runs on, and closes what it has open itself
     """
 
-    LATER = enum.auto()
-    TAKEN = enum.auto()
-    OVERDUE = enum.auto()
+    PENDING = enum.auto()
+    CONSUMED = enum.auto()
+    TIMED_OUT = enum.auto()
 
 
-LATER: Final = Sign.LATER
-TAKEN: Final = Sign.TAKEN
-OVERDUE: Final = Sign.OVERDUE
+PENDING: Final = CallStatus.PENDING
+CONSUMED: Final = CallStatus.CONSUMED
+TIMED_OUT: Final = CallStatus.TIMED_OUT
 
 
-class Part:
+class PartialResponse:
     """A part of an answer whose call runs on, for answered().
 
     said  a Response or a Stream, which begins the answer; a further piece; or End.WHOLE: nothing follows but the reply
@@ -56,7 +56,7 @@ class Driver(Protocol):
         """A call that answers LATER says `reply`. In the thread of the loop, never from within a report."""
         ...
 
-    def send(self, part: Part) -> bool:
+    def send(self, part: PartialResponse) -> bool:
         """Have a part of the answer sent, from the thread of the call that runs; do not wait for more than must be.
 
         False, and nothing is sent, where this is the thread of a loop, which must not wait.
@@ -83,7 +83,7 @@ def push(driver: Driver, said: Any) -> bool:
     AnswerError for a head that cannot be sent.
     """
     told: SimpleQueue[Exception | None] = SimpleQueue()
-    if not driver.send(Part(said, told.put)):
+    if not driver.send(PartialResponse(said, told.put)):
         return False
     if (error := told.get()) is not None:
         raise error

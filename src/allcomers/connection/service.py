@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from allcomers.config.options import Limits
 from allcomers.connection.base import CALLED, DUE, HEAD, IDLE, READ, Address, Connection, Work
-from allcomers.connection.call import OVERDUE, Sign
+from allcomers.connection.call import TIMED_OUT, CallStatus
 from allcomers.errors import PeerError
 from allcomers.protocol.framing import Framing
 from allcomers.system.counters import CounterRow
@@ -148,10 +148,10 @@ class ServiceConnection(Connection):
             self._waiting -= len(message) + 1
         return Call(_request, self._endpoint, talker, message)
 
-    def _answered(self, reply: bytes | Greeting | End | Literal[Sign.OVERDUE], now: float) -> None:
+    def _answered(self, reply: bytes | Greeting | End | Literal[CallStatus.TIMED_OUT], now: float) -> None:
         """What _greet or _request returned."""
         self._called = False
-        if reply is OVERDUE:  # the call runs on, and will tell the talker that its peer is lost
+        if reply is TIMED_OUT:  # the call runs on, and will tell the talker that its peer is lost
             self.talker = None
             reply = _FAILED
         greets = isinstance(reply, Greeting)
@@ -236,14 +236,14 @@ class Call(partial[Any]):
         peer = who if isinstance(who, str) else who.peer
         return f"a call of {endpoint.service.__name__} for {peer or 'a local peer'}"
 
-    def forget(self, reply: bytes | Greeting | End | Sign | None) -> None:
+    def forget(self, reply: bytes | Greeting | End | CallStatus | None) -> None:
         """It has returned `reply` too late, or is OVERDUE before it began: tell the talker that its peer is lost."""
         endpoint, who, *_ = self.args
         if self.func is _request:
             _lose(endpoint, who)
         elif isinstance(reply, Greeting):
             _lose(endpoint, reply.talker)
-        elif self.func is _lose and reply is OVERDUE:
+        elif self.func is _lose and reply is TIMED_OUT:
             self()
 
 

@@ -120,7 +120,7 @@ class WebSocketConnection(Connection):
 
     # ------------------------------------------------------------ what the app says
 
-    def _taken(self, now: float) -> None:
+    def _consumed(self, now: float) -> None:
         self._go_on(now)
 
     def _gone_out(self, now: float) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from allcomers.config.options import Limits
 from allcomers.connection.base import CALL, GRACE, HIGH_WATER, LINGER, READ, RUNNING, WRITE, Phase
-from allcomers.connection.call import LATER, TAKEN
+from allcomers.connection.call import CONSUMED, PENDING
 from allcomers.connection.http.async_call import Asker
 from allcomers.connection.http.endpoint import SKIP, HttpEndpoint
 from allcomers.connection.http.http1 import HttpConnection
@@ -47,7 +47,7 @@ class Script:
         self.ahead = 0
         self.hungry = False
         self.started = 0
-        self.first: Any = LATER
+        self.first: Any = PENDING
         self.wants_body = False
         self.heard: list[bytes | str] = []
 
@@ -88,7 +88,7 @@ class Steps(Stream):
 
     def step(self) -> Any:
         self.steps += 1
-        return LATER
+        return PENDING
 
     def close(self) -> None:
         self.closed += 1
@@ -102,7 +102,7 @@ class Ear:
 
     def said(self, reply: Any) -> None:
         near = self._near
-        if reply is TAKEN:
+        if reply is CONSUMED:
             near.conn.taken(near.now)
         else:
             near.conn.answered(reply, near.now)
@@ -115,8 +115,10 @@ class Near(Far):
     lives   those of its requests
     """
 
-    def __init__(self, *, noted: Noted | None = None, room: int | None = None, first: Any = LATER, hungry: bool = False,
-                 clock: Callable[[], float] | None = None, **limits: Any) -> None:  # fmt: skip
+    def __init__(
+        self, *, noted: Noted | None = None, room: int | None = None, first: Any = PENDING, hungry: bool = False,
+        clock: Callable[[], float] | None = None, **limits: Any,
+    ) -> None:  # fmt: skip
         self.lives: list[Script] = []
 
         def live(request: Request, asker: Asker) -> Script:
@@ -155,7 +157,7 @@ class Near(Far):
         """The call has taken what it was given, and waits for more."""
         self.live.ahead = 0
         self.live.hungry = True
-        self.say(TAKEN)
+        self.say(CONSUMED)
 
     def run(self, *, calls: bool = True) -> None:
         conn = self.conn
@@ -163,7 +165,7 @@ class Near(Far):
             while True:
                 if conn.wants & CALL and calls:
                     reply = conn.take_call()()
-                    if reply is LATER:
+                    if reply is PENDING:
                         conn.taken(self.now)
                     else:
                         conn.answered(reply, self.now)
@@ -428,7 +430,7 @@ def test_hints_come_before_the_answer_and_are_bounded() -> None:
     near.hear(GET)
     for _ in range(10_000):
         near.live.asker.hint([b"</a.css>; rel=preload"])
-    near.say(TAKEN)
+    near.say(CONSUMED)
     near.take(1_000_000)
     hints = near.said.count(b"103 Early Hints")
     assert 100 < hints < 2000

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias, cast
 from allcomers.apps.asgi.http import Exchange
 from allcomers.apps.asgi.runtime import WIND_UP, App, Host
 from allcomers.apps.asgi.scope import HTTP_EXTENSIONS, http_scope
-from allcomers.connection.call import TAKEN
+from allcomers.connection.call import CONSUMED
 from allcomers.connection.http.response_body import End, Last, Stream
 from allcomers.errors import ClientGone
 from allcomers.protocol.message import Piece, Request, Response
@@ -113,7 +113,7 @@ class Steps:
         return self
 
     def said(self, reply: Any) -> None:
-        if reply is TAKEN:
+        if reply is CONSUMED:
             self._feed()
         else:
             self._replies.append(reply)

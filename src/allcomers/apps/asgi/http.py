@@ -32,7 +32,7 @@ from allcomers.apps.asgi.messages import (
 )
 from allcomers.apps.asgi.runtime import Host, Message
 from allcomers.apps.asgi.scope import Scope
-from allcomers.connection.call import LATER, OVERDUE, TAKEN
+from allcomers.connection.call import CONSUMED, PENDING, TIMED_OUT
 from allcomers.connection.http.async_call import Asker
 from allcomers.connection.http.response_body import End, Filled, Last
 from allcomers.errors import AnswerError, ClientGone
@@ -93,7 +93,7 @@ class Exchange:
         self._in_a_row = 0
         self._ignored = 0
         self._starting = False
-        self._reply: Any = LATER
+        self._reply: Any = PENDING
 
     @property
     def name(self) -> str:
@@ -122,7 +122,7 @@ class Exchange:
             self._host.limit.begin(self)
         self.task = self._host.spawn(self.coroutine)
         self._starting = False
-        reply, self._reply = self._reply, LATER
+        reply, self._reply = self._reply, PENDING
         return reply
 
     def adopt(self, begun: Message | None, told: bool, whole: bool) -> None:
@@ -146,7 +146,7 @@ class Exchange:
             self._host.watch(task)
             task.add_done_callback(self._app_ended)
         self._starting = False
-        reply, self._reply = self._reply, LATER
+        reply, self._reply = self._reply, PENDING
         return reply
 
     def _app_ended(self, task: asyncio.Task[Any]) -> None:
@@ -219,7 +219,7 @@ class Exchange:
         if self._half is not None:
             self._half.sent()
         self._wake()
-        return LATER
+        return PENDING
 
     def drop_file(self) -> None:
         """What came from it has gone out, or never will."""
@@ -238,7 +238,7 @@ class Exchange:
         """It takes too long: the client is told so, the app is cancelled where it waits."""
         if not self._begun and self.task is not None and not self.task.done():
             self._begun = self._done = True
-            self._say(OVERDUE)
+            self._say(TIMED_OUT)
             self.leave()
             self.task.cancel()
 
@@ -255,7 +255,7 @@ class Exchange:
     def _look(self) -> None:
         """Something of the request was taken, or is waited for; within start() the driver looks of itself."""
         if not self._starting and self._asker.driver is not None:
-            self._asker.driver.said(TAKEN)
+            self._asker.driver.said(CONSUMED)
 
     # ------------------------------------------------------------ the app
 

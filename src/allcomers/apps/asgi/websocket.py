@@ -18,7 +18,7 @@ from allcomers.apps.asgi.messages import decoded, internal_error, is_of_leaving
 from allcomers.apps.asgi.runtime import Host, Message
 from allcomers.apps.asgi.scope import websocket_scope
 from allcomers.connection.base import HIGH_WATER, Connection
-from allcomers.connection.call import LATER, TAKEN
+from allcomers.connection.call import CONSUMED, PENDING
 from allcomers.connection.http.async_call import Asker, Upgrade
 from allcomers.connection.websocket import RESTART, WebSocketConnection
 from allcomers.errors import AnswerError, ClientGone
@@ -76,7 +76,7 @@ class Talk:
         self._denial: Exchange | None = None  # the app's own refusal (extension websocket.http.response)
         self._waiting: list[asyncio.Future[None]] = []
         self._starting = False
-        self._reply: Any = LATER
+        self._reply: Any = PENDING
         self._task: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------ for the HTTP connection
@@ -85,7 +85,7 @@ class Talk:
         self._starting = True
         self._task = self._host.spawn(self._run(), timed=False)
         self._starting = False
-        reply, self._reply = self._reply, LATER
+        reply, self._reply = self._reply, PENDING
         return reply
 
     def hear(self, piece: bytes, more: bool) -> None:
@@ -272,7 +272,7 @@ class Talk:
     def _tell(self) -> None:
         """Something is to be sent, or there is room for more messages."""
         if self._conn is not None and self._conn.driver is not None:
-            self._conn.driver.said(TAKEN)
+            self._conn.driver.said(CONSUMED)
 
 
 class Denier:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from allcomers.connection.call import Sign
+from allcomers.connection.call import CallStatus
 from allcomers.connection.http.response_body import WHOLE, End, Pulled, Stream
 from allcomers.errors import AnswerError, ClientGone, HttpError
 from allcomers.protocol.message import FileSlice, Piece, Request, Response, title
@@ -32,7 +32,7 @@ class Call(partial[Response | Stream | End]):
     def name(self) -> str:
         return title(self.args[1])
 
-    def forget(self, reply: Response | Stream | End | Sign) -> None:
+    def forget(self, reply: Response | Stream | End | CallStatus) -> None:
         """It has returned `reply` too late for anybody, or is OVERDUE before it began: close what it has open."""
         endpoint, request = self.args
         forget(reply, endpoint, request)

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from allcomers.connection import base
 from allcomers.connection.base import BODY, CALLED, CLOSED, DUE, GRACE, HEAD, IDLE, Address, Connection, Work
-from allcomers.connection.call import OVERDUE, Part, Sign
+from allcomers.connection.call import TIMED_OUT, CallStatus, PartialResponse
 from allcomers.connection.codec import JOIN
 from allcomers.connection.http import endpoint as http_calls
 from allcomers.connection.http import handler_call
@@ -50,7 +50,7 @@ class HttpConnection(Connection):
         self._fed = 0.0  # when it last had of the body what it waited for
         self._unwanted = 0  # bytes that may still come of a body that nobody wants
         self._began = now  # when the first byte of this request came
-        self._queued: list[Record | Part] | None  # answers and parts that have not gone out
+        self._queued: list[Record | PartialResponse] | None  # answers and parts that have not gone out
 
     # ------------------------------------------------------------ requests
 
@@ -170,7 +170,7 @@ class HttpConnection(Connection):
     def _may_call(self) -> bool:
         return self._stream is None and super()._may_call()  # a piece waits until the one before has gone out
 
-    def _taken(self, now: float) -> None:
+    def _consumed(self, now: float) -> None:
         if (head := self._head) is None or not self._owed():
             return
         if head.expects and not self._inbound.buffer and self._stream is None:
@@ -198,13 +198,13 @@ class HttpConnection(Connection):
         assert self._head is not None
         return self._endpoint.whole(self._head, self.address, self._inbound.trailers, self._body)
 
-    def _answered(self, reply: Reply | Part | Literal[Sign.OVERDUE], now: float) -> None:
+    def _answered(self, reply: Reply | PartialResponse | Literal[CallStatus.TIMED_OUT], now: float) -> None:
         """What `call` or a Stream's step returned, or a Live said."""
-        if isinstance(reply, Part):
+        if isinstance(reply, PartialResponse):
             self._push(reply, now)
             return
         self._called = False
-        if reply is OVERDUE:
+        if reply is TIMED_OUT:
             reply = self._give_up()
         try:
             if self.phase is CALLED:
@@ -271,7 +271,7 @@ class HttpConnection(Connection):
         self._stream = stream
         self._go_on(stream.first, now)
 
-    def _push(self, part: Part, now: float) -> None:
+    def _push(self, part: PartialResponse, now: float) -> None:
         """Queue a part of an answer whose call runs on."""
         before = self.codec.unsent
         try:
@@ -423,7 +423,7 @@ class HttpConnection(Connection):
             self._drop_body()
         super().lost(now)
 
-    def note(self, *records: Record | Part) -> None:
+    def note(self, *records: Record | PartialResponse) -> None:
         """Answers are queued whole, or a part: to be noted, and their files closed, once they have gone out."""
         self._queued = self._queued or []
         self._queued += records

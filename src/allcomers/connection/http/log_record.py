@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from allcomers.connection.call import Part
+from allcomers.connection.call import PartialResponse
 from allcomers.connection.http.endpoint import HttpEndpoint
 from allcomers.errors import ClientGone
 from allcomers.protocol.message import Request
@@ -77,11 +77,13 @@ class Record:
         endpoint.log.log(self)
 
 
-def note_all(endpoint: HttpEndpoint, records: Sequence[Record | Part], unsent: int, peer: str, now: float) -> None:
+def note_all(
+    endpoint: HttpEndpoint, records: Sequence[Record | PartialResponse], unsent: int, peer: str, now: float
+) -> None:
     """What they are the records of has gone out, but for `unsent` bytes at its end."""
     of_parts = unsent  # the record of an answer has the bytes of its parts, too
     for record in reversed(records):
-        if isinstance(record, Part):
+        if isinstance(record, PartialResponse):
             record.end(ClientGone("the client has gone") if of_parts else None)
             of_parts -= min(of_parts, record.sent)
         else:
@@ -89,7 +91,7 @@ def note_all(endpoint: HttpEndpoint, records: Sequence[Record | Part], unsent: i
             record.sent -= missing
             unsent -= missing
     for record in records:
-        if isinstance(record, Part):
+        if isinstance(record, PartialResponse):
             continue
         if record.close is not None:
             _close(record.close, record.head, endpoint, peer)

@@ -22,7 +22,7 @@ from typing import Any
 from allcomers.calls import Calls
 from allcomers.connection import call
 from allcomers.connection.base import CALL, IDLE, READ, WRITE, Connection, Work
-from allcomers.connection.call import Part
+from allcomers.connection.call import PartialResponse
 from allcomers.connection.codec import Clear
 from allcomers.connection.detached import DetachedConnection
 from allcomers.connection.http.async_call import Upgrade
@@ -113,7 +113,7 @@ class _Driver:
             self.conn.counters.called(0.0, monotonic() - began)
         return reply
 
-    def send(self, part: Part) -> bool:
+    def send(self, part: PartialResponse) -> bool:
         """signs.Driver: in the thread of the call, be that the peer's own or another."""
         conn = self.conn
         with self.turn:

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from allcomers.connection import call
 from allcomers.connection.base import Connection
-from allcomers.connection.call import Driver, Part
+from allcomers.connection.call import Driver, PartialResponse
 from allcomers.connection.http.async_call import Live
 from allcomers.connection.http.http1 import HttpConnection
 from allcomers.connection.http.response_head import hints
@@ -51,7 +51,7 @@ class Hears(Protocol):
     """What a channel knows of its loop."""
 
     def take_word(self, channel: Channel, reply: Any) -> None: ...
-    def send(self, channel: Channel, part: Part) -> bool: ...
+    def send(self, channel: Channel, part: PartialResponse) -> bool: ...
 
 
 class Channel(Seat):
@@ -128,7 +128,7 @@ class Channel(Seat):
         """A call that runs on the event loop says something of its answer (signs.Driver)."""
         self.loop.take_word(self, reply)
 
-    def send(self, part: Part) -> bool:
+    def send(self, part: PartialResponse) -> bool:
         """A call in another thread says a part of its answer."""
         return self.loop.send(self, part)
 

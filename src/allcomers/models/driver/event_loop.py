@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from allcomers.calls import LoopHost
 from allcomers.connection.base import CALL, IDLE, PATIENCE, READ, RUNNING, WRITE, Address, Connection
-from allcomers.connection.call import LATER, TAKEN, Part
+from allcomers.connection.call import CONSUMED, PENDING, PartialResponse
 from allcomers.connection.http.http1 import HttpConnection
 from allcomers.errors import PeerError
 from allcomers.models.driver.channel import Channel, Poller
@@ -128,7 +128,7 @@ class Loop:
             channel.began(unsent, request, None, heard, monotonic())
         else:
             channel = self._at
-            channel.conn.taken(monotonic())  # it is not over, as it was to be
+            channel.conn.consumed(monotonic())  # it is not over, as it was to be
         self._again.append(channel)
         return partial(self._post, channel)
 
@@ -158,7 +158,7 @@ class Loop:
                 self._lane.answered(channel, reply, now)
                 continue
             channel.conn.answered(reply, now)
-            if not isinstance(reply, Part):
+            if not isinstance(reply, PartialResponse):
                 self._go_on(channel, now)
             elif not self._again or self._again[-1] is not channel:  # others may follow: they go out together
                 self._again.append(channel)
@@ -276,22 +276,22 @@ class Loop:
         return now
 
     def _report(self, conn: Connection, reply: Any, now: float) -> None:
-        if reply is LATER:
-            conn.taken(now)
+        if reply is PENDING:
+            conn.consumed(now)
         else:
             conn.answered(reply, now)
 
     def take_word(self, channel: Channel, reply: Any) -> None:
-        """A call that answers later: its answer, a part of it, or TAKEN. In the loop's own thread."""
+        """A call that answers later: its answer, a part of it, or CONSUMED. In the loop's own thread."""
         now = monotonic()
-        if reply is TAKEN:
-            channel.conn.taken(now)
+        if reply is CONSUMED:
+            channel.conn.consumed(now)
         else:
             channel.conn.answered(reply, now)
         self._go_on(channel, now)
         self._turned(now)
 
-    def send(self, channel: Channel, part: Part) -> bool:
+    def send(self, channel: Channel, part: PartialResponse) -> bool:
         """In the thread of the call: the loop's own sends this part of its answer."""
         if not self._calls.release_loop():
             return False

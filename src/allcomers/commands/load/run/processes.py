@@ -31,7 +31,7 @@ TELL: Final = SECOND // 4
 PATIENCE: Final = 5.0
 """Seconds that a child has to say its last word once it is to stop."""
 
-OVERDUE: Final = 30.0
+TIMED_OUT: Final = 30.0
 """Seconds after the end of its time from which on a child that is still there is given up."""
 
 _INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -92,7 +92,7 @@ class Family:
 
     def __init__(self, plan: Plan, place: Place, start: int) -> None:
         self._start = start
-        self._until = start / SECOND + plan.seconds + plan.timeout + OVERDUE if plan.seconds else float("inf")
+        self._until = start / SECOND + plan.seconds + plan.timeout + TIMED_OUT if plan.seconds else float("inf")
         self._children: list[Child] = []
         self._heard = selectors.DefaultSelector()
         self.interrupted = False
