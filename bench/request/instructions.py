@@ -193,7 +193,7 @@ async def _asgi() -> None:
         await send({"type": "http.response.body", "body": b"Hello, World!"})
 
     host = Host(app=app, events=asyncio.get_running_loop(), report=print)
-    steps_of(live=partial(answer, host), begin=briefs(host))
+    steps_of(async_call=partial(answer, host), begin=briefs(host))
 
 
 def parts() -> None:

@@ -20,7 +20,7 @@ from allcomers.apps.wsgi.file_wrapper import FileWrapper
 from allcomers.apps.wsgi.start_response import Said
 from allcomers.calls.pool import Pool
 from allcomers.config.log_format import NAMES
-from allcomers.connection.http.log_record import Record
+from allcomers.connection.http.log_record import AccessRecord
 from allcomers.protocol.head import encode_fields
 from allcomers.protocol.message import Request, Response
 from allcomers.server.access_log import AccessLog
@@ -133,7 +133,7 @@ def logging(log: AccessLog, agent: str) -> Callable[[], object]:
     head.named = {name.lower(): value for name, value in lines.items()}
 
     def write() -> None:
-        record = Record(head, ("GET", "/a/b?c=d", 1), 200, 13, 0.0)
+        record = AccessRecord(head, ("GET", "/a/b?c=d", 1), 200, 13, 0.0)
         record.peer, record.when, record.seconds, record.line = "127.0.0.1", 1.7e9, 0.00123, ""
         record.wait = record.app = record.write = 0.0
         log.log(record)

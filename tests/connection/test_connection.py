@@ -981,12 +981,12 @@ def test_farewell_closes_a_stream_once() -> None:
     far = offline.http(lambda request: Response(body), room=0)
     far.hear(GET)
     far.conn.lost(far.now)
-    farewell = far.conn.farewell()
-    assert farewell is not None
+    close_call = far.conn.close_call()
+    assert close_call is not None
     assert body.closed == 0
-    farewell()
+    close_call()
     assert body.closed == 1
-    assert far.conn.farewell() is None
+    assert far.conn.close_call() is None
 
 
 def test_lost_while_a_call_runs() -> None:
@@ -998,10 +998,10 @@ def test_lost_while_a_call_runs() -> None:
         work = far.conn.take_call()
         far.conn.lost(far.now)
         assert far.conn.wants == 0
-        assert far.conn.farewell() is None, "the app is still at work"
+        assert far.conn.close_call() is None, "the app is still at work"
         far.conn.answered(work(), far.now)
         assert far.conn.wants == 0
-        assert far.conn.farewell() is None  # what the answer had open is closed
+        assert far.conn.close_call() is None  # what the answer had open is closed
     assert closed == [True]
     assert body.closed == 1
 
@@ -1015,14 +1015,14 @@ def test_lost_while_a_piece_is_made(last: bool) -> None:
     far.run(calls=False)
     step = far.conn.take_call()
     far.conn.lost(far.now)
-    assert far.conn.farewell() is None
+    assert far.conn.close_call() is None
     far.conn.answered(step(), far.now)
-    farewell = far.conn.farewell()
-    assert (farewell is None) is last
-    if farewell:
-        farewell()
+    close_call = far.conn.close_call()
+    assert (close_call is None) is last
+    if close_call:
+        close_call()
     assert body.closed == 1
-    assert far.conn.farewell() is None
+    assert far.conn.close_call() is None
 
 
 def test_no_farewell_after_a_whole_answer() -> None:

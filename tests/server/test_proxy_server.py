@@ -13,7 +13,7 @@ import pytest
 
 from allcomers import Delimited, Service
 from allcomers.connection.codec import Clear
-from allcomers.connection.proxy_header import announced
+from allcomers.connection.proxy_header import with_proxy_header
 from conftest import Certificate
 from support import offline
 from support.harness import Server, receive_all, serving, wait_for
@@ -169,7 +169,7 @@ class Greeter(Service):
 
 
 def test_once_the_header_is_there_nothing_is_left_of_it() -> None:
-    for far in (offline.http(wrap=announced), offline.service(Greeter, wrap=announced)):
+    for far in (offline.http(wrap=with_proxy_header), offline.service(Greeter, wrap=with_proxy_header)):
         assert not far.said
         far.hear_each(V1)
         assert type(far.conn.codec) is Clear
@@ -178,19 +178,22 @@ def test_once_the_header_is_there_nothing_is_left_of_it() -> None:
 
 
 def test_a_service_waits_for_the_header_before_it_greets() -> None:
-    far = offline.service(Greeter, wrap=announced)
+    far = offline.service(Greeter, wrap=with_proxy_header)
     far.sleep(9.9)
     assert far.said == b""
     far.hear(V1)
     assert far.said == b"hello 192.0.2.1\n"
-    far = offline.service(Greeter, wrap=announced)
+    far = offline.service(Greeter, wrap=with_proxy_header)
     far.hear_each(V2 + b"a\nb\n")
     assert far.said == b"hello 2001:db8::1\nA\nB\n"
 
 
 @pytest.mark.parametrize("begun", [b"", V1[:9], V2[:-1]])
 def test_the_time_for_a_head_covers_the_header(begun: bytes) -> None:
-    for make in (lambda: offline.http(wrap=announced), lambda: offline.service(Greeter, wrap=announced)):
+    for make in (
+        lambda: offline.http(wrap=with_proxy_header),
+        lambda: offline.service(Greeter, wrap=with_proxy_header),
+    ):
         far = make()
         far.sleep(5)
         if begun:
@@ -209,7 +212,7 @@ def test_the_time_for_a_head_covers_the_header(begun: bytes) -> None:
 
 
 def test_time_spent_on_the_header_is_gone_for_the_head() -> None:
-    far = offline.http(wrap=announced)
+    far = offline.http(wrap=with_proxy_header)
     far.sleep(8)
     far.hear(V1 + b"GET / HTTP/1.1\r\n")
     far.sleep(2.001)
@@ -217,7 +220,7 @@ def test_time_spent_on_the_header_is_gone_for_the_head() -> None:
 
 
 def test_a_header_that_never_ends_is_not_held() -> None:
-    far = offline.http(wrap=announced)
+    far = offline.http(wrap=with_proxy_header)
     far.hear(b"PROXY UNKNOWN " + b"x" * 1_000_000)
     assert far.shut
     assert far.said == b""

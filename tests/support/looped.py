@@ -163,7 +163,7 @@ class Looped:
     def log(self, entry: Entry) -> None:
         assert entry.seconds >= 0
         said = entry.field(b"cookie"), entry.answer_field("content-type")
-        self.lines.append((entry.asked, entry.status, entry.sent, entry.peer, entry.host, *said))
+        self.lines.append((entry.request_line, entry.status, entry.sent, entry.peer, entry.host, *said))
 
     def peer(self) -> socket.socket:
         """The peer's end of a connection; it does not block."""

@@ -90,8 +90,8 @@ class Far:
         except PeerError:
             conn.lost(self.now)
         assert not conn.wants & RUNNING
-        if self.closed and (farewell := conn.farewell()):
-            farewell()
+        if self.closed and (close_call := conn.close_call()):
+            close_call()
             self.farewells += 1
 
     def _send(self) -> None:
@@ -145,7 +145,7 @@ class Noted:
         self.times: list[tuple[float, float, float]] = []
 
     def log(self, entry: Entry) -> None:
-        method, target, minor = entry.asked
+        method, target, minor = entry.request_line
         noted = {name: getattr(entry, name) for name in ("when", "peer", "status", "sent", "seconds", "host")}
         if method:
             noted |= {"method": method, "target": target, "version": f"HTTP/1.{minor}"}

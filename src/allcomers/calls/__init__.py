@@ -10,7 +10,7 @@ from allcomers.system.counters import CounterRow
 
 if TYPE_CHECKING:
     from allcomers.calls.auto import MovableLoop
-    from allcomers.connection.http.response_body import Pulled
+    from allcomers.connection.http.response_body import PulledBody
 
 
 class Calls(Protocol):
@@ -40,7 +40,7 @@ class Calls(Protocol):
         """Run `work` in this thread, a loop's. Raises Displaced, see LoopHost."""
         ...
 
-    def stay(self, stream: Pulled) -> None:
+    def stay(self, stream: PulledBody) -> None:
         """Have the loop go on in another thread, and give the rest of `stream` from this one; then raise Displaced.
 
         Return where the loop cannot move. Where `keeps_threads`.

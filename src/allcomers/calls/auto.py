@@ -38,7 +38,7 @@ from allcomers.calls.ownership import Ownership
 from allcomers.calls.producer import answer, is_bound
 from allcomers.calls.queue import WorkQueue
 from allcomers.connection.base import Work
-from allcomers.connection.http.response_body import Pulled
+from allcomers.connection.http.response_body import PulledBody
 from allcomers.errors import LoopMoved
 from allcomers.system.counters import DEQUEUED, HAND_OVERS, POOLED, QUEUED, CounterRow
 
@@ -123,7 +123,7 @@ class Auto:
         number = ownership.begin()
         reply = work()
         if not ownership.end(number):
-            self._answer_late(reply if isinstance(reply, Pulled) else getattr(work, "__self__", None), reply)
+            self._answer_late(reply if isinstance(reply, PulledBody) else getattr(work, "__self__", None), reply)
             raise LoopMoved
         return reply
 
@@ -147,7 +147,7 @@ class Auto:
             self._end()
         done(reply)
 
-    def stay(self, stream: Pulled) -> None:
+    def stay(self, stream: PulledBody) -> None:
         """An answer that was begun in this thread, the loop's, has to wait. Raises LoopMoved when it is given."""
         number = self.ownership.begin()
         if self.release_loop():
@@ -234,7 +234,7 @@ class Auto:
                 self._pace.slow()
             else:
                 self._pace.quick()
-        if type(reply) is Pulled and is_bound(reply):
+        if type(reply) is PulledBody and is_bound(reply):
             reply = answer(reply, reply, self._run_further)
         with self._lock:
             self._free += 1

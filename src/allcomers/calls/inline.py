@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from allcomers.connection.base import Work
 
 if TYPE_CHECKING:
-    from allcomers.connection.http.response_body import Pulled
+    from allcomers.connection.http.response_body import PulledBody
 
 
 class Inline:
@@ -33,7 +33,7 @@ class Inline:
     def release_loop(self) -> bool:
         return False
 
-    def stay(self, stream: Pulled) -> None:
+    def stay(self, stream: PulledBody) -> None:
         """Its thread is the loop's for good."""
 
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:

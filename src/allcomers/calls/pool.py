@@ -17,7 +17,7 @@ from typing import Any
 from allcomers.calls.producer import answer, is_bound
 from allcomers.calls.queue import WorkQueue
 from allcomers.connection.base import Work
-from allcomers.connection.http.response_body import Pulled
+from allcomers.connection.http.response_body import PulledBody
 from allcomers.system.counters import DEQUEUED, QUEUED, CounterRow
 
 
@@ -55,7 +55,7 @@ class Pool:
     def release_loop(self) -> bool:
         return True
 
-    def stay(self, stream: Pulled) -> None:
+    def stay(self, stream: PulledBody) -> None:
         """A loop pulls no answer that is bound to its thread: those have threads of ours."""
 
     def _start_threads(self) -> None:
@@ -75,7 +75,7 @@ class Pool:
             counters.add(DEQUEUED)
             reply = work()
             counters.called(began - due, monotonic() - began)
-            if type(reply) is Pulled and is_bound(reply):
+            if type(reply) is PulledBody and is_bound(reply):
                 reply = answer(reply, reply, self._go_on)
             done(reply)
             del work, done, reply  # while it waits, a thread must not keep the last request alive

@@ -19,7 +19,7 @@ from typing import Any, Final
 from allcomers.connection.base import HIGH_WATER, Work
 from allcomers.connection.call import PartialResponse
 from allcomers.connection.http.handler_call import internal_error
-from allcomers.connection.http.response_body import End, Last, Pulled
+from allcomers.connection.http.response_body import EndOfBody, FinalPiece, PulledBody
 from allcomers.errors import AnswerError, ClientGone
 from allcomers.protocol.message import FileSlice, Response
 
@@ -33,13 +33,13 @@ Run = Callable[[Work], Any]
 def is_bound(reply: object) -> bool:
     """Whether `reply` is an answer of which more is to come from the thread that has it.
 
-    PERF: where calls have no limit, who asks looks for a Pulled first: 1,000 of the 53,000 instructions of a request in
+    PERF: where calls have no limit, look for a PulledBody first: 1,000 of the 53,000 instructions of a request in
     a pool (bench instructions --kinds pool).
     """
-    return isinstance(reply, Pulled) and reply.is_bound and not isinstance(reply.first, End)
+    return isinstance(reply, PulledBody) and reply.is_bound and not isinstance(reply.first, EndOfBody)
 
 
-def answer(stream: Pulled, reply: Any, run: Run) -> End | Response:
+def answer(stream: PulledBody, reply: Any, run: Run) -> EndOfBody | Response:
     """Give all of a bound answer from this thread, and close it when that has gone out; return what ends it.
 
     reply  what the thread's call has returned: the stream itself, which then begins, or its next piece; b"" where that
@@ -51,7 +51,7 @@ def answer(stream: Pulled, reply: Any, run: Run) -> End | Response:
         return producer.give_all(reply)
     except ClientGone:
         run(stream.end)
-        return End.BROKEN
+        return EndOfBody.ABORTED
     except AnswerError as error:  # of its head: nothing has gone out
         run(stream.end)
         stream.fail(error)
@@ -61,23 +61,23 @@ def answer(stream: Pulled, reply: Any, run: Run) -> End | Response:
 class _Producer:
     """An answer that goes out in Parts."""
 
-    def __init__(self, stream: Pulled, run: Run) -> None:
+    def __init__(self, stream: PulledBody, run: Run) -> None:
         self._stream = stream
         self._run = run
         self._told: SimpleQueue[Exception | None] = SimpleQueue()
         self._sizes: deque[int] = deque()  # of the parts that have not gone out
         self._ahead = 0  # their sum
 
-    def give_all(self, reply: Any) -> End:
+    def give_all(self, reply: Any) -> EndOfBody:
         """Give piece after piece, to the end. Raises ClientGone, AnswerError."""
         stream = self._stream
         piece: Any = stream.first if reply is stream else reply
-        if reply is stream and isinstance(piece, Last):
+        if reply is stream and isinstance(piece, FinalPiece):
             stream.first = piece.piece
         given = stream.sent
-        while not isinstance(piece, End):
-            last = isinstance(piece, Last)
-            if isinstance(piece, Last):
+        while not isinstance(piece, EndOfBody):
+            last = isinstance(piece, FinalPiece)
+            if isinstance(piece, FinalPiece):
                 piece = piece.piece
             self._give(reply if reply is stream else piece, len(piece))
             given += len(piece)
@@ -88,11 +88,11 @@ class _Producer:
             if last or given >= stream.most:
                 break
             reply = piece = self._run(stream.next)
-        if piece is not End.BROKEN:
-            self._give(End.WHOLE, 0)  # its client need not wait until all is closed
+        if piece is not EndOfBody.ABORTED:
+            self._give(EndOfBody.COMPLETE, 0)  # its client need not wait until all is closed
             self._wait(0)
         self._run(stream.end)
-        return End.BROKEN if piece is End.BROKEN else End.WHOLE
+        return EndOfBody.ABORTED if piece is EndOfBody.ABORTED else EndOfBody.COMPLETE
 
     def _give(self, said: Any, size: int) -> None:
         driver = self._stream.driver

@@ -29,7 +29,7 @@ from allcomers.connection.call import TIMED_OUT
 from allcomers.system.counters import DEQUEUED, QUEUED, CounterRow
 
 if TYPE_CHECKING:
-    from allcomers.connection.http.response_body import Pulled
+    from allcomers.connection.http.response_body import PulledBody
 
 _logger = logging.getLogger("allcomers.calls")
 
@@ -127,7 +127,7 @@ class TimedPool:
     def release_loop(self) -> bool:
         return True
 
-    def stay(self, stream: Pulled) -> None:
+    def stay(self, stream: PulledBody) -> None:
         """As a Pool's."""
 
     # ------------------------------------------------------------ threads
@@ -251,7 +251,7 @@ class TimedInline:
     def release_loop(self) -> bool:
         return False
 
-    def stay(self, stream: Pulled) -> None:
+    def stay(self, stream: PulledBody) -> None:
         """As an Inline's."""
 
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:

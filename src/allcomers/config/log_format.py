@@ -36,7 +36,7 @@ class Entry(Protocol):
 
     when     seconds since the epoch at which the request began to arrive; `stamp` is that as Format.clock has it
     peer     the client's address: "127.0.0.1"; "" on a Unix socket
-    asked    the request line: ("GET", "/a?b=c", 1) for HTTP/1.1; ("", "", 1) where it was not understood,
+    request_line  the request line: ("GET", "/a?b=c", 1) for HTTP/1.1; ("", "", 1) where it was not understood,
     line     and then what stood in its place, as it came (Latin-1)
     host     the authority asked for
     status   of the answer: 200
@@ -48,7 +48,7 @@ class Entry(Protocol):
     stamp: str
     when: float
     peer: str
-    asked: tuple[str, str, int]
+    request_line: tuple[str, str, int]
     line: str
     status: int
     sent: int
@@ -187,7 +187,7 @@ def _safe(text: str) -> str:
 
 
 def _request(entry: Entry) -> str:
-    method, target, minor = entry.asked
+    method, target, minor = entry.request_line
     return _safe(f"{method} {target} HTTP/1.{minor}" if method else entry.line)
 
 
@@ -231,11 +231,11 @@ def _peer(entry: Entry) -> str:
 
 
 def _method(entry: Entry) -> str:
-    return _safe(entry.asked[0])
+    return _safe(entry.request_line[0])
 
 
 def _minor(entry: Entry) -> str:
-    return f"1.{entry.asked[2]}"
+    return f"1.{entry.request_line[2]}"
 
 
 _FIELDS: Final[dict[str, tuple[str, Value | None]]] = {
@@ -246,8 +246,8 @@ _FIELDS: Final[dict[str, tuple[str, Value | None]]] = {
     "t": ("[%s]", attrgetter("stamp")),
     "r": ("%s", _request),
     "m": ("%s", _method),
-    "U": ("%s", lambda entry: _safe(entry.asked[1].partition("?")[0])),
-    "q": ("%s", lambda entry: _safe(entry.asked[1].partition("?")[2])),
+    "U": ("%s", lambda entry: _safe(entry.request_line[1].partition("?")[0])),
+    "q": ("%s", lambda entry: _safe(entry.request_line[1].partition("?")[2])),
     "H": ("HTTP/%s", _minor),
     "s": ("%s", attrgetter("status")),
     "B": ("%s", attrgetter("sent")),
@@ -264,7 +264,7 @@ _FIELDS: Final[dict[str, tuple[str, Value | None]]] = {
     "request_line": ("%s", _request),
     "status_code": ("%s", _status_and_phrase),
     "method": ("%s", _method),
-    "full_path": ("%s", lambda entry: _safe(entry.asked[1])),
+    "full_path": ("%s", lambda entry: _safe(entry.request_line[1])),
     "http_version": ("%s", _minor),
     "asctime": ("%s", _logging_time),
     "levelname": ("INFO", None),
@@ -289,7 +289,7 @@ def _json_line() -> Callable[[Entry], str]:
     quote = json.JSONEncoder().encode
 
     def line(entry: Entry) -> str:
-        method, target, minor = entry.asked
+        method, target, minor = entry.request_line
         asked = (
             f'"method":{quote(method)},"target":{quote(target)},"version":"HTTP/1.{minor}"'
             if method

@@ -97,16 +97,16 @@ class Connection:
         "_ended",
         "_farewell",
         "_flushed",
-        "_held",
+        "_kernel_unsent",
         "_leaving",
         "_left",
         "_limits",
-        "_looked",
-        "_moved",
         "_outgoing",
-        "_owes",
         "_patience",
         "_queued",
+        "_rate_bytes",
+        "_rate_since",
+        "_request_pending",
         "_since",
         "_writing",
         "codec",
@@ -134,13 +134,13 @@ class Connection:
         self.wants = READ
         self.deadline = now + limits.head_timeout
         self._limits, self.counters = limits, counters
-        self._owes = False  # is there a request that is not answered?
+        self._request_pending = False  # is there a request that is not answered?
         self._outgoing: tuple[int, float] | None = None  # an answer that goes out: its status, and when it was asked
         self._since = now  # when this phase began, or what it sent had gone out
         self._flushed = True  # has what this phase sent gone out?
-        self._looked = now  # when the rate was last looked at
-        self._moved = 0  # bytes moved since
-        self._held = -1  # bytes of ours that the kernel held then; -1 at the first look
+        self._rate_since = now  # when the rate was last looked at
+        self._rate_bytes = 0  # bytes moved since
+        self._kernel_unsent = -1  # bytes of ours that the kernel held then; -1 at the first look
         self._writing = False  # is there something to send?
         self._called = False  # does a call run? Also when the phase has changed meanwhile: the peer may be gone
         self._ended = self._leaving = False  # the peer says no more; the server says no more after this
@@ -152,7 +152,7 @@ class Connection:
     def address(self) -> Address:
         return self.peer, self.port, self.server
 
-    def hear_first(self, codec: Clear, now: float) -> None:
+    def put_codec(self, codec: Clear, now: float) -> None:
         """Right after it was made: `codec` hears what comes first, then puts the one in its place that was there."""
         self.codec = codec
         self.enter(IDLE, now)  # who greets its peers does so later
@@ -208,19 +208,19 @@ class Connection:
         try:
             if heard is None:
                 if self.codec.ready:
-                    self._shaken(now)
+                    self._handshake_done(now)
             elif isinstance(heard, PeerError):
                 self.close(now, linger=True)
             elif heard:
                 if not self._writing:
-                    self._moved += len(heard)
-                self._heard(heard, now)
+                    self._rate_bytes += len(heard)
+                self._receive_plain(heard, now)
                 if self.codec.ended:  # the peer's last word came with these
                     self._ended = True
-                    self._heard_end(now)
+                    self._receive_end(now)
             else:
                 self._ended = True
-                self._heard_end(now)
+                self._receive_end(now)
         except Refusal as refusal:
             self._refuse(refusal, now)
         except PeerError:
@@ -237,7 +237,7 @@ class Connection:
         """The socket took `count` bytes of output()."""
         self.codec.sent(count)
         self.counters.add(BYTES_OUT, count)
-        self._moved += count
+        self._rate_bytes += count
         self._settle(now)
 
     def take_call(self) -> Work:
@@ -253,7 +253,7 @@ class Connection:
     def exchanged(self, count: int, now: float) -> None:
         """The driver has answered so many requests itself while this was at rest, the last of them until `now`."""
         self.served += count
-        self._patience = self._keeps()
+        self._patience = self._idle_timeout()
         self.enter(IDLE, now)
         self._flushed = True
         self._settle(now)
@@ -268,13 +268,15 @@ class Connection:
         kernel still holds for this peer."""
         if now < self.deadline:
             return
-        consumed = self._moved + max(0, self._held) - held if self._held >= 0 else self._moved
-        if (self._writing or self.phase is BODY or self._owed()) and consumed >= self._limits.min_rate * (
-            now - self._looked
+        consumed = (
+            self._rate_bytes + max(0, self._kernel_unsent) - held if self._kernel_unsent >= 0 else self._rate_bytes
+        )
+        if (self._writing or self.phase is BODY or self._awaits_body()) and consumed >= self._limits.min_rate * (
+            now - self._rate_since
         ):
-            self._looked = now
-            self._moved = 0
-            self._held = held
+            self._rate_since = now
+            self._rate_bytes = 0
+            self._kernel_unsent = held
         else:
             self._expire(now)
         self._settle(now)
@@ -292,12 +294,14 @@ class Connection:
 
     def lost(self, now: float) -> None:
         """The socket failed, or the server closes it: whatever was due is off."""
-        self._forsake()
+        self._count_aborted()
         self.codec.discard()
         self.enter(CLOSED, now)
         self._settle(now)
 
-    def began(self, unsent: bytes, request: Any, live: Any, heard: bytes, asked: float, now: float) -> None:
+    def began(
+        self, unsent: bytes, request: Any, async_call: Any, heard: bytes, requested_at: float, now: float
+    ) -> None:
         """A driver that has answered itself leaves us the rest: what is to go out still; a request that it has counted,
         and whose call it has taken, and that call if it is a Live; what was heard after that; when it was asked."""
         raise NotImplementedError
@@ -312,21 +316,21 @@ class Connection:
         """Whether a call that is due gives a further piece of an answer: it runs in the thread that drives this."""
         return False
 
-    def farewell(self) -> Work | None:
+    def close_call(self) -> Work | None:
         """What the app is to do now that the peer is gone, once; None while a call of it runs still."""
         return None
 
     # ------------------------------------------------------------ what a kind of connection says
 
-    def _heard(self, data: bytes, now: float) -> None:
+    def _receive_plain(self, data: bytes, now: float) -> None:
         """The peer said `data`. Raises Refusal or PeerError."""
         raise NotImplementedError
 
-    def _heard_end(self, now: float) -> None:
+    def _receive_end(self, now: float) -> None:
         """The peer says no more. Raises Refusal or PeerError."""
         raise NotImplementedError
 
-    def _shaken(self, now: float) -> None:
+    def _handshake_done(self, now: float) -> None:
         """The codec had a word with the peer's, and is ready: perhaps only now."""
 
     def _take_work(self) -> Work:
@@ -340,22 +344,22 @@ class Connection:
     def _consumed(self, now: float) -> None:
         """The call that runs may wait for more of what the peer says."""
 
-    def _owed(self) -> bool:
+    def _awaits_body(self) -> bool:
         """Does the call that runs wait for what the peer is to say?"""
         return False
 
-    def _until(self) -> float:
+    def _call_deadline(self) -> float:
         """How long may a call run, as far as the peer is concerned?"""
         return math.inf
 
-    def _gone_out(self, now: float) -> None:
+    def _flush_done(self, now: float) -> None:
         """All that was queued has been sent, and `_queued` tells what is to be done now."""
 
-    def _keeps(self) -> float:
+    def _idle_timeout(self) -> float:
         """Seconds that a peer may be idle between two requests."""
         return self._limits.keep_alive
 
-    def _ahead(self) -> int:
+    def _buffered(self) -> int:
         """Bytes heard that no call has taken."""
         raise NotImplementedError
 
@@ -379,8 +383,8 @@ class Connection:
         self._since = now
         self._flushed = False
         if not self._writing:  # else a peer that asks and does not read would buy time with each question
-            self._looked = now
-            self._moved = 0
+            self._rate_since = now
+            self._rate_bytes = 0
 
     def close(self, now: float, *, linger: bool = False) -> None:
         """Send what is queued, then close; with `linger`, hear (and forget) the peer for a moment more."""
@@ -402,21 +406,21 @@ class Connection:
             until = max(self._since, self._left) + self._farewell if self._leaving else self._since + self._patience
         elif phase is DUE:
             wants = CALL if not pending or self._may_call() else 0
-            hears = hears and self._ahead() < HIGH_WATER
+            hears = hears and self._buffered() < HIGH_WATER
         elif phase is CALLED:
             wants = RUNNING
-            until = self._until()
-            hears = hears and self._ahead() < HIGH_WATER
+            until = self._call_deadline()
+            hears = hears and self._buffered() < HIGH_WATER
         elif phase is HEAD:
             until = self._since + self._limits.head_timeout
         elif phase is BODY:
-            until = self._looked + GRACE
+            until = self._rate_since + GRACE
         elif phase is CLOSING:
             until = self._since + LINGER
         else:
             pending = hears = False
         if pending:
-            until = self._looked + (GRACE if self._held < 0 else STALL)
+            until = self._rate_since + (GRACE if self._kernel_unsent < 0 else STALL)
             wants |= WRITE
             hears = hears and (self.codec.unsent <= HIGH_WATER or phase is CLOSING)
         self.wants = wants | READ if hears else wants
@@ -428,20 +432,20 @@ class Connection:
                 self.close(now)
                 self._settle(now)
 
-    def _owe(self) -> None:
+    def _request_started(self) -> None:
         """A request has arrived."""
-        self._owes = True
+        self._request_pending = True
         self.counters.add(REQUESTS)
 
-    def _pay(self, status: int, asked: float, now: float) -> None:
+    def _response_queued(self, status: int, requested_at: float, now: float) -> None:
         """Its answer is queued whole. That counts once it has gone out; of those that go together, the last waits."""
-        if not self._owes:  # who is refused in the middle of one has asked, too
+        if not self._request_pending:  # who is refused in the middle of one has asked, too
             self.counters.add(REQUESTS)
-        self._owes = False
+        self._request_pending = False
         self.served += 1
         if self._outgoing is not None:
             self._count_outgoing(now)
-        self._outgoing = (status, asked)
+        self._outgoing = (status, requested_at)
         if not self.codec.pending:  # a service's, of no bytes
             self._count_outgoing(now)
 
@@ -450,16 +454,16 @@ class Connection:
             self.counters.answered(self._outgoing[0], now - self._outgoing[1])
             self._outgoing = None
 
-    def _forsake(self) -> None:
+    def _count_aborted(self) -> None:
         """What is not answered in full never will be."""
-        self.counters.add(ABORTED, self._owes + (self._outgoing is not None))
-        self._owes, self._outgoing = False, None
+        self.counters.add(ABORTED, self._request_pending + (self._outgoing is not None))
+        self._request_pending, self._outgoing = False, None
 
     def _begin_or_end_writing(self, pending: bool, now: float) -> None:
         self._writing = pending
-        self._looked = now
-        self._moved = 0
-        self._held = -1
+        self._rate_since = now
+        self._rate_bytes = 0
+        self._kernel_unsent = -1
         if not pending:
             if not self._flushed:
                 self._flushed = True
@@ -467,7 +471,7 @@ class Connection:
             if self._outgoing is not None:
                 self._count_outgoing(now)
             if self._queued is not None:
-                self._gone_out(now)
+                self._flush_done(now)
 
 
 def _new_tls(context: ssl.SSLContext) -> Clear:

@@ -29,7 +29,8 @@ TIMED_OUT: Final = CallStatus.TIMED_OUT
 class PartialResponse:
     """A part of an answer whose call runs on, for answered().
 
-    said  a Response or a Stream, which begins the answer; a further piece; or End.WHOLE: nothing follows but the reply
+    said  a Response or a StreamingBody, which begins the answer; a further piece; or EndOfBody.COMPLETE: only the reply
+          follows
     told  called once: with None when it has gone out, else with why it never will
     sent  bytes that are queued of it, its head among them
     over  bool: `told` was called

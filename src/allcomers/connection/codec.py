@@ -11,7 +11,7 @@ from allcomers.protocol.message import FileSlice, Segment
 JOIN = 16 * 1024
 """Segments up to this size are joined to the one before: one send is cheaper than two, and TLS makes one record."""
 
-END = b""
+EOF = b""
 """The segment after which nothing comes: the driver shuts the socket's sending side down."""
 
 
@@ -54,15 +54,15 @@ class Clear:
             queue.append(segment)
 
     def end(self) -> None:
-        """Nothing follows what is queued: END comes after it."""
+        """Nothing follows what is queued: EOF comes after it."""
         self._ending = self.pending = True
 
     def output(self) -> Segment:
-        """The first unsent segment; END where the sending side is to be shut. Only while `pending`."""
-        return self._queue[0] if self._queue else END
+        """The first unsent segment; EOF where the sending side is to be shut. Only while `pending`."""
+        return self._queue[0] if self._queue else EOF
 
     def sent(self, count: int) -> None:
-        """The socket has taken `count` bytes of what output() gave (0 after END)."""
+        """The socket has taken `count` bytes of what output() gave (0 after EOF)."""
         queue = self._queue
         if queue is None:
             self._ending = self.pending = False
@@ -81,7 +81,7 @@ class Clear:
             self.pending = self._ending
 
     def received(self, data: bytes) -> bytes | None:
-        """What the peer said with these bytes; END where it says no more, None where only the codec was meant.
+        """What the peer said with these bytes; EOF where it says no more, None where only the codec was meant.
 
         Raises PeerError where they make no sense to the codec.
         """

@@ -23,13 +23,13 @@ class DetachedConnection(Connection):
         self._called = True
         self._settle(now)
 
-    def _heard(self, data: bytes, now: float) -> None:
+    def _receive_plain(self, data: bytes, now: float) -> None:
         """What comes when its call is over is for nobody."""
 
-    def _heard_end(self, now: float) -> None:
+    def _receive_end(self, now: float) -> None:
         """As above."""
 
-    def _ahead(self) -> int:
+    def _buffered(self) -> int:
         return 0
 
     def _answered(self, reply: Any, now: float) -> None:

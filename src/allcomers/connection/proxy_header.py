@@ -10,33 +10,33 @@ import logging
 from collections.abc import Callable
 
 from allcomers.connection.base import Address, Connection
-from allcomers.connection.codec import END, Clear
+from allcomers.connection.codec import EOF, Clear
 from allcomers.errors import PeerError
 from allcomers.protocol import proxy_header
 
 _logger = logging.getLogger("allcomers.proxy")
 
 
-class Announced(Clear):
+class ProxyHeaderCodec(Clear):
     """Until the header is whole, `connection` hears nothing else and has nothing to say."""
 
-    __slots__ = ("_connection", "_heard", "_inner", "ready")
+    __slots__ = ("_connection", "_inner", "_receive_plain", "ready")
     is_clear = False
 
     def __init__(self, connection: Connection) -> None:
         super().__init__()
         self._connection: Connection | None = connection
         self._inner = connection.codec
-        self._heard = b""
+        self._receive_plain = b""
         self.ready = False
 
     def received(self, data: bytes) -> bytes | None:
         connection = self._connection
         if not data or connection is None:
-            return END
-        self._heard += data
+            return EOF
+        self._receive_plain += data
         try:
-            header = proxy_header.parse(self._heard)
+            header = proxy_header.parse(self._receive_plain)
         except PeerError as error:
             self._give_up(str(error))
             raise
@@ -46,7 +46,7 @@ class Announced(Clear):
             connection.peer, connection.port = header.address
         connection.codec = inner = self._inner
         self._connection = None
-        rest = self._heard[header.size :]
+        rest = self._receive_plain[header.size :]
         heard = inner.received(rest) if rest else None
         self.ready = inner.ready  # for who asks the codec that was there before
         return heard
@@ -61,12 +61,12 @@ class Announced(Clear):
             _logger.debug("%s port %d: %s", connection.peer or "a local peer", connection.port, reason)
 
 
-def announced(connect: Callable[[Address, float], Connection]) -> Callable[[Address, float], Connection]:
+def with_proxy_header(connect: Callable[[Address, float], Connection]) -> Callable[[Address, float], Connection]:
     """`connect`, where a proxy comes first."""
 
     def connect_announced(address: Address, now: float) -> Connection:
         connection = connect(address, now)
-        connection.hear_first(Announced(connection), now)
+        connection.put_codec(ProxyHeaderCodec(connection), now)
         return connection
 
     return connect_announced

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _NONE: Final[list[bytes]] = []  # shared by all that have no message waiting
 
 
-class Talker(Protocol):
+class ServiceProtocol(Protocol):
     """What a connection needs of a Service: an instance for each peer."""
 
     framing: Framing
@@ -36,12 +36,12 @@ class Talker(Protocol):
 class ServiceEndpoint(NamedTuple):
     """What all connections of a service share.
 
-    service  makes the Talker of a new peer
+    service  makes the ServiceProtocol of a new peer
     report   called with an app's exception and the peer that met it
     counters     where what is done is counted
     """
 
-    service: Callable[[], Talker]
+    service: Callable[[], ServiceProtocol]
     limits: Limits
     report: Callable[[BaseException, str], object]
     counters: CounterRow
@@ -51,52 +51,52 @@ class ServiceEndpoint(NamedTuple):
 class ServiceConnection(Connection):
     """One client of a ServiceEndpoint."""
 
-    __slots__ = ("_asked", "_buffer", "_endpoint", "_messages", "_next", "_waiting", "talker")
+    __slots__ = ("_buffer", "_endpoint", "_messages", "_next", "_requested_at", "_waiting", "protocol")
 
     def __init__(self, endpoint: ServiceEndpoint, address: Address, now: float) -> None:
         super().__init__(endpoint.limits, address, endpoint.tls, now, endpoint.counters)
         self._endpoint = endpoint
-        self.talker: Talker | None = None  # made by the first call, where calls run
+        self.protocol: ServiceProtocol | None = None  # made by the first call, where calls run
         self._buffer = b""  # the beginning of a message
         self._messages = _NONE  # whole ones
         self._next = 0  # the one of them that is to be taken next
-        self._asked = now  # when the message came that was taken last, or others with it
+        self._requested_at = now  # when the message came that was taken last, or others with it
         self._waiting = 0  # bytes of those not taken, and one more for each
         if self.codec.ready:
             self.phase = DUE  # the first call greets the peer
         self._settle(now)
 
-    def _shaken(self, now: float) -> None:
-        if self.talker is None and self.phase is IDLE:
+    def _handshake_done(self, now: float) -> None:
+        if self.protocol is None and self.phase is IDLE:
             self.phase = DUE  # as above; who never shakes hands costs no call
 
-    def _heard(self, data: bytes, now: float) -> None:
-        talker = self.talker
-        if talker is None:  # before the first call there is no framing
+    def _receive_plain(self, data: bytes, now: float) -> None:
+        protocol = self.protocol
+        if protocol is None:  # before the first call there is no framing
             self._buffer += data
-            self._shaken(now)
+            self._handshake_done(now)
             return
         if self._buffer:
             data = self._buffer + data
-        messages, self._buffer = self._split(talker, data)
+        messages, self._buffer = self._split(protocol, data)
         if messages:
-            self._asked = now
+            self._requested_at = now
             self._messages = self._messages[self._next :] + messages if self._messages else messages
             self._next = 0
             self._waiting += len(data) + len(messages)  # an empty one takes room too
         if self.phase is IDLE or self.phase is HEAD:
-            self._rest(now)
+            self._next_message(now)
 
-    def _split(self, talker: Talker, data: bytes) -> tuple[list[bytes], bytes]:
+    def _split(self, protocol: ServiceProtocol, data: bytes) -> tuple[list[bytes], bytes]:
         try:
-            return talker.framing.split(data)
+            return protocol.framing.split(data)
         except PeerError:
             raise
         except Exception as error:  # a framing of the app's own
             self._endpoint.report(error, self.peer)
             raise PeerError("the framing failed") from None
 
-    def _rest(self, now: float) -> None:
+    def _next_message(self, now: float) -> None:
         """No call runs: what is next?"""
         if self._messages:
             self.phase = DUE
@@ -112,33 +112,35 @@ class ServiceConnection(Connection):
     def rests(self) -> bool:
         return self.wants == READ and self.phase is IDLE and not self._leaving and self.codec.is_clear
 
-    def began(self, unsent: bytes, request: object, live: object, heard: bytes, asked: float, now: float) -> None:
+    def began(
+        self, unsent: bytes, request: object, async_call: object, heard: bytes, requested_at: float, now: float
+    ) -> None:
         self.codec.push(unsent)
         if request is not None:
             self._called = True
-            self._asked = asked
-            self._owes = True
+            self._requested_at = requested_at
+            self._request_pending = True
             self.phase = CALLED
         self._settle(now)
 
-    def _keeps(self) -> float:
-        own = self.talker.idle_timeout if self.talker is not None else None
+    def _idle_timeout(self) -> float:
+        own = self.protocol.idle_timeout if self.protocol is not None else None
         return self._limits.keep_alive if own is None else own
 
-    def _heard_end(self, now: float) -> None:
+    def _receive_end(self, now: float) -> None:
         if self.phase is HEAD:
             raise PeerError("the connection ended in the middle of a message")
 
-    def _ahead(self) -> int:
+    def _buffered(self) -> int:
         return self._waiting + len(self._buffer)
 
     def _take_work(self) -> Work:
         self._called = True
         self.phase = CALLED
-        talker = self.talker
-        if talker is None:
-            return Call(_greet, self._endpoint, self.peer)
-        self._owe()
+        protocol = self.protocol
+        if protocol is None:
+            return ServiceCall(_greet, self._endpoint, self.peer)
+        self._request_started()
         message = self._messages[self._next]
         self._next += 1
         if self._next == len(self._messages):
@@ -146,64 +148,64 @@ class ServiceConnection(Connection):
             self._next = self._waiting = 0
         else:
             self._waiting -= len(message) + 1
-        return Call(_request, self._endpoint, talker, message)
+        return ServiceCall(_request, self._endpoint, protocol, message)
 
-    def _answered(self, reply: bytes | Greeting | End | Literal[CallStatus.TIMED_OUT], now: float) -> None:
+    def _answered(self, reply: bytes | Connected | CloseAfter | Literal[CallStatus.TIMED_OUT], now: float) -> None:
         """What _greet or _request returned."""
         self._called = False
         if reply is TIMED_OUT:  # the call runs on, and will tell the talker that its peer is lost
-            self.talker = None
+            self.protocol = None
             reply = _FAILED
-        greets = isinstance(reply, Greeting)
-        if isinstance(reply, Greeting):
-            reply = self._greeted(reply, now)
+        greets = isinstance(reply, Connected)
+        if isinstance(reply, Connected):
+            reply = self._connected(reply, now)
         if self.phase is not CALLED:  # the peer has gone, or broken the protocol: nothing is said any more
-            self._forsake()
+            self._count_aborted()
             return
         if reply is _FAILED:
-            self._forsake()
-        data = reply.data if isinstance(reply, End) else reply
+            self._count_aborted()
+        data = reply.data if isinstance(reply, CloseAfter) else reply
         if data:
             self.codec.push(data)
-        if self._owes:
-            self._pay(0, self._asked, now)
-        if isinstance(reply, End):
+        if self._request_pending:
+            self._response_queued(0, self._requested_at, now)
+        if isinstance(reply, CloseAfter):
             self.close(now, linger=True)
             return
-        if self._leaving and not greets and not self._ahead():
+        if self._leaving and not greets and not self._buffered():
             self.close(now, linger=True)
         else:
-            self._rest(now)
+            self._next_message(now)
 
-    def _greeted(self, greeting: Greeting, now: float) -> bytes | End:
+    def _connected(self, greeting: Connected, now: float) -> bytes | CloseAfter:
         """The first call is back: now there is a framing for what came meanwhile."""
-        self.talker = greeting.talker
-        self._patience = self._keeps()
+        self.protocol = greeting.protocol
+        self._patience = self._idle_timeout()
         if self._buffer:
             early, self._buffer = self._buffer, b""
             try:
-                self._heard(early, now)
+                self._receive_plain(early, now)
             except PeerError:
-                return End(greeting.data if isinstance(greeting.data, bytes) else greeting.data.data)
+                return CloseAfter(greeting.data if isinstance(greeting.data, bytes) else greeting.data.data)
         return greeting.data
 
     def _expire(self, now: float) -> None:
         if self._writing:
             self.lost(now)
-        elif self.phase is HEAD and self._moved >= self._limits.min_rate * (now - self._looked) > 0:
-            self._since = self._looked = now  # a long message that comes fast enough
-            self._moved = 0
+        elif self.phase is HEAD and self._rate_bytes >= self._limits.min_rate * (now - self._rate_since) > 0:
+            self._since = self._rate_since = now  # a long message that comes fast enough
+            self._rate_bytes = 0
         else:
             self.close(now)
 
-    def farewell(self) -> Work | None:
-        if self._called or self.talker is None:
+    def close_call(self) -> Work | None:
+        if self._called or self.protocol is None:
             return None
-        talker, self.talker = self.talker, None
-        return Call(_lose, self._endpoint, talker)
+        protocol, self.protocol = self.protocol, None
+        return ServiceCall(_lose, self._endpoint, protocol)
 
 
-class End:
+class CloseAfter:
     """The last that a peer hears: `data`, framed already."""
 
     __slots__ = ("data",)
@@ -212,20 +214,20 @@ class End:
         self.data = data
 
 
-_FAILED: Final = End(b"")
+_FAILED: Final = CloseAfter(b"")
 
 
-class Greeting:
+class Connected:
     """What the first call returns: who will answer, and the first words."""
 
-    __slots__ = ("data", "talker")
+    __slots__ = ("data", "protocol")
 
-    def __init__(self, talker: Talker, data: bytes | End) -> None:
-        self.talker = talker
+    def __init__(self, protocol: ServiceProtocol, data: bytes | CloseAfter) -> None:
+        self.protocol = protocol
         self.data = data
 
 
-class Call(partial[Any]):
+class ServiceCall(partial[Any]):
     """One of the functions below with its arguments. See http_calls.Call."""
 
     __slots__ = ()
@@ -236,46 +238,46 @@ class Call(partial[Any]):
         peer = who if isinstance(who, str) else who.peer
         return f"a call of {endpoint.service.__name__} for {peer or 'a local peer'}"
 
-    def forget(self, reply: bytes | Greeting | End | CallStatus | None) -> None:
+    def forget(self, reply: bytes | Connected | CloseAfter | CallStatus | None) -> None:
         """It has returned `reply` too late, or is OVERDUE before it began: tell the talker that its peer is lost."""
         endpoint, who, *_ = self.args
         if self.func is _request:
             _lose(endpoint, who)
-        elif isinstance(reply, Greeting):
-            _lose(endpoint, reply.talker)
+        elif isinstance(reply, Connected):
+            _lose(endpoint, reply.protocol)
         elif self.func is _lose and reply is TIMED_OUT:
             self()
 
 
-def _greet(endpoint: ServiceEndpoint, peer: str) -> Greeting | End:
+def _greet(endpoint: ServiceEndpoint, peer: str) -> Connected | CloseAfter:
     try:
-        talker = endpoint.service()
-        talker.peer = peer
-        words = talker.connected()
-        data = b"" if words is None else talker.framing.wrap(words)
-        return Greeting(talker, End(data) if talker.closing else data)
+        protocol = endpoint.service()
+        protocol.peer = peer
+        words = protocol.connected()
+        data = b"" if words is None else protocol.framing.wrap(words)
+        return Connected(protocol, CloseAfter(data) if protocol.closing else data)
     except BaseException as error:
         endpoint.report(error, peer)
         return _FAILED
 
 
-def _request(endpoint: ServiceEndpoint, talker: Talker, message: bytes) -> bytes | End:
+def _request(endpoint: ServiceEndpoint, protocol: ServiceProtocol, message: bytes) -> bytes | CloseAfter:
     try:
-        answer = talker.request(message)
-        data = b"" if answer is None else talker.framing.wrap(answer)
+        answer = protocol.request(message)
+        data = b"" if answer is None else protocol.framing.wrap(answer)
     except BaseException as error:
-        return failed(endpoint, talker, error)
-    return End(data) if talker.closing else data
+        return failed(endpoint, protocol, error)
+    return CloseAfter(data) if protocol.closing else data
 
 
-def failed(endpoint: ServiceEndpoint, talker: Talker, error: BaseException) -> End:
+def failed(endpoint: ServiceEndpoint, protocol: ServiceProtocol, error: BaseException) -> CloseAfter:
     """What a call gives that raised `error`."""
-    endpoint.report(error, talker.peer)
+    endpoint.report(error, protocol.peer)
     return _FAILED
 
 
-def _lose(endpoint: ServiceEndpoint, talker: Talker) -> None:
+def _lose(endpoint: ServiceEndpoint, protocol: ServiceProtocol) -> None:
     try:
-        talker.lost()
+        protocol.lost()
     except BaseException as error:
-        endpoint.report(error, talker.peer)
+        endpoint.report(error, protocol.peer)

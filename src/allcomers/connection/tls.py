@@ -16,7 +16,7 @@ import logging
 import ssl
 from typing import Final
 
-from allcomers.connection.codec import END, JOIN, Clear
+from allcomers.connection.codec import EOF, JOIN, Clear
 from allcomers.errors import PeerError
 from allcomers.protocol.message import FileSlice, Segment
 
@@ -63,14 +63,14 @@ class Tls(Clear):
 
     def received(self, data: bytes) -> bytes | None:
         if not data:
-            return END
+            return EOF
         self._incoming.write(data)
         try:
-            return self._heard()
+            return self._receive_plain()
         finally:
             self._look()
 
-    def _heard(self) -> bytes | None:
+    def _receive_plain(self) -> bytes | None:
         try:
             if not self.ready:
                 self._engine.do_handshake()
@@ -82,7 +82,7 @@ class Tls(Clear):
             raise PeerError(f"TLS: {error.reason or 'broken off'}") from None
 
     def _opened(self) -> bytes:
-        """All plain bytes that have come; END after the peer's close_notify, or `ended` if both came at once."""
+        """All plain bytes that have come; EOF after the peer's close_notify, or `ended` if both came at once."""
         pieces: list[bytes] = []
         try:
             while piece := self._engine.read(_RECORD):

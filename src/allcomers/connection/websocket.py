@@ -22,7 +22,7 @@ RESTART: Final = 1012
 NO_PONG: Final = 1011
 
 
-class Talk(Protocol):
+class WebSocketApp(Protocol):
     """The app's side.
 
     ahead  int: bytes of messages that it was given and has not taken
@@ -38,9 +38,9 @@ class Talk(Protocol):
 
 
 class WebSocketConnection(Connection):
-    """One peer, and the Talk that its messages go to.
+    """One peer, and the WebSocketApp that its messages go to.
 
-    socket  what the Talk speaks through; it tells the driver that it has
+    socket  what the WebSocketApp speaks through; it tells the driver that it has
     """
 
     __slots__ = ("_closing", "_due", "_own", "_talk", "socket")
@@ -49,7 +49,7 @@ class WebSocketConnection(Connection):
         self,
         before: Connection,
         socket: WebSocket,
-        talk: Talk,
+        talk: WebSocketApp,
         limits: Limits,
         own: WebSocketLimits,
         early: bytes,
@@ -61,29 +61,29 @@ class WebSocketConnection(Connection):
         self._own = own
         self._closing = False  # have we said that we close?
         self._due = self._next_ping(now)
-        self._queued = True  # _gone_out is to be called, always
+        self._queued = True  # _flush_done is to be called, always
         self._called = True
         self.codec = before.codec
         self.phase = CALLED
         if early:
-            self._heard(early, now)
+            self._receive_plain(early, now)
         else:
-            self._go_on(now)  # the app may have spoken, or ended, already
+            self._continue(now)  # the app may have spoken, or ended, already
         if before._ended:
             self._ended = True
-            self._heard_end(now)
+            self._receive_end(now)
         if before._leaving:
             self.drain(now)
         self._settle(now)
 
     # ------------------------------------------------------------ what the peer says
 
-    def _heard(self, data: bytes, now: float) -> None:
+    def _receive_plain(self, data: bytes, now: float) -> None:
         if not self._closing:
             self._due = self._next_ping(now)
         self._act(self.socket.feed(data), now)
 
-    def _heard_end(self, now: float) -> None:
+    def _receive_end(self, now: float) -> None:
         self._act(self.socket.feed(b""), now)
 
     def _act(self, events: list[Event], now: float) -> None:
@@ -92,9 +92,9 @@ class WebSocketConnection(Connection):
                 self._talk.closed(event.code, event.reason)
             else:
                 self._talk.message(event)
-        self._go_on(now)
+        self._continue(now)
 
-    def _go_on(self, now: float) -> None:
+    def _continue(self, now: float) -> None:
         """Queue what there is to say; is there more to look at?"""
         for data in self.socket.data_to_send():
             self.codec.push(data)
@@ -108,7 +108,7 @@ class WebSocketConnection(Connection):
             self._due = now + CLOSE_TIMEOUT
         self.phase = DUE if self.socket.held and self._talk.ahead < HIGH_WATER else CALLED
 
-    def _ahead(self) -> int:
+    def _buffered(self) -> int:
         return self._talk.ahead + self.socket.held
 
     def _take_work(self) -> Work:
@@ -121,14 +121,14 @@ class WebSocketConnection(Connection):
     # ------------------------------------------------------------ what the app says
 
     def _consumed(self, now: float) -> None:
-        self._go_on(now)
+        self._continue(now)
 
-    def _gone_out(self, now: float) -> None:
+    def _flush_done(self, now: float) -> None:
         self._talk.sent()
 
     # ------------------------------------------------------------ time, and the end
 
-    def _until(self) -> float:
+    def _call_deadline(self) -> float:
         return self._due
 
     def _next_ping(self, now: float) -> float:
@@ -140,16 +140,16 @@ class WebSocketConnection(Connection):
         elif self.socket.awaits_pong:
             self.socket.fail(NO_PONG, "no pong in time")
             self._talk.closed(NO_PONG, "no pong in time")
-            self._go_on(now)
+            self._continue(now)
         else:
             self.socket.ping()
             self._due = now + self._own.ping_timeout
-            self._go_on(now)
+            self._continue(now)
 
     def drain(self, now: float, patience: float = FAREWELL) -> None:
         if patience == FAREWELL and self.socket.open:  # it is not idle: who waits for a place does not get this one
             self.socket.close(RESTART)
-            self._go_on(now)
+            self._continue(now)
         super().drain(now, patience)
 
     def lost(self, now: float) -> None:

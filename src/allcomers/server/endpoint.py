@@ -20,7 +20,7 @@ from allcomers.system.counters import CounterRow
 if TYPE_CHECKING:
     import ssl
 
-    from allcomers.connection.http.async_call import Asker, Live
+    from allcomers.connection.http.async_call import Asker, AsyncCall
     from allcomers.connection.http.endpoint import HttpEndpoint, Origin
     from allcomers.connection.service import ServiceEndpoint
     from allcomers.models.driver.serving import Serving
@@ -63,7 +63,7 @@ class Endpoint(NamedTuple):
 
 
 class App(NamedTuple):
-    """What answers HTTP requests: `live`, if there is one, on the event loop of its model; else `handler`.
+    """What answers HTTP requests: `async_call`, if there is one, on the event loop of its model; else `handler`.
 
     begin  as HttpEndpoint has it
 
@@ -72,8 +72,8 @@ class App(NamedTuple):
     """
 
     handler: Handler
-    live: Callable[[Request, Asker], Live] | None = None
-    begin: Callable[[Request, Asker], Response | tuple[Live, Any]] | None = None
+    async_call: Callable[[Request, Asker], AsyncCall] | None = None
+    begin: Callable[[Request, Asker], Response | tuple[AsyncCall, Any]] | None = None
     life: Life | None = None
     serve: Callable[[Serving], None] | None = None
     calls: str = "inline"
@@ -104,9 +104,9 @@ def endpoint(
         app = _app(kind, found, config, request_replacement, counters)
         peers = _http(app, config, log, keys(HTTP), counters)
     if config.proxy_protocol:
-        from allcomers.connection.proxy_header import announced
+        from allcomers.connection.proxy_header import with_proxy_header
 
-        return peers._replace(connect=announced(peers.connect))
+        return peers._replace(connect=with_proxy_header(peers.connect))
     return peers
 
 
@@ -144,7 +144,7 @@ def _http(
     too_many = b"" if tls else busy(date(time.monotonic()), server)  # in TLS it would look like a broken handshake
     http = HttpEndpoint(
         handler=app.handler,
-        live=app.live,
+        async_call=app.async_call,
         begin=app.begin,
         limits=config.limits,
         date=date,
@@ -165,7 +165,7 @@ def _http(
         serve=app.serve or _model(config),
         busy=too_many,
         calls=app.calls,
-        is_async=app.live is not None,
+        is_async=app.async_call is not None,
         life=app.life,
         http=http,
     )
@@ -274,7 +274,7 @@ def _asgi(target: Any, config: Config, request_replacement: Callable[[str], obje
         host.limit = TaskLimit(config.call_timeout, request_replacement, events)
     return App(
         handler=stepped,
-        live=partial(answer, host),
+        async_call=partial(answer, host),
         begin=briefs(host),
         life=Life(events, lifespan, host),
         serve=lambda serving: serve_on(serving, events),

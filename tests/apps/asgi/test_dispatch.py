@@ -14,7 +14,7 @@ from allcomers.connection.http.async_call import Asker
 from allcomers.connection.http.endpoint import SKIP, HttpEndpoint
 from allcomers.connection.http.http1 import HttpConnection
 from allcomers.connection.http.log_record import GONE
-from allcomers.connection.http.response_body import End, Last, Stream
+from allcomers.connection.http.response_body import EndOfBody, FinalPiece, StreamingBody
 from allcomers.errors import AnswerError, PeerError
 from allcomers.protocol.message import Request, Response
 from allcomers.system.counters import CounterRow
@@ -76,12 +76,12 @@ class Script:
         self.hungry = False
 
 
-class Steps(Stream):
-    """A Stream that is filled; how often it was asked to go on, and closed."""
+class Steps(StreamingBody):
+    """A StreamingBody that is filled; how often it was asked to go on, and closed."""
 
     __slots__ = ("closed", "steps")
 
-    def __init__(self, response: Response, first: bytes | Last) -> None:
+    def __init__(self, response: Response, first: bytes | FinalPiece) -> None:
         super().__init__(response, first)
         self.steps = 0
         self.closed = 0
@@ -121,7 +121,7 @@ class Near(Far):
     ) -> None:  # fmt: skip
         self.lives: list[Script] = []
 
-        def live(request: Request, asker: Asker) -> Script:
+        def async_call(request: Request, asker: Asker) -> Script:
             script = Script(request, asker)
             script.first, script.wants_body = (first() if callable(first) else first), hungry
             self.lives.append(script)
@@ -132,7 +132,7 @@ class Near(Far):
 
         endpoint = HttpEndpoint(
             handler=lambda request: Response(b""),
-            live=live,
+            async_call=async_call,
             limits=Limits(**limits),
             date=lambda now: b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n",
             wall=lambda: 0.0,
@@ -145,7 +145,7 @@ class Near(Far):
         self.conn.driver = Ear(self)
 
     @property
-    def live(self) -> Script:
+    def async_call(self) -> Script:
         return self.lives[-1]
 
     def say(self, reply: Any) -> None:
@@ -155,8 +155,8 @@ class Near(Far):
 
     def wait_for_more(self) -> None:
         """The call has taken what it was given, and waits for more."""
-        self.live.ahead = 0
-        self.live.hungry = True
+        self.async_call.ahead = 0
+        self.async_call.hungry = True
         self.say(CONSUMED)
 
     def run(self, *, calls: bool = True) -> None:
@@ -177,8 +177,8 @@ class Near(Far):
             conn.lost(self.now)
         if self.closed:
             conn.driver = None
-            if farewell := conn.farewell():
-                farewell()
+            if close_call := conn.close_call():
+                close_call()
                 self.farewells += 1
 
 
@@ -186,8 +186,8 @@ def hello() -> Response:
     return Response(b"Hello")
 
 
-def heard(live: Script) -> bytes:
-    return b"".join(piece for piece in live.heard if isinstance(piece, bytes))
+def heard(async_call: Script) -> bytes:
+    return b"".join(piece for piece in async_call.heard if isinstance(piece, bytes))
 
 
 # ---------------------------------------------------------------- the body
@@ -196,12 +196,12 @@ def heard(live: Script) -> bytes:
 def test_a_call_begins_with_the_head_and_hears_the_body_as_it_comes() -> None:
     near = Near()
     near.hear(POST % 10)
-    assert near.live.started == 1
+    assert near.async_call.started == 1
     near.hear(b"abc")
     near.hear(b"defg")
-    assert near.live.heard == [b"abc", b"defg"]
+    assert near.async_call.heard == [b"abc", b"defg"]
     near.hear(b"hij")
-    assert near.live.heard == [b"abc", b"defg", b"hij", "whole"]
+    assert near.async_call.heard == [b"abc", b"defg", b"hij", "whole"]
     assert near.conn.wants == READ | RUNNING
     near.say(hello())
     assert statuses(near.said) == [200]
@@ -212,13 +212,13 @@ def test_no_more_is_read_than_a_call_takes() -> None:
     near = Near()
     near.hear(POST % 1_000_000)
     near.hear(b"x" * 1_000_000)
-    assert len(heard(near.live)) == HIGH_WATER
+    assert len(heard(near.async_call)) == HIGH_WATER
     assert near.conn.wants == RUNNING
     near.wait_for_more()
     assert near.conn.wants == READ | RUNNING
     near.hear(b"x" * 10)
     assert near.conn.wants == READ | RUNNING
-    near.live.ahead = HIGH_WATER
+    near.async_call.ahead = HIGH_WATER
     near.hear(b"x")
     assert near.conn.wants == RUNNING
     assert near.conn.deadline == float("inf")  # the call is slow, not the client
@@ -228,10 +228,10 @@ def test_behind_a_whole_body_the_end_is_heard_before_it_is_taken() -> None:
     near = Near()
     near.hear(POST % HIGH_WATER)
     near.hear(b"x" * HIGH_WATER)
-    assert near.live.ahead == HIGH_WATER
+    assert near.async_call.ahead == HIGH_WATER
     assert near.conn.wants == READ | RUNNING
     near.hear(b"")
-    assert near.live.heard[-1] == "end"
+    assert near.async_call.heard[-1] == "end"
     near = Near()
     near.hear(POST % HIGH_WATER)
     near.hear(b"x" * HIGH_WATER)
@@ -265,7 +265,7 @@ def test_go_on_is_not_said_when_the_answer_comes_first(stream: bool) -> None:
     near = Near(first=lambda: Steps(hello(), b"Hello") if stream else hello())
     near.hear(EXPECT % 5)
     if stream:
-        near.say(Last(b""))
+        near.say(FinalPiece(b""))
     assert b"100 Continue" not in near.said
     assert b"Connection: close" in near.said
     assert near.shut
@@ -294,7 +294,7 @@ def test_a_client_has_time_while_its_call_does_not_wait() -> None:
     near.hear(b"x")
     near.sleep(1000)
     assert near.said == b""
-    assert near.live.heard == [b"x"]
+    assert near.async_call.heard == [b"x"]
 
 
 def test_a_client_that_its_call_waits_for_is_cut() -> None:
@@ -306,7 +306,7 @@ def test_a_client_that_its_call_waits_for_is_cut() -> None:
     assert near.said == b""
     near.sleep(0.2)
     assert statuses(near.said) == [408]
-    assert near.live.heard == ["leave"]
+    assert near.async_call.heard == ["leave"]
     near.sleep(LINGER + 0.1)
     assert near.closed
     assert [entry["status"] for entry in noted.answers] == [408]
@@ -360,7 +360,7 @@ def test_a_stream_whose_client_does_not_read_is_cut() -> None:
     assert near.closed
     assert steps.steps == 0
     assert steps.closed == 1
-    assert near.live.heard == ["leave"]
+    assert near.async_call.heard == ["leave"]
 
 
 # ---------------------------------------------------------------- answers
@@ -377,7 +377,7 @@ def test_a_stream_goes_on_when_its_piece_has_gone_out() -> None:
     assert near.conn.wants == READ | RUNNING
     near.say(b"more")
     assert steps.steps == 2
-    near.say(Last(b"!"))
+    near.say(FinalPiece(b"!"))
     assert steps.steps == 2
     assert near.said.endswith(b"\r\n4\r\nmore\r\n1\r\n!\r\n0\r\n\r\n")
     assert near.conn.phase is Phase.IDLE
@@ -386,7 +386,7 @@ def test_a_stream_goes_on_when_its_piece_has_gone_out() -> None:
 def test_a_stream_may_be_whole_with_its_first_piece() -> None:
     near = Near()
     near.hear(GET)
-    near.say(Steps(Response(b""), Last(b"all")))
+    near.say(Steps(Response(b""), FinalPiece(b"all")))
     assert near.said.endswith(b"\r\n\r\n3\r\nall\r\n0\r\n\r\n")
     assert near.conn.phase is Phase.IDLE
 
@@ -395,7 +395,7 @@ def test_a_broken_stream_is_never_passed_off_as_whole() -> None:
     near = Near()
     near.hear(GET)
     near.say(Steps(Response(b""), b"some"))
-    near.say(End.BROKEN)
+    near.say(EndOfBody.ABORTED)
     assert near.said.endswith(b"4\r\nsome\r\n")
     near.end()
     assert near.closed
@@ -407,7 +407,7 @@ def test_the_next_request_begins_when_the_answer_before_is_whole() -> None:
     assert len(near.lives) == 1
     near.say(Steps(Response(b"", headers=[("Content-Length", "8")]), b"some"))
     assert len(near.lives) == 1
-    near.say(Last(b"more"))
+    near.say(FinalPiece(b"more"))
     assert len(near.lives) == 2
     near.say(hello())
     assert len(near.lives) == 3
@@ -429,13 +429,13 @@ def test_hints_come_before_the_answer_and_are_bounded() -> None:
     near = Near(room=0)
     near.hear(GET)
     for _ in range(10_000):
-        near.live.asker.hint([b"</a.css>; rel=preload"])
+        near.async_call.asker.hint([b"</a.css>; rel=preload"])
     near.say(CONSUMED)
     near.take(1_000_000)
     hints = near.said.count(b"103 Early Hints")
     assert 100 < hints < 2000
     near.say(hello())
-    near.live.asker.hint([b"</a.css>; rel=preload"])  # too late
+    near.async_call.asker.hint([b"</a.css>; rel=preload"])  # too late
     near.take(1_000_000)
     assert near.said.count(b"103 Early Hints") == hints
     assert statuses(near.said) == [200]
@@ -479,7 +479,7 @@ def test_a_call_is_told_that_its_client_says_no_more() -> None:
     near = Near(noted=(noted := Noted()))
     near.hear(GET)
     near.end()
-    assert near.live.heard == ["end"]
+    assert near.async_call.heard == ["end"]
     assert near.conn.wants == RUNNING
     near.say(hello())
     assert statuses(near.said) == [200]
@@ -491,7 +491,7 @@ def test_a_call_that_is_told_so_may_answer_nothing() -> None:
     near = Near(noted=(noted := Noted()))
     near.hear(GET)
     near.end()
-    near.say(End.BROKEN)
+    near.say(EndOfBody.ABORTED)
     assert near.said == b""
     assert near.closed
     assert [entry["status"] for entry in noted.answers] == [GONE]
@@ -515,7 +515,7 @@ def test_a_client_that_ends_in_its_body(begun: bool) -> None:
     if begun:
         near.say(Steps(hello(), b"Hello"))
     near.end()
-    assert near.live.heard == [b"half", "leave"]
+    assert near.async_call.heard == [b"half", "leave"]
     near.sleep(LINGER + 0.1)
     assert near.closed
     if not begun:
@@ -529,7 +529,7 @@ def test_a_body_that_makes_no_sense(begun: bool) -> None:
     if begun:
         near.say(Steps(Response(b""), b"Hello"))
     near.hear(b"nonsense\r\n")
-    assert near.live.heard == [b"ok", "leave"]
+    assert near.async_call.heard == [b"ok", "leave"]
     if begun:
         assert near.closed
         assert near.said.endswith(b"Hello\r\n")  # no end: it was not whole
@@ -544,7 +544,7 @@ def test_a_body_that_is_too_long() -> None:
     near.hear(CHUNKED + b"3e8\r\n" + b"x" * 1000 + b"\r\n")
     near.hear(b"1\r\nx\r\n")
     assert statuses(near.said) == [413]
-    assert near.live.heard[-1] == "leave"
+    assert near.async_call.heard[-1] == "leave"
 
 
 @pytest.mark.parametrize("said", [False, True])
@@ -556,11 +556,11 @@ def test_a_client_that_is_lost(said: bool) -> None:
         near.say(steps)
     near.lose()
     assert near.closed
-    assert near.live.heard == [b"half", "leave"]
+    assert near.async_call.heard == [b"half", "leave"]
     assert steps.closed == 0  # of a stream that is filled, leave() tells
     assert [entry["status"] for entry in noted.answers] == [200 if said else GONE]
     near.say(b"more")
-    near.say(End.BROKEN)
+    near.say(EndOfBody.ABORTED)
     assert len(noted.answers) == 1
 
 
@@ -583,7 +583,7 @@ def test_a_call_is_told_that_the_server_leaves() -> None:
     near = Near()
     near.hear(GET)
     near.conn.drain(near.now)
-    assert near.live.heard == ["drain"]
+    assert near.async_call.heard == ["drain"]
     near.say(hello())
     assert b"Connection: close" in near.said
     assert near.shut

@@ -47,7 +47,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
     note("stopped")
 
 
-async def live(request: Request) -> Response:
+async def async_call(request: Request) -> Response:
     return HTMLResponse(PAGE)
 
 
@@ -151,7 +151,7 @@ async def upper(socket: WebSocket) -> None:
 app = Starlette(
     lifespan=lifespan,
     routes=[
-        Route("/live", live),
+        Route("/live", async_call),
         Route("/state", state),
         Route("/digest", digest, methods=["POST"]),
         Route("/stream", stream),

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The common talk of an ASGI app, in C: its answer is whole before the app has waited for anything.
 
-The plain Python of `http.Exchange`, `scope` and `live` is the specification. A Brief is what the app awaits receive()
+The plain Python of `http.Exchange`, `scope` and `async_call` is the specification. A Brief is what the app awaits receive()
 and send() of, until it does what is not common: a piece of a body of which more is to come, trailers, hints, a wait, an
 exception. From then on an Exchange goes on for it, which is told of what has been said (`adopt`).
 """

@@ -17,7 +17,7 @@ from allcomers.apps.asgi.http import Exchange
 from allcomers.apps.asgi.runtime import WIND_UP, App, Host
 from allcomers.apps.asgi.scope import HTTP_EXTENSIONS, http_scope
 from allcomers.connection.call import CONSUMED
-from allcomers.connection.http.response_body import End, Last, Stream
+from allcomers.connection.http.response_body import EndOfBody, FinalPiece, StreamingBody
 from allcomers.errors import ClientGone
 from allcomers.protocol.message import Piece, Request, Response
 from allcomers.system.asyncio_loops import new_selector_loop
@@ -102,7 +102,7 @@ class Steps:
         self._replies: deque[Any] = deque()
         self._closing = False
         self._look: select.epoll | None = None  # at the client's socket, for its end
-        self._first: Piece | Last | End = b""
+        self._first: Piece | FinalPiece | EndOfBody = b""
         scope = http_scope(request, host.root_path, host.state, host.extensions)
         self._exchange = Exchange(host, request, self, scope)
 
@@ -175,11 +175,11 @@ class Steps:
         assert self._exchange.task is not None
         self._exchange.task.add_done_callback(self._stop)
         reply = self._next()
-        if isinstance(reply, Stream):
+        if isinstance(reply, StreamingBody):
             self._first = reply.first
             response = reply.response
-            response.body = cast(Iterable[Piece], self)  # Last and End too, which Pulled knows
-        elif reply is End.BROKEN:
+            response.body = cast(Iterable[Piece], self)  # Last and EndOfBody too, which Pulled knows
+        elif reply is EndOfBody.ABORTED:
             self.close()
             raise ClientGone("the app answers nobody")
         else:
@@ -203,15 +203,15 @@ class Steps:
                 self._host.report(error, self._exchange.request)
         heeding.cancel()
         self._heed_no_more()
-        return self._replies.popleft() if self._replies else End.BROKEN
+        return self._replies.popleft() if self._replies else EndOfBody.ABORTED
 
-    def __iter__(self) -> Iterator[Piece | Last | End]:
+    def __iter__(self) -> Iterator[Piece | FinalPiece | EndOfBody]:
         yield self._first
-        while not isinstance(self._first, Last):
+        while not isinstance(self._first, FinalPiece):
             self._exchange.go_on()
             reply = self._next()
             yield reply
-            if isinstance(reply, Last | End):
+            if isinstance(reply, FinalPiece | EndOfBody):
                 return
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from allcomers.apps.asgi.http import Exchange
 from allcomers.apps.asgi.runtime import Host
 from allcomers.apps.asgi.scope import http_scope
-from allcomers.connection.http.async_call import Asker, Live
+from allcomers.connection.http.async_call import Asker, AsyncCall
 from allcomers.errors import HttpError
 from allcomers.protocol.message import Request, Response
 from allcomers.protocol.websocket import handshake
@@ -19,14 +19,14 @@ _logger = logging.getLogger("allcomers.websocket")
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 
-def answer(host: Host, request: Request, asker: Asker) -> Live:
-    """The Live that answers `request`, which `asker` has heard."""
+def answer(host: Host, request: Request, asker: Asker) -> AsyncCall:
+    """The AsyncCall that answers `request`, which `asker` has heard."""
     if request.upgrades and handshake.asked(request):
         return _websocket(host, request, asker)
     return Exchange(host, request, asker, http_scope(request, host.root_path, host.state, host.extensions))
 
 
-def _websocket(host: Host, request: Request, asker: Asker) -> Live:
+def _websocket(host: Host, request: Request, asker: Asker) -> AsyncCall:
     try:
         offer = handshake.offer(request)
     except HttpError as error:
@@ -46,7 +46,7 @@ def tell_of_missing() -> None:
 
 
 class Refused:
-    """A Live whose answer is known before the app is asked."""
+    """A AsyncCall whose answer is known before the app is asked."""
 
     ahead = 0
     hungry = False

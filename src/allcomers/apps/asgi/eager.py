@@ -15,12 +15,12 @@ from allcomers.apps.asgi.http import Exchange
 from allcomers.apps.asgi.messages import decoded
 from allcomers.apps.asgi.runtime import EAGER, Host
 from allcomers.apps.asgi.scope import VERSION
-from allcomers.connection.http.async_call import Asker, Live
+from allcomers.connection.http.async_call import Asker, AsyncCall
 from allcomers.protocol import compiled
 from allcomers.protocol.head import encode_fields, remember
 from allcomers.protocol.message import Request, Response
 
-Begin = Callable[[Request, Asker], Response | tuple[Live, Any]]
+Begin = Callable[[Request, Asker], Response | tuple[AsyncCall, Any]]
 """Has an app answer: its whole answer where that is there at once; else who goes on with it, and what it says first."""
 
 _Known = tuple[bytes, list[tuple[str, str]]]
@@ -33,9 +33,9 @@ _LONGEST_KNOWN: Final = 1024
 def briefs(host: Host) -> Begin:
     """For the requests of one app."""
 
-    def begin(request: Request, asker: Asker) -> tuple[Live, Any]:
-        live = answer(host, request, asker)
-        return live, live.start()
+    def begin(request: Request, asker: Asker) -> tuple[AsyncCall, Any]:
+        async_call = answer(host, request, asker)
+        return async_call, async_call.start()
 
     def make(request: Request, asker: Asker, scope: dict[str, Any]) -> Exchange:
         return Exchange(host, request, asker, scope)

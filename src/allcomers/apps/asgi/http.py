@@ -34,7 +34,7 @@ from allcomers.apps.asgi.runtime import Host, Message
 from allcomers.apps.asgi.scope import Scope
 from allcomers.connection.call import CONSUMED, PENDING, TIMED_OUT
 from allcomers.connection.http.async_call import Asker
-from allcomers.connection.http.response_body import End, Filled, Last
+from allcomers.connection.http.response_body import EndOfBody, FinalPiece, PushedBody
 from allcomers.errors import AnswerError, ClientGone
 from allcomers.protocol.message import FileSlice, Piece, Request, Response, title
 
@@ -205,16 +205,16 @@ class Exchange:
             self._done = self._gone = self._cut = True
             self._host.desert(self.task, self.name)
             if not self._held:
-                self._say(Last(b""))
+                self._say(FinalPiece(b""))
             self._wake()
 
     def go_on(self) -> Any:
         """The piece that was said last has gone out (Work: a step of the stream)."""
         self.drop_file()
         if self._cut:
-            return Last(b"")
+            return FinalPiece(b"")
         if self.task is not None and self.task.done():  # it was cancelled while the piece was on its way
-            return End.BROKEN
+            return EndOfBody.ABORTED
         self._held = False
         if self._half is not None:
             self._half.sent()
@@ -276,11 +276,11 @@ class Exchange:
             return
         if not self._parted:
             raise AnswerError("the app returned before its answer was whole")
-        await self.fail(End.BROKEN)  # it was told that nobody is there any more
+        await self.fail(EndOfBody.ABORTED)  # it was told that nobody is there any more
 
     async def _raised(self, error: BaseException) -> None:
         self._report(error)
-        await self.fail(End.BROKEN if self._given_up else internal_error())
+        await self.fail(EndOfBody.ABORTED if self._given_up else internal_error())
 
     def _report(self, error: BaseException) -> None:
         if (self._gone or self._done or self._given_up or self._host.cancels) and is_of_leaving(error):
@@ -292,7 +292,7 @@ class Exchange:
         else:
             self._host.report(error, self.request)
 
-    async def fail(self, otherwise: Response | End) -> None:
+    async def fail(self, otherwise: Response | EndOfBody) -> None:
         """The answer, if it is not whole, never will be. `otherwise`: what is said if it has not begun."""
         while self._held and not self._gone:
             await self._wait()
@@ -300,7 +300,7 @@ class Exchange:
             return
         self._done = True
         begun, self._begun = self._begun, True
-        self._say(End.BROKEN if begun else otherwise)
+        self._say(EndOfBody.ABORTED if begun else otherwise)
 
     async def _wait(self) -> None:
         future = self._host.events.create_future()
@@ -407,7 +407,7 @@ class Exchange:
             self._say(piece)
         else:
             self._begun = True
-            self._say(Filled(self._response, piece, self))
+            self._say(PushedBody(self._response, piece, self))
         self._in_a_row += 1
         if self._in_a_row >= IN_A_ROW:
             self._in_a_row = 0
@@ -424,11 +424,11 @@ class Exchange:
         if self._file is not None and response.close is None:
             response.close = self.drop_file
         if self._begun:
-            self._say(Last(piece))
+            self._say(FinalPiece(piece))
         else:
             self._begun = True
             response.body = piece
-            self._say(response if alone else Filled(response, Last(piece), self))
+            self._say(response if alone else PushedBody(response, FinalPiece(piece), self))
         self._wake()  # receive() has no more to wait for
 
     async def _send_slice(self, message: Message) -> None:

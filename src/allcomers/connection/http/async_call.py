@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Asker(Protocol):
-    """What a Live knows of the connection that it answers."""
+    """What a AsyncCall knows of the connection that it answers."""
 
     @property
     def driver(self) -> Driver | None: ...
@@ -23,7 +23,7 @@ class Asker(Protocol):
         ...
 
 
-class Live(Protocol):
+class AsyncCall(Protocol):
     """The call of an async app: it goes on while its request still comes and while its answer goes out.
 
     It answers as any other call does: with a Response, or a Stream that it fills, and then its pieces; at the end with

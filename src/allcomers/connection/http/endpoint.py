@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from allcomers.config.options import Limits
 from allcomers.connection.base import Address
-from allcomers.connection.http.async_call import Asker, Live, Upgrade
-from allcomers.connection.http.response_body import End, Last, Stream
+from allcomers.connection.http.async_call import Asker, AsyncCall, Upgrade
+from allcomers.connection.http.response_body import EndOfBody, FinalPiece, StreamingBody
 from allcomers.connection.http.response_head import SERVER
 from allcomers.errors import Refusal
 from allcomers.protocol.head import Fields
@@ -44,8 +44,8 @@ class HttpEndpoint(NamedTuple):
     """What all HTTP connections of a server share.
 
     handler  Request to Response
-    live     a request's head and its connection to the Live that answers it; None where `handler` does
-    begin    has a Live start: gives its answer, if that is whole at once, or the Live and what it says first
+    async_call     a request's head and its connection to the AsyncCall that answers it; None where `handler` does
+    begin    has a AsyncCall start: gives its answer, if that is whole at once, or the AsyncCall and what it says first
     date     now to the Date field's line, with its CRLF
     wall     seconds since the epoch: the access log's clock
     report   called with an app's exception and the request that met it
@@ -70,8 +70,8 @@ class HttpEndpoint(NamedTuple):
     clock: Callable[[], float] | None = None
     server_timing: bool = False
     server: bytes = SERVER
-    live: Callable[[Request, Asker], Live] | None = None
-    begin: Callable[[Request, Asker], Response | tuple[Live, Any]] | None = None
+    async_call: Callable[[Request, Asker], AsyncCall] | None = None
+    begin: Callable[[Request, Asker], Response | tuple[AsyncCall, Any]] | None = None
     tls: ssl.SSLContext | None = None
     sends_in_call: bool = True
 
@@ -102,5 +102,5 @@ def store(endpoint: HttpEndpoint, body: Body | None, inbound: Requests, request:
         raise Refusal(503, "the body cannot be stored now") from None
 
 
-Reply: TypeAlias = Response | Stream | Upgrade | Piece | Last | End
+Reply: TypeAlias = Response | StreamingBody | Upgrade | Piece | FinalPiece | EndOfBody
 """What a call returns, or says."""

@@ -1,7 +1,7 @@
 """Call a handler, and turn what it returns or raises into an answer.
 
 A call runs wherever `--calls` says: in the connection's own thread or in another. It touches no connection: it gets a
-Request and returns an answer, or a Stream with its first piece, and it never raises. So an app's failure is one
+Request and returns an answer, or a StreamingBody with its first piece, and it never raises. So an app's failure is one
 client's 500.
 """
 
@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from allcomers.connection.call import CallStatus
-from allcomers.connection.http.response_body import WHOLE, End, Pulled, Stream
+from allcomers.connection.http.response_body import WHOLE, EndOfBody, PulledBody, StreamingBody
 from allcomers.errors import AnswerError, ClientGone, HttpError
 from allcomers.protocol.message import FileSlice, Piece, Request, Response, title
 
@@ -23,7 +23,7 @@ from allcomers.connection.http.endpoint import HttpEndpoint
 _TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
 
 
-class Call(partial[Response | Stream | End]):
+class HandlerCall(partial[Response | StreamingBody | EndOfBody]):
     """`call` with its arguments. Where calls have a time limit, it is asked its name, and to forget its answer."""
 
     __slots__ = ()
@@ -32,7 +32,7 @@ class Call(partial[Response | Stream | End]):
     def name(self) -> str:
         return title(self.args[1])
 
-    def forget(self, reply: Response | Stream | End | CallStatus) -> None:
+    def forget(self, reply: Response | StreamingBody | EndOfBody | CallStatus) -> None:
         """It has returned `reply` too late for anybody, or is OVERDUE before it began: close what it has open."""
         endpoint, request = self.args
         forget(reply, endpoint, request)
@@ -41,10 +41,10 @@ class Call(partial[Response | Stream | End]):
 
 def forget(reply: object, endpoint: HttpEndpoint, request: Request) -> None:
     """This answer cannot be sent, or nobody is there to take it: close what it has open."""
-    if isinstance(reply, Stream):
+    if isinstance(reply, StreamingBody):
         reply.close()
     elif isinstance(reply, Response):
-        Pulled(reply, iter(()), endpoint.report, request).close()
+        PulledBody(reply, iter(()), endpoint.report, request).close()
 
 
 def overdue() -> Response:
@@ -53,15 +53,15 @@ def overdue() -> Response:
     return Response(b"The application did not answer in time.\n", status=503, headers=fields)
 
 
-def call(endpoint: HttpEndpoint, request: Request) -> Response | Stream | End:
+def call(endpoint: HttpEndpoint, request: Request) -> Response | StreamingBody | EndOfBody:
     """Call the handler, and pull the first piece of its answer: what fails by then is still a 500."""
     try:
-        return settled(endpoint, request, endpoint.handler(request))
+        return checked(endpoint, request, endpoint.handler(request))
     except BaseException as error:  # SystemExit too: one request does not stop a server
-        return excuse(endpoint, request, error)
+        return response_to_error(endpoint, request, error)
 
 
-def settled(endpoint: HttpEndpoint, request: Request, response: object) -> Response | Stream:
+def checked(endpoint: HttpEndpoint, request: Request, response: object) -> Response | StreamingBody:
     """What a handler returned, checked; an iterable with its first piece. Raises AnswerError, and what that raises."""
     if not isinstance(response, Response):
         raise AnswerError(f"a handler returns a Response, not {type(response).__name__}")
@@ -73,9 +73,9 @@ def settled(endpoint: HttpEndpoint, request: Request, response: object) -> Respo
     try:
         pieces = iter(body)
     except TypeError:
-        Pulled(response, iter(()), endpoint.report, request).close()
+        PulledBody(response, iter(()), endpoint.report, request).close()
         raise
-    stream = Pulled(_without_body(response), pieces, endpoint.report, request, _is_bound(response, body))
+    stream = PulledBody(_without_body(response), pieces, endpoint.report, request, _is_bound(response, body))
     try:
         stream.begin()
     except BaseException:
@@ -112,17 +112,17 @@ def _is_file_of(piece: object, close: Callable[[], object]) -> bool:
     return isinstance(piece, FileSlice) and getattr(close, "__self__", None) is piece.file
 
 
-def excuse(endpoint: HttpEndpoint, request: Request, error: BaseException) -> Response | End:
+def response_to_error(endpoint: HttpEndpoint, request: Request, error: BaseException) -> Response | EndOfBody:
     """The answer to a request whose call raised `error`."""
     if isinstance(error, ClientGone):
-        return End.BROKEN
+        return EndOfBody.ABORTED
     if isinstance(error, HttpError):
         text = (error.message or "refused") + "\n"
         return Response(text.encode("utf-8", "replace"), status=error.status, headers=[_TEXT, *error.headers])
     return failed(endpoint, error, request)
 
 
-def timed_call(endpoint: HttpEndpoint, request: Request) -> Response | Stream | End:
+def timed_call(endpoint: HttpEndpoint, request: Request) -> Response | StreamingBody | EndOfBody:
     """The same, and how long it takes."""
     assert request.times is not None
     with request.times:

@@ -17,7 +17,7 @@ GONE: Final = 499
 """What the log has for a client that left before it had any of an answer: nginx's, no status that is ever sent."""
 
 
-class Record:
+class AccessRecord:
     """An answer to be noted once it has gone out: the log's Entry, see logformat.
 
     head     the request's; None where it was not understood
@@ -28,14 +28,27 @@ class Record:
     """
 
     __slots__ = (
-        "app", "asked", "began", "close", "head", "headers", "line", "peer", "seconds", "sent", "stamp", "status",
-        "wait", "when", "write",
+        "app",
+        "began",
+        "close",
+        "head",
+        "headers",
+        "line",
+        "peer",
+        "request_line",
+        "seconds",
+        "sent",
+        "stamp",
+        "status",
+        "wait",
+        "when",
+        "write",
     )  # fmt: skip
 
     def __init__(
         self,
         head: Request | None,
-        asked: tuple[str, str, int],
+        request_line: tuple[str, str, int],
         status: int,
         sent: int,
         began: float,
@@ -43,7 +56,7 @@ class Record:
         close: Callable[[], object] | None = None,
     ) -> None:
         self.head = head
-        self.asked = asked
+        self.request_line = request_line
         self.status = status
         self.sent = sent
         self.began = began
@@ -78,7 +91,7 @@ class Record:
 
 
 def note_all(
-    endpoint: HttpEndpoint, records: Sequence[Record | PartialResponse], unsent: int, peer: str, now: float
+    endpoint: HttpEndpoint, records: Sequence[AccessRecord | PartialResponse], unsent: int, peer: str, now: float
 ) -> None:
     """What they are the records of has gone out, but for `unsent` bytes at its end."""
     of_parts = unsent  # the record of an answer has the bytes of its parts, too

@@ -28,8 +28,8 @@ def cut(piece: Piece, size: int) -> Piece:
     return FileSlice(piece.file, piece.offset, size) if isinstance(piece, FileSlice) else piece[:size]
 
 
-class Last:
-    """The last piece of a Stream that is filled rather than pulled: its end comes with it."""
+class FinalPiece:
+    """The last piece of a StreamingBody that is filled rather than pulled: its end comes with it."""
 
     __slots__ = ("piece",)
 
@@ -37,14 +37,14 @@ class Last:
         self.piece = piece
 
 
-class End(enum.Enum):
+class EndOfBody(enum.Enum):
     """How an iterable ended."""
 
-    WHOLE = enum.auto()
-    BROKEN = enum.auto()
+    COMPLETE = enum.auto()
+    ABORTED = enum.auto()
 
 
-class Stream:
+class StreamingBody:
     """An answer whose body comes in pieces, each by a call of one step, wherever calls run.
 
     first                    its first piece
@@ -54,7 +54,7 @@ class Stream:
 
     __slots__ = ("chunked", "first", "most", "persists", "response", "sent")
 
-    def __init__(self, response: Response, first: Piece | Last | End = b"") -> None:
+    def __init__(self, response: Response, first: Piece | FinalPiece | EndOfBody = b"") -> None:
         self.response = response
         self.first = first
         self.most = ENDLESS
@@ -98,19 +98,19 @@ class Stream:
         """Nobody takes any more of it."""
         raise NotImplementedError
 
-    def follow(self, before: Stream) -> None:
+    def follow(self, before: StreamingBody) -> None:
         """This one goes on with the answer that `before` has begun."""
         self.most, self.chunked, self.persists, self.sent = before.most, before.chunked, before.persists, before.sent
 
-    def stand_in(self) -> Stream:
+    def stand_in(self) -> StreamingBody:
         """What the connection goes on with when a step takes too long: the step runs on, and closes this one."""
-        other = Stream(Response(status=self.response.status))
+        other = StreamingBody(Response(status=self.response.status))
         other.most, other.chunked, other.sent = self.most, self.chunked, self.sent
         return other
 
 
-class Written(Stream):
-    """A Stream whose pieces are said by the call while it runs: it has no steps, and what is open is the call's."""
+class WrittenBody(StreamingBody):
+    """A StreamingBody whose call gives the pieces while it runs: it has no steps, and the call closes what is open."""
 
     __slots__ = ()
 
@@ -122,8 +122,8 @@ class Written(Stream):
         pass
 
 
-class Pulled(Stream):
-    """A Stream whose pieces come from an iterable.
+class PulledBody(StreamingBody):
+    """A StreamingBody whose pieces come from an iterable.
 
     report    called with what that raises, and the request
     is_bound  app code runs when a piece is asked for, or at the end: all of it in the thread that has called the app
@@ -161,19 +161,19 @@ class Pulled(Stream):
         is_bare = self._request.method == "HEAD" or self.response.status in (204, 304)
         self.may_be_cut = is_bare or any(name.lower() == "content-length" for name, _ in self.response.headers)
         self.first = self.pull()
-        if isinstance(self.first, End):
+        if isinstance(self.first, EndOfBody):
             self.close()
 
-    def pull(self) -> Piece | Last | End:
-        """Return the next piece; End.WHOLE after the last. Raises what the app raises.
+    def pull(self) -> Piece | FinalPiece | EndOfBody:
+        """Return the next piece; EndOfBody.COMPLETE after the last. Raises what the app raises.
 
-        Our own iterables may end with Last, which is closed when it has gone out, or with End.BROKEN.
+        Our own iterables may end with FinalPiece, which is closed when it has gone out, or with EndOfBody.ABORTED.
         """
         for piece in self._pieces:
-            if isinstance(piece, (bytes, FileSlice, Last)) or piece is End.BROKEN:
+            if isinstance(piece, (bytes, FileSlice, FinalPiece)) or piece is EndOfBody.ABORTED:
                 return piece
             raise AnswerError(f"a piece of a body is bytes or a FileSlice, not {type(piece).__name__}")
-        return End.WHOLE
+        return EndOfBody.COMPLETE
 
     def step(self) -> Any:
         """A call: the next piece, or close where the iterable ends or the client has all that it was promised."""
@@ -194,18 +194,18 @@ class Pulled(Stream):
         with times:
             return call()
 
-    def _step(self) -> Piece | Last | End:
-        piece = self._next() if self.left > 0 else End.WHOLE
-        if isinstance(piece, End):
+    def _step(self) -> Piece | FinalPiece | EndOfBody:
+        piece = self._next() if self.left > 0 else EndOfBody.COMPLETE
+        if isinstance(piece, EndOfBody):
             self.close()
         return piece
 
-    def _next(self) -> Piece | Last | End:
+    def _next(self) -> Piece | FinalPiece | EndOfBody:
         try:
             return self.pull()
         except BaseException as error:
             self.fail(error)
-            return End.BROKEN
+            return EndOfBody.ABORTED
 
     def close(self) -> None:
         """Run the app's close, once."""
@@ -229,7 +229,7 @@ class Pulled(Stream):
         self._request.drop()
 
 
-class Talk(Protocol):
+class BodySource(Protocol):
     """Who is told how it goes out: http.Exchange."""
 
     def go_on(self) -> Any:
@@ -241,12 +241,12 @@ class Talk(Protocol):
         ...
 
 
-class Filled(Stream):
-    """A Stream that the app fills, rather than one that is pulled."""
+class PushedBody(StreamingBody):
+    """A StreamingBody that the app fills, rather than one that is pulled."""
 
     __slots__ = ("_talk",)
 
-    def __init__(self, response: Response, first: Piece | Last, talk: Talk) -> None:
+    def __init__(self, response: Response, first: Piece | FinalPiece, talk: BodySource) -> None:
         super().__init__(response, first)
         self._talk = talk
 

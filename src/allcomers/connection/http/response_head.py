@@ -27,21 +27,21 @@ stay open after it."""
 
 
 def plan(
-    asked: tuple[str, str, int], response: Response, size: int | None, persists: bool, date: bytes, server: bytes
+    request_line: tuple[str, str, int], response: Response, size: int | None, persists: bool, date: bytes, server: bytes
 ) -> Plan:
     """How `response` goes out, whose body has `size` bytes, or nobody knows how many.
 
-    asked     the request's method, target and minor version
+    request_line     the request's method, target and minor version
     persists  may the connection stay open, as far as the request and the server are concerned?
     date, server  the server's own lines, with their CRLF: for where the app gives no such field
 
     Raises AnswerError.
     """
     if compiled.COMPILED and size is not None:
-        found = compiled.plan(asked, response, size, persists, date, server, known_blocks, STATUS_LINES)
+        found = compiled.plan(request_line, response, size, persists, date, server, known_blocks, STATUS_LINES)
         if found is not None:
             return found
-    method, _, minor = asked
+    method, _, minor = request_line
     fields, ours = encode_fields(response.headers)
     if ours is not None:
         if "content-length" in ours:

@@ -51,8 +51,8 @@ def converse(sock: socket.socket, conn: Connection, calls: Calls, room: Room) ->
     finally:
         conn.lost(monotonic())
         is_streaming = conn.is_streaming
-        if farewell := conn.farewell():
-            _ = farewell() if is_streaming else calls.run(farewell)
+        if close_call := conn.close_call():
+            _ = close_call() if is_streaming else calls.run(close_call)
         driver.close()
         conn.driver = None
         driver.turn.release()

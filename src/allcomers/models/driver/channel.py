@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from allcomers.connection import call
 from allcomers.connection.base import Connection
 from allcomers.connection.call import Driver, PartialResponse
-from allcomers.connection.http.async_call import Live
+from allcomers.connection.http.async_call import AsyncCall
 from allcomers.connection.http.http1 import HttpConnection
 from allcomers.connection.http.response_head import hints
 from allcomers.models.fastpath.setup import Seat
@@ -110,14 +110,16 @@ class Channel(Seat):
             assert isinstance(self.conn, HttpConnection)
             self.conn.hint(links)
 
-    def began(self, unsent: bytes, request: Request | None, live: Live | None, heard: bytes, now: float) -> None:
+    def began(
+        self, unsent: bytes, request: Request | None, async_call: AsyncCall | None, heard: bytes, now: float
+    ) -> None:
         """Its connection is told of it, and goes on (HttpConnection.began)."""
         self.recall()
         noted, self.noted = self.noted, None
         if noted:
             assert isinstance(self.conn, HttpConnection)
             self.conn.note(*noted)
-        self.conn.began(unsent, request, live, heard, self.told, now)
+        self.conn.began(unsent, request, async_call, heard, self.told, now)
         hinted, self.hinted = self.hinted, ()
         for links in hinted:
             self.hint(links)

@@ -252,8 +252,8 @@ class Loop:
         if call is not None:
             assert isinstance(heard, bytes)
             request, reply = call
-            live, reply = reply if type(reply) is tuple else (None, reply)
-            channel.began(unsent, request, live, heard, now)
+            async_call, reply = reply if type(reply) is tuple else (None, reply)
+            channel.began(unsent, request, async_call, heard, now)
             self._report(channel.conn, reply, now)
         else:
             channel.began(unsent, None, None, b"", now)
@@ -363,12 +363,12 @@ class Loop:
 
     def _farewell(self, channel: Channel) -> None:
         is_streaming = channel.conn.is_streaming
-        farewell = channel.conn.farewell()
-        if farewell is not None and is_streaming:
+        close_call = channel.conn.close_call()
+        if close_call is not None and is_streaming:
             self._at = channel
-            self._here(farewell)
-        elif farewell is not None:
-            self._calls.submit(farewell, lambda _: None)
+            self._here(close_call)
+        elif close_call is not None:
+            self._calls.submit(close_call, lambda _: None)
 
     def _expire(self, fd: int, now: float) -> None:
         channel = self._channels.get(fd)

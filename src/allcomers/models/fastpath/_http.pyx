@@ -115,7 +115,7 @@ cdef class Express:
     close       (channel): it has heard all that it asked for, and wanted no more
     handler     request to answer; or, where `begin` is given, that: request and channel to answer, or to a Live and what
                 it says first
-    settled, excuse  http_calls'
+    checked, response_to_error  http_calls'
     record      makes one (records.Record) of each answer that is to be noted; None where nobody wants them
     note        (records, bytes of them not sent, peer, now): they have gone out
     is_sealed   do connections have a codec of TLS (tls.Tls)?
@@ -128,7 +128,7 @@ cdef class Express:
     """
 
     cdef dict _channels, _hosts
-    cdef object _otherwise, _resume, _close, _handler, _begin, _excuse, _settled, _request, _response
+    cdef object _otherwise, _resume, _close, _handler, _begin, _response_to_error, _checked, _request, _response
     cdef object _submit, _post
     cdef Serializer _serializer
     cdef CounterRow _counters
@@ -140,7 +140,7 @@ cdef class Express:
     cdef Ownership _owner
     cdef object _answer_late, _loop_moved, _record, _note
 
-    def __init__(self, *, dict channels not None, otherwise, resume, close, handler, begin, settled, excuse, bint is_sealed,
+    def __init__(self, *, dict channels not None, otherwise, resume, close, handler, begin, checked, response_to_error, bint is_sealed,
                  request, response, Serializer serializer not None, dict hosts not None, CounterRow counters not None,
                  Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Ownership ownership, answer_late, loop_moved,
                  submit, post, record, note):
@@ -152,8 +152,8 @@ cdef class Express:
         self._close = close
         self._handler = handler
         self._begin = begin
-        self._settled = settled
-        self._excuse = excuse
+        self._checked = checked
+        self._response_to_error = response_to_error
         self._is_sealed = is_sealed
         self._scheme = "https" if is_sealed else "http"
         self._request = request
@@ -426,9 +426,9 @@ cdef class Express:
             reply = self._handler(request)
             if type(reply) is self._response and type((<Answer>reply).body) is bytes and (<Answer>reply).close is None:
                 return reply
-            return self._settled(request, reply)
+            return self._checked(request, reply)
         except BaseException as error:  # SystemExit too: one request does not stop a server
-            return self._excuse(request, error)
+            return self._response_to_error(request, error)
 
 
     cdef bint _put(self, Buffers buffers, object reply, double now) except -1:

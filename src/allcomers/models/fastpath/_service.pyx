@@ -19,7 +19,7 @@ cdef class Relay:
 
     channels, otherwise, resume  as Express has them; a call is a message and its answer
     raw     the class of framings that cut nothing
-    failed  told a talker and what its request() has raised: the answer
+    failed  told a protocol and what its request() has raised: the answer
     closes  what an answer becomes after which the connection ends
     """
 
@@ -64,7 +64,7 @@ cdef class Relay:
         """… and answers there."""
 
     cdef int _exchange(self, Seat seat, int fd, bytes heard, double told) except -1:
-        cdef object talker = seat.conn.talker, framing = talker.framing, message = heard, answer
+        cdef object protocol = seat.conn.protocol, framing = protocol.framing, message = heard, answer
         cdef bint is_raw = type(framing) is self._raw
         cdef double began = max(told, self._last), now
         cdef Py_ssize_t size
@@ -77,15 +77,15 @@ cdef class Relay:
             self._resume(seat, b"", None, heard, told)
             return 0
         try:
-            answer = talker.request(message)
+            answer = protocol.request(message)
             if answer is None:
                 answer = b""
             elif not is_raw:
                 answer = framing.wrap(answer)
-            if talker.closing:
+            if protocol.closing:
                 answer = self._closes(answer)
         except BaseException as error:  # SystemExit too: one message does not stop a server
-            answer = self._failed(talker, error)
+            answer = self._failed(protocol, error)
         self._last = now = monotonic()
         self._counters.called(began - told, now - began)
         self._counters.at[REQUESTS] += 1

@@ -14,8 +14,8 @@ from allcomers.calls.auto import Auto
 from allcomers.calls.inline import Inline
 from allcomers.calls.pool import Pool
 from allcomers.connection.http import handler_call
-from allcomers.connection.http.log_record import Record, note_all
-from allcomers.connection.service import End, failed
+from allcomers.connection.http.log_record import AccessRecord, note_all
+from allcomers.connection.service import CloseAfter, failed
 from allcomers.errors import LoopMoved, PeerError
 from allcomers.protocol import compiled
 from allcomers.protocol.compiled import Server
@@ -61,7 +61,7 @@ else:
         count: int
         since: float
         told: float
-        noted: list[Record] | None
+        noted: list[AccessRecord] | None
         taken: tuple[Request, tuple[str, str, int], bool] | None
 
 
@@ -120,7 +120,7 @@ def _for_service(service: ServiceEndpoint, channels: dict[int, Any], otherwise: 
         resume=resume,
         raw=Raw,
         failed=partial(failed, service),
-        closes=End,
+        closes=CloseAfter,
         counters=service.counters,
     )
 
@@ -145,8 +145,8 @@ def _for_http(
         close=close,
         handler=http.handler,
         begin=http.begin,
-        settled=partial(handler_call.settled, http),
-        excuse=partial(handler_call.excuse, http),
+        checked=partial(handler_call.checked, http),
+        response_to_error=partial(handler_call.response_to_error, http),
         is_sealed=http.tls is not None,
         request=Request,
         response=Response,
@@ -161,7 +161,7 @@ def _for_http(
         loop_moved=LoopMoved,
         submit=None if isinstance(calls, Inline) else calls.submit,
         post=post,
-        record=Record if http.log else None,
+        record=AccessRecord if http.log else None,
         note=partial(note_all, http),
     )
 
