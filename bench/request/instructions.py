@@ -1,8 +1,8 @@
 """Instructions per request, counted by callgrind: no noise; the same figure on a busy machine.
 
-One connection asks the same over and over, and a Loop with inline calls answers, as under the epoll model. All that a
-request costs in user space is counted, from the poller's wait() to its last byte; what the kernel does for it, and what
-the peer costs, is not. `pool` has the same calls run in a thread of their own, and counts all that the hand-over costs.
+One connection asks the same over and over, and an EventLoop with inline calls answers, as under the epoll model. All
+that a request costs in user space is counted, from the poller's wait() to its last byte; what the kernel does for it,
+and what the peer costs, is not. `pool` has the same calls run in a thread of their own, and counts all that the hand-over costs.
 `parts` counts the steps by themselves. Needs valgrind. With ALLCOMERS_PURE=1 in the environment the plain Python is
 counted where a leaf is compiled.
 """
@@ -87,13 +87,13 @@ def step(name: str, run: Callable[[], object]) -> None:
 
 
 def answering(pools: bool, **answers: Any) -> Any:
-    """A Loop that serves HTTP on a listener of its own, its poller, and its address. `answers`: of an HttpEndpoint."""
+    """Return an EventLoop that serves HTTP on a listener of its own, its poller, and its address."""
     from allcomers.calls.inline import Inline
     from allcomers.calls.pool import Pool
     from allcomers.config.options import Limits
     from allcomers.connection.http.endpoint import HttpEndpoint
     from allcomers.connection.http.http1 import HttpConnection
-    from allcomers.models.driver.event_loop import Loop
+    from allcomers.models.driver.event_loop import EventLoop
     from allcomers.models.driver.serving import Serving
     from allcomers.models.epoll_loop import EpollPoller
     from allcomers.server.clock import DateLine
@@ -123,7 +123,7 @@ def answering(pools: bool, **answers: Any) -> Any:
         slot=slot,
         http=http,
     )
-    return Loop(serving, poller), poller, listener.getsockname()
+    return EventLoop(serving, poller), poller, listener.getsockname()
 
 
 def exchange(answers: Any, data: bytes, pools: bool) -> Callable[[], bytes]:

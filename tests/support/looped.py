@@ -1,4 +1,4 @@
-"""A Loop with socketpairs for peers, in this thread: with the express lane, or in plain Python alone."""
+"""An EventLoop with socketpairs for peers, in this thread: with the express lane, or in plain Python alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from allcomers.config.options import Limits
 from allcomers.connection.base import Work
 from allcomers.connection.http.endpoint import HttpEndpoint
 from allcomers.connection.http.http1 import HttpConnection
-from allcomers.models.driver.event_loop import Loop
+from allcomers.models.driver.event_loop import EventLoop
 from allcomers.models.driver.serving import Serving
 from allcomers.models.poll_loop import PollPoller
 from allcomers.protocol import compiled as leaf
@@ -116,7 +116,7 @@ class Watched(Pool):
 
 
 class Looped:
-    """A Loop and its peers.
+    """An EventLoop and its peers.
 
     tls     the server's context, and a client's; None for plain HTTP
     pools   do its calls run in threads of their own?
@@ -154,7 +154,7 @@ class Looped:
         self._poller = PollPoller()
         self.calls = Watched(self.counters) if pools else Inline()
         serving = Serving(listeners=[], connect=connect, calls=self.calls, signals=signals, slot=slot, http=http)
-        self.loop = Loop(serving, self._poller)
+        self.loop = EventLoop(serving, self._poller)
         self.has_lane = self.loop.handle != self.loop._handle
 
     def _report(self, error: BaseException, _: Request) -> None:
@@ -170,7 +170,7 @@ class Looped:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
-        self.loop.let_in(ours, PEER, monotonic())
+        self.loop.add(ours, PEER, monotonic())
         self.turn()
         return theirs
 

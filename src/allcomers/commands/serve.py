@@ -60,7 +60,7 @@ def _job(found: Settings) -> Job:
     from allcomers.server.worker import Job
 
     if config.model:
-        models.find(config.model).load()
+        models.get(config.model).load()
     load = partial(_site, own) if found.command == "serve" else partial(_target, own["target"])
     if found.command == "serve":
         load()  # a bad folder is told at once

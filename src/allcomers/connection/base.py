@@ -176,10 +176,10 @@ class Connection:
         for _ in range(CALLS_AT_ONCE):
             if self.phase is not DUE or (self.codec.pending and not self._may_call()):
                 break
-            began, due = clock(), now
+            adopt, due = clock(), now
             reply = run(self._take_work())
             now = clock()
-            self.counters.called(began - due, now - began)
+            self.counters.called(adopt - due, now - adopt)
             if reply is PENDING:
                 self._consumed(now)
                 break
@@ -250,7 +250,7 @@ class Connection:
         self._answered(reply, now)
         self._settle(now)
 
-    def exchanged(self, count: int, now: float) -> None:
+    def count_served(self, count: int, now: float) -> None:
         """The driver has answered so many requests itself while this was at rest, the last of them until `now`."""
         self.served += count
         self._patience = self._idle_timeout()
@@ -299,7 +299,7 @@ class Connection:
         self.enter(CLOSED, now)
         self._settle(now)
 
-    def began(
+    def adopt(
         self, unsent: bytes, request: Any, async_call: Any, heard: bytes, requested_at: float, now: float
     ) -> None:
         """A driver that has answered itself leaves us the rest: what is to go out still; a request that it has counted,
@@ -307,7 +307,7 @@ class Connection:
         raise NotImplementedError
 
     @property
-    def rests(self) -> bool:
+    def is_idle(self) -> bool:
         """Is nothing here but a peer that may ask? A driver that can may answer it itself, and report exchanged()."""
         return False
 

@@ -109,10 +109,10 @@ class ServiceConnection(Connection):
             self.enter(IDLE, now)
 
     @property
-    def rests(self) -> bool:
+    def is_idle(self) -> bool:
         return self.wants == READ and self.phase is IDLE and not self._leaving and self.codec.is_clear
 
-    def began(
+    def adopt(
         self, unsent: bytes, request: object, async_call: object, heard: bytes, requested_at: float, now: float
     ) -> None:
         self.codec.push(unsent)

@@ -115,7 +115,7 @@ TABLE = {
 }
 
 
-def find(name: str) -> Model:
+def get(name: str) -> Model:
     """The model called `name`. Raises ConfigError."""
     if name not in TABLE:
         raise ConfigError(f"--model {name!r} is not known; choose one of {', '.join(TABLE)}")
@@ -131,6 +131,6 @@ def where(calls: str, config: Config) -> str:
     """Where the calls of an app that is not async run: auto needs a loop, and calls that it may leave to themselves."""
     if calls != "auto":
         return calls
-    if find(config.model or best()).events is None:
+    if get(config.model or best()).events is None:
         return "inline"
     return "pool" if config.call_timeout else "auto"

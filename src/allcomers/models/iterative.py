@@ -23,7 +23,7 @@ from allcomers.system import sockets
 from allcomers.system.counters import ACCEPTED
 
 
-class Doorstep:
+class SingleAcceptor:
     """The Room of the only conversation: somebody waits at the door, or the server stops."""
 
     lends_sockets = False  # nobody else would be served, nor any signal heard, for as long as a WebSocket is open
@@ -59,16 +59,16 @@ class Doorstep:
 def serve(serving: Serving) -> None:
     """Serve until the orders say stop; then who waits already, until the backlog is empty."""
     signals = serving.signals
-    doorstep = Doorstep(serving)
+    acceptor = SingleAcceptor(serving)
     while not signals.draining:
-        if doorstep.happens(None):
-            serve_one(serving, doorstep)
+        if acceptor.happens(None):
+            serve_one(serving, acceptor)
     for _ in range(sum(map(sockets.waiting, serving.listeners))):
-        if monotonic() >= signals.deadline or not serve_one(serving, doorstep):
+        if monotonic() >= signals.deadline or not serve_one(serving, acceptor):
             break
 
 
-def serve_one(serving: Serving, doorstep: Doorstep) -> bool:
+def serve_one(serving: Serving, acceptor: SingleAcceptor) -> bool:
     """Serve the next who waits; False if nobody does."""
     for listener in serving.listeners:
         try:
@@ -80,7 +80,7 @@ def serve_one(serving: Serving, doorstep: Doorstep) -> bool:
             sock, address = found
             serving.slot.counters.add(ACCEPTED)
             serving.slot.count(1)
-            converse(sock, serving.connect(address, monotonic()), serving.calls, doorstep)
+            converse(sock, serving.connect(address, monotonic()), serving.calls, acceptor)
             serving.slot.count(0)
             return True
     return False

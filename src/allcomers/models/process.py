@@ -24,7 +24,7 @@ from contextlib import suppress
 from time import monotonic
 
 from allcomers.connection.base import Address
-from allcomers.models.driver.acceptor import Door, Exit
+from allcomers.models.driver.acceptor import Acceptor, EvictionPipe
 from allcomers.models.driver.blocking import converse
 from allcomers.models.driver.serving import Serving
 from allcomers.system.signals import blocked_signals, ignore, release
@@ -36,7 +36,7 @@ PLACES = 256
 def serve(serving: Serving) -> None:
     """Serve until the orders say stop and the last child has ended."""
     children: dict[int, int] = {}  # their pids, and the number of the row in which each counts
-    room = Exit(serving.slot)
+    policy = EvictionPipe(serving.slot)
 
     def start(sock: socket.socket, address: Address) -> None:
         taken = set(children.values())
@@ -45,7 +45,7 @@ def serve(serving: Serving) -> None:
         with blocked_signals():
             child = os.fork()
             if child == 0:
-                _be_child(serving, room, sock, address, row)
+                _be_child(serving, policy, sock, address, row)
         children[child] = row
         sock.close()
 
@@ -53,18 +53,18 @@ def serve(serving: Serving) -> None:
         gone = [child for child in children if os.waitpid(child, os.WNOHANG)[0]]
         for child in gone:
             del children[child]
-        door.left(len(gone))
+        acceptor.left(len(gone))
 
     gc.freeze()  # what is there now is never collected: its pages stay shared with the children
-    door = Door(serving, room, serving.max_connections or PLACES, start)
+    acceptor = Acceptor(serving, policy, serving.max_connections or PLACES, start)
     serving.signals.on(signal.SIGCHLD, reap)
-    door.run()
+    acceptor.run()
     for child in children:
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
 
 
-def _be_child(serving: Serving, room: Exit, sock: socket.socket, address: Address, row: int) -> None:
+def _be_child(serving: Serving, policy: EvictionPipe, sock: socket.socket, address: Address, row: int) -> None:
     """Serve this one peer, then exit; never return into the parent's code."""
     try:
         serving.signals.forget()
@@ -73,8 +73,8 @@ def _be_child(serving: Serving, room: Exit, sock: socket.socket, address: Addres
         for listener in serving.listeners:
             listener.close()
         serving.slot.be_child(row)
-        room.ask_all()  # closes this process's end: the pipe ends when the parent's does
-        converse(sock, serving.connect(address, monotonic()), serving.calls, room)
+        policy.ask_all()  # closes this process's end: the pipe ends when the parent's does
+        converse(sock, serving.connect(address, monotonic()), serving.calls, policy)
     except BaseException:
         traceback.print_exc()
     finally:

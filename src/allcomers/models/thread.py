@@ -19,7 +19,7 @@ import threading
 from time import monotonic
 
 from allcomers.connection.base import Address
-from allcomers.models.driver.acceptor import Door, Exit
+from allcomers.models.driver.acceptor import Acceptor, EvictionPipe
 from allcomers.models.driver.blocking import converse
 from allcomers.models.driver.serving import Serving
 from allcomers.system.inbox import Inbox
@@ -32,17 +32,17 @@ would let deeply nested input (JSON) overrun it, for the interpreter's own limit
 def serve(serving: Serving) -> None:
     """Serve until the orders say stop and the last thread has ended."""
     ended: Inbox[None] = Inbox()
-    room = Exit(serving.slot)
+    policy = EvictionPipe(serving.slot)
 
     def talk(sock: socket.socket, address: Address) -> None:
         try:
-            converse(sock, serving.connect(address, monotonic()), serving.calls, room)
+            converse(sock, serving.connect(address, monotonic()), serving.calls, policy)
         finally:
             ended.put(None)
 
     def start(sock: socket.socket, address: Address) -> None:
         threading.Thread(target=talk, args=(sock, address), daemon=True).start()
 
-    door = Door(serving, room, serving.max_connections or PLACES, start)
-    door.watch(ended.fileno(), lambda: door.left(len(ended.take())))
-    door.run()
+    acceptor = Acceptor(serving, policy, serving.max_connections or PLACES, start)
+    acceptor.watch(ended.fileno(), lambda: acceptor.left(len(ended.take())))
+    acceptor.run()

@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from time import monotonic
 
 from allcomers.connection.base import Address
-from allcomers.models.driver.acceptor import Door, Exit
+from allcomers.models.driver.acceptor import Acceptor, EvictionPipe
 from allcomers.models.driver.blocking import converse
 from allcomers.models.driver.serving import Serving
 from allcomers.system.inbox import Inbox
@@ -29,19 +29,19 @@ def serve(serving: Serving) -> None:
     """Serve until the orders say stop and the last conversation has ended."""
     waiting: SimpleQueue[tuple[socket.socket, Address]] = SimpleQueue()
     ended: Inbox[None] = Inbox()
-    room = Exit(serving.slot)
+    policy = EvictionPipe(serving.slot)
 
     def talk() -> None:
         while True:
             sock, address = waiting.get()
             try:
-                converse(sock, serving.connect(address, monotonic()), serving.calls, room)
+                converse(sock, serving.connect(address, monotonic()), serving.calls, policy)
             finally:
                 ended.put(None)
 
     places = min(serving.threads, serving.max_connections or serving.threads)
     for number in range(places):
         threading.Thread(target=talk, name=f"peer-{number}", daemon=True).start()
-    door = Door(serving, room, places, lambda sock, address: waiting.put((sock, address)))
-    door.watch(ended.fileno(), lambda: door.left(len(ended.take())))
-    door.run()
+    acceptor = Acceptor(serving, policy, places, lambda sock, address: waiting.put((sock, address)))
+    acceptor.watch(ended.fileno(), lambda: acceptor.left(len(ended.take())))
+    acceptor.run()

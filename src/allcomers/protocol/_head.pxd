@@ -34,7 +34,7 @@ cdef class Head:
     cdef public str scheme
     cdef public tuple server
     cdef public object driver
-    cdef public double told
+    cdef public double ready_at
     cdef FieldLines read
 
 

@@ -53,7 +53,7 @@ if TYPE_CHECKING or not COMPILED:
         scheme: str
         server: Server | None = None
         driver: Any = None
-        told: float = 0.0
+        ready_at: float = 0.0
 
     class Answer:
         """The slots of an answer (message.Response)."""

@@ -123,7 +123,7 @@ class Request(RequestHead):
     peer      str, the client's address: "127.0.0.1"; "" on a Unix socket
     port      int, the client's port; 0 on a Unix socket
     scheme    "http" or "https"
-    told      float, seconds of the monotonic clock: its first byte was here by then; 0.0 where nobody knows
+    ready_at      float, seconds of the monotonic clock: its first byte was here by then; 0.0 where nobody knows
 
     args, form and json() read what a client filled in; what it got wrong is an HttpError.
     """

@@ -186,7 +186,7 @@ def _client(config: Config) -> Callable[[Origin, RequestHead], Origin] | None:
 
 
 def _model(config: Config) -> Callable[[Serving], None]:
-    return models.find(config.model or models.best()).load()
+    return models.get(config.model or models.best()).load()
 
 
 def _web(target: Any, config: Config) -> App:
@@ -207,7 +207,7 @@ def _web(target: Any, config: Config) -> App:
 def _wsgi(target: Any, config: Config) -> App:
     from allcomers.apps.wsgi import app as wsgi
 
-    model = models.find(config.model or models.best())
+    model = models.get(config.model or models.best())
     calls = models.where(config.calls or "auto", config)
     if calls == "auto" and model.name == "asyncio":
         calls = "pool"  # Django and asgiref refuse to work in the thread of an event loop that runs
@@ -248,7 +248,7 @@ def _asgi(target: Any, config: Config, request_replacement: Callable[[str], obje
     from allcomers.apps.asgi.scope import FILE_EXTENSIONS, HTTP_EXTENSIONS
     from allcomers.system.asyncio_loops import new_event_loop, new_selector_loop
 
-    model = models.find(config.model or "asyncio")
+    model = models.get(config.model or "asyncio")
     lifespan = Lifespan(target, config.lifespan)
     extensions = HTTP_EXTENSIONS + (FILE_EXTENSIONS if config.asgi_pathsend else ())
     stepped = Stepped(target, config.root_path, _report_request, extensions, config.disconnect_grace)

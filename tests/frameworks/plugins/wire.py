@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any
 
 from allcomers.config.options import Config
-from allcomers.models.driver.asyncio_adapter import Pump
+from allcomers.models.driver.asyncio_adapter import AsyncioAdapter
 from allcomers.models.epoll_loop import EpollPoller
 from allcomers.server import worker
 from allcomers.server.endpoint import Endpoint, endpoint
@@ -181,7 +181,7 @@ class LoopServer(_Server):
             self._close()
             raise
         life._sharer.state = life._lifespan.state
-        self._pump = Pump(self._serving(), events, EpollPoller())
+        self._pump = AsyncioAdapter(self._serving(), events, EpollPoller())
 
     async def stop(self) -> None:
         """Stop, and wait for the end of all peers, calls and the lifespan."""

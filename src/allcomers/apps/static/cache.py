@@ -75,7 +75,7 @@ class Kept:
         if answer is None or answer.body is None or not self.is_plain(request):
             return None
         # PERF: a third of the CPU of a small file (python -m bench comparison --workloads file-1k).
-        if not 0.0 < request.told <= answer.looked and not _look(answer):
+        if not 0.0 < request.ready_at <= answer.looked and not _look(answer):
             self._answers.pop(request.path, None)
             return None
         return Response.short(answer.body, answer.fields)

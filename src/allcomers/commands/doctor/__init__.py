@@ -103,7 +103,7 @@ def examine(config: Config, target: str = "") -> Diagnosis:
     from allcomers.commands.doctor import option_facts, system_facts
 
     if config.model:
-        models.find(config.model).load()
+        models.get(config.model).load()
     facts = option_facts.read(system_facts.read(), config)
     if target:
         from allcomers.commands.doctor import app_facts

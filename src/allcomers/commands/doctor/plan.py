@@ -24,7 +24,7 @@ def model(facts: Facts, config: Config) -> str:
 
 def is_blocking(facts: Facts, config: Config) -> bool:
     """Is each peer served by a thread or process that waits for it?"""
-    return models.find(model(facts, config)).events is None
+    return models.get(model(facts, config)).events is None
 
 
 def calls(facts: Facts, config: Config) -> str:

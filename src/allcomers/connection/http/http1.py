@@ -155,13 +155,13 @@ class HttpConnection(Connection):
     # ------------------------------------------------------------ what a driver does itself
 
     @property
-    def rests(self) -> bool:
+    def is_idle(self) -> bool:
         is_idle = self.wants == base.READ and self.phase is IDLE
         is_heard = not self._leaving and not self._inbound.buffer and self.codec.ready and not self.codec.ended
         # A deadline that nobody is told of may only move later.
         return is_idle and is_heard and self._patience <= self._limits.keep_alive
 
-    def began(
+    def adopt(
         self,
         unsent: bytes,
         taken: Taken | None,

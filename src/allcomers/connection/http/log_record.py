@@ -22,14 +22,14 @@ class AccessRecord:
 
     head     the request's; None where it was not understood
     sent     bytes of its body; less what has not gone out after all
-    began    when its first byte came
+    adopt    when its first byte came
     headers  of the app's answer
     close    what is to be closed then
     """
 
     __slots__ = (
+        "adopt",
         "app",
-        "began",
         "close",
         "head",
         "headers",
@@ -51,7 +51,7 @@ class AccessRecord:
         request_line: tuple[str, str, int],
         status: int,
         sent: int,
-        began: float,
+        adopt: float,
         headers: Iterable[tuple[str, str]] = (),
         close: Callable[[], object] | None = None,
     ) -> None:
@@ -59,7 +59,7 @@ class AccessRecord:
         self.request_line = request_line
         self.status = status
         self.sent = sent
-        self.began = began
+        self.adopt = adopt
         self.headers = headers
         self.close = close
 
@@ -78,7 +78,7 @@ class AccessRecord:
         """Write its line; `peer` is the one that we are connected with."""
         assert endpoint.log is not None
         head = self.head
-        self.seconds = seconds = now - self.began
+        self.seconds = seconds = now - self.adopt
         self.when = endpoint.wall() - seconds
         self.peer = peer if head is None else head.peer
         self.line = self.stamp = ""

@@ -18,7 +18,7 @@ from allcomers.system.accept_balance import WorkerSlot
 from allcomers.system.counters import ACCEPTED
 
 
-class Room(Protocol):
+class LeavePolicy(Protocol):
     """Whether there is room for this conversation to go on."""
 
     @property
@@ -46,8 +46,8 @@ class Room(Protocol):
         ...
 
 
-class Exit:
-    """The Room of many conversations: a pipe. A byte in it asks one of them to leave, its end asks all.
+class EvictionPipe:
+    """The LeavePolicy of many conversations: a pipe. A byte in it asks one of them to leave, its end asks all.
 
     A pipe, because the conversations may be processes; because they wait in poll(2); and because the kernel gives
     each byte to one reader only. If the acceptor dies, the pipe ends, and so do they.
@@ -88,14 +88,14 @@ class Exit:
             self._writer = -1
 
 
-class Door:
+class Acceptor:
     """Where peers are let in, one after another, while there are places; and at the end, seen out.
 
     start(sock, address) begins a conversation elsewhere; that it has ended is told by left().
     """
 
     def __init__(
-        self, serving: Serving, room: Exit, places: int, start: Callable[[socket.socket, Address], None]
+        self, serving: Serving, room: EvictionPipe, places: int, start: Callable[[socket.socket, Address], None]
     ) -> None:
         self._serving = serving
         self._room = room
@@ -138,7 +138,7 @@ class Door:
                     break
                 while self._present >= self._places and self._wait_for_leavers():
                     pass
-                self._let_in(*found)
+                self._add(*found)
             listener.close()
         while self._present and self._wait_for_leavers():
             pass
@@ -160,20 +160,20 @@ class Door:
 
     def _watch_listeners(self) -> None:
         for listener in self._serving.listeners if not self._closing else ():
-            self.watch(listener.fileno(), partial(self._knocked, listener))
+            self.watch(listener.fileno(), partial(self._on_readable, listener))
 
     def _unwatch_listeners(self) -> None:
         for listener in self._serving.listeners:
             if self._actions.pop(listener.fileno(), None):
                 self._poll.unregister(listener.fileno())
 
-    def _knocked(self, listener: socket.socket) -> None:
+    def _on_readable(self, listener: socket.socket) -> None:
         if self._present >= self._places:
             self._unwatch_listeners()
             self._asked = True
             self._room.ask_one()
         elif found := self._accept(listener):
-            self._let_in(*found)
+            self._add(*found)
 
     def _accept(self, listener: socket.socket) -> tuple[socket.socket, Address] | None:
         try:
@@ -183,7 +183,7 @@ class Door:
             self._resume = monotonic() + sockets.PAUSE
             return None
 
-    def _let_in(self, sock: socket.socket, address: Address) -> None:
+    def _add(self, sock: socket.socket, address: Address) -> None:
         try:
             self._start(sock, address)
             self._present += 1

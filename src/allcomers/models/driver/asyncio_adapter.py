@@ -1,4 +1,4 @@
-"""How a Loop runs on an asyncio event loop, which waits for the sockets, or for the poller that does.
+"""How an EventLoop runs on an asyncio event loop, which waits for the sockets, or for the poller that does.
 
 This file knows of callbacks and timers; which event loop it is, and why, is known by `asyncio_loop`.
 """
@@ -14,7 +14,7 @@ from typing import Protocol
 
 from allcomers.connection.base import READ, WRITE
 from allcomers.models.driver.channel import Poller
-from allcomers.models.driver.event_loop import Loop
+from allcomers.models.driver.event_loop import EventLoop
 from allcomers.models.driver.serving import Serving
 
 _logger = logging.getLogger("allcomers.app")
@@ -65,8 +65,8 @@ class AsyncioPoller:
         raise AssertionError("the event loop waits")
 
 
-class Pump:
-    """Turns an event loop's callbacks and timer into the Loop's handle() and turn()."""
+class AsyncioAdapter:
+    """Turns an event loop's callbacks and timer into the EventLoop's handle() and turn()."""
 
     def __init__(self, serving: Serving, events: asyncio.AbstractEventLoop, nested: Nested | None) -> None:
         self._events = events
@@ -75,12 +75,12 @@ class Pump:
         self._timer_at = float("inf")
         self.over = events.create_future()
         if nested is not None:
-            self._loop = Loop(serving, nested, self._turn)
+            self._loop = EventLoop(serving, nested, self._turn)
             events.add_reader(nested.fileno(), self._handle_all, nested)
         else:
             poller = AsyncioPoller(events)
             poller.handle = self._handle
-            self._loop = Loop(serving, poller, self._turn)
+            self._loop = EventLoop(serving, poller, self._turn)
 
     def _handle_all(self, nested: Nested) -> None:
         events = nested.wait(0)
@@ -114,7 +114,7 @@ class Pump:
 
 def drive(serving: Serving, events: asyncio.AbstractEventLoop, nested: Nested | None) -> None:
     """The same where this event loop watches the peers itself; or `nested` does, and the event loop watches that."""
-    pump = Pump(serving, events, nested)
+    pump = AsyncioAdapter(serving, events, nested)
     while not pump.over.done():
         events.call_soon(serving.signals.listen)  # uvloop takes the signals for itself when it starts
         try:

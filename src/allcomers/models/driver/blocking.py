@@ -2,7 +2,8 @@
 
 `converse` is the blocking model whole: do what the connection wants, wait in the kernel for nothing else. The sockets
 are non-blocking all the same and the waiting is poll(2)'s, for a thread must wait for three things at once: its peer,
-its peer's deadline, and the word that it should leave because others wait or the server stops. That word is a `Room`.
+its peer's deadline, and the word that it should leave because others wait or the server stops. A `LeavePolicy` has
+that word.
 
 A model of threads or processes has so many places. When all are taken and somebody waits outside, one that has nothing
 to do is asked to leave, and who is busy says `Connection: close` with the answer: idle peers never starve newcomers.
@@ -27,21 +28,21 @@ from allcomers.connection.codec import Clear
 from allcomers.connection.detached import DetachedConnection
 from allcomers.connection.http.async_call import Upgrade
 from allcomers.errors import PeerError
-from allcomers.models.driver.acceptor import Room
+from allcomers.models.driver.acceptor import LeavePolicy
 from allcomers.models.driver.app_socket import AppSocket
 from allcomers.system import sockets
 
 
-def converse(sock: socket.socket, conn: Connection, calls: Calls, room: Room) -> None:
+def converse(sock: socket.socket, conn: Connection, calls: Calls, policy: LeavePolicy) -> None:
     """Serve one peer to its end, and close its socket."""
-    conn.driver = driver = _Driver(sock, conn, room)
+    conn.driver = driver = _Driver(sock, conn, policy)
     driver.turn.acquire()
     try:
-        while conn.wants and not room.over:
+        while conn.wants and not policy.over:
             if conn.wants & CALL:
                 reply = driver.run(calls, conn.take_call())
                 conn = driver.conn  # another, where the call speaks with its client itself
-                if patience := room.wanted():
+                if patience := policy.wanted():
                     conn.drain(monotonic(), patience)
                 conn.answered(reply, monotonic())
             else:
@@ -80,13 +81,13 @@ class _Driver:
     turn  held by who uses the connection: the peer's own thread, but while it waits for a call; then the call's
     """
 
-    def __init__(self, sock: socket.socket, conn: Connection, room: Room) -> None:
+    def __init__(self, sock: socket.socket, conn: Connection, policy: LeavePolicy) -> None:
         self.turn = Lock()
         self.conn = conn
         self._sock = sock
         self._calls: Calls  # where its call runs
         self._lent: AppSocket | None = None
-        self._room = room
+        self._policy = policy
         self._poll = select.poll()
         self._leaving = False
         self._heeded: list[int] = []
@@ -119,7 +120,7 @@ class _Driver:
         with self.turn:
             try:
                 conn.answered(part, monotonic())
-                while not part.over and not self._room.over:
+                while not part.over and not self._policy.over:
                     self.speak_or_hear()
             except (OSError, PeerError):
                 pass
@@ -138,7 +139,7 @@ class _Driver:
 
     def app_socket(self) -> AppSocket | None:
         """signs.Driver: in the thread of the call."""
-        if not self._room.lends_sockets:
+        if not self._policy.lends_sockets:
             return None
         self._lent = AppSocket(self._sock, self.conn.counters, partial(self._detach, get_ident()))
         return self._lent
@@ -173,12 +174,12 @@ class _Driver:
         """Wait until something happens; True if it is that the peer has said something."""
         fd = self._sock.fileno()
         self._poll.register(fd, conn.wants & (READ | WRITE))
-        self._heed([] if self._leaving else self._room.filenos(conn.phase is IDLE))
+        self._heed([] if self._leaving else self._policy.filenos(conn.phase is IDLE))
         events = dict(self._poll.poll(max(0.0, (conn.deadline - monotonic()) * 1000) if conn.deadline < 1e9 else None))
         if not events:
             conn.expired(monotonic(), sockets.held(self._sock))
         event = events.pop(fd, 0)
-        if events and (patience := self._room.wanted()):
+        if events and (patience := self._policy.wanted()):
             self._leaving = True
             conn.drain(monotonic(), patience)
         return bool(event & ~select.POLLOUT) and bool(conn.wants & READ)

@@ -12,7 +12,7 @@ from allcomers.connection.call import Driver, PartialResponse
 from allcomers.connection.http.async_call import AsyncCall
 from allcomers.connection.http.http1 import HttpConnection
 from allcomers.connection.http.response_head import hints
-from allcomers.models.fastpath.setup import Seat
+from allcomers.models.fastpath.setup import FastState
 from allcomers.protocol.message import Request
 from allcomers.system.deadlines import NEVER
 
@@ -50,11 +50,11 @@ class Poller(Protocol):
 class Hears(Protocol):
     """What a channel knows of its loop."""
 
-    def take_word(self, channel: Channel, reply: Any) -> None: ...
+    def receive_reply(self, channel: Channel, reply: Any) -> None: ...
     def send(self, channel: Channel, part: PartialResponse) -> bool: ...
 
 
-class Channel(Seat):
+class Channel(FastState):
     """A peer's socket and its connection, and what the poller said of the one on behalf of the other.
 
     ended  bool: no more will come than is there already, so it is read to its end: an edge is told once
@@ -67,11 +67,11 @@ class Channel(Seat):
         self.sock = sock
         self.fd = sock.fileno()
         self.conn = conn
-        self.rests = False
+        self.is_idle = False
         self.count = 0
-        self.since = self.told = 0.0
+        self.since = self.ready_at = 0.0
         self.noted = None
-        self.taken = None
+        self.handed_off = None
         self.hinted: tuple[list[bytes], ...] = ()  # by a call of which the connection does not know yet
         self.readable = False
         self.ended = False
@@ -79,20 +79,20 @@ class Channel(Seat):
         self.watched = 0
         self.due = NEVER  # when its deadline is looked at next
 
-    def rest(self) -> None:
+    def idle(self) -> None:
         """The express lane may answer it, and needs to know who it is: a PROXY header has told, meanwhile."""
-        self.rests = True
+        self.is_idle = True
         self.peer, self.port, self.server = self.conn.address
 
-    def recall(self) -> None:
+    def sync(self) -> None:
         """Its connection is dealt with by the loop itself, and is told what the express lane has done."""
-        self.rests = False
+        self.is_idle = False
         if self.count:
-            self.conn.exchanged(self.count, self.since)
+            self.conn.count_served(self.count, self.since)
             self.count = 0
-        if self.taken is not None:
-            (request, asked, _), self.taken = self.taken, None
-            self.conn.began(b"", (request, asked), None, b"", self.told, self.told)
+        if self.handed_off is not None:
+            (request, asked, _), self.handed_off = self.handed_off, None
+            self.conn.adopt(b"", (request, asked), None, b"", self.ready_at, self.ready_at)
 
     # ------------------------------------------------------------ for a call that was begun without the connection
 
@@ -102,7 +102,7 @@ class Channel(Seat):
 
     def hint(self, links: Iterable[bytes]) -> None:
         """Tell the client of these links before the answer (http_calls.Asker)."""
-        if self.rests:  # its first step is not over: they go out when it is
+        if self.is_idle:  # its first step is not over: they go out when it is
             links = list(links)
             hints(links)  # raises for what no Link field can carry
             self.hinted = (*self.hinted, links)[:HINTS]
@@ -110,16 +110,16 @@ class Channel(Seat):
             assert isinstance(self.conn, HttpConnection)
             self.conn.hint(links)
 
-    def began(
+    def adopt(
         self, unsent: bytes, request: Request | None, async_call: AsyncCall | None, heard: bytes, now: float
     ) -> None:
         """Its connection is told of it, and goes on (HttpConnection.began)."""
-        self.recall()
+        self.sync()
         noted, self.noted = self.noted, None
         if noted:
             assert isinstance(self.conn, HttpConnection)
             self.conn.note(*noted)
-        self.conn.began(unsent, request, async_call, heard, self.told, now)
+        self.conn.adopt(unsent, request, async_call, heard, self.ready_at, now)
         hinted, self.hinted = self.hinted, ()
         for links in hinted:
             self.hint(links)
@@ -128,7 +128,7 @@ class Channel(Seat):
 
     def said(self, reply: Any) -> None:
         """A call that runs on the event loop says something of its answer (signs.Driver)."""
-        self.loop.take_word(self, reply)
+        self.loop.receive_reply(self, reply)
 
     def send(self, part: PartialResponse) -> bool:
         """A call in another thread says a part of its answer."""

@@ -28,7 +28,7 @@ from allcomers.connection.call import CONSUMED, PENDING, PartialResponse
 from allcomers.connection.http.http1 import HttpConnection
 from allcomers.errors import PeerError
 from allcomers.models.driver.channel import Channel, Poller
-from allcomers.models.driver.loop_acceptor import Newcomers
+from allcomers.models.driver.loop_acceptor import LoopAcceptor
 from allcomers.models.driver.serving import Serving
 from allcomers.models.fastpath import setup
 from allcomers.protocol.message import Request
@@ -53,7 +53,7 @@ _RARE: Final = _GONE | _ENDED
 _READ_OR_WRITE: Final = READ | WRITE
 
 
-class Loop:
+class EventLoop:
     """Everything between a poller and the connections.
 
     handle(fd, events, now)  the poller tells `events` of `fd`
@@ -82,21 +82,21 @@ class Loop:
             serving.signals.fileno(): self._take_signals,
             self._inbox.fileno(): self._take_answers,
         }
-        self._lane = setup.lane(
+        self._fast_path = setup.fast_path(
             serving.http,
             serving.service,
             serving.calls,
             self._channels,
             self._handle,
-            self._resume,
+            self._fall_back,
             self._close,
             self._post,
         )
-        self.handle = self._handle if self._lane is None else self._lane.handle
+        self.handle = self._handle if self._fast_path is None else self._fast_path.handle
         for fd in self._others:
             poller.watch(fd, READ)
-        self._newcomers = Newcomers(self, serving, poller, self._others, self._deadlines)
-        self._newcomers.watch()
+        self._acceptor = LoopAcceptor(self, serving, poller, self._others, self._deadlines)
+        self._acceptor.watch()
 
     # ------------------------------------------------------------ for who waits
 
@@ -123,9 +123,9 @@ class Loop:
 
     def leave(self) -> Callable[[Any], object]:
         """The thread that runs this is in a call, and stays there: what is to be told its answer. Then run() again."""
-        if self._lane is not None and (left := self._lane.leave()):
+        if self._fast_path is not None and (left := self._fast_path.leave()):
             channel, unsent, request, heard = left
-            channel.began(unsent, request, None, heard, monotonic())
+            channel.adopt(unsent, request, None, heard, monotonic())
         else:
             channel = self._at
             channel.conn.consumed(monotonic())  # it is not over, as it was to be
@@ -154,8 +154,8 @@ class Loop:
         """What is due by the clock; the seconds until there may be more, None for never."""
         for channel, reply in self._answers:
             now = monotonic()  # before, it may not have been there
-            if channel.taken is not None and self._lane is not None:
-                self._lane.answered(channel, reply, now)
+            if channel.handed_off is not None and self._fast_path is not None:
+                self._fast_path.answered(channel, reply, now)
                 continue
             channel.conn.answered(reply, now)
             if not isinstance(reply, PartialResponse):
@@ -184,8 +184,8 @@ class Loop:
         """Do what the connection wants, for as long as that needs no waiting."""
         self._at = channel
         conn = channel.conn
-        if channel.rests:
-            channel.recall()
+        if channel.is_idle:
+            channel.sync()
         if self._crowded or self._leaving_soon:
             conn.drain(now, PATIENCE)
         try:
@@ -239,7 +239,7 @@ class Loop:
         conn.received(data, now)
         return now
 
-    def _resume(
+    def _fall_back(
         self,
         channel: Channel,
         unsent: bytes,
@@ -253,10 +253,10 @@ class Loop:
             assert isinstance(heard, bytes)
             request, reply = call
             async_call, reply = reply if type(reply) is tuple else (None, reply)
-            channel.began(unsent, request, async_call, heard, now)
+            channel.adopt(unsent, request, async_call, heard, now)
             self._report(channel.conn, reply, now)
         else:
-            channel.began(unsent, None, None, b"", now)
+            channel.adopt(unsent, None, None, b"", now)
             if heard is not None:
                 channel.readable = channel.readable or self._poller.errs_once
                 channel.conn.opened(heard, now)
@@ -281,7 +281,7 @@ class Loop:
         else:
             conn.answered(reply, now)
 
-    def take_word(self, channel: Channel, reply: Any) -> None:
+    def receive_reply(self, channel: Channel, reply: Any) -> None:
         """A call that answers later: its answer, a part of it, or CONSUMED. In the loop's own thread."""
         now = monotonic()
         if reply is CONSUMED:
@@ -331,8 +331,8 @@ class Loop:
         if conn.deadline < channel.due:
             channel.due = conn.deadline
             self._deadlines.set(channel.fd, conn.deadline)
-        if self._lane is not None and conn.rests and not (self._crowded or self._leaving_soon):
-            channel.rest()
+        if self._fast_path is not None and conn.is_idle and not (self._crowded or self._leaving_soon):
+            channel.idle()
 
     def _keep_thread(self, channel: Channel, conn: Connection) -> None:
         """An answer waits whose iterable is in this thread: that stays with it, and the loop goes on in another."""
@@ -358,7 +358,7 @@ class Loop:
         channel.conn.driver = None  # the two hold each other
         if self._crowded and not self._draining:
             self._crowded = False
-            self._newcomers.watch()
+            self._acceptor.watch()
         self._farewell(channel)
 
     def _farewell(self, channel: Channel) -> None:
@@ -373,11 +373,11 @@ class Loop:
     def _expire(self, fd: int, now: float) -> None:
         channel = self._channels.get(fd)
         if channel is None:
-            if fd in self._newcomers:
-                self._newcomers.watch()
+            if fd in self._acceptor:
+                self._acceptor.watch()
             return
         channel.due = NEVER
-        channel.recall()
+        channel.sync()
         if channel.conn.deadline <= now:
             channel.conn.expired(now, sockets.held(channel.sock))
         self._drive(channel, now)
@@ -390,16 +390,16 @@ class Loop:
 
     def make_room(self, now: float) -> None:
         """All places are taken and somebody waits: who has been idle longest leaves, or who is answered next."""
-        self._newcomers.unwatch()
+        self._acceptor.unwatch()
         self._crowded = True
         for channel in self._channels.values():
-            channel.recall()
+            channel.sync()
         idle = (channel for channel in self._channels.values() if channel.conn.phase is IDLE and channel.conn.served)
         longest = min(idle, key=lambda channel: channel.conn.deadline, default=None)
         if longest is not None:
             self._drive(longest, now)
 
-    def let_in(self, sock: socket.socket, address: Address, now: float) -> None:
+    def add(self, sock: socket.socket, address: Address, now: float) -> None:
         if sock.fileno() >= self._poller.most:
             sockets.refuse(sock, self._serving.busy)
             return
@@ -420,7 +420,7 @@ class Loop:
         self._leaving_soon = self._serving.slot.leaving_soon
         if self._leaving_soon or signals.draining:
             for channel in self._channels.values():
-                channel.recall()
+                channel.sync()
         if signals.draining and not self._draining:
             self._drain(now)
 
@@ -428,16 +428,16 @@ class Loop:
         """Let in who waits already, close the door, answer what is asked."""
         self._draining = True
         self._serving.slot.leave()
-        for found in self._newcomers.last():
-            self.let_in(*found, now)
+        for found in self._acceptor.last():
+            self.add(*found, now)
         for channel in self._channels.values():
             channel.conn.drain(now)
         self._again.extend(self._channels.values())
 
 
 def serve(serving: Serving, poller: Poller) -> None:
-    """Run a Loop on `poller` until the orders say stop."""
-    loop = Loop(serving, poller)
+    """Run an EventLoop on `poller` until the orders say stop."""
+    loop = EventLoop(serving, poller)
     if isinstance(serving.calls, LoopHost):
         serving.calls.host(loop)
     else:

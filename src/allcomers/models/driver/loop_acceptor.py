@@ -21,7 +21,7 @@ Action = Callable[[float], None]
 """What is done at this time, when a descriptor is told as readable."""
 
 
-class House(Protocol):
+class LoopPeers(Protocol):
     """What newcomers know of their loop."""
 
     def is_full(self) -> bool: ...
@@ -30,10 +30,10 @@ class House(Protocol):
         """It is full, and somebody waits outside."""
         ...
 
-    def let_in(self, sock: socket.socket, address: Address, now: float) -> None: ...
+    def add(self, sock: socket.socket, address: Address, now: float) -> None: ...
 
 
-class Newcomers:
+class LoopAcceptor:
     """Those that wait in a listener's queue.
 
     others     the descriptors that are watched and are no peer's, each with its action: here a listener has it while it
@@ -42,7 +42,7 @@ class Newcomers:
     """
 
     def __init__(
-        self, house: House, serving: Serving, poller: Poller, others: dict[int, Action], deadlines: Deadlines
+        self, house: LoopPeers, serving: Serving, poller: Poller, others: dict[int, Action], deadlines: Deadlines
     ) -> None:
         self._house = house
         self._listeners = serving.listeners
@@ -99,7 +99,7 @@ class Newcomers:
                 return
             if found is None:
                 return
-            house.let_in(*found, now)
+            house.add(*found, now)
             if house.is_full():  # whether anybody else waits is told by the next look
                 return
 

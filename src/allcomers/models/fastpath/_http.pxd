@@ -4,8 +4,8 @@ cdef enum:
     RECEIVE = 64 * 1024  # as sockets.RECEIVE: a read that comes short has emptied the socket
 
 
-cdef class Seat:
-    cdef public bint rests, readable
+cdef class FastState:
+    cdef public bint is_idle, readable
     cdef public object conn
     cdef public int fd
     cdef public str peer
@@ -13,6 +13,6 @@ cdef class Seat:
     cdef public tuple server
     cdef public long count
     cdef public double since
-    cdef public double told
+    cdef public double ready_at
     cdef public list noted
-    cdef public tuple taken
+    cdef public tuple handed_off

@@ -1,14 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The common exchange, fused: one recv, the app's call, one send, in C. What it stands for is `readiness.Loop`.
 
-A peer at rest has nothing that was heard and not answered, and nothing that was said and not sent. When it is told as
+A peer at rest has nothing that was heard and not answered, and nothing that was said and not sent. When it is ready_at as
 readable, what comes is most often one small request whole, or some of them, each answered at once by a small whole
-answer. That is done here, with one buffer for all peers, and its connection is told afterwards, when somebody asks
-for it, how often that was (`exchanged`). Whatever else comes is handed back: what has been heard, what is to be sent
+answer. That is done here, with one buffer for all peers, and its connection is ready_at afterwards, when somebody asks
+for it, how often that was (`count_served`). Whatever else comes is handed back: what has been heard, what is to be sent
 still, and the answer that is not common. So here is no rule of HTTP, no deadline and no state of a connection.
 
 Where calls run in other threads, the call of one request that came by itself is handed over, and its answer sent when
-it is told. Whoever has to do with the connection meanwhile has it told of the request first (`Channel.recall`).
+it is ready_at. Whoever has to do with the connection meanwhile has it ready_at of the request first (`Channel.sync`).
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -50,16 +50,16 @@ cdef inline double _now() noexcept:
     return time.tv_sec + time.tv_nsec * 1e-9
 
 
-cdef class Seat:
+cdef class FastState:
     """The slots of a `readiness.Channel` that are looked at here.
 
-    rests     is its peer at rest?
+    is_idle     is its peer at rest?
     readable  may there be more to read than has been read?
-    count     exchanges that its connection was not told of
+    count     exchanges that its connection was not ready_at of
     since     when the last of them ended
-    told      when the poller told of what is being answered
+    ready_at      when the poller ready_at of what is being answered
     noted     of answers that have not gone out whole, what is noted when they have; or None
-    taken     the request whose call was handed over and has not answered, what was asked, whether the peer may ask
+    handed_off     the request whose call was handed over and has not answered, what was asked, whether the peer may ask
               again; or None
     """
 
@@ -69,7 +69,7 @@ cdef class Buffers:
 
     heard   what the socket gave
     text    what the peer said with that, `size` bytes: the same; or what TLS had around it, held by `opened`
-    said    what it is to be told, `used` bytes
+    said    what it is to be ready_at, `used` bytes
     """
 
     cdef char* heard
@@ -84,7 +84,7 @@ cdef class Buffers:
     cdef bint persists
     # Of the call that runs, for who takes the loop away meanwhile: whose it is, the bytes of `text` that were read, the
     # exchanges before it that are not reported, when it began.
-    cdef Seat seat
+    cdef FastState state
     cdef Head request
     cdef Py_ssize_t at, count
     cdef double now
@@ -105,12 +105,12 @@ cdef class Buffers:
         return PyBytes_FromStringAndSize(self.text + at, self.size - at)
 
 
-cdef class Express:
+cdef class HttpFastPath:
     """handle() in the place of a Loop's own.
 
     channels    descriptor to Channel
     otherwise   the Loop's own handle(fd, events, now)
-    resume      (channel, unsent, call or None, heard, now): goes on with what is not common; a call is what was taken
+    fall_back      (channel, unsent, call or None, heard, now): goes on with what is not common; a call is what was handed_off
                 (http_calls.Taken) and its answer, or its Live
     close       (channel): it has heard all that it asked for, and wanted no more
     handler     request to answer; or, where `begin` is given, that: request and channel to answer, or to a Live and what
@@ -122,13 +122,13 @@ cdef class Express:
     request     the class of requests, response of answers; `serializer` puts those into bytes
     hosts       those that were checked before
     ownership       who has the loop while a call runs, and whether it is to run here; None where nobody takes it away
-    answer_late told the answer of a call that has lost the loop; then `loop_moved` is raised
+    answer_late ready_at the answer of a call that has lost the loop; then `loop_moved` is raised
     submit      (work, done): has a call run in another thread; None where all run here
     post        takes a channel and its answer to the loop's own thread, for answered()
     """
 
     cdef dict _channels, _hosts
-    cdef object _otherwise, _resume, _close, _handler, _begin, _response_to_error, _checked, _request, _response
+    cdef object _otherwise, _fall_back, _close, _handler, _begin, _response_to_error, _checked, _request, _response
     cdef object _submit, _post
     cdef Serializer _serializer
     cdef CounterRow _counters
@@ -140,7 +140,7 @@ cdef class Express:
     cdef Ownership _owner
     cdef object _answer_late, _loop_moved, _record, _note
 
-    def __init__(self, *, dict channels not None, otherwise, resume, close, handler, begin, checked, response_to_error, bint is_sealed,
+    def __init__(self, *, dict channels not None, otherwise, fall_back, close, handler, begin, checked, response_to_error, bint is_sealed,
                  request, response, Serializer serializer not None, dict hosts not None, CounterRow counters not None,
                  Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Ownership ownership, answer_late, loop_moved,
                  submit, post, record, note):
@@ -148,7 +148,7 @@ cdef class Express:
             raise TypeError("this class has no slots of ours")
         self._channels = channels
         self._otherwise = otherwise
-        self._resume = resume
+        self._fall_back = fall_back
         self._close = close
         self._handler = handler
         self._begin = begin
@@ -176,38 +176,38 @@ cdef class Express:
     def handle(self, int fd, int events, double now):
         """The poller tells `events` of `fd`."""
         cdef Buffers buffers
-        cdef Seat seat
+        cdef FastState state
         cdef object found = self._channels.get(fd)
         if found is not None and events & ~POLLOUT == POLLIN:
-            seat = <Seat?>found
-            if seat.rests and seat.taken is None and (self._submit is not None or self._is_inline()):
+            state = <FastState?>found
+            if state.is_idle and state.handed_off is None and (self._submit is not None or self._is_inline()):
                 buffers = self._lend()
                 try:
-                    if self._exchange(seat, buffers, now):
+                    if self._exchange(state, buffers, now):
                         return
                 finally:
                     buffers.lent = False
                     buffers.opened = None
         self._otherwise(fd, events, now)
 
-    def answered(self, Seat seat not None, reply, double now):
-        """The call that was handed over for `seat` has returned this. In the loop's own thread."""
+    def answered(self, FastState state not None, reply, double now):
+        """The call that was handed over for `state` has returned this. In the loop's own thread."""
         cdef Buffers buffers = self._lend()
         cdef bytes unsent
         cdef Head request
         try:
-            (request, (buffers.method, buffers.target, buffers.minor), buffers.persists), seat.taken = seat.taken, None
+            (request, (buffers.method, buffers.target, buffers.minor), buffers.persists), state.handed_off = state.handed_off, None
             if not self._put(buffers, reply, now):
-                self._resume(seat, b"", (_taken(buffers, request), reply), b"", now)
+                self._fall_back(state, b"", (_taken(buffers, request), reply), b"", now)
                 return
-            self._counters.answered((<Answer>reply).status, now - seat.told)
+            self._counters.answered((<Answer>reply).status, now - state.ready_at)
             if self._record is not None:
-                self._take_note(buffers, request, <Answer>reply, seat.told)
-            unsent = self._say(seat, buffers, 1, now)
+                self._take_note(buffers, request, <Answer>reply, state.ready_at)
+            unsent = self._say(state, buffers, 1, now)
             if not buffers.persists:
-                self._part(seat, unsent, now)
+                self._part(state, unsent, now)
             elif unsent is not None:
-                self._resume(seat, unsent, None, None, now)
+                self._fall_back(state, unsent, None, None, now)
         finally:
             buffers.lent = False
 
@@ -220,49 +220,49 @@ cdef class Express:
         buffers.used, buffers.records = 0, None
         return buffers
 
-    cdef bint _exchange(self, Seat seat, Buffers buffers, double told) except -1:
+    cdef bint _exchange(self, FastState state, Buffers buffers, double ready_at) except -1:
         """False where nothing was heard: the Loop is to see why."""
-        cdef Py_ssize_t at = 0, size, count = 0, heard = recv(seat.fd, buffers.heard, RECEIVE, 0)
+        cdef Py_ssize_t at = 0, size, count = 0, heard = recv(state.fd, buffers.heard, RECEIVE, 0)
         cdef Head request = None
         cdef object reply = None
         cdef bytes unsent = None
-        cdef double now = max(told, self._last), began
+        cdef double now = max(ready_at, self._last), began
         if heard <= 0:
             return False
         self._counters.at[BYTES_IN] += heard
-        seat.told = told
-        seat.readable = heard == RECEIVE
+        state.ready_at = ready_at
+        state.readable = heard == RECEIVE
         buffers.text, buffers.size = buffers.heard, heard
-        if self._is_sealed and not self._open(seat, buffers):
+        if self._is_sealed and not self._open(state, buffers):
             return True
         if not self._is_inline():
-            self._hand_over(seat, buffers, told)
+            self._hand_over(state, buffers, ready_at)
             return True
         heard = buffers.size
-        while at < heard and not seat.readable and count < AT_ONCE and buffers.used < FULL and self._is_inline():
+        while at < heard and not state.readable and count < AT_ONCE and buffers.used < FULL and self._is_inline():
             request = new_object(self._request)
             size = self._take(request, buffers.text + at, heard - at)
-            if size == 0 or not seat.rests:
+            if size == 0 or not state.is_idle:
                 request = None
                 break
-            self._name(seat, request)
-            request.told = 0.0 if count else told  # for this one the peer was told as readable; others may be younger
+            self._name(state, request)
+            request.ready_at = 0.0 if count else ready_at  # for this one the peer was ready_at as readable; others may be younger
             buffers.method, buffers.target, buffers.minor = request.method, request.target, request.minor
             buffers.persists = request.persists
             began = now
             if self._owner is None:
-                reply = self._call(seat, request)
+                reply = self._call(state, request)
             else:
-                request.driver = seat
-                buffers.seat, buffers.request, buffers.now = seat, request, now
+                request.driver = state
+                buffers.state, buffers.request, buffers.now = state, request, now
                 buffers.at, buffers.count = at + size, count
                 reply = self._claim_and_call(buffers)
             self._last = now = _now()
-            self._counters.called(began - told, now - began)
+            self._counters.called(began - ready_at, now - began)
             at += size
             if not self._put(buffers, reply, now):
                 break
-            self._counters.answered((<Answer>reply).status, now - told)
+            self._counters.answered((<Answer>reply).status, now - ready_at)
             if self._record is not None:
                 self._take_note(buffers, request, <Answer>reply, began)
             request = None
@@ -271,55 +271,55 @@ cdef class Express:
                 break
         self._counters.at[REQUESTS] += count + (request is not None)
         if count:
-            unsent = self._say(seat, buffers, count, now)
+            unsent = self._say(state, buffers, count, now)
         if request is not None:
-            self._resume(seat, unsent or b"", (_taken(buffers, request), reply), buffers.rest(at), now)
+            self._fall_back(state, unsent or b"", (_taken(buffers, request), reply), buffers.rest(at), now)
         elif count and not buffers.persists:
-            self._part(seat, unsent, now)
+            self._part(state, unsent, now)
         elif unsent is not None or at < heard:
-            self._resume(seat, unsent or b"", None, buffers.rest(at) if at < heard else None, now)
+            self._fall_back(state, unsent or b"", None, buffers.rest(at) if at < heard else None, now)
         return True
 
-    cdef int _hand_over(self, Seat seat, Buffers buffers, double told) except -1:
+    cdef int _hand_over(self, FastState state, Buffers buffers, double ready_at) except -1:
         """Have the call of the one request that was heard run in another thread; anything else is not common."""
         cdef Head request = new_object(self._request)
-        cdef Py_ssize_t size = 0 if seat.readable else self._take(request, buffers.text, buffers.size)
+        cdef Py_ssize_t size = 0 if state.readable else self._take(request, buffers.text, buffers.size)
         if size == 0 or size < buffers.size:
-            self._resume(seat, b"", None, buffers.rest(0), told)
+            self._fall_back(state, b"", None, buffers.rest(0), ready_at)
             return 0
-        self._name(seat, request)
-        request.told = told
-        request.driver = seat
-        seat.taken = request, (request.method, request.target, request.minor), request.persists
+        self._name(state, request)
+        request.ready_at = ready_at
+        request.driver = state
+        state.handed_off = request, (request.method, request.target, request.minor), request.persists
         self._counters.at[REQUESTS] += 1
-        self._submit(_work(self, seat, request), partial(self._post, seat))
+        self._submit(_work(self, state, request), partial(self._post, state))
         return 0
 
-    cdef inline int _name(self, Seat seat, Head request) except -1:
+    cdef inline int _name(self, FastState state, Head request) except -1:
         """Whose request it is."""
-        request.peer = seat.peer
-        request.port = seat.port
+        request.peer = state.peer
+        request.port = state.port
         request.scheme = self._scheme
-        request.server = seat.server
+        request.server = state.server
         return 0
 
-    cdef bytes _say(self, Seat seat, Buffers buffers, Py_ssize_t count, double now):
+    cdef bytes _say(self, FastState state, Buffers buffers, Py_ssize_t count, double now):
         """Send the answers to `count` requests; what of them is not sent, as _send has it."""
-        cdef bytes unsent = self._send(seat, buffers)
-        seat.count += count
-        seat.since = now
+        cdef bytes unsent = self._send(state, buffers)
+        state.count += count
+        state.since = now
         if unsent is not None:
-            seat.noted = buffers.records
+            state.noted = buffers.records
         elif buffers.records is not None:
-            self._note(buffers.records, 0, seat.peer, now)
+            self._note(buffers.records, 0, state.peer, now)
         return unsent
 
-    cdef int _part(self, Seat seat, bytes unsent, double now) except -1:
+    cdef int _part(self, FastState state, bytes unsent, double now) except -1:
         """It has asked for all that it wanted."""
         if unsent is not None:
-            self._resume(seat, unsent, None, _LEAVES, now)
-        elif self._channels.get(seat.fd) is seat:
-            self._close(seat)
+            self._fall_back(state, unsent, None, _LEAVES, now)
+        elif self._channels.get(state.fd) is state:
+            self._close(state)
         return 0
 
     cdef inline Py_ssize_t _take(self, Head request, const char* text, Py_ssize_t left) except -1:
@@ -337,15 +337,15 @@ cdef class Express:
             return 0
         return size
 
-    cdef bint _open(self, Seat seat, Buffers buffers) except -1:
-        """What the peer said, without TLS; False where that is not common, and the Loop was told."""
-        cdef object codec = seat.conn.codec, heard
+    cdef bint _open(self, FastState state, Buffers buffers) except -1:
+        """What the peer said, without TLS; False where that is not common, and the Loop was ready_at."""
+        cdef object codec = state.conn.codec, heard
         try:
             heard = codec.received(PyBytes_FromStringAndSize(buffers.heard, buffers.size))
         except PeerError as error:
             heard = error
         if type(heard) is not bytes or not heard or codec.ended or codec.pending:
-            self._resume(seat, b"", None, heard, seat.told)
+            self._fall_back(state, b"", None, heard, state.ready_at)
             return False
         buffers.opened = heard
         buffers.text, buffers.size = PyBytes_AS_STRING(heard), PyBytes_GET_SIZE(heard)
@@ -360,23 +360,23 @@ cdef class Express:
         )
         return 0
 
-    cdef bytes _send(self, Seat seat, Buffers buffers):
+    cdef bytes _send(self, FastState state, Buffers buffers):
         """Send what was said; None where all has gone out, else what the Loop is to send before anything that its
         codec keeps. It meets an error again."""
         cdef bytes sealed, said
         cdef Py_ssize_t size
         if not self._is_sealed:
-            size = self._sent(send(seat.fd, buffers.said, buffers.used, MSG_NOSIGNAL))
+            size = self._sent(send(state.fd, buffers.said, buffers.used, MSG_NOSIGNAL))
             return None if size == buffers.used else PyBytes_FromStringAndSize(buffers.said + size, buffers.used - size)
         said = PyBytes_FromStringAndSize(buffers.said, buffers.used)
         try:
-            sealed = seat.conn.codec.seal(said)
+            sealed = state.conn.codec.seal(said)
         except OSError:
             return said
-        size = self._sent(send(seat.fd, PyBytes_AS_STRING(sealed), PyBytes_GET_SIZE(sealed), MSG_NOSIGNAL))
+        size = self._sent(send(state.fd, PyBytes_AS_STRING(sealed), PyBytes_GET_SIZE(sealed), MSG_NOSIGNAL))
         if size == PyBytes_GET_SIZE(sealed):
             return None
-        seat.conn.codec.keep(sealed[size:])
+        state.conn.codec.keep(sealed[size:])
         return b""
 
     cdef inline Py_ssize_t _sent(self, Py_ssize_t size) noexcept:
@@ -391,38 +391,38 @@ cdef class Express:
     cdef object _claim_and_call(self, Buffers buffers):
         """Call, in a thread that may lose the loop meanwhile: then what is here is another's, and is left alone."""
         cdef long number = self._owner.begin()
-        cdef object reply = self._call(buffers.seat, buffers.request)
+        cdef object reply = self._call(buffers.state, buffers.request)
         if not self._owner.end(number):
             self._answer_late(reply)
             raise self._loop_moved
-        buffers.seat = buffers.request = None
+        buffers.state = buffers.request = None
         return reply
 
     def leave(self):
-        """The loop goes on elsewhere: (channel, what is to be sent still, what was taken and whose call runs, what has
+        """The loop goes on elsewhere: (channel, what is to be sent still, what was handed_off and whose call runs, what has
         been heard after it), if one runs here; else None."""
         cdef Buffers buffers = self._buffers
-        cdef Seat seat = buffers.seat
+        cdef FastState state = buffers.state
         cdef Head request = buffers.request
-        if seat is None:
+        if state is None:
             return None
-        buffers.seat = buffers.request = None
-        seat.noted = buffers.records
-        seat.count += buffers.count
-        seat.since = buffers.now
+        buffers.state = buffers.request = None
+        state.noted = buffers.records
+        state.count += buffers.count
+        state.since = buffers.now
         self._counters.at[REQUESTS] += buffers.count + 1
         return (
-            seat,
+            state,
             PyBytes_FromStringAndSize(buffers.said, buffers.used),
             _taken(buffers, request),
             buffers.rest(buffers.at),
         )
 
-    cdef object _call(self, Seat seat, Head request):
+    cdef object _call(self, FastState state, Head request):
         cdef object reply
         try:
             if self._begin is not None:
-                return self._begin(request, seat)
+                return self._begin(request, state)
             reply = self._handler(request)
             if type(reply) is self._response and type((<Answer>reply).body) is bytes and (<Answer>reply).close is None:
                 return reply
@@ -443,17 +443,17 @@ cdef class Express:
 cdef class Work:
     """A call that runs in another thread (connection.Work)."""
 
-    cdef Express _lane
-    cdef Seat _seat
+    cdef HttpFastPath _lane
+    cdef FastState _state
     cdef Head _request
 
     def __call__(self):
-        return self._lane._call(self._seat, self._request)
+        return self._lane._call(self._state, self._request)
 
 
-cdef inline Work _work(Express lane, Seat seat, Head request):
+cdef inline Work _work(HttpFastPath lane, FastState state, Head request):
     cdef Work work = Work.__new__(Work)
-    work._lane, work._seat, work._request = lane, seat, request
+    work._lane, work._state, work._request = lane, state, request
     return work
 
 

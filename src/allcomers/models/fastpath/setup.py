@@ -31,24 +31,34 @@ if TYPE_CHECKING:
     from allcomers.models.fastpath._serializer import Serializer
 
 if compiled.COMPILED and not TYPE_CHECKING:
-    from allcomers.models.fastpath._http import Seat
+    from allcomers.models.fastpath._http import FastState
 else:
 
-    class Seat:
+    class FastState:
         """What the lane knows of a peer.
 
-        rests     bool: it has nothing that was heard and not answered, or said and not sent
+        is_idle     bool: it has nothing that was heard and not answered, or said and not sent
         readable  bool: there may be more to read than has been read
         count     exchanges that its connection was not told of
         since     when the last of them ended
-        told      when the poller told of what is being answered
+        ready_at      when the poller told of what is being answered
         noted     of answers that have not gone out whole, what is noted when they have; or None
-        taken     the request whose call was handed over and has not answered, and what was asked (http_calls.Taken);
-                  may the peer ask again? None where none was
+        handed_off  (request, request line, keep-alive) of the call that runs in another thread; or None
         """
 
         __slots__ = (
-            "conn", "count", "fd", "noted", "peer", "port", "readable", "rests", "server", "since", "taken", "told",
+            "conn",
+            "count",
+            "fd",
+            "handed_off",
+            "is_idle",
+            "noted",
+            "peer",
+            "port",
+            "readable",
+            "ready_at",
+            "server",
+            "since",
         )  # fmt: skip
 
         conn: Connection
@@ -56,25 +66,25 @@ else:
         peer: str
         port: int
         server: Server
-        rests: bool
+        is_idle: bool
         readable: bool
         count: int
         since: float
-        told: float
+        ready_at: float
         noted: list[AccessRecord] | None
-        taken: tuple[Request, tuple[str, str, int], bool] | None
+        handed_off: tuple[Request, tuple[str, str, int], bool] | None
 
 
 Handle = Callable[[int, int, float], object]
 """(descriptor, events, now): the poller tells this."""
 
 
-Resume = Callable[[Any, bytes, tuple[Any, Any] | None, bytes | PeerError | None, float], object]
+FallBack = Callable[[Any, bytes, tuple[Any, Any] | None, bytes | PeerError | None, float], object]
 """Told of a channel: what is to be sent still, a request and its answer that is not common, what the peer has said
 after it (as codec.received() has it; bytes where there is a request), now."""
 
 
-class Lane(Protocol):
+class FastPath(Protocol):
     """What stands before a Loop."""
 
     def handle(self, fd: int, events: int, now: float) -> None:
@@ -91,33 +101,35 @@ class Lane(Protocol):
         ...
 
 
-def lane(
+def fast_path(
     http: HttpEndpoint | None,
     service: ServiceEndpoint | None,
     calls: Calls,
     channels: dict[int, Any],
     otherwise: Handle,
-    resume: Resume,
+    fall_back: FallBack,
     close: Callable[[Any], object],
     post: Callable[[Any, Any], object],
-) -> Lane | None:
+) -> FastPath | None:
     """For a Loop whose own handle() is `otherwise`; None where there is none for these peers."""
     if not compiled.COMPILED or not isinstance(calls, Inline | Auto | Pool):  # who has a limit knows of each call
         return None
     if http is not None:
-        return _for_http(http, calls, channels, otherwise, resume, close, post)
+        return _for_http(http, calls, channels, otherwise, fall_back, close, post)
     if service is not None and isinstance(calls, Inline) and not service.tls:
-        return _for_service(service, channels, otherwise, resume)
+        return _for_service(service, channels, otherwise, fall_back)
     return None
 
 
-def _for_service(service: ServiceEndpoint, channels: dict[int, Any], otherwise: Handle, resume: Resume) -> Lane:
-    from allcomers.models.fastpath._service import Relay
+def _for_service(
+    service: ServiceEndpoint, channels: dict[int, Any], otherwise: Handle, fall_back: FallBack
+) -> FastPath:
+    from allcomers.models.fastpath._service import ServiceFastPath
 
-    return Relay(
+    return ServiceFastPath(
         channels=channels,
         otherwise=otherwise,
-        resume=resume,
+        fall_back=fall_back,
         raw=Raw,
         failed=partial(failed, service),
         closes=CloseAfter,
@@ -130,18 +142,18 @@ def _for_http(
     calls: Inline | Auto | Pool,
     channels: dict[int, Any],
     otherwise: Handle,
-    resume: Resume,
+    fall_back: FallBack,
     close: Callable[[Any], object],
     post: Callable[[Any, Any], object],
-) -> Lane | None:
+) -> FastPath | None:
     if http.clock or http.client:
         return None
-    from allcomers.models.fastpath._http import Express
+    from allcomers.models.fastpath._http import HttpFastPath
 
-    return Express(
+    return HttpFastPath(
         channels=channels,
         otherwise=otherwise,
-        resume=resume,
+        fall_back=fall_back,
         close=close,
         handler=http.handler,
         begin=http.begin,

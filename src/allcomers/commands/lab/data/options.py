@@ -157,7 +157,7 @@ def _split(text: str) -> tuple[str, ...]:
 def _models(text: str) -> tuple[str, ...] | None:
     names = tuple(name for name in map(str.strip, text.split(",")) if name)
     for name in names:
-        if obstacle := models.find(name).obstacle:
+        if obstacle := models.get(name).obstacle:
             raise ConfigError(f"--models {name}: it {obstacle}")
     return names or None
 
