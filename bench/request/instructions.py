@@ -2,7 +2,8 @@
 
 One connection asks the same over and over, and an EventLoop with inline calls answers, as under the epoll model. All
 that a request costs in user space is counted, from the poller's wait() to its last byte; what the kernel does for it,
-and what the peer costs, is not. `pool` has the same calls run in a thread of their own, and counts all that the hand-over costs.
+and what the peer costs, is not. `pool` has the same calls run in a thread of their own, and counts all that the
+hand-over costs.
 `parts` counts the steps by themselves. Needs valgrind. With ALLCOMERS_PURE=1 in the environment the plain Python is
 counted where a leaf is compiled.
 """
@@ -185,14 +186,14 @@ def asgi() -> None:
 async def _asgi() -> None:
     from allcomers.apps.asgi.dispatch import answer
     from allcomers.apps.asgi.eager import briefs
-    from allcomers.apps.asgi.runtime import Host
+    from allcomers.apps.asgi.runtime import AsgiRuntime
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         head = [(b"content-type", b"text/plain"), (b"content-length", b"13")]
         await send({"type": "http.response.start", "status": 200, "headers": head})
         await send({"type": "http.response.body", "body": b"Hello, World!"})
 
-    host = Host(app=app, events=asyncio.get_running_loop(), report=print)
+    host = AsgiRuntime(app=app, events=asyncio.get_running_loop(), report=print)
     steps_of(async_call=partial(answer, host), begin=briefs(host))
 
 

@@ -17,7 +17,7 @@ from allcomers.apps.web import Web
 from allcomers.apps.wsgi.app import Wsgi
 from allcomers.apps.wsgi.environ import Environs
 from allcomers.apps.wsgi.file_wrapper import FileWrapper
-from allcomers.apps.wsgi.start_response import Said
+from allcomers.apps.wsgi.start_response import StartResponse
 from allcomers.calls.pool import Pool
 from allcomers.config.log_format import NAMES
 from allcomers.connection.http.log_record import AccessRecord
@@ -105,7 +105,7 @@ def wsgi() -> None:
     show("environ, one field", cost(lambda: environs(bare)))
     show("environ, a browser's ten fields", cost(lambda: environs(full)))
     show("a context of its own, and a call in it", cost(lambda: copy_context().run(int)))
-    show("start_response, one field", cost(lambda: Said().start("200 OK", fields)))
+    show("start_response, one field", cost(lambda: StartResponse().start("200 OK", fields)))
     show("encode_fields, a field that is known", cost(lambda: encode_fields(fields)))
     show("the app's own call", cost(lambda: app({}, lambda *_: None)))
     show("Wsgi, a list of one block, one field", cost(lambda: handler(bare)))

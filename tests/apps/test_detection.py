@@ -13,21 +13,21 @@ import pytest
 import allcomers
 from allcomers import Request, Response, Service, Site, Web
 from allcomers.apps.asgi.asgi2 import single
-from allcomers.apps.detection import _is_async, _taken, find
+from allcomers.apps.detection import _is_async, _taken, detect
 from allcomers.apps.loading import load
 from allcomers.config.options import Config
 from allcomers.errors import AppError
 
 
 def kind(target: Any, **options: Any) -> str:
-    name, found = find(target, Config(**options))
+    name, found = detect(target, Config(**options))
     assert options.get("factory") or found is target
     return name
 
 
 def refused(target: Any, **options: Any) -> str:
     with pytest.raises(AppError) as caught:
-        find(target, Config(**options))
+        detect(target, Config(**options))
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -135,7 +135,7 @@ def test_asgi_frameworks(make: Callable[[], Any]) -> None:
 
 @pytest.mark.parametrize(("make", "name"), [(flask, "wsgi"), (fastapi, "asgi")])
 def test_a_factory(make: Callable[[], Any], name: str) -> None:
-    found = find(make, Config(factory=True))
+    found = detect(make, Config(factory=True))
     assert found[0] == name
     assert type(found[1]).__module__.partition(".")[0] == make.__name__
     assert (
@@ -350,7 +350,7 @@ def test_the_examples() -> None:
 def test_a_factory_of_our_own() -> None:
     assert kind(lambda: Hello, factory=True) == "web"
     assert kind(lambda: Echo, factory=True) == "service"
-    assert find(Hello, Config(factory=True))[0] == "web"
+    assert detect(Hello, Config(factory=True))[0] == "web"
 
 
 # ------------------------------------------------------------ what is none of these

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from allcomers.apps import loading as targets
-from allcomers.apps.loading import Call, Target, load, parse
+from allcomers.apps.loading import Target, TargetCall, load, parse
 from allcomers.errors import AppError, ConfigError
 
 
@@ -52,9 +52,9 @@ def failing(target: str) -> AppError:
         ("a.b", Target("a.b", [], None)),
         ("./app.py", Target("./app.py", [], None)),
         ("a:b.py", Target("a", ["b", "py"], None)),
-        ("app:make()", Target("app", ["make"], Call([], {}))),
-        ("app.py:M.make('a:b', 5, debug=True)", Target("app.py", ["M", "make"], Call(["a:b", 5], {"debug": True}))),
-        ("app:make([1, {'a': None}], x=-1.5)", Target("app", ["make"], Call([[1, {"a": None}]], {"x": -1.5}))),
+        ("app:make()", Target("app", ["make"], TargetCall([], {}))),
+        ("app.py:M.make('a', 5, debug=True)", Target("app.py", ["M", "make"], TargetCall(["a", 5], {"debug": True}))),
+        ("app:make([1, {'a': None}], x=-1.5)", Target("app", ["make"], TargetCall([[1, {"a": None}]], {"x": -1.5}))),
     ],
 )  # fmt: skip
 def test_a_target_taken_apart(text: str, parsed: Target) -> None:

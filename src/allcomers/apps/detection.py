@@ -33,7 +33,7 @@ _COROUTINE: Final = 0x80
 """Flags of a code object, by their names in `inspect`."""
 
 
-def find(target: Any, config: Config) -> tuple[str, Any]:
+def detect(target: Any, config: Config) -> tuple[str, Any]:
     """The name of the interface that serves `target`, and what is to be served: with --factory, what `target` made.
 
     Raises AppError: it is nothing that can be served, or nobody can tell what it is.
@@ -89,7 +89,7 @@ def _checked(target: Any, interface: str) -> Any:
 # ---------------------------------------------------------------- looking
 
 
-class _Taken(NamedTuple):
+class _Parameters(NamedTuple):
     """The positional arguments that a callable takes: how many at least and at most, and their names.
 
     keywords  the names of others that must be given
@@ -101,7 +101,7 @@ class _Taken(NamedTuple):
     keywords: list[str]
 
 
-def _taken(target: Callable[..., Any]) -> _Taken | None:
+def _taken(target: Callable[..., Any]) -> _Parameters | None:
     """What `target` takes, wrappers looked through (functools.wraps, partial); None where that cannot be read."""
     if type(target) is FunctionType and not vars(target):
         return _taken_by(target)
@@ -112,7 +112,7 @@ def _taken(target: Callable[..., Any]) -> _Taken | None:
     except (ValueError, TypeError):
         return None
     positional = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    return _Taken(
+    return _Parameters(
         least=sum(one.default is one.empty for one in positional),
         most=_ANY if any(one.kind is one.VAR_POSITIONAL for one in parameters) else len(positional),
         names=[one.name for one in positional],
@@ -120,11 +120,11 @@ def _taken(target: Callable[..., Any]) -> _Taken | None:
     )
 
 
-def _taken_by(function: FunctionType) -> _Taken:
+def _taken_by(function: FunctionType) -> _Parameters:
     """The same of a function that nobody has wrapped or marked, as inspect.signature has it, without the 10 ms."""
     code = function.__code__
     positional, end = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
-    return _Taken(
+    return _Parameters(
         least=positional - len(function.__defaults__ or ()),
         most=_ANY if code.co_flags & _VARARGS else positional,
         names=list(code.co_varnames[:positional]),
@@ -168,7 +168,7 @@ def _of_callable(target: Callable[..., Any]) -> str:
     return name or _by_number(target, taken)
 
 
-def _by_number(target: Callable[..., Any], taken: _Taken) -> str:
+def _by_number(target: Callable[..., Any], taken: _Parameters) -> str:
     """What a plain callable is by how many arguments it needs."""
     if taken.least == 0 and taken.most == _ANY:
         return "wsgi"  # a wrapper that hides its app: wsgiref.validate's, for one; of ASGI apps these are async
@@ -217,7 +217,7 @@ def _named(target: Any) -> str:
     return f"an instance of {type(target).__module__}.{type(target).__qualname__}"
 
 
-def _list(taken: _Taken) -> str:
+def _list(taken: _Parameters) -> str:
     names = [*taken.names, *(["*args"] if taken.most == _ANY else [])]
     return ", ".join(names) or "no arguments"
 

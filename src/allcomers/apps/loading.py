@@ -36,7 +36,7 @@ USUAL: Final = ("application", "app")
 `app` is what most people write; where a module has both, the one is most often the other with something around it."""
 
 
-class Call(NamedTuple):
+class TargetCall(NamedTuple):
     """The arguments that a target gives: `create_app('test', debug=True)`."""
 
     arguments: list[Any]
@@ -53,7 +53,7 @@ class Target(NamedTuple):
 
     place: str
     names: list[str]
-    call: Call | None
+    call: TargetCall | None
 
     @property
     def is_file(self) -> bool:
@@ -102,7 +102,7 @@ def _checked_place(place: str, target: str) -> str:
     return place
 
 
-def _parse_name(text: str) -> tuple[list[str], Call | None] | None:
+def _parse_name(text: str) -> tuple[list[str], TargetCall | None] | None:
     """`text` as names and the call behind them; None where it is nothing of that kind."""
     name, bracket, _ = text.partition("(")
     names = name.split(".")
@@ -114,7 +114,7 @@ def _parse_name(text: str) -> tuple[list[str], Call | None] | None:
     return None if call is None else (names, call)
 
 
-def _parse_call(text: str, name: str) -> Call | None:
+def _parse_call(text: str, name: str) -> TargetCall | None:
     """The arguments in `text`, a call of `name`; None where it is another expression, or they are no literals."""
     import ast  # late: few targets have a call
 
@@ -125,7 +125,7 @@ def _parse_call(text: str, name: str) -> Call | None:
         keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in tree.keywords if keyword.arg}
         if len(keywords) < len(tree.keywords):  # **more
             return None
-        return Call([ast.literal_eval(argument) for argument in tree.args], keywords)
+        return TargetCall([ast.literal_eval(argument) for argument in tree.args], keywords)
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         return None
 
@@ -173,7 +173,7 @@ def _has(names: Iterable[str]) -> str:
     return f"it has: {shown or 'nothing'}"
 
 
-def _call(function: Any, wanted: Target, call: Call) -> Any:
+def _call(function: Any, wanted: Target, call: TargetCall) -> Any:
     name = ".".join(wanted.names)
     if not callable(function):
         raise AppError(f"{wanted.place} has {name}, but it cannot be called: leave the brackets out")
@@ -185,7 +185,7 @@ def _call(function: Any, wanted: Target, call: Call) -> Any:
         raise failure(f"calling {name} of {wanted.place}", error) from None
 
 
-def _misfit(function: Any, call: Call) -> str:
+def _misfit(function: Any, call: TargetCall) -> str:
     """Why `function` does not take these arguments; empty if it does, or nobody can tell."""
     import inspect
 

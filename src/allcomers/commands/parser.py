@@ -12,7 +12,7 @@ from allcomers.config import sources
 from allcomers.errors import ConfigError
 
 if TYPE_CHECKING:
-    from allcomers.config.migration import Moved
+    from allcomers.config.migration import Translation
     from allcomers.config.sources import Layer, Settings
 
 
@@ -112,7 +112,7 @@ def _settle(arguments: list[str], start: str, tell: Any) -> tuple[dict[str, Any]
 
 
 def _gather(
-    command: str, arguments: list[str], start: str, moved: Moved | None = None
+    command: str, arguments: list[str], start: str, moved: Translation | None = None
 ) -> tuple[dict[str, Any], Settings]:
     asked = vars(_parser(command).parse_args(arguments))
     flags: Layer = {

@@ -95,7 +95,7 @@ def endpoint(
 
     Raises AppError where it is nothing that can be served, ConfigError for a bad certificate.
     """
-    kind, found = detection.find(target, config)
+    kind, found = detection.detect(target, config)
     keys = keys or partial(certificates, config)
     counters = counters or CounterRow()
     if kind == "service":
@@ -240,23 +240,23 @@ def _single(target: Any) -> Any:
 def _asgi(target: Any, config: Config, request_replacement: Callable[[str], object], counters: CounterRow) -> App:
     from importlib.util import find_spec
 
-    from allcomers.apps.asgi.blocking import Stepped
+    from allcomers.apps.asgi.blocking import BlockingAsgi
     from allcomers.apps.asgi.dispatch import answer
-    from allcomers.apps.asgi.eager import briefs
+    from allcomers.apps.asgi.eager import eager_calls
     from allcomers.apps.asgi.lifespan import Life, Lifespan
-    from allcomers.apps.asgi.runtime import Host
+    from allcomers.apps.asgi.runtime import AsgiRuntime
     from allcomers.apps.asgi.scope import FILE_EXTENSIONS, HTTP_EXTENSIONS
     from allcomers.system.asyncio_loops import new_event_loop, new_selector_loop
 
     model = models.get(config.model or "asyncio")
     lifespan = Lifespan(target, config.lifespan)
     extensions = HTTP_EXTENSIONS + (FILE_EXTENSIONS if config.asgi_pathsend else ())
-    stepped = Stepped(target, config.root_path, _report_request, extensions, config.disconnect_grace)
+    blocking = BlockingAsgi(target, config.root_path, _report_request, extensions, config.disconnect_grace)
     if model.events is None:
-        return App(handler=stepped, life=Life(new_selector_loop("SelectSelector"), lifespan, stepped))
+        return App(handler=blocking, life=Life(new_selector_loop("SelectSelector"), lifespan, blocking))
     serve_on = model.load_on()
     events = new_selector_loop(model.events) if model.events else new_event_loop()
-    host = Host(
+    runtime = AsgiRuntime(
         app=target,
         events=events,
         report=_report_request,
@@ -271,12 +271,12 @@ def _asgi(target: Any, config: Config, request_replacement: Callable[[str], obje
     if config.call_timeout:
         from allcomers.calls.task_limit import TaskLimit
 
-        host.limit = TaskLimit(config.call_timeout, request_replacement, events)
+        runtime.limit = TaskLimit(config.call_timeout, request_replacement, events)
     return App(
-        handler=stepped,
-        async_call=partial(answer, host),
-        begin=briefs(host),
-        life=Life(events, lifespan, host),
+        handler=blocking,
+        async_call=partial(answer, runtime),
+        begin=eager_calls(runtime),
+        life=Life(events, lifespan, runtime),
         serve=lambda serving: serve_on(serving, events),
     )
 

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from allcomers.apps.asgi.lifespan import Life, Lifespan
-from allcomers.apps.asgi.runtime import Host
+from allcomers.apps.asgi.runtime import AsgiRuntime
 from allcomers.errors import AppError
 from allcomers.system import asyncio_loops
 from support.apps import scripted_app
@@ -400,7 +400,7 @@ def test_lifespan(row: Span, loop: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("LIFESPAN_STEPS", repr(row.steps))
     monkeypatch.setenv("LIFESPAN_FILE", str(notes))
     events: asyncio.AbstractEventLoop = getattr(asyncio_loops, loop)()
-    host = Host(app=scripted_app.app, events=events, report=lambda error, request: None)
+    host = AsgiRuntime(app=scripted_app.app, events=events, report=lambda error, request: None)
     life = Life(events, Lifespan(scripted_app.app, "auto"), host)
     try:
         life.begin()

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from allcomers.apps.asgi.lifespan import Life, Lifespan
-from allcomers.apps.asgi.runtime import Host
+from allcomers.apps.asgi.runtime import AsgiRuntime
 from allcomers.errors import AppError
 from support.apps import asgi_apps
 from support.apps.asgi_apps import Receive, Scope, Send
 
-Begin = Callable[..., tuple[Life, Host]]
+Begin = Callable[..., tuple[Life, AsgiRuntime]]
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ def noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def begin(noted: Path, monkeypatch: pytest.MonkeyPatch) -> Begin:
     """Have an app start, which goes wrong as it is told."""
 
-    def begin(app: Any, how: str = "auto", wrong: str = "") -> tuple[Life, Host]:
+    def begin(app: Any, how: str = "auto", wrong: str = "") -> tuple[Life, AsgiRuntime]:
         monkeypatch.setenv("ASGI_WRONG", wrong)
         events = asyncio.new_event_loop()
-        host = Host(app=app, events=events, report=lambda error, request: None)
+        host = AsgiRuntime(app=app, events=events, report=lambda error, request: None)
         life = Life(events, Lifespan(app, how), host)
         try:
             life.begin()

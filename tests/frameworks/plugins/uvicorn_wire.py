@@ -21,7 +21,7 @@ import wire
 from uvicorn.importer import import_from_string
 
 from allcomers.apps.asgi.lifespan import Lifespan
-from allcomers.apps.detection import find
+from allcomers.apps.detection import detect
 from allcomers.errors import AppError
 
 QUIET = 0.05
@@ -92,7 +92,7 @@ class _Counted:
     """An app that counts the calls that have ended."""
 
     def __init__(self, app: Any) -> None:
-        kind, found = find(app, wire.Config())
+        kind, found = detect(app, wire.Config())
         if kind == "asgi2":
             from allcomers.apps.asgi.asgi2 import single
 
@@ -196,7 +196,7 @@ class WireLifespan:
     """allcomers' Lifespan, with the methods of uvicorn's."""
 
     def __init__(self, config: uvicorn.Config) -> None:
-        kind, app = find(config.app, wire.Config())
+        kind, app = detect(config.app, wire.Config())
         if kind == "asgi2":
             from allcomers.apps.asgi.asgi2 import single
 

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The common talk of an ASGI app, in C: its answer is whole before the app has waited for anything.
 
-The plain Python of `http.Exchange`, `scope` and `async_call` is the specification. A Brief is what the app awaits receive()
+The plain Python of `http.Exchange`, `scope` and `async_call` is the specification. A EagerCall is what the app awaits receive()
 and send() of, until it does what is not common: a piece of a body of which more is to come, trailers, hints, a wait, an
 exception. From then on an Exchange goes on for it, which is told of what has been said (`adopt`).
 """
@@ -75,13 +75,13 @@ cdef enum State:
     NEW, STARTED, WHOLE
 
 
-cdef class Brief:
+cdef class EagerCall:
     """receive() and send() for one call of the app.
 
     exchange  who goes on for it; None while it is common
     """
 
-    cdef Briefs _briefs
+    cdef EagerCalls _briefs
     cdef Head _request
     cdef object _asker
     cdef object _scope
@@ -199,10 +199,10 @@ cdef inline long long _number(bytes text):
 
 # ---------------------------------------------------------------- all talks of one app
 
-cdef class Briefs:
+cdef class EagerCalls:
     """Called with a request, its asker: the whole answer, or (an Exchange, what it says first).
 
-    host      the Host, of which `app`, `events` and `context` are
+    runtime      the Host, of which `app`, `events` and `context` are
     make      (request, asker, scope) to an Exchange
     coroutine makes one of what the app returned that is no `coroutine_type`
     common    a scope of all requests: what is not set anew for each; `root` is its root_path
@@ -211,17 +211,17 @@ cdef class Briefs:
     otherwise the same as this for a request that is not common
     """
 
-    cdef object _host, _app, _events, _task, _context, _coroutine, _coroutine_type, _encode, _otherwise
+    cdef object _runtime, _app, _events, _task, _context, _coroutine, _coroutine_type, _encode, _otherwise
     cdef object make
     cdef object response
     cdef dict _common, _blocks
     cdef str _root
 
-    def __init__(self, *, host, app, events, task, context, make, coroutine, coroutine_type, dict common not None,
+    def __init__(self, *, runtime, app, events, task, context, make, coroutine, coroutine_type, dict common not None,
                  str root not None, encode, dict blocks not None, otherwise, response):
         if not issubclass(response, Answer):
             raise TypeError("this class has no slots of ours")
-        self._host = host
+        self._runtime = runtime
         self._app = app
         self._events = events
         self._task = task
@@ -241,11 +241,11 @@ cdef class Briefs:
         return self._encode(fields) if known is None else known
 
     def __call__(self, Head request not None, asker):
-        cdef Brief brief
+        cdef EagerCall brief
         cdef object coroutine, task
-        if request.read is None or (request.length and request.content is None) or request.chunked or self._host.limit is not None:
+        if request.read is None or (request.length and request.content is None) or request.chunked or self._runtime.limit is not None:
             return self._otherwise(request, asker)
-        brief = Brief.__new__(Brief)
+        brief = EagerCall.__new__(EagerCall)
         brief._briefs = self
         brief._request = request
         brief._asker = asker
@@ -262,7 +262,7 @@ cdef class Briefs:
             return brief._answer()
         return self._full(brief, task, None)
 
-    cdef object _full(self, Brief brief, task, error):
+    cdef object _full(self, EagerCall brief, task, error):
         cdef bint is_whole = brief._state == WHOLE
         exchange = brief._full()
         reply = exchange.adopted(task, error)
@@ -302,7 +302,7 @@ cdef class Briefs:
             scope["headers"] = scope_headers(lines.lines)
         scope["client"] = (request.peer, request.port) if request.peer else None
         scope["server"] = request.server
-        state = self._host.state
+        state = self._runtime.state
         if state is not None:
             scope["state"] = state.copy()
         return scope

@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeAlias, cast
 
-from allcomers.apps.asgi.http import Exchange
-from allcomers.apps.asgi.runtime import WIND_UP, App, Host
+from allcomers.apps.asgi.http import HttpCall
+from allcomers.apps.asgi.runtime import WIND_UP, App, AsgiRuntime
 from allcomers.apps.asgi.scope import HTTP_EXTENSIONS, http_scope
 from allcomers.connection.call import CONSUMED
 from allcomers.connection.http.response_body import EndOfBody, FinalPiece, StreamingBody
@@ -51,10 +51,10 @@ class Loops:
         self._idle.append(events)
 
 
-class Stepped:
+class BlockingAsgi:
     """A Handler (protocol.message) that an ASGI app is behind.
 
-    root_path, report, state, extensions, disconnect_grace  as a Host has them
+    root_path, report, state, extensions, disconnect_grace  as a AsgiRuntime has them
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Stepped:
         if request.upgrades and request.named.get(b"upgrade", b"").strip().lower() == b"websocket":
             text = b"WebSockets need a model with an event loop: --model asyncio, or a poller.\n"
             return Response(text, status=501, headers=[("Content-Type", "text/plain; charset=utf-8")])
-        host = Host(
+        runtime = AsgiRuntime(
             app=self._app,
             events=self._loops.take(),
             report=self._report,
@@ -89,22 +89,22 @@ class Stepped:
             extensions=self._extensions,
             disconnect_grace=self._grace,
         )
-        return Steps(host, request, self._loops).begin()
+        return Steps(runtime, request, self._loops).begin()
 
 
 class Steps:
-    """One call: the driver of its Exchange, and the iterable of its answer's pieces."""
+    """One call: the driver of its HttpCall, and the iterable of its answer's pieces."""
 
-    def __init__(self, host: Host, request: Request, loops: Loops) -> None:
-        self._host = host
+    def __init__(self, runtime: AsgiRuntime, request: Request, loops: Loops) -> None:
+        self._runtime = runtime
         self._loops = loops
         self._body = request.stream
         self._replies: deque[Any] = deque()
         self._closing = False
         self._look: select.epoll | None = None  # at the client's socket, for its end
         self._first: Piece | FinalPiece | EndOfBody = b""
-        scope = http_scope(request, host.root_path, host.state, host.extensions)
-        self._exchange = Exchange(host, request, self, scope)
+        scope = http_scope(request, runtime.root_path, runtime.state, runtime.extensions)
+        self._exchange = HttpCall(runtime, request, self, scope)
 
     # ------------------------------------------------------------ for the exchange
 
@@ -150,7 +150,7 @@ class Steps:
         if driver is not None and hasattr(select, "epoll"):
             self._look = select.epoll(1)
             self._look.register(driver.fileno(), select.EPOLLRDHUP)  # an error, or both ends, it always tells
-            self._host.events.add_reader(self._look.fileno(), self._client_leaves)
+            self._runtime.events.add_reader(self._look.fileno(), self._client_leaves)
 
     def _client_leaves(self) -> None:
         assert self._look is not None
@@ -164,7 +164,7 @@ class Steps:
     def _heed_no_more(self) -> None:
         look, self._look = self._look, None
         if look is not None:
-            self._host.events.remove_reader(look.fileno())
+            self._runtime.events.remove_reader(look.fileno())
             look.close()
 
     # ------------------------------------------------------------ steps
@@ -189,18 +189,18 @@ class Steps:
 
     def _stop(self, task: object = None) -> None:
         if not self._closing:
-            self._host.events.stop()
+            self._runtime.events.stop()
 
     def _next(self) -> Any:
         """Let the app run until it has something to send."""
         task = self._exchange.task
         assert task is not None
-        heeding = self._host.events.call_later(HEED, self._heed)
+        heeding = self._runtime.events.call_later(HEED, self._heed)
         while not self._replies and not task.done():
             try:
-                self._host.events.run_forever()
+                self._runtime.events.run_forever()
             except SystemExit as error:  # from a task that the app has begun
-                self._host.report(error, self._exchange.request)
+                self._runtime.report(error, self._exchange.request)
         heeding.cancel()
         self._heed_no_more()
         return self._replies.popleft() if self._replies else EndOfBody.ABORTED
@@ -224,5 +224,5 @@ class Steps:
             patience = None if self._exchange.done else WIND_UP
             if not self._exchange.done:
                 self._exchange.leave()
-            self._host.events.run_until_complete(self._host.finish(patience))
-        self._loops.release(self._host.events)
+            self._runtime.events.run_until_complete(self._runtime.finish(patience))
+        self._loops.release(self._runtime.events)

@@ -15,7 +15,7 @@ QUIET: Final = 0.5
 """Seconds without a piece to it after which a client that has closed its sending side is taken to have left."""
 
 
-class Call(Protocol):
+class DisconnectedCall(Protocol):
     """An app's call, as a HalfClosed sees it."""
 
     @property
@@ -46,7 +46,7 @@ class HalfClosed:
 
     __slots__ = ("_call", "_events", "_grace", "_quiet", "_since", "has_left")
 
-    def __init__(self, events: asyncio.AbstractEventLoop, call: Call, grace: float) -> None:
+    def __init__(self, events: asyncio.AbstractEventLoop, call: DisconnectedCall, grace: float) -> None:
         self.has_left = False
         self._events = events
         self._call = call

@@ -6,8 +6,8 @@ import logging
 from functools import cache
 from typing import Any
 
-from allcomers.apps.asgi.http import Exchange
-from allcomers.apps.asgi.runtime import Host
+from allcomers.apps.asgi.http import HttpCall
+from allcomers.apps.asgi.runtime import AsgiRuntime
 from allcomers.apps.asgi.scope import http_scope
 from allcomers.connection.http.async_call import Asker, AsyncCall
 from allcomers.errors import HttpError
@@ -19,24 +19,24 @@ _logger = logging.getLogger("allcomers.websocket")
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 
-def answer(host: Host, request: Request, asker: Asker) -> AsyncCall:
+def answer(runtime: AsgiRuntime, request: Request, asker: Asker) -> AsyncCall:
     """The AsyncCall that answers `request`, which `asker` has heard."""
     if request.upgrades and handshake.asked(request):
-        return _websocket(host, request, asker)
-    return Exchange(host, request, asker, http_scope(request, host.root_path, host.state, host.extensions))
+        return _websocket(runtime, request, asker)
+    return HttpCall(runtime, request, asker, http_scope(request, runtime.root_path, runtime.state, runtime.extensions))
 
 
-def _websocket(host: Host, request: Request, asker: Asker) -> AsyncCall:
+def _websocket(runtime: AsgiRuntime, request: Request, asker: Asker) -> AsyncCall:
     try:
         offer = handshake.offer(request)
     except HttpError as error:
         return Refused(Response(f"{error.message}\n".encode(), status=error.status, headers=[_TEXT, *error.headers]))
-    if host.websocket is None:
+    if runtime.websocket is None:
         tell_of_missing()
         return Refused(Response(b"This server speaks no WebSocket.\n", status=501, headers=[_TEXT]))
-    from allcomers.apps.asgi.websocket import Talk  # late: most requests are none
+    from allcomers.apps.asgi.websocket import WebSocketCall  # late: most requests are none
 
-    return Talk(host, request, asker, offer)
+    return WebSocketCall(runtime, request, asker, offer)
 
 
 @cache

@@ -1,6 +1,6 @@
 """Talks that are over at once: what an async app answers without waiting, for a driver that can send it itself.
 
-Where the leaf is compiled such a talk is a `_brief.Brief`; what it needs to know of this package is said here.
+Where the leaf is compiled such a talk is a `_brief.EagerCall`; what it needs to know of this package is said here.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from types import CoroutineType
 from typing import Any, Final
 
 from allcomers.apps.asgi.dispatch import answer
-from allcomers.apps.asgi.http import Exchange
+from allcomers.apps.asgi.http import HttpCall
 from allcomers.apps.asgi.messages import decoded
-from allcomers.apps.asgi.runtime import EAGER, Host
+from allcomers.apps.asgi.runtime import EAGER, AsgiRuntime
 from allcomers.apps.asgi.scope import VERSION
 from allcomers.connection.http.async_call import Asker, AsyncCall
 from allcomers.protocol import compiled
@@ -30,19 +30,19 @@ _blocks: dict[tuple[tuple[bytes, bytes], ...], _Known] = {}
 _LONGEST_KNOWN: Final = 1024
 
 
-def briefs(host: Host) -> Begin:
+def eager_calls(runtime: AsgiRuntime) -> Begin:
     """For the requests of one app."""
 
     def begin(request: Request, asker: Asker) -> tuple[AsyncCall, Any]:
-        async_call = answer(host, request, asker)
+        async_call = answer(runtime, request, asker)
         return async_call, async_call.start()
 
-    def make(request: Request, asker: Asker, scope: dict[str, Any]) -> Exchange:
-        return Exchange(host, request, asker, scope)
+    def make(request: Request, asker: Asker, scope: dict[str, Any]) -> HttpCall:
+        return HttpCall(runtime, request, asker, scope)
 
     if not (compiled.COMPILED and EAGER):
         return begin
-    from allcomers.apps.asgi._eager import Briefs
+    from allcomers.apps.asgi._eager import EagerCalls
 
     common = {
         "type": "http",
@@ -50,20 +50,20 @@ def briefs(host: Host) -> Begin:
         "http_version": "1.1",
         "scheme": "http",
         "query_string": b"",
-        "root_path": host.root_path,
-        "extensions": {name: {} for name in host.extensions},
+        "root_path": runtime.root_path,
+        "extensions": {name: {} for name in runtime.extensions},
     }
-    return Briefs(
-        host=host,
-        app=host.app,
-        events=host.events,
+    return EagerCalls(
+        runtime=runtime,
+        app=runtime.app,
+        events=runtime.events,
         task=asyncio.Task,
-        context=host.context,
+        context=runtime.context,
         make=make,
         coroutine=_coroutine,
         coroutine_type=CoroutineType,
         common=common,
-        root=host.root_path,
+        root=runtime.root_path,
         encode=_block,
         blocks=_blocks,
         otherwise=begin,

@@ -1,6 +1,6 @@
 """An HTTP request and its answer, as an ASGI app sees them (ASGI, HTTP & WebSocket Message Format, "HTTP").
 
-An `Exchange` stands between the app's task and the connection. The connection gives it the body as it comes, takes its
+An `HttpCall` stands between the app's task and the connection. The connection gives it the body as it comes, takes its
 answer piece by piece, and tells it when the client has gone; the app awaits receive() and send(). Back-pressure goes
 through both: of the body no more is read than the connection's limit until the app has taken it, and send() returns
 when its piece has gone out.
@@ -30,7 +30,7 @@ from allcomers.apps.asgi.messages import (
     is_of_leaving,
     promised,
 )
-from allcomers.apps.asgi.runtime import Host, Message
+from allcomers.apps.asgi.runtime import AsgiRuntime, Message
 from allcomers.apps.asgi.scope import Scope
 from allcomers.connection.call import CONSUMED, PENDING, TIMED_OUT
 from allcomers.connection.http.async_call import Asker
@@ -48,21 +48,48 @@ IGNORED: Final = 64
 complete with its head, whatever a stream has still to say."""
 
 
-class Exchange:
+class HttpCall:
     """One request and its answer: a Live for the connection, receive() and send() for the app.
 
     ahead, hungry  as Live has them
-    began, thread  of the Host's limit
+    began, thread  of the AsgiRuntime's limit
     task           the app's
     """
 
     __slots__ = (
-        "_asker", "_begun", "_body", "_cut", "_done", "_file", "_given_up", "_gone", "_half", "_held", "_host",
-        "_ignored", "_in_a_row", "_left", "_more", "_parted", "_reply", "_response", "_scope", "_starting", "_told",
-        "_trailers", "_waiting", "ahead", "began", "coroutine", "hungry", "request", "task", "thread",
+        "_asker",
+        "_awaiting_send",
+        "_begun",
+        "_body",
+        "_body_delivered",
+        "_disconnect_sent",
+        "_done",
+        "_ending",
+        "_file",
+        "_given_up",
+        "_gone",
+        "_half",
+        "_ignored",
+        "_in_a_row",
+        "_left",
+        "_more",
+        "_reply",
+        "_response",
+        "_runtime",
+        "_scope",
+        "_starting",
+        "_trailers",
+        "_waiting",
+        "ahead",
+        "began",
+        "coroutine",
+        "hungry",
+        "request",
+        "task",
+        "thread",
     )  # fmt: skip
 
-    def __init__(self, host: Host, request: Request, asker: Asker, scope: Scope) -> None:
+    def __init__(self, runtime: AsgiRuntime, request: Request, asker: Asker, scope: Scope) -> None:
         self.request = request
         content = request.content
         self.ahead = len(content or b"")
@@ -71,25 +98,25 @@ class Exchange:
         self.coroutine: Coroutine[Any, Any, None] | None = None
         self.began = 0.0
         self.thread = 0
-        self._host = host
+        self._runtime = runtime
         self._asker = asker
         self._scope = scope
         self._body = [content] if content else []  # what of it has come and was not taken
         self._more = content is None and (request.chunked or bool(request.length))  # is more of it to come?
-        self._told = False  # does the app know that there is no more?
+        self._body_delivered = False  # does the app know that there is no more?
         self._half: HalfClosed | None = None  # the client says no more
         self._gone = False  # and hears no more
         self._given_up = False  # cancelled, for nobody seems to be there
-        self._parted = False  # has the app been told so?
+        self._disconnect_sent = False  # has the app been told so?
         self._waiting: list[asyncio.Future[None]] = []  # receive() and send() that wait for something to change
         self._response: Response | None = None  # its head, once the app has said it
         self._left = math.inf  # bytes that the client is promised still
         self._begun = False  # has the connection heard of the answer?
-        self._held = False  # does a piece wait to go out?
+        self._awaiting_send = False  # does a piece wait to go out?
         self._done = False  # is the answer whole?
         self._trailers: list[tuple[str, str]] | None = None  # None where the app announced none
         self._file: IO[bytes] | None = None  # that the piece on its way comes from
-        self._cut = False  # is it to end with the piece that is on its way?
+        self._ending = False  # is it to end with the piece that is on its way?
         self._in_a_row = 0
         self._ignored = 0
         self._starting = False
@@ -110,17 +137,17 @@ class Exchange:
 
     @property
     def is_sending(self) -> bool:
-        return self._held
+        return self._awaiting_send
 
     # ------------------------------------------------------------ for the connection
 
     def start(self) -> Any:
         self._starting = True
         self.coroutine = self._run()
-        if self._host.limit is not None:
+        if self._runtime.limit is not None:
             self.thread = threading.get_ident()
-            self._host.limit.begin(self)
-        self.task = self._host.spawn(self.coroutine)
+            self._runtime.limit.begin(self)
+        self.task = self._runtime.spawn(self.coroutine)
         self._starting = False
         reply, self._reply = self._reply, PENDING
         return reply
@@ -139,18 +166,18 @@ class Exchange:
         """The app's first step is over: it is `task` from now on, or has raised `error`. What it says, or LATER."""
         self.task = task
         if error is not None:
-            self._host.spawn(self._raised(error))
+            self._runtime.spawn(self._raised(error))
         elif task is not None and task.done():
             self._app_ended(task)
         elif task is not None:
-            self._host.watch(task)
+            self._runtime.watch(task)
             task.add_done_callback(self._app_ended)
         self._starting = False
         reply, self._reply = self._reply, PENDING
         return reply
 
     def _app_ended(self, task: asyncio.Task[Any]) -> None:
-        self._host.spawn(self._conclude(task), timed=False)
+        self._runtime.spawn(self._conclude(task), timed=False)
 
     async def _conclude(self, task: asyncio.Task[Any]) -> None:
         error: BaseException | None
@@ -177,45 +204,45 @@ class Exchange:
             self._wake()
 
     def end(self) -> None:
-        self._half = HalfClosed(self._host.events, self, self._host.disconnect_grace)
+        self._half = HalfClosed(self._runtime.events, self, self._runtime.disconnect_grace)
 
     def left(self) -> None:
         """The client says no more, and has been sent nothing for a while (disconnect.Call)."""
         self._wake()
 
     def give_up(self) -> None:
-        self._given_up = self._parted = True
-        self._host.cancel(self.task, self.name)
+        self._given_up = self._disconnect_sent = True
+        self._runtime.cancel(self.task, self.name)
 
     def leave(self) -> None:
         self._gone = True
         self.hungry = False
         if not self._done:
-            self._host.desert(self.task, self.name)
+            self._runtime.orphan(self.task, self.name)
         self.drop_file()
         self._wake()
 
     def drain(self) -> None:
         """The server leaves. What ends by itself may; a stream of events does not, and its client comes again."""
         if self._begun and not self._done and self._response is not None and is_event_stream(self._response):
-            self._host.events.call_soon(self._end_events)
+            self._runtime.events.call_soon(self._end_events)
 
     def _end_events(self) -> None:
         if not self._done and not self._gone:
-            self._done = self._gone = self._cut = True
-            self._host.desert(self.task, self.name)
-            if not self._held:
+            self._done = self._gone = self._ending = True
+            self._runtime.orphan(self.task, self.name)
+            if not self._awaiting_send:
                 self._say(FinalPiece(b""))
             self._wake()
 
     def go_on(self) -> Any:
         """The piece that was said last has gone out (Work: a step of the stream)."""
         self.drop_file()
-        if self._cut:
+        if self._ending:
             return FinalPiece(b"")
         if self.task is not None and self.task.done():  # it was cancelled while the piece was on its way
             return EndOfBody.ABORTED
-        self._held = False
+        self._awaiting_send = False
         if self._half is not None:
             self._half.sent()
         self._wake()
@@ -243,8 +270,8 @@ class Exchange:
             self.task.cancel()
 
     def _say(self, reply: Any) -> None:
-        if self._host.limit is not None:
-            self._host.limit.end(self)  # the pace of an answer that has begun is the app's affair
+        if self._runtime.limit is not None:
+            self._runtime.limit.end(self)  # the pace of an answer that has begun is the app's affair
         if self._starting:
             self._reply = reply
         elif self._asker.driver is not None:
@@ -261,20 +288,20 @@ class Exchange:
 
     async def _run(self) -> None:
         try:
-            await self._host.app(self._scope, self.receive, self.send)
+            await self._runtime.app(self._scope, self.receive, self.send)
             await self._returned()
         except GeneratorExit:
             raise
         except BaseException as error:  # SystemExit too: one request does not stop a server
             await self._raised(error)
         finally:
-            if self._host.limit is not None:
-                self._host.limit.end(self)
+            if self._runtime.limit is not None:
+                self._runtime.limit.end(self)
 
     async def _returned(self) -> None:
         if self._done or self._gone:
             return
-        if not self._parted:
+        if not self._disconnect_sent:
             raise AnswerError("the app returned before its answer was whole")
         await self.fail(EndOfBody.ABORTED)  # it was told that nobody is there any more
 
@@ -283,18 +310,18 @@ class Exchange:
         await self.fail(EndOfBody.ABORTED if self._given_up else internal_error())
 
     def _report(self, error: BaseException) -> None:
-        if (self._gone or self._done or self._given_up or self._host.cancels) and is_of_leaving(error):
+        if (self._gone or self._done or self._given_up or self._runtime.cancels) and is_of_leaving(error):
             return
         if (
-            self._gone and self._parted and isinstance(error, Exception)
+            self._gone and self._disconnect_sent and isinstance(error, Exception)
         ):  # how apps say that the client left before it had said all
             _logger.info("%s: the client left, and the app ended with %r", title(self.request), error)
         else:
-            self._host.report(error, self.request)
+            self._runtime.report(error, self.request)
 
     async def fail(self, otherwise: Response | EndOfBody) -> None:
         """The answer, if it is not whole, never will be. `otherwise`: what is said if it has not begun."""
-        while self._held and not self._gone:
+        while self._awaiting_send and not self._gone:
             await self._wait()
         if self._done or self._gone:
             return
@@ -303,7 +330,7 @@ class Exchange:
         self._say(EndOfBody.ABORTED if begun else otherwise)
 
     async def _wait(self) -> None:
-        future = self._host.events.create_future()
+        future = self._runtime.events.create_future()
         self._waiting.append(future)
         try:
             await future
@@ -315,22 +342,22 @@ class Exchange:
         """http.request while there is something of the body; then http.disconnect, once the client or we are done."""
         while True:
             if self._gone or self._done:
-                self._parted = self._gone
+                self._disconnect_sent = self._gone
                 return {"type": "http.disconnect"}
-            if self._body or not (self._more or self._told):
+            if self._body or not (self._more or self._body_delivered):
                 return self._next_body()
             if self._half is not None and self._half.has_left:
-                self._parted = True
+                self._disconnect_sent = True
                 return {"type": "http.disconnect"}
             if self._more and not self.hungry:
                 self.hungry = True
                 self._look()
                 if not self.hungry:  # what it waits for was there already
                     continue
-            if self._more and self._host.limit is not None and not self._begun:
-                self._host.limit.end(self)  # how long the client takes is not the app's fault
+            if self._more and self._runtime.limit is not None and not self._begun:
+                self._runtime.limit.end(self)  # how long the client takes is not the app's fault
                 await self._wait()
-                self._host.limit.begin(self)
+                self._runtime.limit.begin(self)
             else:
                 await self._wait()
 
@@ -338,14 +365,14 @@ class Exchange:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
         self.ahead = 0
-        self._told = not self._more
+        self._body_delivered = not self._more
         if self._more:
             self._look()
         return {"type": "http.request", "body": body, "more_body": self._more or bool(self._body)}
 
     async def send(self, message: Message) -> None:
         """Raises ClientGone; AnswerError for a message that has no place here."""
-        while self._held and not self._gone:
+        while self._awaiting_send and not self._gone:
             await self._wait()
         if self._gone:
             raise ClientGone("the client has gone")
@@ -402,7 +429,7 @@ class Exchange:
     async def _hold(self, piece: Piece) -> None:
         """Have a piece go out, and wait until it has."""
         assert self._response is not None
-        self._held = True
+        self._awaiting_send = True
         if self._begun:
             self._say(piece)
         else:
@@ -412,7 +439,7 @@ class Exchange:
         if self._in_a_row >= IN_A_ROW:
             self._in_a_row = 0
             await asyncio.sleep(0)
-        while self._held and not self._gone:
+        while self._awaiting_send and not self._gone:
             self._in_a_row = 0
             await self._wait()
 

@@ -42,7 +42,7 @@ class Limit(Protocol):
 
 
 @dataclass(slots=True, kw_only=True)
-class Host:
+class AsgiRuntime:
     """One app in one worker.
 
     report     called with an app's exception and the request that met it
@@ -57,7 +57,7 @@ class Host:
     context    of which each talk has a copy
     extensions        those that the scope of an HTTP request offers
     disconnect_grace  seconds that a call may go on once its client has left, before it is cancelled; 0 for any time
-    deserted   of these, those whose client is gone, and the timer that cancels each
+    orphaned   of these, those whose client is gone, and the timer that cancels each
     cancels    whether finish() has begun to cancel what runs
     """
 
@@ -72,7 +72,7 @@ class Host:
     limit: Limit | None = None
     counters: CounterRow = field(default_factory=CounterRow)
     tasks: dict[asyncio.Task[None], float] = field(default_factory=dict)
-    deserted: dict[asyncio.Task[None], asyncio.TimerHandle | None] = field(default_factory=dict)
+    orphaned: dict[asyncio.Task[None], asyncio.TimerHandle | None] = field(default_factory=dict)
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     extensions: tuple[str, ...] = HTTP_EXTENSIONS
     disconnect_grace: float = 10.0
@@ -101,15 +101,15 @@ class Host:
 
     def _over(self, task: asyncio.Task[None]) -> None:
         self.counters.called(0.0, monotonic() - self.tasks.pop(task), 0)
-        timer = self.deserted.pop(task, None)
+        timer = self.orphaned.pop(task, None)
         if timer is not None:
             timer.cancel()
 
-    def desert(self, task: asyncio.Task[None] | None, name: str) -> None:
+    def orphan(self, task: asyncio.Task[None] | None, name: str) -> None:
         """The client of this one is gone; `name` is that of its request, for the log."""
-        if task is not None and not task.done() and task not in self.deserted:
+        if task is not None and not task.done() and task not in self.orphaned:
             grace = self.disconnect_grace
-            self.deserted[task] = self.events.call_later(grace, self.cancel, task, name) if grace else None
+            self.orphaned[task] = self.events.call_later(grace, self.cancel, task, name) if grace else None
 
     def cancel(self, task: asyncio.Task[None] | None, name: str) -> None:
         """Cancel this one, whose client left a while ago."""
@@ -123,11 +123,11 @@ class Host:
         Those whose client is gone were told so; one that has not noticed in a moment waits for something else. A call
         that is cancelled here says so with its CancelledError, which is no failure of the app.
         """
-        if self.deserted:
+        if self.orphaned:
             moment = WIND_UP if patience is None else min(WIND_UP, patience)
-            await asyncio.wait(list(self.deserted), timeout=moment)
+            await asyncio.wait(list(self.orphaned), timeout=moment)
             self.cancels = True
-            for task in list(self.deserted):
+            for task in list(self.orphaned):
                 task.cancel()
         if self.tasks:
             await asyncio.wait(self.tasks, timeout=patience)

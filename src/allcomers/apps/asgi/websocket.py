@@ -1,8 +1,8 @@
 """A WebSocket, as an ASGI app sees it (ASGI, HTTP & WebSocket Message Format, "WebSocket").
 
-A `Talk` stands between the app's task and two connections, one after the other: until the app accepts, it is the Live
-of the HTTP connection that the handshake came on; then the WebSocketConnection gives it messages and has its word sent.
-send() returns when what was said has gone out as far as the connection's limit allows.
+A `WebSocketCall` stands between the app's task and two connections, one after the other: until the app accepts, it is
+the AsyncCall of the HTTP connection that the handshake came on; then the WebSocketConnection gives it messages and
+sends its own. send() returns when what was said has gone out as far as the connection's limit allows.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from allcomers.apps.asgi.http import Exchange
+from allcomers.apps.asgi.http import HttpCall
 from allcomers.apps.asgi.messages import decoded, internal_error, is_of_leaving
-from allcomers.apps.asgi.runtime import Host, Message
+from allcomers.apps.asgi.runtime import AsgiRuntime, Message
 from allcomers.apps.asgi.scope import websocket_scope
 from allcomers.connection.base import HIGH_WATER, Connection
 from allcomers.connection.call import CONSUMED, PENDING
@@ -56,14 +56,14 @@ DENIALS: Final = (
 """Where the messages of an app's own refusal have their place (extension websocket.http.response)."""
 
 
-class Talk:
-    """One WebSocket: a Live, then the Talk of a WebSocketConnection; receive() and send() for the app."""
+class WebSocketCall:
+    """One WebSocket: a Live, then the WebSocketCall of a WebSocketConnection; receive() and send() for the app."""
 
     hungry = False
 
-    def __init__(self, host: Host, request: Request, asker: Asker, offer: Offer) -> None:
+    def __init__(self, runtime: AsgiRuntime, request: Request, asker: Asker, offer: Offer) -> None:
         self.ahead = 0
-        self._host = host
+        self._runtime = runtime
         self._request = request
         self._asker = asker
         self._offer = offer
@@ -73,7 +73,7 @@ class Talk:
         self._end: tuple[int, str] | None = None  # code and reason, once it is closed
         self._socket: WebSocket | None = None  # once the app has accepted
         self._conn: WebSocketConnection | None = None  # once start() has returned, too
-        self._denial: Exchange | None = None  # the app's own refusal (extension websocket.http.response)
+        self._denial: HttpCall | None = None  # the app's own refusal (extension websocket.http.response)
         self._waiting: list[asyncio.Future[None]] = []
         self._starting = False
         self._reply: Any = PENDING
@@ -83,7 +83,7 @@ class Talk:
 
     def start(self) -> Any:
         self._starting = True
-        self._task = self._host.spawn(self._run(), timed=False)
+        self._task = self._runtime.spawn(self._run(), timed=False)
         self._starting = False
         reply, self._reply = self._reply, PENDING
         return reply
@@ -96,7 +96,7 @@ class Talk:
 
     def drain(self) -> None:
         """The server leaves: a client that has no answer yet is told to come again, as one that is connected is."""
-        self._host.events.call_soon(self._turn_away)
+        self._runtime.events.call_soon(self._turn_away)
 
     def _turn_away(self) -> None:
         if self._state is State.CONNECTING and self._end is None:
@@ -118,7 +118,7 @@ class Talk:
     def closed(self, code: int, reason: str) -> None:
         if self._end is None:
             self._end = (code, reason)
-            self._host.desert(self._task, title(self._request))
+            self._runtime.orphan(self._task, title(self._request))
         self._wake()
 
     def sent(self) -> None:
@@ -132,7 +132,7 @@ class Talk:
                     future.set_result(None)
 
     async def _wait(self) -> None:
-        future = self._host.events.create_future()
+        future = self._runtime.events.create_future()
         self._waiting.append(future)
         await future
 
@@ -145,18 +145,18 @@ class Talk:
 
     async def _run(self) -> None:
         request, offer = self._request, self._offer
-        host = self._host
-        scope = websocket_scope(request, host.root_path, host.state, offer.subprotocols)
+        runtime = self._runtime
+        scope = websocket_scope(request, runtime.root_path, runtime.state, offer.subprotocols)
         code = _NORMAL
         try:
-            await host.app(scope, self.receive, self.send)
+            await runtime.app(scope, self.receive, self.send)
             if self._state in (State.CONNECTING, State.REFUSING) and self._end is None:
                 raise AnswerError("the app returned without accepting or refusing the WebSocket")
         except GeneratorExit:
             raise
         except BaseException as error:  # SystemExit too: one request does not stop a server
-            if not (is_of_leaving(error) and (self._is_closed or host.cancels)):
-                host.report(error, request)
+            if not (is_of_leaving(error) and (self._is_closed or runtime.cancels)):
+                runtime.report(error, request)
             code = _FAILED
         await self._leave(code)
 
@@ -209,7 +209,7 @@ class Talk:
             raise AnswerError(f"{kind!r} has no place here: {self._state.value}")
 
     def _accept(self, message: Message) -> None:
-        host, limits = self._host, self._host.websocket
+        runtime, limits = self._runtime, self._runtime.websocket
         assert limits is not None
         head, socket = session.accept(
             self._offer,
@@ -217,13 +217,13 @@ class Talk:
             deflate=limits.deflate,
             subprotocol=message.get("subprotocol") or None,
             headers=decoded(message.get("headers") or ()),
-            server=host.server,
+            server=runtime.server,
         )
         self._state = State.OPEN
         self._socket = socket
 
         def connect(before: Connection, early: bytes, now: float) -> Connection:
-            self._conn = WebSocketConnection(before, socket, self, host.limits, limits, early, now)
+            self._conn = WebSocketConnection(before, socket, self, runtime.limits, limits, early, now)
             return self._conn
 
         self._say(Upgrade(head, connect))
@@ -231,7 +231,7 @@ class Talk:
     async def _deny(self, kind: str, message: Message) -> None:
         """The app's own refusal (extension websocket.http.response), as any other answer of HTTP goes out."""
         if self._denial is None:
-            self._denial = Exchange(self._host, self._request, Denier(self._asker, self._say), {})
+            self._denial = HttpCall(self._runtime, self._request, Denier(self._asker, self._say), {})
         await self._denial.send({**message, "type": kind.removeprefix("websocket.")})
         self._state = State.REFUSING
         if self._denial.done:
@@ -276,7 +276,7 @@ class Talk:
 
 
 class Denier:
-    """The Asker of a refusal: what that says goes through the Talk, which start() may have to return."""
+    """The Asker of a refusal: what that says goes through the WebSocketCall, which start() may have to return."""
 
     def __init__(self, asker: Asker, say: Callable[[Any], None]) -> None:
         self._asker = asker

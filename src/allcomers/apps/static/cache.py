@@ -22,21 +22,21 @@ LONGEST_PATH: Final = 256
 FRESH: Final = 1.0
 """Seconds for which nobody looks whether there is a coded file now."""
 
-Identity: TypeAlias = tuple[int, int, int, int, int]
+FileId: TypeAlias = tuple[int, int, int, int, int]
 """Device, inode, size, when it was written and when it was changed, in nanoseconds: another file, or the same with
 other content, has another one."""
 
 
-def identity(found: os.stat_result) -> Identity:
+def file_id(found: os.stat_result) -> FileId:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 class _Answer:
-    __slots__ = ("body", "fields", "identity", "looked", "path", "until")
+    __slots__ = ("body", "fields", "file_id", "looked", "path", "until")
 
-    def __init__(self, path: bytes, identity: Identity, body: bytes | None, fields: list[tuple[str, str]]) -> None:
+    def __init__(self, path: bytes, file_id: FileId, body: bytes | None, fields: list[tuple[str, str]]) -> None:
         self.path = path
-        self.identity = identity
+        self.file_id = file_id
         self.body = body
         self.fields = fields
         self.looked = 0.0  # a time before the last look at the file
@@ -50,13 +50,13 @@ def _look(answer: _Answer) -> bool:
         found = os.stat(answer.path)  # noqa: PTH116 - making a Path costs more than the call
     except OSError:
         return False
-    if identity(found) != answer.identity or now > answer.until:
+    if file_id(found) != answer.file_id or now > answer.until:
         return False
     answer.looked = now
     return True
 
 
-class Kept:
+class FileCache:
     """Of one site. Any number of threads may use it at once.
 
     asks  names of fields, in lower case, that change an answer
@@ -80,20 +80,20 @@ class Kept:
             return None
         return Response.short(answer.body, answer.fields)
 
-    def fields(self, request: Request, identity: Identity) -> list[tuple[str, str]] | None:
+    def fields(self, request: Request, file_id: FileId) -> list[tuple[str, str]] | None:
         """Those of the answer that was given to the like of it, if this is the file that was found then."""
         answer = self._answers.get(request.path)
-        if answer is None or answer.identity != identity or monotonic() > answer.until or not self.is_plain(request):
+        if answer is None or answer.file_id != file_id or monotonic() > answer.until or not self.is_plain(request):
             return None
         return answer.fields
 
-    def keep(self, request: Request, path: bytes, identity: Identity, response: Response) -> None:
+    def keep(self, request: Request, path: bytes, file_id: FileId, response: Response) -> None:
         """`response` answers `request` with the whole file at `path`."""
         if len(request.path) <= LONGEST_PATH and self.is_plain(request):
             if len(self._answers) >= MOST:
                 self._answers.clear()
             body = response.body if isinstance(response.body, bytes) else None
-            self._answers[request.path] = _Answer(path, identity, body, response.headers)
+            self._answers[request.path] = _Answer(path, file_id, body, response.headers)
 
     def is_plain(self, request: Request) -> bool:
         """Is it a GET that asks for the file as it is?"""

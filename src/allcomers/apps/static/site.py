@@ -19,7 +19,7 @@ import time
 from urllib.parse import quote, quote_from_bytes
 
 from allcomers.apps.static import conditions, ranges
-from allcomers.apps.static.cache import Kept
+from allcomers.apps.static.cache import FileCache
 from allcomers.apps.static.html import error_page, folder_page
 from allcomers.apps.static.listing import entries
 from allcomers.apps.static.media_types import media_type
@@ -70,7 +70,7 @@ class Site:
         self._root = _checked_root(root)
         self._tree = Tree(os.fsencode(self._root), follow_links=follow_links)
         self._listing = listing
-        self._kept = Kept(_ASKS)
+        self._kept = FileCache(_ASKS)
         self._cached: Fields = [("Cache-Control", _checked_value(cache_control))] if cache_control else []
 
     def __repr__(self) -> str:
@@ -161,7 +161,7 @@ class Site:
 
     def _file(self, request: Request, names: list[bytes], opened: Opened) -> Response:
         """What an open file gives; from here on `opened` is closed by whoever ends with it."""
-        if fields := self._kept.fields(request, opened.identity):
+        if fields := self._kept.fields(request, opened.file_id):
             return _send(opened, 0, opened.size, 200, fields)
         path = self._tree.path(names)
         # PERF: 3 times 0.4 µs, where an attempt to open or stat costs 1.1 each (python bench/request/site.py).
@@ -173,7 +173,7 @@ class Site:
         try:
             response = self._represent(request, names[-1], opened, coding, varies=bool(found))
             if not found and response.status == 200:
-                self._kept.keep(request, path, opened.identity, response)
+                self._kept.keep(request, path, opened.file_id, response)
             return response
         finally:
             if response is None or response.close is None:  # nobody has it: an error, a 304, a small file

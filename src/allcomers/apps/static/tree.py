@@ -26,7 +26,7 @@ import os
 import stat
 from collections.abc import Sequence
 
-from allcomers.apps.static.cache import identity
+from allcomers.apps.static.cache import file_id
 
 ABSENT = frozenset(
     {
@@ -93,10 +93,10 @@ class Opened:
     mtime_ns   int, nanoseconds since 1970 when it was last written
     modified   int, the same in whole seconds
     is_folder  bool
-    identity   as `kept` compares it
+    file_id   as `kept` compares it
     """
 
-    __slots__ = ("_descriptor", "identity", "is_folder", "modified", "mtime_ns", "size")
+    __slots__ = ("_descriptor", "file_id", "is_folder", "modified", "mtime_ns", "size")
 
     def __init__(self, descriptor: int) -> None:
         """Raises FileNotFoundError, with the descriptor closed, for a fifo, a socket or a device."""
@@ -104,7 +104,7 @@ class Opened:
         found = os.fstat(descriptor)
         self.size = found.st_size
         self.mtime_ns = found.st_mtime_ns
-        self.identity = identity(found)
+        self.file_id = file_id(found)
         self.modified = self.mtime_ns // 1_000_000_000
         self.is_folder = stat.S_ISDIR(found.st_mode)
         if not (self.is_folder or stat.S_ISREG(found.st_mode)):

@@ -29,8 +29,8 @@ from typing import Any, Final, TypeAlias
 
 from allcomers.apps.wsgi.environ import Environ, Environs, key_of, known_keys
 from allcomers.apps.wsgi.file_wrapper import FileWrapper
-from allcomers.apps.wsgi.socket_upgrade import QUIET, NoSocket, Taken, offer, outcome
-from allcomers.apps.wsgi.start_response import Said
+from allcomers.apps.wsgi.socket_upgrade import QUIET, NoSocket, UpgradedSocket, offer, outcome
+from allcomers.apps.wsgi.start_response import StartResponse
 from allcomers.errors import AnswerError
 from allcomers.protocol import compiled
 from allcomers.protocol.message import SMALL, SPOOL_AT, Body, FileSlice, Handler, Piece, Request, Response
@@ -89,7 +89,7 @@ class Wsgi:
         return self._call(request, environ) if found is None else self._call_with_socket(request, environ, found)
 
     def _call(self, request: Request, environ: Environ) -> Response:
-        said = Said()
+        said = StartResponse()
         said.request = request
         run = copy_context().run
         try:
@@ -99,7 +99,7 @@ class Wsgi:
             raise
         return self.answer(request, said, result, run)
 
-    def _call_with_socket(self, request: Request, environ: Environ, found: Taken) -> Response:
+    def _call_with_socket(self, request: Request, environ: Environ, found: UpgradedSocket) -> Response:
         """The same for a request whose app may speak with its client itself: then what it returns is not sent.
 
         Raises ClientGone where it has, HttpError where it has tried to.
@@ -117,7 +117,7 @@ class Wsgi:
                 self._report(error, request)
         raise outcome(found)
 
-    def answer(self, request: Request, said: Said, result: Any, run: Callable[..., Any]) -> Response:
+    def answer(self, request: Request, said: StartResponse, result: Any, run: Callable[..., Any]) -> Response:
         """What the app returned, and said before. Raises AnswerError, and what the app's iterable raises."""
         close: Close = None
         try:
@@ -137,7 +137,7 @@ class Wsgi:
             self.give_up(request, said, close)
             raise
 
-    def _whole(self, request: Request, said: Said, body: Piece, close: Close) -> Response:
+    def _whole(self, request: Request, said: StartResponse, body: Piece, close: Close) -> Response:
         """An answer whose body is at hand."""
         size, length = len(body), said.length
         response = Response.short(body, said.fields)
@@ -184,7 +184,7 @@ class Wsgi:
         if monotonic() - began > SLOW:
             self._wary = _WARY
 
-    def _stream(self, request: Request, said: Said, pieces: Iterator[Piece], close: Close) -> Response:
+    def _stream(self, request: Request, said: StartResponse, pieces: Iterator[Piece], close: Close) -> Response:
         """An answer of which more is to come."""
         response = said.begun(pieces)
         response.close = close
@@ -207,7 +207,7 @@ class Wsgi:
     def _tell_of_length(self, request: Request, length: int, size: int) -> None:
         self._report(AnswerError(f"Content-Length is {length}, but the app gave {size} bytes"), request)
 
-    def give_up(self, request: Request, said: Said, close: Close = None) -> None:
+    def give_up(self, request: Request, said: StartResponse, close: Close = None) -> None:
         """There will be no Response to close what the app has opened."""
         try:
             if close is not None:
@@ -226,10 +226,12 @@ def handler(app: App, **options: Any) -> Handler:
         return wsgi
     from allcomers.apps.wsgi._app import Common
 
-    return Common(wsgi, app, wsgi.environs.templates, Said, Response, known_keys, key_of, BytesIO)
+    return Common(wsgi, app, wsgi.environs.templates, StartResponse, Response, known_keys, key_of, BytesIO)
 
 
-def _begin(said: Said, result: Iterable[bytes], run: Callable[..., Any]) -> tuple[list[Piece], Iterator[Piece] | None]:
+def _begin(
+    said: StartResponse, result: Iterable[bytes], run: Callable[..., Any]
+) -> tuple[list[Piece], Iterator[Piece] | None]:
     """What goes out at first, at least one piece, and the iterator of what follows; None where nothing does.
 
     Raises AnswerError, and what the app's iterable raises.

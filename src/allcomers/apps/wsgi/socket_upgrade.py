@@ -22,7 +22,7 @@ QUIET: Final = (StopIteration, ConnectionError)
 _TEXT: Final = "WebSockets of WSGI apps need --model thread, thread-pool or process."
 
 
-class Taken(Protocol):
+class UpgradedSocket(Protocol):
     """What is put there.
 
     taken  bool: the app has used it, so that there can be no other answer
@@ -44,19 +44,19 @@ class NoSocket:
     recv = recv_into = send = sendall = shutdown = makefile = fileno = detach = dup = _refuse
 
 
-def offer(environ: dict[str, Any], request: Request) -> Taken | None:
+def offer(environ: dict[str, Any], request: Request) -> UpgradedSocket | None:
     """Put the client's socket into the environ of a request that asks for another protocol; None for any other."""
     if not handshake.asks_for_upgrade(request):
         return None
     driver = request.driver
-    lent: Taken | None = driver.app_socket() if driver is not None else None
+    lent: UpgradedSocket | None = driver.app_socket() if driver is not None else None
     found = lent or NoSocket()
     for key in KEYS:
         environ[key] = found
     return found
 
 
-def outcome(found: Taken) -> Exception:
+def outcome(found: UpgradedSocket) -> Exception:
     """What the call of an app that has used it comes to: no answer, or where that could not be, one that says so."""
     if isinstance(found, NoSocket):
         return HttpError(501, _TEXT)

@@ -69,13 +69,13 @@ def _status(status: str) -> int:
 
 
 if compiled.COMPILED and not TYPE_CHECKING:
-    from allcomers.apps.wsgi._app import Saying, remembered
+    from allcomers.apps.wsgi._app import remembered
 
     remembered(_statuses, _kinds, known_blocks)
 else:
 
-    class Saying:
-        """The slots of Said."""
+    class StartResponseState:
+        """The slots of StartResponse."""
 
         __slots__ = ("fields", "length", "pushed", "request", "sent", "status", "written")
 
@@ -89,7 +89,7 @@ else:
             self.written: Body | None = None
 
 
-class Said(Saying):
+class StartResponse(StartResponseState):
     """What an app has said of its answer so far.
 
     request  to which it answers

@@ -88,7 +88,7 @@ def _load(app: App, config: Config) -> App:
     before = _listening()
     began = perf_counter()
     try:
-        kind, found = detection.find(targets.load(app.target), config)
+        kind, found = detection.detect(targets.load(app.target), config)
         seconds = perf_counter() - began
         # All that a worker loads with it, for its size; certificates are another matter.
         plain = config._replace(interface=kind, factory=False, certfile=(), keyfile=(), ca_certs="")

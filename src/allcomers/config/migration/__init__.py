@@ -14,10 +14,10 @@ from typing import Final
 from allcomers.config import options as configs
 from allcomers.config.migration import combined, rules
 from allcomers.config.migration.flags import GUNICORN_ONLY, RULES
-from allcomers.config.migration.result import Moved, Reading, typed
+from allcomers.config.migration.result import Reading, Translation, typed
 from allcomers.errors import ConfigError
 
-__all__ = ["Moved", "doubts", "translate"]
+__all__ = ["Translation", "doubts", "translate"]
 
 _VALUES: Final[dict[tuple[str, str | None], list[str]]] = {
     ("--interface", "asgi3"): ["--interface=asgi"],
@@ -41,7 +41,7 @@ _USUAL: Final = ("-b", "--bind", "-w", "--workers")
 """Flags that most command lines of gunicorn have, and that are the same here."""
 
 
-def translate(arguments: list[str], environ: Mapping[str, str]) -> Moved | None:
+def translate(arguments: list[str], environ: Mapping[str, str]) -> Translation | None:
     """`arguments` of `run` with the flags of others in our words; None where there are none.
 
     Raises ConfigError for a flag that has no equal here and cannot be ignored.

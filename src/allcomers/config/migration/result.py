@@ -14,7 +14,7 @@ from allcomers.config.sources import Layer
 
 
 @dataclass(slots=True)
-class Moved:
+class Translation:
     """A command line in our own words.
 
     lines        what each flag was taken for
@@ -71,7 +71,7 @@ class Reading:
     gunicorn  bool: was there a flag that gunicorn alone has?
     """
 
-    moved: Moved = field(default_factory=Moved)
+    moved: Translation = field(default_factory=Translation)
     ours: dict[str, str] = field(default_factory=dict)
     given: dict[str, str] = field(default_factory=dict)
     gunicorn: bool = False
