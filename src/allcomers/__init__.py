@@ -30,6 +30,7 @@ __all__ = [
     "Service",
     "Site",
     "Web",
+    "load",
     "routes",
 ]
 
@@ -44,6 +45,7 @@ _HOMES = {
     "Service": "apps.service",
     "Site": "apps.static.site",
     "Web": "apps.web",
+    "load": "commands.load",
     "routes": "apps.routes",
 }
 
@@ -51,7 +53,9 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'allcomers' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"allcomers.{_HOMES[name]}"), name)
+    value = importlib.import_module(f"allcomers.{_HOMES[name]}")
+    if name != "load":
+        value = getattr(value, name)
     globals()[name] = value
     return value
 

@@ -253,9 +253,9 @@ WEB = "app = lambda request: None\n"
 
 LOOK = """
 import dataclasses, json, sys
-from allcomers.config import Config
-from allcomers.doctor import app
-print(json.dumps(dataclasses.asdict(app.look(sys.argv[1], Config()))))
+from allcomers.config.options import Config
+from allcomers.commands.doctor import app_facts
+print(json.dumps(dataclasses.asdict(app_facts.look(sys.argv[1], Config()))))
 """
 
 

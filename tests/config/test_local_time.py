@@ -63,15 +63,15 @@ def test_the_rule_holds_before_and_after_that(zone: Any) -> None:
 
 KEPT = """
 import os, time
-from allcomers import localtime
-localtime.keep_zone()
+from allcomers.config import local_time
+local_time.keep_zone()
 os.environ["TZ"] = "JST-9"
 time.tzset()
-localtime.keep_zone()
-print(localtime.iso_milliseconds(1767225600.1234), localtime.iso(1783123200.9), time.strftime("%z"))
+local_time.keep_zone()
+print(local_time.iso_milliseconds(1767225600.1234), local_time.iso(1783123200.9), time.strftime("%z"))
 del os.environ["TZ"]
 os.environ["TZ"] = "IST-5:30"
-localtime.iso(0)
+local_time.iso(0)
 print(time.localtime().tm_gmtoff)
 """
 

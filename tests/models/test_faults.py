@@ -2,7 +2,7 @@
 
 As SQLite does with its own calls (https://sqlite.org/testing.html#i_o_error_testing). After each: the same worker is
 there and serves, at most one peer has suffered, no descriptor is left open; and at the end nothing spins.
-tests/faults/ makes the calls fail in a real server.
+tests/support/faults/ makes the calls fail in a real server.
 """
 
 from __future__ import annotations

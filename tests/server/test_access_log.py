@@ -334,8 +334,8 @@ def test_no_field_ends_a_line_or_a_quote(target: str, one: str, other: str, user
 
 WRITER = """
 import sys
-from allcomers.accesslog import AccessLog
-from entries import asking
+from allcomers.server.access_log import AccessLog
+from support.entries import asking
 log = AccessLog(sys.argv[1], "common")
 for number in range(500):
     log.log(asking("/" + sys.argv[2] * 300, peer="p", sent=number))
@@ -398,8 +398,8 @@ def test_a_reopening_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
 
 STANDARD_WRITER = """
 import sys
-from allcomers.accesslog import AccessLog
-from entries import asking
+from allcomers.server.access_log import AccessLog
+from support.entries import asking
 log = AccessLog(sys.argv[1], "common")
 log.log(asking("/first", peer="p"))
 log.reopen()
@@ -439,8 +439,8 @@ def test_a_line_that_was_cut_does_not_spoil_the_next(tmp_path: Path) -> None:
     """A file size limit cuts a write short, as the last block of a disk does; then there is room again."""
     code = """
 import resource, signal, sys
-from allcomers.accesslog import AccessLog
-from entries import asking
+from allcomers.server.access_log import AccessLog
+from support.entries import asking
 said = []
 log = AccessLog(sys.argv[1], "common", tell=said.append)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -465,8 +465,8 @@ assert (log.dropped, len(said)) == (2, 1), (log.dropped, said)
 def test_a_dash_is_standard_output_and_a_closed_pipe_is_told_on_standard_error() -> None:
     code = """
 import sys
-from allcomers.accesslog import AccessLog
-from entries import asking
+from allcomers.server.access_log import AccessLog
+from support.entries import asking
 log = AccessLog("-", "common")
 log.log(asking("/seen", peer="p", sent=1))
 log.reopen()

@@ -565,15 +565,15 @@ def masks(status: bytes) -> list[int]:
 
 ORDERS = """
 import os, signal
-from allcomers.orders import Orders
-orders = Orders(1.0)
+from allcomers.system.signals import Signals
+signals = Signals(1.0)
 told = []
-orders.on(signal.SIGTTIN, lambda: told.append("in"), each=True)
-orders.on(signal.SIGTTOU, lambda: told.append("out"), each=True)
-orders.on(signal.SIGHUP, lambda: told.append("hup"))
+signals.on(signal.SIGTTIN, lambda: told.append("in"), each=True)
+signals.on(signal.SIGTTOU, lambda: told.append("out"), each=True)
+signals.on(signal.SIGHUP, lambda: told.append("hup"))
 for name in ("TTIN", "TTIN", "HUP", "TTOU", "TTIN", "HUP"):
     os.kill(os.getpid(), getattr(signal, "SIG" + name))
-orders.read()
+signals.read()
 print(told)
 """
 

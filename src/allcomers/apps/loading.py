@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 
 from allcomers.errors import AppError, ConfigError, OperatorError
 
-_HERE = str(Path(__file__).parent) + os.sep
+_HERE = str(Path(__file__).parents[1]) + os.sep
 _IMPORTLIB = str(Path(importlib.__file__).parent) + os.sep
 
 _logger = logging.getLogger("allcomers.app")

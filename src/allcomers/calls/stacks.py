@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 _OURS: Final = str(Path(__file__).parent.parent)
 _CALLS: Final = str(Path(__file__).parent)
-_TASKS: Final = (str(Path(__file__).parent.parent / "asgi" / "http.py"), "_run")
+_TASKS: Final = (str(Path(__file__).parent.parent / "apps" / "asgi" / "http.py"), "_run")
 
 _Place: TypeAlias = tuple[FrameType, int]
 """A frame and the line that it is at."""

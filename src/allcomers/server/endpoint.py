@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("allcomers.app")
 
 
-class Life(Protocol):
+class Lifetime(Protocol):
     """What is to be done before the first peer and after the last."""
 
     def begin(self, listen: Callable[[], object]) -> None: ...
@@ -57,7 +57,7 @@ class Endpoint(NamedTuple):
     busy: bytes = b""
     calls: str = "inline"
     is_async: bool = False
-    life: Life | None = None
+    life: Lifetime | None = None
     http: HttpEndpoint | None = None
     service: ServiceEndpoint | None = None
 
@@ -74,7 +74,7 @@ class App(NamedTuple):
     handler: Handler
     async_call: Callable[[Request, Asker], AsyncCall] | None = None
     begin: Callable[[Request, Asker], Response | tuple[AsyncCall, Any]] | None = None
-    life: Life | None = None
+    life: Lifetime | None = None
     serve: Callable[[Serving], None] | None = None
     calls: str = "inline"
 

@@ -22,7 +22,7 @@ END = REQUEST.format(method="GET", target="/plain?end", minor=1, more="Connectio
 @pytest.fixture(scope="module")
 def servers() -> Iterator[tuple[Server, Server]]:
     """The compiled one, and the one in plain Python."""
-    target = f"{ROOT}/tests/brief_app.py:app"
+    target = f"{ROOT}/tests/support/apps/brief_app.py:app"
     with (
         serving("run", target, quiet=False, env={"ALLCOMERS_PURE": ""}) as compiled,
         serving("run", target, quiet=False, env={"ALLCOMERS_PURE": "1"}) as pure,

@@ -24,7 +24,7 @@ from conftest import Certificate
 from support.crowd import exchange
 from support.harness import ROOT, Server, chosen, receive_all, serving, wait_for
 
-APP = f"{ROOT}/tests/real/flask_sockets.py:app"
+APP = f"{ROOT}/tests/support/real/flask_sockets.py:app"
 UPGRADE = b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
 """What a client adds to a request whose connection is to become a WebSocket (RFC 6455, 1.3)."""

@@ -26,8 +26,8 @@ from allcomers.system.counters import BUCKETS, bucket, bucket_start
 from support.crowd import exchange
 from support.harness import ROOT, Server, serving, wait_for
 
-APP = f"{ROOT}/tests/admin_app.py:app"
-ASGI = f"{ROOT}/tests/admin_asgi.py:app"
+APP = f"{ROOT}/tests/support/apps/admin_app.py:app"
+ASGI = f"{ROOT}/tests/support/apps/admin_asgi.py:app"
 
 
 class Admin:
