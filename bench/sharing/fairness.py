@@ -129,7 +129,7 @@ def report(workload: str, measured: dict[str, list[dict[str, Any]]], args: argpa
 def measure(workload: str, design: Design, args: argparse.Namespace, cost: int) -> dict[str, Any]:
     with crew(design, args, cost) as workers:
         load = WORKLOADS[workload](workers, args.seconds)
-        connections, futile = workers.slots[ACCEPTED::COUNTS], workers.slots[FUTILE::COUNTS]
+        connections, futile = workers.tally[ACCEPTED::COUNTS], workers.tally[FUTILE::COUNTS]
         used = sum(harness.task_ns(process.pid) for process in workers.live.values()) / 1000
     return {
         "connections": connections,
@@ -162,8 +162,8 @@ def calibrate() -> int:
 class Worker:
     """One process: accept, read, work, answer."""
 
-    def __init__(self, number: int, listener: socket.socket, design: Design, slots: Any, cost: int) -> None:
-        self.number, self.listener, self.design, self.slots, self.cost = number, listener, design, slots, cost
+    def __init__(self, number: int, listener: socket.socket, design: Design, tally: Any, cost: int) -> None:
+        self.number, self.listener, self.design, self.tally, self.cost = number, listener, design, tally, cost
         self.epoll = select.epoll()
         self.peers: dict[int, socket.socket] = {}
         self.events = select.EPOLLIN | (select.EPOLLEXCLUSIVE if design.exclusive else 0)
@@ -201,7 +201,7 @@ class Worker:
         if not self.design.rotate:
             return
         self.epoll.unregister(self.listener)
-        open_now = self.slots[OPEN::COUNTS]
+        open_now = self.tally[OPEN::COUNTS]
         if self.design.step_back and len(self.peers) > sum(open_now) / len(open_now) + 1:
             self.back_at = time.perf_counter() + self.design.step_back
         else:
@@ -219,11 +219,11 @@ class Worker:
             self.count(ACCEPTED, 1)
             sock.setblocking(False)
             self.peers[sock.fileno()] = sock
-            self.slots[COUNTS * self.number + OPEN] = len(self.peers)
+            self.tally[COUNTS * self.number + OPEN] = len(self.peers)
             self.epoll.register(sock, select.EPOLLIN)
 
     def count(self, what: int, more: int) -> None:
-        self.slots[COUNTS * self.number + what] += more
+        self.tally[COUNTS * self.number + what] += more
 
     def answer(self, fd: int) -> None:
         sock = self.peers.get(fd)
@@ -241,7 +241,7 @@ class Worker:
         except OSError:
             pass
         self.peers.pop(fd).close()
-        self.slots[COUNTS * self.number + OPEN] = len(self.peers)
+        self.tally[COUNTS * self.number + OPEN] = len(self.peers)
 
     def leave(self, woken: socket.socket) -> None:
         """What TERM should do: take what already waits, then no more."""
@@ -263,7 +263,7 @@ class Crew:
     shared: socket.socket | None = None
     live: dict[int, Any] = field(default_factory=dict)
     gone: list[Any] = field(default_factory=list)
-    slots: Any = None
+    tally: Any = None
 
     def start(self, number: int) -> None:
         """A worker for the place `number`; under reuseport it makes its own listener once it runs."""
@@ -279,7 +279,7 @@ class Crew:
         harness.pin(core if core is not None else harness.CORES[number % len(harness.CORES)])
         forget_all_but({says.fileno(), self.shared.fileno() if self.shared else -1})
         listener = self.shared or self.listen()
-        worker = Worker(number, listener, self.design, self.slots, self.cost)
+        worker = Worker(number, listener, self.design, self.tally, self.cost)
         says.send(None)
         worker.serve()
 
@@ -319,7 +319,7 @@ def forget_all_but(kept: set[int]) -> None:
 
 @contextmanager
 def crew(design: Design, args: argparse.Namespace, cost: int) -> Iterator[Crew]:
-    workers = Crew(design, args.workers, args.cores, cost, slots=FORK.Array("q", COUNTS * args.workers, lock=False))
+    workers = Crew(design, args.workers, args.cores, cost, tally=FORK.Array("q", COUNTS * args.workers, lock=False))
     holder = workers.listen()  # binds a free port; under reuseport nobody may listen on it but the workers
     workers.address = holder.getsockname()
     if design.reuseport:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from allcomers.protocol import compiled
 
 if compiled.COMPILED and not TYPE_CHECKING:
-    pass
+    from allcomers.calls._ownership import Ownership as Ownership
 else:
 
     class Ownership:

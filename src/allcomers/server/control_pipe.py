@@ -112,7 +112,7 @@ def new() -> tuple[SupervisorEnd, WorkerEnd]:
         for fd in fds:
             os.close(fd)
         raise
-    signals, signals, listens, says, holds, death_pipe, asks = fds
-    for fd in (signals, signals, says):  # of `asks`, this is the same
+    read_end, write_end, listens, says, holds, death_pipe, pings = fds
+    for fd in (read_end, write_end, says):  # of `pings`, this is the same
         os.set_blocking(fd, False)
-    return SupervisorEnd(asks, listens, holds), WorkerEnd((signals, signals), says, death_pipe)
+    return SupervisorEnd(pings, listens, holds), WorkerEnd((read_end, write_end), says, death_pipe)

@@ -225,9 +225,7 @@ def bucket_start(index: int) -> int:
     return (index - 16 * exponent) << exponent + 6
 
 
-if TYPE_CHECKING:
-    CounterRow = PlainCounterRow
+if compiled.COMPILED and not TYPE_CHECKING:
+    from allcomers.system._counters import CounterRow as CounterRow
 else:
     CounterRow = PlainCounterRow
-    if compiled.COMPILED:
-        pass
