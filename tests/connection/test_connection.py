@@ -748,7 +748,7 @@ def test_an_app_that_changes_its_request_changes_no_framing(first: bytes) -> Non
 
     def handler(request: Request) -> Response:
         request.method = "GET" if request.method == "HEAD" else "HEAD"
-        request.minor = 0
+        request.version = "1.0"
         request.target = "/other"
         return Response([b"Hel", b"lo"] if request.path == "/stream" else b"Hello")
 

@@ -145,10 +145,10 @@ class Noted:
         self.times: list[tuple[float, float, float]] = []
 
     def log(self, entry: Entry) -> None:
-        method, target, minor = entry.request_line
+        method, target, version = entry.request_line
         noted = {name: getattr(entry, name) for name in ("when", "peer", "status", "sent", "seconds", "host")}
         if method:
-            noted |= {"method": method, "target": target, "version": f"HTTP/1.{minor}"}
+            noted |= {"method": method, "target": target, "version": f"HTTP/{version}"}
             noted |= {"referer": entry.field(b"referer"), "agent": entry.field(b"user-agent")}
         (self.answers if method else self.refusals).append(noted)
         self.times.append((entry.wait, entry.app, entry.write))

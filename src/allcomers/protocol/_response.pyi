@@ -1,7 +1,7 @@
 from allcomers.protocol.compiled import Answer
 
 def plan(
-    asked: tuple[str, str, int],
+    asked: tuple[str, str, str],
     response: Answer,
     size: int,
     persists: bool,

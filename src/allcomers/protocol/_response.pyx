@@ -42,7 +42,7 @@ def plan(tuple asked not None, response, size, bint persists, bytes date not Non
     cdef bytes connection = b""
     if not persists:
         connection = b"Connection: close\r\n"
-    elif asked[2] == 0:
+    elif asked[2] == "1.0":
         connection = b"Connection: keep-alive\r\n"
     head = _block(line, fields, date, server, size, connection)
     return head, 0 if asked[0] == "HEAD" else size, False, persists

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Origin: TypeAlias = tuple[str, int, str]
 """Whence a request comes: (host, port, scheme) of a peer or of the client behind it."""
 
-Taken: TypeAlias = tuple[Request, tuple[str, str, int]]
-"""A request whose call a driver has taken itself; its method, target and minor version as they came, whatever the app
+Taken: TypeAlias = tuple[Request, tuple[str, str, str]]
+"""A request whose call a driver has taken itself; its method, target and version as they came, whatever the app
 makes of them."""
 
 SKIP: Final = 256 * 1024

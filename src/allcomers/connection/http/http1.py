@@ -36,7 +36,7 @@ from allcomers.protocol import http1
 from allcomers.protocol.head import CONTINUE
 from allcomers.protocol.message import Body, Piece, Request, Response
 
-_NOTHING: Final = ("", "", 1)
+_NOTHING: Final = ("", "", "1.1")
 
 
 class HttpConnection(Connection):
@@ -60,9 +60,7 @@ class HttpConnection(Connection):
         self._endpoint = endpoint
         self._inbound = http1.SILENT
         self._head: Request | None = None
-        self._request_line = (
-            _NOTHING  # its method, target and minor version as they came, whatever the app makes of them
-        )
+        self._request_line = _NOTHING  # its method, target and version as they came, whatever the app makes of them
         self._body: Body | None = None
         self._stream: StreamingBody | None = None  # the answer that comes in pieces
         self._async_call: AsyncCall | None = None  # the call of an async app
@@ -88,7 +86,7 @@ class HttpConnection(Connection):
                 if inbound.begun and self.phase is IDLE:
                     self._enter_head(now)
                 return
-            self._request_line = (head.method, head.target, head.minor)
+            self._request_line = (head.method, head.target, head.version)
             if head.length and len(inbound.buffer) >= head.length:
                 head.content = inbound.body()
             self._request_started()
@@ -218,7 +216,7 @@ class HttpConnection(Connection):
 
         Raises AnswerError for what no Link field can carry."""
         room = self.codec.unsent < base.HIGH_WATER  # an app may hint without end
-        if self.phase is CALLED and self._stream is None and self._request_line[2] == 1 and room:
+        if self.phase is CALLED and self._stream is None and self._request_line[2] == "1.1" and room:
             self.codec.push(hints(links))
 
     def _request(self) -> Request:

@@ -48,7 +48,7 @@ class AccessRecord:
     def __init__(
         self,
         head: Request | None,
-        request_line: tuple[str, str, int],
+        request_line: tuple[str, str, str],
         status: int,
         sent: int,
         adopt: float,

@@ -27,11 +27,11 @@ stay open after it."""
 
 
 def plan(
-    request_line: tuple[str, str, int], response: Response, size: int | None, persists: bool, date: bytes, server: bytes
+    request_line: tuple[str, str, str], response: Response, size: int | None, persists: bool, date: bytes, server: bytes
 ) -> Plan:
     """How `response` goes out, whose body has `size` bytes, or nobody knows how many.
 
-    request_line     the request's method, target and minor version
+    request_line     the request's method, target and version
     persists  may the connection stay open, as far as the request and the server are concerned?
     date, server  the server's own lines, with their CRLF: for where the app gives no such field
 
@@ -41,7 +41,7 @@ def plan(
         found = compiled.plan(request_line, response, size, persists, date, server, known_blocks, STATUS_LINES)
         if found is not None:
             return found
-    method, _, minor = request_line
+    method, _, version = request_line
     fields, ours = encode_fields(response.headers)
     if ours is not None:
         if "content-length" in ours:
@@ -57,12 +57,12 @@ def plan(
         framing, most = b"Content-Length: %d\r\n" % size, size
     else:
         most = ENDLESS
-        chunked = minor == 1
+        chunked = version == "1.1"
         persists = persists and chunked
         framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
     if method == "HEAD":
         most, chunked = 0, False
-    connection = (b"Connection: keep-alive\r\n" if minor == 0 else b"") if persists else _CLOSE
+    connection = (b"Connection: keep-alive\r\n" if version == "1.0" else b"") if persists else _CLOSE
     line = (STATUS_LINES.get(status) if type(status) is int else None) or status_line(status)
     block = b"".join((line, fields, date, server, framing, connection, CRLF))
     return block, most, chunked, persists

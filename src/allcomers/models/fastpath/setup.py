@@ -72,7 +72,7 @@ else:
         since: float
         ready_at: float
         noted: list[AccessRecord] | None
-        handed_off: tuple[Request, tuple[str, str, int], bool] | None
+        handed_off: tuple[Request, tuple[str, str, str], bool] | None
 
 
 Handle = Callable[[int, int, float], object]
