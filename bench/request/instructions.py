@@ -93,7 +93,7 @@ def answering(pools: bool, **answers: Any) -> Any:
     from allcomers.calls.pool import Pool
     from allcomers.config.options import Limits
     from allcomers.connection.http.endpoint import HttpEndpoint
-    from allcomers.connection.http.http1 import HttpConnection
+    from allcomers.connection.http.http1 import Http1Connection
     from allcomers.models.driver.event_loop import EventLoop
     from allcomers.models.driver.serving import Serving
     from allcomers.models.epoll_loop import EpollPoller
@@ -118,7 +118,7 @@ def answering(pools: bool, **answers: Any) -> Any:
     poller = EpollPoller()
     serving = Serving(
         listeners=[listener],
-        connect=partial(HttpConnection, http),
+        connect=partial(Http1Connection, http),
         calls=Pool(1, slot.counters) if pools else Inline(),
         signals=Signals(1.0),
         slot=slot,

@@ -236,7 +236,8 @@ def test_fields(tmp_path: Path, zone: Any, field: str, value: str) -> None:
     zone("UTC0")
     line = line_of(
         tmp_path / "log", f"%({field})s|%%|%({field})d",
-        request_line=("POST", "/a/b?c=d&e", "1.1"), status=201, sent=0, seconds=12.345678, wait=0.001, app=12.0, write=0.3,
+        request_line=("POST", "/a/b?c=d&e", "1.1"), status=201, sent=0,
+        seconds=12.345678, wait=0.001, app=12.0, write=0.3,
         host="example.org", fields={"referer": "http://r/", "user-agent": 'A "B"', "x-id": "7"},
         answer_fields={"content-type": "text/html"},
     )  # fmt: skip
@@ -554,7 +555,7 @@ def test_the_time_is_split_into_waiting_app_and_writing() -> None:
     pass_time(far, clock, 2.0)  # for a thread
     reply = work()
     far.now = clock.now
-    far.conn.answered(reply, far.now)
+    far.conn.answered(work, reply, far.now)
     pass_time(far, clock, 0.25)
     far.take(10_000)
     assert noted.answers[0]["seconds"] == pytest.approx(3.75)
@@ -604,7 +605,7 @@ def test_who_leaves_before_an_answer_is_noted_with_499() -> None:
         far.lose()
         far.lose()
         if work:
-            far.conn.answered(work(), far.now)
+            far.conn.answered(work, work(), far.now)
         assert [(entry["status"], entry["sent"]) for entry in noted.answers] == [(499, 0)]
         assert noted.refusals == []
 

@@ -10,7 +10,7 @@ from allcomers.config.log_format import Entry
 from allcomers.config.options import Limits
 from allcomers.connection.base import CALL, READ, RUNNING, WRITE, Address, Connection
 from allcomers.connection.http.endpoint import HttpEndpoint
-from allcomers.connection.http.http1 import HttpConnection
+from allcomers.connection.http.http1 import Http1Connection
 from allcomers.connection.service import ServiceConnection, ServiceEndpoint
 from allcomers.errors import PeerError
 from allcomers.protocol.message import FileSlice, Handler, Response
@@ -82,7 +82,8 @@ class Far:
         try:
             while True:
                 if conn.wants & CALL and calls:
-                    conn.answered(conn.take_call()(), self.now)
+                    call = conn.take_call()
+                    conn.answered(call, call(), self.now)
                 elif conn.wants & WRITE and self.room != 0:
                     self._send()
                 else:
@@ -167,7 +168,7 @@ def http(
     shared: dict[str, Any] | None = None,
     **limits: Any,
 ) -> Far:
-    """A peer of an HttpConnection. An app that raises fails the test, unless it is `noted`.
+    """A peer of an Http1Connection. An app that raises fails the test, unless it is `noted`.
 
     shared  more of the endpoint
     """
@@ -186,7 +187,7 @@ def http(
         tls=tls,
         **(shared or {}),
     )
-    return Far(wrap(lambda peer, now: HttpConnection(endpoint, peer, now)), room=room)
+    return Far(wrap(lambda peer, now: Http1Connection(endpoint, peer, now)), room=room)
 
 
 def service(

@@ -137,7 +137,7 @@ def _http(
     app: App, config: Config, log: AccessLog | None, tls: ssl.SSLContext | None, counters: CounterRow
 ) -> Endpoint:
     from allcomers.connection.http.endpoint import HttpEndpoint
-    from allcomers.connection.http.http1 import HttpConnection
+    from allcomers.connection.http.http1 import Http1Connection
     from allcomers.connection.http.response_head import busy
 
     date, server = DateLine(), _server(config)
@@ -161,7 +161,7 @@ def _http(
     )
     return Endpoint(
         scheme="https" if tls else "http",
-        connect=partial(HttpConnection, http),
+        connect=partial(Http1Connection, http),
         serve=app.serve or _model(config),
         busy=too_many,
         calls=app.calls,

@@ -117,7 +117,7 @@ cdef class HttpFastPath:
                 it says first
     checked, response_to_error  http_calls'
     record      makes one (records.Record) of each answer that is to be noted; None where nobody wants them
-    note        (records, bytes of them not sent, peer, now): they have gone out
+    note        (records, peer, now): they have gone out
     is_sealed   do connections have a codec of TLS (tls.Tls)?
     request     the class of requests, response of answers; `serializer` puts those into bytes
     hosts       those that were checked before
@@ -312,7 +312,7 @@ cdef class HttpFastPath:
         if unsent is not None:
             state.noted = buffers.records
         elif buffers.records is not None:
-            self._note(buffers.records, 0, state.peer, now)
+            self._note(buffers.records, state.peer, now)
         return unsent
 
     cdef int _part(self, FastState state, bytes unsent, double now) except -1:

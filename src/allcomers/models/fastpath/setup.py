@@ -14,7 +14,7 @@ from allcomers.calls.auto import Auto
 from allcomers.calls.inline import Inline
 from allcomers.calls.pool import Pool
 from allcomers.connection.http import handler_call
-from allcomers.connection.http.log_record import AccessRecord, note_all
+from allcomers.connection.http.log_record import AccessRecord, finish_all
 from allcomers.connection.service import CloseAfter, failed
 from allcomers.errors import LoopMoved, PeerError
 from allcomers.protocol import compiled
@@ -174,7 +174,7 @@ def _for_http(
         submit=None if isinstance(calls, Inline) else calls.submit,
         post=post,
         record=AccessRecord if http.log else None,
-        note=partial(note_all, http),
+        note=partial(finish_all, http),
     )
 
 
