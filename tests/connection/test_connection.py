@@ -1,4 +1,4 @@
-"""The verbs: what a connection wants and until when, in each phase. No socket, and a clock that the test moves."""
+"""The reports: what a connection wants and until when, in each phase. No socket, and a clock that the test moves."""
 
 from __future__ import annotations
 
