@@ -4,7 +4,7 @@ A process of its own, for watchfiles has threads and the supervisor forks. It wr
 the first file's name, as ascii() has it. Its standard input is a pipe that nobody writes to: when the supervisor is
 gone, the kernel sends SIGIO, which ends it.
 
-    python -m allcomers.server.supervisor.reloader FILE… -- FOLDER…
+    python -m allcomers.server.supervisor.file_watcher FILE… -- FOLDER…
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SETTLED: Final = (50, 400)
 control system writes several files at once."""
 
 
-class Reloader:
+class FileWatcher:
     """The watcher, as the supervisor has it.
 
     folders  with all that is in them; the current one where there are none
@@ -47,7 +47,7 @@ class Reloader:
         for folder in folders:
             if not Path(folder).is_dir():
                 raise ConfigError(f"--reload-dir {folder}: there is no such folder")
-        command = [sys.executable, "-m", "allcomers.server.supervisor.reloader", *files, "--", *(folders or ["."])]
+        command = [sys.executable, "-m", "allcomers.server.supervisor.file_watcher", *files, "--", *(folders or ["."])]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._process.stdout
         self._pipe = self._process.stdout.fileno()
