@@ -43,7 +43,7 @@ check: $(VENV)/.test
 	$(BIN)/pytest tests/test_layers.py
 
 conformance: $(VENV)/.test
-	ALLCOMERS_WHOLE=1 $(BIN)/$(PYTEST) tests/support/conformance.py tests/apps/test_real_apps.py \
+	ALLCOMERS_WHOLE=1 $(BIN)/$(PYTEST) tests/models/conformance tests/apps/test_real_apps.py \
 		tests/test_browser.py tests/apps/wsgi/test_wsgi_write.py tests/apps/asgi/test_asgi_states.py tests/apps/asgi/test_disconnect.py \
 		tests/apps/asgi/test_asgi_frameworks.py tests/apps/asgi/test_signal_handlers.py
 

@@ -7,7 +7,6 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from hypothesis import settings
 
 from allcomers.models import TABLE
 from support import chromium
+from support.certificates import Certificate
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -88,19 +88,6 @@ def _models(item: pytest.Item) -> set[str]:
 # The same examples in each run: a test that fails here fails there. No deadline: a busy machine is no failure.
 settings.register_profile("deterministic", derandomize=True, deadline=None)
 settings.load_profile("deterministic")
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """The server's certificate for localhost and 127.0.0.1.
-
-    pem      a file with its chain and its key
-    trusted  a client's context that trusts it
-    """
-
-    pem: Path
-
-    trusted: ssl.SSLContext
 
 
 @pytest.fixture
