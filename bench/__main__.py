@@ -13,6 +13,7 @@ NAMES = (
     "lab",
     "middlewares",
     "asgi_faults",
+    "wsgi_faults",
     "applications",
 )
 
