@@ -13,7 +13,7 @@ FOLDERS = {
     "endurance": ("idle", "slow", "signals", "uploads"),
     "sharing": ("fairness", "shares"),
     "measuring": ("generator", "lab"),
-    "frameworks": ("middlewares", "asgi_faults"),
+    "frameworks": ("middlewares", "asgi_faults", "wsgi_faults"),
     "applications": ("applications",),
 }
 """The benchmarks of each folder, which says what they measure."""

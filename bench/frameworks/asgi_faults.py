@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +32,7 @@ NOTES = harness.OUT / "asgi_faults.notes"
 SECONDS = 3.0
 """How long something that should end is waited for."""
 
+APPS = ("bench.frameworks.asgi_fault_apps", "--interface", "asgi")
 LARGE = 8 << 20
 CONNECTIONS = 10
 
@@ -43,16 +44,24 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    python = [installing.python_with((name,)) for name in REQUIRES][-1]
-    servers = {name: make for name, make in columns(args.before).items() if not args.servers or name in args.servers}
+    rows = measure(CHECKS, columns(args.before), REQUIRES, args)
+    harness.save("asgi_faults", rows)
+
+
+def measure(
+    checks: Sequence[Check], servers: Mapping[str, Make], requires: Sequence[str], args: argparse.Namespace
+) -> list[list[str]]:
+    """Make the table's rows, and print them."""
+    python = [installing.python_with((name,)) for name in requires][-1]
+    servers = {name: make for name, make in servers.items() if not args.servers or name in args.servers}
     rows = []
-    for check in CHECKS:
+    for check in checks:
         if not args.points or check.point in args.points:
             cells = [attempt(check, str(python), make) for make in servers.values()]
             rows.append([f"{check.point}. {check.name}", *cells])
             print(f"  {rows[-1]}", flush=True)
     harness.table(["what", *servers], rows)
-    harness.save("asgi_faults", rows)
+    return rows
 
 
 # Servers -------------------------------------------------------------------------------------------------
@@ -62,29 +71,17 @@ Make = Callable[[str, str, int], list[str]]
 
 
 def columns(before: str | None) -> dict[str, Make]:
-    found = {"allcomers": allcomers(harness.ROOT)}
+    found = {"allcomers": allcomers(harness.ROOT, *APPS)}
     if before:
-        found["before"] = allcomers(Path(before).resolve())
+        found["before"] = allcomers(Path(before).resolve(), *APPS)
     return {**found, "uvicorn": uvicorn, "gunicorn": gunicorn, "hypercorn": hypercorn}
 
 
-def allcomers(checkout: Path) -> Make:
+def allcomers(checkout: Path, apps: str, *options: str) -> Make:
     def make(python: str, app: str, port: int) -> list[str]:
         source = f"PYTHONPATH={checkout / 'src'}:{harness.ROOT}"
-        target = f"bench.frameworks.asgi_fault_apps:{app}"
-        return [
-            "env",
-            source,
-            python,
-            "-m",
-            "allcomers",
-            "run",
-            target,
-            "--interface",
-            "asgi",
-            "-b",
-            f"127.0.0.1:{port}",
-        ]
+        more = [*options, "-b", f"127.0.0.1:{port}"]
+        return ["env", source, python, "-m", "allcomers", "run", f"{apps}:{app}", *more]
 
     return make
 

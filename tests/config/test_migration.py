@@ -125,7 +125,7 @@ def test_a_worker_class_is_taken_for_a_model(line: str, ours: str, says: str) ->
         ("-k meinheld.gmeinheld.MeinheldWorker", "there is no such worker here: leave it out"),
         ("-k a.workers.ConfigurableWorker", "if it extends uvicorn's, write -k uvicorn.workers.UvicornWorker"),
         ("-k aiohttp.GunicornWebWorker", "an app of aiohttp brings its own server with it"),
-        ("-k geventwebsocket.gunicorn.workers.GeventWebSocketWorker", "WebSockets are for ASGI apps here"),
+        ("-k geventwebsocket.gunicorn.workers.GeventWebSocketWorker", "WebSockets of a WSGI app need --model thread"),
         ("--logger-class a.Logger", "--logger-class a.Logger: the log is Python's own"),
         ("--log-config x", "--log-config: the log is Python's own"),
         ("--log-file /proc/1/fd/2", "--log-file /proc/1/fd/2: the log goes to standard error: write 2>>/proc/1/fd/2"),

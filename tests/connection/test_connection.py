@@ -31,8 +31,8 @@ from allcomers.protocol.head import named_status
 from allcomers.protocol.http1 import Responses
 from allcomers.protocol.message import SPOOL_AT, FileSlice, Request, Response
 from allcomers.server.certificates import server_context
-from conftest import Certificate
 from support import offline
+from support.certificates import Certificate
 from support.offline import START, Noted, answers, statuses
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

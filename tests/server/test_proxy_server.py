@@ -14,8 +14,8 @@ import pytest
 from allcomers import Delimited, Service
 from allcomers.connection.codec import Clear
 from allcomers.connection.proxy_header import with_proxy_header
-from conftest import Certificate
 from support import offline
+from support.certificates import Certificate
 from support.harness import Server, receive_all, serving, wait_for
 
 APP = r"""

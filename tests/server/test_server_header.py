@@ -11,7 +11,7 @@ import pytest
 from allcomers import Request, Web
 from allcomers.config.options import Config
 from allcomers.server.endpoint import endpoint
-from conftest import Certificate
+from support.certificates import Certificate
 from support.harness import ROOT, Server, ask, chosen, receive_all, serving
 
 APPS = """

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Certificate
+from support.certificates import Certificate
 from support.crowd import Crowd, crowd, exchange, receive, request
 from support.harness import PATIENCE, ROOT, Server, serving, wait_for
 from support.staged import App, children, connect_time, cpu_seconds, fresh_answer, is_alive, listens_no_more, worker_of

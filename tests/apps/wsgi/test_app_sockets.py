@@ -20,7 +20,7 @@ import socketio
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from conftest import Certificate
+from support.certificates import Certificate
 from support.crowd import exchange
 from support.harness import ROOT, Server, chosen, receive_all, serving, wait_for
 

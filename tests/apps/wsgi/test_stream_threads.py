@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from allcomers.models import TABLE
-from conftest import Certificate
+from support.certificates import Certificate
 from support.clients import Client, Lost, Wire, request, wire
 from support.harness import Server, chosen, serving, wait_for
 from support.staged import listens_no_more

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Certificate
 from support.apps.served import pattern
+from support.certificates import Certificate
 from support.clients import Client, Lost, request, wire
 from support.harness import Server, chosen, serving, wait_for
 from support.staged import listens_no_more

@@ -21,7 +21,7 @@ import pytest
 import trustme
 
 from allcomers.commands.load.data.result import Result
-from conftest import Certificate
+from support.certificates import Certificate
 from support.harness import PATIENCE, ROOT, Server, serving, wait_for
 
 COMMAND = [sys.executable, "-m", "allcomers", "load"]

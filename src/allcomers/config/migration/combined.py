@@ -65,7 +65,10 @@ def _other_worker(kind: str) -> str:
     if kind.startswith("aiohttp."):
         return "an app of aiohttp brings its own server with it: run it by aiohttp.web.run_app"
     if "websocket" in kind.lower() or kind.startswith("socketio."):
-        return "WebSockets are for ASGI apps here: -k gevent serves the rest of the app, with long polling"
+        return (
+            "there is no gevent here: WebSockets of a WSGI app need --model thread and a library that runs in threads,"
+            " as simple-websocket does; -k gevent serves the rest of the app, with long polling"
+        )
     return (
         "there is no such worker here: leave it out, or choose by --model and --calls; if it extends uvicorn's, write"
         " -k uvicorn.workers.UvicornWorker"
