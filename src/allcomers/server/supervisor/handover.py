@@ -198,7 +198,7 @@ class OldServer:
         self.forget()
 
     def forget(self) -> None:
-        """Close, in workers too, the descriptors that sockets() has not returned: their --bind is not given any more."""
+        """Close, in workers too, the descriptors that sockets() has not returned: their --bind is given no more."""
         for fd in (self._pipe, *(fd for _, fds in self._sockets for fd in fds)):
             if fd >= 0:
                 os.close(fd)

@@ -166,7 +166,7 @@ class Workers:
         return self.all_ready or not staying or any(worker.ready for worker in staying)
 
     def _surplus(self) -> list[Worker]:
-        """Return the workers to stop: old ones that have been replaced; without old ones, the newest beyond `wanted`."""
+        """Return the workers to stop: old ones that have been replaced; without any, the newest beyond `wanted`."""
         staying = self.staying
         old = [worker for worker in staying if worker.replace]
         if not old:
