@@ -36,11 +36,12 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("allcomers.worker")
 
-LAST_WORDS: Final = 0.5
-"""Seconds that an app has for its shut-down, however quickly the worker is to stop."""
+APP_SHUTDOWN: Final = 0.5
+"""Seconds that an app has for calls that still run, and as long again for its shut-down, however soon the worker must
+stop."""
 
-MERCY: Final = 1.0
-"""Seconds beyond all deadlines before a process is killed."""
+KILL_MARGIN: Final = 1.0
+"""Seconds beyond all other deadlines after which a process is killed."""
 
 
 class Job(NamedTuple):
@@ -85,7 +86,7 @@ def work(job: Job, listeners: list[socket.socket], slot: WorkerSlot, control: Wo
     gc.freeze()  # spares each later collection all objects that live as long as the process
     served.serve(serving)
     if served.life is not None:
-        served.life.end(max(LAST_WORDS, signals.deadline - monotonic()))
+        served.life.end(max(APP_SHUTDOWN, signals.deadline - monotonic()))
     return 0
 
 
@@ -147,7 +148,7 @@ def _end_as_orphan(signals: Signals, control: WorkerEnd, patience: float) -> Non
 
     def set_alarm() -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, patience + LAST_WORDS + MERCY)
+        signal.setitimer(signal.ITIMER_REAL, patience + 2 * APP_SHUTDOWN + KILL_MARGIN)
 
     def drain() -> None:
         if control.has_ended():
@@ -193,7 +194,7 @@ def _access_log(config: Config) -> AccessLog | None:
         return None
     from allcomers.server.access_log import AccessLog
 
-    return AccessLog(path, config.access_log_format, tell=_logger.warning)
+    return AccessLog(path, config.access_log_format, warn=_logger.warning)
 
 
 def complain(error: OperatorError) -> None:

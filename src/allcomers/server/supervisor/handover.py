@@ -30,7 +30,7 @@ VARIABLE: Final = "ALLCOMERS_SUCCEEDS"
 _READY: Final = b"ready\n"
 
 
-class Upgrade:
+class Handover:
     """The start of a new server, up to the moment when it takes over or ends.
 
     folder     the folder to start it in

@@ -30,7 +30,7 @@ from allcomers.config.options import Config
 from allcomers.errors import OperatorError
 from allcomers.server.control_pipe import WorkerEnd
 from allcomers.server.supervisor.announcer import Announcer
-from allcomers.server.supervisor.handover import OldServer, Upgrade
+from allcomers.server.supervisor.handover import Handover, OldServer
 from allcomers.server.supervisor.listeners import Listeners
 from allcomers.server.supervisor.liveness import heartbeat
 from allcomers.server.supervisor.reload import Reload, prepare_account
@@ -64,7 +64,7 @@ class Supervisor:
         self._old_server = OldServer(os.environ)
         self._announcer = Announcer(self._notifier, self._old_server, self._listeners, self._workers)
         self._reload = Reload(job, renew, self._workers, self._announcer, self._apply)
-        self._upgrade = Upgrade(start, self._hand_over)
+        self._handover = Handover(start, self._hand_over)
         self._admin: AdminProcess | None = None
         self._drain_at = NEVER  # the end of --drain-delay
 
@@ -123,7 +123,7 @@ class Supervisor:
     @property
     def _is_over(self) -> bool:
         workers = self._workers
-        return self._signals.draining and not (workers.all or workers.failure or self._upgrade.is_running)
+        return self._signals.draining and not (workers.all or workers.failure or self._handover.is_running)
 
     # ------------------------------------------------------------ one turn
 
@@ -158,7 +158,7 @@ class Supervisor:
         actions: dict[int, Callable[[], object]] = {}
         for worker in self._workers.all.values():
             actions[worker.control.fileno()] = partial(self._workers.receive, worker)
-        actions[self._upgrade.fileno()] = self._upgrade.receive
+        actions[self._handover.fileno()] = self._handover.receive
         actions[self._reload.fileno()] = self._reload.receive
         if self._admin is not None:
             actions.update(self._admin.actions())
@@ -205,7 +205,7 @@ class Supervisor:
 
     def _leave_to_child(self) -> None:
         self._signals.forget()
-        self._upgrade.close_here()
+        self._handover.close_here()
         self._reload.close_here()
         self._old_server.forget()
 
@@ -241,7 +241,7 @@ class Supervisor:
         if self._old_server.pid:
             return
         self._notifier.stopping(status)
-        if not self._upgrade.is_running:
+        if not self._handover.is_running:
             self._listeners.shut_out()
 
     def _hand_over(self, pid: int) -> None:
@@ -258,7 +258,7 @@ class Supervisor:
         self._notifier.due = NEVER
         self._listeners.close()
         self._workers.leave(signum)
-        self._upgrade.abandon(signum)
+        self._handover.abandon(signum)
 
     # ------------------------------------------------------------ other signals
 
@@ -271,13 +271,13 @@ class Supervisor:
     def _start_upgrade(self) -> None:
         if not self._signals.draining and self._drain_at == NEVER:
             sockets = self._listeners.filenos() + (self._admin.filenos() if self._admin is not None else [])
-            self._upgrade.start(sockets, self._signals.forget)
+            self._handover.start(sockets, self._signals.forget)
 
     def _reap(self) -> None:
         self._workers.reap()
         if self._admin is not None:
             self._admin.reap()
-        self._upgrade.reap()
+        self._handover.reap()
 
     def _reopen_logs(self) -> None:
         with suppress(OperatorError):  # if the user is gone, the worker logs that it cannot open its file

@@ -17,7 +17,7 @@ from typing import Final, NoReturn
 
 from allcomers.server import control_pipe
 from allcomers.server.control_pipe import SupervisorEnd, WorkerEnd
-from allcomers.server.worker import MERCY
+from allcomers.server.worker import APP_SHUTDOWN, KILL_MARGIN
 from allcomers.system.accept_balance import WorkerSlot, WorkerSlots
 from allcomers.system.signals import blocked_signals
 
@@ -147,7 +147,7 @@ class Workers:
             if now >= worker.leaving:
                 _logger.warning("%s %d did not stop in time and is killed", self._name, worker.pid)
                 _kill(worker.pid, signal.SIGKILL)
-                worker.leaving = now + MERCY
+                worker.leaving = now + KILL_MARGIN
 
     def _is_short(self) -> bool:
         """Return whether to start a worker now."""
@@ -207,9 +207,10 @@ class Workers:
 
     def stop(self, worker: Worker, signum: int = signal.SIGTERM) -> None:
         """Send a signal to stop, and kill the worker later if it does not end. At TERM it finishes its requests."""
-        # A worker that does not serve yet has no requests, and may not read its signals for long.
-        patience = self.patience if signum == signal.SIGTERM and worker.ready else 0.0
-        worker.leaving = monotonic() + patience + MERCY
+        patience = self.patience if signum == signal.SIGTERM else 0.0
+        # A worker that does not serve yet has no requests and no app to shut down, and may not read its signals.
+        needed = patience + 2 * APP_SHUTDOWN if worker.ready else 0.0
+        worker.leaving = monotonic() + needed + KILL_MARGIN
         _kill(worker.pid, signum)
 
     # ------------------------------------------------------------ messages and deaths
@@ -263,7 +264,7 @@ class Workers:
         return bool(old)
 
     def kill_hung(self, worker: Worker) -> None:
-        """Have a worker that hangs write its stacks to the log, and end."""
+        """Make a worker that hangs write its stacks to the log, and end."""
         text = "%s %d has not answered for %.0f s: it hangs, and is replaced; it was at:"
         _logger.error(text, self._name, worker.pid, worker.silent)
         self.stop(worker, signal.SIGABRT)  # the worker's faulthandler writes its stacks
@@ -287,7 +288,7 @@ class Workers:
             self.stop(worker, signum)
 
     def ping(self) -> None:
-        """Have all workers read the flags of their slots."""
+        """Make all workers read the flags of their slots."""
         for worker in self.all.values():
             worker.control.ping()
 
