@@ -170,7 +170,7 @@ def become_worker(config: Config) -> Keys | None:
     for variable in systemd.VARIABLES:
         os.environ.pop(variable, None)
     if config.reload:
-        sys.dont_write_bytecode = True  # Python takes a changed file of the same size and second for the cached one
+        sys.dont_write_bytecode = True  # Python confuses a changed file of the same size and second with the cached one
     if not (config.user or config.group):
         return None
     from allcomers.server import privileges

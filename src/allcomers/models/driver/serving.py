@@ -1,4 +1,4 @@
-"""What a model receives to serve."""
+"""The arguments of a model's serve(), with the endpoint that it serves."""
 
 from __future__ import annotations
 

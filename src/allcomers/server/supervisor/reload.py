@@ -86,8 +86,8 @@ class Reload:
             return
         self._adopt(job)
         count = self._workers.replace_all()
-        what = "its worker is replaced" if count == 1 else f"{count} workers are replaced one after another"
-        _logger.info("reloading: %s", what)
+        action = "its worker is replaced" if count == 1 else f"{count} workers are replaced one after another"
+        _logger.info("reloading: %s", action)
 
     def _adopt(self, job: Job) -> None:
         old, new = self.config, job.config

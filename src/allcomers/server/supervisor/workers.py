@@ -44,7 +44,7 @@ class Worker:
     slot          its share of the peers
     ready         bool: it serves
     replace       the reason to replace it; "" for none
-    leaving       when it will be killed, if it was told to stop; else NEVER
+    leaving       when it will be killed, after stop(); else NEVER
     ping_pending  bool: it has not answered the last ping
     silent        seconds without an answer
     """
@@ -80,7 +80,7 @@ class Workers:
     all_ready  bool: as many as wanted have served at once. From then on one that dies is replaced
     failure    the exit status of one that failed to start before that; else 0
     on_hold    bool: start none
-    leaving    bool: all were told to stop
+    leaving    bool: all must stop
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Workers:
 
     @property
     def staying(self) -> list[Worker]:
-        """The workers that were not told to stop, the oldest first."""
+        """The workers that need not stop, the oldest first."""
         return [worker for worker in self.all.values() if worker.stays]
 
     @property
