@@ -87,7 +87,7 @@ class _Server:
         self.peers: Endpoint
 
     def _open(self) -> None:
-        peers = endpoint(self.app, self.config, None, page=self.share.page)
+        peers = endpoint(self.app, self.config, None, counters=self.share.counters)
         connect = peers.connect
 
         def counted(address: Any, now: float) -> Any:
