@@ -95,7 +95,7 @@ def answering(pools: bool, **answers: Any) -> Any:
     from allcomers.connection.http.endpoint import HttpEndpoint
     from allcomers.connection.http.http1 import HttpConnection
     from allcomers.models.driver.event_loop import EventLoop
-    from allcomers.models.driver.serving import Serving
+    from allcomers.models.driver.serving import Endpoint, Serving
     from allcomers.models.epoll_loop import EpollPoller
     from allcomers.server.clock import DateLine
     from allcomers.system.accept_balance import WorkerSlots
@@ -117,12 +117,11 @@ def answering(pools: bool, **answers: Any) -> Any:
     listener.setblocking(False)
     poller = EpollPoller()
     serving = Serving(
+        endpoint=Endpoint(scheme="http", connect=partial(HttpConnection, http), serve=lambda serving: None, http=http),
         listeners=[listener],
-        connect=partial(HttpConnection, http),
         calls=Pool(1, slot.counters) if pools else Inline(),
         signals=Signals(1.0),
         slot=slot,
-        http=http,
     )
     return EventLoop(serving, poller), poller, listener.getsockname()
 

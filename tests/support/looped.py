@@ -20,7 +20,7 @@ from allcomers.connection.base import Work
 from allcomers.connection.http.endpoint import HttpEndpoint
 from allcomers.connection.http.http1 import HttpConnection
 from allcomers.models.driver.event_loop import EventLoop
-from allcomers.models.driver.serving import Serving
+from allcomers.models.driver.serving import Endpoint, Serving
 from allcomers.models.poll_loop import PollPoller
 from allcomers.protocol import compiled as leaf
 from allcomers.protocol.message import Handler, Request
@@ -153,7 +153,8 @@ class Looped:
         connect = partial(HttpConnection, http)
         self._poller = PollPoller()
         self.calls = Watched(self.counters) if pools else Inline()
-        serving = Serving(listeners=[], connect=connect, calls=self.calls, signals=signals, slot=slot, http=http)
+        endpoint = Endpoint(scheme="http", connect=connect, serve=lambda serving: None, http=http)
+        serving = Serving(endpoint=endpoint, listeners=[], calls=self.calls, signals=signals, slot=slot)
         self.loop = EventLoop(serving, self._poller)
         self.has_lane = self.loop.handle != self.loop._handle
 
