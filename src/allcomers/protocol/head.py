@@ -1,4 +1,4 @@
-"""Heads: the request line or status line and the fields below it, bytes to values and back (RFC 9112, 2 to 6).
+"""Heads read: the request line or status line and the fields below it, from bytes to values (RFC 9112, 2 to 6).
 
 A server that guesses gets smuggled through, so nothing is guessed: what the grammar does not allow is a Refusal.
 The parse is one regular expression for the first line and one `findall` for all fields; a field becomes an object
@@ -10,27 +10,25 @@ This file knows one head at a time, complete. Where a head ends in the stream is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import cached_property
-from http import HTTPStatus
 from typing import NoReturn, TypeAlias, TypeVar
 
-from allcomers.errors import AnswerError, Refusal
+from allcomers.errors import Refusal
 from allcomers.protocol import compiled
 
 Head = TypeVar("Head", bound="RequestHead")
 K = TypeVar("K")
 V = TypeVar("V")
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"  # RFC 9110, 5.6.2
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"  # RFC 9110, 5.6.2
 _VALUE = rb"[\t\x20-\x7e\x80-\xff]"  # RFC 9110, 5.5: anything but control bytes
 
-_REQUEST_LINE = re.compile(rb"(%b++) ([\x21-\x7e]++) HTTP/1\.([01])\r\n" % _TOKEN)
+_REQUEST_LINE = re.compile(rb"(%b++) ([\x21-\x7e]++) HTTP/1\.([01])\r\n" % TOKEN)
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: (%b*+))?\r\n" % _VALUE)
-_FIELD = re.compile(rb"\n(%b++):[ \t]*+([^\r]*+)\r(?=\n)" % _TOKEN)
+_FIELD = re.compile(rb"\n(%b++):[ \t]*+([^\r]*+)\r(?=\n)" % TOKEN)
 _CONTROLS = bytes(0 if (byte < 32 and byte not in b"\t\r\n") or byte == 127 else 1 for byte in range(256))
 _DIGITS = re.compile(rb"[0-9]++")
-_CODINGS = re.compile(rb"%b++(?:[ \t]*+,[ \t]*+%b++)*+" % (_TOKEN, _TOKEN))
+_CODINGS = re.compile(rb"%b++(?:[ \t]*+,[ \t]*+%b++)*+" % (TOKEN, TOKEN))
 
 # uri-host [ ":" port ] of RFC 3986, 3.2.2, less the comma: it would let two hosts pass for one.
 _REG_NAME = rb"(?:[0-9A-Za-z\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})++"
@@ -40,7 +38,7 @@ _ABSOLUTE = re.compile(rb"https?+://([^/?#]*+)([^#]*+)", re.IGNORECASE)
 known_hosts: dict[bytes | None, str] = {}
 _connections: dict[bytes, frozenset[bytes]] = {}
 _MOST_KNOWN = 1024
-_LONGEST_KNOWN = 200
+LONGEST_KNOWN = 200
 
 Fields: TypeAlias = list[tuple[bytes, bytes]]
 """Field lines in their order: names as sent, values with optional trailing white space."""
@@ -145,7 +143,7 @@ def refuse_request_line(block: bytes) -> NoReturn:
     line = block.partition(b"\r\n")[0]
     method, _, rest = line.partition(b" ")
     target, _, version = rest.partition(b" ")
-    if re.fullmatch(rb"%b++" % _TOKEN, method) is None:
+    if re.fullmatch(rb"%b++" % TOKEN, method) is None:
         raise Refusal(400, "the method is not a token")
     if re.fullmatch(rb"[\x21-\x7e]++", target) is None:
         raise Refusal(400, "the target is empty or has a byte that must be percent-encoded")
@@ -196,7 +194,7 @@ def _host(value: bytes | None, minor: int) -> str:
 def _authority(value: bytes) -> str:
     """The authority in `value`, checked; a server is asked for the same few, so these are remembered."""
     authority = _check_authority(value.rstrip(b" \t"))
-    if len(value) <= _LONGEST_KNOWN:
+    if len(value) <= LONGEST_KNOWN:
         remember(known_hosts, value, authority)
     return authority
 
@@ -261,7 +259,7 @@ def _persists(value: bytes, minor: int) -> bool:
     options = _connections.get(value)
     if options is None:
         options = frozenset(option.strip(b" \t") for option in value.lower().split(b","))
-        if len(value) <= _LONGEST_KNOWN:
+        if len(value) <= LONGEST_KNOWN:
             remember(_connections, value, options)
     return b"close" not in options and (minor == 1 or b"keep-alive" in options)
 
@@ -296,112 +294,3 @@ def check_status_line(block: bytes) -> re.Match[bytes]:
     if line is None:
         raise Refusal(502, "the status line is malformed")
     return line
-
-
-# ---------------------------------------------------------------- writing
-
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-STATUS_LINES = {s.value: b"HTTP/1.1 %d %b\r\n" % (s, s.phrase.encode("ascii")) for s in HTTPStatus if s >= 200}
-
-_OURS = frozenset(("connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"))
-"""Fields of an answer that its framing and its connection decide, and those that are there unless an app gives them."""
-
-_NAME_OK = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE_OK = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-
-_known: dict[tuple[str, str], bytes] = {}
-known_blocks: dict[tuple[tuple[str, str], ...], bytes] = {}
-
-
-class NamedStatus(int):
-    """A status whose reason phrase is not the usual one; `line` is its whole line."""
-
-    line: bytes
-
-
-def named_status(status: int, reason: bytes) -> int:
-    """`status` with a reason of its own, unless that is empty or the usual one."""
-    line = b"HTTP/1.1 %d %b\r\n" % (status, reason)
-    if not reason or line == STATUS_LINES.get(status):
-        return status
-    named = NamedStatus(status)
-    named.line = line
-    return named
-
-
-def status_line(status: int) -> bytes:
-    """b"HTTP/1.1 200 OK" and CRLF; a code without a usual reason, or one of its own, has an empty one (RFC 9112, 4)."""
-    if isinstance(status, NamedStatus):
-        return status.line
-    line = STATUS_LINES.get(status) if isinstance(status, int) else None
-    if line is None:
-        if not isinstance(status, int) or not 200 <= status <= 999:
-            raise AnswerError(f"{status!r} is no status for a final answer")
-        line = b"HTTP/1.1 %d \r\n" % status
-    return line
-
-
-def encode_fields(headers: Iterable[tuple[str, str]]) -> tuple[bytes, dict[str, str] | None]:
-    """An app's fields as they go out; and apart from them, by lower-case name, those that are the server's to set.
-
-    Raises AnswerError for a name that is no token and for a value with CR, LF, NUL or another control character:
-    an app that copies input into a header must not let that input write headers of its own.
-    """
-    # PERF: apps repeat their fields; a look-up of all costs 0.1 µs, check and encode 1.4 each (bench/request/micro.py).
-    pairs = tuple(headers)
-    try:
-        block = known_blocks.get(pairs)
-    except TypeError:  # lists cannot be looked up; what else cannot is no header
-        return _encode_fields(pairs)
-    if block is not None:
-        return block, None
-    block, ours = _encode_fields(pairs)
-    if ours is None and len(block) <= _LONGEST_KNOWN:
-        remember(known_blocks, pairs, block)
-    return block, ours
-
-
-def _encode_fields(pairs: Iterable[tuple[str, str]]) -> tuple[bytes, dict[str, str] | None]:
-    lines = []
-    ours: dict[str, str] | None = None
-    for pair in pairs:
-        try:
-            line = _known.get(pair)
-        except TypeError:
-            line = None
-        if line is None:
-            name, value = _two(pair)
-            line = _encode_field(name, value)
-            if name.lower() in _OURS:
-                ours = ours or {}
-                ours[name.lower()] = value
-                continue
-            if len(line) <= _LONGEST_KNOWN:
-                remember(_known, (name, value), line)
-        lines.append(line)
-    return b"".join(lines), ours
-
-
-def _two(pair: tuple[str, str]) -> tuple[str, str]:
-    try:
-        name, value = pair
-    except (TypeError, ValueError):
-        raise AnswerError(f"a header is a pair of str, not {pair!r:.80}") from None
-    return name, value
-
-
-def _encode_field(name: str, value: str) -> bytes:
-    if not isinstance(name, str) or not isinstance(value, str):
-        raise AnswerError(f"a header is a pair of str, not {name!r}: {value!r}")
-    if _NAME_OK.fullmatch(name) is None:
-        raise AnswerError(f"{name!r} is not a header name")
-    if _VALUE_OK.fullmatch(value) is None:
-        raise AnswerError(f"the value of header {name!r} has a character that no header can carry: {value!r}")
-    return f"{name}: {value}\r\n".encode("latin-1")
-
-
-def request_head(method: str, target: str, host: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
-    """A request's head with its empty line: the client role. The caller gives the framing fields."""
-    lines = b"".join(_encode_field(name, value) for name, value in headers)
-    return f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n".encode("ascii") + lines + b"\r\n"

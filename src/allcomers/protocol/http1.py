@@ -15,6 +15,7 @@ from allcomers.config.options import Limits
 from allcomers.errors import Refusal
 from allcomers.protocol import compiled
 from allcomers.protocol import head as heads
+from allcomers.protocol.encode import encode_fields
 from allcomers.protocol.head import Fields, RequestHead, ResponseHead
 from allcomers.protocol.message import FileSlice, Piece, Request
 
@@ -25,7 +26,7 @@ _NONE: Final[Fields] = []  # trailers of all messages that have none
 _STRAY = re.compile(rb"\r(?!\n|\Z)|(?<!\r)\n")
 """A CR without its LF, or a LF without its CR. A CR at the very end may still get its LF."""
 
-_TOKEN_BYTE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
+_TOKEN_BYTE = re.compile(heads.TOKEN)
 
 MAX_EXTENSIONS = 16 * 1024
 """Bytes of chunk extensions that a body may carry in all; nobody uses them but to hurt. Node.js has the same."""
@@ -385,4 +386,4 @@ def chunk(piece: Piece) -> list[Piece]:
 
 def last_chunk(trailers: Iterable[tuple[str, str]] = ()) -> bytes:
     """The end of a chunked body. Raises AnswerError for a trailer that no field can carry."""
-    return b"0\r\n%b\r\n" % heads.encode_fields(trailers)[0]
+    return b"0\r\n%b\r\n" % encode_fields(trailers)[0]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from allcomers.errors import AnswerError
 from allcomers.protocol import compiled
-from allcomers.protocol.head import encode_fields, known_blocks, named_status, remember
+from allcomers.protocol.encode import encode_fields, known_blocks, named_status
+from allcomers.protocol.head import remember
 from allcomers.protocol.message import Body, Request, Response
 
 _PLAIN, _LENGTH, _DROPPED, _HOP = range(4)

@@ -10,12 +10,12 @@ import re
 from typing import Final, NamedTuple
 
 from allcomers.errors import HttpError
-from allcomers.protocol.head import RequestHead
+from allcomers.protocol.head import TOKEN, RequestHead
 
 VERSION: Final = b"13"
 
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")  # 16 bytes in base64
-_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_TOKEN: Final = rb"%b++" % TOKEN
 _LIST: Final = rb"(?:[ \t]*+,)*+[ \t]*+%b(?:[ \t]*+,[ \t]*+(?:%b)?)*+[ \t]*+"
 _PROTOCOLS: Final = re.compile(_LIST % (_TOKEN, _TOKEN))
 _PARAMETER: Final = rb'[ \t]*+;[ \t]*+%b(?:[ \t]*+=[ \t]*+(?:%b|"%b"))?+' % (_TOKEN, _TOKEN, _TOKEN)

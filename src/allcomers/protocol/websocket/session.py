@@ -19,7 +19,7 @@ from websockets.frames import Close, Frame
 from websockets.protocol import State
 
 from allcomers.errors import AnswerError
-from allcomers.protocol.head import encode_fields
+from allcomers.protocol.encode import encode_fields
 from allcomers.protocol.http1 import CRLF
 from allcomers.protocol.websocket.frames import CLOSE, CONTROL_SIZE, NO_CODE, PONG, Deflate, Frames, agree
 from allcomers.protocol.websocket.handshake import Offer
