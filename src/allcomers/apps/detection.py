@@ -18,7 +18,7 @@ from types import FunctionType
 from typing import Any, Final, NamedTuple
 
 from allcomers.apps.service import Service
-from allcomers.apps.web import Web
+from allcomers.apps.web import HandlerObject, Web
 from allcomers.config.options import Config
 from allcomers.errors import AppError
 
@@ -44,9 +44,7 @@ def detect(target: Any, config: Config) -> tuple[str, Any]:
         return config.interface, _checked(target, config.interface)
     if isinstance(target, type) and issubclass(target, Service):
         return "service", target
-    if isinstance(target, Web) or (isinstance(target, type) and issubclass(target, Web)):
-        return "web", target
-    if type(target).__module__.startswith("allcomers.apps."):  # a Site, what routes() joins
+    if isinstance(target, Web | HandlerObject) or (isinstance(target, type) and issubclass(target, Web)):
         return "web", target
     if not callable(target):
         raise AppError(_not_callable(target))

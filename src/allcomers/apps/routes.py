@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
-from allcomers.apps.web import as_handler, error_response
+from allcomers.apps.web import HandlerObject, as_handler, error_response
 from allcomers.errors import ConfigError, HttpError
 from allcomers.protocol.message import Handler, Request, Response
 
@@ -45,7 +45,7 @@ def routes(table: Mapping[str, object]) -> Handler:
     return _Routes(table)
 
 
-class _Routes:
+class _Routes(HandlerObject):
     __slots__ = ("_exact", "_lengths", "_trees")
 
     def __init__(self, table: Mapping[str, object]) -> None:

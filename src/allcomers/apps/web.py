@@ -118,6 +118,12 @@ class Web:
         return error_response(HttpError(501))
 
 
+class HandlerObject:
+    """Base of other classes whose instances are Handlers: detection needs no look at what these take."""
+
+    __slots__ = ()
+
+
 def as_handler(target: object) -> Handler:
     """A Handler from a Web subclass (makes one instance, without arguments), a Web instance or any Handler.
 

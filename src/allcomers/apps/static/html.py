@@ -64,7 +64,7 @@ _PAGE = """<!doctype html>
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 
 
-class Entry(NamedTuple):
+class FolderEntry(NamedTuple):
     """One line of a list: the name as the kernel has it, bytes, and when it was last written, in seconds."""
 
     name: bytes
@@ -83,7 +83,7 @@ def _error_body(status: int) -> bytes:
     return _page(f"{status} {_PHRASES[status]}", "")
 
 
-def folder_page(path: str, entries: Iterable[Entry], *, has_parent: bool, left_out: int) -> Response:
+def folder_page(path: str, entries: Iterable[FolderEntry], *, has_parent: bool, left_out: int) -> Response:
     """The list of the folder at `path`, as the browser shows it; `left_out` is how many more it has."""
     rows = [_row(b"../", "Parent folder", "", "")] if has_parent else []
     rows += map(_entry_row, entries)
@@ -102,7 +102,7 @@ def _page(title: str, content: str) -> bytes:
     return page.encode("utf-8", "replace")  # names that are no UTF-8 hold surrogates
 
 
-def _entry_row(entry: Entry) -> str:
+def _entry_row(entry: FolderEntry) -> str:
     name = os.fsdecode(entry.name)
     if entry.is_folder:
         return _row(entry.name + b"/", name + "/", "", _moment(entry.modified))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from allcomers.apps.static.html import Entry
+from allcomers.apps.static.html import FolderEntry
 from allcomers.apps.static.tree import ABSENT, SHORT, Opened, Tree, is_hidden
 
 MAX_ENTRIES = 10_000
 """Names on one page: a folder of a million files costs one reading of their names, not a page of 150 MB."""
 
 
-def entries(tree: Tree, names: Sequence[bytes], folder: Opened) -> tuple[list[Entry], int]:
+def entries(tree: Tree, names: Sequence[bytes], folder: Opened) -> tuple[list[FolderEntry], int]:
     """The first MAX_ENTRIES of an open folder, folders first, then by name without regard to case; and how many
     more there are. Raises OSError as `Tree.open` does."""
     with os.scandir(folder.fileno()) as found:
@@ -29,7 +29,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _look(tree: Tree, names: Sequence[bytes], entry: os.DirEntry[str]) -> Entry | None:
+def _look(tree: Tree, names: Sequence[bytes], entry: os.DirEntry[str]) -> FolderEntry | None:
     """One line, or None for what cannot be asked for: a fifo, or a link that leads out of the root."""
     name = os.fsencode(entry.name)
     try:
@@ -42,11 +42,11 @@ def _look(tree: Tree, names: Sequence[bytes], entry: os.DirEntry[str]) -> Entry 
         if error.errno in ABSENT or error.errno in SHORT:
             return None
         raise
-    return Entry(name, entry.is_dir(follow_symlinks=False), found.st_size, int(found.st_mtime))
+    return FolderEntry(name, entry.is_dir(follow_symlinks=False), found.st_size, int(found.st_mtime))
 
 
-def _opened_entry(name: bytes, opened: Opened) -> Entry:
+def _opened_entry(name: bytes, opened: Opened) -> FolderEntry:
     try:
-        return Entry(name, opened.is_folder, opened.size, opened.modified)
+        return FolderEntry(name, opened.is_folder, opened.size, opened.modified)
     finally:
         opened.close()

@@ -25,7 +25,7 @@ from allcomers.apps.static.listing import entries
 from allcomers.apps.static.media_types import media_type
 from allcomers.apps.static.precompressed import CODINGS, Coding, preferred
 from allcomers.apps.static.tree import ABSENT, SHORT, Opened, Tree, absent, split
-from allcomers.apps.web import REGISTERED
+from allcomers.apps.web import REGISTERED, HandlerObject
 from allcomers.errors import ConfigError
 from allcomers.protocol import dates
 from allcomers.protocol.message import SMALL, FileSlice, Request, Response
@@ -44,7 +44,7 @@ _ASKS = conditions.CONDITIONAL | {"range"}
 """Fields that change an answer; a request without them, the common one, is spared the looking."""
 
 
-class Site:
+class Site(HandlerObject):
     """A handler that serves the files below the folder `root`.
 
     listing        list a folder that has no index.html; else it is 404

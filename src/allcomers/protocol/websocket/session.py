@@ -114,19 +114,18 @@ class WebSocket:
     raise: what breaks the protocol is answered with a Close frame of the right code. Text is checked as
     each frame of it is whole.
 
-    held          int: bytes fed that are not looked at yet; go_on() looks at more of them
-    awaits_pong   bool: the peer has not answered our last ping()
+    held  int: bytes fed that are not looked at yet; go_on() looks at more of them
     """
 
-    __slots__ = ("_ended", "_frames", "_held", "_pings", "_told", "awaits_pong")
+    __slots__ = ("_close_reported", "_ended", "_expected_pong", "_frames", "_held", "_pings")
 
     def __init__(self, *, max_size: int, deflate: Deflate | None = None) -> None:
         self._frames = Frames(max_size, deflate)
         self._held = b""
         self._pings = 0
         self._ended = False  # the peer says no more
-        self._told = False  # has Closed been given out?
-        self.awaits_pong = False
+        self._close_reported = False
+        self._expected_pong = b""  # the payload of the last ping(), until the peer has answered it
 
     @property
     def open(self) -> bool:
@@ -137,6 +136,11 @@ class WebSocket:
     def over(self) -> bool:
         """Once data_to_send() has gone out, the connection is to be closed; what the peer says is not heard."""
         return self._frames.eof_sent
+
+    @property
+    def awaits_pong(self) -> bool:
+        """Whether the peer has not answered our last ping()."""
+        return self._expected_pong != b""
 
     @property
     def held(self) -> int:
@@ -183,14 +187,14 @@ class WebSocket:
                 if not self._frames.assembly.deaf:
                     events.append(message)
         elif frame.opcode is PONG:
-            if frame.data == self._payload():
-                self.awaits_pong = False
+            if frame.data == self._expected_pong:
+                self._expected_pong = b""
         elif frame.opcode is CLOSE:
             self._tell(events)
 
     def _tell(self, events: list[Event]) -> None:
-        if not self._told:
-            self._told = True
+        if not self._close_reported:
+            self._close_reported = True
             close = self._frames.close_rcvd or self._frames.close_sent
             events.append(Closed(_ABNORMAL, "") if close is None else Closed(int(close.code), close.reason))
 
@@ -218,11 +222,8 @@ class WebSocket:
         """Ask for a sign of life: `awaits_pong` until it comes."""
         if self.open:
             self._pings += 1
-            self._frames.send_ping(self._payload())
-            self.awaits_pong = True
-
-    def _payload(self) -> bytes:
-        return (self._pings & 0xFFFFFFFF).to_bytes(4, "big")
+            self._expected_pong = (self._pings & 0xFFFFFFFF).to_bytes(4, "big")
+            self._frames.send_ping(self._expected_pong)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """We say no more; the peer is to say the same, and messages of it are not heard any more.
