@@ -17,7 +17,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 STATUS_LINES = {s.value: b"HTTP/1.1 %d %b\r\n" % (s, s.phrase.encode("ascii")) for s in HTTPStatus if s >= 200}
 
 _OURS = frozenset(("connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"))
-"""Fields of an answer that its framing and its connection decide, and those that are there unless an app gives them."""
+"""Fields that a response's framing and connection decide, and those that have a default where an app gives none."""
 
 _NAME_OK = re.compile(TOKEN.decode("ascii") + "+")
 _VALUE_OK = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -33,7 +33,7 @@ class NamedStatus(int):
 
 
 def named_status(status: int, reason: bytes) -> int:
-    """`status` with a reason of its own, unless that is empty or the usual one."""
+    """Return `status` with a reason of its own; plain, where that is empty or the usual one."""
     line = b"HTTP/1.1 %d %b\r\n" % (status, reason)
     if not reason or line == STATUS_LINES.get(status):
         return status
@@ -43,19 +43,19 @@ def named_status(status: int, reason: bytes) -> int:
 
 
 def status_line(status: int) -> bytes:
-    """b"HTTP/1.1 200 OK" and CRLF; a code without a usual reason, or one of its own, has an empty one (RFC 9112, 4)."""
+    """Return b"HTTP/1.1 200 OK" with CRLF; a code without a usual reason or its own has an empty one (RFC 9112, 4)."""
     if isinstance(status, NamedStatus):
         return status.line
     line = STATUS_LINES.get(status) if isinstance(status, int) else None
     if line is None:
         if not isinstance(status, int) or not 200 <= status <= 999:
-            raise AnswerError(f"{status!r} is no status for a final answer")
+            raise AnswerError(f"{status!r} is no status for a final response")
         line = b"HTTP/1.1 %d \r\n" % status
     return line
 
 
 def encode_fields(headers: Iterable[tuple[str, str]]) -> tuple[bytes, dict[str, str] | None]:
-    """An app's fields as they go out; and apart from them, by lower-case name, those that are the server's to set.
+    """Return an app's fields as bytes; and apart from them, by lower-case name, those that are the server's to set.
 
     Raises AnswerError for a name that is no token and for a value with CR, LF, NUL or another control character:
     an app that copies input into a header must not let that input write headers of its own.
@@ -64,7 +64,7 @@ def encode_fields(headers: Iterable[tuple[str, str]]) -> tuple[bytes, dict[str, 
     pairs = tuple(headers)
     try:
         block = known_blocks.get(pairs)
-    except TypeError:  # lists cannot be looked up; what else cannot is no header
+    except TypeError:  # lists have no hash; anything else without one is no header
         return _encode_fields(pairs)
     if block is not None:
         return block, None
@@ -114,6 +114,6 @@ def _encode_field(name: str, value: str) -> bytes:
 
 
 def request_head(method: str, target: str, host: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
-    """A request's head with its empty line: the client role. The caller gives the framing fields."""
+    """Return a request's head with its empty line: the client role. The caller gives the framing fields."""
     lines = b"".join(_encode_field(name, value) for name, value in headers)
     return f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n".encode("ascii") + lines + b"\r\n"

@@ -4,7 +4,7 @@ A server that guesses gets smuggled through, so nothing is guessed: what the gra
 The parse is one regular expression for the first line and one `findall` for all fields; a field becomes an object
 of its own only when an app reads it. The patterns are possessive (`++`): they cannot backtrack, whatever is sent.
 
-This file knows one head at a time, complete. Where a head ends in the stream is known by `http1`.
+This file parses one whole head at a time; `http1` finds where a head ends in the stream. `encode` writes heads.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ _MOST_DIGITS = 19  # 2**63 has 19: more is no length that anything could hold
 
 
 def remember(memory: dict[K, V], key: K, value: V) -> None:
-    """Keep what was checked once; a full memory is emptied rather than let grow."""
+    """Keep `value` in `memory`; a full memory is emptied first, so that it cannot grow."""
     if len(memory) >= _MOST_KNOWN:
         memory.clear()
     memory[key] = value
 
 
 class RequestHead(compiled.Head):
-    """What a request's head says of itself, checked.
+    """A request's head, checked.
 
     method   str: any token (RFC 9110, 9.1)
     target   str: origin form, or "*"; of an absolute form, what follows the authority
-    host     str: the authority asked for, of the absolute form or of Host; "" where HTTP/1.0 sent none
+    host     str: the authority, of the absolute form or of Host; "" where HTTP/1.0 sent none
     minor    int: 0 or 1
     fields   list of (name, value) as bytes: names as sent, values with optional trailing white space
     named    dict of lower-case name to value: for one that repeats, the last
@@ -68,9 +68,9 @@ class RequestHead(compiled.Head):
     persists bool: the client lets the connection stay open (RFC 9112, 9.3)
     expects  bool: the client waits for 100 Continue before it sends the body (RFC 9110, 10.1.1)
     upgrades bool: there is an Upgrade field (RFC 9110, 7.8)
-    lines    the field lines as they came, where the compiled leaf has read the head: `fields` and `named` are made of
-             them when they are read; else None
-    content  the body, where that has come with the head whole, and is short; else None
+    lines    the field lines as received, where the compiled leaf has read the head: `fields` and `named` are made of
+             them at their first use; else None
+    content  the body, where it is short and came whole with the head; else None
     """
 
     @cached_property
@@ -83,7 +83,7 @@ class RequestHead(compiled.Head):
 
 
 class ResponseHead:
-    """What a response's head says of itself: the client role of the same framing.
+    """A response's head: the client role of the same framing.
 
     status int; reason bytes; the rest as in RequestHead.
     """
@@ -104,7 +104,7 @@ class ResponseHead:
 def parse_request(block: bytes, max_headers: int, head: Head) -> Head:
     """Fill `head` from `block`: from the first line through the CRLF of the last field, without the empty line.
 
-    Raises Refusal with the status that RFC 9112 and DESIGN's "HTTP strictness" give.
+    Raises Refusal: 400, 413, 417, 431, 501, 505.
     """
     line = _REQUEST_LINE.match(block)
     if line is None:
@@ -133,13 +133,13 @@ def parse_request(block: bytes, max_headers: int, head: Head) -> Head:
 
 
 def check_request_line(block: bytes) -> None:
-    """Refuse at once a first line that can never begin a request; `block` holds it with its CRLF."""
+    """Refuse a first line that can never begin a request; `block` holds it with its CRLF."""
     if _REQUEST_LINE.match(block) is None:
         refuse_request_line(block)
 
 
 def refuse_request_line(block: bytes) -> NoReturn:
-    """Say what is wrong with a first line that does not match: the first fault from left to right."""
+    """Raise the Refusal of a first line that does not match: for its first fault from left to right."""
     line = block.partition(b"\r\n")[0]
     method, _, rest = line.partition(b" ")
     target, _, version = rest.partition(b" ")
@@ -155,15 +155,15 @@ def refuse_request_line(block: bytes) -> NoReturn:
 
 
 def parse_fields(block: bytes, begin: int, most: int) -> tuple[Fields, dict[bytes, bytes]]:
-    """The field lines of `block` from `begin` on, after a LF: a list in order, and a dict of lower-case names.
+    """Return the field lines of `block` from `begin` on, after a LF: a list in order, and a dict of lower-case names.
 
     One pass splits and checks: a match begins with the LF before its line and ends with its own CR, so as many matches
-    as there are LF means that nothing lies between them. A name with an underscore is dropped, as nginx does: in a
+    as there are LFs mean that nothing lies between them. A name with an underscore is dropped, as nginx does: in a
     WSGI environ, X_Forwarded_For would be X-Forwarded-For.
     """
     fields = _FIELD.findall(block, begin - 1)
     lines = block.count(b"\n", begin)
-    # PERF: control bytes are looked for in all values at once; in the pattern they cost twice as much (callgrind).
+    # PERF: one search for control bytes in all values; in the pattern they cost twice as much (callgrind).
     if len(fields) != lines or block.translate(_CONTROLS).find(0, begin) >= 0:
         raise Refusal(400, "a header line is malformed")
     if lines > most:
@@ -174,7 +174,7 @@ def parse_fields(block: bytes, begin: int, most: int) -> tuple[Fields, dict[byte
 
 
 def _check_doubles(head: RequestHead | ResponseHead) -> None:
-    """Refuse a doubled field that must stand once; join what Connection says in several lines."""
+    """Refuse a doubled field that must stand once; join several Connection lines."""
     seen = [name.lower() for name, _ in head.fields]
     for name in _ONCE:
         if seen.count(name) > 1:
@@ -192,7 +192,7 @@ def _host(value: bytes | None, minor: int) -> str:
 
 
 def _authority(value: bytes) -> str:
-    """The authority in `value`, checked; a server is asked for the same few, so these are remembered."""
+    """Return the authority in `value`, checked; a server has few, so they are remembered."""
     authority = _check_authority(value.rstrip(b" \t"))
     if len(value) <= LONGEST_KNOWN:
         remember(known_hosts, value, authority)
@@ -207,7 +207,7 @@ def _check_authority(value: bytes) -> str:
 
 
 def _other_target(head: RequestHead, target: bytes) -> None:
-    """The forms of RFC 9112, 3.2, beside the origin form."""
+    """Parse a target in a form of RFC 9112, 3.2, other than the origin form."""
     if head.method == "CONNECT":
         raise Refusal(501, "CONNECT is not implemented here")
     if target == b"*" and head.method == "OPTIONS":
@@ -225,7 +225,7 @@ def _other_target(head: RequestHead, target: bytes) -> None:
 
 
 def _framing(head: RequestHead | ResponseHead) -> None:
-    """How long is the body? RFC 9112, 6.3, without any of its repairs."""
+    """Parse the length of the body as in RFC 9112, 6.3, without any of its repairs."""
     named = head.named
     if b"transfer-encoding" in named:
         if b"content-length" in named:
@@ -274,7 +274,7 @@ def _expects(head: RequestHead) -> bool:
 
 
 def parse_response(block: bytes, max_headers: int) -> ResponseHead:
-    """As parse_request, for the client role. Raises Refusal: the server's head is malformed."""
+    """Return the head in `block`, for the client role. Raises Refusal: the server's head is malformed."""
     line = check_status_line(block)
     head = ResponseHead()
     minor, status, reason = line.groups()
@@ -289,7 +289,7 @@ def parse_response(block: bytes, max_headers: int) -> ResponseHead:
 
 
 def check_status_line(block: bytes) -> re.Match[bytes]:
-    """The status line that `block` begins with. Raises Refusal (502): it is malformed."""
+    """Return the match of the status line at the start of `block`. Raises Refusal (502): it is malformed."""
     line = _STATUS_LINE.match(block)
     if line is None:
         raise Refusal(502, "the status line is malformed")
