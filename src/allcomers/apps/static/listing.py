@@ -1,4 +1,4 @@
-"""What a list of a folder shows: what may be asked for, and nothing else."""
+"""The entries in the list of a folder: the names that may be requested, and no others."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from allcomers.apps.static.html import FolderEntry
 from allcomers.apps.static.tree import ABSENT, SHORT, Opened, Tree, is_hidden
 
 MAX_ENTRIES = 10_000
-"""Names on one page: a folder of a million files costs one reading of their names, not a page of 150 MB."""
+"""Names on one page: a folder of a million files costs one read of their names, not a page of 150 MB."""
 
 
 def entries(tree: Tree, names: Sequence[bytes], folder: Opened) -> tuple[list[FolderEntry], int]:
-    """The first MAX_ENTRIES of an open folder, folders first, then by name without regard to case; and how many
+    """Return the first MAX_ENTRIES of an open folder, folders first, then by name without regard to case; and how many
     more there are. Raises OSError as `Tree.open` does."""
     with os.scandir(folder.fileno()) as found:
-        seen = [entry for entry in found if not is_hidden(os.fsencode(entry.name))]
-    seen.sort(key=lambda entry: (not _is_folder(entry), entry.name.casefold(), entry.name))
-    shown = (_look(tree, names, entry) for entry in seen[:MAX_ENTRIES])
-    return [entry for entry in shown if entry], max(0, len(seen) - MAX_ENTRIES)
+        visible = [entry for entry in found if not is_hidden(os.fsencode(entry.name))]
+    visible.sort(key=lambda entry: (not _is_folder(entry), entry.name.casefold(), entry.name))
+    shown = (_folder_entry(tree, names, entry) for entry in visible[:MAX_ENTRIES])
+    return [entry for entry in shown if entry], max(0, len(visible) - MAX_ENTRIES)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -29,11 +29,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _look(tree: Tree, names: Sequence[bytes], entry: os.DirEntry[str]) -> FolderEntry | None:
-    """One line, or None for what cannot be asked for: a fifo, or a link that leads out of the root."""
+def _folder_entry(tree: Tree, names: Sequence[bytes], entry: os.DirEntry[str]) -> FolderEntry | None:
+    """Return one line, or None where a request would fail: for a fifo, or a link that leads out of the root."""
     name = os.fsencode(entry.name)
     try:
-        if entry.is_symlink():  # only an attempt tells: where it leads, size and date included, may not be ours to say
+        if entry.is_symlink():  # opened like a request's: size and date of a file outside the root stay unknown
             return _opened_entry(name, tree.open([*names, name]))
         if not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
             return None
