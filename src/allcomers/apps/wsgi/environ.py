@@ -193,4 +193,4 @@ class ErrorStream:
         self.write("".join(lines))
 
     def flush(self) -> None:
-        """Do nothing: no text is held back."""
+        """Flush nothing: write() holds no text back."""
