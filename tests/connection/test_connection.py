@@ -27,7 +27,7 @@ from allcomers.connection.base import (  # fmt: skip
     Phase,
 )
 from allcomers.errors import HttpError
-from allcomers.protocol.head import named_status
+from allcomers.protocol.encode import named_status
 from allcomers.protocol.http1 import Responses
 from allcomers.protocol.message import SPOOL_AT, FileSlice, Request, Response
 from allcomers.server.certificates import server_context

@@ -28,7 +28,7 @@ from allcomers.connection.http import response_head
 from allcomers.errors import AnswerError, Refusal
 from allcomers.protocol import compiled as leaf
 from allcomers.protocol import head as heads
-from allcomers.protocol.head import named_status
+from allcomers.protocol.encode import named_status
 from allcomers.protocol.http1 import Requests
 from allcomers.protocol.message import Request, Response
 from support.strategies import damaged, heads_of_requests, mutated
