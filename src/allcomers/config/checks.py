@@ -79,18 +79,6 @@ def model_name(text: str) -> str:
     return text
 
 
-def log_format(text: str) -> str:
-    """A check for the form of an access log: a name, or a line with gunicorn's fields: "%(h)s %(r)s"."""
-    known = ("combined", "common", "json")
-    if text not in known:
-        if "%(" not in text:
-            raise ConfigError(f"{text!r} is not known; choose one of {', '.join(known)}, or give fields as %(h)s")
-        from allcomers.config import log_format as logformat  # late: most take a format that has a name
-
-        logformat.read(text)
-    return text
-
-
 def flag(text: str) -> bool:
     """A check for what is on or off: an option without a value on the command line."""
     known = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}

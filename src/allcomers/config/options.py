@@ -1,7 +1,7 @@
 """Every option: its default and why, its flag, its check.
 
-`Config` is what a server runs by; `Limits` is the part of it that one connection needs. The command line is built
-from the fields' metadata, and so is docs/options.md: an option is written down here and nowhere else.
+The command line is built from the metadata of the fields of `Config`, and so is docs/options.md: an option is written
+down here and nowhere else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from allcomers.config.checks import (
     flag,
     integer,
     level,
-    log_format,
     model_name,
     never_or_seconds,
     rate,
@@ -24,6 +23,7 @@ from allcomers.config.checks import (
     size,
     worker_count,
 )
+from allcomers.config.limits import Limits, WebSocketLimits
 from allcomers.errors import ConfigError
 
 
@@ -41,6 +41,15 @@ class Option(NamedTuple):
     why: str
     check: Callable[[str], Any] = str
     repeats: bool = False
+
+
+def _log_format(text: str) -> str:
+    """Check the form of an access log: a name, or a line with gunicorn's fields: "%(h)s %(r)s"."""
+    if text != "combined":
+        from allcomers.config import log_format  # only here: most servers keep the default
+
+        log_format.read(text)
+    return text
 
 
 def _option(
@@ -91,29 +100,6 @@ _LIMITS = "limits"
 _PROXIES = "behind a proxy"
 _LIFE = "the server's life"
 _WEBSOCKETS = "WebSockets"
-
-
-class Limits(NamedTuple):
-    """How much a peer may send and how long it may take: sizes in bytes, times in seconds, rates in bytes/s."""
-
-    head_timeout: float = 10.0
-    keep_alive: float = 75.0
-    min_rate: float = 240.0
-    max_head: int = 32 * 1024
-    max_headers: int = 100
-    max_body: int = 64 * 1024 * 1024
-
-
-class WebSocketLimits(NamedTuple):
-    """How large a message may be in bytes, may it be compressed, and when a silent peer is asked for a sign of life.
-
-    ping_interval  seconds, 0 for never; ping_timeout  seconds that it has to answer
-    """
-
-    max_size: int = 16 << 20
-    deflate: bool = True
-    ping_interval: float = 20.0
-    ping_timeout: float = 20.0
 
 
 class Config(NamedTuple):
@@ -180,7 +166,7 @@ class Config(NamedTuple):
     )  # fmt: skip
     access_log_format: str = _option(
         "combined", _LOGS, "--access-log-format", "FORMAT", "combined, common, json, or fields as `%(h)s %(r)s`",
-        "What log readers know. The fields are gunicorn's.", log_format,
+        "What log readers know. The fields are gunicorn's.", _log_format,
     )  # fmt: skip
     server_timing: bool = _option(
         False, _LOGS, "--server-timing", "", "tell clients what took how long (Server-Timing)",

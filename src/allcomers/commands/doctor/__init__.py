@@ -12,11 +12,11 @@ report     how findings are told
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from allcomers.commands.doctor import capacity, exposure, runtime, traffic
-from allcomers.commands.doctor.facts import Address, Certificate, Facts, Finding, Weight
+from allcomers.commands.doctor.facts import Address, Certificate, Diagnosis, Facts, Finding, Weight
 from allcomers.config.options import Config
 
 Rule: TypeAlias = Callable[[Facts, Config], Finding | None]
@@ -82,19 +82,6 @@ OF_A_CERTIFICATE: Final[tuple[Callable[[Certificate, Facts, Config], Finding | N
     exposure.certificate,
     exposure.certificate_key,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """What was found, the heaviest first, of how many things that were looked at."""
-
-    facts: Facts
-    findings: tuple[Finding, ...]
-    looked_at: int
-
-    @property
-    def will_fail(self) -> bool:
-        return any(finding.weight is Weight.FAILS for finding in self.findings)
 
 
 def examine(config: Config, target: str = "") -> Diagnosis:

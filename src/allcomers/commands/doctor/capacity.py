@@ -8,7 +8,7 @@ from typing import Final
 from allcomers.commands.doctor import plan
 from allcomers.commands.doctor.facts import Facts, Finding, Weight, many, size
 from allcomers.config.options import Config
-from allcomers.models.select_loop import FD_SETSIZE
+from allcomers.models.driver.descriptors import FD_SETSIZE
 from allcomers.protocol.message import SPOOL_AT
 
 _FULL: Final = 0.8

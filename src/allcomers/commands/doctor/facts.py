@@ -204,6 +204,19 @@ class Facts:
         return self.app.kind if self.app else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What was found, the heaviest first, of how many things that were looked at."""
+
+    facts: Facts
+    findings: tuple[Finding, ...]
+    looked_at: int
+
+    @property
+    def will_fail(self) -> bool:
+        return any(finding.weight is Weight.FAILS for finding in self.findings)
+
+
 def size(count: float) -> str:
     """Bytes as a person says them: "512 KiB", "1.5 GiB"."""
     for unit, bits in (("GiB", 30), ("MiB", 20), ("KiB", 10)):

@@ -12,8 +12,7 @@ from textwrap import fill
 from typing import Any, Final, TextIO
 
 import allcomers
-from allcomers.commands.doctor import Diagnosis
-from allcomers.commands.doctor.facts import Facts, Finding, Weight, many, size
+from allcomers.commands.doctor.facts import Diagnosis, Facts, Finding, Weight, many, size
 
 _COLOURS: Final = {Weight.FAILS: "1;31", Weight.HURTS: "1;33", Weight.KNOW: "1;36"}
 """Select Graphic Rendition (ECMA-48, 8.3.117): bold, in red, yellow, cyan."""

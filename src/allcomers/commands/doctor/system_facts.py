@@ -12,6 +12,7 @@ import platform
 import resource
 import sys
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 from math import inf
 from pathlib import Path
@@ -24,12 +25,15 @@ _STACK_IF_UNLIMITED = 2 << 20
 
 
 def read(root: str = "/") -> Facts:
-    """All that can be known without the options."""
+    """Return all facts that do not depend on the options."""
     files = Files(Path(root))
+    return _with_interpreter(_with_network(_with_temp(_machine(files), files), files))
+
+
+def _machine(files: Files) -> Facts:
     cgroup = Cgroup(files)
     uid = os.geteuid()
     tasks, tasks_by = _tasks(cgroup, uid)
-    temp = _temp()
     stack = _limit(resource.RLIMIT_STACK)[0]
     nofile, nofile_hard = _limit(resource.RLIMIT_NOFILE)
     return Facts(
@@ -44,20 +48,40 @@ def read(root: str = "/") -> Facts:
         nofile_hard=nofile_hard,
         tasks=tasks,
         tasks_by=tasks_by,
+        uid=uid,
+        places=_places(files, dict(os.environ)),
+        system=f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
+        now=time.time(),
+    )
+
+
+def _with_network(facts: Facts, files: Files) -> Facts:
+    return replace(
+        facts,
         somaxconn=files.number("proc/sys/net/core/somaxconn"),
         syn_backlog=files.number("proc/sys/net/ipv4/tcp_max_syn_backlog"),
         syncookies=files.number("proc/sys/net/ipv4/tcp_syncookies") > 0,
         abort_on_overflow=files.words("proc/sys/net/ipv4/tcp_abort_on_overflow") == ["1"],
-        tw_reuse=files.number("proc/sys/net/ipv4/tcp_tw_reuse") > 0,  # 2: for this machine alone
+        tw_reuse=files.number("proc/sys/net/ipv4/tcp_tw_reuse") > 0,  # 2: for connections of this machine to itself
         ports=_ports(files),
         reserved=_reserved(files),
+    )
+
+
+def _with_temp(facts: Facts, files: Files) -> Facts:
+    temp = _temp()
+    return replace(
+        facts,
         temp=temp,
         temp_kind=_filesystem(files, temp),
         temp_free=_free(temp),
         temp_problem="" if os.access(temp, os.W_OK | os.X_OK) else "it cannot be written to",
-        uid=uid,
-        places=_places(files, dict(os.environ)),
-        system=f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
+    )
+
+
+def _with_interpreter(facts: Facts) -> Facts:
+    return replace(
+        facts,
         version=sys.version_info[:2],
         is_debug=hasattr(sys, "gettotalrefcount"),
         is_dev=sys.flags.dev_mode,
@@ -66,7 +90,6 @@ def read(root: str = "/") -> Facts:
         gil=getattr(sys, "_is_gil_enabled", lambda: True)(),
         packages=frozenset(name for name in _PACKAGES if find_spec(name)),
         leaf=leaf(),
-        now=time.time(),
     )
 
 

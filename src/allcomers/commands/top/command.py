@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from allcomers.commands.top.ask import Source
+from allcomers.config import sources
 from allcomers.errors import ConfigError, SilentError
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ EVERY: Final = 1.0
 NEEDS_RICH: Final = "allcomers top needs rich: pip install 'allcomers[admin]' (--json does without)"
 
 
-def main(arguments: Sequence[str], default: Callable[[], str]) -> int:
-    """`default`: the address where none is given, "" for none. Raises ConfigError, SilentError."""
+def main(arguments: Sequence[str]) -> int:
+    """Show the figures; return 0. Raises ConfigError, SilentError."""
     if "-h" in arguments or "--help" in arguments:
         print(HELP, end="")
         return 0
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str], default: Callable[[], str]) -> int:
     words = [word for word in arguments if word not in known]
     if len(words) > 1 or any(word.startswith("-") for word in words):
         raise ConfigError(f"allcomers top takes one address, {' and '.join(known)} (see allcomers top --help)")
-    address = words[0] if words else default()
+    address = words[0] if words else _default_address()
     if not address:
         raise ConfigError("where is the server? allcomers top HOST:PORT, with what it has as --admin")
     source = Source(address)
@@ -54,6 +55,11 @@ def main(arguments: Sequence[str], default: Callable[[], str]) -> int:
         print(json.dumps(source.stats(), indent=2))
         return 0
     return _show(source, once="--once" in arguments or not sys.stdout.isatty())
+
+
+def _default_address() -> str:
+    """Return the --admin that files and the environment set here; "" for none."""
+    return sources.gather("run", {}, os.environ).config.admin
 
 
 def _show(source: Source, once: bool) -> int:
