@@ -60,7 +60,7 @@ def _parser(command: str, everything: bool = False) -> _Parser:
         shown = configs.shown(default, option) if option.flags else ""
         text = f"{option.help} ({shown})" if shown else option.help
         _add(group, name, option, text.replace("%", "%%") if everything or name in configs.COMMON else None)
-    first = groups["what"]
+    first = groups["general"]
     first.add_argument("-h", "--help", action="help", help="show the options that most people need")
     first.add_argument("--help-all", action="store_true", help="show every option")
     for flag, text in _CONFIGURATION.items():

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Limits(NamedTuple):
-    """The most that a peer may send, and the time and rate at which it must."""
+    """Sizes, times and the least rate of a connection."""
 
     head_timeout: float = 10.0
     keep_alive: float = 75.0
@@ -17,9 +17,10 @@ class Limits(NamedTuple):
 
 
 class WebSocketLimits(NamedTuple):
-    """How large a message may be in bytes, may it be compressed, and when a silent peer is asked for a sign of life.
+    """The size of a message, whether it may be compressed, and the times of pings.
 
-    ping_interval  seconds, 0 for never; ping_timeout  seconds that it has to answer
+    ping_interval  from the last frame to a ping; 0 for never
+    ping_timeout   from a ping to its pong
     """
 
     max_size: int = 16 << 20
