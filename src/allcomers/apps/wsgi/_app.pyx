@@ -45,8 +45,8 @@ def remembered(dict statuses not None, dict kinds not None, dict blocks not None
     _statuses, _kinds, _blocks = statuses, kinds, blocks
 
 
-cdef class Saying:
-    """The slots of `start_response.Said`; called, it is start_response."""
+cdef class StartResponseState:
+    """The slots of `start_response.StartResponse`; called, it is start_response."""
 
     cdef public object status
     cdef public list fields
@@ -135,7 +135,7 @@ cdef class Common:
     cdef dict _templates, _keys
 
     def __init__(self, wsgi, app, dict templates, said, response, dict keys not None, key_of, stream):
-        if not issubclass(said, Saying) or not issubclass(response, Answer):
+        if not issubclass(said, StartResponseState) or not issubclass(response, Answer):
             raise TypeError("these classes have no slots of ours")
         self._wsgi = wsgi
         self._app = app
@@ -147,7 +147,7 @@ cdef class Common:
         self._stream = stream
 
     def __call__(self, Head request not None):
-        cdef Saying said
+        cdef StartResponseState said
         cdef dict environ
         cdef object context, result
         if request.read is None or request.chunked or self._templates is None or not request.peer:
@@ -172,7 +172,7 @@ cdef class Common:
                 return self._whole(said, body)
         return self._wsgi.answer(request, said, result, context.run)
 
-    cdef object _whole(self, Saying said, bytes body):
+    cdef object _whole(self, StartResponseState said, bytes body):
         cdef Answer answer = new_object(self._response)
         answer.body = body
         answer.status = said.status
@@ -224,7 +224,7 @@ cdef class Common:
         return environ
 
 
-cdef inline bint _fits(Head request, Saying said, Py_ssize_t size):
+cdef inline bint _fits(Head request, StartResponseState said, Py_ssize_t size):
     """Is it an answer of the length that was said, to a request whose answer has a body?"""
     status = said.status
     return (said.size < 0 or said.size == size) and type(status) is int and status != 204 and status != 304 and request.method != "HEAD"

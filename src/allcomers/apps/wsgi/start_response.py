@@ -69,7 +69,7 @@ def _status(status: str) -> int:
 
 
 if compiled.COMPILED and not TYPE_CHECKING:
-    from allcomers.apps.wsgi._app import remembered
+    from allcomers.apps.wsgi._app import StartResponseState, remembered
 
     remembered(_statuses, _kinds, known_blocks)
 else:
