@@ -91,7 +91,7 @@ def answering(pools: bool, **answers: Any) -> Any:
     """Return an EventLoop that serves HTTP on a listener of its own, its poller, and its address."""
     from allcomers.calls.inline import Inline
     from allcomers.calls.pool import Pool
-    from allcomers.config.options import Limits
+    from allcomers.config.limits import Limits
     from allcomers.connection.http.endpoint import HttpEndpoint
     from allcomers.connection.http.http1 import HttpConnection
     from allcomers.models.driver.event_loop import EventLoop
@@ -200,7 +200,7 @@ def parts() -> None:
     from allcomers.apps.asgi.scope import http_scope
     from allcomers.apps.wsgi.environ import Environs
     from allcomers.apps.wsgi.file_wrapper import FileWrapper
-    from allcomers.config.options import Limits
+    from allcomers.config.limits import Limits
     from allcomers.connection.http import response_head as answers
     from allcomers.protocol.http1 import Requests
     from allcomers.protocol.message import Request, Response

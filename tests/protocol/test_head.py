@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allcomers.config.options import Limits
+from allcomers.config.limits import Limits
 from allcomers.errors import AnswerError, Refusal
 from allcomers.protocol import head as heads
 from allcomers.protocol.encode import request_head

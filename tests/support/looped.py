@@ -14,8 +14,8 @@ from typing import Any
 
 from allcomers.calls.inline import Inline
 from allcomers.calls.pool import Pool
+from allcomers.config.limits import Limits
 from allcomers.config.log_format import Entry
-from allcomers.config.options import Limits
 from allcomers.connection.base import Work
 from allcomers.connection.http.endpoint import HttpEndpoint
 from allcomers.connection.http.http1 import HttpConnection

@@ -17,10 +17,8 @@ from select import POLLIN, POLLOUT
 
 from allcomers.connection.base import READ, WRITE
 from allcomers.models.driver import event_loop
+from allcomers.models.driver.descriptors import FD_SETSIZE
 from allcomers.models.driver.serving import Serving
-
-FD_SETSIZE = 1024
-"""Compiled into the C library (select(2)); Python cannot ask for it."""
 
 
 class SelectPoller:
