@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
-from allcomers.commands.load.data.plan import Plan, locate
-from allcomers.commands.load.data.result import Result, result
-from allcomers.commands.load.data.trust import judged
-from allcomers.commands.load.run.client_group import Crew, now_ns
+from allcomers.commands.load.data.plan import Plan, resolve
+from allcomers.commands.load.data.result import Result, summarize
+from allcomers.commands.load.data.trust import with_warnings
+from allcomers.commands.load.run.client_group import ClientGroup, now_ns
 
 PATIENCE = 20.0
 TRIES = 10
@@ -28,13 +28,13 @@ def soon() -> int:
 
 def carried_out(plan: Plan, start: int) -> Result:
     """The plan, in this process, from `start` on."""
-    leash, end = os.pipe()
+    stop_fd, stop_end = os.pipe()
     try:
-        record = Crew(plan, locate(plan), 0, start, leash).run(lambda record: None)
+        record = ClientGroup(plan, resolve(plan), 0, start, stop_fd).run(lambda record: None)
     finally:
-        os.close(leash)
-        os.close(end)
-    return judged(result(plan, record, False))
+        os.close(stop_fd)
+        os.close(stop_end)
+    return with_warnings(summarize(plan, record, False))
 
 
 def load(url: str, **values: Any) -> Result:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from allcomers.commands.load.data.cores import Cores, server_pids
-from allcomers.commands.load.data.plan import Plan, locate
+from allcomers.commands.load.data.cores import CoreSampler, server_pids
+from allcomers.commands.load.data.plan import Plan, resolve
 from support.harness import wait_for
 
 CORES = sorted(os.sched_getaffinity(0))
@@ -20,9 +20,9 @@ CORES = sorted(os.sched_getaffinity(0))
 
 def test_who_listens_is_found() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        place = locate(Plan.make(url=f"http://127.0.0.1:{listener.getsockname()[1]}/"))
-        assert server_pids(place) == [os.getpid()]
-    assert server_pids(place) == []
+        destination = resolve(Plan.make(url=f"http://127.0.0.1:{listener.getsockname()[1]}/"))
+        assert server_pids(destination) == [os.getpid()]
+    assert server_pids(destination) == []
 
 
 @contextmanager
@@ -42,18 +42,18 @@ def busy(core: int) -> Iterator[int]:
 @pytest.mark.parametrize(("ours", "shared"), [(CORES[0], 1.0), (CORES[-1], 0.0)])
 def test_two_on_one_core_are_seen(ours: int, shared: float) -> None:
     with busy(CORES[0]) as server, busy(ours) as load:
-        cores = Cores([server], [load])
+        sampler = CoreSampler([server], [load])
 
         def looked() -> bool:
-            cores.look()
-            return cores.looks >= 3
+            sampler.sample()
+            return sampler.samples >= 3
 
         wait_for(looked, "both to use CPU")
-        assert cores.shared == shared
+        assert sampler.shared == shared
 
 
 def test_who_is_gone_is_left_out() -> None:
-    cores = Cores([1 << 30], [os.getpid()])
-    cores.look()
-    cores.look()
-    assert (cores.looks, cores.shared) == (0, 0.0)
+    sampler = CoreSampler([1 << 30], [os.getpid()])
+    sampler.sample()
+    sampler.sample()
+    assert (sampler.samples, sampler.shared) == (0, 0.0)

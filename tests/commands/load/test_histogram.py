@@ -55,13 +55,13 @@ def test_merging_is_adding(one: list[int], other: list[int]) -> None:
 
 @given(TIMES)
 def test_no_value_is_told_wrong_by_more_than_one_in_a_thousand(value: int) -> None:
-    place = index(value)
-    assert lowest(place) <= value <= highest(place)
-    assert highest(place) - lowest(place) <= value / 1000
+    bucket = index(value)
+    assert lowest(bucket) <= value <= highest(bucket)
+    assert highest(bucket) - lowest(bucket) <= value / 1000
 
 
 def test_places_follow_one_another_without_a_gap() -> None:
-    assert [lowest(place + 1) - highest(place) for place in range(SIZE - 1)] == [1] * (SIZE - 1)
+    assert [lowest(bucket + 1) - highest(bucket) for bucket in range(SIZE - 1)] == [1] * (SIZE - 1)
     assert index(LARGEST) == index(LARGEST * 1000) == SIZE - 1
     assert index(-5) == index(0) == 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from allcomers.commands.load.data import options
-from allcomers.commands.load.data.plan import Plan, is_ours, locate
+from allcomers.commands.load.data.plan import Plan, is_private, resolve
 from allcomers.commands.load.run.requests import requests
 from allcomers.errors import ConfigError
 
@@ -21,7 +21,7 @@ def plan(*arguments: str) -> Plan:
 
 def sent(*arguments: str) -> list[bytes]:
     asked = plan(*arguments)
-    return requests(asked, locate(asked))
+    return requests(asked, resolve(asked))
 
 
 # ---------------------------------------------------------------- hosts
@@ -31,7 +31,7 @@ def sent(*arguments: str) -> list[bytes]:
     "address", ["127.0.0.1", "127.9.9.9", "::1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "fd00::1", "fe80::1%eth0"]
 )
 def test_this_machine_and_private_networks_may_be_loaded(address: str) -> None:
-    assert is_ours(address)
+    assert is_private(address)
 
 
 @pytest.mark.parametrize(
@@ -48,28 +48,33 @@ def test_this_machine_and_private_networks_may_be_loaded(address: str) -> None:
     ],
 )
 def test_others_may_not(address: str) -> None:
-    assert not is_ours(address)
+    assert not is_private(address)
 
 
 def test_somebody_elses_host_must_be_said_to_be_ours() -> None:
     url = "http://192.0.2.1/"  # RFC 5737: nobody's
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1.*--i-own-this-host"):
-        locate(Plan.make(url=url))
-    assert locate(Plan.make(url=url, own_host=True)).address[:2] == ("192.0.2.1", 80)
+        resolve(Plan.make(url=url))
+    assert resolve(Plan.make(url=url, own_host=True)).address[:2] == ("192.0.2.1", 80)
 
 
 def test_a_host_is_looked_up_once_and_told_as_it_was_written() -> None:
-    place = locate(Plan.make(url="http://LOCALHOST:1/x"))
-    assert is_ours(place.address[0])
-    assert (place.name, place.authority, place.path, place.address[1]) == ("localhost", "localhost:1", "/x", 1)
-    assert locate(Plan.make(url="http://[::1]:8000")).authority == "[::1]:8000"
-    assert locate(Plan.make(url="https://127.0.0.1")).address[1] == 443
-    assert locate(Plan.make(url="https://127.0.0.1:443")).authority == "127.0.0.1"
+    destination = resolve(Plan.make(url="http://LOCALHOST:1/x"))
+    assert is_private(destination.address[0])
+    assert (destination.name, destination.authority, destination.path, destination.address[1]) == (
+        "localhost",
+        "localhost:1",
+        "/x",
+        1,
+    )
+    assert resolve(Plan.make(url="http://[::1]:8000")).authority == "[::1]:8000"
+    assert resolve(Plan.make(url="https://127.0.0.1")).address[1] == 443
+    assert resolve(Plan.make(url="https://127.0.0.1:443")).authority == "127.0.0.1"
 
 
 def test_a_host_without_an_address() -> None:
     with pytest.raises(ConfigError, match="has no address"):
-        locate(Plan.make(url="http://nowhere.invalid/"))
+        resolve(Plan.make(url="http://nowhere.invalid/"))
 
 
 # ---------------------------------------------------------------- options

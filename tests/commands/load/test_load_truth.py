@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from allcomers.commands.load.data.result import Result
-from allcomers.commands.load.run.precise_wait import Waiting, now_ns
+from allcomers.commands.load.run.precise_wait import PreciseWait, now_ns
 from support.harness import PATIENCE, ROOT
 
 SERVICE = 0.006
@@ -53,11 +53,11 @@ def moments_kept(answers: bool) -> list[int]:
     """How late (ns) a Waiting is at moments 3 ms ahead, one after another."""
     late = []
     with select.epoll() as epoll:
-        waiting = Waiting(epoll, 1)
+        waiting = PreciseWait(epoll, 1)
         for _ in range(100):
             moment = now_ns() + 3_000_000
             while now_ns() < moment:
-                assert waiting.until(moment, answers) == []
+                assert waiting.poll_until(moment, answers) == []
             late.append(now_ns() - moment)
         assert waiting.spun > 0
     return sorted(late)
@@ -71,10 +71,10 @@ def test_it_is_there_when_the_moment_comes() -> None:
 def spun_share() -> float:
     """How much of 1.5 s, as an answer is awaited, a Waiting spins."""
     with select.epoll() as epoll:
-        waiting = Waiting(epoll, 1)
+        waiting = PreciseWait(epoll, 1)
         began = now = now_ns()
         while now < began + 1_500_000_000:
-            waiting.until(now + 3_000_000, answers=True)
+            waiting.poll_until(now + 3_000_000, awaits_responses=True)
             now = now_ns()
     return waiting.spun / (now - began)
 

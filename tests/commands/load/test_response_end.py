@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from allcomers.commands.load.run import response_end_compiled
-from allcomers.commands.load.run.response_end import CLOSES, LIMITS, HttpAnswers, TcpAnswers
+from allcomers.commands.load.run.response_end import CLOSES, LIMITS, HttpResponseFraming, TcpResponseFraming
 from allcomers.errors import Refusal
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -32,12 +32,12 @@ def build(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def read(stream: bytes, cuts: list[int], method: str = "GET") -> list[int]:
     """All answers of `stream`, which comes in pieces."""
-    answers = HttpAnswers(method)
+    framing = HttpResponseFraming(method)
     places = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
     found = []
     for begin, end in pairwise(places):
         if begin < end:
-            found += answers.read(stream[begin:end])
+            found += framing.receive(stream[begin:end])
     return found
 
 
@@ -89,20 +89,20 @@ def test_what_is_no_answer_is_refused(stream: bytes) -> None:
 
 @pytest.mark.usefixtures("build")
 def test_an_answer_without_a_length_ends_with_its_connection() -> None:
-    answers = HttpAnswers("GET")
-    assert answers.read(b"HTTP/1.1 200 OK\r\n\r\nsome") == []
-    assert answers.read(b"thing") == []
-    assert answers.end() == [200 | CLOSES]
-    assert answers.end() == []
+    framing = HttpResponseFraming("GET")
+    assert framing.receive(b"HTTP/1.1 200 OK\r\n\r\nsome") == []
+    assert framing.receive(b"thing") == []
+    assert framing.receive_eof() == [200 | CLOSES]
+    assert framing.receive_eof() == []
 
 
 @pytest.mark.usefixtures("build")
 @pytest.mark.parametrize("begun", [OK[:-1], OK[:20], CHUNKED[:-3], OK + b"H"])
 def test_an_answer_that_is_cut_short_is_none(begun: bytes) -> None:
-    answers = HttpAnswers("GET")
-    answers.read(begun)
+    framing = HttpResponseFraming("GET")
+    framing.receive(begun)
     with pytest.raises(Refusal):
-        answers.end()
+        framing.receive_eof()
 
 
 # ---------------------------------------------------------------- differential
@@ -141,9 +141,9 @@ def test_what_is_cut_plain_python_takes_for_the_same(messages: list[bytes], bodi
     assert 0 <= size <= len(stream)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(response_end_compiled, "COMPILED", False)
-        answers = HttpAnswers(method)
-        assert (answers.read(stream[:size]) if size else []) == found
-        assert answers.end() == []  # nothing was left of what is cut
+        framing = HttpResponseFraming(method)
+        assert (framing.receive(stream[:size]) if size else []) == found
+        assert framing.receive_eof() == []  # nothing was left of what is cut
 
 
 # ---------------------------------------------------------------- tcp
@@ -153,18 +153,18 @@ def test_what_is_cut_plain_python_takes_for_the_same(messages: list[bytes], bodi
 def test_a_service_answers_in_the_bytes_that_are_expected(answer: bytes, count: int, cuts: list[int]) -> None:
     stream = answer * count
     places = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
-    for answers in (TcpAnswers(answer, 0), TcpAnswers(b"", len(answer))):
-        found = [one for begin, end in pairwise(places) for one in answers.read(stream[begin:end])]
+    for framing in (TcpResponseFraming(answer, 0), TcpResponseFraming(b"", len(answer))):
+        found = [one for begin, end in pairwise(places) for one in framing.receive(stream[begin:end])]
         assert found == [0] * count
-        assert answers.end() == []
+        assert framing.receive_eof() == []
 
 
 def test_other_bytes_are_no_answer() -> None:
-    answers = TcpAnswers(b"pong\n", 0)
-    answers.read(b"po")
+    framing = TcpResponseFraming(b"pong\n", 0)
+    framing.receive(b"po")
     with pytest.raises(Refusal):
-        answers.read(b"xx")
-    cut_short = TcpAnswers(b"", 4)
-    cut_short.read(b"abc")
+        framing.receive(b"xx")
+    cut_short = TcpResponseFraming(b"", 4)
+    cut_short.receive(b"abc")
     with pytest.raises(Refusal):
-        cut_short.end()
+        cut_short.receive_eof()

@@ -14,8 +14,8 @@ from allcomers.commands.load.data import slo
 from allcomers.commands.load.data.histogram import Histogram
 from allcomers.commands.load.data.plan import Plan
 from allcomers.commands.load.data.record import SENT, Record
-from allcomers.commands.load.data.result import Result, result
-from allcomers.commands.load.data.trust import judged
+from allcomers.commands.load.data.result import Result, summarize
+from allcomers.commands.load.data.trust import with_warnings
 from allcomers.errors import ConfigError
 
 
@@ -26,10 +26,10 @@ def found(answers: int = 2000, milliseconds: float = 10.0, **plan: Any) -> Resul
     for _ in range(asked.clients):
         record.opened()
     for _ in range(answers):
-        record.page[SENT] += 1
-        record.pen.answered(0, 0, int(milliseconds * 1e6), 200)
+        record.counters[SENT] += 1
+        record.recorder.answered(0, 0, int(milliseconds * 1e6), 200)
     record.end_interval(1.0)
-    return result(asked, record, False)
+    return summarize(asked, record, False)
 
 
 @pytest.mark.parametrize(
@@ -48,18 +48,18 @@ def found(answers: int = 2000, milliseconds: float = 10.0, **plan: Any) -> Resul
     ],
 )
 def test_terms_are_judged(text: str, met: bool) -> None:
-    assert all(term.met(found()) for term in slo.read(text)) is met
+    assert all(term.met(found()) for term in slo.parse(text)) is met
 
 
 def test_errors_are_a_share_or_a_count() -> None:
     with_errors = replace(found(90), errors={"reset": 10})
-    share, count, fewer = slo.read("errors<11%,errors<11,errors<10%")
+    share, count, fewer = slo.parse("errors<11%,errors<11,errors<10%")
     assert share.measured(with_errors) == pytest.approx(0.1)
     assert [term.met(with_errors) for term in (share, count, fewer)] == [True, True, False]
 
 
 def test_without_an_answer_no_time_is_met() -> None:
-    assert not slo.read("p99<1s")[0].met(found(0))
+    assert not slo.parse("p99<1s")[0].met(found(0))
 
 
 @pytest.mark.parametrize(
@@ -68,20 +68,20 @@ def test_without_an_answer_no_time_is_met() -> None:
 )
 def test_what_is_no_term_is_told(text: str) -> None:
     with pytest.raises(ConfigError, match="--slo"):
-        slo.read(text)
+        slo.parse(text)
 
 
 @given(st.text(max_size=30))
 def test_any_text_is_terms_or_is_told(text: str) -> None:
     with suppress(ConfigError):
-        assert len(slo.read(text)) == (text.count(",") + 1 if text else 0)
+        assert len(slo.parse(text)) == (text.count(",") + 1 if text else 0)
 
 
 # ---------------------------------------------------------------- trust
 
 
 def test_a_good_result_has_no_warning() -> None:
-    assert judged(found(clients=1)).warnings == ()
+    assert with_warnings(found(clients=1)).warnings == ()
 
 
 def test_every_reason_for_distrust_is_told() -> None:
@@ -97,19 +97,19 @@ def test_every_reason_for_distrust_is_told() -> None:
         (replace(good, sent=good.sent + 1), "the counts do not add up: 2,001 sent, but 2,000 answered"),
         (found(100), "100 answers are few"),
     ):
-        (line,) = judged(bad).warnings
+        (line,) = with_warnings(bad).warnings
         assert says in line
-    (line,) = judged(good, shared=0.5).warnings
+    (line,) = with_warnings(good, shared=0.5).warnings
     assert "on the same core in 50% of the looks" in line
-    assert judged(good, missing=("process 1 was killed",)).warnings == ("process 1 was killed",)
+    assert with_warnings(good, missing=("process 1 was killed",)).warnings == ("process 1 was killed",)
 
 
 def test_a_rate_that_grows_is_not_asked_whole() -> None:
-    assert judged(replace(found(rate=4000.0, ramp=1.0), qps=2000.0)).warnings == ()
+    assert with_warnings(replace(found(rate=4000.0, ramp=1.0), qps=2000.0)).warnings == ()
 
 
 def test_json_loses_nothing() -> None:
-    one = judged(replace(found(), errors={"reset": 1}))
+    one = with_warnings(replace(found(), errors={"reset": 1}))
     again = Result.from_json(one.to_json())
     for name in ("response", "service", "lateness"):
         assert getattr(again, name).counts == getattr(one, name).counts

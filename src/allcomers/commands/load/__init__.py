@@ -17,46 +17,46 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from allcomers.commands.load.data.cores import Cores, server_pids
+from allcomers.commands.load.data.cores import CoreSampler, server_pids
 from allcomers.commands.load.data.histogram import Histogram
-from allcomers.commands.load.data.plan import Plan, is_loopback, locate
+from allcomers.commands.load.data.plan import Plan, is_loopback, resolve
 from allcomers.commands.load.data.record import Record
-from allcomers.commands.load.data.result import Result, result
-from allcomers.commands.load.data.trust import judged
+from allcomers.commands.load.data.result import Result, summarize
+from allcomers.commands.load.data.trust import with_warnings
 from allcomers.commands.load.run.client_group import SECOND, context, now_ns
-from allcomers.commands.load.run.processes import Child, Family, Progress, connections_possible
+from allcomers.commands.load.run.processes import Child, Processes, Progress, connections_possible
 from allcomers.errors import OperatorError
 
 __all__ = ["Histogram", "Plan", "Progress", "Result", "connections_possible", "run"]
 
 
-def run(plan: Plan, tell: Callable[[Progress], None] = lambda progress: None) -> Result:
+def run(plan: Plan, report: Callable[[Progress], None] = lambda progress: None) -> Result:
     """Carry it out: in processes of its own, which are gone when this returns.
 
     `tell` is called some times a second with how far it is. A KeyboardInterrupt ends it before its time, and gives what
     there is so far; a second one is raised. Raises ConfigError where the host is none or not ours, OperatorError where
     no process of the load has lived to tell. The caller has one thread only: this forks.
     """
-    place = locate(plan)
+    destination = resolve(plan)
     if plan.is_tls:
         context(plan)  # what is wrong with it is told once
-    servers = server_pids(place) if is_loopback(place) else []
-    family = Family(plan, place, now_ns() + int(_lead(plan) * SECOND))
-    cores = Cores(servers, family.pids)
+    servers = server_pids(destination) if is_loopback(destination) else []
+    processes = Processes(plan, destination, now_ns() + int(_lead(plan) * SECOND))
+    sampler = CoreSampler(servers, processes.pids)
 
-    def heard(progress: Progress) -> None:
-        cores.look()
-        tell(progress)
+    def on_progress(progress: Progress) -> None:
+        sampler.sample()
+        report(progress)
 
-    children = family.wait(heard)
-    whole = Record()
+    children = processes.wait(on_progress)
+    total = Record()
     for child in children:
         if child.record is not None:
-            whole.add(child.record)
+            total.add(child.record)
     missing = tuple(_missing(child) for child in children if child.record is None)
     if len(missing) == len(children):
         raise OperatorError(f"the load came to nothing: {missing[0]}")
-    return judged(result(plan, whole, family.interrupted), cores.shared, missing)
+    return with_warnings(summarize(plan, total, processes.interrupted), sampler.shared, missing)
 
 
 def _lead(plan: Plan) -> float:

@@ -26,11 +26,11 @@ MISSED = 4
 def main(arguments: Sequence[str]) -> int:
     """The exit status: 0, 1 where nothing was answered, 4 where --slo is missed. Raises ConfigError, OperatorError."""
     plan, outputs = options.read(arguments)
-    terms = slo.read(outputs.slo)
+    terms = slo.parse(outputs.slo)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with terminal.Meter(plan) as meter:
-            result = load.run(plan, (lambda progress: None) if outputs.quiet else meter.tell)
+            result = load.run(plan, (lambda progress: None) if outputs.quiet else meter.report)
     except KeyboardInterrupt:
         raise OperatorError("interrupted before there was anything to tell") from None
     finally:

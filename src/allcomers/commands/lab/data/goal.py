@@ -23,8 +23,8 @@ def goal(text: str, probe: Probe) -> tuple[Term, ...]:
     Raises ConfigError.
     """
     given = text or f"p99<{1000 * max(_SLOWEST, _TIMES_ALONE * probe.response):.0f}ms"
-    terms = slo.read(given)
-    return terms if any(term.name == "errors" for term in terms) else (*terms, *slo.read(_ERRORS))
+    terms = slo.parse(given)
+    return terms if any(term.name == "errors" for term in terms) else (*terms, *slo.parse(_ERRORS))
 
 
 def patience(terms: Sequence[Term]) -> float:

@@ -108,7 +108,7 @@ def read(arguments: Sequence[str]) -> Options:
     if given["most"] < 1:
         raise ConfigError("--clients is at least 1")
     if given["slo"]:
-        slo.read(given["slo"])
+        slo.parse(given["slo"])
     if not re.fullmatch(r"/[\x21-\x7e]*", given["path"]):
         raise ConfigError(f"--path {given['path']!r} begins with / and has no blank")
     target = given["target"]

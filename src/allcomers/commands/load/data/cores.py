@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from allcomers.commands.load.data.plan import Place
+from allcomers.commands.load.data.plan import Destination
 
 _LISTENS: Final = "0A"
 _MOST_THREADS: Final = 64  # of a server, that are looked at
@@ -20,9 +20,9 @@ _MOST_THREADS: Final = 64  # of a server, that are looked at
 _UTIME, _STIME, _PROCESSOR = 11, 12, 36  # places in stat after the name, which may hold blanks
 
 
-def server_pids(place: Place) -> list[int]:
+def server_pids(destination: Destination) -> list[int]:
     """The processes of this machine that listen at `place`, as far as this user may see them."""
-    sockets = {f"socket:[{inode}]" for inode in _listeners(place.address[1])}
+    sockets = {f"socket:[{inode}]" for inode in _listeners(destination.address[1])}
     return [pid for pid in _processes() if sockets and sockets & set(_files(pid))]
 
 
@@ -47,26 +47,26 @@ def _files(pid: int) -> Iterator[str]:
                 yield os.readlink(f"/proc/{pid}/fd/{name}")  # noqa: PTH115
 
 
-class Cores:
+class CoreSampler:
     """Looks from time to time; `shared` says at what share of the looks both ran on one core."""
 
     def __init__(self, servers: Iterable[int], load: Iterable[int]) -> None:
         self._servers = list(servers)
         self._load = list(load)
         self._ticks: dict[str, int] = {}
-        self.looks = 0
+        self.samples = 0
         """At how many of them both had used CPU."""
-        self._same = 0
+        self._same_core = 0
 
     @property
     def shared(self) -> float:
-        return self._same / self.looks if self.looks else 0.0
+        return self._same_core / self.samples if self.samples else 0.0
 
-    def look(self) -> None:
+    def sample(self) -> None:
         theirs, ours = self._busy(self._servers), self._busy(self._load)
         if theirs and ours:
-            self.looks += 1
-            self._same += bool(theirs & ours)
+            self.samples += 1
+            self._same_core += bool(theirs & ours)
 
     def _busy(self, pids: list[int]) -> set[int]:
         """The cores of those threads that have used CPU since they were looked at last."""

@@ -37,15 +37,15 @@ def index(value: int) -> int:
     return (shift << (DIGITS - 1)) + (value >> shift)
 
 
-def lowest(place: int) -> int:
+def lowest(bucket: int) -> int:
     """The smallest value in ns that is counted at `place`."""
-    shift = max((place >> (DIGITS - 1)) - 1, 0)
-    return (place - (shift << (DIGITS - 1))) << shift
+    shift = max((bucket >> (DIGITS - 1)) - 1, 0)
+    return (bucket - (shift << (DIGITS - 1))) << shift
 
 
-def highest(place: int) -> int:
+def highest(bucket: int) -> int:
     """The largest value in ns that is counted at `place`: what HdrHistogram tells for all of them."""
-    return lowest(place + 1) - 1
+    return lowest(bucket + 1) - 1
 
 
 class Histogram:
@@ -62,8 +62,8 @@ class Histogram:
             self.counts = counts
             return
         self.counts = array("Q", bytes(8 * SIZE))
-        for place, count in counts:
-            self.counts[place] += count
+        for bucket, count in counts:
+            self.counts[bucket] += count
 
     def add(self, value: int, count: int = 1) -> None:
         """Count a time of `value` ns."""
@@ -71,12 +71,12 @@ class Histogram:
 
     def merge(self, other: Histogram) -> None:
         """Count what `other` has counted, too."""
-        for place, count in other.pairs():
-            self.counts[place] += count
+        for bucket, count in other.pairs():
+            self.counts[bucket] += count
 
     def pairs(self) -> Iterator[tuple[int, int]]:
         """(place, count) of all that is not 0, from the shortest time on."""
-        return ((place, count) for place, count in enumerate(self.counts) if count)
+        return ((bucket, count) for bucket, count in enumerate(self.counts) if count)
 
     @property
     def count(self) -> int:
@@ -85,7 +85,7 @@ class Histogram:
     @property
     def mean(self) -> float:
         total = self.count
-        return sum(middle(place) * count for place, count in self.pairs()) / total / 1e9 if total else 0.0
+        return sum(middle(bucket) * count for bucket, count in self.pairs()) / total / 1e9 if total else 0.0
 
     @property
     def deviation(self) -> float:
@@ -93,11 +93,11 @@ class Histogram:
         total, mean = self.count, self.mean * 1e9
         if not total:
             return 0.0
-        return math.sqrt(sum((middle(place) - mean) ** 2 * count for place, count in self.pairs()) / total) / 1e9
+        return math.sqrt(sum((middle(bucket) - mean) ** 2 * count for bucket, count in self.pairs()) / total) / 1e9
 
     @property
     def min(self) -> float:
-        return next((lowest(place) / 1e9 for place, _ in self.pairs()), 0.0)
+        return next((lowest(bucket) / 1e9 for bucket, _ in self.pairs()), 0.0)
 
     @property
     def max(self) -> float:
@@ -123,13 +123,13 @@ class Histogram:
     def share_above(self, seconds: float) -> float:
         """How much of all took longer, 0 to 1."""
         limit, total = index(int(seconds * 1e9)), self.count
-        return sum(count for place, count in self.pairs() if place > limit) / total if total else 0.0
+        return sum(count for bucket, count in self.pairs() if bucket > limit) / total if total else 0.0
 
 
-def middle(place: int) -> int:
+def middle(bucket: int) -> int:
     """HdrHistogram's median equivalent value."""
-    low = lowest(place)
-    return low + ((lowest(place + 1) - low) >> 1)
+    low = lowest(bucket)
+    return low + ((lowest(bucket + 1) - low) >> 1)
 
 
 # ---------------------------------------------------------------- the text form, .hgrm
@@ -142,8 +142,8 @@ def write_hgrm(histogram: Histogram, out: TextIO, ticks: int = 5) -> None:
     """
     total = histogram.count
     out.write(f"{'Value':>12} {'Percentile':>14} {'TotalCount':>10} {'1/(1-Percentile)':>14}\n\n")
-    for place, percent, seen in _steps(histogram, total, ticks):
-        line = f"{highest(place) / 1e6:12.3f} {percent / 100:2.12f} {seen:10d}"
+    for bucket, percent, seen in _steps(histogram, total, ticks):
+        line = f"{highest(bucket) / 1e6:12.3f} {percent / 100:2.12f} {seen:10d}"
         out.write(f"{line} {1 / (1 - percent / 100):14.2f}\n" if percent < 100 else f"{line}\n")
     longest = highest(index(int(histogram.max * 1e9))) / 1e6 if total else 0.0
     out.write(f"#[Mean    = {histogram.mean * 1e3:12.3f}, StdDeviation   = {histogram.deviation * 1e3:12.3f}]\n")
@@ -154,12 +154,12 @@ def write_hgrm(histogram: Histogram, out: TextIO, ticks: int = 5) -> None:
 def _steps(histogram: Histogram, total: int, ticks: int) -> Iterator[tuple[int, float, int]]:
     """(place, percentile, counted so far): each place that reaches the next percentile to be told, and 100 at last."""
     percent, seen = 0.0, 0
-    for place, count in histogram.pairs():
+    for bucket, count in histogram.pairs():
         seen += count
         while 100.0 * seen / total >= percent:
-            yield place, percent, seen
+            yield bucket, percent, seen
             if seen == total and percent >= 100.0 * (total - 1) / total:
-                yield place, 100.0, seen
+                yield bucket, 100.0, seen
                 return
             halvings = int(math.log2(100.0 / (100.0 - percent))) + 1
             percent += 100.0 / (ticks * 2**halvings)

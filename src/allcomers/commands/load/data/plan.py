@@ -18,7 +18,7 @@ HOSTILE: Final = ("slow-head", "slow-body", "slow-read", "idle", "reconnect")
 
 _PORTS: Final = {"http": 80, "https": 443}
 
-_OURS: Final = tuple(
+_PRIVATE: Final = tuple(
     ip_network(text)
     for text in ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10")
 )
@@ -194,7 +194,7 @@ def path_of(parts: SplitResult) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Destination:
     """Where a plan's connections go.
 
     address  as connect() takes it, of `family`
@@ -208,7 +208,7 @@ class Place:
     path: str
 
 
-def locate(plan: Plan) -> Place:
+def resolve(plan: Plan) -> Destination:
     """Look the host up, once. Raises ConfigError where it has no address, or one that is not ours to load.
 
     Of several addresses the first is taken that somebody listens on, or else the first.
@@ -221,7 +221,7 @@ def locate(plan: Plan) -> Place:
         raise ConfigError(f"{plan.url!r}: {host} has no address: {error.strerror}") from None
     places = [(family, address) for family, _, _, _, address in found]
     for _, address in places:
-        if not plan.own_host and not is_ours(str(address[0])):
+        if not plan.own_host and not is_private(str(address[0])):
             raise ConfigError(
                 f"{host} is {address[0]}, neither this machine nor in a private network; to load it is an attack"
                 " unless it is yours: if it is, say --i-own-this-host"
@@ -230,19 +230,19 @@ def locate(plan: Plan) -> Place:
     authority = f"[{host}]" if ":" in host else host
     if parts.port and parts.port != _PORTS.get(parts.scheme):
         authority += f":{parts.port}"
-    return Place(family, address, host, authority, path_of(parts))
+    return Destination(family, address, host, authority, path_of(parts))
 
 
-def is_loopback(place: Place) -> bool:
-    return ip_address(str(place.address[0]).partition("%")[0]).is_loopback
+def is_loopback(destination: Destination) -> bool:
+    return ip_address(str(destination.address[0]).partition("%")[0]).is_loopback
 
 
-def is_ours(text: str) -> bool:
+def is_private(text: str) -> bool:
     """Is this address of this machine, or of a private network?"""
     address: IPv4Address | IPv6Address = ip_address(text.partition("%")[0])
     if isinstance(address, IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
-    return any(address in network for network in _OURS)
+    return any(address in network for network in _PRIVATE)
 
 
 def _is_open(family: int, address: Any) -> bool:

@@ -36,27 +36,27 @@ LATENESS: Final = SERVICE + histogram.SIZE
 SIZE: Final = LATENESS + histogram.SIZE
 
 
-class Pen:
+class Recorder:
     """Writes answers into a page. The plain twin of `_wire.Pen`."""
 
-    __slots__ = ("_page",)
+    __slots__ = ("_counters",)
 
-    def __init__(self, page: array[int]) -> None:
-        self._page = page
+    def __init__(self, counters: array[int]) -> None:
+        self._counters = counters
 
     def answered(self, due: int, sent: int, now: int, status: int) -> None:
         """An answer is whole at `now`; its request was due and was sent then (ns of one clock)."""
-        page = self._page
-        page[ANSWERED] += 1
-        page[STATUSES + status] += 1
-        place = histogram.index(now - due)
-        page[RESPONSE + place] += 1
-        page[COARSE + (place >> COARSE_SHIFT)] += 1
-        page[SERVICE + (place if sent == due else histogram.index(now - sent))] += 1
+        counters = self._counters
+        counters[ANSWERED] += 1
+        counters[STATUSES + status] += 1
+        bucket = histogram.index(now - due)
+        counters[RESPONSE + bucket] += 1
+        counters[COARSE + (bucket >> COARSE_SHIFT)] += 1
+        counters[SERVICE + (bucket if sent == due else histogram.index(now - sent))] += 1
 
     def late(self, by: int) -> None:
         """A request went out so many ns after it could have."""
-        self._page[LATENESS + histogram.index(by)] += 1
+        self._counters[LATENESS + histogram.index(by)] += 1
 
 
 class Interval(NamedTuple):
@@ -83,9 +83,9 @@ _EACH: Final = (SENT, ANSWERED, FAILED, BYTES_OUT, BYTES_IN)
 class Record:
     """The numbers of one process; `pen` writes them, `add` joins those of another."""
 
-    def __init__(self, pen: Any = Pen) -> None:
-        self.page: array[int] = array("Q", bytes(8 * SIZE))
-        self.pen = pen(self.page)
+    def __init__(self, recorder: Any = Recorder) -> None:
+        self.counters: array[int] = array("Q", bytes(8 * SIZE))
+        self.recorder = recorder(self.counters)
         self.errors: Counter[str] = Counter()
         """By kind: those of requests, and those of connections that never carried one."""
         self.intervals: list[Interval] = []
@@ -98,34 +98,34 @@ class Record:
 
     def failed(self, count: int, kind: str) -> None:
         """`count` requests that were sent get no answer."""
-        self.page[FAILED] += count
+        self.counters[FAILED] += count
         self.errors[kind] += count
 
     def opened(self) -> None:
-        page = self.page
-        page[OPENED] += 1
-        page[OPEN] += 1
-        page[PEAK] = max(page[PEAK], page[OPEN])
+        counters = self.counters
+        counters[OPENED] += 1
+        counters[OPEN] += 1
+        counters[PEAK] = max(counters[PEAK], counters[OPEN])
 
     def closed(self) -> None:
-        self.page[OPEN] -= 1
+        self.counters[OPEN] -= 1
 
     def end_interval(self, seconds: float) -> None:
         """What came since the last one is an interval of its own; it took so long."""
-        page = self.page
-        so_far = [page[counter] for counter in _EACH]
+        counters = self.counters
+        so_far = [counters[counter] for counter in _EACH]
         sent, answered, failed, size_out, size_in = (a - b for a, b in zip(so_far, self._before, strict=True))
         self._before = so_far
-        coarse = page[COARSE:RESPONSE]
+        coarse = counters[COARSE:RESPONSE]
         times = tuple(((k << COARSE_SHIFT) + (1 << COARSE_SHIFT) - 1, n) for k, n in enumerate(coarse) if n)
-        page[COARSE:RESPONSE] = array("Q", bytes(8 * _COARSE_SIZE))
-        self.intervals.append(Interval(seconds, sent, answered, failed, size_out, size_in, page[OPEN], times))
+        counters[COARSE:RESPONSE] = array("Q", bytes(8 * _COARSE_SIZE))
+        self.intervals.append(Interval(seconds, sent, answered, failed, size_out, size_in, counters[OPEN], times))
 
     def add(self, other: Record) -> None:
         """Another process's numbers beside these: all is added, the peaks too."""
-        for place, count in enumerate(other.page):
+        for bucket, count in enumerate(other.counters):
             if count:
-                self.page[place] += count
+                self.counters[bucket] += count
         self.errors += other.errors
         self.in_flight += other.in_flight
         self.unsent += other.unsent
@@ -135,15 +135,15 @@ class Record:
 
     def histogram(self, begin: int) -> Histogram:
         """The one that begins there in the page: RESPONSE, SERVICE or LATENESS."""
-        return Histogram(self.page[begin : begin + histogram.SIZE])
+        return Histogram(self.counters[begin : begin + histogram.SIZE])
 
     @property
     def statuses(self) -> dict[int, int]:
-        return {status: count for status, count in enumerate(self.page[STATUSES:COARSE]) if count}
+        return {status: count for status, count in enumerate(self.counters[STATUSES:COARSE]) if count}
 
     def __getstate__(self) -> dict[str, Any]:
         """For the way to the parent process: the pen stays."""
-        return {name: value for name, value in self.__dict__.items() if name != "pen"}
+        return {name: value for name, value in self.__dict__.items() if name != "recorder"}
 
 
 def _joined(intervals: list[Interval]) -> Interval:
@@ -151,8 +151,8 @@ def _joined(intervals: list[Interval]) -> Interval:
         return intervals[0]
     times: Counter[int] = Counter()
     for interval in intervals:
-        for place, count in interval.times:
-            times[place] += count
+        for bucket, count in interval.times:
+            times[bucket] += count
     seconds = max(interval.seconds for interval in intervals)
     sent, answered, failed, size_out, size_in, now_open = (
         sum(column) for column in zip(*(interval[1:7] for interval in intervals), strict=True)

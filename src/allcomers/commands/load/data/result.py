@@ -91,7 +91,7 @@ class Result:
         pairs (place, count), from which Histogram makes it again."""
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         for name in _HISTOGRAMS:
-            values[name] = _told(values[name])
+            values[name] = _histogram_values(values[name])
         values["intervals"] = [interval._asdict() for interval in self.intervals]
         return json.dumps(values, indent=1, ensure_ascii=False)
 
@@ -100,7 +100,7 @@ class Result:
         """What to_json has written. Raises ValueError, KeyError, TypeError where it is something else."""
         values = json.loads(text)
         for name in _HISTOGRAMS:
-            values[name] = Histogram((place, count) for place, count in values[name]["counts"])
+            values[name] = Histogram((bucket, count) for bucket, count in values[name]["counts"])
         values["statuses"] = {int(status): count for status, count in values["statuses"].items()}
         values["intervals"] = tuple(
             Interval(**{**interval, "times": tuple(map(tuple, interval["times"]))}) for interval in values["intervals"]
@@ -109,7 +109,7 @@ class Result:
         return cls(**values)
 
 
-def _told(histogram: Histogram) -> dict[str, Any]:
+def _histogram_values(histogram: Histogram) -> dict[str, Any]:
     percentiles = zip(PERCENTS, histogram.percentiles(*PERCENTS), strict=True)
     return {
         "count": histogram.count,
@@ -121,18 +121,18 @@ def _told(histogram: Histogram) -> dict[str, Any]:
     }
 
 
-def result(plan: Plan, record: Record, interrupted: bool) -> Result:
+def summarize(plan: Plan, record: Record, interrupted: bool) -> Result:
     """Of the numbers of all processes; what is wrong with them, `trust` says."""
-    page, intervals = record.page, record.intervals
+    counters, intervals = record.counters, record.intervals
     seconds = sum(interval.seconds for interval in intervals)
     bad = sum(count for status, count in record.statuses.items() if status >= 400)
     return Result(
         plan=_plain(plan),
         seconds=seconds,
         interrupted=interrupted,
-        sent=page[SENT],
-        answered=page[ANSWERED],
-        failed=page[FAILED],
+        sent=counters[SENT],
+        answered=counters[ANSWERED],
+        failed=counters[FAILED],
         in_flight=record.in_flight,
         unsent=record.unsent,
         qps=_rate(intervals, "sent", seconds),
@@ -142,8 +142,8 @@ def result(plan: Plan, record: Record, interrupted: bool) -> Result:
         errors=dict(record.errors) | ({"status": bad} if bad else {}),
         statuses=record.statuses,
         connections_asked=plan.clients,
-        connections_held=page[PEAK],
-        connections_opened=page[OPENED],
+        connections_held=counters[PEAK],
+        connections_opened=counters[OPENED],
         cpu=record.cpu,
         response=record.histogram(RESPONSE),
         service=record.histogram(SERVICE),

@@ -52,7 +52,7 @@ class Term:
         return value is not None and _COMPARE[self.comparison](value, self.limit)
 
 
-def read(text: str) -> tuple[Term, ...]:
+def parse(text: str) -> tuple[Term, ...]:
     """Raises ConfigError."""
     return tuple(_term(part) for part in text.split(",")) if text else ()
 

@@ -20,7 +20,7 @@ REACHED: Final = 0.98
 """The share of the rate asked that counts as reached."""
 
 
-def judged(result: Result, shared: float = 0.0, missing: tuple[str, ...] = ()) -> Result:
+def with_warnings(result: Result, shared: float = 0.0, missing: tuple[str, ...] = ()) -> Result:
     """With its warnings.
 
     shared   the share of looks at which server and load ran on one core, 0 to 1

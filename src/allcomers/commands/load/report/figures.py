@@ -128,8 +128,8 @@ def _bands(histogram: Histogram) -> Iterator[Row]:
     total, low, high = histogram.count, max(histogram.min, 1e-6), histogram.max
     ratio = max((high / low) ** (1 / BANDS), 1.05)
     counts: dict[int, int] = {}
-    for place, count in histogram.pairs():
-        band = min(BANDS - 1, max(0, int(math.log(max(middle(place) / 1e9, low) / low) / math.log(ratio))))
+    for bucket, count in histogram.pairs():
+        band = min(BANDS - 1, max(0, int(math.log(max(middle(bucket) / 1e9, low) / low) / math.log(ratio))))
         counts[band] = counts.get(band, 0) + count
     most = max(counts.values())
     for band in range(max(counts) + 1):

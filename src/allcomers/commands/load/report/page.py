@@ -156,8 +156,8 @@ def _heat(result: Result) -> Plot:
     for interval in result.intervals:
         end = begin + interval.seconds
         most = max((count for _, count in interval.times), default=0)
-        for place, count in interval.times:
-            low, top = lowest(place - (1 << COARSE_SHIFT) + 1) / 1e9, highest(place) / 1e9
+        for bucket, count in interval.times:
+            low, top = lowest(bucket - (1 << COARSE_SHIFT) + 1) / 1e9, highest(bucket) / 1e9
             if low > 0:
                 plot.box((begin, end), (low, top), "blue", 0.12 + 0.88 * count / most, f"{span(top)}: {count:,}")
         if interval.times:

@@ -103,7 +103,7 @@ class Meter:
             self._out.write("\r" + " " * self._width + "\r")
             self._out.flush()
 
-    def tell(self, progress: Progress) -> None:
+    def report(self, progress: Progress) -> None:
         """To be called a few times a second."""
         passed = progress.seconds - self._before.seconds
         if not self._shown or progress.seconds < 0 or passed < 0.2:

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """What each answer costs the load generator most for, as typed loops: `wire` says when it runs.
 
-The plain Python is the specification: `answers.HttpAnswers` of `cut`, `record.Pen` of `Pen`. `cut` does the common case,
+The plain Python is the specification: `answers.HttpResponseFraming` of `cut`, `record.Recorder` of `Recorder`. `cut` does the common case,
 an HTTP/1.1 answer that is here whole; with anything else, and all that is malformed, it stops, and the plain Python goes
 on from there. So there is one set of refusals. Every pointer has its end beside it.
 """
@@ -190,7 +190,7 @@ def cut(bytes data not None, bint bodiless, Py_ssize_t max_head, int max_headers
     return here
 
 
-# ---------------------------------------------------------------- the pen
+# ---------------------------------------------------------------- the recorder
 
 cdef enum:  # the places of record.py, and of histogram.py
     ANSWERED = 1
@@ -220,15 +220,15 @@ cdef inline Py_ssize_t _index(int64_t value) noexcept:
     return (<Py_ssize_t>shift << (DIGITS - 1)) + <Py_ssize_t>(value >> shift)
 
 
-cdef class Pen:
-    """Writes answers into a page: as record.Pen."""
+cdef class Recorder:
+    """Writes answers into a page: as record.Recorder."""
 
     cdef unsigned long long[::1] _counters
 
-    def __init__(self, page):
-        self._counters = page
+    def __init__(self, counters):
+        self._counters = counters
         if self._counters.shape[0] != SIZE:
-            raise ValueError("this is no page of a record")
+            raise ValueError("these are not the counters of a record")
 
     def answered(self, int64_t due, int64_t sent, int64_t now, int status):
         cdef Py_ssize_t place = _index(now - due)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any, Final, Protocol
 
-from allcomers.commands.load.data.plan import Place, Plan
+from allcomers.commands.load.data.plan import Destination, Plan
 from allcomers.commands.load.data.record import Record
 from allcomers.errors import Refusal
 from allcomers.system.deadlines import Deadlines
@@ -59,19 +59,19 @@ def kind_of(error: OSError) -> str:
 
 
 class Phase(Enum):
-    AWAY = "no connection"
+    DISCONNECTED = "no connection"
     CONNECTING = "connect(2) is under way"
-    SHAKING = "the TLS handshake is under way"
+    HANDSHAKE = "the TLS handshake is under way"
     OPEN = "the connection carries data"
 
 
-class Driver(Protocol):
+class Group(Protocol):
     """What a client needs of the crew that it is one of."""
 
     plan: Plan
-    place: Place
+    destination: Destination
     record: Record
-    pen: Any  # record.Pen or _wire.Pen
+    recorder: Any  # record.Pen or _wire.Pen
     tls: ssl.SSLContext | None
     deadlines: Deadlines
     schedule: Iterator[int] | None
@@ -98,15 +98,15 @@ class Driver(Protocol):
     def connect_ended(self) -> None:
         """A connection that might be made is open, or has come to nothing."""
 
-    def may_ask(self) -> bool:
+    def claim_request(self) -> bool:
         """Is there another request to be sent? Then it is the caller's."""
         ...
 
-    def asks_on(self) -> bool:
+    def has_more_requests(self) -> bool:
         """Will there be another request, for somebody?"""
         ...
 
-    def is_free(self, client: Any) -> None:
+    def add_free(self, client: Any) -> None:
         """It waits for a request that is due."""
 
     def count_in(self, size: int) -> None: ...
@@ -117,22 +117,31 @@ class Driver(Protocol):
 class Client:
     """What all clients share. The crew calls start, ready and woken; subclasses override what they care about."""
 
-    __slots__ = ("_crew", "_mask", "_pause", "_unsent", "in_line", "key", "phase", "since", "sock", "take", "wake")
+    __slots__ = (
+        "_group",
+        "_mask",
+        "_pause",
+        "_unsent",
+        "awaits_turn",
+        "deadline",
+        "key",
+        "phase",
+        "receive_size",
+        "sock",
+    )
 
-    def __init__(self, crew: Driver, key: int) -> None:
-        self._crew = crew
+    def __init__(self, group: Group, key: int) -> None:
+        self._group = group
         self.key = key
-        self.phase = Phase.AWAY
+        self.phase = Phase.DISCONNECTED
         self.sock: socket.socket | None = None
-        self.since = 0
-        """When this phase began."""
-        self.wake = 0
-        self.take = SHORT
+        self.deadline = 0
+        self.receive_size = SHORT
         """Bytes asked of the socket at once."""
         self._mask = 0
         self._pause = 0
         self._unsent = b""
-        self.in_line = False
+        self.awaits_turn = False
         """Does it wait for its turn to connect? (line)"""
 
     # ------------------------------------------------------------ for subclasses
@@ -144,10 +153,10 @@ class Client:
     def opened(self, now: int) -> None:
         """The connection is there, and all that `_unsent` had is sent."""
 
-    def heard(self, data: bytes, now: int) -> None:
+    def received(self, data: bytes, now: int) -> None:
         """The server has said this; b"" is its end. Raises Refusal where it is no answer."""
 
-    def due(self, now: int) -> None:
+    def on_timer(self, now: int) -> None:
         """`wake` has come while the connection was open, or while there was none."""
 
     def lost(self, kind: str, now: int) -> None:
@@ -164,47 +173,47 @@ class Client:
                 self.receive(now)
         elif self.phase is Phase.CONNECTING:
             self._connected(now)
-        elif self.phase is Phase.SHAKING:
-            self._shake(now)
+        elif self.phase is Phase.HANDSHAKE:
+            self._handshake(now)
 
-    def woken(self, now: int) -> None:
+    def expired(self, now: int) -> None:
         """Perhaps its moment has come."""
-        if now < self.wake:
-            self._crew.deadlines.set(self.key, self.wake)
-        elif self.phase in (Phase.CONNECTING, Phase.SHAKING):
+        if now < self.deadline:
+            self._group.deadlines.set(self.key, self.deadline)
+        elif self.phase in (Phase.CONNECTING, Phase.HANDSHAKE):
             self.fail("time-out", now)
         else:
-            self.due(now)
+            self.on_timer(now)
 
     # ------------------------------------------------------------ verbs
 
-    def wake_at(self, when: int) -> None:
-        self.wake = when
-        self._crew.deadlines.set(self.key, when)
+    def set_deadline(self, when: int) -> None:
+        self.deadline = when
+        self._group.deadlines.set(self.key, when)
 
     def connect(self, now: int) -> None:
         """Begin to connect; in its turn, where many do."""
-        if self._crew.may_connect(self):
+        if self._group.may_connect(self):
             self.connect_now(now)
 
     def connect_now(self, now: int) -> None:
-        crew = self._crew
+        group = self._group
         try:
-            sock = socket.socket(crew.place.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            sock = socket.socket(group.destination.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         except OSError as error:
-            crew.connect_ended()
+            group.connect_ended()
             self.lost(kind_of(error), now)
             return
         self.sock = sock
-        self._enter(Phase.CONNECTING, now)
-        self.wake_at(now + crew.timeout)
+        self.phase = Phase.CONNECTING
+        self.set_deadline(now + group.timeout)
         self.tune(sock)
-        code = sock.connect_ex(crew.place.address)
+        code = sock.connect_ex(group.destination.address)
         if code and code != errno.EINPROGRESS:
             self.fail(_KINDS.get(code, "other"), now)
             return
         self._mask = WRITE
-        crew.watch(self, sock.fileno(), WRITE)
+        group.watch(self, sock.fileno(), WRITE)
 
     def tune(self, sock: socket.socket) -> None:
         """Set what must be set before the connection is made."""
@@ -222,81 +231,82 @@ class Client:
         """Hear what there is."""
         assert self.sock is not None
         try:
-            data = self.sock.recv(self.take)
+            data = self.sock.recv(self.receive_size)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
         except OSError as error:
             self.fail(kind_of(error), now)
             return
-        now = self._crew.clock()  # to read it is a part of its time, what follows is not
+        now = self._group.clock()  # to read it is a part of its time, what follows is not
         size = len(data)
         if size == SHORT:
-            self.take = RECEIVE
-        self._crew.count_in(size)
+            self.receive_size = RECEIVE
+        self._group.count_in(size)
         try:
-            self.heard(data, now)
+            self.received(data, now)
         except Refusal:
             self.fail("malformed" if data else "closed", now)
-        if self._crew.tls and self.phase is Phase.OPEN and isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
+        if (
+            self._group.tls
+            and self.phase is Phase.OPEN
+            and isinstance(self.sock, ssl.SSLSocket)
+            and self.sock.pending()
+        ):
             self.receive(now)  # the kernel has nothing more to tell of what OpenSSL holds
 
-    def look_away(self) -> None:
+    def stop_reading(self) -> None:
         """Hear nothing from now on, unless asked to."""
         self._watch(0)
 
-    def leave(self, now: int) -> None:
+    def disconnect(self, now: int) -> None:
         """Close the connection, in whatever phase."""
         before = self.phase
         self._unsent = b""
-        self._enter(Phase.AWAY, now)
+        self.phase = Phase.DISCONNECTED
         if self.sock is not None:
-            self._crew.forget(self.sock)
+            self._group.forget(self.sock)
             self.sock.close()
             self.sock = None
         if before is Phase.OPEN:
-            self._crew.record.closed()
-        elif before is not Phase.AWAY:
-            self._crew.connect_ended()
+            self._group.record.closed()
+        elif before is not Phase.DISCONNECTED:
+            self._group.connect_ended()
 
     def fail(self, kind: str, now: int) -> None:
         """The connection is of no more use: `kind` says why."""
-        self.leave(now)
+        self.disconnect(now)
         self.lost(kind, now)
 
-    def pause(self) -> int:
+    def next_pause(self) -> int:
         """How long to wait before the next try, in ns: twice as long as before."""
-        pause = self._pause
-        self._pause = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
-        return pause
+        next_pause = self._pause
+        self._pause = min(max(2 * next_pause, FIRST_PAUSE), LONGEST_PAUSE)
+        return next_pause
 
     # ------------------------------------------------------------ how it goes on
-
-    def _enter(self, phase: Phase, now: int) -> None:
-        self.phase = phase
-        self.since = now
 
     def _watch(self, mask: int) -> None:
         if mask != self._mask:
             self._mask = mask
             assert self.sock is not None
-            self._crew.modify(self.sock.fileno(), mask)
+            self._group.modify(self.sock.fileno(), mask)
 
     def _connected(self, now: int) -> None:
         assert self.sock is not None
         code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             self.fail(_KINDS.get(code, "other"), now)
-        elif self._crew.tls is None:
+        elif self._group.tls is None:
             self._open(now)
         else:
-            self._enter(Phase.SHAKING, now)
-            self.sock = self._crew.tls.wrap_socket(
-                self.sock, server_hostname=self._crew.place.name, do_handshake_on_connect=False,
+            self.phase = Phase.HANDSHAKE
+            self.sock = self._group.tls.wrap_socket(
+                self.sock, server_hostname=self._group.destination.name, do_handshake_on_connect=False,
                 suppress_ragged_eofs=False,
             )  # fmt: skip
-            self._shake(now)
+            self._handshake(now)
 
-    def _shake(self, now: int) -> None:
+    def _handshake(self, now: int) -> None:
         assert isinstance(self.sock, ssl.SSLSocket)
         try:
             self.sock.do_handshake()
@@ -310,10 +320,10 @@ class Client:
             self._open(now)
 
     def _open(self, now: int) -> None:
-        self._enter(Phase.OPEN, now)
+        self.phase = Phase.OPEN
         self._watch(READ)
-        self._crew.connect_ended()
-        self._crew.record.opened()
+        self._group.connect_ended()
+        self._group.record.opened()
         if self._unsent:
             self._flush(now)
         if self.phase is Phase.OPEN:
@@ -329,7 +339,7 @@ class Client:
         except OSError as error:
             self.fail(kind_of(error), now)
             return
-        self._crew.count_out(count)
+        self._group.count_out(count)
         self._unsent = data[count:]
         if self._unsent:
             self._watch(self._mask | WRITE)

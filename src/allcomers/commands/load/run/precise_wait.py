@@ -16,40 +16,40 @@ from typing import Final
 SPIN: Final = 200_000
 """ns before a moment from which on nobody sleeps: more than almost all wake-ups are late by."""
 
-SELDOM: Final = 10
+SLEEP_RATIO: Final = 10
 """It is seldom enough to do so for others who want the core, too, when it slept so many times longer before."""
 
-LOOK: Final = 50_000_000
+CHECK_INTERVAL: Final = 50_000_000
 """ns from one look to the next, whether others want the core."""
 
-OFTEN: Final = 3
+MOST_PREEMPTIONS: Final = 3
 """Times that it was pushed from its core between two looks …"""
 
-MUCH: Final = 1 / 16
+MOST_STOLEN: Final = 1 / 16
 """… and share of the time, that it was kept from it: by others. The kernel has its own work only now and then."""
 
-YIELDING: Final = 500_000_000
+YIELD_TIME: Final = 500_000_000
 """ns for which it then sleeps as others do."""
 
 now_ns = time.monotonic_ns
 
 
-class Waiting:
+class PreciseWait:
     """`most`: sockets that are told of at once."""
 
     def __init__(self, epoll: select.epoll, most: int) -> None:
         self._epoll = epoll
         self._most = most
-        self._looked = now_ns()
-        self._look_at = 0
+        self._checked = now_ns()
+        self._check_at = 0
         self._spin_from = 0
-        self._pushed = 0
-        self._worked = 0
+        self._preemptions = 0
+        self._cpu = 0
         self._slept = 0
         self.spun = 0
         """ns that were waited without sleep."""
 
-    def until(self, moment: float, answers: bool) -> list[tuple[int, int]]:
+    def poll_until(self, moment: float, awaits_responses: bool) -> list[tuple[int, int]]:
         """What epoll has, as soon as it has something, or [] at `moment` (ns). `answers`: are any awaited?
 
         It may come back with nothing before the moment, to be asked again.
@@ -58,10 +58,10 @@ class Waiting:
         if events:
             return events
         now = now_ns()
-        alone = self._is_alone(now)
-        if alone and answers:
-            return self._spin(min(moment, self._look_at))
-        spin = SPIN if alone or moment - now > SELDOM * SPIN else 0
+        owns_core = self._owns_core(now)
+        if owns_core and awaits_responses:
+            return self._spin(min(moment, self._check_at))
+        spin = SPIN if owns_core or moment - now > SLEEP_RATIO * SPIN else 0
         # epoll_wait(2) counts in ms; select(2) on the epoll itself in µs, and what is due is not to be late.
         sleep = (moment - spin - now) / 1e9
         if sleep > 0:
@@ -73,23 +73,23 @@ class Waiting:
 
     def _spin(self, until: float) -> list[tuple[int, int]]:
         poll, most = self._epoll.poll, self._most
-        began = now = now_ns()
+        start = now = now_ns()
         events: list[tuple[int, int]] = []
         while not events and now < until:
             events = poll(0, most)
             now = now_ns()
-        self.spun += now - began
+        self.spun += now - start
         return events
 
-    def _is_alone(self, now: int) -> bool:
+    def _owns_core(self, now: int) -> bool:
         """Has nobody kept this process from its core lately? (getrusage(2): ru_nivcsw)"""
-        if now >= self._look_at:
-            pushed = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-            worked = time.process_time_ns()
-            passed = now - self._looked
-            kept_from_it = passed - self._slept - (worked - self._worked)
-            if pushed - self._pushed >= OFTEN and kept_from_it > MUCH * passed:
-                self._spin_from = now + YIELDING
-            self._pushed, self._worked, self._slept = pushed, worked, 0
-            self._looked, self._look_at = now, now + LOOK
+        if now >= self._check_at:
+            preemptions = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+            cpu = time.process_time_ns()
+            passed = now - self._checked
+            stolen = passed - self._slept - (cpu - self._cpu)
+            if preemptions - self._preemptions >= MOST_PREEMPTIONS and stolen > MOST_STOLEN * passed:
+                self._spin_from = now + YIELD_TIME
+            self._preemptions, self._cpu, self._slept = preemptions, cpu, 0
+            self._checked, self._check_at = now, now + CHECK_INTERVAL
         return now >= self._spin_from

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from allcomers.commands.load.data.plan import Place, Plan
+from allcomers.commands.load.data.plan import Destination, Plan
 from allcomers.protocol.head import request_head
 
 BROWSER: Final = (
@@ -23,14 +23,14 @@ BROWSER: Final = (
 _WITH_BODY: Final = ("POST", "PUT", "PATCH")
 
 
-def requests(plan: Plan, place: Place) -> list[bytes]:
+def requests(plan: Plan, destination: Destination) -> list[bytes]:
     """All that are sent in turn."""
     if plan.is_raw:
         return [plan.body]
-    return [head(plan, place, target) + plan.body for target in plan.targets or (place.path,)]
+    return [head(plan, destination, target) + plan.body for target in plan.targets or (destination.path,)]
 
 
-def head(plan: Plan, place: Place, target: str, length: int | None = None) -> bytes:
+def head(plan: Plan, destination: Destination, target: str, length: int | None = None) -> bytes:
     """A request's head; its body has `length` bytes, or is the plan's."""
     given = {name.lower() for name, _ in plan.headers}
     fields = [field for field in BROWSER if plan.browser and field[0].lower() not in given]
@@ -40,5 +40,5 @@ def head(plan: Plan, place: Place, target: str, length: int | None = None) -> by
         fields.append(("Content-Length", str(size)))
     if not plan.keep_alive:
         fields.append(("Connection", "close"))
-    host = next((value for name, value in plan.headers if name.lower() == "host"), place.authority)
+    host = next((value for name, value in plan.headers if name.lower() == "host"), destination.authority)
     return request_head(plan.method, target, host, fields)

@@ -23,19 +23,19 @@ LIMITS: Final = Limits(max_body=1 << 62)
 """The body of an answer may be of any size: it is thrown away as it comes. A head has the server's own limits."""
 
 
-class Answers(Protocol):
+class ResponseFraming(Protocol):
     """The answers of one connection, as they come."""
 
-    def read(self, data: bytes) -> list[int]:
+    def receive(self, data: bytes) -> list[int]:
         """The answers that `data` makes whole. Raises Refusal where it is none."""
         ...
 
-    def end(self) -> list[int]:
+    def receive_eof(self) -> list[int]:
         """The peer has closed: the answer that this makes whole, if it does. Raises Refusal where it cuts one short."""
         ...
 
 
-class HttpAnswers:
+class HttpResponseFraming:
     """What a server answers to requests of one method."""
 
     __slots__ = ("_bodiless", "_head", "_method", "_responses")
@@ -46,7 +46,7 @@ class HttpAnswers:
         self._responses: Responses | None = None  # made for the first answer that is not common
         self._head: ResponseHead | None = None  # of the answer whose body comes
 
-    def read(self, data: bytes) -> list[int]:
+    def receive(self, data: bytes) -> list[int]:
         found: list[int] = []
         if response_end_compiled.COMPILED and self._responses is None:
             size = response_end_compiled.cut(data, self._bodiless, LIMITS.max_head, LIMITS.max_headers, found)
@@ -55,10 +55,10 @@ class HttpAnswers:
             data = data[size:]
         if found and found[-1] & CLOSES:
             raise Refusal(400, "something follows the last answer")
-        self._slowly(data, found)
+        self._parse(data, found)
         return found
 
-    def _slowly(self, data: bytes, found: list[int]) -> None:
+    def _parse(self, data: bytes, found: list[int]) -> None:
         responses = self._responses
         if responses is None:
             responses = self._responses = Responses(LIMITS)
@@ -71,11 +71,11 @@ class HttpAnswers:
             responses.body()
             if not responses.complete:
                 return
-            self._done(found)
+            self._complete(found)
         if not responses.buffer:
             self._responses = None
 
-    def _done(self, found: list[int]) -> None:
+    def _complete(self, found: list[int]) -> None:
         head, self._head = self._head, None
         assert head is not None
         if head.status < 200:
@@ -86,19 +86,19 @@ class HttpAnswers:
             raise Refusal(400, "something follows the last answer")
         found.append(head.status if head.persists else head.status | CLOSES)
 
-    def end(self) -> list[int]:
+    def receive_eof(self) -> list[int]:
         responses = self._responses
         if responses is None:
             return []
         responses.end()
         found: list[int] = []
         if self._head is not None:
-            self._done(found)
+            self._complete(found)
         self._responses = None
         return found
 
 
-class TcpAnswers:
+class TcpResponseFraming:
     """What a service answers: given bytes, or a number of bytes."""
 
     __slots__ = ("_at", "_expected", "_size")
@@ -108,7 +108,7 @@ class TcpAnswers:
         self._size = len(expected) or size
         self._at = 0  # so many bytes of an answer have come
 
-    def read(self, data: bytes) -> list[int]:
+    def receive(self, data: bytes) -> list[int]:
         if self._expected:
             self._compare(data)
         whole, self._at = divmod(self._at + len(data), self._size)
@@ -119,12 +119,12 @@ class TcpAnswers:
         if not (self._expected * repeats).startswith(data, self._at):
             raise Refusal(400, "the answer is not the one expected")
 
-    def end(self) -> list[int]:
+    def receive_eof(self) -> list[int]:
         if self._at:
             raise Refusal(400, "the connection ended in the middle of an answer")
         return []
 
 
-def answers(plan: Plan) -> Answers:
+def response_framing(plan: Plan) -> ResponseFraming:
     """For a new connection."""
-    return TcpAnswers(plan.expect, plan.expect_size) if plan.is_raw else HttpAnswers(plan.method)
+    return TcpResponseFraming(plan.expect, plan.expect_size) if plan.is_raw else HttpResponseFraming(plan.method)

@@ -10,7 +10,7 @@ import os
 COMPILED = False
 try:
     if not os.environ.get("ALLCOMERS_PURE"):
-        from allcomers.commands.load.run._response_end import Pen as Pen
+        from allcomers.commands.load.run._response_end import Recorder as Recorder
         from allcomers.commands.load.run._response_end import cut as cut
 
         COMPILED = True
