@@ -82,7 +82,7 @@ def pooled(most: float, response: float = 0.010) -> Any:
 
 def judged(trials: Sequence[Trial], probe: Probe = WAITS) -> Results:
     words = ("run", "app:app")
-    return report.made(
+    return report.analyse(
         trials, probe, "p99<100ms", command="allcomers lab app:app", words=words, place=PLACE, think=0.0, is_race=False
     )
 

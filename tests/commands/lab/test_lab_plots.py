@@ -16,7 +16,7 @@ from allcomers.commands.lab.report.plots import Axis, Row, Series
 
 POSITIVE = st.floats(1e-9, 1e12)
 POINTS = st.lists(st.tuples(POSITIVE, POSITIVE), max_size=8)
-AXIS = Axis(name="figures", told=wording.number)
+AXIS = Axis(name="figures", format=wording.number)
 PLACES = ("x", "y", "x1", "x2", "y1", "y2", "cx", "cy")
 
 

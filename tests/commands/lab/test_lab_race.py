@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from allcomers.commands.lab.analysis import analysis
+from allcomers.commands.lab.analysis import analysis, verdict
 from allcomers.commands.lab.analysis.figures import Trial
-from allcomers.commands.lab.data import plan
+from allcomers.commands.lab.data import plan, race
 from allcomers.commands.lab.data.plan import Probe
 from allcomers.commands.lab.report import page, plots, report
-from allcomers.commands.lab.run import race
 from support.seen import EPOLL, ITERATIVE, PLACE, THREAD, ladder, step, usl
 
 PROBE = Probe(response=0.001, cpu=50e-6, is_async=False, start=0.2)
@@ -48,12 +47,12 @@ def test_what_ten_thousand_clients_did_is_told() -> None:
         Trial(stage="ladder", number=0, candidate=ITERATIVE, steps=tuple(lost)),
         Trial(stage="ladder", number=0, candidate=THREAD, failure="it ended with signal 9: out of memory"),
     ]
-    told = {place.standing.candidate: place.why for place in race.told(analysis.standings(trials, 1))}
+    told = {place.standing.candidate: place.why for place in verdict.race_results(analysis.standings(trials, 1))}
     assert told[ITERATIVE].startswith("With 10,000 clients, of which 50 were let in, it answered 1/s: p50 ")
     assert "40 % of requests failed. At its best it gave 90/s, with 1 client." in told[ITERATIVE]
     assert told[EPOLL].startswith("With 10,000 clients it answered 17,9")
     assert told[THREAD] == "It failed: it ended with signal 9: out of memory."
-    found = report.made(
+    found = report.analyse(
         trials, PROBE, "p99<100ms", command="allcomers lab --race app:app", words=("run", "app:app"), place=PLACE,
         think=0.0, is_race=True,
     )  # fmt: skip

@@ -17,16 +17,16 @@ import pytest
 from allcomers.commands.lab.analysis.figures import Trial
 from allcomers.commands.lab.data.candidate import Candidate
 from allcomers.commands.lab.run import trial
+from allcomers.commands.lab.run.child_process import ChildProcess
 from allcomers.commands.lab.run.journal import NAME
-from allcomers.commands.lab.run.load_process import Driver
-from allcomers.commands.lab.run.server import Served
-from allcomers.commands.lab.run.server_process import Child
-from allcomers.commands.lab.run.trial import Bench, Wanted
+from allcomers.commands.lab.run.load_process import LoadRunner
+from allcomers.commands.lab.run.server import ServerSettings
+from allcomers.commands.lab.run.trial import Load, Setup
 from support.harness import ROOT, wait_for
 
 LAB = [sys.executable, "-m", "allcomers", "lab", "examples/calls.py:AtOnce"]
 SHORT = ["--budget", "6s", "--models", "epoll", "--clients", "8"]
-HUNDRED = Wanted(clients=4, seconds=0.3)
+HUNDRED = Load(clients=4, seconds=0.3)
 
 APP = """
 import os, signal
@@ -186,15 +186,15 @@ def test_an_app_that_answers_nothing_but_errors_is_told(tmp_path: Path) -> None:
 # ------------------------------------------------------------ one trial
 
 
-def bench(folder: Path, target: str) -> Bench:
-    served = Served(words=("run", target), cores=frozenset(), folder=folder)
-    driver = Driver(options=(), path="/", timeout=3.0, cores=frozenset(), folder=folder)
-    return Bench(served=served, driver=driver)
+def setup(folder: Path, target: str) -> Setup:
+    server_settings = ServerSettings(words=("run", target), cores=frozenset(), folder=folder)
+    runner = LoadRunner(options=(), path="/", timeout=3.0, cores=frozenset(), folder=folder)
+    return Setup(server_settings=server_settings, runner=runner)
 
 
 def run(folder: Path, target: str, **fields: object) -> Trial:
     candidate = Candidate(model="epoll", **fields)  # type: ignore[arg-type]
-    return trial.run(bench(folder, target), "ladder", 0, candidate, [HUNDRED, HUNDRED])
+    return trial.run(setup(folder, target), "ladder", 0, candidate, [HUNDRED, HUNDRED])
 
 
 def test_a_trial_knows_what_its_server_used(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_child_that_does_not_heed_term_is_ended_with_all_that_it_started(tmp_p
         "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.fork(); print('up', flush=True);"
         " time.sleep(60)"
     )
-    child = Child([sys.executable, "-c", program], cores=(), output=tmp_path / "out")
-    wait_for(lambda: child.said().count("up") == 2, "both of them")
+    child = ChildProcess([sys.executable, "-c", program], cores=(), output=tmp_path / "out")
+    wait_for(lambda: child.output_tail().count("up") == 2, "both of them")
     assert not child.end(0.1)
     assert child.status == -signal.SIGKILL

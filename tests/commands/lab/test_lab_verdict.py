@@ -14,7 +14,7 @@ import pytest
 
 from allcomers.commands.lab.analysis import analysis, results
 from allcomers.commands.lab.analysis.figures import Trial
-from allcomers.commands.lab.data.goal import goal, told
+from allcomers.commands.lab.data.goal import describe, goal
 from allcomers.commands.lab.data.plan import Probe
 from allcomers.commands.lab.report import page
 from support.seen import EPOLL, ITERATIVE, POOL, THREAD, WAITS, everything, grown, judged, ladder, pooled, step, usl
@@ -155,10 +155,10 @@ def test_the_highest_rate_that_was_kept_up_with() -> None:
 
 
 def test_the_goal_is_what_the_user_says_or_what_people_bear() -> None:
-    assert told(goal("p50<11ms,errors<2%", WAITS)) == "p50<11ms, errors<2%"
-    assert told(goal("p99<1s", WAITS)) == "p99<1s, errors<0.1%"
-    assert told(goal("", WAITS)) == "p99<100ms, errors<0.1%"
-    assert told(goal("", replace(WAITS, response=0.5))) == "p99<5000ms, errors<0.1%"
+    assert describe(goal("p50<11ms,errors<2%", WAITS)) == "p50<11ms, errors<2%"
+    assert describe(goal("p99<1s", WAITS)) == "p99<1s, errors<0.1%"
+    assert describe(goal("", WAITS)) == "p99<100ms, errors<0.1%"
+    assert describe(goal("", replace(WAITS, response=0.5))) == "p99<5000ms, errors<0.1%"
 
 
 # ------------------------------------------------------------ what is written

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import statistics as middle
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from math import inf, isfinite, nan
 from typing import Final
 
 from allcomers.commands.lab.analysis import scaling, statistics
 from allcomers.commands.lab.analysis.figures import Step, Trial
-from allcomers.commands.lab.analysis.scaling import Law
-from allcomers.commands.lab.analysis.statistics import NOTHING, Interval, Steadiness
+from allcomers.commands.lab.analysis.standing import OpenRung, Rung, Standing
+from allcomers.commands.lab.analysis.statistics import Interval, Steadiness
 from allcomers.commands.lab.data.candidate import Candidate
 
 _STRAINED: Final = 0.75
@@ -21,91 +20,6 @@ of candidates that all wait for the load some are seen just below its end and so
 
 _KEPT_UP: Final = 0.98
 """The part of a rate that must be answered, for a server to have kept up with it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rung:
-    """All trials' steps with so many clients: requests/s, and medians of the rest. `traffic`: bytes/s, both ways."""
-
-    clients: int
-    tps: Interval
-    p50: float
-    p99: float
-    p999: float
-    traffic: float
-    cpu: float
-    memory: float
-    failing: float
-    held: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenRung:
-    """All trials' steps at a part of the peak: requests/s that were due and that were answered, and medians."""
-
-    rate: float
-    tps: float
-    p50: float
-    p99: float
-    p999: float
-    failing: float
-    met: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """A candidate after all its trials. Times are seconds, memory bytes.
-
-    stage       the last that it was in
-    capacity    requests/s, the best step of each trial that met the goal; `limited`: by what the load generator could
-                do, so that it is an estimate from the CPU that the server left idle
-    clients     at that step
-    to_best     its capacity to that of the best, round by round; `tied`: nobody could tell them apart
-    alone       response time of a lone client
-    knee        N* = (Rmin + Z)·Xmax
-    memory      for each connection
-    sustained   requests/s, the highest rate of the open loop that met the goal; 0 where there was none
-    switches    context switches for each answer
-    threads, processes   at most, at once
-    curve       (response time, part of answers) in the open loop, at the step nearest to 80 % of the peak
-    """
-
-    candidate: Candidate
-    stage: str
-    failure: str = ""
-    capacity: Interval = NOTHING
-    limited: bool = False
-    clients: int = 0
-    to_best: Interval = NOTHING
-    tied: bool = False
-    alone: float = nan
-    knee: float = nan
-    law: Law | None = None
-    cpu: Interval = NOTHING
-    memory: float = nan
-    switches: float = nan
-    threads: int = 0
-    processes: int = 0
-    rungs: tuple[Rung, ...] = ()
-    open_rungs: tuple[OpenRung, ...] = ()
-    curve: tuple[tuple[float, float], ...] = ()
-    sustained: float = 0.0
-    steadiness: Steadiness = statistics.UNKNOWN
-    errors: tuple[tuple[str, int], ...] = ()
-
-    @property
-    def is_best(self) -> bool:
-        """Is it the one that all are compared with?"""
-        return self.to_best.count > 0 and self.to_best.low == self.to_best.high == 1
-
-    def rung(self, clients: int) -> Rung | None:
-        """That of so many clients, or of the next fewer that were tried; None if there is none."""
-        return next((rung for rung in reversed(self.rungs) if rung.clients <= clients), None)
-
-    def p99(self, clients: int) -> float:
-        """Seconds, with so many clients or the next fewer; nan if there were none."""
-        rung = self.rung(clients)
-        return rung.p99 if rung else nan
 
 
 def capacity(step: Step, cores: int) -> float:
@@ -287,6 +201,11 @@ def _errors(own: Sequence[Trial]) -> tuple[tuple[str, int], ...]:
             for kind, count in step.errors.items():
                 found[kind] = found.get(kind, 0) + count
     return tuple(sorted(found.items()))
+
+
+def disturbance(trials: Sequence[Trial]) -> float:
+    """Cores that somebody else used, the median over all steps."""
+    return middle.median([step.others for done in trials for step in done.steps] or [0.0])
 
 
 def _median(values: Iterable[float]) -> float:

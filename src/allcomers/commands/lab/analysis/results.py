@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import allcomers
-from allcomers.commands.lab.analysis.analysis import Standing
 from allcomers.commands.lab.analysis.figures import Trial
-from allcomers.commands.lab.analysis.verdict import Place, Verdict
+from allcomers.commands.lab.analysis.standing import Ranked, Standing, Verdict
 from allcomers.commands.lab.data.plan import Probe
 
 
@@ -110,12 +109,12 @@ def write(path: Path, text: str) -> None:
 # ------------------------------------------------------------ allcomers.toml
 
 
-def save_toml(results: Results, chosen: Place, folder: Path) -> None:
+def save_toml(results: Results, chosen: Ranked, folder: Path) -> None:
     """What `allcomers run --config` (or `serve`) takes as it is."""
     write(folder / "allcomers.toml", toml(results, chosen, own_options(results.words)))
 
 
-def toml(results: Results, chosen: Place, own: Sequence[str]) -> str:
+def toml(results: Results, chosen: Ranked, own: Sequence[str]) -> str:
     """own: lines of the options that the user had given."""
     settings = chosen.standing.candidate.settings()
     lines = [

@@ -9,12 +9,11 @@ threads, the default model first.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Final
 
 from allcomers.commands.lab.analysis import wording
-from allcomers.commands.lab.analysis.analysis import Standing
+from allcomers.commands.lab.analysis.standing import Ranked, Rung, Standing, Verdict
 from allcomers.commands.lab.analysis.statistics import Course
 from allcomers.commands.lab.data.candidate import POOLED, Candidate, has_loop
 from allcomers.commands.lab.data.plan import Probe
@@ -33,37 +32,19 @@ _DISTURBED: Final = 0.2
 _NEXT: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A candidate and why it has its place, in a sentence or two."""
-
-    standing: Standing
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """chosen is None where nothing could be measured. `cautions`: what to know before believing, or using, it."""
-
-    chosen: Place | None
-    runners_up: tuple[Place, ...]
-    others: tuple[Place, ...]
-    cautions: tuple[str, ...]
-
-
 def judge(standings: Sequence[Standing], probe: Probe, *, goal: str, others: float, cores: int) -> Verdict:
     """standings as `analysis` gives them; `others`: cores that somebody else used meanwhile; `goal` in words."""
     order = preferred(standings)
     if not order:
-        places = tuple(Place(one, _why_not(one, None, probe)) for one in standings)
+        places = tuple(Ranked(one, _why_not(one, None, probe)) for one in standings)
         return Verdict(chosen=None, runners_up=(), others=places, cautions=disturbed(others))
     chosen = order[0]
-    told = [Place(one, _why_not(one, chosen, probe)) for one in order[1:]]
-    rest = [Place(one, _why_not(one, chosen, probe)) for one in standings if one not in order]
+    reasons = [Ranked(one, _why_not(one, chosen, probe)) for one in order[1:]]
+    rest = [Ranked(one, _why_not(one, chosen, probe)) for one in standings if one not in order]
     return Verdict(
-        chosen=Place(chosen, _why(chosen, probe, goal)),
-        runners_up=tuple(told[:_NEXT]),
-        others=(*told[_NEXT:], *rest),
+        chosen=Ranked(chosen, _why(chosen, probe, goal)),
+        runners_up=tuple(reasons[:_NEXT]),
+        others=(*reasons[_NEXT:], *rest),
         cautions=(*_cautions(chosen, cores), *disturbed(others)),
     )
 
@@ -108,16 +89,18 @@ def plainness(candidate: Candidate) -> tuple[int, int, int]:
 def _why(chosen: Standing, probe: Probe, goal: str) -> str:
     p99 = chosen.p99(chosen.clients)
     about = "about " if chosen.limited else ""
-    said = [
+    sentences = [
         f"It answered {about}{wording.rate(chosen.capacity.value)} with {wording.many(chosen.clients, 'client')}"
         f" (p99 {wording.seconds(p99)}, {wording.seconds(chosen.cpu.value)} of CPU a request), within {goal}."
     ]
-    said.append(_nature(chosen.candidate, probe))
+    sentences.append(_nature(chosen.candidate, probe))
     if chosen.sustained:
-        said.append(f"In the open loop it kept up with {wording.rate(chosen.sustained)} and stayed within the goal.")
+        sentences.append(
+            f"In the open loop it kept up with {wording.rate(chosen.sustained)} and stayed within the goal."
+        )
     if chosen.law and chosen.law.peak:
-        said.append(f"Throughput falls beyond about {wording.many(chosen.law.peak, 'client')}.")
-    return " ".join(said)
+        sentences.append(f"Throughput falls beyond about {wording.many(chosen.law.peak, 'client')}.")
+    return " ".join(sentences)
 
 
 def _nature(candidate: Candidate, probe: Probe) -> str:
@@ -193,22 +176,22 @@ def _cause(candidate: Candidate, probe: Probe) -> str:
 
 
 def _cautions(chosen: Standing, cores: int) -> list[str]:
-    said = []
+    sentences = []
     candidate = chosen.candidate
     if candidate.threads or candidate.model == "thread":
-        said.append("Calls run in several threads at once: the app must be made for that.")
+        sentences.append("Calls run in several threads at once: the app must be made for that.")
     if candidate.workers > 1 or candidate.model == "process":
-        said.append("Each process has its own memory: what the app keeps in variables, others do not see.")
+        sentences.append("Each process has its own memory: what the app keeps in variables, others do not see.")
     if chosen.limited:
-        said.append(
+        sentences.append(
             "The load generator was at its end before the server was: requests/s are estimated from the CPU that the"
             " server had left, and response times have the generator's own queue in them."
         )
     if chosen.steadiness.course not in (Course.FLAT, Course.SHORT):
-        said.append(f"At its peak it was not the same all the time: {chosen.steadiness.course.value}.")
+        sentences.append(f"At its peak it was not the same all the time: {chosen.steadiness.course.value}.")
     if cores == 1 and candidate.workers == 1 and candidate.model != "process":
-        said.append("The server had one core here. On more, give it a worker for each: that was not measured.")
-    return said
+        sentences.append("The server had one core here. On more, give it a worker for each: that was not measured.")
+    return sentences
 
 
 def disturbed(others: float) -> tuple[str, ...]:
@@ -219,3 +202,38 @@ def disturbed(others: float) -> tuple[str, ...]:
         f"Somebody else used {wording.number(others)} cores of these meanwhile (the median over all steps): figures are"
         " lower and less sure than on a quiet machine; the order suffers less, as all had the same.",
     )
+
+
+# ------------------------------------------------------------ a race
+
+_MORE: Final = 1.1
+"""Times what the largest crowd is answered, above which a smaller one is worth telling."""
+
+
+def race_results(standings: Sequence[Standing]) -> tuple[Ranked, ...]:
+    """What the largest crowd did to each, in a sentence."""
+    return tuple(Ranked(one, _story(one)) for one in standings)
+
+
+def _story(one: Standing) -> str:
+    if not one.rungs:
+        return f"It failed: {one.failure}."
+    peak, last = max(one.rungs, key=lambda rung: rung.tps.value), one.rungs[-1]
+    sentences = [_crowded(last)]
+    if peak.tps.value > _MORE * last.tps.value:
+        sentences.append(
+            f"At its best it gave {wording.rate(peak.tps.value)}, with {wording.many(peak.clients, 'client')}."
+        )
+    if one.failure:
+        sentences.append(f"It failed: {one.failure}.")
+    return " ".join(sentences)
+
+
+def _crowded(last: Rung) -> str:
+    with_all = f"With {wording.many(last.clients, 'client')}"
+    if not last.tps.value:
+        return f"{with_all} no answer came in time."
+    held = f", of which {last.held:,.0f} were let in," if last.held < 0.98 * last.clients else ""
+    lost = f"; {wording.percent(last.failing)} of requests failed" if last.failing > 0.001 else ""
+    times = f"p50 {wording.seconds(last.p50)}, p99 {wording.seconds(last.p99)}"
+    return f"{with_all}{held} it answered {wording.rate(last.tps.value)}: {times}{lost}."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import floor, isfinite, log10
 
-from allcomers.commands.lab.analysis.analysis import Standing
 from allcomers.commands.lab.analysis.statistics import Interval
 
 _NOTHING = "–"
@@ -54,9 +53,9 @@ def ratio(found: Interval) -> str:
     return f"{found.value:.2f} ({found.low:.2f}–{found.high:.2f})" if found.count > 1 else f"{found.value:.2f}"
 
 
-def to_best(one: Standing) -> str:
-    """Its ratio to the best, and whether that is a tie; the best itself is just the best."""
-    return "best" if one.is_best else ratio(one.to_best) + (" tie" if one.tied else "")
+def to_best(found: Interval, *, is_best: bool, tied: bool) -> str:
+    """Return the ratio to the best candidate, marked where it is a tie; "best" for the best itself."""
+    return "best" if is_best else ratio(found) + (" tie" if tied else "")
 
 
 def spread(found: Interval) -> str:

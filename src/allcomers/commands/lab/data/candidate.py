@@ -65,7 +65,7 @@ def runnable() -> Iterator[str]:
     return (name for name, model in TABLE.items() if not model.obstacle)
 
 
-def takes(option: str, value: str) -> bool:
+def accepts(option: str, value: str) -> bool:
     """Does this version's `option`, by its field's name, have such a value?"""
     check = next(entry.check for name, _, entry in options() if name == option)
     try:

@@ -32,5 +32,5 @@ def patience(terms: Sequence[Term]) -> float:
     return min((term.limit for term in terms if term.unit and term.unit != "%"), default=_SLOWEST)
 
 
-def told(terms: Sequence[Term]) -> str:
+def describe(terms: Sequence[Term]) -> str:
     return ", ".join(term.text for term in terms)

@@ -43,7 +43,7 @@ class Options:
     resume: bool
     race: bool
 
-    def as_asked(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """What makes an experiment the same when it goes on."""
         names = (
             "words",
@@ -68,12 +68,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    made = _Parser(
+    arguments_parser = _Parser(
         "allcomers lab", usage="allcomers lab TARGET|DIR [OPTIONS] [-- OPTIONS OF THE SERVER]", description=_ABOUT,
         epilog=_EPILOG, add_help=False, allow_abbrev=False,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=100),
     )  # fmt: skip
-    add = made.add_argument_group("options").add_argument
+    add = arguments_parser.add_argument_group("options").add_argument
     add("target", metavar="TARGET|DIR", help="MODULE:NAME, FILE.py:NAME or a folder")
     add("--budget", metavar="TIME", default="5m", type=_duration, help="how long it may take: 90s, 5m, 1h (5m)")
     add(
@@ -94,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="go on with what is in DIR")
     add("--race", action="store_true", help="show what many clients do to each model, rather than to recommend one")
     add("-h", "--help", action="help", help="show this")
-    return made
+    return arguments_parser
 
 
 def read(arguments: Sequence[str]) -> Options:

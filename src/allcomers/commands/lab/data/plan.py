@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from math import ceil, log2
 from typing import Any, Final
 
-from allcomers.commands.lab.data.candidate import Candidate, has_loop, runnable, takes
+from allcomers.commands.lab.data.candidate import Candidate, accepts, has_loop, runnable
 from allcomers.models import best
-from allcomers.models.select_loop import FD_SETSIZE
+from allcomers.system.sockets import FD_SETSIZE
 
 MOST_CLIENTS: Final = 10_000
 MOST_THREADS: Final = 1024
@@ -143,7 +143,7 @@ def _calls(name: str, probe: Probe) -> list[tuple[str, int]]:
         return [("", threads) for threads in around]
     if not has_loop(name) or probe.is_async:
         return [("", 0)]
-    choices = [("inline", 0), *([("auto", usual)] if takes("calls", "auto") else []), ("pool", usual)]
+    choices = [("inline", 0), *([("auto", usual)] if accepts("calls", "auto") else []), ("pool", usual)]
     others = [("pool", threads) for threads in around if threads != usual] if name == best() else []
     return choices + others
 

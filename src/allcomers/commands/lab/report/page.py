@@ -7,9 +7,8 @@ from html import escape
 from math import isfinite, nan
 
 from allcomers.commands.lab.analysis import wording
-from allcomers.commands.lab.analysis.analysis import Rung, Standing
 from allcomers.commands.lab.analysis.results import Results
-from allcomers.commands.lab.analysis.verdict import Place
+from allcomers.commands.lab.analysis.standing import Ranked, Rung, Standing
 from allcomers.commands.lab.report import plots
 from allcomers.commands.lab.report.plots import Axis, Row, Series
 
@@ -40,10 +39,10 @@ tr.best td { font-weight: 600; color: var(--c0) } tr.left td { color: var(--soft
 
 _LOW = ("ratio", "cpu", "memory")
 
-CLIENTS = Axis(name="clients", told=lambda value: f"{value:,.0f}")
-RATE = Axis(told=wording.number)
-TIME = Axis(name="response time", told=wording.seconds)
-PART = Axis(told=lambda value: f"{value:.0%}", parts=True)
+CLIENTS = Axis(name="clients", format=lambda value: f"{value:,.0f}")
+RATE = Axis(format=wording.number)
+TIME = Axis(name="response time", format=wording.seconds)
+PART = Axis(format=lambda value: f"{value:.0%}", parts=True)
 
 
 def page(results: Results) -> str:
@@ -85,20 +84,20 @@ def _gallery(plotted: dict[str, str]) -> str:
 def _circumstances(results: Results) -> str:
     place = results.place
     cores = f"server on core {_cores(place['server_cores'])}, load on core {_cores(place['load_cores'])}"
-    told = (
+    text = (
         f"{place['when']} · {place['cpu']} · {cores} · {place['system']} · Python {place['python']} ·"
         f" allcomers {place['allcomers']} ({place['leaf']}) · {wording.many(len(results.trials), 'trial')},"
         f" {wording.many(results.rounds, 'round')}, {results.seconds / 60:.1f} minutes ·"
         f" <code>{escape(results.command)}</code>"
     )
-    return f'<p class="soft">{told}</p>'
+    return f'<p class="soft">{text}</p>'
 
 
 def _cores(cores: Sequence[int]) -> str:
     return ", ".join(map(str, cores))
 
 
-def _chosen(results: Results, place: Place | None) -> str:
+def _chosen(results: Results, place: Ranked | None) -> str:
     if place is None:
         return '<section class="card chosen"><h2>Nothing could be measured</h2></section>'
     one = place.standing
@@ -117,7 +116,7 @@ def _chosen(results: Results, place: Place | None) -> str:
     )
 
 
-def _places(title: str, places: Sequence[Place]) -> str:
+def _places(title: str, places: Sequence[Ranked]) -> str:
     if not places:
         return ""
     items = "".join(f"<li><b>{escape(place.standing.candidate.name)}</b>: {escape(place.why)}</li>" for place in places)
@@ -150,18 +149,19 @@ def pictures(results: Results) -> dict[str, str]:
         "tps": plots.lines("Answers per second against clients, and the USL", _tps(drawn), CLIENTS, RATE),
         "open": plots.lines(
             "The slowest in a hundred (p99) at a given rate", _opened(drawn),
-            Axis(name="requests per second that were due", told=wording.number), TIME,
+            Axis(name="requests per second that were due", format=wording.number), TIME,
         ),
         "cdf": plots.lines("Response times at 80 % of the peak", _curves(drawn), TIME, PART),
         "ratio": plots.rows("Answers per second, × the best of the same round, 95 %", _ratios(drawn), _TIMES, mark=1.0),
-        "cpu": plots.rows("CPU for each answer, 95 %", _cpu(drawn), Axis(name="less is better", told=wording.seconds)),
+        "cpu": plots.rows("CPU for each answer, 95 %", _cpu(drawn), _SECONDS),
         "memory": plots.rows("Memory for each connection", _memory(drawn), _SIZES),
     }  # fmt: skip
     return {name: svg for name, svg in found.items() if "nothing to show" not in svg}
 
 
-_SIZES = Axis(name="less is better", told=wording.size)
-_TIMES = Axis(name="more is better", told=lambda value: f"{value:.2f}")
+_SECONDS = Axis(name="less is better", format=wording.seconds)
+_SIZES = Axis(name="less is better", format=wording.size)
+_TIMES = Axis(name="more is better", format=lambda value: f"{value:.2f}")
 
 
 def _series(drawn: Sequence[Standing], value: Callable[[Rung], float]) -> list[Series]:
@@ -224,7 +224,7 @@ def _ratios(drawn: Sequence[Standing]) -> list[Row]:
             value=one.to_best.value,
             low=one.to_best.low,
             high=one.to_best.high,
-            label=wording.to_best(one),
+            label=wording.to_best(one.to_best, is_best=one.is_best, tied=one.tied),
         )
         for number, one in enumerate(drawn)
     ]
@@ -287,7 +287,7 @@ def _cells(one: Standing) -> tuple[str, ...]:
     return (
         one.candidate.name,
         ("≈ " if one.limited else "") + wording.spread(one.capacity) if one.capacity.count else one.failure or "–",
-        wording.to_best(one),
+        wording.to_best(one.to_best, is_best=one.is_best, tied=one.tied),
         f"{one.clients:,}" if one.clients else "–",
         *(wording.seconds(value) for value in ((best.p50, best.p99, best.p999) if best else (nan, nan, nan))),
         f"{wording.size(best.traffic)}/s" if best else "–",

@@ -96,7 +96,7 @@ class Axis:
     """`told` writes a value; the axis is logarithmic unless it is of `parts`, 0 to 1. What y is, the title says."""
 
     name: str = ""
-    told: Callable[[float], str]
+    format: Callable[[float], str]
     parts: bool = False
     least: float = 0.0
 
@@ -114,8 +114,8 @@ def lines(title: str, series: Sequence[Series], x: Axis, y: Axis, mark: tuple[fl
     across = _scale(x, left, right, _LEFT, WIDTH - _RIGHT)
     up = _scale(y, low, high, _HEIGHT - _BOTTOM, _TOP)
     parts = [_text(WIDTH - _RIGHT, _HEIGHT - 8, x.name, "small", "end")]
-    parts += [_column(across(tick), x.told(tick)) for tick in _ticks(x, left, right, 9)]
-    parts += [_level(up(tick), y.told(tick)) for tick in _ticks(y, low, high, 6)]
+    parts += [_column(across(tick), x.format(tick)) for tick in _ticks(x, left, right, 9)]
+    parts += [_level(up(tick), y.format(tick)) for tick in _ticks(y, low, high, 6)]
     if mark and low <= mark[0] <= high:
         parts += [_line("mark", _LEFT, up(mark[0]), WIDTH - _RIGHT, up(mark[0]))]
         parts += [_text(_LEFT + 6, up(mark[0]) - 5, mark[1], "small")]
@@ -135,7 +135,7 @@ def rows(title: str, items: Sequence[Row], axis: Axis, mark: float | None = None
     parts = [_text(WIDTH - _RIGHT, height - 8, axis.name, "small", "end")]
     for tick in _ticks(axis, low, high, 7):
         parts += [_line("grid", across(tick), _TOP - 4, across(tick), height - _BOTTOM + 4)]
-        parts += [_text(across(tick), height - 24, axis.told(tick), "small", "middle")]
+        parts += [_text(across(tick), height - 24, axis.format(tick), "small", "middle")]
     if mark:
         parts.append(_line("mark", across(mark), _TOP - 4, across(mark), height - _BOTTOM + 4))
     parts += [_row(item, _TOP + _ROW * number + _ROW / 2, across, low) for number, item in enumerate(known)]
@@ -187,9 +187,9 @@ def _drawn(one: Series, across: Scale, up: Scale, x: Axis, y: Axis) -> str:
     parts.append(f'<path class="line c{one.colour}" d="{_path(one.points, across, up)}"/>')
     if len(one.points) <= 20:
         for a, b in one.points:
-            told = escape(f"{one.name}: {x.told(a)}, {y.told(b)}")
+            title = escape(f"{one.name}: {x.format(a)}, {y.format(b)}")
             dot = f'cx="{across(a):.1f}" cy="{up(b):.1f}" r="3.4"'
-            parts.append(f'<circle class="f{one.colour}" {dot}><title>{told}</title></circle>')
+            parts.append(f'<circle class="f{one.colour}" {dot}><title>{title}</title></circle>')
     return "".join(parts)
 
 

@@ -9,14 +9,12 @@ from typing import Any
 from allcomers.commands.lab.analysis import analysis, results, verdict
 from allcomers.commands.lab.analysis.figures import Trial
 from allcomers.commands.lab.analysis.results import Results
-from allcomers.commands.lab.analysis.verdict import Verdict
+from allcomers.commands.lab.analysis.standing import Verdict
 from allcomers.commands.lab.data.plan import Probe
 from allcomers.commands.lab.report import page, plots, terminal
-from allcomers.commands.lab.run import race
-from allcomers.commands.lab.run.experiment import disturbance
 
 
-def made(
+def analyse(
     trials: Sequence[Trial],
     probe: Probe,
     goal: str,
@@ -30,10 +28,10 @@ def made(
     """All that can be said of the trials."""
     cores = len(place["server_cores"]) or 1
     standings = analysis.standings(trials, cores, think)
-    others = disturbance(trials)
+    others = analysis.disturbance(trials)
     if is_race:
-        runners = race.told(standings)
-        judged = Verdict(chosen=None, runners_up=runners, others=(), cautions=verdict.disturbed(others))
+        ranked = verdict.race_results(standings)
+        judged = Verdict(chosen=None, runners_up=ranked, others=(), cautions=verdict.disturbed(others))
     else:
         judged = verdict.judge(standings, probe, goal=goal, others=others, cores=cores)
     return Results(

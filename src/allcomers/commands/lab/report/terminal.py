@@ -15,9 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from allcomers.commands.lab.analysis import wording
-from allcomers.commands.lab.analysis.analysis import Standing
 from allcomers.commands.lab.analysis.results import Results
-from allcomers.commands.lab.analysis.verdict import Place
+from allcomers.commands.lab.analysis.standing import Ranked, Standing
 from allcomers.commands.lab.data.plan import Probe, Stage
 
 _STAGES = {
@@ -103,7 +102,7 @@ def show(results: Results) -> None:
         console.print(Text.assemble(("Know: ", "bold yellow"), caution))
 
 
-def _place(console: Console, word: str, place: Place, style: str) -> None:
+def _place(console: Console, word: str, place: Ranked, style: str) -> None:
     console.print(Text.assemble((f"{word} {place.standing.candidate.name}. ", style), place.why))
 
 
@@ -126,7 +125,7 @@ def _cells(one: Standing) -> list[str]:
     return [
         one.candidate.name,
         ("≈ " if one.limited else "") + wording.spread(one.capacity),
-        wording.to_best(one),
+        wording.to_best(one.to_best, is_best=one.is_best, tied=one.tied),
         f"{one.clients:,}" if one.clients else "–",
         wording.seconds(at_best.p50 if at_best else nan),
         wording.seconds(at_best.p99 if at_best else nan),

@@ -35,7 +35,7 @@ class Journal:
     experiment, or is no journal.
     """
 
-    def __init__(self, folder: Path, asked: dict[str, Any], *, resume: bool) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any], *, resume: bool) -> None:
         self.folder = folder
         path = folder / NAME
         try:
@@ -46,7 +46,7 @@ class Journal:
         try:
             self._lock()
             self.records = self._read()
-            self._begin(asked, resume)
+            self._start(settings, resume)
         except BaseException:
             self._file.close()
             raise
@@ -57,8 +57,8 @@ class Journal:
         except OSError:
             raise ConfigError(f"{self.folder}: another lab writes there; --out names another folder") from None
 
-    def _begin(self, asked: dict[str, Any], resume: bool) -> None:
-        asked = {"kind": "begin", "version": VERSION, **asked}
+    def _start(self, settings: dict[str, Any], resume: bool) -> None:
+        settings = {"kind": "begin", "version": VERSION, **settings}
         if not resume:
             if self.records and not self.find("end"):
                 raise ConfigError(
@@ -69,8 +69,8 @@ class Journal:
         if not self.records:
             self._file.seek(0)
             self._file.truncate()
-            self.add({**asked, "seed": secrets.randbelow(1 << 32)})
-        elif differing := [name for name in asked if asked[name] != self.records[0].get(name)]:
+            self.add({**settings, "seed": secrets.randbelow(1 << 32)})
+        elif differing := [name for name in settings if settings[name] != self.records[0].get(name)]:
             raise ConfigError(
                 f"{self.folder} has another experiment (it differs in {', '.join(differing)}): --out, or no --resume"
             )

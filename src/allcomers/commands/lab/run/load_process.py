@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from allcomers.commands.lab.analysis.figures import PERCENTILES, Step
-from allcomers.commands.lab.run.server_process import Child, wait_until
-from allcomers.commands.load import Histogram, Result
-from allcomers.commands.load.data.histogram import highest
+from allcomers.commands.lab.run.child_process import ChildProcess, wait_until
+from allcomers.commands.load.data.histogram import Histogram, highest
+from allcomers.commands.load.data.result import Result
 from allcomers.commands.load.data.slo import Term
 
 MIDWAY: Final = 0.7
@@ -30,7 +30,7 @@ class LoadFailedError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Driver:
+class LoadRunner:
     """How loads are made.
 
     options  further options of `allcomers load`
@@ -50,7 +50,7 @@ class Driver:
     cores: frozenset[int]
     folder: Path
 
-    def drive(
+    def run(
         self,
         scheme: str,
         address: str,
@@ -68,7 +68,7 @@ class Driver:
         figures.unlink(missing_ok=True)
         url = f"{scheme}://{address}{self.path if scheme.startswith('http') else ''}"
         command = self._command(url, clients, seconds, rate, figures)
-        child = Child(command, cores=self.cores, output=self.folder / "load.log")
+        child = ChildProcess(command, cores=self.cores, output=self.folder / "load.log")
         try:
             until = time.monotonic() + seconds * MIDWAY
             wait_until(lambda: child.status is not None or time.monotonic() >= until, seconds)
@@ -83,18 +83,18 @@ class Driver:
         return step, child.spent.cpu if child.spent else 0.0
 
     def _command(self, url: str, clients: int, seconds: float, rate: float, figures: Path) -> list[str]:
-        asked = {"-c": clients, "-d": f"{seconds:.3f}", "-t": min(max(1, len(self.cores)), clients)}
+        settings = {"-c": clients, "-d": f"{seconds:.3f}", "-t": min(max(1, len(self.cores)), clients)}
         think = f"{self.think:.3f}"  # clients that do begin one after another, or all of them would ask in step
         due = {"-r": f"{rate:.3f}"} if rate else {"--think": think, "--ramp": think}
-        words = [str(word) for pair in (asked | due).items() for word in pair]
+        words = [str(word) for pair in (settings | due).items() for word in pair]
         waiting = ["--timeout", f"{self.timeout:.3f}"]  # before the user's own, which are stronger
         start = [sys.executable, "-m", "allcomers", "load", url]
         return [*start, *waiting, *self.options, *words, "-q", "--json", str(figures)]
 
 
-def _why(child: Child, ended: bool) -> str:
-    said = [line for line in child.said().splitlines() if line.strip()]
-    last = said[-1].removeprefix("allcomers: ")[:300] if said else "it said nothing"
+def _why(child: ChildProcess, ended: bool) -> str:
+    output_tail = [line for line in child.output_tail().splitlines() if line.strip()]
+    last = output_tail[-1].removeprefix("allcomers: ")[:300] if output_tail else "it said nothing"
     return f"the load generator {'gave no figures' if ended else 'did not end'}: {last}"
 
 
@@ -126,10 +126,10 @@ def _curve(times: Histogram) -> tuple[tuple[float, float], ...]:
     pairs = list(times.pairs())
     total = sum(count for _, count in pairs)
     points: list[tuple[float, float]] = []
-    seen = told = 0
+    seen = taken = 0
     for place, count in pairs:
         seen += count
-        if seen - told >= total / _POINTS or seen == total:
+        if seen - taken >= total / _POINTS or seen == total:
             points.append((highest(place) / 1e9, seen / total))
-            told = seen
+            taken = seen
     return tuple(points)

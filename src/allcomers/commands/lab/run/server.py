@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from allcomers.commands.lab.data.candidate import Candidate
-from allcomers.commands.lab.run.server_process import Child, wait_until
+from allcomers.commands.lab.run.child_process import ChildProcess, wait_until
 
 PATIENCE: Final = 60.0
 """Seconds for an app to load."""
@@ -28,7 +28,7 @@ class ServerFailedError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class ServerSettings:
     """What is served, and where.
 
     words    what follows `allcomers`: "run", the target and the user's own options; without those that the lab chooses
@@ -45,7 +45,7 @@ class Served:
 class Server:
     """It listens at `address` (HOST:PORT), with `scheme`; it took `start` seconds to."""
 
-    child: Child
+    child: ChildProcess
     scheme: str
     address: str
     start: float
@@ -57,37 +57,37 @@ class Server:
     def check(self) -> None:
         """Raises ServerFailedError if it has died."""
         if self.child.status is not None:
-            raise ServerFailedError(_told(self.child))
+            raise ServerFailedError(_last_words(self.child))
 
 
 @contextmanager
-def serving(served: Served, candidate: Candidate | None) -> Iterator[Server]:
+def running_server(settings: ServerSettings, candidate: Candidate | None) -> Iterator[Server]:
     """A server from when it listens to the end of the block; with no candidate, as its defaults are.
 
     Raises ServerFailedError if it does not listen.
     """
     began = time.monotonic()
-    child = Child(command(served, candidate), cores=served.cores, output=served.folder / "server.log")
+    child = ChildProcess(command(settings, candidate), cores=settings.cores, output=settings.folder / "server.log")
     try:
-        wait_until(lambda: child.status is not None or bool(_LISTENING.search(child.said())), PATIENCE)
-        found = _LISTENING.search(child.said())
+        wait_until(lambda: child.status is not None or bool(_LISTENING.search(child.output_tail())), PATIENCE)
+        found = _LISTENING.search(child.output_tail())
         if child.status is not None or found is None:
-            raise ServerFailedError(_told(child))
+            raise ServerFailedError(_last_words(child))
         yield Server(child, found[1], found[2], time.monotonic() - began)
     finally:
         child.end(DRAIN + 3)
 
 
-def command(served: Served, candidate: Candidate | None) -> list[str]:
+def command(settings: ServerSettings, candidate: Candidate | None) -> list[str]:
     more: Sequence[str] = candidate.flags() if candidate else ()
     own = ("--bind", "127.0.0.1:0", "--graceful-timeout", str(DRAIN), "--access-log", "off")
-    return [sys.executable, "-m", "allcomers", *served.words, *own, *more]
+    return [sys.executable, "-m", "allcomers", *settings.words, *own, *more]
 
 
-def _told(child: Child) -> str:
+def _last_words(child: ChildProcess) -> str:
     """How it ended and the last thing it said."""
     status = child.status
-    lines = [line.strip() for line in child.said().splitlines() if line.strip()]
+    lines = [line.strip() for line in child.output_tail().splitlines() if line.strip()]
     last = (lines or ["it said nothing"])[-1][:300]
     if status is None:
         return f"it did not listen after {PATIENCE:g} s: {last}"

@@ -11,8 +11,8 @@ from typing import Final
 from allcomers.commands.lab.analysis.figures import Step, Trial
 from allcomers.commands.lab.data.candidate import Candidate
 from allcomers.commands.lab.run import usage
-from allcomers.commands.lab.run.load_process import Driver, LoadFailedError
-from allcomers.commands.lab.run.server import Served, Server, ServerFailedError, serving
+from allcomers.commands.lab.run.load_process import LoadFailedError, LoadRunner
+from allcomers.commands.lab.run.server import Server, ServerFailedError, ServerSettings, running_server
 
 WARM_UP: Final = 0.4
 """Seconds."""
@@ -30,7 +30,7 @@ _SETTLE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Load:
     """A load: so many clients, for so many seconds, so many requests/s (0: each asks again when it is answered)."""
 
     clients: int
@@ -39,16 +39,16 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
+class Setup:
     """What all trials share. `tell` hears what is being done, in a few words."""
 
-    served: Served
-    driver: Driver
-    tell: Callable[[str], object] = lambda words: None
+    server_settings: ServerSettings
+    runner: LoadRunner
+    report: Callable[[str], object] = lambda words: None
 
 
 def run(
-    bench: Bench, stage: str, number: int, candidate: Candidate, loads: Iterable[Wanted], *, patience: int = 2
+    setup: Setup, stage: str, number: int, candidate: Candidate, loads: Iterable[Load], *, patience: int = 2
 ) -> Trial:
     """Whatever happens to the server, there is a Trial: with the steps until then, and with the reason.
 
@@ -59,10 +59,10 @@ def run(
     steps: list[Step] = []
     server: Server | None = None
     try:
-        with serving(bench.served, candidate) as server:
-            _warm_up(bench, server)
+        with running_server(setup.server_settings, candidate) as server:
+            _warm_up(setup, server)
             trial = replace(trial, start=server.start, memory=usage.size(server.pid).memory)
-            _climb(bench, server, candidate, loads, steps, patience)
+            _climb(setup, server, candidate, loads, steps, patience)
     except (ServerFailedError, LoadFailedError) as error:
         trial = replace(trial, failure=str(error))
     return replace(
@@ -70,19 +70,19 @@ def run(
     )
 
 
-def _warm_up(bench: Bench, server: Server) -> None:
-    bench.driver.drive(server.scheme, server.address, clients=WARM_CLIENTS, seconds=WARM_UP)
+def _warm_up(setup: Setup, server: Server) -> None:
+    setup.runner.run(server.scheme, server.address, clients=WARM_CLIENTS, seconds=WARM_UP)
     server.check()
 
 
 def _climb(
-    bench: Bench, server: Server, candidate: Candidate, loads: Iterable[Wanted], steps: list[Step], patience: int
+    setup: Setup, server: Server, candidate: Candidate, loads: Iterable[Load], steps: list[Step], patience: int
 ) -> None:
     """Up to where the goal is missed and no more is gained, `patience` times in a row, for one may be bad luck."""
     worse = 0
     for load in loads:
-        bench.tell(f"{candidate.name}: {_words(load)}")
-        steps.append(measure(bench, server, load))
+        setup.report(f"{candidate.name}: {_words(load)}")
+        steps.append(measure(setup, server, load))
         server.check()
         best = max((step.tps for step in steps[:-1]), default=0.0)
         worse = 0 if steps[-1].met or steps[-1].tps > _BETTER * best else worse + 1
@@ -90,17 +90,17 @@ def _climb(
             return
 
 
-def _words(load: Wanted) -> str:
+def _words(load: Load) -> str:
     clients = f"{load.clients:,} client" + ("s" if load.clients > 1 else "")
     return f"{load.rate:,.0f} requests/s" if load.rate else clients
 
 
-def measure(bench: Bench, server: Server, load: Wanted) -> Step:
+def measure(setup: Setup, server: Server, load: Load) -> Step:
     """One load, and what the server uses under it. Raises LoadFailedError."""
-    cores = bench.served.cores | bench.driver.cores
+    cores = setup.server_settings.cores | setup.runner.cores
     before, busy, began = usage.cpu(server.pid), usage.busy(cores), time.monotonic()
     sizes: list[usage.Size] = []
-    step, driving = bench.driver.drive(
+    step, driving = setup.runner.run(
         server.scheme,
         server.address,
         clients=load.clients,

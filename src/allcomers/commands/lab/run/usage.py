@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from allcomers.commands.lab.run.server_process import stat, tasks, tree
+from allcomers.commands.lab.run.child_process import stat, tasks, tree
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 

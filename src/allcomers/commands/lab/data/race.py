@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from allcomers.commands.lab.analysis import wording
-from allcomers.commands.lab.analysis.analysis import Rung, Standing
-from allcomers.commands.lab.analysis.verdict import Place
 from allcomers.commands.lab.data import plan
 from allcomers.commands.lab.data.candidate import Candidate, has_loop, runnable
 from allcomers.commands.lab.data.plan import Probe, Stage
@@ -24,9 +21,6 @@ _RUNNERS: Final = ("iterative", "process", "thread", "thread-pool", "select")
 """Beside the best poller: the others differ from that, or from select, by less than a plot shows."""
 
 _POOL: Final = 64
-
-_MORE: Final = 1.1
-"""Times what the largest crowd is answered, above which a smaller one is worth telling."""
 
 
 def entrants(probe: Probe, cores: int, models: Iterable[str] | None = None) -> list[Candidate]:
@@ -66,30 +60,3 @@ def stage(
         if rounds >= 2:
             break
     return Stage(kind="ladder", entrants=tuple(entrants), rounds=max(1, rounds), steps=rungs, seconds=least)
-
-
-def told(standings: Sequence[Standing]) -> tuple[Place, ...]:
-    """What the largest crowd did to each, in a sentence."""
-    return tuple(Place(one, _story(one)) for one in standings)
-
-
-def _story(one: Standing) -> str:
-    if not one.rungs:
-        return f"It failed: {one.failure}."
-    peak, last = max(one.rungs, key=lambda rung: rung.tps.value), one.rungs[-1]
-    said = [_crowded(last)]
-    if peak.tps.value > _MORE * last.tps.value:
-        said.append(f"At its best it gave {wording.rate(peak.tps.value)}, with {wording.many(peak.clients, 'client')}.")
-    if one.failure:
-        said.append(f"It failed: {one.failure}.")
-    return " ".join(said)
-
-
-def _crowded(last: Rung) -> str:
-    with_all = f"With {wording.many(last.clients, 'client')}"
-    if not last.tps.value:
-        return f"{with_all} no answer came in time."
-    held = f", of which {last.held:,.0f} were let in," if last.held < 0.98 * last.clients else ""
-    lost = f"; {wording.percent(last.failing)} of requests failed" if last.failing > 0.001 else ""
-    times = f"p50 {wording.seconds(last.p50)}, p99 {wording.seconds(last.p99)}"
-    return f"{with_all}{held} it answered {wording.rate(last.tps.value)}: {times}{lost}."

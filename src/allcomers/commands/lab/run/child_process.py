@@ -18,19 +18,20 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 PRIORITY: Final = -15
 """The nice value of children: of a core that one other process wants, they have 96 in 100 (sched(7))."""
 
-_OFTEN: Final = 0.005
+_POLL_INTERVAL: Final = 0.005
 """Seconds between two looks at whether it has ended."""
 
-_LOOKED_AT: Final = 200
+_MOST_THREADS: Final = 200
 """Threads of a process: to look at ten thousand would disturb what is measured."""
 
 
@@ -42,7 +43,7 @@ class Spent:
     switches: int
 
 
-class Child:
+class ChildProcess:
     """A running command. `output` is the file that has what it says on standard output and error.
 
     at_death  the signal that it gets if the lab dies
@@ -79,7 +80,7 @@ class Child:
         """Once it has ended."""
         return self._spent
 
-    def said(self) -> str:
+    def output_tail(self) -> str:
         """What it has said so far, the last 4 KB of it."""
         with self.output.open("rb") as file:
             file.seek(max(0, self.output.stat().st_size - 4096))
@@ -93,40 +94,36 @@ class Child:
         """TERM, and KILL for what is left of its tree after `patience` seconds; did TERM do?"""
         if self.status is not None:
             return True
-        family = {pid: _born(pid) for pid in tree(self.pid)}
+        members = {pid: _start_time(pid) for pid in tree(self.pid)}
         os.kill(self.pid, signal.SIGTERM)
-        went = self.wait(patience)
-        for pid, born in family.items():
-            if born and _born(pid) == born and (pid != self.pid or not went):
-                went = went and wait_until(lambda pid=pid, born=born: _born(pid) != born, 0.5)  # type: ignore[misc]
+        terminated = self.wait(patience)
+        for pid, started in members.items():
+            if started and _start_time(pid) == started and (pid != self.pid or not terminated):
+                terminated = terminated and wait_until(partial(_has_ended, pid, started), 0.5)
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         self.wait(patience)
-        return went
+        return terminated
 
 
 def _preparation(cores: Collection[int], at_death: int) -> Callable[[], None]:
     """What the child does between fork and exec."""
-    lab = os.getpid()
+    lab_pid = os.getpid()
 
     def prepare() -> None:
         if _LIBC is not None:
             _LIBC.prctl(_PR_SET_PDEATHSIG, at_death)
-            if os.getppid() != lab:  # it died before
-                _leave()
+            if os.getppid() != lab_pid:  # it died before
+                os._exit(1)
         if cores and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores)
-        _go_first()
+        _raise_priority()
         most_descriptors()
 
     return prepare
 
 
-def _leave() -> NoReturn:
-    os._exit(1)
-
-
-def _go_first() -> None:
+def _raise_priority() -> None:
     """Of its session, and its session of all: where sessions share the cores, a process's own value says little."""
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
@@ -150,7 +147,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     while not condition():
         if time.monotonic() > until:
             return False
-        time.sleep(_OFTEN)
+        time.sleep(_POLL_INTERVAL)
     return True
 
 
@@ -166,7 +163,7 @@ def tree(pid: int) -> list[int]:
 
 def tasks(pid: int) -> list[Path]:
     """The folders of a process's threads, at most so many that reading them costs little. Raises OSError."""
-    return list(islice(Path(f"/proc/{pid}/task").iterdir(), _LOOKED_AT))
+    return list(islice(Path(f"/proc/{pid}/task").iterdir(), _MOST_THREADS))
 
 
 def stat(pid: int) -> list[str]:
@@ -177,7 +174,11 @@ def stat(pid: int) -> list[str]:
         return []
 
 
-def _born(pid: int) -> str:
+def _has_ended(pid: int, started: str) -> bool:
+    return _start_time(pid) != started
+
+
+def _start_time(pid: int) -> str:
     """The start time of a process: with the pid, its identity. Empty when it is gone or a zombie."""
     fields = stat(pid)
     return fields[19] if fields and fields[0] != "Z" else ""
