@@ -57,6 +57,6 @@ def test_what_ten_thousand_clients_did_is_told() -> None:
         think=0.0, is_race=True,
     )  # fmt: skip
     text = page.page(found)
-    assert "What many clients do to" in text
+    assert "under many clients" in text
     assert "out of memory" in text
     assert "Run " not in text

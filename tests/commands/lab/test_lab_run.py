@@ -162,7 +162,7 @@ def refused(*arguments: str) -> tuple[int, str]:
         (("app:app", "--load-cores", "x"), 2, "no list of cores"),
         (("app:app", "--clients", "0"), 2, "at least 1"),
         (("app:app", "--load", "'"), 2, "--load"),
-        (("app:app", "--", "--model", "epoll"), 2, "--model behind --: that is for the lab to choose"),
+        (("app:app", "--", "--model", "epoll"), 2, "--model after --: the lab chooses it"),
         (("examples/nothing.py",), 3, "examples/nothing.py"),
         (("examples/calls.py:AtOnce", "--", "--no-such"), 2, "--no-such"),
         (("examples/calls.py:AtOnce", "--path", "zz zz"), 2, "--path 'zz zz'"),
@@ -179,7 +179,7 @@ def test_an_app_that_answers_nothing_but_errors_is_told(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     status, line = refused(f"{tmp_path}/app.py:Broken", "--out", str(tmp_path / "out"))
     assert status == 1
-    assert "requests were not answered well: status" in line
+    assert "requests failed: status" in line
     assert "--path" in line
 
 

@@ -95,7 +95,7 @@ def test_a_host_without_an_address() -> None:
             ["tcp://127.0.0.1:1", "--body", "x", "--expect", "y", "--expect-size", "1"],
             "either --expect or --expect-size",
         ),
-        (["tcp://127.0.0.1:1", "--body", "\\q", "--expect", "y"], "a backslash stands before"),
+        (["tcp://127.0.0.1:1", "--body", "\\q", "--expect", "y"], "a backslash must precede"),
         (["tcp://127.0.0.1:1", "--hostile", "slow-head"], "is for http"),
         ([URL, "--expect", "x"], "are for tcp://"),
         ([URL, "-c", "0"], "--clients is at least 1"),
@@ -108,11 +108,11 @@ def test_a_host_without_an_address() -> None:
         ([URL, "--arrivals", "bursts"], "constant or poisson"),
         ([URL, "-r", "1", "--think", "1"], "give one of them"),
         ([URL, "--hostile", "rude"], "choose one of slow-head"),
-        ([URL, "--hostile", "idle", "-r", "1"], "have a time of their own"),
+        ([URL, "--hostile", "idle", "-r", "1"], "set their own pace"),
         ([URL, "--pipeline", "2", "--no-keep-alive"], "not with --no-keep-alive"),
         ([URL, "-H", "nothing"], "is not NAME: VALUE"),
         ([URL, "-H", "A: b\r\nC: d"], "is not NAME: VALUE"),
-        ([URL, "-H", "Content-Length: 5"], "what frames a request"),
+        ([URL, "-H", "Content-Length: 5"], "decide on the framing"),
         ([URL, "-m", "GET /"], "is no method"),
         ([URL, "--body", "@/nowhere/at/all"], "No such file"),
         ([URL, "--urls", "/nowhere/at/all"], "No such file"),
@@ -159,7 +159,7 @@ def test_a_file_of_urls_is_asked_for_in_turn(tmp_path: Path) -> None:
     for wrong, says in (
         ("http://127.0.0.1:9000/", "neither a path nor"),
         ("/a b", "is no path"),
-        ("# none", "no path in"),
+        ("# none", "contains no path"),
     ):
         urls.write_text(wrong)
         with pytest.raises(ConfigError, match=says):
@@ -170,9 +170,9 @@ def test_a_service_is_sent_bytes(tmp_path: Path) -> None:
     file = tmp_path / "request"
     file.write_bytes(b"\x00\\n")
     url = "tcp://127.0.0.1:9000"
-    asked = options.read([url, "--body", r"a\n\r\t\0\x7f\\é", "--expect", "@" + str(file)])[0]
-    assert asked.body == "a\n\r\t\0\x7f\\é".encode()
-    assert asked.expect == b"\x00\\n"
+    plan_read = options.read([url, "--body", r"a\n\r\t\0\x7f\\é", "--expect", "@" + str(file)])[0]
+    assert plan_read.body == "a\n\r\t\0\x7f\\é".encode()
+    assert plan_read.expect == b"\x00\\n"
 
 
 def test_the_manual_has_every_option() -> None:

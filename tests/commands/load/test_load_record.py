@@ -38,22 +38,22 @@ def test_both_pens_write_the_same(answers: list[tuple[int, int, int]]) -> None:
 
 
 @pytest.mark.skipif(not response_end_compiled.COMPILED, reason="nothing is compiled here")
-def test_the_compiled_pen_writes_into_nothing_but_a_page() -> None:
+def test_the_compiled_recorder_writes_into_nothing_but_counters() -> None:
     with pytest.raises(ValueError, match="not the counters"):
         response_end_compiled.Recorder(Record().counters[1:])
     for status in (-1, 1000):
-        with pytest.raises(ValueError, match="no status"):
+        with pytest.raises(ValueError, match="not a status"):
             Record(response_end_compiled.Recorder).recorder.answered(0, 0, 0, status)
 
 
 @pytest.mark.skipif(not response_end_compiled.COMPILED, reason="nothing is compiled here")
-def test_the_cyclic_collector_gives_the_page_back() -> None:
+def test_the_cyclic_collector_frees_the_counters() -> None:
     counters = array("Q", bytes(8 * SIZE))
     ring: list[object] = [response_end_compiled.Recorder(counters)]
     ring.append(ring)
     del ring
     gc.collect()
-    counters.append(0)  # BufferError, had anybody a buffer of it
+    counters.append(0)  # BufferError, if a buffer of it were left
 
 
 @settings(max_examples=10)

@@ -75,7 +75,7 @@ def test_a_table_to_be_read_at_a_glance(server: Server) -> None:
         r"  TPS +[\d,]+ +answered in full per second",
         r" +sent +2,000",
         r" +answered +2,000 +2,000 × 200",
-        r" +connections +4 +held of 4 asked; 4 opened in all",
+        r" +connections +4 +held of 4 planned; 4 opened in total",
         r" +p99\.99 +[\d.]+ .?s +█+.*",
         r" +≤ [\d.]+ .?s +[\d.]+% .*",
     ):
@@ -149,7 +149,7 @@ def test_no_descriptor_is_left(server: Server, flags: tuple[str, ...]) -> None:
     if not flags:
         assert set(result.errors) == {"no descriptor left"}
         assert 10 <= result.connections_held < 50
-        assert any("100 connections were asked" in line for line in result.warnings)
+        assert any("100 connections were planned" in line for line in result.warnings)
 
 
 def few_descriptors() -> None:
@@ -264,7 +264,7 @@ def test_a_process_of_the_load_that_dies_is_told(server: Server) -> None:
     wait_for(lambda: len(children(process.pid)) == 2, "both processes of the load")
     os.kill(children(process.pid)[0], signal.SIGKILL)
     out = process.communicate(timeout=60)[0]
-    assert "was killed by signal 9: what it saw is lost" in out
+    assert "was killed by signal 9: its figures are lost" in out
     assert process.returncode == 0
 
 

@@ -89,18 +89,18 @@ def test_every_reason_for_distrust_is_told() -> None:
     late = Histogram()
     late.add(2_000_000, 10)
     for bad, says in (
-        (replace(good, cpu=0.95), "took 95% of a core"),
+        (replace(good, cpu=0.95), "used 95% of a core"),
         (replace(good, lateness=late), "100.0% of requests were sent more than 1 ms late"),
-        (replace(found(rate=5000.0), qps=2000.0), "5,000 requests per second were asked, 2,000 were sent"),
+        (replace(found(rate=5000.0), qps=2000.0), "5,000 requests per second were planned, 2,000 were sent"),
         (replace(good, unsent=5), "5 requests were due and never sent"),
-        (replace(good, connections_held=5), "10 connections were asked, 5 were open"),
+        (replace(good, connections_held=5), "10 connections were planned, 5 were open"),
         (replace(good, sent=good.sent + 1), "the counts do not add up: 2,001 sent, but 2,000 answered"),
-        (found(100), "100 answers are few"),
+        (found(100), "100 responses are few"),
     ):
         (line,) = with_warnings(bad).warnings
         assert says in line
     (line,) = with_warnings(good, shared=0.5).warnings
-    assert "on the same core in 50% of the looks" in line
+    assert "on the same core in 50% of all samples" in line
     assert with_warnings(good, missing=("process 1 was killed",)).warnings == ("process 1 was killed",)
 
 

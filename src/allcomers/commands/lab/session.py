@@ -1,4 +1,4 @@
-"""One run of the lab, from what was asked to what is written: who is who, and in which order."""
+"""One run of the lab, from its options to its files: the probe, the experiment, the report."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from allcomers.commands.lab.run.server import ServerSettings
 from allcomers.commands.lab.run.trial import Setup
 
 _TIMEOUT: Final = (3.0, 10.0)
-"""Seconds for an answer at least, and times what a lone request takes: what is slower meets no goal."""
+"""Seconds for a response at least, and as a multiple of a lone request's time: a slower one meets no goal."""
 
 
 def run(options: Options, command: str, folder: Path) -> int:
-    """The exit status. `folder` is for what is not to stay."""
+    """Run the lab; return the exit status. `folder` is for temporary files."""
     with Journal(options.out, options.fingerprint(), resume=options.resume) as journal:
-        probed, aim = _experiment(options, journal, folder)
+        probed, terms = _experiment(options, journal, folder)
         found = report.analyse(
             trials(journal),
             probed,
-            aim,
+            terms,
             command=command,
             words=options.words,
             place=results.surroundings(options.server_cores, options.load_cores),
@@ -47,7 +47,7 @@ def run(options: Options, command: str, folder: Path) -> int:
 
 
 def _experiment(options: Options, journal: Journal, folder: Path) -> tuple[Probe, str]:
-    """Until all is in the journal; what one call costs, and what counts."""
+    """Run the experiment until the journal is complete; return the probe and the goal in words."""
     descriptors = most_descriptors()
     with Progress(options.budget) as progress:
         setup = _bench(options, folder, progress.words)
@@ -64,8 +64,8 @@ def _experiment(options: Options, journal: Journal, folder: Path) -> tuple[Probe
             think=options.think,
             is_race=options.race,
         )
-        patient = max(_TIMEOUT[0], _TIMEOUT[1] * probed.response)
-        setup = replace(setup, runner=replace(setup.runner, timeout=patient, goal=terms))
+        timeout = max(_TIMEOUT[0], _TIMEOUT[1] * probed.response)
+        setup = replace(setup, runner=replace(setup.runner, timeout=timeout, goal=terms))
         Experiment(setup, journal, conditions, progress).run(probed)
     return probed, describe(terms)
 
@@ -73,7 +73,7 @@ def _experiment(options: Options, journal: Journal, folder: Path) -> tuple[Probe
 def _bench(options: Options, folder: Path, report: Callable[[str], object]) -> Setup:
     server, load = frozenset(options.server_cores), frozenset(options.load_cores)
     if load:
-        os.sched_setaffinity(0, load)  # the lab looks on from there, too
+        os.sched_setaffinity(0, load)  # the lab itself runs there, too
     server_settings = ServerSettings(words=options.words, cores=server, folder=folder)
     runner = LoadRunner(options=options.load, path=options.path, think=options.think, cores=load, folder=folder)
     return Setup(server_settings=server_settings, runner=runner, report=report)

@@ -1,4 +1,4 @@
-"""From trials to standings: what each candidate gave, how sure that is, and how it compares with the best. Pure."""
+"""From trials to standings: the capacity of each candidate, its confidence, and its ratio to the best. Pure."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from allcomers.commands.lab.analysis.statistics import Interval, Steadiness
 from allcomers.commands.lab.data.candidate import Candidate
 
 _STRAINED: Final = 0.75
-"""The part of its cores from which on the load generator holds up a server that uses less of its own. Well below 1, for
-of candidates that all wait for the load some are seen just below its end and some just above."""
+"""Share of its cores from which on the load generator limits a server that uses less of its own. Well below 1: of
+candidates that all wait for the load some are measured just below its limit and some just above."""
 
 _KEPT_UP: Final = 0.98
-"""The part of a rate that must be answered, for a server to have kept up with it."""
+"""Share of a rate that must be answered, for a server to have kept up with it."""
 
 
 def capacity(step: Step, cores: int) -> float:
-    """Requests/s; where the load generator was at its end and the server was not, what the server's CPU would give."""
+    """Return requests/s; if the load generator was the limit, those for which the server's CPU would suffice."""
     return step.tps * cores / step.busy if is_limited(step, cores) else step.tps
 
 
 def is_limited(step: Step, cores: int) -> bool:
-    """Was the load generator at its end before the server was?"""
+    """Whether the load generator reached its limit before the server did."""
     return step.load_busy > max(_STRAINED, step.busy / cores) and step.busy > 0
 
 
 def score(trial: Trial, cores: int) -> tuple[float, Step | None]:
-    """(capacity, step) of the best step of the closed loop that met the goal; (0, None) without one."""
+    """Return (capacity, step) of the best step of the closed loop that met the goal; (0, None) without one."""
     fit = [step for step in trial.steps if not step.rate and step.met]
     best = max(fit, key=lambda step: capacity(step, cores), default=None)
     return (capacity(best, cores) if best else 0.0), best
 
 
 def rank(trials: Sequence[Trial], cores: int) -> list[Candidate]:
-    """By capacity in the trials given, the best first; who failed is not in it.
+    """Return the candidates by capacity in the trials given, the best first, without those that failed.
 
-    What missed the goal counts half: one look may be unlucky.
+    A trial that missed the goal counts half: one look may be unlucky.
     """
     found: dict[Candidate, list[float]] = {}
     for trial in trials:
@@ -53,9 +53,9 @@ def rank(trials: Sequence[Trial], cores: int) -> list[Candidate]:
 
 
 def standings(trials: Sequence[Trial], cores: int, think: float = 0.0) -> list[Standing]:
-    """Of all candidates, compared with the best: those of the ladder first, by capacity.
+    """Return the standings of all candidates, compared with the best: those of the ladder first, by capacity.
 
-    think  seconds from an answer to the client's next request
+    think  seconds from a response to the client's next request
     """
     order = list(dict.fromkeys(trial.candidate for trial in trials))
     last = "ladder" if any(trial.stage == "ladder" for trial in trials) else "screen"
@@ -70,7 +70,7 @@ def standings(trials: Sequence[Trial], cores: int, think: float = 0.0) -> list[S
 
 
 def _scores(trials: Iterable[Trial], candidate: Candidate, stage: str, cores: int) -> dict[int, float]:
-    """By the number of the round."""
+    """Return the capacity in each round, by its number."""
     own = [trial for trial in trials if trial.candidate == candidate and trial.stage == stage]
     return {trial.number: score(trial, cores)[0] for trial in own if trial.steps}
 
@@ -119,12 +119,12 @@ def _standing(
 
 
 def _to_best(mine: dict[int, float], best: dict[int, float]) -> Interval:
-    """Over the rounds that both have."""
+    """Return the ratio over the rounds that both have."""
     return statistics.ratio([(mine[number], best[number]) for number in mine.keys() & best.keys()])
 
 
 def _failure(own: Sequence[Trial]) -> str:
-    """Why a trial failed, the last that did."""
+    """Return the reason of the last trial that failed."""
     return next((trial.failure for trial in reversed(own) if trial.failure), "")
 
 
@@ -151,7 +151,7 @@ def _rungs(trials: Sequence[Trial]) -> tuple[Rung, ...]:
 
 
 def _open_rungs(steps: Sequence[Step]) -> tuple[OpenRung, ...]:
-    """One for each rate, from the lowest; met where most trials met the goal and kept up."""
+    """Return one rung for each rate, from the lowest; met if most trials met the goal and kept up."""
     rates: dict[float, list[Step]] = {}
     for step in steps:
         rates.setdefault(step.rate, []).append(step)
@@ -170,7 +170,7 @@ def _open_rungs(steps: Sequence[Step]) -> tuple[OpenRung, ...]:
 
 
 def _curve(steps: Sequence[Step], rungs: Sequence[OpenRung]) -> tuple[tuple[float, float], ...]:
-    """Of the first trial's step at 80 % of the highest but one rate: the peak, for the highest is above it."""
+    """Return the curve of the first trial's step at 80 % of the peak, which is the last rate but one."""
     if not rungs:
         return ()
     wanted = 0.8 * rungs[-1].rate / 1.1
@@ -178,13 +178,13 @@ def _curve(steps: Sequence[Step], rungs: Sequence[OpenRung]) -> tuple[tuple[floa
 
 
 def _steadiness(holds: Sequence[Step]) -> Steadiness:
-    """Of the longest time at the peak; the last second is no whole one."""
+    """Return the steadiness of the longest time at the peak; the last second is incomplete."""
     longest = max(holds, key=lambda step: step.seconds, default=None)
     return statistics.steadiness(longest.series[:-1] if longest else ())
 
 
 def _memory(trials: Sequence[Trial]) -> float:
-    """Bytes for each connection: the median slope between any two steps of a trial (Theil 1950, Sen 1968)."""
+    """Return bytes for each connection: the median slope between any two steps of a trial (Theil 1950, Sen 1968)."""
     slopes = [
         (b.memory - a.memory) / (b.held - a.held)
         for trial in trials
@@ -204,7 +204,7 @@ def _errors(own: Sequence[Trial]) -> tuple[tuple[str, int], ...]:
 
 
 def disturbance(trials: Sequence[Trial]) -> float:
-    """Cores that somebody else used, the median over all steps."""
+    """Return the cores that other processes used, the median over all steps."""
     return middle.median([step.others for done in trials for step in done.steps] or [0.0])
 
 

@@ -1,4 +1,4 @@
-"""The values that an analysis comes to: rungs, standings, ranks and a verdict. Plain data."""
+"""The values of an analysis: rungs, standings, ranks and a verdict. Plain data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Rung:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRung:
-    """All trials' steps at a part of the peak: requests/s that were due and that were answered, and medians."""
+    """All trials' steps at a fraction of the peak: requests/s that were due and that were answered, and medians."""
 
     rate: float
     tps: float
@@ -45,17 +45,17 @@ class Standing:
     """A candidate after all its trials. Times are seconds, memory bytes.
 
     stage       the last that it was in
-    capacity    requests/s, the best step of each trial that met the goal; `limited`: by what the load generator could
-                do, so that it is an estimate from the CPU that the server left idle
+    capacity    requests/s, the best step of each trial that met the goal; `limited`: the load generator was the limit,
+                so that it is an estimate from the CPU that the server left idle
     clients     at that step
-    to_best     its capacity to that of the best, round by round; `tied`: nobody could tell them apart
+    to_best     its capacity relative to the best, round by round; `tied`: the two cannot be told apart
     alone       response time of a lone client
     knee        N* = (Rmin + Z)·Xmax
     memory      for each connection
-    sustained   requests/s, the highest rate of the open loop that met the goal; 0 where there was none
-    switches    context switches for each answer
+    sustained   requests/s, the highest rate of the open loop that met the goal; 0 if there was none
+    switches    context switches for each response
     threads, processes   at most, at once
-    curve       (response time, part of answers) in the open loop, at the step nearest to 80 % of the peak
+    curve       (response time, share of responses) in the open loop, at the step nearest to 80 % of the peak
     """
 
     candidate: Candidate
@@ -83,22 +83,22 @@ class Standing:
 
     @property
     def is_best(self) -> bool:
-        """Is it the one that all are compared with?"""
+        """Whether it is the candidate that all are compared with."""
         return self.to_best.count > 0 and self.to_best.low == self.to_best.high == 1
 
     def rung(self, clients: int) -> Rung | None:
-        """That of so many clients, or of the next fewer that were tried; None if there is none."""
+        """Return the rung of so many clients, or of the next fewer that were tried; None if there is none."""
         return next((rung for rung in reversed(self.rungs) if rung.clients <= clients), None)
 
     def p99(self, clients: int) -> float:
-        """Seconds, with so many clients or the next fewer; nan if there were none."""
+        """Return seconds, with so many clients or the next fewer; nan if there were none."""
         rung = self.rung(clients)
         return rung.p99 if rung else nan
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A candidate and why it has its place, in a sentence or two."""
+    """A candidate and the reason for its rank, in a sentence or two."""
 
     standing: Standing
     why: str
@@ -106,7 +106,7 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """chosen is None where nothing could be measured. `cautions`: what to know before believing, or using, it."""
+    """chosen is None if nothing could be measured. `cautions`: what to know before trusting or using it."""
 
     chosen: Ranked | None
     runners_up: tuple[Ranked, ...]

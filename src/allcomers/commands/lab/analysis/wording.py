@@ -1,4 +1,4 @@
-"""Figures as one reads them: "12,300/s", "1.2 ms", "38 KB"."""
+"""Figures for people: "12,300/s", "1.2 ms", "38 KB"."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NOTHING = "–"
 
 
 def number(value: float) -> str:
-    """Three significant digits, and all of those before the point."""
+    """Return three significant digits, and all of those before the point."""
     if not isfinite(value):
         return _NOTHING
     if value == 0:
@@ -47,7 +47,7 @@ def percent(value: float) -> str:
 
 
 def ratio(found: Interval) -> str:
-    """ "0.81 (0.78–0.84)"; no interval of one alone."""
+    """Return "0.81 (0.78–0.84)"; no interval for a single value."""
     if not found.count:
         return _NOTHING
     return f"{found.value:.2f} ({found.low:.2f}–{found.high:.2f})" if found.count > 1 else f"{found.value:.2f}"
@@ -59,7 +59,7 @@ def to_best(found: Interval, *, is_best: bool, tied: bool) -> str:
 
 
 def spread(found: Interval) -> str:
-    """ "12,300 (11,900–12,700)"."""
+    """Return "12,300 (11,900–12,700)"."""
     if not found.count:
         return _NOTHING
     return (

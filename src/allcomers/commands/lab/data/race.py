@@ -1,7 +1,6 @@
-"""The race: one handler under models that one wants to see side by side, each up to as many clients as there can be.
+"""The plan of a race: one handler under models side by side, each up to as many clients as possible.
 
-No candidate is left out and nobody is spared: what ten thousand clients do to a model that was not made for them is
-what the race is for.
+No candidate is left out or spared: the race shows what ten thousand clients do to a model that was not made for them.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from allcomers.commands.lab.data.plan import Probe, Stage
 from allcomers.models import best
 
 PLACES: Final = 12_000
-"""Of the model thread: it has 1,000 unless told otherwise, and here all are to come in."""
+"""--max-connections of the model thread: its default is 1,000, and here all clients are to be admitted."""
 
 _RUNNERS: Final = ("iterative", "process", "thread", "thread-pool", "select")
 """Beside the best poller: the others differ from that, or from select, by less than a plot shows."""
@@ -24,7 +23,7 @@ _POOL: Final = 64
 
 
 def entrants(probe: Probe, cores: int, models: Iterable[str] | None = None) -> list[Candidate]:
-    """Each model by itself, from the oldest on, then the hybrids."""
+    """Return each model by itself, from the oldest on, then the hybrids."""
     poller, wide = best(), max(2, cores)
     known = [name for name in runnable() if name in (models or (*_RUNNERS, poller))]
     plain = [_plain(name, probe) for name in known]
@@ -49,7 +48,7 @@ def _plain(name: str, probe: Probe) -> Candidate:
 def stage(
     entrants: Sequence[Candidate], budget: float, overhead: float, pause: float, most: int, least: float
 ) -> Stage:
-    """As many rounds as fit, one at least; half of the rungs if two do not.
+    """Plan as many rounds as fit, one at least; half of the rungs if two do not.
 
     least  seconds of a step
     """

@@ -1,4 +1,4 @@
-"""report.html: one file that needs nothing else, with what is recommended, the plots and all figures."""
+"""report.html: one self-contained file, with the recommendation, the plots and all figures."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ PART = Axis(format=lambda value: f"{value:.0%}", parts=True)
 
 
 def page(results: Results) -> str:
-    """The whole page."""
+    """Return the whole page."""
     verdict = results.verdict
     plotted = _gallery(pictures(results))
     target = f"<code>{escape(results.target)}</code>"
     parts: tuple[str, ...]
     if results.is_race:
-        title = f"What many clients do to {target}"
+        title = f"{target} under many clients"
         parts = (plotted, _places("Each model in turn", verdict.runners_up))
     else:
-        title = f"Which model for {target}?"
+        title = f"The model for {target}"
         chosen = _chosen(results, verdict.chosen)
         next_, others = "Which comes next", "Why not the others"
         parts = (chosen, _places(next_, verdict.runners_up), plotted, _places(others, verdict.others))
@@ -75,7 +75,8 @@ def page(results: Results) -> str:
 
 
 def _gallery(plotted: dict[str, str]) -> str:
-    """Two in a row where there is room; those of rows are low, so three of them stand where one other does."""
+    """Arrange plots two in a row where there is room; those of rows are low, so three of them stand beside one
+    other."""
     low = "".join(svg for name, svg in plotted.items() if name in _LOW)
     high = "".join(svg for name, svg in plotted.items() if name not in _LOW)
     return f'<div class="plots">{high}<div class="stack">{low}</div></div>'
@@ -102,9 +103,9 @@ def _chosen(results: Results, place: Ranked | None) -> str:
         return '<section class="card chosen"><h2>Nothing could be measured</h2></section>'
     one = place.standing
     numbers = {
-        "answers per second": ("≈ " if one.limited else "") + wording.number(one.capacity.value),
+        "responses per second": ("≈ " if one.limited else "") + wording.number(one.capacity.value),
         f"p99 with {wording.many(one.clients, 'client')}": wording.seconds(one.p99(one.clients)),
-        "CPU for each answer": wording.seconds(one.cpu.value),
+        "CPU for each response": wording.seconds(one.cpu.value),
         "memory for each connection": wording.size(one.memory),
         "clients at the knee": wording.number(one.knee),
     }
@@ -132,12 +133,12 @@ def _know(cautions: Sequence[str]) -> str:
 
 
 def shown(results: Results) -> list[Standing]:
-    """Those with a line of their own: all that climbed the ladder, as many as there are colours."""
+    """Return the candidates with a line of their own: all that climbed the ladder, up to the number of colours."""
     return [one for one in results.standings if one.stage != "screen" and one.rungs][: plots.COLOURS]
 
 
 def pictures(results: Results) -> dict[str, str]:
-    """The plots by name."""
+    """Return the plots by name."""
     drawn = shown(results)
     found = {
         "response-time": plots.lines(
@@ -146,14 +147,16 @@ def pictures(results: Results) -> dict[str, str]:
         "slowest": plots.lines(
             "The slowest in a hundred (p99) against clients", _series(drawn, lambda rung: rung.p99), CLIENTS, TIME
         ),
-        "tps": plots.lines("Answers per second against clients, and the USL", _tps(drawn), CLIENTS, RATE),
+        "tps": plots.lines("Responses per second against clients, and the USL", _tps(drawn), CLIENTS, RATE),
         "open": plots.lines(
             "The slowest in a hundred (p99) at a given rate", _opened(drawn),
             Axis(name="requests per second that were due", format=wording.number), TIME,
         ),
         "cdf": plots.lines("Response times at 80 % of the peak", _curves(drawn), TIME, PART),
-        "ratio": plots.rows("Answers per second, × the best of the same round, 95 %", _ratios(drawn), _TIMES, mark=1.0),
-        "cpu": plots.rows("CPU for each answer, 95 %", _cpu(drawn), _SECONDS),
+        "ratio": plots.rows(
+            "Responses per second, × the best of the same round, 95 %", _ratios(drawn), _TIMES, mark=1.0
+        ),
+        "cpu": plots.rows("CPU for each response, 95 %", _cpu(drawn), _SECONDS),
         "memory": plots.rows("Memory for each connection", _memory(drawn), _SIZES),
     }  # fmt: skip
     return {name: svg for name, svg in found.items() if "nothing to show" not in svg}
@@ -188,7 +191,7 @@ def _tps(drawn: Sequence[Standing]) -> list[Series]:
 
 
 def _fit(one: Standing) -> list[tuple[float, float]]:
-    """The law's curve over what was measured, where it holds."""
+    """Return the law's curve over the measured range, if it holds."""
     if one.law is None or not one.law.holds:
         return []
     most = one.rungs[-1].clients

@@ -1,7 +1,7 @@
 """Plots as SVG, of nothing but text, lines and circles: no script, no outside resource, light and dark.
 
-Two kinds: lines over a logarithmic axis, each named where it ends; and rows with a dot and its interval. A plot takes
-its colours from STYLE, which a page has once and a picture of its own brings along (`alone`).
+Two kinds: lines over a logarithmic axis, each named at its end; and rows with a dot and its interval. A plot takes
+its colours from STYLE, which a page has once and a single picture includes (`alone`).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """`told` writes a value; the axis is logarithmic unless it is of `parts`, 0 to 1. What y is, the title says."""
+    """`format` formats a value; the axis is logarithmic unless it is of `parts`, 0 to 1. The title names y."""
 
     name: str = ""
     format: Callable[[float], str]
@@ -105,7 +105,7 @@ Scale = Callable[[float], float]
 
 
 def lines(title: str, series: Sequence[Series], x: Axis, y: Axis, mark: tuple[float, str] | None = None) -> str:
-    """Lines over an axis; `mark` is a value of y with a line of its own, and what that is."""
+    """Plot lines over an axis; `mark` is a value of y with a line of its own, and its label."""
     seen = [point for one in series for point in (*one.points, *one.fit)]
     if not seen:
         return _svg(title, 90, [_text(_LEFT, 60, "nothing to show", "small")])
@@ -124,7 +124,7 @@ def lines(title: str, series: Sequence[Series], x: Axis, y: Axis, mark: tuple[fl
 
 
 def rows(title: str, items: Sequence[Row], axis: Axis, mark: float | None = None) -> str:
-    """A row for each; `mark` is a value that all are compared with."""
+    """Plot a row for each item; `mark` is a value that all are compared with."""
     known = [item for item in items if all(map(math.isfinite, (item.low, item.value, item.high))) and item.value > 0]
     height = _TOP + _ROW * max(1, len(known)) + _BOTTOM
     if not known:
@@ -143,7 +143,7 @@ def rows(title: str, items: Sequence[Row], axis: Axis, mark: float | None = None
 
 
 def alone(svg: str) -> str:
-    """A plot as a file of its own."""
+    """Return a plot as a file of its own."""
     return svg.replace(">", f"><style>{STYLE}</style>", 1) + "\n"
 
 
@@ -167,7 +167,7 @@ def _scale(axis: Axis, low: float, high: float, begin: float, end: float) -> Sca
 
 
 def _ticks(axis: Axis, low: float, high: float, most: int) -> list[float]:
-    """Round values in between: of 1, 2, 5 times the powers of ten, or 1 alone, what leaves room for their names."""
+    """Return round values between: 1, 2, 5 times the powers of ten, or 1 alone, as far as there is room for labels."""
     if axis.parts:
         return [0.0, 0.25, 0.5, 0.75, 0.9, 1.0]
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -198,13 +198,13 @@ def _path(points: Sequence[tuple[float, float]], across: Scale, up: Scale) -> st
 
 
 def _names(series: Sequence[Series], up: Scale) -> list[str]:
-    """Each where its line ends, moved apart where two would touch."""
+    """Place each name at the end of its line, moved apart where two would touch."""
     ends = sorted((up(one.points[-1][1]), one.name, one.colour) for one in series if one.points)
     placed: list[float] = []
     for wanted, _, _ in ends:
         placed.append(max(wanted, placed[-1] + _APART) if placed else wanted)
     over = max(0.0, placed[-1] - (_HEIGHT - _BOTTOM + 4)) if placed else 0.0
-    for place in range(len(placed) - 1, -1, -1):  # what hangs over the edge moves up, and pushes the others
+    for place in range(len(placed) - 1, -1, -1):  # a name beyond the edge moves up, and pushes the others
         limit = placed[place + 1] - _APART if place + 1 < len(placed) else math.inf
         placed[place] = min(placed[place] - (over if place == len(placed) - 1 else 0), limit)
     return [

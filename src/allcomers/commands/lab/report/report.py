@@ -1,4 +1,4 @@
-"""From the journal to what is told and written: the one place where analysis, verdict and pages come together."""
+"""From the journal to the report: the place where analysis, verdict and pages come together."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def analyse(
     think: float,
     is_race: bool,
 ) -> Results:
-    """All that can be said of the trials."""
+    """Return the results of the trials."""
     cores = len(place["server_cores"]) or 1
     standings = analysis.standings(trials, cores, think)
     others = analysis.disturbance(trials)
@@ -50,7 +50,8 @@ def analyse(
 
 
 def write(found: Results, folder: Path) -> list[Path]:
-    """results.json, report.html, its plots and, where there is a recommendation, allcomers.toml; which to look at."""
+    """Write results.json, report.html, its plots and, with a recommendation, allcomers.toml; return the files to look
+    at."""
     results.save(found, folder)
     results.write(folder / "report.html", page.page(found))
     (folder / "plots").mkdir(exist_ok=True)
@@ -64,6 +65,6 @@ def write(found: Results, folder: Path) -> list[Path]:
 
 
 def show(found: Results, written: Sequence[Path]) -> None:
-    """On standard output."""
+    """Show the results on standard output."""
     terminal.show(found)
     print("\n" + "\n".join(map(str, written)))

@@ -1,4 +1,4 @@
-"""How the lab speaks on a terminal: a bar with the time left while it runs, a table and a paragraph when it is done."""
+"""The lab's output in a terminal: a bar with the time left while it runs, a table and a paragraph at the end."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from allcomers.commands.lab.analysis.standing import Ranked, Standing
 from allcomers.commands.lab.data.plan import Probe, Stage
 
 _STAGES = {
-    "screen": "1 of 3, a first look",
+    "screen": "1 of 3, first look",
     "ladder": "2 of 3, from one client to many",
     "open": "3 of 3, at a given rate",
 }
 
 _WIDE = 120
-"""Columns, where there is no terminal to ask."""
+"""Columns, if there is no terminal."""
 
 
 class Progress:
-    """On standard error: a bar on a terminal, else a line for each stage. No thread draws it: fork is near."""
+    """The progress on standard error: a bar on a terminal, else a line for each stage. No thread draws it: fork is
+    near."""
 
     def __init__(self, budget: float) -> None:
         self._console = Console(stderr=True, highlight=False)
@@ -55,7 +56,7 @@ class Progress:
         self._draw()
 
     def words(self, text: str) -> None:
-        """What is being done."""
+        """Show the current activity."""
         self._words = text
         self._draw()
 
@@ -81,7 +82,7 @@ class Progress:
 
 
 def show(results: Results) -> None:
-    """The table and the recommendation, on standard output."""
+    """Show the table and the recommendation on standard output."""
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _WIDE)
     console.print()
     console.print(_table(results))

@@ -1,4 +1,4 @@
-"""Which trials, in which order: three stages, each planned when the one before is known. What the journal has, is done.
+"""The order of trials: three stages, each planned when the one before is known. What the journal has, is done.
 
 Rounds are shuffled, each anew, and each trial starts its server anew: what drifts, or lasts, is the same for all.
 """
@@ -24,7 +24,7 @@ STAGES: Final = ("screen", "ladder", "open")
 
 
 class ProgressListener(Protocol):
-    """Who hears how it goes."""
+    """The receiver of progress."""
 
     def stage(self, stage: Stage) -> None: ...
     def trial(self, number: int, spent: float) -> None: ...
@@ -32,15 +32,15 @@ class ProgressListener(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """What an experiment is under.
+    """The conditions of an experiment.
 
     budget       seconds
-    cores        of the server, how many
-    descriptors  that a process may have
-    most         clients, at most
-    models       no others than these; None for all
-    patience     seconds that the goal leaves for an answer
-    think        seconds from an answer to the client's next request
+    cores        number of the server's cores
+    descriptors  limit of a process
+    most         limit of clients
+    models       names to choose from; None for all
+    patience     seconds that the goal allows for a response
+    think        seconds from a response to the client's next request
     is_race      see race.py
     """
 
@@ -55,12 +55,12 @@ class Conditions:
 
     @property
     def least(self) -> float:
-        """Seconds of a step at least: each client asks some times."""
+        """Least seconds of a step: enough for several requests of each client."""
         return max(plan.STEP[0], 4 * self.think)
 
 
 class Experiment:
-    """Runs, or goes on, until all is in the journal."""
+    """Runs, or resumes, until the journal is complete."""
 
     def __init__(self, setup: Setup, journal: Journal, conditions: Conditions, listener: ProgressListener) -> None:
         self._bench = setup
@@ -70,7 +70,7 @@ class Experiment:
 
     @property
     def trials(self) -> list[Trial]:
-        """All that were made so far."""
+        """All trials so far."""
         return trials(self._journal)
 
     @property
@@ -118,7 +118,7 @@ class Experiment:
         return plan.open_loop(ranked, given.budget - self.spent, overhead, pause, given.least)
 
     def _plainest(self) -> Candidate:
-        """Of all that were looked at."""
+        """Return the plainest candidate of the screen."""
         stage = self._journal.find("stage", name="screen")
         assert stage is not None
         return Stage.from_dict(stage["stage"]).entrants[0]
@@ -145,7 +145,7 @@ class Experiment:
         return any((done.stage, done.number, done.candidate) == (stage.kind, number, candidate) for done in self.trials)
 
     def _is_late(self, stage: Stage, number: int) -> bool:
-        """Is there no time for another trial? Two of the first look, and one round of the ladder, there are always."""
+        """Whether there is no time for another trial. Two of the screen, and one round of the ladder, always run."""
         alike = [done for done in self.trials if done.stage == stage.kind]
         if len(alike) < 2 or (stage.kind == "ladder" and not number):
             return stage.kind == "open" and self.spent > self._allowed("open")
@@ -168,24 +168,26 @@ class Experiment:
             return
         if stage.hold:
             yield Load(clients=peak.clients, seconds=stage.hold)
-        clients = min(most, max(2 * peak.clients, 64))  # an open loop needs a free connection whenever one is due
+        clients = min(
+            most, max(2 * peak.clients, 64)
+        )  # an open loop needs a free connection for each request that is due
         for part in stage.steps:
             yield Load(clients=clients, seconds=stage.seconds, rate=part * peak.tps)
 
     def _peak(self, candidate: Candidate) -> Step | None:
-        """Of the trial that is the median of its ladder: the same for all rounds of the open loop."""
+        """Return the peak of the candidate's median ladder: the same for all rounds of the open loop."""
         own = [done for done in self.trials if done.candidate == candidate and done.stage == "ladder"]
         found = [step for step in (analysis.score(done, self._conditions.cores)[1] for done in own) if step]
         return sorted(found, key=lambda step: step.tps)[len(found) // 2] if found else None
 
 
 def trials(journal: Journal) -> list[Trial]:
-    """All that a journal has."""
+    """Return all trials of a journal."""
     return [Trial.from_dict(record["trial"]) for record in journal.all("trial")]
 
 
 def _varied(ranked: Sequence[Candidate], plainest: Candidate) -> list[Candidate]:
-    """The best four, with the plainest of all to compare with; then the best of each other model, then the rest."""
+    """Return the best four, the plainest of all among them; then the best of each other model, then the rest."""
     first = list(ranked[:4] if plainest in ranked[:4] or plainest not in ranked else [*ranked[:3], plainest])
     for candidate in ranked:
         if candidate.model not in {one.model for one in first}:
@@ -194,7 +196,7 @@ def _varied(ranked: Sequence[Candidate], plainest: Candidate) -> list[Candidate]
 
 
 def _order(stage: Stage, seed: int) -> Iterator[tuple[int, Candidate]]:
-    """Each round in an order of its own, the same whenever it is asked for."""
+    """Yield each round in an order of its own, which a seed decides."""
     for number in range(stage.rounds):
         entrants = list(stage.entrants)
         Random(f"{seed} {stage.kind} {number}").shuffle(entrants)
@@ -202,7 +204,7 @@ def _order(stage: Stage, seed: int) -> Iterator[tuple[int, Candidate]]:
 
 
 def _costs(trials: Sequence[Trial]) -> tuple[float, float]:
-    """(seconds of a trial beside its steps, seconds of a step beside its measuring), as far as they were seen."""
+    """Return measured (seconds of a trial beside its steps, seconds of a step beside its measuring)."""
     whole = [done.took - sum(step.seconds for step in done.steps) for done in trials if done.steps and not done.failure]
     beside = fmean(whole) if whole else 2.0
     return 0.7 * beside, 0.3 * beside

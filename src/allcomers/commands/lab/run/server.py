@@ -18,22 +18,22 @@ PATIENCE: Final = 60.0
 """Seconds for an app to load."""
 
 DRAIN: Final = 2
-"""Seconds of --graceful-timeout: who is measured has no client that would wait longer."""
+"""Seconds of --graceful-timeout: the server under test has no client that would wait longer."""
 
 _LISTENING: Final = re.compile(r"Listening at: (\w+)://(\S+?:\d+) ")
 
 
 class ServerFailedError(Exception):
-    """A server did not start, or died: why, in one line."""
+    """A server did not start, or died: the reason, in one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """What is served, and where.
+    """The app and the resources of its server.
 
-    words    what follows `allcomers`: "run", the target and the user's own options; without those that the lab chooses
-    cores    that the server may use; all if there are none
-    folder   where its output goes
+    words    arguments of `allcomers`: "run", the target and the user's own options; without those that the lab chooses
+    cores    cores that the server may use; all if empty
+    folder   folder for its output
     """
 
     words: tuple[str, ...]
@@ -43,7 +43,7 @@ class ServerSettings:
 
 @dataclass(slots=True)
 class Server:
-    """It listens at `address` (HOST:PORT), with `scheme`; it took `start` seconds to."""
+    """A server that listens at `address` (HOST:PORT), with `scheme`; it needed `start` seconds to."""
 
     child: ChildProcess
     scheme: str
@@ -55,14 +55,14 @@ class Server:
         return self.child.pid
 
     def check(self) -> None:
-        """Raises ServerFailedError if it has died."""
+        """Raises ServerFailedError if the server has died."""
         if self.child.status is not None:
             raise ServerFailedError(_last_words(self.child))
 
 
 @contextmanager
 def running_server(settings: ServerSettings, candidate: Candidate | None) -> Iterator[Server]:
-    """A server from when it listens to the end of the block; with no candidate, as its defaults are.
+    """Run a server from when it listens to the end of the block; without a candidate, with its defaults.
 
     Raises ServerFailedError if it does not listen.
     """
@@ -85,10 +85,10 @@ def command(settings: ServerSettings, candidate: Candidate | None) -> list[str]:
 
 
 def _last_words(child: ChildProcess) -> str:
-    """How it ended and the last thing it said."""
+    """Return how the server ended and the last line of its output."""
     status = child.status
     lines = [line.strip() for line in child.output_tail().splitlines() if line.strip()]
-    last = (lines or ["it said nothing"])[-1][:300]
+    last = (lines or ["no output"])[-1][:300]
     if status is None:
         return f"it did not listen after {PATIENCE:g} s: {last}"
     how = f"signal {-status}" if status < 0 else f"exit status {status}"

@@ -1,4 +1,4 @@
-"""One trial: start the server anew, warm it up, load it step by step, end it. It survives what the server does not."""
+"""One trial: start the server anew, warm it up, load it step by step, end it. It survives a server that dies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FOREVER: Final = 1 << 30
 """Patience without end."""
 
 _BETTER: Final = 1.1
-"""Times the best rate so far: who gives so much with more clients may give yet more with yet more."""
+"""Multiple of the best rate so far: a server that gains so much with more clients may gain more with yet more."""
 
 _SETTLE: Final = 0.05
 """Seconds for the server to notice that the clients have gone."""
@@ -31,7 +31,7 @@ _SETTLE: Final = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """A load: so many clients, for so many seconds, so many requests/s (0: each asks again when it is answered)."""
+    """A load: so many clients, for so many seconds, so many requests/s (0: a closed loop)."""
 
     clients: int
     seconds: float
@@ -40,7 +40,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What all trials share. `tell` hears what is being done, in a few words."""
+    """The resources that all trials share. `report` receives the current activity, in a few words."""
 
     server_settings: ServerSettings
     runner: LoadRunner
@@ -50,11 +50,11 @@ class Setup:
 def run(
     setup: Setup, stage: str, number: int, candidate: Candidate, loads: Iterable[Load], *, patience: int = 2
 ) -> Trial:
-    """Whatever happens to the server, there is a Trial: with the steps until then, and with the reason.
+    """Run a trial. Whatever happens to the server, return a Trial: with the steps until then, and with the reason.
 
-    patience  steps in a row that miss the goal and gain nothing, after which more clients are spared
+    patience  steps in a row that miss the goal and gain nothing, after which more clients are not tried
     """
-    began = time.monotonic()
+    start = time.monotonic()
     trial = Trial(stage=stage, number=number, candidate=candidate)
     steps: list[Step] = []
     server: Server | None = None
@@ -66,7 +66,7 @@ def run(
     except (ServerFailedError, LoadFailedError) as error:
         trial = replace(trial, failure=str(error))
     return replace(
-        trial, steps=tuple(steps), switches=_switches(server, steps), took=round(time.monotonic() - began, 3)
+        trial, steps=tuple(steps), switches=_switches(server, steps), took=round(time.monotonic() - start, 3)
     )
 
 
@@ -78,7 +78,8 @@ def _warm_up(setup: Setup, server: Server) -> None:
 def _climb(
     setup: Setup, server: Server, candidate: Candidate, loads: Iterable[Load], steps: list[Step], patience: int
 ) -> None:
-    """Up to where the goal is missed and no more is gained, `patience` times in a row, for one may be bad luck."""
+    """Add clients until the goal is missed and nothing is gained, `patience` times in a row, for one may be bad
+    luck."""
     worse = 0
     for load in loads:
         setup.report(f"{candidate.name}: {_words(load)}")
@@ -96,11 +97,11 @@ def _words(load: Load) -> str:
 
 
 def measure(setup: Setup, server: Server, load: Load) -> Step:
-    """One load, and what the server uses under it. Raises LoadFailedError."""
+    """Run one load, and measure what the server uses under it. Raises LoadFailedError."""
     cores = setup.server_settings.cores | setup.runner.cores
-    before, busy, began = usage.cpu(server.pid), usage.busy(cores), time.monotonic()
+    before, busy, start = usage.cpu(server.pid), usage.busy(cores), time.monotonic()
     sizes: list[usage.Size] = []
-    step, driving = setup.runner.run(
+    step, load_cpu = setup.runner.run(
         server.scheme,
         server.address,
         clients=load.clients,
@@ -109,13 +110,13 @@ def measure(setup: Setup, server: Server, load: Load) -> Step:
         midway=lambda: sizes.append(usage.size(server.pid)),
     )
     time.sleep(_SETTLE)
-    took, used = time.monotonic() - began, usage.cpu(server.pid) - before
+    took, used = time.monotonic() - start, usage.cpu(server.pid) - before
     size = sizes[0] if sizes else usage.Size()
     return replace(
         step,
         cpu=used / step.answered if step.answered else nan,
-        busy=used / step.seconds if step.seconds else 0.0,  # not of `took`: there the load has yet to start
-        others=max(0.0, usage.busy(cores) - busy - used - driving) / took,
+        busy=used / step.seconds if step.seconds else 0.0,  # not of `took`, which includes the start of the load
+        others=max(0.0, usage.busy(cores) - busy - used - load_cpu) / took,
         memory=size.memory,
         threads=size.threads,
         processes=size.processes,

@@ -1,10 +1,10 @@
 """A histogram of times, as HdrHistogram has it: 1 ns to 73 minutes, each to three digits, in 33,792 counts.
 
-A value below 2,048 has a count of its own; above, each doubling is cut in 1,024 equal parts. So no value is told wrong
-by more than 1 in 1,024, adding costs a shift, and two histograms are merged by adding their counts: nothing is lost.
-(Gil Tene, "How NOT to Measure Latency"; http://hdrhistogram.org, whose percentiles and text form these are.)
+A value below 2,048 has a count of its own; above, each doubling is cut into 1,024 equal buckets. So the error of a
+value is at most 1 in 1,024, adding costs a shift, and two histograms are merged by adding their counts: nothing is
+lost. (Gil Tene, "How NOT to Measure Latency"; http://hdrhistogram.org, whose percentiles and text form these are.)
 
-This file knows nanoseconds and counts; what was timed is known by `record`.
+This file knows nanoseconds and counts; `record` knows which times are measured.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from collections.abc import Iterable, Iterator
 from typing import Final, TextIO
 
 DIGITS: Final = 11
-"""Bits of a value that are kept: 2**11 parts hold three significant digits at any place."""
+"""Bits of a value that are kept: 2**11 buckets hold three significant digits at any magnitude."""
 
 _LINEAR: Final = 1 << DIGITS
 _HALF: Final = _LINEAR >> 1
 
 LARGEST: Final = (1 << 42) - 1
-"""ns: what is longer (73 minutes) counts as this."""
+"""ns: a longer time (73 minutes) counts as this."""
 
 SIZE: Final = (42 - DIGITS) * _HALF + _LINEAR
-"""How many counts there are."""
+"""Number of counts."""
 
 
 def index(value: int) -> int:
-    """Where a value of so many ns is counted."""
+    """Return the bucket of a value in ns."""
     if value < _LINEAR:
         return value if value > 0 else 0
     if value > LARGEST:
@@ -38,26 +38,26 @@ def index(value: int) -> int:
 
 
 def lowest(bucket: int) -> int:
-    """The smallest value in ns that is counted at `place`."""
+    """Return the smallest value in ns that `bucket` counts."""
     shift = max((bucket >> (DIGITS - 1)) - 1, 0)
     return (bucket - (shift << (DIGITS - 1))) << shift
 
 
 def highest(bucket: int) -> int:
-    """The largest value in ns that is counted at `place`: what HdrHistogram tells for all of them."""
+    """Return the largest value in ns that `bucket` counts; HdrHistogram reports it for all of them."""
     return lowest(bucket + 1) - 1
 
 
 class Histogram:
-    """Counts of times. Percentiles, mean and extremes are seconds; 0.0 where nothing was counted.
+    """Counts of times. Percentiles, mean and extremes are seconds; 0.0 if nothing was counted.
 
-    counts  array of SIZE numbers, which somebody else may write to (`record`)
+    counts  array of SIZE numbers, which another object may write to (`record`)
     """
 
     __slots__ = ("counts",)
 
     def __init__(self, counts: Iterable[tuple[int, int]] | array[int] = ()) -> None:
-        """Of pairs (place, count), or of the counts themselves."""
+        """Make a histogram of pairs (bucket, count), or of the array of counts itself."""
         if isinstance(counts, array):
             self.counts = counts
             return
@@ -66,16 +66,16 @@ class Histogram:
             self.counts[bucket] += count
 
     def add(self, value: int, count: int = 1) -> None:
-        """Count a time of `value` ns."""
+        """Count a time of `value` ns, `count` times."""
         self.counts[index(value)] += count
 
     def merge(self, other: Histogram) -> None:
-        """Count what `other` has counted, too."""
+        """Add the counts of `other`."""
         for bucket, count in other.pairs():
             self.counts[bucket] += count
 
     def pairs(self) -> Iterator[tuple[int, int]]:
-        """(place, count) of all that is not 0, from the shortest time on."""
+        """Return (bucket, count) of all counts that are not 0, from the shortest time on."""
         return ((bucket, count) for bucket, count in enumerate(self.counts) if count)
 
     @property
@@ -89,7 +89,7 @@ class Histogram:
 
     @property
     def deviation(self) -> float:
-        """The standard deviation in seconds."""
+        """Standard deviation in seconds."""
         total, mean = self.count, self.mean * 1e9
         if not total:
             return 0.0
@@ -104,11 +104,11 @@ class Histogram:
         return self.percentile(100.0)
 
     def percentile(self, percent: float) -> float:
-        """The time in seconds that `percent` of all did not exceed: 99.9."""
+        """Return the time in seconds that `percent` of all times (99.9, say) did not exceed."""
         return self.percentiles(percent)[0]
 
     def percentiles(self, *percents: float) -> list[float]:
-        """The same for several, in one pass; they go up."""
+        """Return the times of several percentiles, in ascending order, in one pass."""
         total = self.count
         found: list[float] = []
         seen, pairs, here = 0, self.pairs(), 0
@@ -121,13 +121,13 @@ class Histogram:
         return found
 
     def share_above(self, seconds: float) -> float:
-        """How much of all took longer, 0 to 1."""
+        """Return the share of times that were longer, 0 to 1."""
         limit, total = index(int(seconds * 1e9)), self.count
         return sum(count for bucket, count in self.pairs() if bucket > limit) / total if total else 0.0
 
 
 def middle(bucket: int) -> int:
-    """HdrHistogram's median equivalent value."""
+    """Return HdrHistogram's median equivalent value."""
     low = lowest(bucket)
     return low + ((lowest(bucket + 1) - low) >> 1)
 
@@ -136,7 +136,7 @@ def middle(bucket: int) -> int:
 
 
 def write_hgrm(histogram: Histogram, out: TextIO, ticks: int = 5) -> None:
-    """The percentile distribution in ms, as HdrHistogram's outputPercentileDistribution writes it.
+    """Write the percentile distribution in ms, as HdrHistogram's outputPercentileDistribution does.
 
     ticks  lines for each halving of the distance to 100 %
     """
@@ -152,7 +152,8 @@ def write_hgrm(histogram: Histogram, out: TextIO, ticks: int = 5) -> None:
 
 
 def _steps(histogram: Histogram, total: int, ticks: int) -> Iterator[tuple[int, float, int]]:
-    """(place, percentile, counted so far): each place that reaches the next percentile to be told, and 100 at last."""
+    """Yield (bucket, percentile, count so far) for each bucket that reaches the next percentile, and for 100 at the
+    end."""
     percent, seen = 0.0, 0
     for bucket, count in histogram.pairs():
         seen += count

@@ -1,10 +1,10 @@
-"""A client: one non-blocking connection at a time, from its beginning to its end.
+"""A client: one non-blocking connection at a time, from connect to close.
 
-The crew tells it what has happened (`ready`, `woken`); what it then does is a matter of its phase. `Client` knows how
-to connect, to encrypt, to send and to leave. What it has to say, and what it makes of what it hears, its subclasses
-know: `asker.Asker` asks and is answered, those in `hostile` do what nobody should.
+The group reports events (`ready`, `expired`); the client's phase decides what follows. `Client` connects, encrypts,
+sends and closes. Subclasses decide what to send, and handle what is received: `request_client.RequestClient` sends
+requests and counts responses, those in `hostile_client` attack.
 
-Times are ns of the monotonic clock. A client has one moment at which it must be looked at, whatever happens: `wake`.
+Times are ns of the monotonic clock. A client has one moment at which it must be looked at in any case: `deadline`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 
 SHORT: Final = 16 * 1024
-"""Bytes asked of a socket at once, at first. PERF: 0.6 µs a request less than with RECEIVE, for which more memory is
-taken and given back (user time, `python -m bench generator --parts cost`)."""
+"""Bytes received at once, at first. PERF: 0.6 µs a request less than with RECEIVE, for which more memory is allocated
+and freed (user time, `python -m bench generator --parts cost`)."""
 
 RECEIVE: Final = 64 * 1024
-"""… of one that has given as many as it was asked for."""
+"""Bytes received at once after a full SHORT."""
 
 FIRST_PAUSE: Final = 50_000_000
-"""ns before a second try at what failed; they double, up to LONGEST_PAUSE. The first try comes at once."""
+"""ns before the second try after a failure; doubled each time, up to LONGEST_PAUSE. The first try is immediate."""
 
 LONGEST_PAUSE: Final = 1_000_000_000
 
@@ -52,7 +52,7 @@ _KINDS: Final = {
 
 
 def kind_of(error: OSError) -> str:
-    """The kind of error that this is counted as."""
+    """Return the kind of error that `error` is counted as."""
     if isinstance(error, ssl.SSLError):
         return "closed" if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError) else "tls"
     return _KINDS.get(error.errno or 0, "other")
@@ -60,18 +60,18 @@ def kind_of(error: OSError) -> str:
 
 class Phase(Enum):
     DISCONNECTED = "no connection"
-    CONNECTING = "connect(2) is under way"
-    HANDSHAKE = "the TLS handshake is under way"
+    CONNECTING = "connect(2) is in progress"
+    HANDSHAKE = "the TLS handshake is in progress"
     OPEN = "the connection carries data"
 
 
 class Group(Protocol):
-    """What a client needs of the crew that it is one of."""
+    """The group as its clients see it."""
 
     plan: Plan
     destination: Destination
     record: Record
-    recorder: Any  # record.Pen or _wire.Pen
+    recorder: Any  # record.Recorder or _response_end.Recorder
     tls: ssl.SSLContext | None
     deadlines: Deadlines
     schedule: Iterator[int] | None
@@ -83,31 +83,31 @@ class Group(Protocol):
     keep_alive: bool
 
     def watch(self, client: Client, fd: int, mask: int) -> None:
-        """Tell it when its socket is ready so."""
+        """Report when the client's socket is ready in this way."""
 
     def modify(self, fd: int, mask: int) -> None:
-        """… or so, from now on."""
+        """Change the events that are reported."""
 
     def forget(self, sock: socket.socket) -> None:
-        """Its owner is about to close it."""
+        """Forget a socket that is about to be closed."""
 
     def may_connect(self, client: Client) -> bool:
-        """At once? If not, `connect_now` is called when it is its turn."""
+        """Return True if the client may connect at once; else queue it and call `connect_now` in its turn."""
         ...
 
     def connect_ended(self) -> None:
-        """A connection that might be made is open, or has come to nothing."""
+        """Count a connection that is open now, or has failed."""
 
     def claim_request(self) -> bool:
-        """Is there another request to be sent? Then it is the caller's."""
+        """Return True and count one request, if another one may be sent."""
         ...
 
     def has_more_requests(self) -> bool:
-        """Will there be another request, for somebody?"""
+        """Whether any client will have another request to send."""
         ...
 
     def add_free(self, client: Any) -> None:
-        """It waits for a request that is due."""
+        """Add a client that can send the next request that is due."""
 
     def count_in(self, size: int) -> None: ...
 
@@ -115,7 +115,7 @@ class Group(Protocol):
 
 
 class Client:
-    """What all clients share. The crew calls start, ready and woken; subclasses override what they care about."""
+    """The base of all clients. The group calls `ready` and `expired`; subclasses override the hooks."""
 
     __slots__ = (
         "_group",
@@ -137,35 +137,35 @@ class Client:
         self.sock: socket.socket | None = None
         self.deadline = 0
         self.receive_size = SHORT
-        """Bytes asked of the socket at once."""
+        """Bytes received from the socket at once."""
         self._mask = 0
         self._pause = 0
         self._unsent = b""
         self.awaits_turn = False
-        """Does it wait for its turn to connect? (line)"""
+        """Whether it is queued for its turn to connect; set by ConnectQueue."""
 
-    # ------------------------------------------------------------ for subclasses
+    # ------------------------------------------------------------ hooks of subclasses
 
     def in_flight(self) -> int:
-        """Requests that are neither answered nor given up."""
+        """Return the number of requests that are neither answered nor given up."""
         return 0
 
     def opened(self, now: int) -> None:
-        """The connection is there, and all that `_unsent` had is sent."""
+        """Handle an open connection: all of `_unsent` has been sent."""
 
     def received(self, data: bytes, now: int) -> None:
-        """The server has said this; b"" is its end. Raises Refusal where it is no answer."""
+        """Handle data from the server; b"" is its end. Raises Refusal if it is no response."""
 
     def on_timer(self, now: int) -> None:
-        """`wake` has come while the connection was open, or while there was none."""
+        """Handle `deadline`, on an open connection or without one."""
 
     def lost(self, kind: str, now: int) -> None:
-        """The connection could not be opened or has broken; it is gone already."""
+        """Handle a connection that could not be opened or has broken; it is closed already."""
 
-    # ------------------------------------------------------------ what the crew tells
+    # ------------------------------------------------------------ events from the group
 
     def ready(self, mask: int, now: int) -> None:
-        """Its socket is ready as `mask` says (epoll_ctl(2))."""
+        """Handle a socket that is ready, as `mask` says (epoll_ctl(2))."""
         if self.phase is Phase.OPEN:
             if mask & WRITE:
                 self._flush(now)
@@ -177,7 +177,7 @@ class Client:
             self._handshake(now)
 
     def expired(self, now: int) -> None:
-        """Perhaps its moment has come."""
+        """Check the deadline, which may have moved."""
         if now < self.deadline:
             self._group.deadlines.set(self.key, self.deadline)
         elif self.phase in (Phase.CONNECTING, Phase.HANDSHAKE):
@@ -192,7 +192,7 @@ class Client:
         self._group.deadlines.set(self.key, when)
 
     def connect(self, now: int) -> None:
-        """Begin to connect; in its turn, where many do."""
+        """Connect, or queue for a turn if too many connect."""
         if self._group.may_connect(self):
             self.connect_now(now)
 
@@ -216,11 +216,11 @@ class Client:
         group.watch(self, sock.fileno(), WRITE)
 
     def tune(self, sock: socket.socket) -> None:
-        """Set what must be set before the connection is made."""
+        """Set the options that must be set before the connection is made."""
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, data: bytes, now: int) -> None:
-        """Send it, behind what could not be sent yet."""
+        """Send data, after what is still unsent."""
         if self._unsent:
             self._unsent += data
             return
@@ -228,7 +228,7 @@ class Client:
         self._flush(now)
 
     def receive(self, now: int) -> None:
-        """Hear what there is."""
+        """Receive what is there."""
         assert self.sock is not None
         try:
             data = self.sock.recv(self.receive_size)
@@ -237,7 +237,7 @@ class Client:
         except OSError as error:
             self.fail(kind_of(error), now)
             return
-        now = self._group.clock()  # to read it is a part of its time, what follows is not
+        now = self._group.clock()  # receiving is part of the response time, what follows is not
         size = len(data)
         if size == SHORT:
             self.receive_size = RECEIVE
@@ -252,14 +252,14 @@ class Client:
             and isinstance(self.sock, ssl.SSLSocket)
             and self.sock.pending()
         ):
-            self.receive(now)  # the kernel has nothing more to tell of what OpenSSL holds
+            self.receive(now)  # the kernel reports nothing of what OpenSSL holds
 
     def stop_reading(self) -> None:
-        """Hear nothing from now on, unless asked to."""
+        """Receive nothing from now on, except by receive()."""
         self._watch(0)
 
     def disconnect(self, now: int) -> None:
-        """Close the connection, in whatever phase."""
+        """Close the connection, in any phase."""
         before = self.phase
         self._unsent = b""
         self.phase = Phase.DISCONNECTED
@@ -273,17 +273,17 @@ class Client:
             self._group.connect_ended()
 
     def fail(self, kind: str, now: int) -> None:
-        """The connection is of no more use: `kind` says why."""
+        """Close a connection that is of no more use, for the reason `kind`."""
         self.disconnect(now)
         self.lost(kind, now)
 
     def next_pause(self) -> int:
-        """How long to wait before the next try, in ns: twice as long as before."""
+        """Return the time to wait before the next try, in ns: twice as long as before."""
         next_pause = self._pause
         self._pause = min(max(2 * next_pause, FIRST_PAUSE), LONGEST_PAUSE)
         return next_pause
 
-    # ------------------------------------------------------------ how it goes on
+    # ------------------------------------------------------------ phases
 
     def _watch(self, mask: int) -> None:
         if mask != self._mask:

@@ -1,10 +1,11 @@
-"""One process of the load: all its clients on one epoll, and what they do when.
+"""One process of the load: all its clients on one epoll.
 
-A turn: wait until a socket is ready or a moment has come, tell those clients, send what is due. In an open loop a
-request goes to whichever client has been free the longest; where none is free it waits, and its response time runs.
+A turn: wait until a socket is ready or a deadline has passed, notify those clients, send what is due. In an open loop a
+request goes to the client that has been free the longest; if none is free the request waits, and its response time
+runs.
 
-It knows who does what when. What a client says is known by `asker` and `hostile`; that there are other processes, by
-`processes`.
+It decides which client acts when. `request_client` and `hostile_client` decide what is sent; `processes` knows that
+there are other processes.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ from allcomers.system.deadlines import NEVER, Deadlines
 SECOND: Final = 1_000_000_000
 
 TURN: Final = 64
-"""Sockets that are looked at in one turn: what is due meanwhile waits no longer than these take."""
+"""Sockets handled in one turn: a request that comes due meanwhile waits no longer than these take."""
 
 INTERVALS: Final = 900
-"""A run has about as many intervals at most: each is a second, or of a longer run several."""
+"""Intervals of a run, at most about: each is a second, or several in a longer run."""
 
 now_ns = time.monotonic_ns
 
@@ -45,10 +46,10 @@ now_ns = time.monotonic_ns
 class ClientGroup:
     """The clients of one process.
 
-    plan, place   what is to be done, and where
-    process       which share of it
-    start         when it begins (ns)
-    leash         a descriptor: once it can be read from, that is the end
+    plan, destination   the load and its server
+    process             index of this process's share
+    start               when the load starts (ns)
+    stop_fd             a descriptor: the load stops once it is readable
     """
 
     def __init__(self, plan: Plan, destination: Destination, process: int, start: int, stop_fd: int) -> None:
@@ -75,14 +76,14 @@ class ClientGroup:
         self._owners: dict[int, Client] = {}
         self._clients: list[Client] = []
         self._free: deque[RequestClient] = deque()
-        self._due = NEVER  # when the next request of the schedule is
+        self._due = NEVER  # when the next request of the schedule is due
         self._connect_queue: ConnectQueue[Client] = ConnectQueue(plan.connections_per_second / plan.processes, start)
         self._started = self._ending = self._stopped = False
         self._interval = SECOND * max(1, -(-int(plan.seconds) // INTERVALS))
         self._interval_start = start
         self._tick_at: float = start
         self._cpu_before = 0.0
-        self._last_open = start  # when there was a connection at last
+        self._last_open = start  # when a connection was last open
         self._add_clients(process)
 
     def _add_clients(self, process: int) -> None:
@@ -95,7 +96,7 @@ class ClientGroup:
             self._clients.append(client)
             client.set_deadline(begin if ramp else 0)
 
-    # ------------------------------------------------------------ what clients ask for: client.Driver
+    # ------------------------------------------------------------ for clients: client.Group
 
     def watch(self, client: Client, fd: int, mask: int) -> None:
         self._owners[fd] = client
@@ -105,7 +106,7 @@ class ClientGroup:
         self._epoll.modify(fd, mask)
 
     def forget(self, sock: socket.socket) -> None:
-        self._owners.pop(sock.fileno(), None)  # to close it takes it off epoll, too
+        self._owners.pop(sock.fileno(), None)  # close() removes it from epoll, too
 
     def may_connect(self, client: Client) -> bool:
         return self._connect_queue.may_connect(client)
@@ -136,7 +137,7 @@ class ClientGroup:
     # ------------------------------------------------------------ the run
 
     def run(self, report: Callable[[Record], None]) -> Record:
-        """Do it all; `tell` is called from time to time. The record at the end."""
+        """Run the load; `report` is called from time to time. Return the record at the end."""
         self._advance_schedule()
         while not self._is_over(now_ns()):
             self._turn()
@@ -146,10 +147,10 @@ class ClientGroup:
     def _turn(self) -> None:
         owners = self._owners
         events = self._wait()
-        # All owners are looked up first: one that closes its socket now may see its number taken by the next.
+        # All owners are looked up first: a client that closes its socket now may see its number reused by the next.
         for owner, mask in [(owners.get(fd), mask) for fd, mask in events]:
             if owner is None:
-                self._stopped = True  # the leash
+                self._stopped = True  # stop_fd
             else:
                 owner.ready(mask, now_ns())
         now = now_ns()
@@ -180,7 +181,7 @@ class ClientGroup:
     # ------------------------------------------------------------ an open loop
 
     def _advance_schedule(self) -> None:
-        """On to the next moment of the schedule."""
+        """Move on to the next moment of the schedule."""
         if self.schedule is not None:
             moment = self.start + next(self.schedule)
             self._due = moment if moment < self._end and self._requests_left else NEVER
@@ -202,7 +203,7 @@ class ClientGroup:
     # ------------------------------------------------------------ intervals, and the end
 
     def _tick(self, now: int) -> None:
-        """An interval has ended, or the first begins."""
+        """End an interval, or start the first."""
         if not self._started:
             self._started = True
             self._cpu_before = self._cpu_seconds()
@@ -212,7 +213,7 @@ class ClientGroup:
             if self.record.counters[OPEN]:
                 self._last_open = now
             elif not self.plan.seconds and now - self._last_open > self.timeout:
-                self._stopped = True  # nobody is there to take the requests that are left
+                self._stopped = True  # no server is there for the requests that are left
         self._interval_start = now
         self._tick_at = min(now + self._interval, self._end)
 
@@ -228,7 +229,7 @@ class ClientGroup:
         return self._ending or self._requests_left <= 0
 
     def _end_measuring(self, now: int) -> None:
-        """What comes from now on is no part of any rate: it is only waited for."""
+        """Stop measuring: what follows is no part of any rate, it is only waited for."""
         self._ending = True
         if self._started:
             self._tick(now)
@@ -236,7 +237,7 @@ class ClientGroup:
             self.record.cpu = (self._cpu_seconds() - self._cpu_before) * SECOND / max(now - self.start, 1)
 
     def _cpu_seconds(self) -> float:
-        """Seconds of CPU that were more than waiting."""
+        """Return the seconds of CPU spent on work, not on spinning."""
         return time.process_time() - self._precise_wait.spun / SECOND
 
     def _finish(self, now: int) -> Record:
@@ -256,7 +257,7 @@ class ClientGroup:
 
 
 def context(plan: Plan) -> ssl.SSLContext:
-    """TLS in the client's role. Raises ConfigError."""
+    """Return a TLS context for clients. Raises ConfigError."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if not plan.ca_certs:
         made.check_hostname = False

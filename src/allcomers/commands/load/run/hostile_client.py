@@ -1,13 +1,13 @@
-"""Clients that mean ill, to see whether a server stands them: for your own server, beside an ordinary load.
+"""Hostile clients, to test whether a server withstands them: for your own server, beside an ordinary load.
 
-Each opens a connection and does one thing wrong, until the server answers or closes; then it comes again. Its request
-counts as sent when it begins, and its response time tells how long the server put up with it.
+Each opens a connection and does one thing wrong, until the server answers or closes; then it connects again. Its
+request counts as sent when it starts, and its response time is how long the server tolerated it.
 
-slow-head   a head that never ends, a byte a second (Slowloris)
-slow-body   a head that announces a megabyte, then a byte a second
-slow-read   asks for something and reads 512 bytes of it a second; give it a large answer to ask for
-idle        says nothing
-reconnect   opens, and leaves at once
+slow-head   sends a head that never ends, a byte a second (Slowloris)
+slow-body   announces a megabyte, then sends a byte a second
+slow-read   sends a request and reads 512 bytes of the response a second; choose a large one
+idle        sends nothing
+reconnect   connects and closes at once
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from allcomers.commands.load.run.requests import head, requests
 from allcomers.commands.load.run.response_end import STATUS, ResponseFraming, response_framing
 
 STEP: Final = 1_000_000_000
-"""ns from one thing said, or read, to the next."""
+"""ns between two pieces that are sent, or read."""
 
 READ_SIZE: Final = 512
 """Bytes that slow-read reads at a time."""
 
 ANNOUNCED: Final = 1_000_000
-"""Bytes that slow-body says it will send."""
+"""Content-Length that slow-body announces."""
 
 _NEVER: Final = 1 << 62
 
 
 class HostileClient(Client):
-    """One of them: the plan says which."""
+    """A hostile client of the kind that the plan names."""
 
     __slots__ = ("_framing", "_pieces", "_sent_at")
 
@@ -51,7 +51,7 @@ class HostileClient(Client):
 
     def tune(self, sock: socket.socket) -> None:
         super().tune(sock)
-        if self._group.plan.hostile == "slow-read":  # before connect: the window is agreed on there
+        if self._group.plan.hostile == "slow-read":  # before connect: the window is negotiated there
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, READ_SIZE)
             self.receive_size = READ_SIZE
 
@@ -77,7 +77,7 @@ class HostileClient(Client):
             self._send_piece(now)
 
     def _send_piece(self, now: int) -> None:
-        """Say the next thing, if there is one."""
+        """Send the next piece, if there is one; slow-read reads."""
         piece = next(self._pieces, None)
         if piece is not None:
             self.set_deadline(now + STEP)
@@ -107,7 +107,7 @@ class HostileClient(Client):
         self.set_deadline(now + self.next_pause())
 
 
-# ---------------------------------------------------------------- what they say
+# ---------------------------------------------------------------- what they send
 
 
 def _slow_head(plan: Plan, destination: Destination) -> Iterator[bytes]:

@@ -1,9 +1,9 @@
-"""To wait on an epoll until a moment, and be there when it comes.
+"""Wait on an epoll until a moment, and return on time.
 
-Who sleeps is woken some 50 µs late, and goes on with cold caches: there and back that is 3 % of an answer that takes
-6 ms. So an open loop does not sleep while an answer is awaited, nor just before a request is due. It does sleep while
-others want its core: a server that shares it would be the slower, and who has slept comes on sooner than who has not.
-What was waited without sleep is told apart, as no work (`spun`).
+A sleeping process is woken some 50 µs late, with cold caches: there and back that is 3 % of a response that takes 6 ms.
+So an open loop does not sleep while it awaits a response, nor just before a request is due. It does sleep while others
+want its core: a server that shares it would be the slower, and a process that has slept is scheduled sooner. Time that
+was waited without sleep is counted apart, as no work (`spun`).
 """
 
 from __future__ import annotations
@@ -14,28 +14,29 @@ import time
 from typing import Final
 
 SPIN: Final = 200_000
-"""ns before a moment from which on nobody sleeps: more than almost all wake-ups are late by."""
+"""ns before a moment in which the process spins: almost no wake-up is later than that."""
 
 SLEEP_RATIO: Final = 10
-"""It is seldom enough to do so for others who want the core, too, when it slept so many times longer before."""
+"""Spinning is rare enough, even if others want the core, after a sleep so many times longer."""
 
 CHECK_INTERVAL: Final = 50_000_000
-"""ns from one look to the next, whether others want the core."""
+"""ns between two checks whether others want the core."""
 
 MOST_PREEMPTIONS: Final = 3
-"""Times that it was pushed from its core between two looks …"""
+"""Preemptions between two checks …"""
 
 MOST_STOLEN: Final = 1 / 16
-"""… and share of the time, that it was kept from it: by others. The kernel has its own work only now and then."""
+"""… and share of the time that others took, from which on the core is contended. The kernel has its own work only now
+and then."""
 
 YIELD_TIME: Final = 500_000_000
-"""ns for which it then sleeps as others do."""
+"""ns for which the process then sleeps instead of spinning."""
 
 now_ns = time.monotonic_ns
 
 
 class PreciseWait:
-    """`most`: sockets that are told of at once."""
+    """Waits on an epoll. `most`: sockets that one call reports."""
 
     def __init__(self, epoll: select.epoll, most: int) -> None:
         self._epoll = epoll
@@ -50,9 +51,9 @@ class PreciseWait:
         """ns that were waited without sleep."""
 
     def poll_until(self, moment: float, awaits_responses: bool) -> list[tuple[int, int]]:
-        """What epoll has, as soon as it has something, or [] at `moment` (ns). `answers`: are any awaited?
+        """Return epoll's events as soon as there are any, or [] at `moment` (ns).
 
-        It may come back with nothing before the moment, to be asked again.
+        It may return [] earlier, to be called again. `awaits_responses`: whether any request is in flight.
         """
         events = self._epoll.poll(0, self._most)
         if events:
@@ -62,7 +63,7 @@ class PreciseWait:
         if owns_core and awaits_responses:
             return self._spin(min(moment, self._check_at))
         spin = SPIN if owns_core or moment - now > SLEEP_RATIO * SPIN else 0
-        # epoll_wait(2) counts in ms; select(2) on the epoll itself in µs, and what is due is not to be late.
+        # epoll_wait(2) counts in ms; select(2) on the epoll itself in µs, and a request must not be sent late.
         sleep = (moment - spin - now) / 1e9
         if sleep > 0:
             ready = select.select((self._epoll,), (), (), sleep)[0]
@@ -82,7 +83,7 @@ class PreciseWait:
         return events
 
     def _owns_core(self, now: int) -> bool:
-        """Has nobody kept this process from its core lately? (getrusage(2): ru_nivcsw)"""
+        """Whether no other process wanted this core lately (getrusage(2): ru_nivcsw)."""
         if now >= self._check_at:
             preemptions = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
             cpu = time.process_time_ns()

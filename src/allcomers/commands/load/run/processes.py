@@ -1,8 +1,8 @@
-"""The processes of a load: forked, told when to begin and when to stop, heard, and always reaped.
+"""The processes of a load: forked, given a start time, stopped, and always reaped.
 
-The caller has no thread beside its own, or the fork is not safe. Each child has two pipes: on one it tells how far it
-is, and at last what it has seen (pickled, each message behind its length); the end of the other, its leash, tells it to
-stop. Since that comes with the parent's death, too, no child is left behind, whatever happens.
+The caller must have one thread only, or the fork is not safe. Each child has two pipes: on one it sends its progress
+and at last its record (pickled, each message after its length); the end of the other, `stop_fd`, makes it stop. Since
+the parent's death closes it too, no child is left behind, whatever happens.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from allcomers.errors import OperatorError
 from allcomers.protocol.framing import LengthPrefixed
 
 REPORT_INTERVAL: Final = SECOND // 4
-"""ns from one word of a child to the next."""
+"""ns between two progress messages of a child."""
 
 STOP_TIMEOUT: Final = 5.0
-"""Seconds that a child has to say its last word once it is to stop."""
+"""Seconds that a child has to send its record after it was stopped."""
 
 OVERDUE: Final = 30.0
-"""Seconds after the end of its time from which on a child that is still there is given up."""
+"""Seconds after the end of its time from which on a running child is killed."""
 
 _INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -40,7 +40,7 @@ _FRAMES: Final = LengthPrefixed(8, max_size=1 << 32)
 
 
 class Progress(NamedTuple):
-    """How far it is: sums over all processes."""
+    """The progress of a load: sums over all processes."""
 
     seconds: float
     sent: int
@@ -63,25 +63,25 @@ class Child:
         self._buffer = b""
 
     def receive(self) -> bool:
-        """Read what it says; False once it says no more."""
+        """Receive messages; return False at the end of the pipe."""
         data = os.read(self.report_fd, 1 << 20)
         messages, self._buffer = _FRAMES.split(self._buffer + data)
         for message in messages:
-            word = pickle.loads(message)
-            if isinstance(word, Record):
-                self.record = word
+            content = pickle.loads(message)
+            if isinstance(content, Record):
+                self.record = content
             else:
-                self.progress = word
+                self.progress = content
         return bool(data)
 
     def stop(self) -> None:
-        """Let go of its leash."""
+        """Stop the child: close this end of its stop pipe."""
         if self.stop_fd >= 0:
             os.close(self.stop_fd)
             self.stop_fd = -1
 
     def reap(self) -> None:
-        """Wait until it is gone; it must be told, or killed, before."""
+        """Wait until the child has exited; stop or kill it before."""
         self.stop()
         os.close(self.report_fd)
         self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
@@ -96,7 +96,7 @@ class Processes:
         self._children: list[Child] = []
         self._selector = selectors.DefaultSelector()
         self.interrupted = False
-        # From here until somebody listens, an interrupt waits: there must be somebody to tell it to the children.
+        # From here until the parent polls, interrupts are blocked: the parent must be ready to stop the children.
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
         try:
             for number in range(plan.processes):
@@ -122,7 +122,7 @@ class Processes:
                 stop_end,
                 *(fd for child in self._children for fd in (child.report_fd, child.stop_fd)),
             ):
-                os.close(fd)  # an end that is kept here would keep the pipe open when the parent is gone
+                os.close(fd)  # an end that is kept here would keep the pipe open after the parent's death
             _run_child(plan, destination, number, self._start, report_end, stop_fd, self._mask)
         os.close(report_end)
         os.close(stop_fd)
@@ -131,7 +131,7 @@ class Processes:
         return child
 
     def wait(self, report: Callable[[Progress], None]) -> list[Child]:
-        """Until all have said their last word, or were interrupted and have; then all are gone."""
+        """Wait until all have sent their records, or were interrupted and have; then all have exited."""
         try:
             self._receive(report)
         finally:
@@ -179,12 +179,12 @@ def _run_child(
 ) -> NoReturn:
     status = 1
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent lets go of the leash
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent closes the stop pipe
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         with suppress(
             OSError
-        ):  # else the kernel wakes us up to 50 µs after a request is due (proc_pid_timerslack_ns(5))
+        ):  # else the kernel wakes the process up to 50 µs after a request is due (proc_pid_timerslack_ns(5))
             Path("/proc/self/timerslack_ns").write_text("1")
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -204,7 +204,7 @@ def _run_child(
     except OperatorError as error:
         print(f"allcomers: {error}", file=sys.stderr, flush=True)
         status = error.exit_code
-    except BrokenPipeError:  # the parent is gone
+    except BrokenPipeError:  # the parent has exited
         pass
     except BaseException:
         sys.excepthook(*sys.exc_info())
@@ -212,14 +212,14 @@ def _run_child(
         os._exit(status)
 
 
-def _send(report_fd: int, word: object) -> None:
-    data = memoryview(_FRAMES.wrap(pickle.dumps(word)))
+def _send(report_fd: int, message: object) -> None:
+    data = memoryview(_FRAMES.wrap(pickle.dumps(message)))
     while data:
         data = data[os.write(report_fd, data) :]
 
 
 def connections_possible(processes: int = 1) -> int:
-    """How many connections a load of so many processes can have open to one address: descriptors and local ports.
+    """Return how many connections so many processes can have open to one address: descriptors and local ports.
 
     Each process keeps 32 descriptors for itself. The ports are those of ip_local_port_range (ip(7)), which others may
     use, too.

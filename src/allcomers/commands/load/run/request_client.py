@@ -1,7 +1,9 @@
-"""The ordinary client: it asks, is answered, and asks again, at once, after a think, or when the next request is due.
+"""The ordinary client: it sends a request, receives the response, and sends the next.
 
-A request that was sent ends in one of two ways: its answer comes whole, or it fails, with its kind. Until then it is in
-flight: what is sent is always answered + failed + in flight. Without keep-alive a request begins with its connection.
+The next is sent at once, after a think time, or when it is due.
+
+A sent request ends in one of two ways: its response is complete, or it fails, with its kind. Until then it is in
+flight: sent is always answered + failed + in flight. Without keep-alive a request starts with its connection.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from allcomers.commands.load.run.response_end import CLOSES, STATUS, ResponseFra
 
 
 class RequestClient(Client):
-    """`begins`: when it asks first, at the earliest (ns)."""
+    """A client that sends requests, from `start` (ns) on at the earliest."""
 
     __slots__ = ("_framing", "_in_flight", "_next_from", "free_since", "in_free_list")
 
@@ -24,7 +26,7 @@ class RequestClient(Client):
         self._in_flight: deque[tuple[int, int]] = deque()  # (due, sent) of each request
         self._next_from = start
         self.in_free_list = False
-        """Is it among the free? (crew)"""
+        """Whether it is in the group's list of free clients; set by the group."""
         self.free_since = 0
         """Since when it has had room for another request."""
 
@@ -33,13 +35,13 @@ class RequestClient(Client):
 
     @property
     def has_room(self) -> bool:
-        """Could another request be sent at once?"""
+        """Whether another request can be sent at once."""
         if self.phase is Phase.OPEN:
             return len(self._in_flight) < self._group.pipeline
         return not self._group.keep_alive and self.phase is Phase.DISCONNECTED and not self._in_flight
 
     def send_request(self, due: int, now: int) -> None:
-        """Send the next request, which was due then."""
+        """Send the next request, which was due at `due`."""
         group = self._group
         self._in_flight.append((due, now))
         group.record.counters[SENT] += 1
@@ -51,7 +53,7 @@ class RequestClient(Client):
             self.connect(now)
 
     def _send_next(self, now: int) -> None:
-        """There is room for another request: when does it come?"""
+        """Send the next request, or wait for its time: there is room for it."""
         group = self._group
         self.free_since = now
         if group.schedule is not None:
@@ -62,13 +64,13 @@ class RequestClient(Client):
         else:
             while self.has_room and group.claim_request():
                 self.send_request(now, now)
-                if self.phase is not Phase.OPEN:  # it is on its way, or has failed already and pauses
+                if self.phase is not Phase.OPEN:  # it connects, or has failed already and pauses
                     break
 
     # ------------------------------------------------------------ what happens
 
     def opened(self, now: int) -> None:
-        if self._in_flight:  # it went out with the connection
+        if self._in_flight:  # it was sent with the connection
             self.set_deadline(self._in_flight[0][1] + self._group.timeout)
         else:
             self._send_next(now)
@@ -94,16 +96,16 @@ class RequestClient(Client):
             self.fail("malformed", now)
             return
         group = self._group
-        for answer in found:
+        for response in found:
             due, sent = in_flight.popleft()
-            group.recorder.answered(due, sent, now, answer & STATUS)
+            group.recorder.answered(due, sent, now, response & STATUS)
         if found:
             self._answered(bool(found[-1] & CLOSES), now)
         if not data and self.phase is not Phase.DISCONNECTED:
             self.fail("closed", now)
 
     def _answered(self, closes: bool, now: int) -> None:
-        """At least one answer has come whole, and `closes` says that no other does."""
+        """Go on after complete responses; `closes`: no other follows on this connection."""
         group = self._group
         self._pause = 0
         if group.think and not self._in_flight:
@@ -123,7 +125,7 @@ class RequestClient(Client):
         if count:
             group.record.failed(count, kind)
             self._in_flight.clear()
-        elif kind != "closed":  # an idle connection may be closed, by all means
+        elif kind != "closed":  # closing an idle connection is no error
             group.record.errors[kind] += 1
         self._framing = response_framing(group.plan)
         self.set_deadline(now + self.next_pause())

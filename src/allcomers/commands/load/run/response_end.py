@@ -1,7 +1,7 @@
-"""Where one answer ends and the next begins: what comes back on one connection, cut into whole answers.
+"""The framing of responses: what comes back on one connection, cut into complete responses.
 
-An answer is a number: its status, with CLOSES added where nothing follows it on this connection; a TCP service's is 0.
-What is no answer is a Refusal. `_wire.cut` does the common case, an HTTP answer that has come whole; for all else, and
+A response is a number: its status, plus CLOSES if none follows it on this connection; a TCP service's is 0. Malformed
+data is a Refusal. `_response_end.cut` does the common case, an HTTP response that is here completely; for all else, and
 where nothing is compiled, `protocol.http1.Responses` does it.
 """
 
@@ -20,31 +20,31 @@ CLOSES: Final = 1024
 STATUS: Final = CLOSES - 1
 
 LIMITS: Final = Limits(max_body=1 << 62)
-"""The body of an answer may be of any size: it is thrown away as it comes. A head has the server's own limits."""
+"""The body of a response may have any size: it is discarded as it comes. A head has the server's own limits."""
 
 
 class ResponseFraming(Protocol):
-    """The answers of one connection, as they come."""
+    """The responses of one connection, as they come."""
 
     def receive(self, data: bytes) -> list[int]:
-        """The answers that `data` makes whole. Raises Refusal where it is none."""
+        """Return the responses that `data` completes. Raises Refusal if it is malformed."""
         ...
 
     def receive_eof(self) -> list[int]:
-        """The peer has closed: the answer that this makes whole, if it does. Raises Refusal where it cuts one short."""
+        """Return the response that the end of the stream completes. Raises Refusal if it cuts one short."""
         ...
 
 
 class HttpResponseFraming:
-    """What a server answers to requests of one method."""
+    """The responses to requests of one method."""
 
     __slots__ = ("_bodiless", "_head", "_method", "_responses")
 
     def __init__(self, method: str) -> None:
         self._method = method
         self._bodiless = method == "HEAD"
-        self._responses: Responses | None = None  # made for the first answer that is not common
-        self._head: ResponseHead | None = None  # of the answer whose body comes
+        self._responses: Responses | None = None  # made for the first response that is not common
+        self._head: ResponseHead | None = None  # of the response whose body is coming
 
     def receive(self, data: bytes) -> list[int]:
         found: list[int] = []
@@ -54,7 +54,7 @@ class HttpResponseFraming:
                 return found
             data = data[size:]
         if found and found[-1] & CLOSES:
-            raise Refusal(400, "something follows the last answer")
+            raise Refusal(400, "data after the last response")
         self._parse(data, found)
         return found
 
@@ -80,10 +80,10 @@ class HttpResponseFraming:
         assert head is not None
         if head.status < 200:
             if head.status == 101:
-                raise Refusal(400, "the server changes to a protocol that nobody asked for")
+                raise Refusal(400, "the server switches to a protocol that was not requested")
             return
         if found and found[-1] & CLOSES:
-            raise Refusal(400, "something follows the last answer")
+            raise Refusal(400, "data after the last response")
         found.append(head.status if head.persists else head.status | CLOSES)
 
     def receive_eof(self) -> list[int]:
@@ -99,14 +99,14 @@ class HttpResponseFraming:
 
 
 class TcpResponseFraming:
-    """What a service answers: given bytes, or a number of bytes."""
+    """The responses of a TCP service: given bytes, or a number of bytes."""
 
     __slots__ = ("_at", "_expected", "_size")
 
     def __init__(self, expected: bytes, size: int) -> None:
         self._expected = expected
         self._size = len(expected) or size
-        self._at = 0  # so many bytes of an answer have come
+        self._at = 0  # bytes received of a response
 
     def receive(self, data: bytes) -> list[int]:
         if self._expected:
@@ -117,14 +117,14 @@ class TcpResponseFraming:
     def _compare(self, data: bytes) -> None:
         repeats = (self._at + len(data)) // self._size + 1
         if not (self._expected * repeats).startswith(data, self._at):
-            raise Refusal(400, "the answer is not the one expected")
+            raise Refusal(400, "the response is not the one expected")
 
     def receive_eof(self) -> list[int]:
         if self._at:
-            raise Refusal(400, "the connection ended in the middle of an answer")
+            raise Refusal(400, "the connection ended in the middle of a response")
         return []
 
 
 def response_framing(plan: Plan) -> ResponseFraming:
-    """For a new connection."""
+    """Return the framing for a new connection."""
     return TcpResponseFraming(plan.expect, plan.expect_size) if plan.is_raw else HttpResponseFraming(plan.method)
