@@ -1,4 +1,4 @@
-"""Plots and figures in words: whatever the figures are."""
+"""Plots and figures in words, for any figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLACES = ("x", "y", "x1", "x2", "y1", "y2", "cx", "cy")
 
 
 def drawn(svg: str) -> ElementTree.Element:
-    """The plot, which must be whole, with every place in it a number."""
+    """Return the plot, which must be complete, with a number in every coordinate."""
     root = ElementTree.fromstring(svg)
     for element in root.iter():
         assert all(math.isfinite(float(element.get(place, "0"))) for place in PLACES)

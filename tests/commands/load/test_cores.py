@@ -1,4 +1,4 @@
-"""Who listens there, and do two processes run on the same core?"""
+"""The processes that listen at an address, and two processes on the same core."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.harness import wait_for
 CORES = sorted(os.sched_getaffinity(0))
 
 
-def test_who_listens_is_found() -> None:
+def test_the_listening_process_is_found() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         destination = resolve(Plan.make(url=f"http://127.0.0.1:{listener.getsockname()[1]}/"))
         assert server_pids(destination) == [os.getpid()]
@@ -27,7 +27,7 @@ def test_who_listens_is_found() -> None:
 
 @contextmanager
 def busy(core: int) -> Iterator[int]:
-    """A process that does nothing else on this core."""
+    """A process that does nothing but use this core."""
     process = subprocess.Popen(
         [sys.executable, "-c", "while True: pass"], preexec_fn=lambda: os.sched_setaffinity(0, [core])
     )
@@ -40,7 +40,7 @@ def busy(core: int) -> Iterator[int]:
 
 @pytest.mark.skipif(len(CORES) < 2, reason="there is one core")
 @pytest.mark.parametrize(("ours", "shared"), [(CORES[0], 1.0), (CORES[-1], 0.0)])
-def test_two_on_one_core_are_seen(ours: int, shared: float) -> None:
+def test_two_processes_on_one_core_are_detected(ours: int, shared: float) -> None:
     with busy(CORES[0]) as server, busy(ours) as load:
         sampler = CoreSampler([server], [load])
 
@@ -52,7 +52,7 @@ def test_two_on_one_core_are_seen(ours: int, shared: float) -> None:
         assert sampler.shared == shared
 
 
-def test_who_is_gone_is_left_out() -> None:
+def test_a_process_that_has_ended_is_left_out() -> None:
     sampler = CoreSampler([1 << 30], [os.getpid()])
     sampler.sample()
     sampler.sample()

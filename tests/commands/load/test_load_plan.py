@@ -1,4 +1,4 @@
-"""What may be asked of the load generator, of which host, and in which words."""
+"""The options of the load generator, the hosts that it may load, and the requests that it sends."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ def test_this_machine_and_private_networks_may_be_loaded(address: str) -> None:
         "::ffff:8.8.8.8",
     ],
 )
-def test_others_may_not(address: str) -> None:
+def test_other_hosts_may_not(address: str) -> None:
     assert not is_private(address)
 
 
-def test_somebody_elses_host_must_be_said_to_be_ours() -> None:
-    url = "http://192.0.2.1/"  # RFC 5737: nobody's
+def test_a_public_host_needs_the_users_word() -> None:
+    url = "http://192.0.2.1/"  # RFC 5737: reserved for documentation
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1.*--i-own-this-host"):
         resolve(Plan.make(url=url))
     assert resolve(Plan.make(url=url, own_host=True)).address[:2] == ("192.0.2.1", 80)
 
 
-def test_a_host_is_looked_up_once_and_told_as_it_was_written() -> None:
+def test_a_host_is_resolved_once_and_named_as_written() -> None:
     destination = resolve(Plan.make(url="http://LOCALHOST:1/x"))
     assert is_private(destination.address[0])
     assert (destination.name, destination.authority, destination.path, destination.address[1]) == (
@@ -81,7 +81,7 @@ def test_a_host_without_an_address() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "expected"),
     [
         (["ftp://127.0.0.1/"], "is not http://HOST, https://HOST, tcp://HOST:PORT or tls://HOST:PORT"),
         (["http://"], "is not http://HOST"),
@@ -120,12 +120,12 @@ def test_a_host_without_an_address() -> None:
         ([], "URL"),
     ],
 )
-def test_what_makes_no_sense_is_told(arguments: list[str], says: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(says)):
+def test_inconsistent_options_are_refused(arguments: list[str], expected: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(expected)):
         options.read(arguments)
 
 
-def test_what_is_not_said() -> None:
+def test_defaults() -> None:
     asked = plan()
     assert (asked.clients, asked.processes, asked.seconds, asked.requests, asked.is_open) == (10, 1, 10.0, 0, False)
     assert plan("-n", "5").seconds == 0.0
@@ -152,17 +152,17 @@ def test_a_browsers_head_has_ten_fields_unless_they_are_given() -> None:
     assert head.lower().count(b"accept: ") == 1
 
 
-def test_a_file_of_urls_is_asked_for_in_turn(tmp_path: Path) -> None:
+def test_a_file_of_urls_is_requested_in_turn(tmp_path: Path) -> None:
     urls = tmp_path / "urls"
     urls.write_text("# pages\n/one\n\nhttp://127.0.0.1:8000/two?x=1\n")
     assert [request.split()[1] for request in sent("--urls", str(urls))] == [b"/one", b"/two?x=1"]
-    for wrong, says in (
+    for wrong, expected in (
         ("http://127.0.0.1:9000/", "neither a path nor"),
         ("/a b", "is no path"),
         ("# none", "contains no path"),
     ):
         urls.write_text(wrong)
-        with pytest.raises(ConfigError, match=says):
+        with pytest.raises(ConfigError, match=expected):
             plan("--urls", str(urls))
 
 

@@ -1,4 +1,4 @@
-"""A process's numbers: both pens write the same, and records add up."""
+"""A process's figures: both recorders write the same, and records add up."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ NANOSECONDS = st.one_of(st.integers(0, 10**7), st.integers(0, 1 << 45))
 ANSWERS = st.lists(st.tuples(NANOSECONDS, NANOSECONDS, st.integers(0, 599)), max_size=30)
 
 
-def written(recorder: object, answers: list[tuple[int, int, int]]) -> Record:
+def written(recorder: object, responses: list[tuple[int, int, int]]) -> Record:
     record = Record(recorder)
     now = 1 << 50
-    for waited, served, status in answers:
+    for waited, served, status in responses:
         record.recorder.answered(now - waited, now - served, now, status)
         record.recorder.late(waited)
     return record
@@ -30,10 +30,10 @@ def written(recorder: object, answers: list[tuple[int, int, int]]) -> Record:
 @pytest.mark.skipif(not response_end_compiled.COMPILED, reason="nothing is compiled here")
 @settings(max_examples=30)
 @given(ANSWERS)
-def test_both_pens_write_the_same(answers: list[tuple[int, int, int]]) -> None:
+def test_both_recorders_write_the_same(responses: list[tuple[int, int, int]]) -> None:
     assert (
-        written(response_end_compiled.Recorder, answers).counters.tobytes()
-        == written(Recorder, answers).counters.tobytes()
+        written(response_end_compiled.Recorder, responses).counters.tobytes()
+        == written(Recorder, responses).counters.tobytes()
     )
 
 

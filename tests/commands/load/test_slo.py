@@ -1,4 +1,4 @@
-"""Service level objectives, and what makes a result not to be trusted."""
+"""Service level objectives, and reasons to distrust a result."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from allcomers.errors import ConfigError
 
 
 def found(answers: int = 2000, milliseconds: float = 10.0, **plan: Any) -> Result:
-    """A second in which so many requests were answered, each after so long."""
-    asked = Plan.make(url="http://127.0.0.1/", seconds=1.0, **plan)
+    """A second in which `answered` requests were answered, each after so long."""
+    plan_read = Plan.make(url="http://127.0.0.1/", seconds=1.0, **plan)
     record = Record()
-    for _ in range(asked.clients):
+    for _ in range(plan_read.clients):
         record.opened()
     for _ in range(answers):
         record.counters[SENT] += 1
         record.recorder.answered(0, 0, int(milliseconds * 1e6), 200)
     record.end_interval(1.0)
-    return summarize(asked, record, False)
+    return summarize(plan_read, record, False)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_errors_are_a_share_or_a_count() -> None:
     assert [term.met(with_errors) for term in (share, count, fewer)] == [True, True, False]
 
 
-def test_without_an_answer_no_time_is_met() -> None:
+def test_without_a_response_no_time_is_met() -> None:
     assert not slo.parse("p99<1s")[0].met(found(0))
 
 
@@ -66,13 +66,13 @@ def test_without_an_answer_no_time_is_met() -> None:
     "text",
     ["p99", "p99<50", "p999<1s", "p99=1s", "tps>5ms", "errors<1ms", "nonsense<1", "p99<1s,", "p99<-1s", "qps>1%"],
 )
-def test_what_is_no_term_is_told(text: str) -> None:
+def test_invalid_terms_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="--slo"):
         slo.parse(text)
 
 
 @given(st.text(max_size=30))
-def test_any_text_is_terms_or_is_told(text: str) -> None:
+def test_any_text_is_terms_or_refused(text: str) -> None:
     with suppress(ConfigError):
         assert len(slo.parse(text)) == (text.count(",") + 1 if text else 0)
 
@@ -84,11 +84,11 @@ def test_a_good_result_has_no_warning() -> None:
     assert with_warnings(found(clients=1)).warnings == ()
 
 
-def test_every_reason_for_distrust_is_told() -> None:
+def test_every_reason_for_distrust_is_a_warning() -> None:
     good = found()
     late = Histogram()
     late.add(2_000_000, 10)
-    for bad, says in (
+    for bad, expected in (
         (replace(good, cpu=0.95), "used 95% of a core"),
         (replace(good, lateness=late), "100.0% of requests were sent more than 1 ms late"),
         (replace(found(rate=5000.0), qps=2000.0), "5,000 requests per second were planned, 2,000 were sent"),
@@ -98,13 +98,13 @@ def test_every_reason_for_distrust_is_told() -> None:
         (found(100), "100 responses are few"),
     ):
         (line,) = with_warnings(bad).warnings
-        assert says in line
+        assert expected in line
     (line,) = with_warnings(good, shared=0.5).warnings
     assert "on the same core in 50% of all samples" in line
     assert with_warnings(good, missing=("process 1 was killed",)).warnings == ("process 1 was killed",)
 
 
-def test_a_rate_that_grows_is_not_asked_whole() -> None:
+def test_a_ramp_lowers_the_planned_rate() -> None:
     assert with_warnings(replace(found(rate=4000.0, ramp=1.0), qps=2000.0)).warnings == ()
 
 

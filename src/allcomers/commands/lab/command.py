@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="allcomers-lab-") as folder:
             from allcomers.commands.lab.session import run
 
-            command = shlex.join(word for word in arguments if word != "--resume")
+            command = shlex.join(argument for argument in arguments if argument != "--resume")
             return run(options, f"allcomers lab {command}", Path(folder))
     except KeyboardInterrupt:
         print(f"\nallcomers: interrupted; --resume continues from {options.out}", file=sys.stderr)

@@ -50,7 +50,7 @@ def _experiment(options: Options, journal: Journal, folder: Path) -> tuple[Probe
     """Run the experiment until the journal is complete; return the probe and the goal in words."""
     descriptors = most_descriptors()
     with Progress(options.budget) as progress:
-        setup = _bench(options, folder, progress.words)
+        setup = _setup(options, folder, progress.activity)
         probed = _probed(journal, setup)
         progress.probed(probed)
         terms = goal(options.slo, probed)
@@ -70,7 +70,7 @@ def _experiment(options: Options, journal: Journal, folder: Path) -> tuple[Probe
     return probed, describe(terms)
 
 
-def _bench(options: Options, folder: Path, report: Callable[[str], object]) -> Setup:
+def _setup(options: Options, folder: Path, report: Callable[[str], object]) -> Setup:
     server, load = frozenset(options.server_cores), frozenset(options.load_cores)
     if load:
         os.sched_setaffinity(0, load)  # the lab itself runs there, too

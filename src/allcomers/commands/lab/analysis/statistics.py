@@ -123,11 +123,11 @@ def changepoints(series: Sequence[float]) -> tuple[int, ...]:
     best[0] = -penalty
     last = np.zeros(count + 1, dtype=int)
     for end in range(_SEGMENT, count + 1):
-        begins = np.arange(0, end - _SEGMENT + 1)
-        length = end - begins
-        spread = squares[end] - squares[begins] - (sums[end] - sums[begins]) ** 2 / length
-        costs = best[begins] + np.maximum(spread, 0) + penalty
-        last[end] = begins[int(np.argmin(costs))]
+        starts = np.arange(0, end - _SEGMENT + 1)
+        length = end - starts
+        spread = squares[end] - squares[starts] - (sums[end] - sums[starts]) ** 2 / length
+        costs = best[starts] + np.maximum(spread, 0) + penalty
+        last[end] = starts[int(np.argmin(costs))]
         best[end] = costs.min()
     return _walk_back(last, count)
 

@@ -36,8 +36,8 @@ def judge(standings: Sequence[Standing], probe: Probe, *, goal: str, others: flo
     """Judge standings as `analysis` returns them; `others`: cores that other processes used; `goal` in words."""
     order = preferred(standings)
     if not order:
-        places = tuple(Ranked(one, _why_not(one, None, probe)) for one in standings)
-        return Verdict(chosen=None, runners_up=(), others=places, cautions=disturbed(others))
+        ranked = tuple(Ranked(one, _why_not(one, None, probe)) for one in standings)
+        return Verdict(chosen=None, runners_up=(), others=ranked, cautions=disturbed(others))
     chosen = order[0]
     reasons = [Ranked(one, _why_not(one, chosen, probe)) for one in order[1:]]
     rest = [Ranked(one, _why_not(one, chosen, probe)) for one in standings if one not in order]

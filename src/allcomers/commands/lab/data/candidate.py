@@ -45,7 +45,11 @@ class Candidate:
 
     def flags(self) -> list[str]:
         """Return the options for the command line."""
-        return [word for name, value in self.settings().items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        return [
+            argument
+            for name, value in self.settings().items()
+            for argument in (f"--{name.replace('_', '-')}", str(value))
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}

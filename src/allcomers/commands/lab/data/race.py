@@ -13,7 +13,7 @@ from allcomers.commands.lab.data.candidate import Candidate, has_loop, runnable
 from allcomers.commands.lab.data.plan import Probe, Stage
 from allcomers.models import best
 
-PLACES: Final = 12_000
+MAX_CONNECTIONS: Final = 12_000
 """--max-connections of the model thread: its default is 1,000, and here all clients are to be admitted."""
 
 _RUNNERS: Final = ("iterative", "process", "thread", "thread-pool", "select")
@@ -30,7 +30,7 @@ def entrants(probe: Probe, cores: int, models: Iterable[str] | None = None) -> l
     hybrids = [
         Candidate(model=poller, calls="pool", threads=_POOL),
         Candidate(model=poller, workers=wide, calls="inline"),
-        Candidate(model="thread", workers=wide, max_connections=PLACES),
+        Candidate(model="thread", workers=wide, max_connections=MAX_CONNECTIONS),
     ]
     if probe.is_async:
         hybrids = [Candidate(model=poller, workers=wide)]
@@ -41,7 +41,7 @@ def _plain(name: str, probe: Probe) -> Candidate:
     if name == "thread-pool":
         return Candidate(model=name, threads=_POOL)
     if name == "thread":
-        return Candidate(model=name, max_connections=PLACES)
+        return Candidate(model=name, max_connections=MAX_CONNECTIONS)
     return Candidate(model=name, calls="inline" if has_loop(name) and not probe.is_async else "")
 
 

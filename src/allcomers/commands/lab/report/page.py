@@ -53,12 +53,12 @@ def page(results: Results) -> str:
     parts: tuple[str, ...]
     if results.is_race:
         title = f"{target} under many clients"
-        parts = (plotted, _places("Each model in turn", verdict.runners_up))
+        parts = (plotted, _ranking("Each model in turn", verdict.runners_up))
     else:
         title = f"The model for {target}"
         chosen = _chosen(results, verdict.chosen)
         next_, others = "Which comes next", "Why not the others"
-        parts = (chosen, _places(next_, verdict.runners_up), plotted, _places(others, verdict.others))
+        parts = (chosen, _ranking(next_, verdict.runners_up), plotted, _ranking(others, verdict.others))
     return "\n".join(
         (
             '<!doctype html><html lang="en"><meta charset="utf-8">',
@@ -98,10 +98,10 @@ def _cores(cores: Sequence[int]) -> str:
     return ", ".join(map(str, cores))
 
 
-def _chosen(results: Results, place: Ranked | None) -> str:
-    if place is None:
+def _chosen(results: Results, ranked: Ranked | None) -> str:
+    if ranked is None:
         return '<section class="card chosen"><h2>Nothing could be measured</h2></section>'
-    one = place.standing
+    one = ranked.standing
     numbers = {
         "responses per second": ("≈ " if one.limited else "") + wording.number(one.capacity.value),
         f"p99 with {wording.many(one.clients, 'client')}": wording.seconds(one.p99(one.clients)),
@@ -112,15 +112,17 @@ def _chosen(results: Results, place: Ranked | None) -> str:
     shown = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in numbers.items())
     command = " ".join(["allcomers", *results.words, *one.candidate.flags()])
     return (
-        f'<section class="card chosen"><h2>Run {escape(one.candidate.name)}</h2><p>{escape(place.why)}</p>'
+        f'<section class="card chosen"><h2>Run {escape(one.candidate.name)}</h2><p>{escape(ranked.why)}</p>'
         f'<div class="numbers">{shown}</div><pre><code>{escape(command)}</code></pre></section>'
     )
 
 
-def _places(title: str, places: Sequence[Ranked]) -> str:
-    if not places:
+def _ranking(title: str, ranking: Sequence[Ranked]) -> str:
+    if not ranking:
         return ""
-    items = "".join(f"<li><b>{escape(place.standing.candidate.name)}</b>: {escape(place.why)}</li>" for place in places)
+    items = "".join(
+        f"<li><b>{escape(ranked.standing.candidate.name)}</b>: {escape(ranked.why)}</li>" for ranked in ranking
+    )
     return f'<h2>{title}</h2><section class="card"><ol>{items}</ol></section>'
 
 

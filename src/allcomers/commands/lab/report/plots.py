@@ -159,11 +159,11 @@ def _bounds(axis: Axis, values: Sequence[float]) -> tuple[float, float]:
     return (low * 0.87, high * 1.15) if high < low * 3 else (low * 0.8, high * 1.25)
 
 
-def _scale(axis: Axis, low: float, high: float, begin: float, end: float) -> Scale:
+def _scale(axis: Axis, low: float, high: float, start: float, end: float) -> Scale:
     if axis.parts:
-        return lambda value: begin + (end - begin) * min(max(value, 0.0), 1.0)
+        return lambda value: start + (end - start) * min(max(value, 0.0), 1.0)
     wide = math.log(high / low)
-    return lambda value: begin + (end - begin) * math.log(min(max(value, low), high) / low) / wide
+    return lambda value: start + (end - start) * math.log(min(max(value, low), high) / low) / wide
 
 
 def _ticks(axis: Axis, low: float, high: float, most: int) -> list[float]:

@@ -36,7 +36,7 @@ class Progress:
     def __init__(self, budget: float) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._budget = budget
-        self._stage = self._trial = self._words = ""
+        self._stage = self._trial = self._doing = ""
         self._spent, self._since = 0.0, time.monotonic()
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
@@ -47,17 +47,17 @@ class Progress:
 
     def stage(self, stage: Stage) -> None:
         self._stage = _STAGES[stage.kind]
-        who = wording.many(len(stage.entrants), "candidate")
+        count = wording.many(len(stage.entrants), "candidate")
         if not self._console.is_terminal:
-            self._console.print(f"{self._stage}: {who}")
+            self._console.print(f"{self._stage}: {count}")
 
     def trial(self, number: int, spent: float) -> None:
         self._trial, self._spent, self._since = f"trial {number}", spent, time.monotonic()
         self._draw()
 
-    def words(self, text: str) -> None:
+    def activity(self, text: str) -> None:
         """Show the current activity."""
-        self._words = text
+        self._doing = text
         self._draw()
 
     def _draw(self) -> None:
@@ -69,7 +69,7 @@ class Progress:
             f"{left // 60:.0f}:{left % 60:02.0f} left",
             f"{self._stage}, {self._trial}",
         )
-        self._live.update(Group(bar, Text(f"  {self._words}", style="dim")), refresh=True)
+        self._live.update(Group(bar, Text(f"  {self._doing}", style="dim")), refresh=True)
 
     def __enter__(self) -> Progress:
         self._live.start()
@@ -89,22 +89,22 @@ def show(results: Results) -> None:
     verdict = results.verdict
     console.print()
     if results.is_race:
-        for place in verdict.runners_up:
-            console.print(Text.assemble((f"{place.standing.candidate.name}. ", "bold"), place.why))
+        for ranked in verdict.runners_up:
+            console.print(Text.assemble((f"{ranked.standing.candidate.name}. ", "bold"), ranked.why))
     elif verdict.chosen is None:
         console.print("[bold red]Nothing could be measured.[/]")
     else:
-        _place(console, "Run", verdict.chosen, "bold green")
-        for number, place in enumerate(verdict.runners_up):
-            _place(console, "Next" if number == 0 else "Then", place, "bold")
-    for place in verdict.others:
-        console.print(Text.assemble((f"Not {place.standing.candidate.name}. ", "dim bold"), (place.why, "dim")))
+        _show_ranked(console, "Run", verdict.chosen, "bold green")
+        for number, ranked in enumerate(verdict.runners_up):
+            _show_ranked(console, "Next" if number == 0 else "Then", ranked, "bold")
+    for ranked in verdict.others:
+        console.print(Text.assemble((f"Not {ranked.standing.candidate.name}. ", "dim bold"), (ranked.why, "dim")))
     for caution in verdict.cautions:
         console.print(Text.assemble(("Know: ", "bold yellow"), caution))
 
 
-def _place(console: Console, word: str, place: Ranked, style: str) -> None:
-    console.print(Text.assemble((f"{word} {place.standing.candidate.name}. ", style), place.why))
+def _show_ranked(console: Console, lead: str, ranked: Ranked, style: str) -> None:
+    console.print(Text.assemble((f"{lead} {ranked.standing.candidate.name}. ", style), ranked.why))
 
 
 def _table(results: Results) -> Padding:

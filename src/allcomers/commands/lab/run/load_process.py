@@ -86,7 +86,7 @@ class LoadRunner:
         settings = {"-c": clients, "-d": f"{seconds:.3f}", "-t": min(max(1, len(self.cores)), clients)}
         think = f"{self.think:.3f}"  # clients that think start one after another, or all of them would send in step
         due = {"-r": f"{rate:.3f}"} if rate else {"--think": think, "--ramp": think}
-        flags = [str(word) for pair in (settings | due).items() for word in pair]
+        flags = [str(value) for pair in (settings | due).items() for value in pair]
         waiting = ["--timeout", f"{self.timeout:.3f}"]  # before the user's own, which take precedence
         start = [sys.executable, "-m", "allcomers", "load", url]
         return [*start, *waiting, *self.options, *flags, "-q", "--json", str(figures)]
@@ -127,9 +127,9 @@ def _curve(times: Histogram) -> tuple[tuple[float, float], ...]:
     total = sum(count for _, count in pairs)
     points: list[tuple[float, float]] = []
     seen = plotted = 0
-    for place, count in pairs:
+    for bucket, count in pairs:
         seen += count
         if seen - plotted >= total / _POINTS or seen == total:
-            points.append((highest(place) / 1e9, seen / total))
+            points.append((highest(bucket) / 1e9, seen / total))
             plotted = seen
     return tuple(points)

@@ -66,14 +66,14 @@ def running_server(settings: ServerSettings, candidate: Candidate | None) -> Ite
 
     Raises ServerFailedError if it does not listen.
     """
-    began = time.monotonic()
+    start = time.monotonic()
     child = ChildProcess(command(settings, candidate), cores=settings.cores, output=settings.folder / "server.log")
     try:
         wait_until(lambda: child.status is not None or bool(_LISTENING.search(child.output_tail())), PATIENCE)
         found = _LISTENING.search(child.output_tail())
         if child.status is not None or found is None:
             raise ServerFailedError(_last_words(child))
-        yield Server(child, found[1], found[2], time.monotonic() - began)
+        yield Server(child, found[1], found[2], time.monotonic() - start)
     finally:
         child.end(DRAIN + 3)
 

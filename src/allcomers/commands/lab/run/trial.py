@@ -44,7 +44,7 @@ class Setup:
 
     server_settings: ServerSettings
     runner: LoadRunner
-    report: Callable[[str], object] = lambda words: None
+    report: Callable[[str], object] = lambda activity: None
 
 
 def run(
@@ -82,7 +82,7 @@ def _climb(
     luck."""
     worse = 0
     for load in loads:
-        setup.report(f"{candidate.name}: {_words(load)}")
+        setup.report(f"{candidate.name}: {_describe(load)}")
         steps.append(measure(setup, server, load))
         server.check()
         best = max((step.tps for step in steps[:-1]), default=0.0)
@@ -91,7 +91,7 @@ def _climb(
             return
 
 
-def _words(load: Load) -> str:
+def _describe(load: Load) -> str:
     clients = f"{load.clients:,} client" + ("s" if load.clients > 1 else "")
     return f"{load.rate:,.0f} requests/s" if load.rate else clients
 

@@ -159,7 +159,7 @@ def _check_request(plan: Plan) -> None:
     if plan.expect or plan.expect_size:
         raise ConfigError("--expect and --expect-size are for tcp:// and tls://; HTTP itself frames its responses")
     if not _METHOD.fullmatch(plan.method) or plan.method == "CONNECT":
-        raise ConfigError(f"--method {plan.method!r} is no method that can be asked for")
+        raise ConfigError(f"--method {plan.method!r} is no method for a load")
     for target in plan.targets:
         if not target.startswith("/") or not _TARGET.fullmatch(target):
             raise ConfigError(f"{target!r} is no path: a path begins with / and has no blank")
@@ -219,14 +219,16 @@ def resolve(plan: Plan) -> Destination:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise ConfigError(f"{plan.url!r}: {host} has no address: {error.strerror}") from None
-    places = [(family, address) for family, _, _, _, address in found]
-    for _, address in places:
+    candidates = [(family, address) for family, _, _, _, address in found]
+    for _, address in candidates:
         if not plan.own_host and not is_private(str(address[0])):
             raise ConfigError(
                 f"{host} is {address[0]}, neither this machine nor in a private network; to load it is an attack"
                 " unless you own it: if you do, give --i-own-this-host"
             )
-    family, address = next((place for place in places[1:] and places if _is_open(*place)), places[0])
+    family, address = next(
+        (candidate for candidate in candidates[1:] and candidates if _is_open(*candidate)), candidates[0]
+    )
     authority = f"[{host}]" if ":" in host else host
     if parts.port and parts.port != _PORTS.get(parts.scheme):
         authority += f":{parts.port}"

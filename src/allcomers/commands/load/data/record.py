@@ -133,9 +133,9 @@ class Record:
         longest = max(len(self.intervals), len(other.intervals))
         self.intervals = [_joined(self.intervals[i : i + 1] + other.intervals[i : i + 1]) for i in range(longest)]
 
-    def histogram(self, begin: int) -> Histogram:
+    def histogram(self, offset: int) -> Histogram:
         """Return the histogram that begins at an offset of the counters: RESPONSE, SERVICE or LATENESS."""
-        return Histogram(self.counters[begin : begin + histogram.SIZE])
+        return Histogram(self.counters[offset : offset + histogram.SIZE])
 
     @property
     def statuses(self) -> dict[int, int]:

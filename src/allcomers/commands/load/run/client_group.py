@@ -90,11 +90,11 @@ class ClientGroup:
         plan = self.plan
         ramp = 0 if plan.is_open else int(plan.ramp * SECOND)
         for number in range(process, plan.clients, plan.processes):
-            begin = self.start + ramp * number // plan.clients
+            client_start = self.start + ramp * number // plan.clients
             key = len(self._clients)
-            client: Client = HostileClient(self, key) if plan.hostile else RequestClient(self, key, begin)
+            client: Client = HostileClient(self, key) if plan.hostile else RequestClient(self, key, client_start)
             self._clients.append(client)
-            client.set_deadline(begin if ramp else 0)
+            client.set_deadline(client_start if ramp else 0)
 
     # ------------------------------------------------------------ for clients: client.Group
 
