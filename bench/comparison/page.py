@@ -1,6 +1,6 @@
-"""docs/performance.md and its plots from what was saved: `python -m bench page`.
+"""docs/performance.md and its plots from saved figures: `python -m bench page`.
 
-They are written into docs only when the figures are whole, of a commit, and were taken on a quiet machine: all
+They are written into docs only if the figures are complete, of a commit, and were measured on a quiet machine: all
 workloads, five rounds or more, and others that used less than 0.2 cores. A draft is always written below bench/out.
 """
 
@@ -25,7 +25,7 @@ PEERS = (
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--saved", type=Path, default=SAVED, help="figures to make it from")
+    parser.add_argument("--saved", type=Path, default=SAVED, help="saved figures")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def publish(saved: dict[str, Any]) -> None:
-    """The draft, and the page itself where the figures are fit for it; one line says what was written and why not."""
+    """Write the draft, and the page itself if the figures are fit for it; print a line with the result and the
+    reasons."""
     write(saved, OUT)
     print(f"a draft of the page: {(OUT / 'performance.md').relative_to(ROOT)}")
     if objection := unfit(saved):
@@ -48,7 +49,7 @@ def publish(saved: dict[str, Any]) -> None:
 
 
 def unfit(saved: dict[str, Any]) -> str:
-    """Why these figures are not for the public; empty if they are."""
+    """Return why these figures are not for the public; empty if they are."""
     others = report.disturbed(saved)
     missing = [workload.name for workload in WORKLOADS if not report.rows(saved["figures"].get(workload.name, EMPTY))]
     if missing:
@@ -63,7 +64,7 @@ def unfit(saved: dict[str, Any]) -> str:
 
 
 def least_rounds(saved: dict[str, Any]) -> int:
-    """Of the floors: how often the workload was measured that was so least."""
+    """Return how often the workload with the fewest measurements of its floor was measured."""
     return min(len(figures["samples"].get("floor", ())) for figures in saved["figures"].values())
 
 
@@ -132,7 +133,7 @@ def siblings(saved: dict[str, Any]) -> str:
 
 
 def summary(saved: dict[str, Any]) -> str:
-    """A line for each workload: the cheapest way of allcomers, nginx, and the cheapest other Python server."""
+    """Return a line for each workload: the cheapest way of allcomers, nginx, and the cheapest other Python server."""
     head = "| workload | allcomers | nginx | best other Python server |\n| --- | --- | --- | --- |"
     lines = []
     for name, figures in saved["figures"].items():
