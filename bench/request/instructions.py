@@ -223,7 +223,7 @@ def parts() -> None:
         step("… or its scope", lambda: http_scope(read(), "", None))
     response = Response(b"Hello, World!", headers=[("Content-Type", "text/plain")])
     date = b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
-    step("an answer planned", lambda: answers.plan(("GET", "/", 1), response, 13, True, date))
+    step("an answer planned", lambda: answers.plan(("GET", "/", 1), response, 13, True, date, answers.SERVER))
 
 
 KINDS = {"web": web, "pool": partial(web, pools=True), "wsgi": wsgi, "asgi": asgi, "parts": parts}

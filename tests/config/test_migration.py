@@ -14,7 +14,7 @@ from typing import IO
 
 import pytest
 
-from allcomers.config.migration import Moved, doubts, translate
+from allcomers.config.migration import Translation, doubts, translate
 from allcomers.config.migration.env_file import variables
 from allcomers.config.migration.flags import GUNICORN, UVICORN
 from allcomers.errors import ConfigError
@@ -24,7 +24,7 @@ from support.harness import PATIENCE, ROOT, serving, wait_for
 PAGE = (ROOT / "docs" / "moving.md").read_text(encoding="utf-8")
 
 
-def moved(line: str, environ: dict[str, str] | None = None) -> Moved:
+def moved(line: str, environ: dict[str, str] | None = None) -> Translation:
     found = translate(["app:app", *line.split()], environ or {})
     assert found is not None
     assert found.arguments[0] == "app:app"

@@ -104,7 +104,7 @@ class Watched(Pool):
         def run() -> None:
             began = monotonic()
             reply = work()
-            self._page.called(0.0, monotonic() - began)
+            self._counters.called(0.0, monotonic() - began)
             done(reply)
             self.under_way.discard(run)
 

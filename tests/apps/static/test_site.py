@@ -704,7 +704,7 @@ def test_only_who_asked_before_the_last_look_is_spared_one(root: Path) -> None:
 
     def body(told: float) -> object:
         request = Request(method="GET", target="/index.html")
-        request.told = told
+        request.ready_at = told
         return site(request).body
 
     body(0.0)  # from here on it is kept
