@@ -122,6 +122,7 @@ def _http(
     serve: Callable[[Serving], None] | None = None,
 ) -> Endpoint:
     """Return the endpoint of an HTTP app. `handler`, `async_call` and `begin` are as in HttpEndpoint."""
+    from allcomers.connection.http.http1 import Http1Connection
     from allcomers.connection.http.response_head import busy
 
     sends_in_call = calls == "inline" and not config.call_timeout
