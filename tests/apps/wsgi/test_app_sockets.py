@@ -57,7 +57,7 @@ EVERY = [
 
 
 class Site(NamedTuple):
-    """A server of the app, and where what its calls note is written.
+    """A server of the app, and the file of its calls' notes.
 
     trusted  a client's context; None for plain HTTP
     """
@@ -75,7 +75,7 @@ class Site(NamedTuple):
         return connect(self.address("ws") + path, ssl=self.trusted, proxy=None, **options)
 
     def hello(self) -> bytes:
-        """What another client is answered."""
+        """Return the body of another client's response."""
         with self.server.connect(self.trusted) as sock:
             return exchange(sock).body
 
@@ -129,7 +129,7 @@ def test_the_app_closes(site: Site) -> None:
 
 
 def leave(websocket: ClientConnection) -> None:
-    """Be gone without a word."""
+    """Close the connection without a Close frame."""
     with suppress(OSError):
         websocket.socket.shutdown(socket.SHUT_RDWR)
     websocket.socket.close()
@@ -159,7 +159,7 @@ def test_one_that_sends_learns_it_too(site: Site) -> None:
 
 
 def test_an_app_that_fails_in_the_middle(site: Site) -> None:
-    """What it would answer is no answer any more: its client sees the end."""
+    """A response is impossible by then: the client sees the end."""
     with site.socket() as websocket:
         websocket.send("fail")
         with pytest.raises(ConnectionClosed):
@@ -243,7 +243,7 @@ def test_a_websocket_lasts_longer_than_a_call_may(site: Site) -> None:
 
 
 class Heard:
-    """A Socket.IO client, and what it has heard."""
+    """A Socket.IO client, and the events it has received."""
 
     def __init__(self, site: Site, transports: list[str]) -> None:
         session = requests.Session()
