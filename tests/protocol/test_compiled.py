@@ -68,7 +68,7 @@ _KEPT = ("method", "target", "host", "minor", "length", "chunked", "persists", "
 _environs = Environs(file_wrapper=FileWrapper)
 
 
-def told(request: Request) -> dict[str, Any]:
+def seen_by_app(request: Request) -> dict[str, Any]:
     """Return all that an app may see of a request."""
     request.arrived([], None, "192.0.2.1", 4711, "http")
     said = {name: getattr(request, name) for name in _KEPT}
@@ -96,7 +96,7 @@ def outcome(pieces: list[bytes], **limits: int) -> list[Any]:
                 head = requests.head()
                 if head is None:
                     break
-                found.append(told(head))
+                found.append(seen_by_app(head))
         except Refusal as refusal:
             return [*found, (refusal.status, refusal.reason)]
     return [*found, requests.buffer]
