@@ -1,6 +1,6 @@
-"""What the small steps of a request cost, in µs: `python bench/request/micro.py`. The best of five, so noise only adds.
+"""The small steps of a request, in µs: `python bench/request/micro.py`. The best of five, so noise only adds.
 
-Not a benchmark of the server: it backs the PERF comments of handlers/ and accesslog.py.
+Not a benchmark of the server: it backs PERF comments in apps/ and server/access_log.py.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def logging(log: AccessLog, agent: str) -> Callable[[], object]:
 
 
 def live_figures() -> None:
-    """What the figures of a request cost where Python writes them: five calls, and a clock that is read for them."""
+    """Count a request's figures in plain Python: five calls, and two readings of a clock."""
     for name, counters in (("compiled or not", CounterRow()), ("plain Python", PlainCounterRow())):
 
         def request(counters: PlainCounterRow = counters) -> None:

@@ -106,7 +106,7 @@ def test_a_model_that_this_system_lacks() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["frob"], "there is no command 'frob'; there are serve, run, doctor, models, load, lab and top"),
+        (["frob"], "there is no command 'frob'; the commands are serve, run, doctor, models, load, lab and top"),
         (["--frob"], "there is no command '--frob'"),
         (["serve", SITE, "--frob"], "unrecognized arguments: --frob"),
         (["serve", SITE, "--work", "2"], "unrecognized arguments: --work"),  # an abbreviation may change its meaning
