@@ -1,4 +1,4 @@
-"""What an app is, found by looking: apps of real frameworks, and all the shapes that a callable has."""
+"""Detection of an app's kind: apps of real frameworks, and callables of all shapes."""
 
 from __future__ import annotations
 
@@ -366,7 +366,7 @@ class Later:
 
 
 class Unreadable:
-    """As what is written in C often is."""
+    """A callable without a signature, as many are in C."""
 
     __signature__ = "none"
 

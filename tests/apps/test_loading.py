@@ -1,4 +1,4 @@
-"""Targets: the forms they may have, what a module's name alone stands for, and what is said of those that fail."""
+"""Targets: their forms, the app of a module's name alone, and the messages of those that fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from allcomers.errors import AppError, ConfigError
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current folder; what is imported from it is forgotten again."""
+    """Make a current folder; modules imported from it are removed afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path.copy())
     monkeypatch.setattr(sys, "dont_write_bytecode", True)

@@ -1,4 +1,4 @@
-"""Heads: what is taken, what is refused and with which status, and what is written."""
+"""Heads that are read: the valid ones, and the refused ones with their status."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Head = TypeVar("Head", RequestHead, ResponseHead)
 
 
 def same_both_ways(begin: Callable[[], tuple[Inbound, Callable[[], Head | None]]], data: bytes) -> Head:
-    """The one head in `data`, whole and byte by byte: both must say the same. Raises Refusal."""
+    """Return the one head in `data`, read whole and byte by byte with the same result. Raises Refusal."""
     fast, slow = first(*begin(), [data]), first(*begin(), each(data))
     if isinstance(fast, Refusal) or isinstance(slow, Refusal):
         assert isinstance(fast, Refusal)
@@ -50,7 +50,7 @@ def first(inbound: Inbound, ask: Callable[[], Head | None], pieces: list[bytes])
 
 
 def read(data: bytes, **limits: int) -> RequestHead:
-    """The head of the request in `data`. Raises Refusal."""
+    """Return the head of the request in `data`. Raises Refusal."""
 
     def begin() -> tuple[Inbound, Callable[[], RequestHead | None]]:
         requests = Requests(Limits(**limits))
@@ -272,7 +272,7 @@ def test_the_memory_of_hosts_is_bounded() -> None:
 
 
 def response(data: bytes, method: str = "GET") -> ResponseHead:
-    """The head of the response in `data`. Raises Refusal."""
+    """Return the head of the response in `data`. Raises Refusal."""
 
     def begin() -> tuple[Inbound, Callable[[], ResponseHead | None]]:
         responses = Responses(Limits())

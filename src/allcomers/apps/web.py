@@ -118,7 +118,7 @@ class Web:
 
 
 class HandlerObject:
-    """Base of other classes whose instances are Handlers: detection needs no look at what these take."""
+    """Base of other classes whose instances are Handlers: detection serves them without a look at their parameters."""
 
     __slots__ = ()
 

@@ -1,6 +1,6 @@
 """Heads written: the status line or request line and the fields below it, from values to bytes (RFC 9112, 2 to 6).
 
-An app's fields are checked as a peer's are: nothing that an app copies from a client can begin a line of its own.
+An app's fields are checked as a peer's are: nothing that an app copies from a client can start a line of its own.
 """
 
 from __future__ import annotations

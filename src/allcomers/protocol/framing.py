@@ -1,4 +1,4 @@
-"""Framings for plain TCP services: where one message ends and the next begins.
+"""Framings for plain TCP services: the end of one message and the start of the next.
 
 A framing cuts received bytes into whole messages and wraps a response for the way back; it holds no state, so one
 instance serves all connections. A message over `max_size` is a PeerError: it ends that connection.

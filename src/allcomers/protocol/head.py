@@ -148,7 +148,7 @@ def refuse_request_line(block: bytes) -> NoReturn:
     if re.fullmatch(rb"[\x21-\x7e]++", target) is None:
         raise Refusal(400, "the target is empty or has a byte that must be percent-encoded")
     if target == b"*" and method != b"OPTIONS":
-        raise Refusal(400, "only OPTIONS may ask for *")
+        raise Refusal(400, "only OPTIONS may have the target *")
     if re.fullmatch(rb"HTTP/[0-9]\.[0-9]", version) is None:
         raise Refusal(400, "the version is not HTTP/ and two digits with a dot")
     raise Refusal(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")

@@ -1,4 +1,4 @@
-"""HTTP/1.1 framing: where each head and each body begins and ends in a stream of bytes (RFC 9112).
+"""HTTP/1.1 framing: the start and the end of each head and body in a stream of bytes (RFC 9112).
 
 `Requests` reads what a client sends, `Responses` what a server sends (the load generator's role); `chunk` and
 `last_chunk` write. A refusal is the same whether its bytes come at once or one by one, every limit is a number, and
@@ -349,7 +349,7 @@ class ChunkedBody:
             return at + 2
         if data[at : at + 2] in (b"", b"\r"):
             return -1
-        raise Refusal(400, "a chunk is not as long as it says")
+        raise Refusal(400, "a chunk is not as long as its size line says")
 
     def _trailers(self, data: bytes, at: int, pieces: list[bytes]) -> int:
         """Read one trailer line, or the empty line that ends the body."""

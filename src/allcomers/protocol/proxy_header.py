@@ -20,7 +20,7 @@ MOST_1: Final = 107
 """Bytes of a header in version 1, with its CRLF (specification, 2.1)."""
 
 MOST_2: Final = 4096
-"""Bytes of a header in version 2: as many as nginx takes. Most have 28 or 52; a client certificate's name adds some."""
+"""Bytes of a header in version 2: as many as nginx accepts. Most have 28 or 52; a certificate's name adds some."""
 
 _SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 _WORD: Final = b"PROXY "

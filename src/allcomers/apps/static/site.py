@@ -9,7 +9,7 @@ A request goes through these steps, each of which may end it:
     → preconditions (304, 412) → ranges (206, 416) → the file
 
 The 404 is always the same, for a file that is missing, hidden or unreadable, a link that leads out, or a folder with
-nothing to show: nobody learns from the response what exists.
+nothing to show: the response does not reveal which names exist.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ even if names change meanwhile.
 
 A link stops the walk (ELOOP, ENOTDIR). Links that stay inside are served all the same: Kubernetes mounts whole
 folders of them. realpath(3) finds where the link leads; if that is inside, the real path, which has no links, is
-walked in the same way. Should somebody put a link into it at that moment, the second walk stops, and the file
+walked in the same way. Should a link appear in it at that moment, the second walk stops, and the file
 is a 404.
 """
 

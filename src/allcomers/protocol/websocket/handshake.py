@@ -56,7 +56,7 @@ def offer(head: RequestHead) -> Offer:
     Raises HttpError: 426 for another version, 400 for all else that RFC 6455, 4.2.1 does not allow.
     """
     if head.method != "GET":
-        raise HttpError(400, "A WebSocket is asked for with GET.")
+        raise HttpError(400, "A request for a WebSocket has the method GET.")
     if head.length or head.chunked:
         raise HttpError(400, "A request for a WebSocket has no body.")
     if _values(head, b"sec-websocket-version") != [VERSION]:
