@@ -109,7 +109,7 @@ class Busy:
 
 
 class Hammer:
-    """A client that asks for /version again and again, on a new connection each time."""
+    """A client that requests /version again and again, on a new connection each time."""
 
     def __init__(self, served: Served) -> None:
         self._served = served

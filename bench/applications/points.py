@@ -1,6 +1,6 @@
 """Points in which servers differ and apps notice: each under this server, uvicorn and gunicorn.
 
-A point is a list of questions to one server. An answer on which users of uvicorn or gunicorn cannot rely is a fault.
+A point is a list of questions to one server. A response on which users of uvicorn or gunicorn cannot rely is a fault.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ASGI_LOGS = Application("points", "", "points_logs:asgi", "points_logs.py")
 class Point(NamedTuple):
     """One point.
 
-    ask  asks a server; yields (question, fault or "")
+    ask  sends requests to a server; yields (question, fault or "")
     env  variables that the server is started with
     """
 
@@ -45,7 +45,7 @@ class Point(NamedTuple):
 
 
 def _end(served: Served, path: str) -> str:
-    """Return what a client sees of a WebSocket: the status that refused it, or its messages and the closing code."""
+    """Return how a WebSocket ends for a client: the status that refused it, or its messages and the closing code."""
     from websockets.exceptions import ConnectionClosed, InvalidStatus
     from websockets.sync.client import connect
 
@@ -130,7 +130,7 @@ def head_at_once(served: Served) -> Iterator[tuple[str, str]]:
 
 
 def behind_middleware(served: Served) -> Iterator[tuple[str, str]]:
-    """Ask for a file, plain and compressed: it must be whole, or at least not empty."""
+    """Request a file, plain and compressed: it must be complete, or at least not empty."""
     size = (served.folder / "points_asgi.py").stat().st_size
     for name in served.get("/behind/list/")[1].split():
         for taken in ("identity", "br, gzip, zstd"):
@@ -153,7 +153,7 @@ def behind_middleware(served: Served) -> Iterator[tuple[str, str]]:
 
 
 def _sixty(served: Served, path: str, good: Callable[[str], bool]) -> str:
-    """Ask sixty times, twelve at once. Return how many answers are not good; "" if all are."""
+    """Send sixty requests, twelve at once. Return how many responses are not good; "" if all are."""
     bad: list[str] = []
 
     def run() -> None:

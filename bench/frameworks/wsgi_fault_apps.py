@@ -1,7 +1,7 @@
 """The apps of `python -m bench wsgi_faults`, imported in the environment of the servers.
 
-An answer in pieces says itself which thread has made each, and whether the rows are all there. NOTES (environment) is a
-file in which the thread of close() is noted.
+A response in pieces names the thread that made each, and whether the rows are all there. NOTES (environment) is a file
+in which the thread of close() is noted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROWS = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i <
 
 
 def pieces(environ: dict[str, Any], start_response: Any) -> Any:
-    """The thread of the call, then that of each piece."""
+    """Yield the thread of the call, then that of each piece."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     return Pieces(environ["QUERY_STRING"])
 
@@ -52,7 +52,7 @@ class Pieces:
 
 
 def cursor(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
-    """Rows as they come from a cursor of sqlite3, which refuses another thread than that of its connection."""
+    """Yield rows as they come from a cursor of sqlite3, which refuses another thread than that of its connection."""
     database = sqlite3.connect(":memory:")
     rows = database.execute(ROWS)
     start_response("200 OK", [("Content-Type", "text/csv")])
@@ -91,7 +91,7 @@ def make_recipe() -> Any:
 
 
 def make_django() -> Any:
-    """Rows of a database, whose connection is the thread's own, and is closed at the end of a request."""
+    """Yield rows of a database, whose connection is the thread's own, and is closed at the end of a request."""
     import django
     from django.conf import settings
     from django.core.wsgi import get_wsgi_application

@@ -1,8 +1,8 @@
-"""What WSGI apps meet on each server: which thread has a stream, whether WebSockets work.
+"""WSGI apps on each server: the thread of a stream, and WebSockets.
 
 gunicorn (gthread), waitress and werkzeug beside allcomers, all with 32 threads, in one environment with the frameworks.
-`--before DIR` adds another checkout of allcomers. A cell is what came of it: how many of 60 answers, six at a time,
-were not as they should be, or what a WebSocket's client was told. `--write` puts the table into docs/frameworks.md.
+`--before DIR` adds another checkout of allcomers. A cell is an outcome: how many of 60 responses, six at a time, were
+wrong, or what a WebSocket's client got. `--write` puts the table into docs/frameworks.md.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def werkzeug(python: str, app: str, port: int) -> list[str]:
 
 
 def amiss(path: str, is_right: Callable[[int, bytes], bool]) -> Callable[[Server], str]:
-    """How many of the answers to `path`, which is given their number, are not right; a cut one is not."""
+    """Return how many of the responses to `path`, which is given their number, are wrong or cut."""
 
     def ask(server: Server) -> str:
         def one(number: int) -> bool:
@@ -111,7 +111,7 @@ def is_its_own(number: int, body: bytes) -> bool:
 
 
 def close_elsewhere(server: Server) -> str:
-    """How many close() were in another thread than their call, or did not come."""
+    """Return how many close() were in another thread than their call, or did not come."""
     amiss("/?{}", lambda *_: True)(server)
     for number in range(ANSWERS):
         await_note(f"{number} ")
@@ -120,7 +120,8 @@ def close_elsewhere(server: Server) -> str:
 
 
 def connections_left(server: Server) -> str:
-    """Descriptors of the database that stay open when all is answered; an answer may end before its close() has."""
+    """Return the descriptors of the database that stay open when all is answered; a response may end before its
+    close()."""
     cut = amiss("/rows", is_whole)(server)
     until = time.monotonic() + SECONDS
     while (left := open_databases(server)) and time.monotonic() < until:
@@ -139,7 +140,7 @@ def open_databases(server: Server) -> int:
 
 
 def websocket(path: str, talk: Callable[[ClientConnection], bool]) -> Callable[[Server], str]:
-    """What `talk` with a WebSocket comes to; the status where there is none."""
+    """Return the outcome of `talk` with a WebSocket; the status if there is none."""
 
     def ask(server: Server) -> str:
         host, port = server.address
@@ -148,7 +149,7 @@ def websocket(path: str, talk: Callable[[ClientConnection], bool]) -> Callable[[
                 return "works" if talk(peer) else "other text"
         except InvalidStatus as error:
             return str(error.response.status_code)
-        except Exception as error:  # whatever the library makes of an answer that is none
+        except Exception as error:  # whatever the library raises for a malformed response
             return type(error).__name__
 
     return ask

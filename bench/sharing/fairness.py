@@ -1,14 +1,14 @@
-"""How evenly N workers share connections: one listener or many, all woken or one, accept one or all.
+"""Designs of a listener: how evenly N workers share connections: one listener or many, accept one or all.
 
 The servers here are not allcomers but sketches of its workers, in plain Python and this file: an epoll loop
 that accepts, reads a request, works 0.1 ms of CPU, answers with its own number. Nine designs:
 
-  exclusive/all   one listener, EPOLLEXCLUSIVE; a worker that wakes accepts all that waits
+  exclusive/all   one listener, EPOLLEXCLUSIVE; a worker that wakes accepts the whole backlog
   exclusive/one   the same, but accepts one a wake-up
   rotating/one    exclusive/one that then takes the listener out of its epoll and puts it back, and so goes
-                  to the end of the kernel's queue of who is woken next
+                  to the end of the kernel's queue of workers to wake
   rotating/few    the same with up to 8 accepts a wake-up
-  rotating/yield  rotating/one that also gives the core away (sched_yield) after an accept
+  rotating/yield  rotating/one that also yields the core (sched_yield) after an accept
   rotating/fair   rotating/one, but a worker that has more than one open connection above the mean of all leaves
                   the queue for 1 ms after an accept (the counts are in shared memory, one writer each)
   shared/all      one listener, plain: each connection wakes every worker that sleeps
@@ -20,13 +20,13 @@ Workloads, each in rounds of shuffled order:
   burst      64 keep-alive connections opened at once; then each sends a request every 20 ms
   gaps       the same, opened 2 ms apart
   short      1,000 new connections a second for one request each; one in 200 makes its worker sleep 50 ms.
-             Times are those of the others: who waits behind a busy worker?
-  replace    short, and every 300 ms a worker gets TERM (it accepts what waits, answers all it has, goes) and
-             another takes its place: how many connections fail?
+             Times are those of the others, some of which wait behind a busy worker
+  replace    short, and every 300 ms a worker gets TERM (it accepts the backlog, answers all it has, exits) and
+             another takes its place; the figure is failed connections
   crash      the same with KILL
 
 Times run from when a request was due. `max/mean` is the busiest worker's connections over the mean: 1 is even,
-N is one worker for all. `CPU` is that of all workers per answer; where workers are replaced, of those that are
+N is one worker for all. `CPU` is that of all workers per response; where workers are replaced, of those that are
 left at the end, so look at it for the first three only. `futile` is wake-ups by the listener that found nothing
 to accept, per connection. The load has one core and the workers the other, or with `--cores 2` all share both.
 """
@@ -84,7 +84,7 @@ DESIGNS = {
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--cores", type=int, choices=(1, 2), default=1, help="that the workers run on")
+    parser.add_argument("--cores", type=int, choices=(1, 2), default=1, help="cores that the workers run on")
     parser.add_argument("--designs", type=harness.names, default=list(DESIGNS), metavar="D,E")
     parser.add_argument("--workloads", type=harness.names, default=list(WORKLOADS), metavar="W,X")
     parser.add_argument("--rounds", type=int, default=5)
@@ -148,7 +148,7 @@ def measure(workload: str, design: Design, args: argparse.Namespace, cost: int) 
 
 
 def calibrate() -> int:
-    """How far to count for 0.1 ms of CPU."""
+    """Return how far to count for 0.1 ms of CPU."""
     harness.pin(harness.SERVER_CORE)
     times = []
     for _ in range(200):
@@ -197,7 +197,7 @@ class Worker:
         return 1 if self.leaving else -1
 
     def let_others(self) -> None:
-        """What a design does after an accept so that the next connection is another worker's."""
+        """Do what a design does after an accept so that another worker gets the next connection."""
         if not self.design.rotate:
             return
         self.epoll.unregister(self.listener)
@@ -244,7 +244,7 @@ class Worker:
         self.tally[COUNTS * self.number + OPEN] = len(self.peers)
 
     def leave(self, woken: socket.socket) -> None:
-        """What TERM should do: take what already waits, then no more."""
+        """Handle TERM: accept the backlog, then no more."""
         self.epoll.unregister(woken)
         self.welcome(1_000_000)
         if not self.back_at:
@@ -266,7 +266,7 @@ class Crew:
     tally: Any = None
 
     def start(self, number: int) -> None:
-        """A worker for the place `number`; under reuseport it makes its own listener once it runs."""
+        """Start a worker for the place `number`; under reuseport it makes its own listener once it runs."""
         ready, says = FORK.Pipe(duplex=False)
         self.live[number] = FORK.Process(target=self.work, args=(number, says), daemon=True)
         self.live[number].start()
@@ -294,7 +294,7 @@ class Crew:
         return listener
 
     def replace(self, number: int, signum: int, _now: float) -> None:
-        """The next worker listens before the old one goes, where that can be."""
+        """Replace a worker; the next one listens before the old one exits, where that is possible."""
         old = self.live[number]
         if signum == signal.SIGTERM:
             self.start(number)
@@ -306,7 +306,7 @@ class Crew:
 
 
 def forget_all_but(kept: set[int]) -> None:
-    """A worker that is forked amid the load must not hold the load's own sockets open.
+    """Close the load's sockets in a worker that is forked amid the load.
 
     The objects that own them are kept from the collector: one that closed its number would close ours.
     """
@@ -320,7 +320,7 @@ def forget_all_but(kept: set[int]) -> None:
 @contextmanager
 def crew(design: Design, args: argparse.Namespace, cost: int) -> Iterator[Crew]:
     workers = Crew(design, args.workers, args.cores, cost, tally=FORK.Array("q", COUNTS * args.workers, lock=False))
-    holder = workers.listen()  # binds a free port; under reuseport nobody may listen on it but the workers
+    holder = workers.listen()  # binds a free port; under reuseport only the workers may listen on it
     workers.address = holder.getsockname()
     if design.reuseport:
         holder.close()
@@ -356,7 +356,7 @@ class Visit:
 
 
 class Load:
-    """Open loop: requests are sent when due, whatever has become of those before."""
+    """Open loop: requests are sent when due, whatever became of those before."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -415,7 +415,7 @@ class Load:
 
 
 class Keepers(Load):
-    """64 keep-alive connections; each asks every 20 ms from the time it is open, or when it is answered."""
+    """64 keep-alive connections; each sends a request every 20 ms once open, or when it is answered."""
 
     def answered(self, visit: Visit) -> None:
         now = time.perf_counter()

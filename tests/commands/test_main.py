@@ -210,7 +210,7 @@ def test_a_unix_socket_that_somebody_listens_on(tmp_path: Path) -> None:
         ("examples/echo.py", "examples/echo.py has neither application nor app: say examples/echo.py:NAME; it has: "),
         ("examples/echo.py:Nowhere", "examples/echo.py has no 'Nowhere'; it has: "),
         ("examples/echo.py:Echo.nowhere", "examples/echo.py has no 'Echo.nowhere'; it has: "),
-        ("allcomers:__version__", f"'{__version__}' cannot be served; what can is a Web or a Service class, "),
+        ("allcomers:__version__", f"'{__version__}' cannot be served; an app is a Web or a Service class, "),
         ("allcomers.config.options:Config", "Config is a class but no Web"),
     ],
 )

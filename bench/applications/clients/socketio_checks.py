@@ -59,7 +59,8 @@ def check_upgrade(url: str) -> None:
 
 
 def check_many(url: str) -> None:
-    """Forty clients by WebSocket at once, more than there are call threads; and a plain request beside them."""
+    """Connect forty clients by WebSocket at once, more than there are call threads; and send a plain request beside
+    them."""
     import socketio as library
 
     found = [library.Client(reconnection=False) for _ in range(40)]

@@ -17,8 +17,8 @@ from select import POLLIN, POLLOUT
 
 from allcomers.connection.base import READ, WRITE
 from allcomers.models.driver import event_loop
-from allcomers.models.driver.descriptors import FD_SETSIZE
 from allcomers.models.driver.serving import Serving
+from allcomers.system.sockets import FD_SETSIZE
 
 
 class SelectPoller:

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from typing import Final
 
-FD_SETSIZE: Final = 1024
-"""The descriptors that select(2) can watch are below this. Compiled into the C library; Python cannot ask for it."""
-
 _STEP: Final = 64
 
 
