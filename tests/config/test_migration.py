@@ -435,11 +435,11 @@ def test_the_page_says_of_each_flag_what_is_done_with_it(tool: str, flag: str, t
     try:
         found = moved(f"{flag} {value}")
     except ConfigError:
-        assert "none" in said or "no equal" in said
+        assert "none" in said or "no equivalent" in said
         return
     words = re.findall(r"--[\w-]+", " ".join(found.arguments)) + [f"--{name}" for name in found.weak]
     if found.environment or found.env_files or found.paths or found.umask is not None:
-        assert said.startswith("taken")
+        assert said.startswith("translated")
     elif words:
         for word in words:
             assert f"`{word.replace('_', '-')}" in said

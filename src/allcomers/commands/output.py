@@ -14,7 +14,7 @@ def report(line: str) -> None:
 
 def report_error(error: OperatorError) -> int:
     """Print one line that names the mistake, after the app's own traceback if there is one; return the exit status."""
-    from allcomers.server.worker import complain
+    from allcomers.server.error_log import complain
 
     complain(error)
     return error.exit_code

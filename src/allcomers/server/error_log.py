@@ -7,9 +7,11 @@ the root, the server does, so that the app's log is seen: prepare_root() before 
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Final
 
 from allcomers.config import local_time
+from allcomers.errors import AppError, OperatorError
 
 NAMES: Final = ("", ".admin", ".app", ".calls", ".proxy", ".supervisor", ".tls", ".websocket", ".worker")
 """Suffixes of the server's loggers; their names start with `allcomers`."""
@@ -123,3 +125,11 @@ def _writes(handler: logging.Handler, record: logging.LogRecord) -> bool:
     if isinstance(handler, logging.NullHandler) or type(handler).__name__ in _MAILERS:
         return False
     return record.levelno >= handler.level and bool(handler.filter(record))
+
+
+def complain(error: OperatorError) -> None:
+    """Write one line that explains the error to standard error, after the app's own traceback if there is one."""
+    if isinstance(error, AppError) and error.traceback:
+        sys.stderr.write(error.traceback)
+    sys.stderr.write(f"allcomers: {error}\n")
+    sys.stderr.flush()

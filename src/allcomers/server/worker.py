@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from allcomers import calls, models
 from allcomers.config.options import Config
-from allcomers.errors import AppError, OperatorError
+from allcomers.errors import OperatorError
 from allcomers.models.driver.serving import Serving
 from allcomers.server import error_log, systemd
 from allcomers.server.control_pipe import ALIVE, READY, WorkerEnd
@@ -76,7 +76,7 @@ def work(job: Job, listeners: list[socket.socket], slot: WorkerSlot, control: Wo
             served.life.begin(signals.listen)
         error_log.settle_root()
     except OperatorError as error:
-        complain(error)
+        error_log.complain(error)
         return error.exit_code
     if control.has_ended():
         return 0
@@ -195,11 +195,3 @@ def _access_log(config: Config) -> AccessLog | None:
     from allcomers.server.access_log import AccessLog
 
     return AccessLog(path, config.access_log_format, warn=_logger.warning)
-
-
-def complain(error: OperatorError) -> None:
-    """Write one line that explains the error to standard error, after the app's own traceback if there is one."""
-    if isinstance(error, AppError) and error.traceback:
-        sys.stderr.write(error.traceback)
-    sys.stderr.write(f"allcomers: {error}\n")
-    sys.stderr.flush()

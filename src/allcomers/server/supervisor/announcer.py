@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from allcomers.errors import OperatorError
+from allcomers.server.error_log import complain
 from allcomers.server.supervisor.handover import OldServer
 from allcomers.server.supervisor.listeners import Listeners
 from allcomers.server.supervisor.workers import Workers
 from allcomers.server.systemd import Notifier
-from allcomers.server.worker import complain
 
 if TYPE_CHECKING:
     from allcomers.server.supervisor.pid_file import PidFile

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 from allcomers.config.options import Config
 from allcomers.errors import OperatorError
 from allcomers.server import error_log
+from allcomers.server.error_log import complain
 from allcomers.server.supervisor.announcer import Announcer
 from allcomers.server.supervisor.workers import Workers
-from allcomers.server.worker import Job, complain, log_path
+from allcomers.server.worker import Job, log_path
 
 if TYPE_CHECKING:
     from allcomers.server.supervisor.file_watcher import FileWatcher
