@@ -96,17 +96,17 @@ def text(saved: dict[str, Any]) -> str:
 INTRODUCTION = """
 # Performance
 
-What a request costs, and how that compares: `make bench` installs the servers below in an environment of their own,
+What a request costs, beside other servers: `make bench` installs the servers below in an environment of their own,
 measures them in turn with allcomers, and writes this page.
 
 One core serves, another makes the load. Each figure stands as a ratio to a server in C that does as little as can be
 done for the workload (`bench/floor`), measured in the same round: absolute figures mean nothing on another machine.
 **CPU per request** is user and system time of the server's whole process tree, divided by the requests that it
-answered. `× floor` is the geometric mean over the rounds, and `95 %` the interval that it lies in (bootstrap over the
+answered. `× floor` is the geometric mean over the rounds, and `95 %` its confidence interval (bootstrap over the
 rounds). The other columns are medians. Where the load is the limit (wrk has one core, and some servers are cheaper than
-what it does), or all wait for something, requests/s says nothing about the server, and the CPU figure stands all the
-same. Memory is what the tree has of its own (Pss_Anon). gunicorn's sync workers close each connection, whatever they
-are asked; servers that gather the pieces of a streamed answer can be below the floor, which sends each by itself.
+wrk), or all wait for something, requests/s shows nothing of the server, and the CPU figure stands all the same. Memory
+is the private memory of the tree (Pss_Anon). gunicorn's sync workers close each connection, keep-alive or not; servers
+that gather the pieces of a streamed response can be below the floor, which sends each by itself.
 """
 
 

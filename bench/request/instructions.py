@@ -90,11 +90,11 @@ def answering(pools: bool, **answers: Any) -> Any:
     """Return an EventLoop that serves HTTP on a listener of its own, its poller, and its address."""
     from allcomers.calls.inline import Inline
     from allcomers.calls.pool import Pool
-    from allcomers.config.options import Limits
+    from allcomers.config.limits import Limits
     from allcomers.connection.http.endpoint import HttpEndpoint
     from allcomers.connection.http.http1 import HttpConnection
     from allcomers.models.driver.event_loop import EventLoop
-    from allcomers.models.driver.serving import Serving
+    from allcomers.models.driver.serving import Endpoint, Serving
     from allcomers.models.epoll_loop import EpollPoller
     from allcomers.server.clock import DateLine
     from allcomers.system.accept_balance import WorkerSlots
@@ -116,12 +116,11 @@ def answering(pools: bool, **answers: Any) -> Any:
     listener.setblocking(False)
     poller = EpollPoller()
     serving = Serving(
+        endpoint=Endpoint(scheme="http", connect=partial(HttpConnection, http), serve=lambda serving: None, http=http),
         listeners=[listener],
-        connect=partial(HttpConnection, http),
         calls=Pool(1, slot.counters) if pools else Inline(),
         signals=Signals(1.0),
         slot=slot,
-        http=http,
     )
     return EventLoop(serving, poller), poller, listener.getsockname()
 
@@ -200,7 +199,7 @@ def parts() -> None:
     from allcomers.apps.asgi.scope import http_scope
     from allcomers.apps.wsgi.environ import Environs
     from allcomers.apps.wsgi.file_wrapper import FileWrapper
-    from allcomers.config.options import Limits
+    from allcomers.config.limits import Limits
     from allcomers.connection.http import response_head as answers
     from allcomers.protocol.http1 import Requests
     from allcomers.protocol.message import Request, Response
@@ -222,7 +221,7 @@ def parts() -> None:
         step("… or its scope", lambda: http_scope(read(), "", None))
     response = Response(b"Hello, World!", headers=[("Content-Type", "text/plain")])
     date = b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
-    step("an answer planned", lambda: answers.plan(("GET", "/", 1), response, 13, True, date))
+    step("an answer planned", lambda: answers.plan(("GET", "/", 1), response, 13, True, date, answers.SERVER))
 
 
 KINDS = {"web": web, "pool": partial(web, pools=True), "wsgi": wsgi, "asgi": asgi, "parts": parts}

@@ -21,7 +21,7 @@ from allcomers.apps.wsgi.start_response import StartResponse
 from allcomers.calls.pool import Pool
 from allcomers.config.log_format import NAMES
 from allcomers.connection.http.log_record import AccessRecord
-from allcomers.protocol.head import encode_fields
+from allcomers.protocol.encode import encode_fields
 from allcomers.protocol.message import Request, Response
 from allcomers.server.access_log import AccessLog
 from allcomers.system.counters import BYTES_IN, BYTES_OUT, REQUESTS, CounterRow, PlainCounterRow

@@ -27,7 +27,7 @@ from allcomers.connection.base import (  # fmt: skip
     Phase,
 )
 from allcomers.errors import HttpError
-from allcomers.protocol.head import named_status
+from allcomers.protocol.encode import named_status
 from allcomers.protocol.http1 import Responses
 from allcomers.protocol.message import SPOOL_AT, FileSlice, Request, Response
 from allcomers.server.certificates import server_context
@@ -559,7 +559,7 @@ def test_a_client_that_asks_without_end_and_reads_nothing_is_bounded() -> None:
     for _ in range(100):
         far.hear(GET * 1000)
     assert far.conn.codec.unsent < 2 * HIGH_WATER
-    assert far.conn._ahead() <= 3 * HIGH_WATER
+    assert far.conn._buffered() <= 3 * HIGH_WATER
 
 
 def test_a_piece_is_not_asked_for_before_the_last_one_has_gone() -> None:
@@ -1456,7 +1456,7 @@ def test_messages_of_nothing_are_bounded_too() -> None:
     for _ in range(100):
         far.hear(b"\n" * 10_000, calls=False)
     assert not far.conn.wants & READ
-    assert far.conn._ahead() < 3 * HIGH_WATER
+    assert far.conn._buffered() < 3 * HIGH_WATER
     far.run()
     assert far.conn.wants & READ
 

@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 from allcomers.apps.asgi.scope import http_scope
 from allcomers.apps.wsgi.environ import Environs, key_of
 from allcomers.apps.wsgi.file_wrapper import FileWrapper
-from allcomers.config.options import Limits
+from allcomers.config.limits import Limits
 from allcomers.connection.http import response_head
 from allcomers.errors import AnswerError, Refusal
 from allcomers.protocol import compiled as leaf
 from allcomers.protocol import head as heads
-from allcomers.protocol.head import named_status
+from allcomers.protocol.encode import named_status
 from allcomers.protocol.http1 import Requests
 from allcomers.protocol.message import Request, Response
 from support.strategies import damaged, heads_of_requests, mutated

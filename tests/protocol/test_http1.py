@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from allcomers.config.options import Limits
+from allcomers.config.limits import Limits
 from allcomers.errors import AnswerError
 from allcomers.protocol.http1 import MAX_EXTENSIONS, chunk, last_chunk
 from allcomers.protocol.message import FileSlice

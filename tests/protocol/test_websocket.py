@@ -22,7 +22,7 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
-from allcomers.config.options import Limits
+from allcomers.config.limits import Limits
 from allcomers.errors import AnswerError
 from allcomers.protocol.http1 import Requests
 from allcomers.protocol.websocket import frames as module

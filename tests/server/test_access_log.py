@@ -50,7 +50,7 @@ class Logged:
 
     def __init__(self, path: Path, fmt: str) -> None:
         self.path, self.said = path, []  # type: tuple[Path, list[str]]
-        self.log = AccessLog(str(path), fmt, tell=self.said.append)
+        self.log = AccessLog(str(path), fmt, warn=self.said.append)
         self._file = path.open("rb")
 
     def new(self) -> bytes:
@@ -287,14 +287,14 @@ def test_the_formats_that_others_have_by_default(tmp_path: Path, zone: Any) -> N
         ("%()s", "there is no field %()s"),
         ("%({x}x)s", "there is no field %({x}x)s"),
         ("%({}i)s", "there is no field %({}i)s"),
-        ("%({REMOTE_USER}e)s", "the environ is not logged; %({Name}i)s is a field of the request"),
+        ("%({REMOTE_USER}e)s", "the environ is not logged; %({Name}i)s is a header of the request"),
         ("%(h)", "%(h) in '%(h)' must end with s: %(h)s"),
         ("%(h)r", "must end with s"),
-        ("%(h)s 100%", "has a % that begins no field; %% stands for one"),
-        ("%h %(s)s", "has a % that begins no field"),
-        ("%(h)s\n%(r)s", "has characters that are no printable ASCII"),
-        ("%(h)s \x1b", "has characters that are no printable ASCII"),
-        ("%(h)s é", "has characters that are no printable ASCII"),
+        ("%(h)s 100%", "has a % that starts no field; write %% for a percent sign"),
+        ("%h %(s)s", "has a % that starts no field"),
+        ("%(h)s\n%(r)s", "has characters that are not printable ASCII"),
+        ("%(h)s \x1b", "has characters that are not printable ASCII"),
+        ("%(h)s é", "has characters that are not printable ASCII"),
         ("apache", "choose one of combined, common, json, or give fields as %(h)s"),
         ("", "choose one of"),
     ],
@@ -385,7 +385,7 @@ def test_a_reopening_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
     said: list[str] = []
-    log = AccessLog(str(folder / "log"), "common", tell=said.append)
+    log = AccessLog(str(folder / "log"), "common", warn=said.append)
     folder.rename(tmp_path / "gone")
     log.reopen()
     log.log(Entry())
@@ -424,7 +424,7 @@ def test_standard_output_and_error_are_written_as_they_are(path: str) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's full disk")
 def test_a_full_disk_costs_lines_and_is_told_once() -> None:
     said: list[str] = []
-    log = AccessLog("/dev/full", tell=said.append)
+    log = AccessLog("/dev/full", warn=said.append)
     for _ in range(3):
         log.log(Entry())
     assert (log.dropped, len(said)) == (3, 1)
@@ -442,7 +442,7 @@ import resource, signal, sys
 from allcomers.server.access_log import AccessLog
 from support.entries import asking
 said = []
-log = AccessLog(sys.argv[1], "common", tell=said.append)
+log = AccessLog(sys.argv[1], "common", warn=said.append)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
@@ -490,7 +490,7 @@ sys.exit(log.dropped)
 
 
 def test_after_close_a_line_is_dropped(tmp_path: Path) -> None:
-    log = AccessLog(str(tmp_path / "log"), tell=lambda text: None)
+    log = AccessLog(str(tmp_path / "log"), warn=lambda text: None)
     log.close()
     log.close()
     log.log(Entry())

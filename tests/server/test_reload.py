@@ -23,7 +23,7 @@ def watching(pid: int) -> list[int]:
     found = []
     for child in children(pid):
         command = Path(f"/proc/{child}/cmdline").read_bytes()
-        if b"allcomers.server.supervisor.reloader" in command and has_watches(child):
+        if b"allcomers.server.supervisor.file_watcher" in command and has_watches(child):
             found.append(child)
     return found
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from allcomers.server.worker import APP_SHUTDOWN, KILL_MARGIN
 from support.crowd import Crowd, crowd, exchange, receive, request
 from support.harness import PATIENCE, ROOT, Server, serving, wait_for
 from support.staged import (
@@ -201,6 +202,17 @@ def test_int_stops_quickly(app: App, model: str, calls: str) -> None:
         server.send(signal.SIGINT)
         assert server.process.wait(20) == 0  # of the 30 s that what is begun may take
         wait_for(lambda: not any(is_alive(pid) for pid in processes), "everybody to be gone")
+
+
+def test_a_worker_is_killed_only_after_the_time_that_an_app_has_to_shut_down(app: App) -> None:
+    with serving("run", app.target, "-m", "iterative") as server, server.connect() as calling:
+        calling.sendall(request("/wait?call"))  # the worker's only thread: it reads no signal
+        app.await_begun("call")
+        sent = time.monotonic()
+        server.send(signal.SIGINT)
+        assert server.process.wait(20) == 0
+        assert time.monotonic() - sent > 2 * APP_SHUTDOWN + KILL_MARGIN
+        assert "did not stop in time and is killed" in server.stderr
 
 
 def test_a_second_signal_makes_haste(app: App) -> None:

@@ -283,7 +283,7 @@ def test_a_new_server_is_told_of_by_the_old_one(app: App, manager: Manager) -> N
         assert not [message for message in messages if "STOPPING" in message]
         os.kill(new, signal.SIGTERM)
         wait_for(lambda: not is_alive(new), "its end")
-        assert {"STOPPING": "1", "STATUS": "finishing what is begun"} in manager.heard(0.5)
+        assert {"STOPPING": "1", "STATUS": "finishing the requests"} in manager.heard(0.5)
 
 
 # ------------------------------------------------------------ systemd's own

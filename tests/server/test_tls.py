@@ -199,7 +199,7 @@ def files(shop: Shop) -> dict[str, str]:
         (["chain and encrypted"], [], "--certfile chain and encrypted", "the key is encrypted"),
         (["both"], ["both", "other"], "--keyfile", "there are 2 for 1 --certfile"),
         (["both", "other"], ["both"], "--keyfile", "there are 1 for 2 --certfile"),
-        (["both", "both"], [], "--certfile both", "certificates before it are for all of its names"),
+        (["both", "both"], [], "--certfile both", "certificates before it have all of its names"),
         (["both", "no host"], [], "--certfile no host", "it names no host"),
     ],
 )

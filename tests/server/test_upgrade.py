@@ -63,7 +63,7 @@ def test_under_load_no_request_is_lost(app: App, model: str) -> None:
         assert server.process.wait(PATIENCE) == 0
         assert fresh_answer(server).startswith(b"second")
         assert len(children(new)) == 2
-        assert "has taken over; this one finishes what it has begun" in server.stderr
+        assert "has taken over; this one finishes its requests" in server.stderr
     assert clients.uploaded
 
 

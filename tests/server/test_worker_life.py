@@ -84,7 +84,7 @@ def test_a_pid_file_of_a_live_process_is_not(app: App, tmp_path: Path) -> None:
     path.write_text(f"{os.getpid()}\n")
     line = refused("run", app.target, "-b", ":0", "--pid", str(path), status=1)
     assert line == (
-        f"allcomers: --pid {path}: process {os.getpid()} is running; if it is no server of yours, remove the file"
+        f"allcomers: --pid {path}: process {os.getpid()} is running; if it is not your server, remove the file"
     )
     assert path.read_text() == f"{os.getpid()}\n"
 
@@ -217,7 +217,7 @@ def test_keys_are_read_as_root_also_after_hup(open_folder: Path, open_python: st
     [
         (["--user", "no-such-user"], "--user no-such-user: there is no such user; `getent passwd` lists them"),
         (["--group", "no-such-group"], "--group no-such-group: there is no such group; `getent group` lists them"),
-        (["--user", "54321"], "--user 54321: nothing is known of it, so it needs a --group"),
+        (["--user", "54321"], "--user 54321: it is not in the user database, so it needs a --group"),
     ],
 )
 def test_names_that_are_not_known(app: App, arguments: list[str], says: str) -> None:
@@ -315,7 +315,7 @@ def test_a_worker_that_has_grown_is_replaced(app: App) -> None:
 def test_a_limit_that_no_worker_could_keep_is_told(app: App) -> None:
     with serving("run", app.target, "--max-memory", "1M") as server:
         before = server.workers()
-        assert "--max-memory is not heeded: a worker that has served nobody has " in server.stderr
+        assert "--max-memory has no effect: a worker that has served no client has " in server.stderr
         moment(1.5)
         assert server.workers() == before
 

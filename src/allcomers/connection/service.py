@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
-from allcomers.config.options import Limits
+from allcomers.config.limits import Limits
 from allcomers.connection.base import CALLED, DUE, HEAD, IDLE, READ, Address, Connection, Work
 from allcomers.connection.call import TIMED_OUT, CallStatus
 from allcomers.errors import PeerError

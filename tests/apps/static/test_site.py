@@ -702,9 +702,9 @@ def test_a_deploy_that_swaps_the_root_is_seen(root: Path, tmp_path: Path) -> Non
 def test_only_who_asked_before_the_last_look_is_spared_one(root: Path) -> None:
     site = Site(root)
 
-    def body(told: float) -> object:
+    def body(ready_at: float) -> object:
         request = Request(method="GET", target="/index.html")
-        request.told = told
+        request.ready_at = ready_at
         return site(request).body
 
     body(0.0)  # from here on it is kept

@@ -33,7 +33,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     model, calls = request.param
     with serving("run", APP, "-m", model, "--calls", calls, quiet=False) as server:
         yield server
-        assert server.stderr.count("Traceback") == server.stderr.count("\napps.Deliberate")
+        assert server.stderr.count("Traceback") == server.stderr.count("\nsupport.apps.served.Deliberate")
         assert "garbage collected" not in server.stderr  # what the validator says of an iterable that was not closed
 
 

@@ -555,11 +555,11 @@ def test_exc_info_without_a_call_before() -> None:
         (b"Hello", "an iterable of bytes, not bytes"),
         ("Hello", "an iterable of bytes, not str"),
         (5, "not int"),
-        (["Hello"], "gives bytes, not str"),
-        ([b"a", "b"], "gives bytes, not str"),
-        ([bytearray(b"a")], "gives bytes, not bytearray"),
-        (iter([None]), "gives bytes, not NoneType"),
-        (io.StringIO("Hello"), "gives bytes, not str"),
+        (["Hello"], "yields bytes, not str"),
+        ([b"a", "b"], "yields bytes, not str"),
+        ([bytearray(b"a")], "yields bytes, not bytearray"),
+        (iter([None]), "yields bytes, not NoneType"),
+        (io.StringIO("Hello"), "yields bytes, not str"),
     ],
 )
 def test_what_is_no_body(result: Any, says: str) -> None:
@@ -800,7 +800,7 @@ def test_an_empty_file_and_one_that_is_read_to_its_end(tmp_path: Path) -> None:
 
 def test_a_file_of_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
-    with (tmp_path / "file").open() as file, pytest.raises(AnswerError, match="gives bytes, not str"):
+    with (tmp_path / "file").open() as file, pytest.raises(AnswerError, match="yields bytes, not str"):
         wrapping(file)()
 
 

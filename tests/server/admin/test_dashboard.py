@@ -156,6 +156,6 @@ def test_it_says_when_nobody_answers_and_goes_on(browser: Browser, server: tuple
     finally:
         os.kill(office, signal.SIGKILL)
     page.wait_for_selector("#lost:not([hidden])")
-    assert "does not answer" in page.inner_text("#lost")
+    assert "does not respond" in page.inner_text("#lost")
     page.wait_for_selector("#lost", state="hidden")
     page.wait_for_function("([number]) => state.sample.number !== number", arg=[number])

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any, Final, Protocol, TypeAlias
 
 from allcomers.apps.asgi.scope import HTTP_EXTENSIONS, Scope
-from allcomers.config.options import Limits, WebSocketLimits
+from allcomers.config.limits import Limits, WebSocketLimits
 from allcomers.protocol.message import Request
 from allcomers.system.counters import CounterRow
 

@@ -33,7 +33,7 @@ from allcomers.connection.http.response_body import (
 from allcomers.connection.http.response_head import Plan, hints, plan, refused
 from allcomers.errors import AnswerError, ClientGone, Refusal
 from allcomers.protocol import http1
-from allcomers.protocol.head import CONTINUE
+from allcomers.protocol.encode import CONTINUE
 from allcomers.protocol.message import Body, Piece, Request, Response
 
 _NOTHING: Final = ("", "", 1)

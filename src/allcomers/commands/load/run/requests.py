@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from allcomers.commands.load.data.plan import Destination, Plan
-from allcomers.protocol.head import request_head
+from allcomers.protocol.encode import request_head
 
 BROWSER: Final = (
     ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from allcomers.commands.load.data.plan import Plan
 from allcomers.commands.load.run import response_end_compiled
-from allcomers.config.options import Limits
+from allcomers.config.limits import Limits
 from allcomers.errors import Refusal
 from allcomers.protocol.head import ResponseHead
 from allcomers.protocol.http1 import Responses
