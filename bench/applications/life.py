@@ -180,7 +180,7 @@ def term(app: Application, contender: Contender, python: Path) -> list[str]:
     try:
         busy = Busy(served)
         served.send(signal.SIGTERM)
-        began = time.monotonic()
+        started = time.monotonic()
         try:
             status = served.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -188,8 +188,8 @@ def term(app: Application, contender: Contender, python: Path) -> list[str]:
         found = busy.faults(all_end=True)
         if status not in (0, -signal.SIGTERM):
             found.append(f"exit status {status}")
-        if time.monotonic() - began > PATIENCE / 2:
-            found.append(f"it took {time.monotonic() - began:.0f} s")
+        if time.monotonic() - started > PATIENCE / 2:
+            found.append(f"it took {time.monotonic() - started:.0f} s")
         return found
     finally:
         served.stop()

@@ -105,13 +105,13 @@ def accept_and_return(served: Served) -> Iterator[tuple[str, str]]:
 def _ask(served: Served, path: str, until: bytes, patience: float) -> tuple[socket.socket, bytes]:
     sock = socket.create_connection(("127.0.0.1", served.port), timeout=patience)
     sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-    heard = b""
+    received = b""
     try:
-        while until not in heard and (data := sock.recv(65536)):
-            heard += data
+        while until not in received and (data := sock.recv(65536)):
+            received += data
     except TimeoutError:
         pass
-    return sock, heard
+    return sock, received
 
 
 def quiet_stream(served: Served) -> Iterator[tuple[str, str]]:
@@ -124,9 +124,9 @@ def quiet_stream(served: Served) -> Iterator[tuple[str, str]]:
 
 
 def head_at_once(served: Served) -> Iterator[tuple[str, str]]:
-    sock, heard = _ask(served, "/quiet", b"\r\n\r\n", 3.0)
+    sock, received = _ask(served, "/quiet", b"\r\n\r\n", 3.0)
     sock.close()
-    yield "head", "" if b"\r\n\r\n" in heard else "nothing for 3 s"
+    yield "head", "" if b"\r\n\r\n" in received else "nothing for 3 s"
 
 
 def behind_middleware(served: Served) -> Iterator[tuple[str, str]]:

@@ -47,7 +47,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    began = time.monotonic()
+    started = time.monotonic()
     harness.pin(harness.LOAD_CORE)
     harness.raise_descriptor_limit()
     if args.reinstall:
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     if shutil.which("wrk") is None:
         raise CannotMeasureError("wrk is needed to make the load (Debian: apt-get install wrk)")
     announce(every, count, seconds)
-    until = max(began + QUICK_MOST, time.monotonic() + 60) if args.quick else float("inf")
+    until = max(started + QUICK_MOST, time.monotonic() + 60) if args.quick else float("inf")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         measure(every, count, seconds, Disturbance(patience), until)

@@ -94,11 +94,11 @@ def bursts(held: list[socket.socket], seconds: float) -> dict[str, Any]:
     """Send one request on each connection, all at once; repeat for as long as the seconds last, twice at least."""
     times: list[float] = []
     answered = asked = 0
-    began = time.perf_counter()
-    while asked < 2 * len(held) or time.perf_counter() - began < seconds:
+    started = time.perf_counter()
+    while asked < 2 * len(held) or time.perf_counter() - started < seconds:
         asked += len(held)
         answered += (count := idle.burst(held, times=times))
         if count < len(held):  # a lost connection would be waited for again and again
             break
-    took = time.perf_counter() - began
+    took = time.perf_counter() - started
     return {"requests": answered, "seconds": took, "errors": asked - answered, **of_times(times)}

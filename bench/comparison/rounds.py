@@ -141,9 +141,9 @@ def charged(server: Server, disturbance: Disturbance, load: partial[dict[str, An
     busy       cores that the server used; load_busy: the load; others: all other processes
     """
     disturbance.begin()
-    before, load_before, began = harness.cpu_seconds(server.pid), harness.load_seconds(), time.monotonic()
+    before, load_before, started = harness.cpu_seconds(server.pid), harness.load_seconds(), time.monotonic()
     result = load()
-    took = time.monotonic() - began
+    took = time.monotonic() - started
     used = harness.cpu_seconds(server.pid) - before
     if not result["requests"]:
         raise CannotMeasureError(f"not one answer, {result['errors']} errors")

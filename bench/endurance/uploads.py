@@ -88,7 +88,7 @@ def measure(app: str, server: str, kind: str, args: argparse.Namespace) -> dict[
 
 def at_once(job: Callable[[Address, int], None], address: Address, size: int, count: int) -> float:
     """Run so many clients, each a process; return the seconds until the last is done."""
-    began = time.monotonic()
+    start_time = time.monotonic()
     context = multiprocessing.get_context("fork")
     crowd = [context.Process(target=job, args=(address, size)) for _ in range(count)]
     for client in crowd:
@@ -97,7 +97,7 @@ def at_once(job: Callable[[Address, int], None], address: Address, size: int, co
         client.join()
     if any(client.exitcode for client in crowd):
         raise harness.CannotMeasureError("a client failed; see above")
-    return time.monotonic() - began
+    return time.monotonic() - start_time
 
 
 def upload(address: Address, size: int) -> None:

@@ -228,11 +228,11 @@ def large_body(server: Server) -> str:
 
 def leave(server: Server, patience: float = 6.0) -> str:
     """Send TERM; return the seconds until the server has ended."""
-    began = time.monotonic()
+    started = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
-    while server.process.poll() is None and time.monotonic() - began < patience:
+    while server.process.poll() is None and time.monotonic() - started < patience:
         time.sleep(0.02)
-    return f"{time.monotonic() - began:.1f} s" if server.process.poll() is not None else f"> {patience:g} s"
+    return f"{time.monotonic() - started:.1f} s" if server.process.poll() is not None else f"> {patience:g} s"
 
 
 def unanswered(server: Server) -> str:

@@ -187,10 +187,10 @@ def held_up(data: bytes, rounds: int) -> list[float]:
 
 
 def spent(echo: Echo, data: bytes, times: int) -> float:
-    began = time.process_time()
+    started = time.process_time()
     for _ in range(times):
         echo(data)
-    return (time.process_time() - began) / times * 1e6
+    return (time.process_time() - started) / times * 1e6
 
 
 def memory(name: str, deflate: bool, connections: int) -> float:

@@ -127,7 +127,7 @@ def report(workload: str, measured: dict[str, list[dict[str, Any]]], args: argpa
 
 
 def measure(workload: str, design: Design, args: argparse.Namespace, cost: int) -> dict[str, Any]:
-    with crew(design, args, cost) as workers:
+    with worker_set(design, args, cost) as workers:
         load = WORKLOADS[workload](workers, args.seconds)
         connections, futile = workers.tally[ACCEPTED::COUNTS], workers.tally[FUTILE::COUNTS]
         used = sum(harness.task_ns(process.pid) for process in workers.live.values()) / 1000
@@ -152,9 +152,9 @@ def calibrate() -> int:
     harness.pin(harness.SERVER_CORE)
     times = []
     for _ in range(200):
-        began = time.perf_counter()
+        started = time.perf_counter()
         sum(range(10_000))
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - started)
     harness.pin(None)
     return int(10_000 * 0.0001 / statistics.median(times))
 
@@ -254,7 +254,7 @@ class Worker:
 
 
 @dataclass(slots=True)
-class Crew:
+class WorkerSet:
     design: Design
     count: int
     cores: int
@@ -267,20 +267,20 @@ class Crew:
 
     def start(self, number: int) -> None:
         """Start a worker for the place `number`; under reuseport it makes its own listener once it runs."""
-        ready, says = FORK.Pipe(duplex=False)
-        self.live[number] = FORK.Process(target=self.work, args=(number, says), daemon=True)
+        ready, ready_end = FORK.Pipe(duplex=False)
+        self.live[number] = FORK.Process(target=self.work, args=(number, ready_end), daemon=True)
         self.live[number].start()
-        says.close()
+        ready_end.close()
         ready.poll(5)
         ready.close()
 
-    def work(self, number: int, says: Any) -> None:
+    def work(self, number: int, ready_end: Any) -> None:
         core = None if self.cores == 2 else harness.SERVER_CORE
         harness.pin(core if core is not None else harness.CORES[number % len(harness.CORES)])
-        forget_all_but({says.fileno(), self.shared.fileno() if self.shared else -1})
+        forget_all_but({ready_end.fileno(), self.shared.fileno() if self.shared else -1})
         listener = self.shared or self.listen()
         worker = Worker(number, listener, self.design, self.tally, self.cost)
-        says.send(None)
+        ready_end.send(None)
         worker.serve()
 
     def listen(self) -> socket.socket:
@@ -318,8 +318,10 @@ def forget_all_but(kept: set[int]) -> None:
 
 
 @contextmanager
-def crew(design: Design, args: argparse.Namespace, cost: int) -> Iterator[Crew]:
-    workers = Crew(design, args.workers, args.cores, cost, tally=FORK.Array("q", COUNTS * args.workers, lock=False))
+def worker_set(design: Design, args: argparse.Namespace, cost: int) -> Iterator[WorkerSet]:
+    workers = WorkerSet(
+        design, args.workers, args.cores, cost, tally=FORK.Array("q", COUNTS * args.workers, lock=False)
+    )
     holder = workers.listen()  # binds a free port; under reuseport only the workers may listen on it
     workers.address = holder.getsockname()
     if design.reuseport:
@@ -351,7 +353,7 @@ class Visit:
     request: bytes
     due: float
     slow: bool = False
-    begun: bool = False
+    in_progress: bool = False
     answers: int = 0
 
 
@@ -394,8 +396,8 @@ class Load:
 
     def ready(self, visit: Visit) -> None:
         try:
-            if not visit.begun:
-                visit.begun = True
+            if not visit.in_progress:
+                visit.in_progress = True
                 visit.sock.send(visit.request)
                 self.epoll.modify(visit.sock, select.EPOLLIN)
             elif clients.parse(visit.sock.recv(4096)) is None:
@@ -425,7 +427,7 @@ class Keepers(Load):
         self.at(visit.due, lambda _: self.ask(visit))
 
     def ask(self, visit: Visit) -> None:
-        visit.begun = False
+        visit.in_progress = False
         self.ready(visit)
 
 
@@ -444,8 +446,8 @@ class Visitors(Load):
             self.at(start + number / RATE, partial(self.open, request=request, slow=slow))
 
 
-def keepers(crew: Crew, seconds: float, gap: float) -> Load:
-    load = Keepers(crew.address)
+def keepers(worker_set: WorkerSet, seconds: float, gap: float) -> Load:
+    load = Keepers(worker_set.address)
     start = time.perf_counter()
     for number in range(KEEP):
         load.at(start + number * gap, load.open)
@@ -454,22 +456,22 @@ def keepers(crew: Crew, seconds: float, gap: float) -> Load:
     return load
 
 
-def visitors(crew: Crew, seconds: float, signum: int | None = None) -> Load:
-    load = Visitors(crew.address)
+def visitors(worker_set: WorkerSet, seconds: float, signum: int | None = None) -> Load:
+    load = Visitors(worker_set.address)
     start = time.perf_counter()
     load.plan(start, seconds)
     if signum is not None:
         for turn in range(int(seconds / 0.3)):
-            load.at(start + 0.15 + turn * 0.3, partial(crew.replace, turn % crew.count, signum))
+            load.at(start + 0.15 + turn * 0.3, partial(worker_set.replace, turn % worker_set.count, signum))
     load.run(start + seconds + 1)
     load.errors += ["unanswered"] * len(load.visits)
     return load
 
 
-WORKLOADS: dict[str, Callable[[Crew, float], Load]] = {
-    "burst": lambda crew, seconds: keepers(crew, seconds, 0.0),
-    "gaps": lambda crew, seconds: keepers(crew, seconds, GAP),
+WORKLOADS: dict[str, Callable[[WorkerSet, float], Load]] = {
+    "burst": lambda worker_set, seconds: keepers(worker_set, seconds, 0.0),
+    "gaps": lambda worker_set, seconds: keepers(worker_set, seconds, GAP),
     "short": visitors,
-    "replace": lambda crew, seconds: visitors(crew, seconds, signal.SIGTERM),
-    "crash": lambda crew, seconds: visitors(crew, seconds, signal.SIGKILL),
+    "replace": lambda worker_set, seconds: visitors(worker_set, seconds, signal.SIGTERM),
+    "crash": lambda worker_set, seconds: visitors(worker_set, seconds, signal.SIGKILL),
 }

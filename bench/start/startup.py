@@ -80,9 +80,9 @@ def round_of(command: list[str], imported: list[str]) -> dict[str, Spent]:
 
 
 def timed(command: list[str]) -> Spent:
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL, preexec_fn=harness.in_child(harness.SERVER_CORE))
-    took, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    took, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Spent(took * 1000, used * 1000)
 
@@ -91,10 +91,10 @@ def first_answer(command: list[str]) -> tuple[Spent, Spent]:
     """Return when it logged Listening, and when the first request was answered in full, after the start."""
 
     def so_far() -> Spent:
-        took = time.perf_counter() - began
+        took = time.perf_counter() - started
         return Spent(took * 1000, sum(map(harness.task_ns, harness.tree(process.pid))) / 1e6)
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     process = subprocess.Popen(
         command,
         cwd=harness.ROOT,

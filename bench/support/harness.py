@@ -314,28 +314,28 @@ class Disturbance:
         """Repeat `measure` until its "others" is low; at the end of patience, return the least disturbed of all."""
         tried: list[dict[str, Any]] = []
         while True:
-            began = time.monotonic()
+            start_time = time.monotonic()
             tried.append(measure())
             if tried[-1]["others"] < NOISE or self.patience <= 0:
                 return min(tried, key=lambda result: float(result["others"]))
-            self.patience -= time.monotonic() - began
+            self.patience -= time.monotonic() - start_time
 
     def wait_for_quiet(self) -> None:
         while self.patience > 0:
-            before, began = busy_seconds(), time.monotonic()
+            before, start_time = busy_seconds(), time.monotonic()
             time.sleep(0.5)
-            took = time.monotonic() - began
+            took = time.monotonic() - start_time
             if (busy_seconds() - before) / took < NOISE:
                 return
             self.patience -= took
 
     def begin(self) -> None:
-        self.began, self.busy, self.loads = time.monotonic(), busy_seconds(), load_seconds()
+        self.start_time, self.busy, self.loads = time.monotonic(), busy_seconds(), load_seconds()
 
     def others(self, server: float) -> float:
         """Return the cores since begin(), except for the load and for the seconds that the server used."""
         ours = server + load_seconds() - self.loads
-        return max(0.0, (busy_seconds() - self.busy - ours) / (time.monotonic() - self.began))
+        return max(0.0, (busy_seconds() - self.busy - ours) / (time.monotonic() - self.start_time))
 
 
 def load_seconds() -> float:
