@@ -12,7 +12,7 @@ import select
 import socket
 import time
 
-from bench.support import clients, harness
+from bench.support import clients, harness, processes
 from bench.support.harness import Address
 
 WARM_UP, BATCH = 500, 100
@@ -51,15 +51,15 @@ def measure(model: str, args: argparse.Namespace) -> dict[str, float]:
     with harness.serving(harness.hello(model)) as server:
         held = hold(server.address, WARM_UP)
         time.sleep(args.settle)
-        base = harness.anonymous_kib(server.pid)
+        base = processes.anonymous_kib(server.pid)
         held += hold(server.address, args.connections)
         time.sleep(args.settle)
-        idle = harness.anonymous_kib(server.pid)
+        idle = processes.anonymous_kib(server.pid)
         started = time.perf_counter()
         answered = burst(held)
         seconds = time.perf_counter() - started
         time.sleep(args.settle)
-        after = harness.anonymous_kib(server.pid)
+        after = processes.anonymous_kib(server.pid)
         for sock in held:
             sock.close()
     return {

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from bench.support import clients, harness
+from bench.support import clients, harness, processes
 from bench.support.clients import Crowd
 from bench.support.harness import Server
 
@@ -113,12 +113,12 @@ def outcome(crowd: Crowd, unanswered: int) -> dict[str, Any]:
 def hup(server: Server, args: argparse.Namespace) -> dict[str, Any]:
     crowd = gather(server, args)
     crowd.run(args.gap)
-    workers = set(harness.children(server.pid))
+    workers = set(processes.children(server.pid))
     first = len(workers)
     for _ in range(args.hups):
         os.kill(server.pid, signal.SIGHUP)
         crowd.run(args.gap)
-        workers |= set(harness.children(server.pid))
+        workers |= set(processes.children(server.pid))
     return {**outcome(crowd, crowd.finish()), "workers replaced": len(workers) - first}
 
 
@@ -165,7 +165,7 @@ def worn(server: Server, args: argparse.Namespace) -> dict[str, Any]:
     workers: set[int] = set()
     for _ in range(round(args.gap * (args.hups + 1) / 0.05)):
         crowd.run(0.05)
-        workers |= set(harness.children(server.pid))
+        workers |= set(processes.children(server.pid))
     return {**outcome(crowd, crowd.finish()), "workers replaced": len(workers) - int(args.workers)}
 
 
@@ -194,14 +194,14 @@ def term(server: Server, args: argparse.Namespace) -> dict[str, Any]:
 def kill(server: Server, args: argparse.Namespace) -> dict[str, Any]:
     crowd = gather(server, args)
     crowd.run(args.gap)
-    before = set(harness.children(server.pid))
+    before = set(processes.children(server.pid))
     victim = min(before)
     started = time.perf_counter()
     os.kill(victim, signal.SIGKILL)
     forked = serves = float("nan")
     while serves != serves and time.perf_counter() - started < 10:
         crowd.run(0.002)
-        new = set(harness.children(server.pid)) - before
+        new = set(processes.children(server.pid)) - before
         if new and forked != forked:
             forked = time.perf_counter() - started
         if new and new & probe(server):

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.support import clients, harness
+from bench.support import clients, harness, processes
 from bench.support.harness import Address
 
 GOAL = 64.0
@@ -152,7 +152,7 @@ class Sampler:
 
     def _look(self) -> None:
         while not self._over.wait(EACH):
-            self.peak = max(self.peak, sum(resident(pid) for pid in harness.tree(self._pid)) / 1e6)
+            self.peak = max(self.peak, sum(resident(pid) for pid in processes.tree(self._pid)) / 1e6)
             self.samples += 1
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.frameworks import asgi_fault_apps
-from bench.support import harness, installing
+from bench.support import harness, installing, processes
 from bench.support.harness import CannotMeasureError, Launch, Server
 
 REQUIRES = (
@@ -268,9 +268,9 @@ def kept(server: Server) -> str:
     """Return memory above that of idle connections, for each that has sent one large message and is idle."""
     socks = [dial(server, "/keep")[0] for _ in range(CONNECTIONS)]
     echo(socks, b"x" * 10)
-    before = harness.anonymous_kib(server.pid)
+    before = processes.anonymous_kib(server.pid)
     echo(socks, deflated(bytes(LARGE)), compressed=True)
-    after = harness.anonymous_kib(server.pid)
+    after = processes.anonymous_kib(server.pid)
     for sock in socks:
         sock.close()
     return f"{(after - before) / CONNECTIONS / 1024:.1f} MB"

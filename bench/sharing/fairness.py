@@ -51,7 +51,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.support import clients, harness
+from bench.support import clients, harness, processes
 from bench.support.harness import Address
 
 KEEP, GAP, BEAT, SLEEP, SLOW_EACH, RATE = 64, 0.002, 0.020, 0.050, 200, 1000
@@ -130,7 +130,7 @@ def measure(workload: str, design: Design, args: argparse.Namespace, cost: int) 
     with worker_set(design, args, cost) as workers:
         load = WORKLOADS[workload](workers, args.seconds)
         connections, futile = workers.tally[ACCEPTED::COUNTS], workers.tally[FUTILE::COUNTS]
-        used = sum(harness.task_ns(process.pid) for process in workers.live.values()) / 1000
+        used = sum(processes.task_ns(process.pid) for process in workers.live.values()) / 1000
     return {
         "connections": connections,
         "max_mean": max(connections) * len(connections) / sum(connections),

@@ -17,7 +17,7 @@ import sys
 import time
 from typing import NamedTuple
 
-from bench.support import clients, harness
+from bench.support import clients, harness, processes
 
 IMPORT = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)")
 
@@ -92,7 +92,7 @@ def first_answer(command: list[str]) -> tuple[Spent, Spent]:
 
     def so_far() -> Spent:
         took = time.perf_counter() - started
-        return Spent(took * 1000, sum(map(harness.task_ns, harness.tree(process.pid))) / 1e6)
+        return Spent(took * 1000, sum(map(processes.task_ns, processes.tree(process.pid))) / 1e6)
 
     started = time.perf_counter()
     process = subprocess.Popen(

@@ -25,12 +25,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.support import processes
+from bench.support.processes import TICKS, tree
+
 HERE = Path(__file__).resolve().parents[1]
 ROOT = HERE.parent
 OUT = HERE / "out"
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
-TICKS = os.sysconf("SC_CLK_TCK")
 LISTENING = re.compile(rb"Listening at: (?:https?|tcp)://([0-9.]+):(\d+)")
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1  # prctl(2): a benchmark that is killed takes its servers with it
@@ -201,7 +203,7 @@ def accepts(address: Address) -> bool:
 
 def end(process: subprocess.Popen[bytes] | subprocess.Popen[str], launch: Launch) -> None:
     """Send TERM, then KILL to the rest of the tree after 5 s, with a message, as a server should not need it."""
-    family = {pid: born(pid) for pid in tree(process.pid)}
+    family = {pid: processes.start_time(pid) for pid in tree(process.pid)}
     process.terminate()
     try:
         process.wait(5)
@@ -210,7 +212,7 @@ def end(process: subprocess.Popen[bytes] | subprocess.Popen[str], launch: Launch
         process.kill()
         process.wait()
     for _ in range(20):
-        left = [pid for pid, since in family.items() if since and born(pid) == since]
+        left = [pid for pid, since in family.items() if since and processes.start_time(pid) == since]
         if not left:
             return
         time.sleep(0.05)
@@ -237,56 +239,7 @@ def free_port() -> int:
     raise CannotMeasureError("no port is free on 127.0.0.1 between 20000 and 32000")
 
 
-# What a process tree uses --------------------------------------------------------------------------------
-
-
-def children(pid: int) -> list[int]:
-    """Return the living processes that any thread of `pid` has forked."""
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    except OSError:
-        return []
-
-
-def tree(pid: int) -> list[int]:
-    return [pid, *(member for child in children(pid) for member in tree(child))]
-
-
-def stat(pid: int) -> list[str]:
-    """Return /proc/PID/stat from its third field on (proc_pid_stat(5)); empty if the process is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def born(pid: int) -> str:
-    """Return the start time of a process: with the pid, its identity. Empty if it is gone or a zombie."""
-    fields = stat(pid)
-    return fields[19] if fields and fields[0] != "Z" else ""
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return user and system time of a process, all that it forked, and all of those that it has reaped."""
-    return sum(sum(map(int, stat(member)[11:15])) for member in tree(pid)) / TICKS
-
-
-def task_ns(pid: int) -> int:
-    """Return nanoseconds that a process of one thread was on a core: finer than its ticks (sched-stats.rst)."""
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
-
-
-def anonymous_kib(pid: int) -> int:
-    """Return the anonymous memory of a tree in KiB, pages that its members share counted once (Pss_Anon)."""
-    total = 0
-    for member in tree(pid):
-        rollup = Path(f"/proc/{member}/smaps_rollup").read_text()
-        total += int(re.search(r"^Pss_Anon:\s+(\d+)", rollup, re.M)[1])  # type: ignore[index]
-    return total
-
-
-# Who else uses the machine --------------------------------------------------------------------------------
+# The rest of the machine --------------------------------------------------------------------------------------
 
 
 def busy_seconds() -> float:
