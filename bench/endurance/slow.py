@@ -179,7 +179,7 @@ class Crowd:
         self.epoll = select.epoll()
 
     def run(self, seconds: float) -> list[Ending]:
-        """How each ended."""
+        """Run until each has ended; return how."""
         start = time.monotonic()
         due = [(start + number * GAP, number) for number in range(self.count)]
         while (self.here or due) and (now := time.monotonic()) < start + seconds:

@@ -244,8 +244,8 @@ def unanswered(server: Server) -> str:
         answer = b""
         with suppress(OSError):
             answer = sock.recv(65536)
-    told = "told" if "websocket.disconnect" in NOTES.read_text() else "not told"
-    return f"{answer[9:12].decode() or 'dropped'}, {told}, {took}"
+    noted = "told" if "websocket.disconnect" in NOTES.read_text() else "not told"
+    return f"{answer[9:12].decode() or 'dropped'}, {noted}, {took}"
 
 
 def handler(server: Server) -> str:

@@ -115,8 +115,8 @@ def close_elsewhere(server: Server) -> str:
     amiss("/?{}", lambda *_: True)(server)
     for number in range(ANSWERS):
         await_note(f"{number} ")
-    told = dict(line.split() for line in NOTES.read_text().splitlines())
-    return f"{sum(told.get(str(number)) != 'True' for number in range(ANSWERS))} of {ANSWERS}"
+    notes = dict(line.split() for line in NOTES.read_text().splitlines())
+    return f"{sum(notes.get(str(number)) != 'True' for number in range(ANSWERS))} of {ANSWERS}"
 
 
 def connections_left(server: Server) -> str:

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def contenders(kind: str, args: argparse.Namespace) -> dict[str, Launch]:
-    """By name; the first is the floor."""
+    """Return contenders by name; the first is the floor."""
     if kind == "echo":
         floor = Launch([str(harness.compiled("floor/echo_floor.c")), "0"])
         return {"floor in C": floor, "floor in Python": python_floor("echo")} | ours("Echo", args)

@@ -96,7 +96,7 @@ class Worker:
         return 1 if self.leaving else -1
 
     def let_others(self) -> None:
-        """Do what a design does after an accept so that another worker gets the next connection."""
+        """Follow the design after an accept, so that another worker gets the next connection."""
         if not self.design.rotate:
             return
         self.epoll.unregister(self.listener)

@@ -108,7 +108,7 @@ def first_answer(command: list[str]) -> tuple[Spent, Spent]:
         listening = so_far()
         found = harness.LISTENING.search(line)
         if not found:
-            raise harness.CannotMeasureError(f"said {line!r} instead of Listening")
+            raise harness.CannotMeasureError(f"logged {line!r} instead of Listening")
         with clients.connect((found[1].decode(), int(found[2]))) as sock:
             sock.sendall(clients.REQUEST)
             status = clients.receive(sock).status

@@ -258,7 +258,7 @@ class Crowd:
         del peer.data[: answer.size]
         peer.waiting, peer.served_by = False, answer.body
         if peer.uploads and (peer.left or not answer.body.endswith(b" %d" % UPLOAD)):
-            self.fail(peer, "upload not taken whole")
+            self.fail(peer, "upload not received in full")
         elif answer.status == 200:
             self.answered += 1
             self.uploaded += peer.uploads

@@ -171,7 +171,7 @@ def serving(launch: Launch, core: int | None = SERVER_CORE) -> Iterator[Server]:
     try:
         yield Server(process, wait_until_ready(process, launch, log), log, launch)
     except OSError as error:
-        raise CannotMeasureError(f"{error}: {' '.join(launch.command)}\n{said(log)}") from error
+        raise CannotMeasureError(f"{error}: {' '.join(launch.command)}\n{text_of(log)}") from error
     finally:
         end(process, launch)
         if log.stat().st_size < 200:  # the Listening line alone is not worth keeping
@@ -186,10 +186,10 @@ def wait_until_ready(process: subprocess.Popen[bytes], launch: Launch, log: Path
         if found := LISTENING.search(log.read_bytes()):
             return found[1].decode(), int(found[2])
         time.sleep(0.005)
-    raise CannotMeasureError(f"did not start: {' '.join(launch.command)} (exit {process.poll()})\n{said(log)}")
+    raise CannotMeasureError(f"did not start: {' '.join(launch.command)} (exit {process.poll()})\n{text_of(log)}")
 
 
-def said(log: Path) -> str:
+def text_of(log: Path) -> str:
     return log.read_text(errors="replace").strip()[-1500:]
 
 
@@ -232,8 +232,8 @@ def free_port() -> int:
     """
     for _ in range(100):
         try:
-            with socket.create_server(("127.0.0.1", random.randrange(20_000, 32_000))) as taken:
-                return int(taken.getsockname()[1])
+            with socket.create_server(("127.0.0.1", random.randrange(20_000, 32_000))) as sock:
+                return int(sock.getsockname()[1])
         except OSError:
             continue
     raise CannotMeasureError("no port is free on 127.0.0.1 between 20000 and 32000")
