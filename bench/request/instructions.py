@@ -92,7 +92,7 @@ def answering(pools: bool, **answers: Any) -> Any:
     from allcomers.calls.pool import Pool
     from allcomers.config.limits import Limits
     from allcomers.connection.http.endpoint import HttpEndpoint
-    from allcomers.connection.http.http1 import HttpConnection
+    from allcomers.connection.http.http1 import Http1Connection
     from allcomers.models.driver.event_loop import EventLoop
     from allcomers.models.driver.serving import Endpoint, Serving
     from allcomers.models.epoll_loop import EpollPoller
@@ -116,7 +116,7 @@ def answering(pools: bool, **answers: Any) -> Any:
     listener.setblocking(False)
     poller = EpollPoller()
     serving = Serving(
-        endpoint=Endpoint(scheme="http", connect=partial(HttpConnection, http), serve=lambda serving: None, http=http),
+        endpoint=Endpoint(scheme="http", connect=partial(Http1Connection, http), serve=lambda serving: None, http=http),
         listeners=[listener],
         calls=Pool(1, slot.counters) if pools else Inline(),
         signals=Signals(1.0),
@@ -183,7 +183,7 @@ def asgi() -> None:
 
 async def _asgi() -> None:
     from allcomers.apps.asgi.dispatch import answer
-    from allcomers.apps.asgi.eager import briefs
+    from allcomers.apps.asgi.eager import eager_calls
     from allcomers.apps.asgi.runtime import AsgiRuntime
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -192,7 +192,7 @@ async def _asgi() -> None:
         await send({"type": "http.response.body", "body": b"Hello, World!"})
 
     host = AsgiRuntime(app=app, events=asyncio.get_running_loop(), report=print)
-    steps_of(async_call=partial(answer, host), begin=briefs(host))
+    steps_of(async_call=partial(answer, host), begin=eager_calls(host))
 
 
 def parts() -> None:
@@ -221,7 +221,7 @@ def parts() -> None:
         step("… or its scope", lambda: http_scope(read(), "", None))
     response = Response(b"Hello, World!", headers=[("Content-Type", "text/plain")])
     date = b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
-    step("an answer planned", lambda: answers.plan(("GET", "/", 1), response, 13, True, date, answers.SERVER))
+    step("an answer planned", lambda: answers.plan(("GET", "/", "1.1"), response, 13, True, date, answers.SERVER))
 
 
 KINDS = {"web": web, "pool": partial(web, pools=True), "wsgi": wsgi, "asgi": asgi, "parts": parts}

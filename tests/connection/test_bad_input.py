@@ -24,7 +24,8 @@ from typing import Any, Protocol
 import pytest
 
 from allcomers import Response
-from allcomers.connection.base import GRACE, HIGH_WATER
+from allcomers.connection.base import HIGH_WATER
+from allcomers.connection.progress import GRACE
 from support import offline
 from support.apps import marked
 from support.harness import ROOT, Server, receive_all, serving, wait_for

@@ -17,15 +17,14 @@ from allcomers import Delimited, LengthPrefixed, Service
 from allcomers.connection.base import (  # fmt: skip
     CALL,
     FAREWELL,
-    GRACE,
     HIGH_WATER,
     LINGER,
     READ,
     RUNNING,
-    STALL,
     WRITE,
     Phase,
 )
+from allcomers.connection.progress import GRACE, STALL
 from allcomers.errors import HttpError
 from allcomers.protocol.encode import named_status
 from allcomers.protocol.http1 import Responses
@@ -74,7 +73,7 @@ def test_a_request_is_one_read_one_call_one_send() -> None:
     assert conn.wants == READ | CALL
     work = conn.take_call()
     assert conn.wants == READ | RUNNING
-    conn.answered(work(), far.now)
+    conn.answered(work, work(), far.now)
     assert conn.wants == READ | WRITE
     segment = conn.output()
     assert isinstance(segment, bytes)
@@ -130,10 +129,11 @@ def test_the_next_request_is_not_looked_at_while_a_call_runs() -> None:
     conn.received(asked(target=b"/1") + asked(target=b"/2") + b"\x00 bad", far.now)
     first = conn.take_call()
     conn.received(b" and worse", far.now)
-    assert conn.phase is Phase.RUNNING
-    conn.answered(first(), far.now)
+    assert conn.phase is Phase.CALLED
+    conn.answered(first, first(), far.now)
     assert conn.wants & CALL
-    conn.answered(conn.take_call()(), far.now)
+    call = conn.take_call()
+    conn.answered(call, call(), far.now)
     far.run()
     assert statuses(far.said) == [200, 200, 400]
     assert far.shut
@@ -496,7 +496,7 @@ def test_a_refused_peer_is_heard_a_moment_longer() -> None:
     assert far.conn.deadline == START + LINGER
     far.sleep(LINGER / 2)
     assert far.closed
-    assert far.conn._inbound.buffer in (b"", b"\x00")  # type: ignore[attr-defined]
+    assert far.conn._reader.buffer in (b"", b"\x00")  # type: ignore[attr-defined]
 
 
 def test_a_refused_peer_that_closes_is_gone_at_once() -> None:
@@ -652,7 +652,7 @@ def test_drain_while_calls_run_answers_what_is_asked() -> None:
     far.hear(GET + GET + GET, calls=False)
     work = far.conn.take_call()
     far.conn.drain(far.now)
-    far.conn.answered(work(), far.now)
+    far.conn.answered(work, work(), far.now)
     far.run()
     assert statuses(far.said) == [200] * 3
     assert far.said.count(b"Connection: close") == 1
@@ -748,7 +748,7 @@ def test_an_app_that_changes_its_request_changes_no_framing(first: bytes) -> Non
 
     def handler(request: Request) -> Response:
         request.method = "GET" if request.method == "HEAD" else "HEAD"
-        request.minor = 0
+        request.version = "1.0"
         request.target = "/other"
         return Response([b"Hel", b"lo"] if request.path == "/stream" else b"Hello")
 
@@ -999,7 +999,7 @@ def test_lost_while_a_call_runs() -> None:
         far.conn.lost(far.now)
         assert far.conn.wants == 0
         assert far.conn.close_call() is None, "the app is still at work"
-        far.conn.answered(work(), far.now)
+        far.conn.answered(work, work(), far.now)
         assert far.conn.wants == 0
         assert far.conn.close_call() is None  # what the answer had open is closed
     assert closed == [True]
@@ -1011,12 +1011,13 @@ def test_lost_while_a_piece_is_made(last: bool) -> None:
     body = Tracked(b"x", *([] if last else [b"y", b"z"]))
     far = offline.http(lambda request: Response(body))
     far.conn.received(GET, far.now)
-    far.conn.answered(far.conn.take_call()(), far.now)
+    call = far.conn.take_call()
+    far.conn.answered(call, call(), far.now)
     far.run(calls=False)
     step = far.conn.take_call()
     far.conn.lost(far.now)
     assert far.conn.close_call() is None
-    far.conn.answered(step(), far.now)
+    far.conn.answered(step, step(), far.now)
     close_call = far.conn.close_call()
     assert (close_call is None) is last
     if close_call:
@@ -1098,7 +1099,7 @@ def test_the_temporary_file_is_closed_when_its_request_never_ends(end: str) -> N
         work = far.conn.take_call()
         far.conn.lost(far.now)
         assert open_descriptors() == before + 1, "the app may be reading it"
-        far.conn.answered(work(), far.now)
+        far.conn.answered(work, work(), far.now)
     assert open_descriptors() == before
 
 
@@ -1288,7 +1289,7 @@ def test_tls_broken_while_a_call_runs(secure: Callable[..., TlsClient]) -> None:
     said = far.said
     far.conn.received(b"\x17\x03\x03\x00\x20" + b"x" * 32, far.now)
     assert far.conn.phase is Phase.CLOSING
-    far.conn.answered(work(), far.now)
+    far.conn.answered(work, work(), far.now)
     assert far.conn.phase is Phase.CLOSING
     far.run()
     assert far.shut
@@ -1371,7 +1372,7 @@ def test_a_message_that_is_too_long_while_a_call_runs() -> None:
     far.conn.received(b"one\ntwo\n", far.now)
     work = far.conn.take_call()
     far.conn.received(b"x" * 200, far.now)
-    far.conn.answered(work(), far.now)
+    far.conn.answered(work, work(), far.now)
     far.run()
     assert far.said == b"welcome 192.0.2.1\n"
     assert far.shut

@@ -56,7 +56,7 @@ def broken() -> Iterator[bytes]:
 
 def renamed(request: Request, method: str) -> Response:
     """What the app makes of a request is its own affair: the answer is to what was asked."""
-    request.method, request.target, request.minor = method, "/elsewhere", 1 - request.minor
+    request.method, request.target, request.version = method, "/elsewhere", "1.0" if request.version == "1.1" else "1.1"
     return Response(b"renamed", headers=[TEXT])
 
 

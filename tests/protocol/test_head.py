@@ -60,7 +60,7 @@ def read(data: bytes, **limits: int) -> RequestHead:
 
 
 def assert_same(one: RequestHead | ResponseHead, other: RequestHead | ResponseHead) -> None:
-    for name in ("method", "target", "host", "status", "reason", "minor", "length", "chunked", "persists", "expects"):
+    for name in ("method", "target", "host", "status", "reason", "version", "length", "chunked", "persists", "expects"):
         assert getattr(one, name, None) == getattr(other, name, None)
     assert (one.fields, one.named) == (other.fields, other.named)  # of the leaf's, made when they are read
 
@@ -86,7 +86,7 @@ def value(head: RequestHead, name: bytes) -> list[bytes]:
 
 def test_a_plain_request() -> None:
     head = get(HOST + b"Accept:  */* \t\r\nX-Empty:\r\n")
-    assert (head.method, head.target, head.host, head.minor) == ("GET", "/", "example.org", 1)
+    assert (head.method, head.target, head.host, head.version) == ("GET", "/", "example.org", "1.1")
     assert value(head, b"accept") == [b"*/*"]
     assert value(head, b"x-empty") == [b""]
     assert head.length is None
@@ -283,7 +283,7 @@ def response(data: bytes, method: str = "GET") -> ResponseHead:
 
 def test_a_response() -> None:
     head = response(b"HTTP/1.1 404 Not  Found \r\nContent-Length: 3\r\n\r\n")
-    assert (head.minor, head.status, head.reason, head.length, head.persists) == (1, 404, b"Not  Found ", 3, True)
+    assert (head.version, head.status, head.reason, head.length, head.persists) == ("1.1", 404, b"Not  Found ", 3, True)
 
 
 @pytest.mark.parametrize("line", [b"HTTP/1.1 200 ", b"HTTP/1.1 200", b"HTTP/1.0 200 \xe9"])

@@ -153,7 +153,7 @@ def test_escapes_are_apaches() -> None:
 def test_a_refused_request_shows_its_first_line(tmp_path: Path, fmt: str) -> None:
     log = AccessLog(str(tmp_path / "log"), fmt)
     for raw in ('\x16\x03\x01"\n', ""):
-        log.log(Entry(request_line=("", "", 1), line=raw, status=400, sent=0))
+        log.log(Entry(request_line=("", "", "1.1"), line=raw, status=400, sent=0))
     log.close()
     first, second = (tmp_path / "log").read_text("ascii").splitlines()
     if fmt == "json":
@@ -178,7 +178,7 @@ def test_whatever_a_client_sends_is_one_line_of_printable_ascii(
     logged = logs[fmt]
     sent = {"target": target, "referer": referer, "user_agent": agent, "host": host}
     logged.log.log(
-        Entry(request_line=("GET", target, 0), host=host, sent=7, fields={"referer": referer, "user-agent": agent})
+        Entry(request_line=("GET", target, "1.0"), host=host, sent=7, fields={"referer": referer, "user-agent": agent})
     )
     line = logged.new()
     assert ONE_LINE.fullmatch(line)
@@ -194,7 +194,7 @@ def test_an_escaped_field_reads_back_as_it_was_sent(
     logs: dict[str, Logged], target: str, referer: str, agent: str
 ) -> None:
     logged = logs["combined"]
-    logged.log.log(Entry(request_line=("GET", target, 0), sent=7, fields={"referer": referer, "user-agent": agent}))
+    logged.log.log(Entry(request_line=("GET", target, "1.0"), sent=7, fields={"referer": referer, "user-agent": agent}))
     found = COMBINED_LINE.fullmatch(logged.new().decode())
     assert found
     peer, request, *rest = found.groups()
@@ -206,7 +206,7 @@ def test_an_escaped_field_reads_back_as_it_was_sent(
 @given(line=st.binary(max_size=200).map(lambda data: data.decode("latin-1")))
 @pytest.mark.parametrize("fmt", NAMES)
 def test_any_refused_bytes_are_one_line(logs: dict[str, Logged], fmt: str, line: str) -> None:
-    logs[fmt].log.log(Entry(request_line=("", "", 1), line=line, status=400, sent=0))
+    logs[fmt].log.log(Entry(request_line=("", "", "1.1"), line=line, status=400, sent=0))
     written = logs[fmt].new()
     assert ONE_LINE.fullmatch(written)
     if fmt == "json":
@@ -236,7 +236,8 @@ def test_fields(tmp_path: Path, zone: Any, field: str, value: str) -> None:
     zone("UTC0")
     line = line_of(
         tmp_path / "log", f"%({field})s|%%|%({field})d",
-        request_line=("POST", "/a/b?c=d&e", 1), status=201, sent=0, seconds=12.345678, wait=0.001, app=12.0, write=0.3,
+        request_line=("POST", "/a/b?c=d&e", "1.1"), status=201, sent=0,
+        seconds=12.345678, wait=0.001, app=12.0, write=0.3,
         host="example.org", fields={"referer": "http://r/", "user-agent": 'A "B"', "x-id": "7"},
         answer_fields={"content-type": "text/html"},
     )  # fmt: skip
@@ -246,7 +247,7 @@ def test_fields(tmp_path: Path, zone: Any, field: str, value: str) -> None:
 
 @pytest.mark.parametrize("field", ["m", "r", "U", "q", "full_path", "f", "u", "{host}i", "host"])
 def test_fields_of_a_request_that_was_not_understood(tmp_path: Path, field: str) -> None:
-    assert line_of(tmp_path / "log", f"%({field})s %(s)s", request_line=("", "", 1), status=400) == "- 400\n"
+    assert line_of(tmp_path / "log", f"%({field})s %(s)s", request_line=("", "", "1.1"), status=400) == "- 400\n"
 
 
 @pytest.mark.parametrize(
@@ -321,7 +322,7 @@ def test_no_field_ends_a_line_or_a_quote(target: str, one: str, other: str, user
     encoded = b64encode(user + b":secret").decode()
     line = read(EVERY).line(
         Entry(
-            request_line=("GET", target, 1), host=other, stamp="now", answer_fields={"y": one},
+            request_line=("GET", target, "1.1"), host=other, stamp="now", answer_fields={"y": one},
             fields={"referer": one, "user-agent": other, "x": target, "authorization": f"Basic {encoded}"},
         )
     )  # fmt: skip
@@ -554,7 +555,7 @@ def test_the_time_is_split_into_waiting_app_and_writing() -> None:
     pass_time(far, clock, 2.0)  # for a thread
     reply = work()
     far.now = clock.now
-    far.conn.answered(reply, far.now)
+    far.conn.answered(work, reply, far.now)
     pass_time(far, clock, 0.25)
     far.take(10_000)
     assert noted.answers[0]["seconds"] == pytest.approx(3.75)
@@ -604,7 +605,7 @@ def test_who_leaves_before_an_answer_is_noted_with_499() -> None:
         far.lose()
         far.lose()
         if work:
-            far.conn.answered(work(), far.now)
+            far.conn.answered(work, work(), far.now)
         assert [(entry["status"], entry["sent"]) for entry in noted.answers] == [(499, 0)]
         assert noted.refusals == []
 

@@ -18,7 +18,7 @@ from allcomers.config.limits import Limits
 from allcomers.config.log_format import Entry
 from allcomers.connection.base import Work
 from allcomers.connection.http.endpoint import HttpEndpoint
-from allcomers.connection.http.http1 import HttpConnection
+from allcomers.connection.http.http1 import Http1Connection
 from allcomers.models.driver.event_loop import EventLoop
 from allcomers.models.driver.serving import Endpoint, Serving
 from allcomers.models.poll_loop import PollPoller
@@ -150,7 +150,7 @@ class Looped:
             tls=tls and tls[0],
             log=self if logs else None,
         )
-        connect = partial(HttpConnection, http)
+        connect = partial(Http1Connection, http)
         self._poller = PollPoller()
         self.calls = Watched(self.counters) if pools else Inline()
         endpoint = Endpoint(scheme="http", connect=connect, serve=lambda serving: None, http=http)

@@ -36,7 +36,7 @@ class Entry(Protocol):
 
     when     seconds since the epoch at which the request started to arrive; `stamp` is Format.clock(when)
     peer     the client's address: "127.0.0.1"; "" on a Unix socket
-    request_line  ("GET", "/a?b=c", 1) for HTTP/1.1; ("", "", 1) for one that was not understood,
+    request_line  ("GET", "/a?b=c", "1.1") for HTTP/1.1; ("", "", "1.1") for one that was not understood,
     line     which then stands here as it was received (Latin-1)
     host     the authority of the request
     status   of the response: 200
@@ -48,7 +48,7 @@ class Entry(Protocol):
     stamp: str
     when: float
     peer: str
-    request_line: tuple[str, str, int]
+    request_line: tuple[str, str, str]
     line: str
     status: int
     sent: int
@@ -187,8 +187,8 @@ def _safe(text: str) -> str:
 
 
 def _request(entry: Entry) -> str:
-    method, target, minor = entry.request_line
-    return _safe(f"{method} {target} HTTP/1.{minor}" if method else entry.line)
+    method, target, version = entry.request_line
+    return _safe(f"{method} {target} HTTP/{version}" if method else entry.line)
 
 
 def _request_field(name: bytes, entry: Entry) -> str:
@@ -234,8 +234,8 @@ def _method(entry: Entry) -> str:
     return _safe(entry.request_line[0])
 
 
-def _minor(entry: Entry) -> str:
-    return f"1.{entry.request_line[2]}"
+def _version(entry: Entry) -> str:
+    return entry.request_line[2]
 
 
 _FIELDS: Final[dict[str, tuple[str, Value | None]]] = {
@@ -248,7 +248,7 @@ _FIELDS: Final[dict[str, tuple[str, Value | None]]] = {
     "m": ("%s", _method),
     "U": ("%s", lambda entry: _safe(entry.request_line[1].partition("?")[0])),
     "q": ("%s", lambda entry: _safe(entry.request_line[1].partition("?")[2])),
-    "H": ("HTTP/%s", _minor),
+    "H": ("HTTP/%s", _version),
     "s": ("%s", attrgetter("status")),
     "B": ("%s", attrgetter("sent")),
     "b": ("%s", lambda entry: entry.sent or "-"),
@@ -265,7 +265,7 @@ _FIELDS: Final[dict[str, tuple[str, Value | None]]] = {
     "status_code": ("%s", _status_and_phrase),
     "method": ("%s", _method),
     "full_path": ("%s", lambda entry: _safe(entry.request_line[1])),
-    "http_version": ("%s", _minor),
+    "http_version": ("%s", _version),
     "asctime": ("%s", _logging_time),
     "levelname": ("INFO", None),
     "levelprefix": ("INFO:    ", None),
@@ -289,9 +289,9 @@ def _json_line() -> Callable[[Entry], str]:
     quote = json.JSONEncoder().encode
 
     def line(entry: Entry) -> str:
-        method, target, minor = entry.request_line
+        method, target, version = entry.request_line
         request = (
-            f'"method":{quote(method)},"target":{quote(target)},"version":"HTTP/1.{minor}"'
+            f'"method":{quote(method)},"target":{quote(target)},"version":"HTTP/{version}"'
             if method
             else f'"line":{quote(entry.line)}'
         )

@@ -300,7 +300,18 @@ cdef inline bint _is_same(FieldLines lines, Bytes at, Py_ssize_t size) noexcept:
 # ---------------------------------------------------------------- the head
 
 cdef class Head:
-    """The slots of `head.RequestHead`, and the origin of a request (`message.Request`), in a C struct."""
+    """The slots of `head.RequestHead`, and the origin of a request (`message.Request`), in a C struct.
+
+    minor  the version as a number: 0 or 1 of HTTP/1.0 and 1.1, MINOR_OF_2 of HTTP/2
+    """
+
+    @property
+    def version(self):
+        return version_of(self.minor)
+
+    @version.setter
+    def version(self, str version not None):
+        self.minor = minor_of(version)
 
 
 cdef Py_ssize_t take_head(Bytes at, Py_ssize_t size, Py_ssize_t max_head, Py_ssize_t max_headers, Head head,

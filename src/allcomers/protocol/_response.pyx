@@ -42,7 +42,7 @@ def plan(tuple request_line not None, response, size, bint persists, bytes date 
     cdef bytes connection = b""
     if not persists:
         connection = b"Connection: close\r\n"
-    elif request_line[2] == 0:
+    elif request_line[2] == "1.0":
         connection = b"Connection: keep-alive\r\n"
     head = _block(line, fields, date, server, size, connection)
     return head, 0 if request_line[0] == "HEAD" else size, False, persists

@@ -40,7 +40,7 @@ if TYPE_CHECKING or not COMPILED:
         method: str
         target: str
         host: str
-        minor: int
+        version: str
         length: int | None = None
         chunked: bool = False
         persists: bool

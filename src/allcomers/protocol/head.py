@@ -60,7 +60,7 @@ class RequestHead(compiled.Head):
     method   str: any token (RFC 9110, 9.1)
     target   str: origin form, or "*"; of an absolute form, what follows the authority
     host     str: the authority, of the absolute form or of Host; "" where HTTP/1.0 sent none
-    minor    int: 0 or 1
+    version  str: "1.0" or "1.1"
     fields   list of (name, value) as bytes: names as sent, values with optional trailing white space
     named    dict of lower-case name to value: for one that repeats, the last
     length   int or None: Content-Length
@@ -90,7 +90,7 @@ class ResponseHead:
 
     status: int
     reason: bytes
-    minor: int
+    version: str
     fields: Fields
     named: dict[bytes, bytes]
     length: int | None = None
@@ -111,12 +111,12 @@ def parse_request(block: bytes, max_headers: int, head: Head) -> Head:
         refuse_request_line(block)
     method, target, minor = line.groups()
     head.method = method.decode("ascii")
-    head.minor = 1 if minor == b"1" else 0
+    head.version = version = "1.1" if minor == b"1" else "1.0"
     head.fields, head.named = fields, named = parse_fields(block, line.end(), max_headers)
     if len(named) < len(fields):
         _check_doubles(head)
     host = named.get(b"host")
-    head.host = known_hosts.get(host) or _host(host, head.minor)
+    head.host = known_hosts.get(host) or _host(host, version)
     # PERF: find() and not `in`, which tries its operand as a number first and raises: 3,000 instructions (callgrind).
     if target.startswith(b"/") and target.find(b"#") < 0 and method != b"CONNECT":
         head.target = target.decode("ascii")
@@ -124,7 +124,7 @@ def parse_request(block: bytes, max_headers: int, head: Head) -> Head:
         _other_target(head, target)
     if b"content-length" in named or b"transfer-encoding" in named:
         _framing(head)
-    head.persists = _persists(named[b"connection"], head.minor) if b"connection" in named else head.minor == 1
+    head.persists = _persists(named[b"connection"], version) if b"connection" in named else version == "1.1"
     if b"expect" in named:
         head.expects = _expects(head)
     if b"upgrade" in named:
@@ -183,9 +183,9 @@ def _check_doubles(head: RequestHead | ResponseHead) -> None:
         head.named[b"connection"] = b",".join(v for n, v in head.fields if n.lower() == b"connection")
 
 
-def _host(value: bytes | None, minor: int) -> str:
+def _host(value: bytes | None, version: str) -> str:
     if value is None:
-        if minor:
+        if version != "1.0":
             raise Refusal(400, "Host is missing")
         return ""
     return _authority(value)
@@ -230,7 +230,7 @@ def _framing(head: RequestHead | ResponseHead) -> None:
     if b"transfer-encoding" in named:
         if b"content-length" in named:
             raise Refusal(400, "both Content-Length and Transfer-Encoding")
-        if head.minor == 0:
+        if head.version == "1.0":
             raise Refusal(400, "HTTP/1.0 has no Transfer-Encoding")
         _check_codings(named[b"transfer-encoding"].rstrip(b" \t").lower())
         head.chunked = True
@@ -255,19 +255,19 @@ def _check_codings(value: bytes) -> None:
     raise Refusal(501, "the only transfer coding known here is chunked")
 
 
-def _persists(value: bytes, minor: int) -> bool:
+def _persists(value: bytes, version: str) -> bool:
     options = _connections.get(value)
     if options is None:
         options = frozenset(option.strip(b" \t") for option in value.lower().split(b","))
         if len(value) <= LONGEST_KNOWN:
             remember(_connections, value, options)
-    return b"close" not in options and (minor == 1 or b"keep-alive" in options)
+    return b"close" not in options and (version == "1.1" or b"keep-alive" in options)
 
 
 def _expects(head: RequestHead) -> bool:
     if head.named[b"expect"].rstrip(b" \t").lower() != b"100-continue":
         raise Refusal(417, "the only expectation known here is 100-continue")
-    return head.minor == 1  # RFC 9110, 10.1.1: ignored in HTTP/1.0
+    return head.version == "1.1"  # RFC 9110, 10.1.1: ignored in HTTP/1.0
 
 
 # ---------------------------------------------------------------- reading a response
@@ -278,13 +278,13 @@ def parse_response(block: bytes, max_headers: int) -> ResponseHead:
     line = check_status_line(block)
     head = ResponseHead()
     minor, status, reason = line.groups()
-    head.minor, head.status, head.reason = int(minor), int(status), reason or b""
+    head.version, head.status, head.reason = "1.1" if minor == b"1" else "1.0", int(status), reason or b""
     head.fields, head.named = parse_fields(block, line.end(), max_headers)
     if len(head.named) < len(head.fields):
         _check_doubles(head)
     _framing(head)
     connection = head.named.get(b"connection")
-    head.persists = head.minor == 1 if connection is None else _persists(connection, head.minor)
+    head.persists = head.version == "1.1" if connection is None else _persists(connection, head.version)
     return head
 
 

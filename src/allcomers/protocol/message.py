@@ -116,7 +116,7 @@ class Request(RequestHead):
     path      str, percent-decoded once, UTF-8 with surrogateescape: "/a b"; "*" for OPTIONS *
     query     str, undecoded, without the "?": "c=d"
     host      str, the request's authority: "example.org:8000"; "" where an HTTP/1.0 request has none
-    minor     int, 0 or 1: the version is HTTP/1.minor
+    version   str, of HTTP: "1.0", "1.1" or "2"
     headers   Headers
     trailers  Headers that came after a chunked body
     stream    the body as a binary file at its start, in memory or in a temporary file
@@ -143,7 +143,7 @@ class Request(RequestHead):
         method: str,
         target: str,
         host: str = "",
-        minor: int = 1,
+        version: str = "1.1",
         fields: Iterable[tuple[bytes, bytes]] = (),
         trailer_fields: Iterable[tuple[bytes, bytes]] = (),
         body: Body | None = None,
@@ -154,7 +154,7 @@ class Request(RequestHead):
         self.method = method
         self.target = target
         self.host = host
-        self.minor = minor
+        self.version = version
         self.fields = list(fields)
         self.arrived(list(trailer_fields), body, peer, port, scheme)
 

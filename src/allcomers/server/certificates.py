@@ -10,13 +10,15 @@ reports why other clients will refuse it.
 from __future__ import annotations
 
 import contextlib
+import logging
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from allcomers.connection.tls import _logger
 from allcomers.errors import ConfigError
+
+_logger = logging.getLogger("allcomers.tls")
 
 _NO_CHECK_TIME: Final = 0x200000
 """OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which Python has no name."""

@@ -122,14 +122,14 @@ def _http(
     serve: Callable[[Serving], None] | None = None,
 ) -> Endpoint:
     """Return the endpoint of an HTTP app. `handler`, `async_call` and `begin` are as in HttpEndpoint."""
-    from allcomers.connection.http.http1 import HttpConnection
+    from allcomers.connection.http.http1 import Http1Connection
     from allcomers.connection.http.response_head import busy
 
     sends_in_call = calls == "inline" and not config.call_timeout
     http = shared(handler=handler, async_call=async_call, begin=begin, sends_in_call=sends_in_call)
     return Endpoint(
         scheme="https" if http.tls else "http",
-        connect=partial(HttpConnection, http),
+        connect=partial(Http1Connection, http),
         serve=serve or _model(config),
         # Within TLS, plain bytes would look like a broken handshake.
         busy=b"" if http.tls else busy(http.date(time.monotonic()), http.server),

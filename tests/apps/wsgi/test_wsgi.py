@@ -178,7 +178,7 @@ def test_names_that_clients_choose_are_not_kept_for_ever() -> None:
 
 
 def test_a_local_peer_on_http_1_0() -> None:
-    found = environ(request(minor=0))
+    found = environ(request(version="1.0"))
     assert (found["SERVER_PROTOCOL"], found["REMOTE_ADDR"]) == ("HTTP/1.0", "")
     assert not {"REMOTE_PORT", "HTTP_HOST", "CONTENT_LENGTH", "CONTENT_TYPE"} & found.keys()
     assert found["wsgi.input"].read() == b""

@@ -53,7 +53,7 @@ def _scope(kind: str, request: Request, root_path: str, state: dict[str, Any] | 
     path = unquote(raw_path) if "%" in raw_path else raw_path  # what is no UTF-8 becomes U+FFFD: apps encode it again
     scope: Scope = {
         "type": kind,
-        "http_version": "1.1" if request.minor else "1.0",
+        "http_version": request.version,
         "scheme": request.scheme,
         "path": root_path + path,
         "raw_path": raw_path.encode("ascii"),

@@ -109,7 +109,7 @@ class Environs:
         environ["PATH_INFO"] = self._below_root(path)
         environ["QUERY_STRING"] = query
         environ["REQUEST_URI"] = environ["RAW_URI"] = target
-        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.minor else "HTTP/1.0"
+        environ["SERVER_PROTOCOL"] = f"HTTP/{request.version}"
         environ["REMOTE_ADDR"] = request.peer
         if request.port:
             environ["REMOTE_PORT"] = str(request.port)

@@ -14,7 +14,7 @@ from allcomers.calls.auto import Auto
 from allcomers.calls.inline import Inline
 from allcomers.calls.pool import Pool
 from allcomers.connection.http import handler_call
-from allcomers.connection.http.log_record import AccessRecord, note_all
+from allcomers.connection.http.log_record import AccessRecord, finish_all
 from allcomers.connection.service import CloseAfter, failed
 from allcomers.errors import LoopMoved, PeerError
 from allcomers.protocol import compiled
@@ -73,7 +73,7 @@ else:
         since: float
         ready_at: float
         noted: list[AccessRecord] | None
-        handed_off: tuple[Request, tuple[str, str, int], bool] | None
+        handed_off: tuple[Request, tuple[str, str, str], bool] | None
 
 
 Handle = Callable[[int, int, float], object]
@@ -175,7 +175,7 @@ def _for_http(
         submit=None if isinstance(calls, Inline) else calls.submit,
         post=post,
         record=AccessRecord if http.log else None,
-        note=partial(note_all, http),
+        note=partial(finish_all, http),
     )
 
 

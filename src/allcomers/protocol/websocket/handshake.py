@@ -47,7 +47,7 @@ def asked(head: RequestHead) -> bool:
 
 def asks_for_upgrade(head: RequestHead) -> bool:
     """Return True if this request wants another protocol on its connection."""
-    return bool(head.minor) and b"upgrade" in head.named and b"upgrade" in _options(head, b"connection")
+    return head.version == "1.1" and b"upgrade" in head.named and b"upgrade" in _options(head, b"connection")
 
 
 def offer(head: RequestHead) -> Offer:
