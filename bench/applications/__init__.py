@@ -99,7 +99,7 @@ def cell(column: str, app: Application, contender: Contender, python: Path) -> C
 
 
 def use(app: Application, contender: Contender, python: Path) -> Cell:
-    """Do what the users of the app do."""
+    """Use the app as its users do."""
     served = Served(app, contender, python)
     try:
         done = subprocess.run(
@@ -110,10 +110,10 @@ def use(app: Application, contender: Contender, python: Path) -> Cell:
             text=True,
             timeout=600,
         )
-        told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"check"')]
-        if not told:
+        checks = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"check"')]
+        if not checks:
             raise harness.CannotMeasureError(f"the client printed nothing: {done.stderr[-300:]}")
-        return Cell(len(told), [f"{one['check']}: {one['error']}" for one in told if one["error"]])
+        return Cell(len(checks), [f"{one['check']}: {one['error']}" for one in checks if one["error"]])
     finally:
         served.stop()
 

@@ -30,13 +30,13 @@ def check(workload: Workload, address: Address, seconds: float) -> None:
 def exchange(workload: Workload, address: Address, end: float) -> None:
     """Send a request on a persistent connection, or on a new one each time if the workload says so."""
     method, heads = "POST" if workload.body else "GET", dict(field(head) for head in workload.heads)
-    asked = 0
+    sent = 0
     with closing(connected(workload, address)) as connection:
-        while asked < 2 or time.monotonic() < end:
+        while sent < 2 or time.monotonic() < end:
             connection.request(method, workload.path, workload.body or None, heads)  # connects anew after a close
             with connection.getresponse() as answer:
                 judge(workload, answer)
-            asked += 1
+            sent += 1
 
 
 def connected(workload: Workload, address: Address) -> http.client.HTTPConnection:
@@ -57,11 +57,11 @@ def judge(workload: Workload, answer: http.client.HTTPResponse) -> None:
     if answer.status != 200:
         raise CannotMeasureError(f"answers {answer.status} {answer.reason}")
     if body != workload.expected:
-        raise CannotMeasureError(f"answers {len(body)} bytes that are not what was asked for: {body[:40]!r}")
+        raise CannotMeasureError(f"answers {len(body)} bytes that are not the expected body: {body[:40]!r}")
     if workload.chunked and not answer.chunked:
         raise CannotMeasureError("does not answer in chunks")
     if workload.closes and not answer.will_close:
-        raise CannotMeasureError("keeps the connection where it was asked to close it")
+        raise CannotMeasureError("keeps a connection that it should close")
 
 
 def pipelined(workload: Workload, address: Address, end: float) -> None:
@@ -77,7 +77,7 @@ def pipelined(workload: Workload, address: Address, end: float) -> None:
                     raise CannotMeasureError(f"answers {answer.status} {answer.body[:40]!r}")
                 data = data[answer.size :]
             if data:
-                raise CannotMeasureError("answers more than was asked")
+                raise CannotMeasureError("sends more responses than requests")
             if time.monotonic() > end:
                 return
 

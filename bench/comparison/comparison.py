@@ -47,7 +47,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    began = time.monotonic()
+    started = time.monotonic()
     harness.pin(harness.LOAD_CORE)
     harness.raise_descriptor_limit()
     if args.reinstall:
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     if shutil.which("wrk") is None:
         raise CannotMeasureError("wrk is needed to make the load (Debian: apt-get install wrk)")
     announce(every, count, seconds)
-    until = max(began + QUICK_MOST, time.monotonic() + 60) if args.quick else float("inf")
+    until = max(started + QUICK_MOST, time.monotonic() + 60) if args.quick else float("inf")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         measure(every, count, seconds, Disturbance(patience), until)
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
         raise SystemExit(128 + signal.SIGINT) from None
     finally:
         shutil.rmtree(OUT / f"nginx-{os.getpid()}", ignore_errors=True)
-        tell(every, seconds, whole=not (args.quick or args.workloads or args.servers))
+        report_all(every, seconds, whole=not (args.quick or args.workloads or args.servers))
 
 
 def chosen(args: argparse.Namespace) -> list[Workload]:
@@ -106,7 +106,7 @@ def measure(every: list[Measured], count: int, seconds: float, disturbance: Dist
         print(f"round {number + 1} of {count}", flush=True)
 
 
-def tell(every: list[Measured], seconds: float, whole: bool) -> None:
+def report_all(every: list[Measured], seconds: float, whole: bool) -> None:
     """Show and save the figures; make the page of a complete run."""
     saved = {**harness.surroundings(), **circumstances(), "seconds": seconds, "figures": figures(every)}
     path = page.SAVED if whole else page.SAVED.with_name("comparison-part.json")
@@ -130,7 +130,7 @@ def figures(every: list[Measured]) -> dict[str, Any]:
 
 
 def circumstances() -> dict[str, Any]:
-    tools = {name: version for name, flag in TOOLS.items() if (version := told(name, flag))}
+    tools = {name: version for name, flag in TOOLS.items() if (version := version_of(name, flag))}
     program = harness.allcomers("run", "").command[0]
     version = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20).stdout
     return {"allcomers": version.strip(), "versions": {**installing.versions(), **tools}, "siblings": siblings()}
@@ -139,7 +139,7 @@ def circumstances() -> dict[str, Any]:
 TOOLS = {"nginx": "-v", "wrk": "-v", "h2load": "--version"}
 
 
-def told(program: str, flag: str) -> str:
+def version_of(program: str, flag: str) -> str:
     """Return a program's version from its output; empty if it is not installed."""
     path = shutil.which(program) or shutil.which(f"/usr/sbin/{program}")
     if path is None:

@@ -93,12 +93,12 @@ def of_times(times: Sequence[float]) -> dict[str, float]:
 def bursts(held: list[socket.socket], seconds: float) -> dict[str, Any]:
     """Send one request on each connection, all at once; repeat for as long as the seconds last, twice at least."""
     times: list[float] = []
-    answered = asked = 0
-    began = time.perf_counter()
-    while asked < 2 * len(held) or time.perf_counter() - began < seconds:
-        asked += len(held)
+    answered = sent = 0
+    started = time.perf_counter()
+    while sent < 2 * len(held) or time.perf_counter() - started < seconds:
+        sent += len(held)
         answered += (count := idle.burst(held, times=times))
         if count < len(held):  # a lost connection would be waited for again and again
             break
-    took = time.perf_counter() - began
-    return {"requests": answered, "seconds": took, "errors": asked - answered, **of_times(times)}
+    took = time.perf_counter() - started
+    return {"requests": answered, "seconds": took, "errors": sent - answered, **of_times(times)}

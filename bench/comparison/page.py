@@ -112,7 +112,9 @@ that gather the pieces of a streamed response can be below the floor, which send
 
 def circumstances(saved: dict[str, Any]) -> str:
     versions = saved["versions"]
-    told = ", ".join(f"{name} {versions[name]}" for name in (*PEERS, "nginx", "wrk", "h2load") if name in versions)
+    program_versions = ", ".join(
+        f"{name} {versions[name]}" for name in (*PEERS, "nginx", "wrk", "h2load") if name in versions
+    )
     return "\n".join(
         [
             "## How these figures were taken",
@@ -123,7 +125,7 @@ def circumstances(saved: dict[str, Any]) -> str:
             f"CPython {saved['python']}; {saved['allcomers']}",
             f"- while it was measured, others used {report.disturbed(saved):.2f} cores at the median "
             f"({saved['load average'][0]:.1f} load average at the end, the load's own core in it)",
-            f"- {told}",
+            f"- {program_versions}",
         ]
     )
 

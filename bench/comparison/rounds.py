@@ -19,7 +19,7 @@ from bench.comparison import loads, peers
 from bench.comparison.check import check
 from bench.comparison.workloads import Workload
 from bench.endurance import idle
-from bench.support import harness
+from bench.support import harness, processes
 from bench.support.harness import CannotMeasureError, Disturbance, Launch, Server
 from bench.support.installing import PLACE
 
@@ -141,10 +141,10 @@ def charged(server: Server, disturbance: Disturbance, load: partial[dict[str, An
     busy       cores that the server used; load_busy: the load; others: all other processes
     """
     disturbance.begin()
-    before, load_before, began = harness.cpu_seconds(server.pid), harness.load_seconds(), time.monotonic()
+    before, load_before, started = processes.cpu_seconds(server.pid), harness.load_seconds(), time.monotonic()
     result = load()
-    took = time.monotonic() - began
-    used = harness.cpu_seconds(server.pid) - before
+    took = time.monotonic() - started
+    used = processes.cpu_seconds(server.pid) - before
     if not result["requests"]:
         raise CannotMeasureError(f"not one answer, {result['errors']} errors")
     return {
@@ -157,8 +157,8 @@ def charged(server: Server, disturbance: Disturbance, load: partial[dict[str, An
 
 
 def anonymous_kib(pid: int) -> int:
-    """Return harness.anonymous_kib, 0 if a process of the tree ended meanwhile."""
+    """Return processes.anonymous_kib, 0 if a process of the tree ended meanwhile."""
     try:
-        return harness.anonymous_kib(pid)
+        return processes.anonymous_kib(pid)
     except (OSError, TypeError):
         return 0

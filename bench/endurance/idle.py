@@ -12,7 +12,7 @@ import select
 import socket
 import time
 
-from bench.support import clients, harness
+from bench.support import clients, harness, processes
 from bench.support.harness import Address
 
 WARM_UP, BATCH = 500, 100
@@ -51,15 +51,15 @@ def measure(model: str, args: argparse.Namespace) -> dict[str, float]:
     with harness.serving(harness.hello(model)) as server:
         held = hold(server.address, WARM_UP)
         time.sleep(args.settle)
-        base = harness.anonymous_kib(server.pid)
+        base = processes.anonymous_kib(server.pid)
         held += hold(server.address, args.connections)
         time.sleep(args.settle)
-        idle = harness.anonymous_kib(server.pid)
-        began = time.perf_counter()
+        idle = processes.anonymous_kib(server.pid)
+        started = time.perf_counter()
         answered = burst(held)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - started
         time.sleep(args.settle)
-        after = harness.anonymous_kib(server.pid)
+        after = processes.anonymous_kib(server.pid)
         for sock in held:
             sock.close()
     return {
@@ -91,7 +91,7 @@ def burst(held: list[socket.socket], patience: float = 10.0, times: list[float] 
 
     `times` is given the ms that each took since the first request.
     """
-    began = time.perf_counter()
+    started = time.perf_counter()
     epoll = select.epoll()
     waiting = {sock.fileno(): (sock, bytearray()) for sock in held}
     for sock in held:
@@ -101,7 +101,7 @@ def burst(held: list[socket.socket], patience: float = 10.0, times: list[float] 
         except OSError:
             del waiting[sock.fileno()]
     answered = 0
-    end = began + 6 * patience  # discard late data
+    end = started + 6 * patience  # discard late data
     while waiting and time.perf_counter() < end and (events := epoll.poll(patience)):
         for fd, _ in events:
             if fd not in waiting:
@@ -112,7 +112,7 @@ def burst(held: list[socket.socket], patience: float = 10.0, times: list[float] 
                 answered += outcome
                 del waiting[fd]
                 if outcome and times is not None:
-                    times.append((time.perf_counter() - began) * 1000)
+                    times.append((time.perf_counter() - started) * 1000)
     epoll.close()
     return answered
 

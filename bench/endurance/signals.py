@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from bench.support import clients, harness
+from bench.support import clients, harness, processes
 from bench.support.clients import Crowd
 from bench.support.harness import Server
 
@@ -113,12 +113,12 @@ def outcome(crowd: Crowd, unanswered: int) -> dict[str, Any]:
 def hup(server: Server, args: argparse.Namespace) -> dict[str, Any]:
     crowd = gather(server, args)
     crowd.run(args.gap)
-    workers = set(harness.children(server.pid))
+    workers = set(processes.children(server.pid))
     first = len(workers)
     for _ in range(args.hups):
         os.kill(server.pid, signal.SIGHUP)
         crowd.run(args.gap)
-        workers |= set(harness.children(server.pid))
+        workers |= set(processes.children(server.pid))
     return {**outcome(crowd, crowd.finish()), "workers replaced": len(workers) - first}
 
 
@@ -165,7 +165,7 @@ def worn(server: Server, args: argparse.Namespace) -> dict[str, Any]:
     workers: set[int] = set()
     for _ in range(round(args.gap * (args.hups + 1) / 0.05)):
         crowd.run(0.05)
-        workers |= set(harness.children(server.pid))
+        workers |= set(processes.children(server.pid))
     return {**outcome(crowd, crowd.finish()), "workers replaced": len(workers) - int(args.workers)}
 
 
@@ -173,16 +173,16 @@ def term(server: Server, args: argparse.Namespace) -> dict[str, Any]:
     crowd = gather(server, args)
     crowd.run(args.gap)
     crowd.may_be_refused = True
-    began = time.perf_counter()
+    started = time.perf_counter()
     os.kill(server.pid, server.launch.drain)
     gone = float("nan")
-    while (crowd.peers or gone != gone) and time.perf_counter() - began < 10:
+    while (crowd.peers or gone != gone) and time.perf_counter() - started < 10:
         crowd.run(0.01)
         if not crowd.peers:
             time.sleep(0.002)
         if gone != gone and server.process.poll() is not None:
-            gone = time.perf_counter() - began
-    last = time.perf_counter() - began
+            gone = time.perf_counter() - started
+    last = time.perf_counter() - started
     return {
         **outcome(crowd, crowd.finish()),
         "gone after s": gone,
@@ -194,18 +194,18 @@ def term(server: Server, args: argparse.Namespace) -> dict[str, Any]:
 def kill(server: Server, args: argparse.Namespace) -> dict[str, Any]:
     crowd = gather(server, args)
     crowd.run(args.gap)
-    before = set(harness.children(server.pid))
+    before = set(processes.children(server.pid))
     victim = min(before)
-    began = time.perf_counter()
+    started = time.perf_counter()
     os.kill(victim, signal.SIGKILL)
     forked = serves = float("nan")
-    while serves != serves and time.perf_counter() - began < 10:
+    while serves != serves and time.perf_counter() - started < 10:
         crowd.run(0.002)
-        new = set(harness.children(server.pid)) - before
+        new = set(processes.children(server.pid)) - before
         if new and forked != forked:
-            forked = time.perf_counter() - began
+            forked = time.perf_counter() - started
         if new and new & probe(server):
-            serves = time.perf_counter() - began
+            serves = time.perf_counter() - started
     crowd.run(args.gap)
     unanswered = crowd.finish()
     own = sum(str(victim).encode() in failure.served_by.split() for failure in crowd.failures)

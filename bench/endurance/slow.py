@@ -116,11 +116,11 @@ def response_times(address: Address, seconds: float) -> list[float]:
     times = []
     sock: socket.socket | None = None
     end = time.perf_counter() + seconds
-    while (began := time.perf_counter()) < end:
+    while (started := time.perf_counter()) < end:
         sock = sock or clients.connect(address, timeout=120)
         sock.sendall(clients.REQUEST)
         answer = clients.receive(sock)
-        times.append((time.perf_counter() - began) * 1000)
+        times.append((time.perf_counter() - started) * 1000)
         if answer.status != 200:
             raise ConnectionError(f"a normal client was answered {answer}")
         if answer.close:
@@ -135,9 +135,9 @@ class Slow:
     """One slow client."""
 
     def __init__(self, kind: str, address: Address) -> None:
-        self.began = time.monotonic()
+        self.started = time.monotonic()
         self.sent = 1
-        self.heard = b""
+        self.received = b""
         self.ending: Ending | None = None
         self.sock = socket.socket()
         if kind == "deaf":
@@ -157,12 +157,12 @@ class Slow:
             piece = self.sock.recv(4096)
         except OSError:
             piece = b""
-        self.heard += piece
+        self.received += piece
         if not piece:
-            self.end("408" if self.heard.startswith(b"HTTP/1.1 408") else "closed")
+            self.end("408" if self.received.startswith(b"HTTP/1.1 408") else "closed")
 
     def end(self, how: str) -> None:
-        self.ending = how, time.monotonic() - self.began
+        self.ending = how, time.monotonic() - self.started
         self.sock.close()
 
 
@@ -179,7 +179,7 @@ class Crowd:
         self.epoll = select.epoll()
 
     def run(self, seconds: float) -> list[Ending]:
-        """How each ended."""
+        """Run until each has ended; return how."""
         start = time.monotonic()
         due = [(start + number * GAP, number) for number in range(self.count)]
         while (self.here or due) and (now := time.monotonic()) < start + seconds:
@@ -193,7 +193,7 @@ class Crowd:
             if self.kind == "deaf" and not due:
                 self.look()
             self.here = {fd: client for fd, client in self.here.items() if not client.ending}
-        return [client.ending or ("open", time.monotonic() - client.began) for client in self.crowd]
+        return [client.ending or ("open", time.monotonic() - client.started) for client in self.crowd]
 
     def act(self, number: int) -> None:
         """Connect, or send another byte."""

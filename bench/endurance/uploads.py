@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.support import clients, harness
+from bench.support import clients, harness, processes
 from bench.support.harness import Address
 
 GOAL = 64.0
@@ -88,7 +88,7 @@ def measure(app: str, server: str, kind: str, args: argparse.Namespace) -> dict[
 
 def at_once(job: Callable[[Address, int], None], address: Address, size: int, count: int) -> float:
     """Run so many clients, each a process; return the seconds until the last is done."""
-    began = time.monotonic()
+    start_time = time.monotonic()
     context = multiprocessing.get_context("fork")
     crowd = [context.Process(target=job, args=(address, size)) for _ in range(count)]
     for client in crowd:
@@ -97,7 +97,7 @@ def at_once(job: Callable[[Address, int], None], address: Address, size: int, co
         client.join()
     if any(client.exitcode for client in crowd):
         raise harness.CannotMeasureError("a client failed; see above")
-    return time.monotonic() - began
+    return time.monotonic() - start_time
 
 
 def upload(address: Address, size: int) -> None:
@@ -152,7 +152,7 @@ class Sampler:
 
     def _look(self) -> None:
         while not self._over.wait(EACH):
-            self.peak = max(self.peak, sum(resident(pid) for pid in harness.tree(self._pid)) / 1e6)
+            self.peak = max(self.peak, sum(resident(pid) for pid in processes.tree(self._pid)) / 1e6)
             self.samples += 1
 
 

@@ -22,7 +22,7 @@ def note(word: str) -> None:
         notes.write(f"{word}\n")
 
 
-async def told(receive: Any) -> None:
+async def note_disconnect(receive: Any) -> None:
     """Receive until a disconnect comes, which is noted."""
     while "disconnect" not in (message := await receive())["type"]:
         pass
@@ -69,7 +69,7 @@ async def raw_server(scope: Scope, receive: Any, send: Any) -> None:
 
 async def raw_unanswered(scope: Scope, receive: Any, send: Any) -> None:
     note("called")
-    await told(receive)
+    await note_disconnect(receive)
 
 
 async def raw_keep(scope: Scope, receive: Any, send: Any) -> None:
@@ -92,7 +92,7 @@ async def raw_large(scope: Scope, receive: Any, send: Any) -> None:
     while (await receive())["more_body"]:
         pass
     note("received")
-    await told(receive)
+    await note_disconnect(receive)
 
 
 async def raw_quiet(scope: Scope, receive: Any, send: Any) -> None:

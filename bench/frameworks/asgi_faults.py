@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.frameworks import asgi_fault_apps
-from bench.support import harness, installing
+from bench.support import harness, installing, processes
 from bench.support.harness import CannotMeasureError, Launch, Server
 
 REQUIRES = (
@@ -228,11 +228,11 @@ def large_body(server: Server) -> str:
 
 def leave(server: Server, patience: float = 6.0) -> str:
     """Send TERM; return the seconds until the server has ended."""
-    began = time.monotonic()
+    started = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
-    while server.process.poll() is None and time.monotonic() - began < patience:
+    while server.process.poll() is None and time.monotonic() - started < patience:
         time.sleep(0.02)
-    return f"{time.monotonic() - began:.1f} s" if server.process.poll() is not None else f"> {patience:g} s"
+    return f"{time.monotonic() - started:.1f} s" if server.process.poll() is not None else f"> {patience:g} s"
 
 
 def unanswered(server: Server) -> str:
@@ -244,8 +244,8 @@ def unanswered(server: Server) -> str:
         answer = b""
         with suppress(OSError):
             answer = sock.recv(65536)
-    told = "told" if "websocket.disconnect" in NOTES.read_text() else "not told"
-    return f"{answer[9:12].decode() or 'dropped'}, {told}, {took}"
+    noted = "told" if "websocket.disconnect" in NOTES.read_text() else "not told"
+    return f"{answer[9:12].decode() or 'dropped'}, {noted}, {took}"
 
 
 def handler(server: Server) -> str:
@@ -268,9 +268,9 @@ def kept(server: Server) -> str:
     """Return memory above that of idle connections, for each that has sent one large message and is idle."""
     socks = [dial(server, "/keep")[0] for _ in range(CONNECTIONS)]
     echo(socks, b"x" * 10)
-    before = harness.anonymous_kib(server.pid)
+    before = processes.anonymous_kib(server.pid)
     echo(socks, deflated(bytes(LARGE)), compressed=True)
-    after = harness.anonymous_kib(server.pid)
+    after = processes.anonymous_kib(server.pid)
     for sock in socks:
         sock.close()
     return f"{(after - before) / CONNECTIONS / 1024:.1f} MB"

@@ -22,7 +22,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from bench.frameworks import asgi_faults
 from bench.frameworks.asgi_faults import NOTES, SECONDS, Check, Make, await_note, get
-from bench.support import harness, pages
+from bench.support import harness, pages, processes
 from bench.support.harness import Server
 
 REQUIRES = (
@@ -115,8 +115,8 @@ def close_elsewhere(server: Server) -> str:
     amiss("/?{}", lambda *_: True)(server)
     for number in range(ANSWERS):
         await_note(f"{number} ")
-    told = dict(line.split() for line in NOTES.read_text().splitlines())
-    return f"{sum(told.get(str(number)) != 'True' for number in range(ANSWERS))} of {ANSWERS}"
+    notes = dict(line.split() for line in NOTES.read_text().splitlines())
+    return f"{sum(notes.get(str(number)) != 'True' for number in range(ANSWERS))} of {ANSWERS}"
 
 
 def connections_left(server: Server) -> str:
@@ -132,7 +132,7 @@ def connections_left(server: Server) -> str:
 def open_databases(server: Server) -> int:
     database = Path(f"{NOTES}.sqlite3")
     left = 0
-    for pid in harness.tree(server.pid):
+    for pid in processes.tree(server.pid):
         for fd in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(FileNotFoundError):
                 left += fd.readlink() == database

@@ -102,8 +102,8 @@ def flood(name: str, url: str, seconds: int) -> dict[str, Any]:
     elif name == "h2load":
         count, rate, times, used = h2load(url, seconds)
     else:
-        said, used = command(f"wrk -t1 -c{CONNECTIONS} -d{seconds} --latency {url}".split())
-        count, rate, times = wrk_report(said)
+        output, used = command(f"wrk -t1 -c{CONNECTIONS} -d{seconds} --latency {url}".split())
+        count, rate, times = wrk_report(output)
     return {
         "load": name,
         "rate": rate,
@@ -112,21 +112,21 @@ def flood(name: str, url: str, seconds: int) -> dict[str, Any]:
     }
 
 
-def wrk_report(said: str) -> tuple[int, float, list[float]]:
+def wrk_report(output: str) -> tuple[int, float, list[float]]:
     """Return (requests, per second, p50, p90 and p99 in ms)."""
-    count = re.search(r"(\d+) requests in", said)
-    rate = re.search(r"Requests/sec: +([\d.]+)", said)
-    times = re.findall(r"(?:50|90|99)% +([\d.]+)(us|ms|s)", said)
+    count = re.search(r"(\d+) requests in", output)
+    rate = re.search(r"Requests/sec: +([\d.]+)", output)
+    times = re.findall(r"(?:50|90|99)% +([\d.]+)(us|ms|s)", output)
     if count is None or rate is None or len(times) != 3:
-        raise CannotMeasureError(f"wrk's report cannot be read: {said[-300:]!r}")
+        raise CannotMeasureError(f"wrk's report cannot be read: {output[-300:]!r}")
     return int(count[1]), float(rate[1]), [1000 * float(number) * UNIT[unit] for number, unit in times]
 
 
 def h2load(url: str, seconds: int) -> tuple[int, float, list[float], float]:
     """Return the same for h2load, which has the times in a log; and its CPU seconds."""
     with tempfile.NamedTemporaryFile(prefix="h2load-", suffix=".log") as log:
-        said, used = command(f"h2load --h1 -t1 -c{CONNECTIONS} -m1 -D{seconds} --log-file={log.name} {url}".split())
-        found, times = loads.h2load_report(said), loads.h2load_times(Path(log.name).read_text())
+        output, used = command(f"h2load --h1 -t1 -c{CONNECTIONS} -m1 -D{seconds} --log-file={log.name} {url}".split())
+        found, times = loads.h2load_report(output), loads.h2load_times(Path(log.name).read_text())
     return found["requests"], found["requests"] / seconds, [times[name] for name in PERCENTS], used
 
 
@@ -166,7 +166,7 @@ def times_of(rows: list[dict[str, Any]], server: str, load: str, percent: str) -
 def agreement(rows: list[dict[str, Any]], server: str, load: str) -> list[str]:
     cells = [f"{server}, {load}"]
     for percent in PERCENTS:
-        ours, theirs = (times_of(rows, server, who, percent) for who in (LOADS[-1], load))
+        ours, theirs = (times_of(rows, server, load_name, percent) for load_name in (LOADS[-1], load))
         found = estimates.ratio(list(zip(ours, theirs, strict=True)))
         cells.append(f"{found.mean:.3f} ({found.low:.3f}..{found.high:.3f})")
     return cells

@@ -45,7 +45,7 @@ class Queue:
         self._spin = spin
         self._alone = alone
         self._freeze = freeze
-        self._began = 0.0
+        self._started = 0.0
         self._free_at = 0.0
         self._due: list[tuple[float, int]] = []
         self._peers: dict[int, socket.socket] = {}
@@ -92,8 +92,8 @@ class Queue:
 
     def _frozen(self) -> None:
         begin, end = self._freeze
-        passed = time.monotonic() - self._began
-        if self._began and begin <= passed < end:
+        passed = time.monotonic() - self._started
+        if self._started and begin <= passed < end:
             time.sleep(end - passed)
 
     def _let_in(self, peer: socket.socket) -> None:
@@ -112,7 +112,7 @@ class Queue:
             peer.close()
             return
         now = self._stamp(stamps)
-        self._began = self._began or now
+        self._started = self._started or now
         for _ in range(data.count(b"\r\n\r\n")):
             self._free_at = (max(self._free_at, now) if self._alone else now) + self.seconds
             heapq.heappush(self._due, (self._free_at, peer.fileno()))

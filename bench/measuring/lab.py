@@ -47,10 +47,10 @@ def run(args: argparse.Namespace) -> None:
     for time in range(args.times):
         for app in args.apps:
             rows.append(checked(app, time, args))
-            print(f"{app}, {time + 1}: {told(rows[-1])[1]}, {told(rows[-1])[2]} of the best other", flush=True)
+            print(f"{app}, {time + 1}: {cells(rows[-1])[1]}, {cells(rows[-1])[2]} of the best other", flush=True)
             harness.save("lab", rows)
     print()
-    harness.table(["app", "recommended", "of the best other", "the best other"], [told(row) for row in rows])
+    harness.table(["app", "recommended", "of the best other", "the best other"], [cells(row) for row in rows])
     good = sum(row["ratio"]["mean"] >= ENOUGH for row in rows)
     print(f"\n{good} of {len(rows)} are the best or within {1 - ENOUGH:.0%} of it")
 
@@ -103,7 +103,7 @@ def by_hand(target: str, choice: Choice, seconds: int) -> float:
     return result.tps
 
 
-def told(row: dict[str, Any]) -> list[str]:
+def cells(row: dict[str, Any]) -> list[str]:
     ratio = row["ratio"]
     between = f"{ratio['mean']:.3f} ({ratio['low']:.3f}..{ratio['high']:.3f})"
     return [row["app"], row["choices"][0]["name"], between, row["best other"]]

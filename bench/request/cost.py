@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from bench.support import harness
+from bench.support import harness, processes
 from bench.support.harness import Launch
 
 BROWSER = (
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def contenders(kind: str, args: argparse.Namespace) -> dict[str, Launch]:
-    """By name; the first is the floor."""
+    """Return contenders by name; the first is the floor."""
     if kind == "echo":
         floor = Launch([str(harness.compiled("floor/echo_floor.c")), "0"])
         return {"floor in C": floor, "floor in Python": python_floor("echo")} | ours("Echo", args)
@@ -107,9 +107,9 @@ def measure(kind: str, launch: Launch, args: argparse.Namespace, disturbance: ha
         drive(kind, server, 0.5, args)
         disturbance.wait_for_quiet()
         disturbance.begin()
-        before = harness.cpu_seconds(server.pid)
+        before = processes.cpu_seconds(server.pid)
         result = drive(kind, server, args.seconds, args)
-        used = harness.cpu_seconds(server.pid) - before
+        used = processes.cpu_seconds(server.pid) - before
         others = disturbance.others(used)
     if not result["requests"]:
         raise harness.CannotMeasureError(f"not one answer from {' '.join(launch.command)}")

@@ -148,8 +148,8 @@ def live_figures() -> None:
         def request(counters: PlainCounterRow = counters) -> None:
             counters.add(BYTES_IN, 100)
             counters.add(REQUESTS)
-            began = monotonic()
-            counters.called(0.0, began - began)
+            started = monotonic()
+            counters.called(0.0, started - started)
             counters.add(BYTES_OUT, 150)
             counters.answered(200, 0.00123)
 

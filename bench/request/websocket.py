@@ -16,7 +16,7 @@ import time
 import zlib
 from collections.abc import Callable
 
-from bench.support import harness
+from bench.support import harness, processes
 
 Echo = Callable[[bytes], object]
 
@@ -187,10 +187,10 @@ def held_up(data: bytes, rounds: int) -> list[float]:
 
 
 def spent(echo: Echo, data: bytes, times: int) -> float:
-    began = time.process_time()
+    started = time.process_time()
     for _ in range(times):
         echo(data)
-    return (time.process_time() - began) / times * 1e6
+    return (time.process_time() - started) / times * 1e6
 
 
 def memory(name: str, deflate: bool, connections: int) -> float:
@@ -201,9 +201,9 @@ def memory(name: str, deflate: bool, connections: int) -> float:
 def hold(name: str, deflate: bool, connections: int) -> None:
     data = frame(TEXT, ITEMS[:1024], deflate)
     held = opened(name, deflate, 200, data)
-    before = harness.anonymous_kib(os.getpid())
+    before = processes.anonymous_kib(os.getpid())
     held += opened(name, deflate, connections, data)
-    print((harness.anonymous_kib(os.getpid()) - before) * 1.024 / connections)
+    print((processes.anonymous_kib(os.getpid()) - before) * 1.024 / connections)
 
 
 def opened(name: str, deflate: bool, connections: int, data: bytes) -> list[Echo]:

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
 def first(name: str) -> float:
     """Return milliseconds."""
     launch = peers.launch(name, TEXT)
-    began = time.monotonic()
+    started = time.monotonic()
     with harness.serving(launch) as server:
         check(TEXT, server.address, 0)  # sends twice
-        return (time.monotonic() - began) * 1000
+        return (time.monotonic() - started) * 1000

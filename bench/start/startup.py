@@ -17,7 +17,7 @@ import sys
 import time
 from typing import NamedTuple
 
-from bench.support import clients, harness
+from bench.support import clients, harness, processes
 
 IMPORT = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)")
 
@@ -80,9 +80,9 @@ def round_of(command: list[str], imported: list[str]) -> dict[str, Spent]:
 
 
 def timed(command: list[str]) -> Spent:
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL, preexec_fn=harness.in_child(harness.SERVER_CORE))
-    took, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    took, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Spent(took * 1000, used * 1000)
 
@@ -91,10 +91,10 @@ def first_answer(command: list[str]) -> tuple[Spent, Spent]:
     """Return when it logged Listening, and when the first request was answered in full, after the start."""
 
     def so_far() -> Spent:
-        took = time.perf_counter() - began
-        return Spent(took * 1000, sum(map(harness.task_ns, harness.tree(process.pid))) / 1e6)
+        took = time.perf_counter() - started
+        return Spent(took * 1000, sum(map(processes.task_ns, processes.tree(process.pid))) / 1e6)
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     process = subprocess.Popen(
         command,
         cwd=harness.ROOT,
@@ -108,7 +108,7 @@ def first_answer(command: list[str]) -> tuple[Spent, Spent]:
         listening = so_far()
         found = harness.LISTENING.search(line)
         if not found:
-            raise harness.CannotMeasureError(f"said {line!r} instead of Listening")
+            raise harness.CannotMeasureError(f"logged {line!r} instead of Listening")
         with clients.connect((found[1].decode(), int(found[2]))) as sock:
             sock.sendall(clients.REQUEST)
             status = clients.receive(sock).status

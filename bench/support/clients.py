@@ -72,15 +72,15 @@ def response_times(address: Address, seconds: float) -> list[float]:
     times = []
     end = time.perf_counter() + seconds
     with connect(address) as sock:
-        began = time.perf_counter()
-        while began < end:
+        started = time.perf_counter()
+        while started < end:
             sock.sendall(REQUEST)
             answer = receive(sock)
             now = time.perf_counter()
             if answer.status != 200 or answer.close:
                 raise ConnectionError(f"a normal client was answered {answer}")
-            times.append((now - began) * 1000)
-            began = now
+            times.append((now - started) * 1000)
+            started = now
     return times
 
 
@@ -258,7 +258,7 @@ class Crowd:
         del peer.data[: answer.size]
         peer.waiting, peer.served_by = False, answer.body
         if peer.uploads and (peer.left or not answer.body.endswith(b" %d" % UPLOAD)):
-            self.fail(peer, "upload not taken whole")
+            self.fail(peer, "upload not received in full")
         elif answer.status == 200:
             self.answered += 1
             self.uploaded += peer.uploads

@@ -25,12 +25,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.support import processes
+from bench.support.processes import TICKS, tree
+
 HERE = Path(__file__).resolve().parents[1]
 ROOT = HERE.parent
 OUT = HERE / "out"
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
-TICKS = os.sysconf("SC_CLK_TCK")
 LISTENING = re.compile(rb"Listening at: (?:https?|tcp)://([0-9.]+):(\d+)")
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1  # prctl(2): a benchmark that is killed takes its servers with it
@@ -169,7 +171,7 @@ def serving(launch: Launch, core: int | None = SERVER_CORE) -> Iterator[Server]:
     try:
         yield Server(process, wait_until_ready(process, launch, log), log, launch)
     except OSError as error:
-        raise CannotMeasureError(f"{error}: {' '.join(launch.command)}\n{said(log)}") from error
+        raise CannotMeasureError(f"{error}: {' '.join(launch.command)}\n{text_of(log)}") from error
     finally:
         end(process, launch)
         if log.stat().st_size < 200:  # the Listening line alone is not worth keeping
@@ -184,10 +186,10 @@ def wait_until_ready(process: subprocess.Popen[bytes], launch: Launch, log: Path
         if found := LISTENING.search(log.read_bytes()):
             return found[1].decode(), int(found[2])
         time.sleep(0.005)
-    raise CannotMeasureError(f"did not start: {' '.join(launch.command)} (exit {process.poll()})\n{said(log)}")
+    raise CannotMeasureError(f"did not start: {' '.join(launch.command)} (exit {process.poll()})\n{text_of(log)}")
 
 
-def said(log: Path) -> str:
+def text_of(log: Path) -> str:
     return log.read_text(errors="replace").strip()[-1500:]
 
 
@@ -201,7 +203,7 @@ def accepts(address: Address) -> bool:
 
 def end(process: subprocess.Popen[bytes] | subprocess.Popen[str], launch: Launch) -> None:
     """Send TERM, then KILL to the rest of the tree after 5 s, with a message, as a server should not need it."""
-    family = {pid: born(pid) for pid in tree(process.pid)}
+    family = {pid: processes.start_time(pid) for pid in tree(process.pid)}
     process.terminate()
     try:
         process.wait(5)
@@ -210,7 +212,7 @@ def end(process: subprocess.Popen[bytes] | subprocess.Popen[str], launch: Launch
         process.kill()
         process.wait()
     for _ in range(20):
-        left = [pid for pid, since in family.items() if since and born(pid) == since]
+        left = [pid for pid, since in family.items() if since and processes.start_time(pid) == since]
         if not left:
             return
         time.sleep(0.05)
@@ -230,63 +232,14 @@ def free_port() -> int:
     """
     for _ in range(100):
         try:
-            with socket.create_server(("127.0.0.1", random.randrange(20_000, 32_000))) as taken:
-                return int(taken.getsockname()[1])
+            with socket.create_server(("127.0.0.1", random.randrange(20_000, 32_000))) as sock:
+                return int(sock.getsockname()[1])
         except OSError:
             continue
     raise CannotMeasureError("no port is free on 127.0.0.1 between 20000 and 32000")
 
 
-# What a process tree uses --------------------------------------------------------------------------------
-
-
-def children(pid: int) -> list[int]:
-    """Return the living processes that any thread of `pid` has forked."""
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    except OSError:
-        return []
-
-
-def tree(pid: int) -> list[int]:
-    return [pid, *(member for child in children(pid) for member in tree(child))]
-
-
-def stat(pid: int) -> list[str]:
-    """Return /proc/PID/stat from its third field on (proc_pid_stat(5)); empty if the process is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def born(pid: int) -> str:
-    """Return the start time of a process: with the pid, its identity. Empty if it is gone or a zombie."""
-    fields = stat(pid)
-    return fields[19] if fields and fields[0] != "Z" else ""
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return user and system time of a process, all that it forked, and all of those that it has reaped."""
-    return sum(sum(map(int, stat(member)[11:15])) for member in tree(pid)) / TICKS
-
-
-def task_ns(pid: int) -> int:
-    """Return nanoseconds that a process of one thread was on a core: finer than its ticks (sched-stats.rst)."""
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
-
-
-def anonymous_kib(pid: int) -> int:
-    """Return the anonymous memory of a tree in KiB, pages that its members share counted once (Pss_Anon)."""
-    total = 0
-    for member in tree(pid):
-        rollup = Path(f"/proc/{member}/smaps_rollup").read_text()
-        total += int(re.search(r"^Pss_Anon:\s+(\d+)", rollup, re.M)[1])  # type: ignore[index]
-    return total
-
-
-# Who else uses the machine --------------------------------------------------------------------------------
+# The rest of the machine --------------------------------------------------------------------------------------
 
 
 def busy_seconds() -> float:
@@ -314,28 +267,28 @@ class Disturbance:
         """Repeat `measure` until its "others" is low; at the end of patience, return the least disturbed of all."""
         tried: list[dict[str, Any]] = []
         while True:
-            began = time.monotonic()
+            start_time = time.monotonic()
             tried.append(measure())
             if tried[-1]["others"] < NOISE or self.patience <= 0:
                 return min(tried, key=lambda result: float(result["others"]))
-            self.patience -= time.monotonic() - began
+            self.patience -= time.monotonic() - start_time
 
     def wait_for_quiet(self) -> None:
         while self.patience > 0:
-            before, began = busy_seconds(), time.monotonic()
+            before, start_time = busy_seconds(), time.monotonic()
             time.sleep(0.5)
-            took = time.monotonic() - began
+            took = time.monotonic() - start_time
             if (busy_seconds() - before) / took < NOISE:
                 return
             self.patience -= took
 
     def begin(self) -> None:
-        self.began, self.busy, self.loads = time.monotonic(), busy_seconds(), load_seconds()
+        self.start_time, self.busy, self.loads = time.monotonic(), busy_seconds(), load_seconds()
 
     def others(self, server: float) -> float:
         """Return the cores since begin(), except for the load and for the seconds that the server used."""
         ours = server + load_seconds() - self.loads
-        return max(0.0, (busy_seconds() - self.busy - ours) / (time.monotonic() - self.began))
+        return max(0.0, (busy_seconds() - self.busy - ours) / (time.monotonic() - self.start_time))
 
 
 def load_seconds() -> float:

@@ -61,7 +61,7 @@ def installed(requirements: tuple[str, ...]) -> dict[str, str]:
 
 
 def installed_on(base: str, requirements: tuple[str, ...]) -> Path:
-    version = said(base, "import sys; print('%d.%d' % sys.version_info[:2])")
+    version = output_of(base, "import sys; print('%d.%d' % sys.version_info[:2])")
     python = PLACE / version / "bin" / "python"
     if not python.exists():
         print(f"an environment for the peers: {python.parent.parent}", flush=True)
@@ -75,7 +75,7 @@ def run(command: list[str]) -> None:
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
 
 
-def said(python: str, code: str) -> str:
+def output_of(python: str, code: str) -> str:
     done = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True, timeout=20)
     return done.stdout.strip()
 
@@ -103,7 +103,7 @@ def others() -> Iterator[str]:
 
 def versions() -> dict[str, str]:
     """Return the version of every package in the environments, with the Python if it is another."""
-    told: dict[str, str] = {}
+    packages: dict[str, str] = {}
     for python in sorted({entry["python"] for entry in recall().values() if "python" in entry}):
         done = subprocess.run(
             [python, "-m", "pip", "list", "--format=json", "--disable-pip-version-check"],
@@ -114,5 +114,5 @@ def versions() -> dict[str, str]:
         other = Path(python).parent.parent.name
         suffix = "" if other == f"{sys.version_info.major}.{sys.version_info.minor}" else f" (Python {other})"
         for package in json.loads(done.stdout) if done.returncode == 0 else ():
-            told.setdefault(package["name"].lower(), package["version"] + suffix)
-    return told
+            packages.setdefault(package["name"].lower(), package["version"] + suffix)
+    return packages

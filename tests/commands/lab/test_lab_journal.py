@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from allcomers.commands.lab.analysis.figures import Trial
 from allcomers.commands.lab.run.journal import NAME, Journal
 from allcomers.errors import ConfigError
-from support.seen import EPOLL, ladder, usl
+from support.measured import EPOLL, ladder, usl
 
 ASKED = {"words": ["run", "app:app"], "budget": 60.0}
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from allcomers.commands.lab.report import page
 from support import chromium
-from support.seen import everything
+from support.measured import everything
 
 pytestmark = chromium.NEEDED
 

@@ -9,7 +9,7 @@ from allcomers.commands.lab.analysis.figures import Trial
 from allcomers.commands.lab.data import plan, race
 from allcomers.commands.lab.data.plan import Probe
 from allcomers.commands.lab.report import page, plots, report
-from support.seen import EPOLL, ITERATIVE, PLACE, THREAD, ladder, step, usl
+from support.measured import EPOLL, ITERATIVE, PLACE, THREAD, ladder, step, usl
 
 PROBE = Probe(response=0.001, cpu=50e-6, is_async=False, start=0.2)
 MANY = (1, 10, 100, 1000, 10_000)

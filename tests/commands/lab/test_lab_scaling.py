@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allcomers.commands.lab.analysis.scaling import fit, knee
-from support.seen import CLIENTS, EPOLL, ladder, usl
+from support.measured import CLIENTS, EPOLL, ladder, usl
 
 
 def points(law: object, **keywords: object) -> list[list[tuple[float, float]]]:

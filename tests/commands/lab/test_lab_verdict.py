@@ -17,7 +17,7 @@ from allcomers.commands.lab.analysis.figures import Trial
 from allcomers.commands.lab.data.goal import describe, goal
 from allcomers.commands.lab.data.plan import Probe
 from allcomers.commands.lab.report import page
-from support.seen import EPOLL, ITERATIVE, POOL, THREAD, WAITS, everything, grown, judged, ladder, pooled, step, usl
+from support.measured import EPOLL, ITERATIVE, POOL, THREAD, WAITS, everything, grown, judged, ladder, pooled, step, usl
 
 WORKS = Probe(response=0.005, cpu=0.005, is_async=False, start=0.2)
 

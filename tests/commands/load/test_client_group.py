@@ -10,7 +10,7 @@ from bench.measuring.known import ANSWER, Queue, due_at, waits
 
 from allcomers.commands.load.data.plan import Plan
 from allcomers.commands.load.data.result import Result
-from support.far import Talk, adds_up, assert_within, carried_out, heads, load, reset, serving, soon
+from support.known_servers import Talk, adds_up, assert_within, carried_out, heads, load, reset, serving, soon
 
 LAG = 0.03
 """Seconds by which a machine that is busy may be late."""
