@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from allcomers.apps.static.site import Site
 from allcomers.apps.wsgi import app as wsgi
-from allcomers.connection.http.http1 import HttpConnection
+from allcomers.connection.http.http1 import Http1Connection
 from allcomers.errors import HttpError
 from allcomers.protocol import compiled as leaf
 from allcomers.protocol.message import Request, Response
@@ -457,7 +457,7 @@ def test_a_call_may_have_the_loop_serve_others(signals: Signals) -> None:
 def test_nothing_holds_who_was_let_go_with_an_answer_still_to_send(looped: Looped) -> None:
     def connections() -> int:
         gc.collect()
-        return sum(isinstance(one, HttpConnection) for one in gc.get_objects())
+        return sum(isinstance(one, Http1Connection) for one in gc.get_objects())
 
     seen = []
     ask_last = b"GET /most HTTP/1.1\r\nHost: example.org\r\nConnection: close\r\n\r\n"

@@ -94,26 +94,8 @@ class Connection(Hooks):
     """
 
     __slots__ = (
-        "_deliveries",
-        "_ended",
-        "_farewell",
-        "_idle_for",
-        "_leaving",
-        "_left",
-        "_limits",
-        "_progress",
-        "_since",
-        "codec",
-        "counters",
-        "deadline",
-        "driver",
-        "peer",
-        "phase",
-        "port",
-        "served",
-        "server",
-        "successor",
-        "wants",
+        "_deliveries", "_ended", "_farewell", "_idle_for", "_leaving", "_left", "_limits", "_progress", "_since",
+        "codec", "counters", "deadline", "driver", "peer", "phase", "port", "served", "server", "successor", "wants",
     )  # fmt: skip
 
     def __init__(
@@ -363,7 +345,7 @@ class Connection(Hooks):
                 wants = CALL
             receives = receives and self._buffered() < HIGH_WATER
         else:
-            until = self._phase_deadline()
+            until = _phase_deadline(phase, self._since, self._progress, self._limits)
             receives = receives and phase is not CLOSED
         if pending and phase is not CLOSED:
             assert self._progress is not None
@@ -374,14 +356,6 @@ class Connection(Hooks):
         self.deadline = until
         if not wants and phase is not CLOSED:
             self._settle_end(now)
-
-    def _phase_deadline(self) -> float:
-        """Return the time by which a phase other than IDLE, DUE and CALLED must end, if nothing is to be sent."""
-        if self.phase is HEAD:
-            return self._since + self._limits.head_timeout
-        if self.phase is BODY:
-            return self._progress.deadline if self._progress is not None else math.inf
-        return self._since + LINGER if self.phase is CLOSING else math.inf
 
     def _settle_end(self, now: float) -> None:
         """Close: nothing is wanted any more."""
@@ -396,6 +370,15 @@ class Connection(Hooks):
         """Note that all that was queued has gone out."""
         awaits = self.phase is BODY or (self.phase is CALLED and self._awaits_body)
         self._progress = Progress(now, False) if awaits else None
+
+
+def _phase_deadline(phase: Phase, since: float, progress: Progress | None, limits: Limits) -> float:
+    """Return the time by which a phase other than IDLE, DUE and CALLED must end, if nothing is to be sent."""
+    if phase is HEAD:
+        return since + limits.head_timeout
+    if phase is BODY and progress is not None:
+        return progress.deadline
+    return since + LINGER if phase is CLOSING else math.inf
 
 
 def _new_tls(context: ssl.SSLContext) -> Clear:

@@ -70,7 +70,7 @@ class Driver(Protocol):
         ...
 
     def send(self, part: PartialResponse) -> bool:
-        """Have a part of the response sent, from the thread of the call that runs; do not wait for more than must be.
+        """Send a part of the response, from the thread of the call that runs; do not wait for more than must be.
 
         Return False, and send nothing, in the thread of a loop, which must not wait.
         """

@@ -28,7 +28,7 @@ class DetachedConnection(Connection):
         """Drop what comes when its call is over."""
 
     def _receive_end(self, now: float) -> None:
-        """Do nothing: its call is over."""
+        """Ignore it: its call is over."""
 
     def _buffered(self) -> int:
         return 0

@@ -55,7 +55,7 @@ class HttpConnection(Connection):
             self._deliver_later(None, started, AccessRecord(request, line, status, sent, started, headers), now)
 
     def _deliver_adopted(self, records: Iterable[AccessRecord], now: float) -> None:
-        """Have the records of responses logged that a driver has queued, and counted, by itself."""
+        """Queue the records of responses that a driver has queued, and counted, by itself."""
         mark = self.codec.queued
         deliveries = []
         for record in reversed(list(records)):

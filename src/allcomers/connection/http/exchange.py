@@ -38,7 +38,7 @@ class Outlet(Protocol):
     def address(self) -> Address: ...
 
     def due(self, exchange: Exchange) -> None:
-        """Have a call taken, as soon as there is room for what it returns."""
+        """Note that a call is due: it is taken as soon as there is room for what it returns."""
         ...
 
     def trailers(self, exchange: Exchange) -> Fields:
@@ -58,7 +58,7 @@ class Outlet(Protocol):
         ...
 
     def notify(self, exchange: Exchange, part: PartialResponse, now: float) -> None:
-        """Have `part` notified once all that is queued has gone out."""
+        """Notify `part` once all that is queued has gone out."""
         ...
 
     def end(self, exchange: Exchange, body: StreamingBody, is_whole: bool, now: float) -> None:
@@ -113,15 +113,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "async_call",
-        "body",
-        "outlet",
-        "request",
-        "request_line",
-        "response_body",
-        "resumed_at",
-        "running",
-        "started",
+        "async_call", "body", "outlet", "request", "request_line", "response_body", "resumed_at", "running", "started",
     )  # fmt: skip
 
     def __init__(self, outlet: Outlet, request: Request, line: RequestLine, started: float) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Final
 import allcomers
 from allcomers.apps.routes import routes
 from allcomers.apps.web import Web
+from allcomers.connection.http.response_head import plain_response
 from allcomers.errors import HttpError
 from allcomers.models import TABLE
 from allcomers.protocol.compiled import KIND
@@ -152,9 +153,7 @@ class Health(Web):
         self._is_healthy = is_healthy
 
     def get(self, request: Request) -> Response:
-        healthy = self._is_healthy()
-        fields = [("Content-Type", "text/plain; charset=utf-8")]
-        return Response(b"yes\n" if healthy else b"no\n", status=200 if healthy else 503, headers=fields)
+        return plain_response(200, "yes") if self._is_healthy() else plain_response(503, "no")
 
 
 def _event(name: str, data: Any) -> bytes:
