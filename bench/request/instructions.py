@@ -185,7 +185,7 @@ def asgi() -> None:
 
 async def _asgi() -> None:
     from allcomers.apps.asgi.dispatch import answer
-    from allcomers.apps.asgi.eager import briefs
+    from allcomers.apps.asgi.eager import eager_calls
     from allcomers.apps.asgi.runtime import AsgiRuntime
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -194,7 +194,7 @@ async def _asgi() -> None:
         await send({"type": "http.response.body", "body": b"Hello, World!"})
 
     host = AsgiRuntime(app=app, events=asyncio.get_running_loop(), report=print)
-    steps_of(async_call=partial(answer, host), begin=briefs(host))
+    steps_of(async_call=partial(answer, host), begin=eager_calls(host))
 
 
 def parts() -> None:

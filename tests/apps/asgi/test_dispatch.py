@@ -103,7 +103,7 @@ class Ear:
     def said(self, reply: Any) -> None:
         near = self._near
         if reply is CONSUMED:
-            near.conn.taken(near.now)
+            near.conn.consumed(near.now)
         else:
             near.conn.answered(reply, near.now)
         near.run()
@@ -166,7 +166,7 @@ class Near(Far):
                 if conn.wants & CALL and calls:
                     reply = conn.take_call()()
                     if reply is PENDING:
-                        conn.taken(self.now)
+                        conn.consumed(self.now)
                     else:
                         conn.answered(reply, self.now)
                 elif conn.wants & WRITE and self.room != 0:

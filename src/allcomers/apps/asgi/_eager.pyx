@@ -157,8 +157,10 @@ cdef class EagerCall:
 
     cdef object _full(self):
         if self.exchange is None:
-            self.exchange = self._briefs.make(self._request, self._asker, self._scope)
-            self.exchange.adopt(None if self._state == NEW else self._start(), self._told, self._state == WHOLE)
+            start = None if self._state == NEW else self._start()
+            self.exchange = self._briefs.make(
+                self._request, self._asker, self._scope, start, self._told, self._state == WHOLE
+            )
         return self.exchange
 
     cdef dict _start(self):
@@ -265,7 +267,7 @@ cdef class EagerCalls:
     cdef object _full(self, EagerCall brief, task, error):
         cdef bint is_whole = brief._state == WHOLE
         exchange = brief._full()
-        reply = exchange.adopted(task, error)
+        reply = exchange.adopt(task, error)
         if is_whole:
             return brief._answer()
         return exchange, reply

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from allcomers.apps.asgi.runtime import App, Message
+from allcomers.apps.asgi.call.messages import Message
+from allcomers.apps.asgi.runtime import App
 from allcomers.apps.asgi.scope import Scope
 
 

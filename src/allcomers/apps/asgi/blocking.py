@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeAlias, cast
 
+from allcomers.apps.asgi.call.response_writer import DONE
 from allcomers.apps.asgi.http import HttpCall
 from allcomers.apps.asgi.runtime import WIND_UP, App, AsgiRuntime
 from allcomers.apps.asgi.scope import HTTP_EXTENSIONS, http_scope
@@ -104,7 +105,7 @@ class Steps:
         self._look: select.epoll | None = None  # at the client's socket, for its end
         self._first: Piece | FinalPiece | EndOfBody = b""
         scope = http_scope(request, runtime.root_path, runtime.state, runtime.extensions)
-        self._exchange = HttpCall(runtime, request, self, scope)
+        self._call = HttpCall(runtime, request, self, scope)
 
     # ------------------------------------------------------------ for the exchange
 
@@ -135,9 +136,9 @@ class Steps:
 
     def _feed(self) -> None:
         """The body is here whole: the app gets as much as it asks for."""
-        if self._exchange.hungry:
+        if self._call.hungry:
             piece = self._body.read(READ)
-            self._exchange.hear(piece, len(piece) == READ)
+            self._call.hear(piece, len(piece) == READ)
 
     # ------------------------------------------------------------ a client that leaves
 
@@ -146,7 +147,7 @@ class Steps:
 
         epoll(7) tells of an end behind bytes that nobody has read. Where there is none, the app is not told.
         """
-        driver = self._exchange.request.driver
+        driver = self._call.request.driver
         if driver is not None and hasattr(select, "epoll"):
             self._look = select.epoll(1)
             self._look.register(driver.fileno(), select.EPOLLRDHUP)  # an error, or both ends, it always tells
@@ -157,9 +158,9 @@ class Steps:
         gone = any(event & (select.EPOLLERR | select.EPOLLHUP) for _, event in self._look.poll(0))
         self._heed_no_more()
         if gone:
-            self._exchange.leave()
+            self._call.leave()
         else:
-            self._exchange.end()
+            self._call.end()
 
     def _heed_no_more(self) -> None:
         look, self._look = self._look, None
@@ -171,9 +172,9 @@ class Steps:
 
     def begin(self) -> Response:
         """The answer: whole, or with this as its body. Raises ClientGone: there is none."""
-        self._exchange.start()
-        assert self._exchange.task is not None
-        self._exchange.task.add_done_callback(self._stop)
+        self._call.start()
+        assert self._call.task is not None
+        self._call.task.add_done_callback(self._stop)
         reply = self._next()
         if isinstance(reply, StreamingBody):
             self._first = reply.first
@@ -193,14 +194,14 @@ class Steps:
 
     def _next(self) -> Any:
         """Let the app run until it has something to send."""
-        task = self._exchange.task
+        task = self._call.task
         assert task is not None
         heeding = self._runtime.events.call_later(HEED, self._heed)
         while not self._replies and not task.done():
             try:
                 self._runtime.events.run_forever()
             except SystemExit as error:  # from a task that the app has begun
-                self._runtime.report(error, self._exchange.request)
+                self._runtime.report(error, self._call.request)
         heeding.cancel()
         self._heed_no_more()
         return self._replies.popleft() if self._replies else EndOfBody.ABORTED
@@ -208,7 +209,7 @@ class Steps:
     def __iter__(self) -> Iterator[Piece | FinalPiece | EndOfBody]:
         yield self._first
         while not isinstance(self._first, FinalPiece):
-            self._exchange.go_on()
+            self._call.go_on()
             reply = self._next()
             yield reply
             if isinstance(reply, FinalPiece | EndOfBody):
@@ -217,12 +218,13 @@ class Steps:
     def close(self) -> None:
         """The answer is sent, and the app may finish what it does behind it; or the client has gone."""
         self._closing = True
-        self._exchange.drop_file()
-        task = self._exchange.task
+        self._call.response.close_file()
+        task = self._call.task
         assert task is not None
         if not task.done():
-            patience = None if self._exchange.done else WIND_UP
-            if not self._exchange.done:
-                self._exchange.leave()
+            is_whole = self._call.response.state is DONE
+            patience = None if is_whole else WIND_UP
+            if not is_whole:
+                self._call.leave()
             self._runtime.events.run_until_complete(self._runtime.finish(patience))
         self._loops.release(self._runtime.events)

@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable
 from types import CoroutineType
 from typing import Any, Final
 
+from allcomers.apps.asgi.call.messages import Message, decoded
+from allcomers.apps.asgi.call.response_writer import DONE
 from allcomers.apps.asgi.dispatch import answer
 from allcomers.apps.asgi.http import HttpCall
-from allcomers.apps.asgi.messages import decoded
 from allcomers.apps.asgi.runtime import EAGER, AsgiRuntime
-from allcomers.apps.asgi.scope import VERSION
+from allcomers.apps.asgi.scope import VERSION, Scope
 from allcomers.connection.http.async_call import Asker, AsyncCall
 from allcomers.protocol import compiled
 from allcomers.protocol.head import encode_fields, remember
@@ -37,8 +38,17 @@ def eager_calls(runtime: AsgiRuntime) -> Begin:
         async_call = answer(runtime, request, asker)
         return async_call, async_call.start()
 
-    def make(request: Request, asker: Asker, scope: dict[str, Any]) -> HttpCall:
-        return HttpCall(runtime, request, asker, scope)
+    def make(
+        request: Request, asker: Asker, scope: Scope, start: Message | None, received: bool, whole: bool
+    ) -> HttpCall:
+        call = HttpCall(runtime, request, asker, scope)
+        if received:
+            call.body.next_message(_nothing)
+        if start is not None:
+            call.response.write(start, call)
+        if whole:
+            call.response.state = DONE
+        return call
 
     if not (compiled.COMPILED and EAGER):
         return begin
@@ -69,6 +79,10 @@ def eager_calls(runtime: AsgiRuntime) -> Begin:
         otherwise=begin,
         response=Response,
     )
+
+
+def _nothing() -> None:
+    """Report nothing: all of the body is here."""
 
 
 async def _coroutine(call: Awaitable[Any]) -> None:

@@ -7,7 +7,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from allcomers.apps.asgi.runtime import App, Message
+from allcomers.apps.asgi.call.messages import Message
+from allcomers.apps.asgi.runtime import App
 from allcomers.apps.loading import failure
 from allcomers.errors import AnswerError, AppError
 

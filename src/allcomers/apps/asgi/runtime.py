@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, Protocol, TypeAlias
 
+from allcomers.apps.asgi.call.messages import Message, is_of_leaving
 from allcomers.apps.asgi.scope import HTTP_EXTENSIONS, Scope
 from allcomers.config.options import Limits, WebSocketLimits
 from allcomers.protocol.message import Request
 from allcomers.system.counters import CounterRow
-
-Message: TypeAlias = dict[str, Any]
-"""An event of ASGI: str keys, values of many types."""
 
 App: TypeAlias = Callable[
     [Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[Any]
@@ -86,7 +84,7 @@ class AsgiRuntime:
         In a context of its own: of what called us, another request's task perhaps, it inherits nothing.
         """
         context = self.context.copy()
-        if EAGER and self.events.is_running():
+        if EAGER and asyncio._get_running_loop() is self.events:
             task = asyncio.Task(coroutine, loop=self.events, eager_start=True, context=context)
         else:
             task = self.events.create_task(coroutine, context=context)
@@ -116,6 +114,11 @@ class AsgiRuntime:
         if task is not None and not task.done():
             _logger.debug("%s: cancelled, %g s after its client had left", name, self.disconnect_grace)
             task.cancel()
+
+    def report_failure(self, error: BaseException, request: Request, is_over: bool) -> None:
+        """Report what an app has raised: all but news of a client that left, where the call `is_over` anyway."""
+        if not ((is_over or self.cancels) and is_of_leaving(error)):
+            self.report(error, request)
 
     async def finish(self, patience: float | None) -> None:
         """Wait for the tasks that run, then cancel those that take longer than `patience` seconds; None is for ever.

@@ -6,7 +6,6 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
 from allcomers.protocol import compiled
-from allcomers.protocol.head import Fields
 from allcomers.protocol.message import Request
 
 Scope: TypeAlias = dict[str, Any]
@@ -51,6 +50,10 @@ def websocket_scope(request: Request, root_path: str, state: dict[str, Any] | No
 def _scope(kind: str, request: Request, root_path: str, state: dict[str, Any] | None) -> Scope:
     raw_path, _, query = request.target.partition("?")
     path = unquote(raw_path) if "%" in raw_path else raw_path  # what is no UTF-8 becomes U+FFFD: apps encode it again
+    if request.lines is not None:
+        headers = compiled.scope_headers(request.lines)
+    else:
+        headers = [(name.lower(), value.rstrip(b" \t")) for name, value in request.fields]
     scope: Scope = {
         "type": kind,
         "http_version": "1.1" if request.minor else "1.0",
@@ -59,16 +62,10 @@ def _scope(kind: str, request: Request, root_path: str, state: dict[str, Any] | 
         "raw_path": raw_path.encode("ascii"),
         "query_string": query.encode("ascii"),
         "root_path": root_path,
-        "headers": _headers(request),
+        "headers": headers,
         "client": (request.peer, request.port) if request.peer else None,
         "server": request.server,
     }
     if state is not None:
         scope["state"] = state.copy()
     return scope
-
-
-def _headers(request: Request) -> Fields:
-    if request.lines is not None:
-        return compiled.scope_headers(request.lines)
-    return [(name.lower(), value.rstrip(b" \t")) for name, value in request.fields]

@@ -13,9 +13,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from allcomers.apps.asgi.call.messages import Message, decoded, internal_error
+from allcomers.apps.asgi.call.response_writer import DONE
+from allcomers.apps.asgi.call.waiters import Waiters
 from allcomers.apps.asgi.http import HttpCall
-from allcomers.apps.asgi.messages import decoded, internal_error, is_of_leaving
-from allcomers.apps.asgi.runtime import AsgiRuntime, Message
+from allcomers.apps.asgi.runtime import AsgiRuntime
 from allcomers.apps.asgi.scope import websocket_scope
 from allcomers.connection.base import HIGH_WATER, Connection
 from allcomers.connection.call import CONSUMED, PENDING
@@ -74,19 +76,16 @@ class WebSocketCall:
         self._socket: WebSocket | None = None  # once the app has accepted
         self._conn: WebSocketConnection | None = None  # once start() has returned, too
         self._denial: HttpCall | None = None  # the app's own refusal (extension websocket.http.response)
-        self._waiting: list[asyncio.Future[None]] = []
-        self._starting = False
-        self._reply: Any = PENDING
+        self._waiters = Waiters()
+        self._first: Any = PENDING  # what start() is to return; None once it has
         self._task: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------ for the HTTP connection
 
     def start(self) -> Any:
-        self._starting = True
         self._task = self._runtime.spawn(self._run(), timed=False)
-        self._starting = False
-        reply, self._reply = self._reply, PENDING
-        return reply
+        first, self._first = self._first, None
+        return first
 
     def hear(self, piece: bytes, more: bool) -> None:
         raise AssertionError("a handshake has no body")
@@ -113,28 +112,16 @@ class WebSocketCall:
     def message(self, message: str | bytes) -> None:
         self._messages.append(message)
         self.ahead += len(message) + MESSAGE
-        self._wake()
+        self._waiters.wake()
 
     def closed(self, code: int, reason: str) -> None:
         if self._end is None:
             self._end = (code, reason)
             self._runtime.orphan(self._task, title(self._request))
-        self._wake()
+        self._waiters.wake()
 
     def sent(self) -> None:
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            for future in waiting:
-                if not future.done():
-                    future.set_result(None)
-
-    async def _wait(self) -> None:
-        future = self._runtime.events.create_future()
-        self._waiting.append(future)
-        await future
+        self._waiters.wake()
 
     # ------------------------------------------------------------ the app
 
@@ -155,8 +142,7 @@ class WebSocketCall:
         except GeneratorExit:
             raise
         except BaseException as error:  # SystemExit too: one request does not stop a server
-            if not (is_of_leaving(error) and (self._is_closed or runtime.cancels)):
-                runtime.report(error, request)
+            runtime.report_failure(error, request, self._is_closed)
             code = _FAILED
         await self._leave(code)
 
@@ -167,7 +153,7 @@ class WebSocketCall:
             self._tell()
         elif self._state is State.CONNECTING:
             self._say(internal_error())
-        elif self._denial is not None and not self._denial.done:
+        elif self._denial is not None and self._denial.response.state is not DONE:
             await self._denial.fail(internal_error())
         self._state = State.CLOSED
 
@@ -180,7 +166,7 @@ class WebSocketCall:
             if self._end is not None:
                 self._state = State.CLOSED
                 return {"type": "websocket.disconnect", "code": self._end[0], "reason": self._end[1]}
-            await self._wait()
+            await self._waiters.wait(self._runtime.events)
         message = self._messages.popleft()
         full = self.ahead >= HIGH_WATER
         self.ahead -= len(message) + MESSAGE
@@ -202,7 +188,7 @@ class WebSocketCall:
             self._state = State.CLOSED
             self._end = (_ABNORMAL, "")
             self._say(Response(b"Forbidden\n", status=403, headers=[_TEXT]))
-            self._wake()
+            self._waiters.wake()
         elif (self._state, kind) in DENIALS:
             await self._deny(kind, message)
         else:
@@ -232,12 +218,13 @@ class WebSocketCall:
         """The app's own refusal (extension websocket.http.response), as any other answer of HTTP goes out."""
         if self._denial is None:
             self._denial = HttpCall(self._runtime, self._request, Denier(self._asker, self._say), {})
+            self._denial.adopt(None, None)
         await self._denial.send({**message, "type": kind.removeprefix("websocket.")})
         self._state = State.REFUSING
-        if self._denial.done:
+        if self._denial.response.state is DONE:
             self._state = State.CLOSED
             self._end = (_ABNORMAL, "")
-            self._wake()
+            self._waiters.wake()
 
     async def _speak(self, kind: str, message: Message) -> None:
         socket = self._socket
@@ -261,11 +248,11 @@ class WebSocketCall:
         if self._conn is None:  # accepted within start(): the connection follows when that returns
             await asyncio.sleep(0)
         while self._end is None and self._conn is not None and self._conn.codec.unsent > HIGH_WATER:
-            await self._wait()
+            await self._waiters.wait(self._runtime.events)
 
     def _say(self, reply: Any) -> None:
-        if self._starting:
-            self._reply = reply
+        if self._first is not None:
+            self._first = reply
         elif self._asker.driver is not None:
             self._asker.driver.said(reply)
 
