@@ -3,7 +3,7 @@
 An `HttpCall` stands between the app's task and the connection. The connection feeds it the body as it comes, sends its
 response piece by piece, and reports that the client has gone; the app awaits receive() and send(). Back-pressure goes
 through both: of the body no more is read than the connection's limit until the app has received it, and send() returns
-when its piece has gone out.
+when its piece has gone out. A head goes out with its body, or soon by itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from allcomers.apps.asgi.call.disconnect import HalfClosed
 from allcomers.apps.asgi.call.messages import Message, internal_error, is_of_leaving
 from allcomers.apps.asgi.call.request_body import COMING, RequestBody
-from allcomers.apps.asgi.call.response_writer import DONE, ResponseWriter
+from allcomers.apps.asgi.call.response_writer import DONE, HEAD, ResponseWriter
 from allcomers.apps.asgi.call.waiters import Waiters
 from allcomers.apps.asgi.runtime import AsgiRuntime
 from allcomers.apps.asgi.scope import Scope
@@ -94,13 +94,12 @@ class HttpCall:
             self.thread = threading.get_ident()
             self._runtime.limit.begin(self)
         self.task = self._runtime.spawn(self.coroutine)
-        first, self._first = self._first, None
-        return first
+        return self._end_start()
 
     def adopt(self, task: asyncio.Task[Any] | None, error: BaseException | None) -> Any:
         """Go on with an app whose first step is over, in `task`, or has raised `error`. Return what start() returns.
 
-        Neither: messages come from elsewhere, and what they add goes out at once.
+        With neither the messages come from elsewhere, and what they add goes out at once.
         """
         self.task = task
         if error is not None:
@@ -110,7 +109,13 @@ class HttpCall:
         elif task is not None:
             self._runtime.watch(task)
             task.add_done_callback(self._app_ended)
+        return self._end_start()
+
+    def _end_start(self) -> Any:
+        """Return the first output, or PENDING; what comes later goes to the driver."""
         first, self._first = self._first, None
+        if self.response.state is HEAD:
+            self._runtime.late_heads.add(self)
         return first
 
     def hear(self, piece: bytes, more: bool) -> None:
@@ -140,6 +145,11 @@ class HttpCall:
         self.response.close_file()
         self._waiters.wake()
 
+    def send_head(self) -> None:
+        """Send the head, whose body is late (late_heads)."""
+        if not self._gone and (output := self.response.write_head(self)) is not None:
+            self._post(output)
+
     def drain(self) -> None:
         """Let what ends by itself end; end a stream of events, which does not: its client connects again."""
         if self.response.is_endless:
@@ -156,7 +166,7 @@ class HttpCall:
             self._waiters.wake()
 
     def go_on(self) -> Any:
-        """Go on once the piece posted last has gone out: a step of the PushedBody."""
+        """Go on, once the piece on its way has gone out: a step of the PushedBody."""
         response = self.response
         response.sent()
         if response.state is DONE:
@@ -178,7 +188,7 @@ class HttpCall:
             self.task.cancel()
 
     def _post(self, output: Any) -> None:
-        """Have the connection send something: as what start() returns, or at once."""
+        """Send an output through the connection: as what start() returns, or at once."""
         if self._runtime.limit is not None:
             self._runtime.limit.end(self)  # the pace of a response that has started is the app's affair
         if self._first is not None:
@@ -189,7 +199,7 @@ class HttpCall:
             self.leave()
 
     def _report_consumed(self) -> None:
-        """Have the connection look for more of the request; within start() it does so by itself."""
+        """Report that the app can receive more; no need to within start(), after which the connection looks."""
         if self._first is None and self._asker.driver is not None:
             self._asker.driver.said(CONSUMED)
 
@@ -230,7 +240,7 @@ class HttpCall:
         if self._gone or self.response.state is DONE:
             return
         if self._notice is UNAWARE:
-            raise AnswerError("the app returned before its answer was whole")
+            raise AnswerError("the app returned before its response was whole")
         await self.fail(EndOfBody.ABORTED)  # it knows that its client has left
 
     async def _raised(self, error: BaseException) -> None:
@@ -299,6 +309,8 @@ class HttpCall:
                 await self._sent()
             elif self._waiters:
                 self._waiters.wake()  # receive() has no more to wait for
+        elif response.state is HEAD and self._first is None:
+            self._runtime.late_heads.add(self)
 
     async def _sent(self) -> None:
         """Wait until the piece on its way has gone out."""

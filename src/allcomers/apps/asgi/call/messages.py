@@ -29,7 +29,7 @@ def is_of_leaving(error: BaseException | None) -> bool:
 def check_status(status: object) -> None:
     """Raise AnswerError unless `status` is that of a final response."""
     if not isinstance(status, int) or not 200 <= status <= 999:
-        raise AnswerError(f"{status!r} is no status for a final answer")
+        raise AnswerError(f"{status!r} is no status for a final response")
 
 
 def as_bytes(body: Any) -> bytes:

@@ -35,12 +35,13 @@ Output: TypeAlias = Response | PushedBody | Piece | FinalPiece | None
 
 class ResponseState(enum.Enum):
     NONE = "no message has come"
-    HEAD = "the head is known, and nothing is sent"
+    HEAD = "the head is known, and not sent"
     STREAMING = "the head is sent, or on its way"
+    TRAILERS = "the body is whole, and its trailers follow"
     DONE = "the response is whole, or never will be"
 
 
-class Source(BodySource, Protocol):
+class PushSource(BodySource, Protocol):
     """The call that a response is of; it gets the steps of a PushedBody."""
 
     @property
@@ -50,6 +51,7 @@ class Source(BodySource, Protocol):
 NONE: Final = ResponseState.NONE
 HEAD: Final = ResponseState.HEAD
 STREAMING: Final = ResponseState.STREAMING
+TRAILERS: Final = ResponseState.TRAILERS
 DONE: Final = ResponseState.DONE
 
 
@@ -67,7 +69,8 @@ class ResponseWriter:
         self.head: Response | None = None
         self.is_sending = False
         self.state: ResponseState = NONE
-        self._left = math.inf  # bytes that the head promises still
+        self._sent = 0  # bytes of the body
+        self._most = math.inf  # bytes that the head promises
         self._trailers: list[tuple[str, str]] | None = None  # None where the app announced none
         self._file: IO[bytes] | None = None  # that the piece on its way comes from
         self._ignored = 0
@@ -82,14 +85,16 @@ class ResponseWriter:
         """Whether it is a stream of server-sent events, which does not end by itself."""
         return self.state is STREAMING and self.head is not None and is_event_stream(self.head)
 
-    def write(self, message: Message, source: Source) -> Output:
+    def write(self, message: Message, source: PushSource) -> Output:
         """Return what `message` adds; `source` is to push the body. Raises AnswerError: it has no place here."""
         kind = message["type"]
         if self.head is None:
             if kind != "http.response.start":
-                raise AnswerError(f"the first message of an answer is http.response.start, not {kind!r}")
+                raise AnswerError(f"the first message of a response is http.response.start, not {kind!r}")
             self._start(message)
             return None
+        if self.state is TRAILERS or kind == "http.response.trailers":
+            return self._add_trailers(message, source)
         if kind == "http.response.body":
             body = message.get("body", b"")
             piece: Piece = body if type(body) is bytes else as_bytes(body)
@@ -97,14 +102,11 @@ class ResponseWriter:
             piece = self._part_of_file(message)
         elif kind == "http.response.pathsend":
             return self._finish(self._whole_file(message["path"]), source)
-        elif kind == "http.response.trailers" and self._trailers is not None:
-            self._trailers += decoded(message["headers"])
-            return None if message.get("more_trailers", False) else self._finish(b"", source)
         else:
-            raise AnswerError(f"{kind!r} has no place in an answer that has begun")
+            raise AnswerError(f"{kind!r} has no place here: {self.state.value}")
         more = message.get("more_body", False)
         if more or self._trailers is not None:
-            return self._add(piece, source)
+            return self._add(piece, more, source)
         return self._finish(piece, source)
 
     def _start(self, message: Message) -> None:
@@ -114,29 +116,52 @@ class ResponseWriter:
         if message.get("trailers", False):
             self._trailers = self.head.trailers = []
 
-    def _add(self, piece: Piece, source: Source) -> Output:
+    def write_head(self, source: PushSource) -> PushedBody | None:
+        """Return the head by itself. None where it is sent, or all of the response: the app's body ends it then."""
+        if self.state is not HEAD or self.head is None:
+            return None
+        self._most = promised(source.request, self.head)
+        if self._most == 0:
+            return None
+        self.state = STREAMING
+        self.is_sending = True
+        return PushedBody(self.head, b"", source)
+
+    def _add(self, piece: Piece, more: bool, source: PushSource) -> Output:
         """Add a piece of the body that something follows: more pieces, or trailers."""
         assert self.head is not None
         is_first = self.state is HEAD
         if is_first:
-            self._left = promised(source.request, self.head)
-        self._left -= len(piece)
-        if self._left <= 0:
+            self._most = promised(source.request, self.head)
+        self._sent += len(piece)
+        if self._sent >= self._most:
             return self._finish(piece, source, alone=False)
         self.is_sending = is_first or len(piece) > 0
-        self.state = STREAMING
+        self.state = STREAMING if more else TRAILERS
         if is_first:
             return PushedBody(self.head, piece, source)
         return piece if self.is_sending else None
 
-    def _finish(self, piece: Piece, source: Source, *, alone: bool = True) -> Output:
+    def _add_trailers(self, message: Message, source: PushSource) -> Output:
+        """Add trailers, which follow the last http.response.body (ASGI, extensions, "HTTP Trailers")."""
+        kind = message["type"]
+        if kind != "http.response.trailers" or self._trailers is None:
+            raise AnswerError(f"{kind!r} has no place here: {self.state.value}")
+        if self.state is not TRAILERS:
+            raise AnswerError("http.response.trailers has its place behind the last http.response.body")
+        if "headers" not in message:
+            raise AnswerError("http.response.trailers has no headers")
+        self._trailers += decoded(message["headers"])
+        return None if message.get("more_trailers", False) else self._finish(b"", source)
+
+    def _finish(self, piece: Piece, source: PushSource, *, alone: bool = True) -> Output:
         """Add the last piece. If it is `alone`, and the first too, it is all that the body has."""
         head = self.head
         assert head is not None
         if self._file is not None and head.close is None:
             head.close = self.close_file
         before, self.state = self.state, DONE
-        if before is STREAMING:
+        if before is not HEAD:
             return FinalPiece(piece)
         head.body = piece
         return head if alone else PushedBody(head, FinalPiece(piece), source)
@@ -147,7 +172,7 @@ class ResponseWriter:
         return FileSlice(self._file, offset, count)
 
     def _whole_file(self, path: str) -> FileSlice:
-        if self.state is STREAMING:
+        if self._sent:
             raise AnswerError("http.response.pathsend is the whole body, and some has been sent already")
         self._file = Path(path).open("rb", buffering=0)
         return FileSlice(self._file, 0, os.fstat(self._file.fileno()).st_size)
@@ -167,4 +192,4 @@ class ResponseWriter:
         """Count a message after the end: "Any further messages on the channel will be ignored." Raises ClientGone."""
         self._ignored += 1
         if self._ignored > IGNORED:
-            raise ClientGone("the client has had all of the answer")
+            raise ClientGone("the client has all of the response")

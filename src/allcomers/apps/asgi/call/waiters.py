@@ -21,7 +21,7 @@ class Waiters(list[asyncio.Future[None]]):
                 self.remove(future)
 
     def wake(self) -> None:
-        """Have all that wait look at the state again."""
+        """Wake all that wait, to look at the state again."""
         for future in self:
             if not future.done():
                 future.set_result(None)
