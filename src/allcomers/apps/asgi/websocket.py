@@ -2,7 +2,7 @@
 
 A `WebSocketCall` stands between the app's task and two connections, one after the other: until the app accepts, it is
 the AsyncCall of the HTTP connection that the handshake came on; then the WebSocketConnection gives it messages and
-sends its own. send() returns when what was said has gone out as far as the connection's limit allows.
+sends its own. send() returns when no more is unsent than the connection's limit allows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from allcomers.protocol.websocket.session import WebSocket
 MESSAGE: int = 64
 """Bytes that a message counts for beside its own: a flood of empty ones has a limit too."""
 
-
 _TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
 _ABNORMAL: Final = 1006
 _NORMAL: Final = 1000
@@ -40,26 +39,26 @@ _FAILED: Final = 1011
 
 
 class State(enum.Enum):
-    """What an app may send.
+    """The state of a WebSocket, by the messages that its app may send.
 
-    websocket.connect is no state: receive() gives it first, and an app may answer before it calls receive().
+    websocket.connect is no state: receive() returns it first, and an app may send before it calls receive().
     """
 
     CONNECTING = "the app is to accept or to refuse"
-    REFUSING = "the app sends an HTTP answer"
+    REFUSING = "the app sends an HTTP response"
     OPEN = "messages go both ways"
-    CLOSED = "the app has closed it, or was told that it is closed"
+    CLOSED = "the app has closed it, or knows that it is closed"
 
 
 DENIALS: Final = (
     (State.CONNECTING, "websocket.http.response.start"),
     (State.REFUSING, "websocket.http.response.body"),
 )
-"""Where the messages of an app's own refusal have their place (extension websocket.http.response)."""
+"""The states in which messages of an app's own refusal have their place (extension websocket.http.response)."""
 
 
 class WebSocketCall:
-    """One WebSocket: a Live, then the WebSocketCall of a WebSocketConnection; receive() and send() for the app."""
+    """One WebSocket: an AsyncCall, then the WebSocketApp of a WebSocketConnection; receive() and send() for the app."""
 
     hungry = False
 
@@ -94,13 +93,13 @@ class WebSocketCall:
         self.leave()
 
     def drain(self) -> None:
-        """The server leaves: a client that has no answer yet is told to come again, as one that is connected is."""
+        """Turn away a client that has no response yet: it may come again, as one that is connected may."""
         self._runtime.events.call_soon(self._turn_away)
 
     def _turn_away(self) -> None:
         if self._state is State.CONNECTING and self._end is None:
             self.closed(RESTART, "")
-            self._say(Response(b"The server is about to stop.\n", status=503, headers=[_TEXT]))
+            self._post(Response(b"The server is about to stop.\n", status=503, headers=[_TEXT]))
 
     def leave(self) -> None:
         if self._denial is not None:
@@ -147,18 +146,18 @@ class WebSocketCall:
         await self._leave(code)
 
     async def _leave(self, code: int) -> None:
-        """The app is done with it, perhaps within start(): then the connection that follows finds it closed."""
+        """Close it behind the app, perhaps within start(): then the connection that follows finds it closed."""
         if self._state is State.OPEN and self._end is None and self._socket is not None:
             self._socket.close(code)
-            self._tell()
+            self._report_progress()
         elif self._state is State.CONNECTING:
-            self._say(internal_error())
+            self._post(internal_error())
         elif self._denial is not None and self._denial.response.state is not DONE:
             await self._denial.fail(internal_error())
         self._state = State.CLOSED
 
     async def receive(self) -> Message:
-        """websocket.connect, then each message, then websocket.disconnect."""
+        """Return websocket.connect, then each message, then websocket.disconnect."""
         if not self._connect_sent:
             self._connect_sent = True
             return {"type": "websocket.connect"}
@@ -171,23 +170,23 @@ class WebSocketCall:
         full = self.ahead >= HIGH_WATER
         self.ahead -= len(message) + MESSAGE
         if full or (self._conn is not None and self._conn.socket.held):
-            self._tell()
+            self._report_progress()
         key = "text" if isinstance(message, str) else "bytes"
         return {"type": "websocket.receive", key: message}
 
     async def send(self, message: Message) -> None:
-        """Raises ClientGone; AnswerError for a message that has no place here."""
+        """Send a message. Raises ClientGone; AnswerError for one that has no place here."""
         kind = message["type"]
         if self._is_closed:
             raise ClientGone("the WebSocket is closed")
         if self._state is State.OPEN:
-            await self._speak(kind, message)
+            await self._send_open(kind, message)
         elif self._state is State.CONNECTING and kind == "websocket.accept":
             self._accept(message)
         elif self._state is State.CONNECTING and kind == "websocket.close":
             self._state = State.CLOSED
             self._end = (_ABNORMAL, "")
-            self._say(Response(b"Forbidden\n", status=403, headers=[_TEXT]))
+            self._post(Response(b"Forbidden\n", status=403, headers=[_TEXT]))
             self._waiters.wake()
         elif (self._state, kind) in DENIALS:
             await self._deny(kind, message)
@@ -212,12 +211,12 @@ class WebSocketCall:
             self._conn = WebSocketConnection(before, socket, self, runtime.limits, limits, early, now)
             return self._conn
 
-        self._say(Upgrade(head, connect))
+        self._post(Upgrade(head, connect))
 
     async def _deny(self, kind: str, message: Message) -> None:
-        """The app's own refusal (extension websocket.http.response), as any other answer of HTTP goes out."""
+        """Send a part of the app's own refusal (extension websocket.http.response), as any response of HTTP."""
         if self._denial is None:
-            self._denial = HttpCall(self._runtime, self._request, Denier(self._asker, self._say), {})
+            self._denial = HttpCall(self._runtime, self._request, Denier(self._asker, self._post), {})
             self._denial.adopt(None, None)
         await self._denial.send({**message, "type": kind.removeprefix("websocket.")})
         self._state = State.REFUSING
@@ -226,7 +225,7 @@ class WebSocketCall:
             self._end = (_ABNORMAL, "")
             self._waiters.wake()
 
-    async def _speak(self, kind: str, message: Message) -> None:
+    async def _send_open(self, kind: str, message: Message) -> None:
         socket = self._socket
         assert socket is not None
         text, data = message.get("text"), message.get("bytes")
@@ -240,34 +239,34 @@ class WebSocketCall:
             socket.close(_NORMAL if code is None else code, message.get("reason") or "")
         else:
             raise AnswerError(f"{kind!r} has no place here, or nothing in it: {self._state.value}")
-        self._tell()
-        await self._flushed()
+        self._report_progress()
+        await self._wait_for_room()
 
-    async def _flushed(self) -> None:
-        """Until no more than HIGH_WATER waits to go out."""
+    async def _wait_for_room(self) -> None:
+        """Wait until no more than HIGH_WATER is unsent."""
         if self._conn is None:  # accepted within start(): the connection follows when that returns
             await asyncio.sleep(0)
         while self._end is None and self._conn is not None and self._conn.codec.unsent > HIGH_WATER:
             await self._waiters.wait(self._runtime.events)
 
-    def _say(self, reply: Any) -> None:
+    def _post(self, output: Any) -> None:
         if self._first is not None:
-            self._first = reply
+            self._first = output
         elif self._asker.driver is not None:
-            self._asker.driver.said(reply)
+            self._asker.driver.said(output)
 
-    def _tell(self) -> None:
-        """Something is to be sent, or there is room for more messages."""
+    def _report_progress(self) -> None:
+        """Report that something is queued to be sent, or that there is room for more messages."""
         if self._conn is not None and self._conn.driver is not None:
             self._conn.driver.said(CONSUMED)
 
 
 class Denier:
-    """The Asker of a refusal: what that says goes through the WebSocketCall, which start() may have to return."""
+    """The Asker of a refusal: its outputs go through the WebSocketCall, whose start() may have to return them."""
 
-    def __init__(self, asker: Asker, say: Callable[[Any], None]) -> None:
+    def __init__(self, asker: Asker, post: Callable[[Any], None]) -> None:
         self._asker = asker
-        self.said = say
+        self.said = post
 
     @property
     def driver(self) -> Any:
