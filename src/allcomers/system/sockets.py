@@ -21,6 +21,9 @@ from allcomers.protocol.message import FileSlice, Segment
 RECEIVE: Final = 64 * 1024
 """Bytes asked of a socket at once. What comes short of it is all that was there."""
 
+FD_SETSIZE: Final = 1024
+"""Descriptors that select(2) can watch. Compiled into the C library; Python cannot look it up."""
+
 _FILE_STEP: Final = 1024 * 1024
 """Bytes of a file handed to the kernel at once, so that one download does not keep a loop from the others."""
 
@@ -37,9 +40,6 @@ _MORE: Final = 16
 
 _MANY: Final = 4096
 """Peers that a kernel lets wait, at most: net.core.somaxconn where nobody has set it."""
-
-FD_SETSIZE: Final = 1024
-"""Descriptors that select(2) can watch. It is compiled into the C library; Python cannot read it."""
 
 PAUSE: Final = 0.1
 """Seconds for which nothing is accepted after accept(2) failed for want of descriptors: at once it would fail again."""
