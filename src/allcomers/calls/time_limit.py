@@ -56,7 +56,7 @@ class TimedCall:
     @property
     def owner(self) -> Any:
         """What tells its name and can forget its answer: of a method, its object."""
-        return getattr(self.work, "__self__", self.work)
+        return getattr(self.work, "owner", None) or getattr(self.work, "__self__", self.work)
 
     @property
     def name(self) -> str:

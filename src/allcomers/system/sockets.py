@@ -38,6 +38,9 @@ _MORE: Final = 16
 _MANY: Final = 4096
 """Peers that a kernel lets wait, at most: net.core.somaxconn where nobody has set it."""
 
+FD_SETSIZE: Final = 1024
+"""Descriptors that select(2) can watch. It is compiled into the C library; Python cannot read it."""
+
 PAUSE: Final = 0.1
 """Seconds for which nothing is accepted after accept(2) failed for want of descriptors: at once it would fail again."""
 

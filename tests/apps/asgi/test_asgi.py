@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from conftest import Certificate
 from support.apps.served import pattern
+from support.certificates import Certificate
 from support.clients import Client, Lost, Regular, TlsWire, Wire, chunked, request
 from support.harness import Server, receive_all, serving, wait_for
 

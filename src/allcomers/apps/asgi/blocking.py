@@ -19,6 +19,7 @@ from allcomers.apps.asgi.runtime import WIND_UP, App, AsgiRuntime
 from allcomers.apps.asgi.scope import HTTP_EXTENSIONS, http_scope
 from allcomers.connection.call import CONSUMED
 from allcomers.connection.http.response_body import EndOfBody, FinalPiece, StreamingBody
+from allcomers.connection.http.response_head import plain_response
 from allcomers.errors import ClientGone
 from allcomers.protocol.message import Piece, Request, Response
 from allcomers.system.asyncio_loops import new_selector_loop
@@ -81,8 +82,7 @@ class BlockingAsgi:
 
     def __call__(self, request: Request) -> Response:
         if request.upgrades and request.named.get(b"upgrade", b"").strip().lower() == b"websocket":
-            text = b"WebSockets need a model with an event loop: --model asyncio, or a poller.\n"
-            return Response(text, status=501, headers=[("Content-Type", "text/plain; charset=utf-8")])
+            return plain_response(501, "WebSockets need a model with an event loop: --model asyncio, or a poller.")
         runtime = AsgiRuntime(
             app=self._app,
             events=self._loops.acquire(),

@@ -10,13 +10,12 @@ from allcomers.apps.asgi.http import HttpCall
 from allcomers.apps.asgi.runtime import AsgiRuntime
 from allcomers.apps.asgi.scope import http_scope
 from allcomers.connection.http.async_call import Asker, AsyncCall
+from allcomers.connection.http.response_head import plain_response
 from allcomers.errors import HttpError
 from allcomers.protocol.message import Request, Response
 from allcomers.protocol.websocket import handshake
 
 _logger = logging.getLogger("allcomers.websocket")
-
-_TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 
 def answer(runtime: AsgiRuntime, request: Request, asker: Asker) -> AsyncCall:
@@ -30,10 +29,10 @@ def _websocket(runtime: AsgiRuntime, request: Request, asker: Asker) -> AsyncCal
     try:
         offer = handshake.offer(request)
     except HttpError as error:
-        return Refused(Response(f"{error.message}\n".encode(), status=error.status, headers=[_TEXT, *error.headers]))
+        return Refused(plain_response(error.status, error.message, error.headers))
     if runtime.websocket is None:
         warn_of_missing()
-        return Refused(Response(b"This server speaks no WebSocket.\n", status=501, headers=[_TEXT]))
+        return Refused(plain_response(501, "This server speaks no WebSocket."))
     from allcomers.apps.asgi.websocket import WebSocketCall  # late: most requests are none
 
     return WebSocketCall(runtime, request, asker, offer)

@@ -19,7 +19,8 @@ from allcomers.apps.asgi.runtime import EAGER, AsgiRuntime
 from allcomers.apps.asgi.scope import VERSION, Scope
 from allcomers.connection.http.async_call import Asker, AsyncCall
 from allcomers.protocol import compiled
-from allcomers.protocol.head import encode_fields, remember
+from allcomers.protocol.encode import encode_fields
+from allcomers.protocol.head import remember
 from allcomers.protocol.message import Request, Response
 
 Begin = Callable[[Request, Asker], Response | tuple[AsyncCall, Any]]

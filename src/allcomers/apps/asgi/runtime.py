@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from allcomers.apps.asgi.call.late_heads import LateHeads
 from allcomers.apps.asgi.call.messages import Message, is_of_leaving
 from allcomers.apps.asgi.scope import HTTP_EXTENSIONS, Scope
-from allcomers.config.options import Limits, WebSocketLimits
+from allcomers.config.limits import Limits, WebSocketLimits
 from allcomers.protocol.message import Request
 from allcomers.system.counters import CounterRow
 

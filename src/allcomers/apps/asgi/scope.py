@@ -56,7 +56,7 @@ def _scope(kind: str, request: Request, root_path: str, state: dict[str, Any] | 
         headers = [(name.lower(), value.rstrip(b" \t")) for name, value in request.fields]
     scope: Scope = {
         "type": kind,
-        "http_version": "1.1" if request.minor else "1.0",
+        "http_version": request.version,
         "scheme": request.scheme,
         "path": root_path + path,
         "raw_path": raw_path.encode("ascii"),

@@ -22,9 +22,10 @@ from allcomers.apps.asgi.scope import websocket_scope
 from allcomers.connection.base import HIGH_WATER, Connection
 from allcomers.connection.call import CONSUMED, PENDING
 from allcomers.connection.http.async_call import Asker, Upgrade
+from allcomers.connection.http.response_head import plain_response
 from allcomers.connection.websocket import RESTART, WebSocketConnection
 from allcomers.errors import AnswerError, ClientGone
-from allcomers.protocol.message import Request, Response, title
+from allcomers.protocol.message import Request, title
 from allcomers.protocol.websocket import session
 from allcomers.protocol.websocket.handshake import Offer
 from allcomers.protocol.websocket.session import WebSocket
@@ -32,7 +33,6 @@ from allcomers.protocol.websocket.session import WebSocket
 MESSAGE: int = 64
 """Bytes that a message counts for beside its own: a flood of empty ones has a limit too."""
 
-_TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
 _ABNORMAL: Final = 1006
 _NORMAL: Final = 1000
 _FAILED: Final = 1011
@@ -99,7 +99,7 @@ class WebSocketCall:
     def _turn_away(self) -> None:
         if self._state is State.CONNECTING and self._end is None:
             self.closed(RESTART, "")
-            self._post(Response(b"The server is about to stop.\n", status=503, headers=[_TEXT]))
+            self._post(plain_response(503, "The server is about to stop."))
 
     def leave(self) -> None:
         if self._denial is not None:
@@ -186,7 +186,7 @@ class WebSocketCall:
         elif self._state is State.CONNECTING and kind == "websocket.close":
             self._state = State.CLOSED
             self._end = (_ABNORMAL, "")
-            self._post(Response(b"Forbidden\n", status=403, headers=[_TEXT]))
+            self._post(plain_response(403, "Forbidden"))
             self._waiters.wake()
         elif (self._state, kind) in DENIALS:
             await self._deny(kind, message)

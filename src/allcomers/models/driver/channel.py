@@ -9,11 +9,7 @@ from typing import Any, Final, Protocol
 from allcomers.connection import call
 from allcomers.connection.base import Connection
 from allcomers.connection.call import Driver, PartialResponse
-from allcomers.connection.http.async_call import AsyncCall
-from allcomers.connection.http.http1 import HttpConnection
-from allcomers.connection.http.response_head import hints
 from allcomers.models.fastpath.setup import FastState
-from allcomers.protocol.message import Request
 from allcomers.system.deadlines import NEVER
 
 HINTS: Final = 16
@@ -50,7 +46,7 @@ class Poller(Protocol):
 class Hears(Protocol):
     """What a channel knows of its loop."""
 
-    def receive_reply(self, channel: Channel, reply: Any) -> None: ...
+    def receive_reply(self, channel: Channel, call: Any, reply: Any) -> None: ...
     def send(self, channel: Channel, part: PartialResponse) -> bool: ...
 
 
@@ -92,7 +88,7 @@ class Channel(FastState):
             self.count = 0
         if self.handed_off is not None:
             (request, asked, _), self.handed_off = self.handed_off, None
-            self.conn.adopt(b"", (request, asked), None, b"", self.ready_at, self.ready_at)
+            self.conn.adopt(b"", None, (request, asked), None, b"", self.ready_at, self.ready_at)
 
     # ------------------------------------------------------------ for a call that was begun without the connection
 
@@ -101,34 +97,32 @@ class Channel(FastState):
         return self.conn.driver
 
     def hint(self, links: Iterable[bytes]) -> None:
-        """Tell the client of these links before the answer (http_calls.Asker)."""
+        """Send these links ahead of the response (async_call.Asker). Raises AnswerError."""
         if self.is_idle:  # its first step is not over: they go out when it is
             links = list(links)
-            hints(links)  # raises for what no Link field can carry
+            self.conn.check_hint(links)
             self.hinted = (*self.hinted, links)[:HINTS]
         else:
-            assert isinstance(self.conn, HttpConnection)
             self.conn.hint(links)
 
-    def adopt(
-        self, unsent: bytes, request: Request | None, async_call: AsyncCall | None, heard: bytes, now: float
-    ) -> None:
-        """Its connection is told of it, and goes on (HttpConnection.began)."""
+    def adopt(self, unsent: bytes, request: Any, async_call: Any, received: bytes, now: float) -> None:
+        """Have the connection go on with what the fast path has served so far: see its adopt()."""
         self.sync()
-        noted, self.noted = self.noted, None
-        if noted:
-            assert isinstance(self.conn, HttpConnection)
-            self.conn.note(*noted)
-        self.conn.adopt(unsent, request, async_call, heard, self.ready_at, now)
+        records, self.noted = self.noted, None
+        self.conn.adopt(unsent, records, request, async_call, received, self.ready_at, now)
         hinted, self.hinted = self.hinted, ()
         for links in hinted:
             self.hint(links)
 
     # ------------------------------------------------------------ for a call that runs on the event loop
 
+    def post(self, call: Any, reply: Any) -> None:
+        """Report a reply of a call that runs on the event loop (call.Driver)."""
+        self.loop.receive_reply(self, call, reply)
+
     def said(self, reply: Any) -> None:
-        """A call that runs on the event loop says something of its answer (signs.Driver)."""
-        self.loop.receive_reply(self, reply)
+        """Report a reply of the one call that runs, which began without the connection."""
+        self.post(None, reply)
 
     def send(self, part: PartialResponse) -> bool:
         """A call in another thread says a part of its answer."""

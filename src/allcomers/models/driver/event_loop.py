@@ -25,7 +25,6 @@ from typing import Any, Final
 from allcomers.calls import LoopHost
 from allcomers.connection.base import CALL, IDLE, PATIENCE, READ, RUNNING, WRITE, Address, Connection
 from allcomers.connection.call import CONSUMED, PENDING, PartialResponse
-from allcomers.connection.http.http1 import HttpConnection
 from allcomers.errors import PeerError
 from allcomers.models.driver.channel import Channel, Poller
 from allcomers.models.driver.loop_acceptor import LoopAcceptor
@@ -73,8 +72,8 @@ class EventLoop:
         self._again: deque[Channel] = deque()  # had their turn and could go on
         self._at: Channel  # whose turn it is
         self._events: Iterator[tuple[int, int]] = iter(())  # told and not handled
-        self._answers: Iterator[tuple[Channel, Any]] = iter(())  # taken and not reported
-        self._inbox: Inbox[tuple[Channel, Any]] = Inbox()
+        self._answers: Iterator[tuple[Channel, Any, Any]] = iter(())  # taken and not reported
+        self._inbox: Inbox[tuple[Channel, Any, Any]] = Inbox()
         self._crowded = False  # all places are taken and somebody waits outside
         self._draining = False
         self._leaving_soon = serving.slot.leaving_soon  # each peer, with its next answer
@@ -83,14 +82,14 @@ class EventLoop:
             self._inbox.fileno(): self._take_answers,
         }
         self._fast_path = setup.fast_path(
-            serving.http,
-            serving.service,
+            serving.endpoint.http,
+            serving.endpoint.service,
             serving.calls,
             self._channels,
             self._handle,
             self._fall_back,
             self._close,
-            self._post,
+            self._post_handed_off,
         )
         self.handle = self._handle if self._fast_path is None else self._fast_path.handle
         for fd in self._others:
@@ -128,9 +127,9 @@ class EventLoop:
             channel.adopt(unsent, request, None, heard, monotonic())
         else:
             channel = self._at
-            channel.conn.consumed(monotonic())  # it is not over, as it was to be
+            channel.conn.consumed(None, monotonic())  # it is not over, as it was to be
         self._again.append(channel)
-        return partial(self._post, channel)
+        return partial(self._post, channel, None)
 
     def _handle(self, fd: int, events: int, now: float) -> None:
         channel = self._channels.get(fd)
@@ -152,12 +151,12 @@ class EventLoop:
 
     def turn(self, now: float) -> float | None:
         """What is due by the clock; the seconds until there may be more, None for never."""
-        for channel, reply in self._answers:
+        for channel, call, reply in self._answers:
             now = monotonic()  # before, it may not have been there
             if channel.handed_off is not None and self._fast_path is not None:
                 self._fast_path.answered(channel, reply, now)
                 continue
-            channel.conn.answered(reply, now)
+            channel.conn.answered(call, reply, now)
             if not isinstance(reply, PartialResponse):
                 self._go_on(channel, now)
             elif not self._again or self._again[-1] is not channel:  # others may follow: they go out together
@@ -254,7 +253,7 @@ class EventLoop:
             request, reply = call
             async_call, reply = reply if type(reply) is tuple else (None, reply)
             channel.adopt(unsent, request, async_call, heard, now)
-            self._report(channel.conn, reply, now)
+            self._report(channel.conn, None, reply, now)
         else:
             channel.adopt(unsent, None, None, b"", now)
             if heard is not None:
@@ -264,30 +263,30 @@ class EventLoop:
 
     def _call(self, channel: Channel, conn: Connection, now: float) -> float:
         """Have the call run that is due; the time after it, if it ran here."""
-        work = conn.take_call()
+        call = conn.take_call()
         if not (self._calls.inline or conn.is_streaming):
-            self._calls.submit(work, partial(self._post, channel))
+            self._calls.submit(call, partial(self._post, channel, call))
             return now
         began, due = monotonic(), now
-        reply = self._here(work)
+        reply = self._here(call)
         now = monotonic()
         conn.counters.called(began - due, now - began)
-        self._report(conn, reply, now)
+        self._report(conn, call, reply, now)
         return now
 
-    def _report(self, conn: Connection, reply: Any, now: float) -> None:
+    def _report(self, conn: Connection, call: Any, reply: Any, now: float) -> None:
         if reply is PENDING:
-            conn.consumed(now)
+            conn.consumed(call, now)
         else:
-            conn.answered(reply, now)
+            conn.answered(call, reply, now)
 
-    def receive_reply(self, channel: Channel, reply: Any) -> None:
+    def receive_reply(self, channel: Channel, call: Any, reply: Any) -> None:
         """A call that answers later: its answer, a part of it, or CONSUMED. In the loop's own thread."""
         now = monotonic()
         if reply is CONSUMED:
-            channel.conn.consumed(now)
+            channel.conn.consumed(call, now)
         else:
-            channel.conn.answered(reply, now)
+            channel.conn.answered(call, reply, now)
         self._go_on(channel, now)
         self._turned(now)
 
@@ -295,12 +294,16 @@ class EventLoop:
         """In the thread of the call: the loop's own sends this part of its answer."""
         if not self._calls.release_loop():
             return False
-        self._post(channel, part)
+        self._post(channel, None, part)
         return True
 
-    def _post(self, channel: Channel, reply: Any) -> None:
-        """In the thread of the call: its answer goes to the loop's own."""
-        self._inbox.put((channel, reply))
+    def _post(self, channel: Channel, call: Any, reply: Any) -> None:
+        """Send the reply of `call` to the loop's own thread, from the call's."""
+        self._inbox.put((channel, call, reply))
+
+    def _post_handed_off(self, channel: Channel, reply: Any) -> None:
+        """Send the reply of a call that the fast path has handed over: the connection has no name for it."""
+        self._inbox.put((channel, None, reply))
 
     def _take_answers(self, now: float) -> None:
         """They are reported in turn()."""
@@ -336,12 +339,11 @@ class EventLoop:
 
     def _keep_thread(self, channel: Channel, conn: Connection) -> None:
         """An answer waits whose iterable is in this thread: that stays with it, and the loop goes on in another."""
-        assert isinstance(conn, HttpConnection)
-        stream = conn.release_stream()
+        stream = conn.release_body()
         if stream is not None:
             self._at = channel
             self._calls.stay(stream)
-            conn.answered(b"", monotonic())  # the loop cannot move: the next piece is pulled as this one was
+            conn.answered(None, b"", monotonic())  # the loop cannot move: the next piece is pulled as this one was
 
     def _succeed(self, channel: Channel, conn: Connection, now: float) -> None:
         """The peer speaks another protocol from here on."""
@@ -401,9 +403,9 @@ class EventLoop:
 
     def add(self, sock: socket.socket, address: Address, now: float) -> None:
         if sock.fileno() >= self._poller.most:
-            sockets.refuse(sock, self._serving.busy)
+            sockets.refuse(sock, self._serving.endpoint.busy)
             return
-        channel = Channel(self, sock, self._serving.connect(address, now))
+        channel = Channel(self, sock, self._serving.endpoint.connect(address, now))
         channel.conn.driver = channel
         self._channels[channel.fd] = channel
         self._serving.slot.count(len(self._channels))

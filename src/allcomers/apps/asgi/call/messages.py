@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from typing import IO, Any, TypeAlias
 
+from allcomers.connection.http.response_head import plain_response
 from allcomers.errors import AnswerError, ClientGone
 from allcomers.protocol.message import Request, Response
 
@@ -77,4 +78,4 @@ def is_event_stream(response: Response) -> bool:
 
 def internal_error() -> Response:
     """Return the response for a client whose app has raised."""
-    return Response(b"Internal Server Error\n", status=500, headers=[("Content-Type", "text/plain; charset=utf-8")])
+    return plain_response(500, "Internal Server Error")
