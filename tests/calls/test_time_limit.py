@@ -16,7 +16,7 @@ import pytest
 from allcomers.calls.time_limit import TimedInline, TimedPool
 from allcomers.connection.call import TIMED_OUT
 from allcomers.system.counters import CounterRow
-from conftest import Certificate
+from support.certificates import Certificate
 from support.crowd import Answer, crowd, exchange, receive, request
 from support.harness import Server, ask, receive_all, serving, wait_for
 

@@ -1,4 +1,4 @@
-"""The flags of gunicorn and uvicorn: what each is taken for, and that docs/moving.md says the same."""
+"""The flags of gunicorn and uvicorn: the translation of each, and that docs/moving.md lists the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import IO
 
 import pytest
 
-from allcomers.config.migration import Moved, doubts, translate
+from allcomers.config.migration import Translation, doubts, translate
 from allcomers.config.migration.env_file import variables
 from allcomers.config.migration.flags import GUNICORN, UVICORN
 from allcomers.errors import ConfigError
@@ -24,18 +24,18 @@ from support.harness import PATIENCE, ROOT, serving, wait_for
 PAGE = (ROOT / "docs" / "moving.md").read_text(encoding="utf-8")
 
 
-def moved(line: str, environ: dict[str, str] | None = None) -> Moved:
+def moved(line: str, environ: dict[str, str] | None = None) -> Translation:
     found = translate(["app:app", *line.split()], environ or {})
     assert found is not None
     assert found.arguments[0] == "app:app"
     return found
 
 
-# ------------------------------------------------------------ what a flag is taken for
+# ------------------------------------------------------------ translations
 
 
 @pytest.mark.parametrize(
-    ("line", "ours", "says"),
+    ("line", "ours", "expected"),
     [
         ("--host 0.0.0.0 --port 80", "--bind=0.0.0.0:80", "--host 0.0.0.0 --port 80: taken as --bind 0.0.0.0:80"),
         ("--port=80", "--bind=127.0.0.1:80", "--port 80: taken as --bind 127.0.0.1:80"),
@@ -56,19 +56,19 @@ def moved(line: str, environ: dict[str, str] | None = None) -> Moved:
         ("--ws-per-message-deflate False", "--ws-deflate=off", "taken as --ws-deflate off"),
         ("--asgi-disconnect-grace-period 5", "--disconnect-grace=5", "taken as --disconnect-grace 5"),
         ("--asgi-disconnect-grace-period 0", "--disconnect-grace=0.001", "taken as --disconnect-grace 0.001"),
-        ("--no-proxy-headers", "--forwarded-allow-ips=", "taken as --forwarded-allow-ips '': nobody is believed"),
-        ("--http-protocols h1", "", "--http-protocols h1: ignored, it is so in any case"),
-        ("--error-logfile -", "", "--error-logfile -: ignored, the log goes to standard error in any case"),
-        ("--error-logfile /dev/stderr", "", "--error-logfile /dev/stderr: ignored, the log goes to standard error"),
-        ("--log-file=/proc/self/fd/2", "", "--log-file /proc/self/fd/2: ignored, the log goes to standard error"),
-        ("--log-file /dev/fd/2", "", "--log-file /dev/fd/2: ignored, the log goes to standard error"),
+        ("--no-proxy-headers", "--forwarded-allow-ips=", "taken as --forwarded-allow-ips '': no proxy is trusted"),
+        ("--http-protocols h1", "", "--http-protocols h1: ignored, that is always so"),
+        ("--error-logfile -", "", "--error-logfile -: ignored, the log always goes to standard error"),
+        ("--error-logfile /dev/stderr", "", "/dev/stderr: ignored, the log always goes to standard error"),
+        ("--log-file=/proc/self/fd/2", "", "/proc/self/fd/2: ignored, the log always goes to standard error"),
+        ("--log-file /dev/fd/2", "", "--log-file /dev/fd/2: ignored, the log always goes to standard error"),
         ("--log-file /dev/stdout", "", "--log-file /dev/stdout: taken as 2>&1, standard error goes where"),
-        ("--logger-class gunicorn.glogging.Logger", "", "Logger: ignored, it is so in any case"),
+        ("--logger-class gunicorn.glogging.Logger", "", "Logger: ignored, that is always so"),
         ("-t 0", "--hang-timeout=0", "-t 0: taken as --hang-timeout 0"),
         ("-m 007", "", "-m 007: the process's umask is set to 0007"),
         ("--preload -m 007 -w 2", "-w=2", "-m 007: the process's umask is set to 0007"),
         ("--preload -m epoll", "-m=epoll", "--preload: ignored, each worker loads the app"),
-        ("--limit-request-line 8190", "", "ignored, --max-head-size is for the whole head"),
+        ("--limit-request-line 8190", "", "ignored, --max-head-size limits the whole head"),
         (
             "--limit-request-line 8190 --limit-request-field_size 65536",
             "--max-head-size=65536",
@@ -77,19 +77,19 @@ def moved(line: str, environ: dict[str, str] | None = None) -> Moved:
         ("--limit-request-field_size 0", "--max-head-size=1048576", "taken as --max-head-size 1048576"),
         ("--max-head-size 1M --limit-request-line 0", "--max-head-size=1M", "ignored"),
         ("--ssl-ca-certs a --ssl-cert-reqs 2", "--ca-certs=a", "a --ssl-cert-reqs 2: taken as --ca-certs a"),
-        ("--ssl-ca-certs a", "", "--ssl-ca-certs a: ignored, clients are not asked"),
-        ("--ca-certs a --cert-reqs 2", "--ca-certs=a", "--cert-reqs 2: as --ca-certs has it"),
+        ("--ssl-ca-certs a", "", "--ssl-ca-certs a: ignored, clients need no certificate"),
+        ("--ca-certs a --cert-reqs 2", "--ca-certs=a", "--cert-reqs 2: as --ca-certs sets it"),
         ("-c x.toml", "--config=x.toml", "-c x.toml: taken as --config x.toml"),
     ],
 )  # fmt: skip
-def test_a_flag_is_taken_for_ours(line: str, ours: str, says: str) -> None:
+def test_a_flag_is_translated(line: str, ours: str, expected: str) -> None:
     found = moved(line)
     assert found.arguments[1:] == ours.split()
-    assert any(says in said for said in found.lines)
+    assert any(expected in report for report in found.lines)
 
 
 @pytest.mark.parametrize(
-    ("line", "ours", "says"),
+    ("line", "ours", "expected"),
     [
         ("-k sync", "--calls=inline", "-k sync: taken as --calls inline"),
         ("-ksync --threads 4", "--threads=4 --calls=pool", "-k sync: taken as --calls pool --threads 4"),
@@ -106,52 +106,52 @@ def test_a_flag_is_taken_for_ours(line: str, ours: str, says: str) -> None:
         ("-k mypkg.MyUvicornWorker", "--model=asyncio", "taken as --model asyncio; its CONFIG_KWARGS are not read"),
         ("-k a.b_c.UvicornWorker", "--model=asyncio", "-k a.b_c.UvicornWorker: taken as --model asyncio; its CONFIG_"),
         ("-k a.b.OwnUvicornH11Worker", "--model=asyncio", "-k a.b.OwnUvicornH11Worker: taken as --model asyncio"),
-        ("-k a.OwnUvicornWorker -m poll", "-m=poll", "-k a.OwnUvicornWorker: ignored, you say it yourself"),
+        ("-k a.OwnUvicornWorker -m poll", "-m=poll", "-k a.OwnUvicornWorker: ignored, your own flags set it"),
         ("-k egg:gunicorn#gevent", "--calls=pool", "-k egg:gunicorn#gevent: taken as --calls pool"),
-        ("-k asgi --model epoll", "--model=epoll", "-k asgi: ignored, you say it yourself"),
+        ("-k asgi --model epoll", "--model=epoll", "-k asgi: ignored, your own flags set it"),
     ],
 )
-def test_a_worker_class_is_taken_for_a_model(line: str, ours: str, says: str) -> None:
+def test_a_worker_class_is_translated_to_a_model(line: str, ours: str, expected: str) -> None:
     found = moved(line)
     assert found.arguments[1:] == ours.split()
-    assert says in found.lines[-1]
+    assert expected in found.lines[-1]
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "expected"),
     [
         ("--daemon", "--daemon: a server stays in the foreground: let systemd start it"),
         ("-D", "-D: a server stays in the foreground"),
         ("-k meinheld.gmeinheld.MeinheldWorker", "there is no such worker here: leave it out"),
         ("-k a.workers.ConfigurableWorker", "if it extends uvicorn's, write -k uvicorn.workers.UvicornWorker"),
-        ("-k aiohttp.GunicornWebWorker", "an app of aiohttp brings its own server with it"),
-        ("-k geventwebsocket.gunicorn.workers.GeventWebSocketWorker", "WebSockets are for ASGI apps here"),
+        ("-k aiohttp.GunicornWebWorker", "an app of aiohttp has a server of its own"),
+        ("-k geventwebsocket.gunicorn.workers.GeventWebSocketWorker", "WebSockets of a WSGI app need --model thread"),
         ("--logger-class a.Logger", "--logger-class a.Logger: the log is Python's own"),
         ("--log-config x", "--log-config: the log is Python's own"),
         ("--log-file /proc/1/fd/2", "--log-file /proc/1/fd/2: the log goes to standard error: write 2>>/proc/1/fd/2"),
         ("--error-logfile x", "--error-logfile x: the log goes to standard error: write 2>>x in a shell"),
-        ("--http2", "--http2: there is HTTP/1.1 alone"),
-        ("--http-protocols h2,h1", "--http-protocols h2,h1: there is HTTP/1.1 alone"),
-        ("--cert-reqs 1", "clients must show a certificate (2, --ca-certs) or are not asked (0)"),
-        ("--cert-reqs 0 --ca-certs x", "leave --ca-certs out"),
-        ("--ssl-cert-reqs 2", "name by --ca-certs who has signed"),
-        ("--limit-request-line x", "--limit-request-line x: it is no number of bytes"),
-        ("--umask 9x", "--umask 9x: it is no mask from 0 to 0777"),
-        ("--umask 0o1000", "--umask 0o1000: it is no mask from 0 to 0777"),
+        ("--http2", "--http2: only HTTP/1.1 is served"),
+        ("--http-protocols h2,h1", "--http-protocols h2,h1: only HTTP/1.1 is served"),
+        ("--cert-reqs 1", "clients need a certificate (2, --ca-certs) or none (0)"),
+        ("--cert-reqs 0 --ca-certs x", "leave out --ca-certs"),
+        ("--ssl-cert-reqs 2", "name by --ca-certs the authorities"),
+        ("--limit-request-line x", "--limit-request-line x: it is not a number of bytes"),
+        ("--umask 9x", "--umask 9x: it is not a mask from 0 to 0777"),
+        ("--umask 0o1000", "--umask 0o1000: it is not a mask from 0 to 0777"),
         ("--env x", "--env x: it is not NAME=VALUE"),
         ("--port", "--port: expected one argument"),
         ("--port --reload", "--port: expected one argument"),
         ("--ws-per-message-deflate x", "--ws-per-message-deflate: 'x' is neither on nor off"),
         (
             "-k sync -t 120",
-            "-t is --threads here and --timeout in gunicorn: write out which you mean, --timeout 120 or",
+            "-t is --threads here and --timeout in gunicorn: write the one that you mean, --timeout 120 or",
         ),
     ],
 )
-def test_what_has_no_equal_is_refused(line: str, says: str) -> None:
+def test_a_flag_without_an_equivalent_is_refused(line: str, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         moved(line)
-    assert says in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_a_mask_is_read_as_gunicorn_reads_it() -> None:
@@ -159,12 +159,12 @@ def test_a_mask_is_read_as_gunicorn_reads_it() -> None:
 
 
 @pytest.mark.parametrize("line", ["", "-w 4 -t 8 -b :80 --reload", "--frob x", "--model x -m y --", "--workers x"])
-def test_a_line_in_our_words_is_left_alone(line: str) -> None:
+def test_a_firstin_our_words_is_left_alone(line: str) -> None:
     assert translate(["app:app", *line.split()], {}) is None
 
 
 @pytest.mark.parametrize("line", ["-b :80 -t 120", "-w 2 -t30", "--bind=:80 -t=45", "--workers 4 -t 600", "-t 100 -w1"])
-def test_threads_that_look_like_seconds_are_told(line: str) -> None:
+def test_threads_that_look_like_seconds_are_reported(line: str) -> None:
     found = re.search(r"-t[ =]?(\d+)", line)
     assert found is not None
     assert doubts(["app:app", *line.split()]) == [
@@ -195,13 +195,13 @@ def test_the_value_of_one_of_ours_is_no_flag() -> None:
     assert len(found.lines) == 1
 
 
-def test_what_gunicorn_s_users_may_believe_to_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_of_gunicorn_that_are_not_read_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gunicorn.conf.py").write_text("")
     lines = moved("--preload", {"GUNICORN_CMD_ARGS": "-w 4"}).lines
     assert lines[1:] == [
-        "GUNICORN_CMD_ARGS is not read: options stand in ALLCOMERS_* (docs/running.md, Configuration)",
-        "gunicorn.conf.py is not read: options stand in allcomers.toml (docs/running.md, Configuration)",
+        "GUNICORN_CMD_ARGS is not read: set options in ALLCOMERS_* (docs/running.md, Configuration)",
+        "gunicorn.conf.py is not read: set options in allcomers.toml (docs/running.md, Configuration)",
     ]
     assert len(moved("--port 80", {"GUNICORN_CMD_ARGS": "-w 4"}).lines) == 1
 
@@ -245,7 +245,7 @@ def test_a_process_as_the_others_leave_it(tmp_path: Path) -> None:
         assert len(server.workers()) == 2
         assert server.stderr.splitlines()[:5] == [
             f"allcomers: --app-dir {tmp_path / 'lib'}: taken as PYTHONPATH={tmp_path / 'lib'}",
-            f"allcomers: --env-file {env_file}: what it has is set in the environment, unless it is set already",
+            f"allcomers: --env-file {env_file}: its variables are set in the environment, unless they are set already",
             "allcomers: -e THREE=...: set in the environment",
             "allcomers: --umask 007: the process's umask is set to 0007",
             f"allcomers: --uds {socket}: taken as --bind unix:{socket}",
@@ -295,11 +295,11 @@ FOUND = [
     "deployed:app --host=0.0.0.0 --port=0 --ws=none --no-server-header --no-access-log --timeout-keep-alive=35",
     "--factory deployed:create_app --host 0.0.0.0 --port 0 --proxy-headers --forwarded-allow-ips * --no-server-header",
 ]
-"""Of Dockerfiles, Procfiles and units in public projects, with other names: they once were refused."""
+"""Command lines of public projects (Dockerfiles, Procfiles, units), with other names. They once were refused."""
 
 
 @pytest.mark.parametrize("line", FOUND)
-def test_a_command_line_that_others_use_is_served(tmp_path: Path, line: str) -> None:
+def test_a_command_firstthat_others_use_is_served(tmp_path: Path, line: str) -> None:
     (tmp_path / "app.py").write_text(WSGI)
     (tmp_path / "deployed.py").write_text(ASGI)
     words = line.replace("SOCKET", str(tmp_path / "socket")).split()
@@ -308,8 +308,8 @@ def test_a_command_line_that_others_use_is_served(tmp_path: Path, line: str) -> 
     with subprocess.Popen(command, cwd=tmp_path, text=True, **outputs) as process:
         try:
             assert process.stdout is not None
-            said = next((line for line in process.stdout if "Listening at" in line), "")
-            found = re.search(r"://.+:(\d+) |unix:(\S+) ", said)
+            first = next((line for line in process.stdout if "Listening at" in line), "")
+            found = re.search(r"://.+:(\d+) |unix:(\S+) ", first)
             assert found is not None
             address = ("127.0.0.1", int(found[1])) if found[1] else found[2]
             with socket.socket(socket.AF_INET if found[1] else socket.AF_UNIX) as sock:
@@ -320,7 +320,7 @@ def test_a_command_line_that_others_use_is_served(tmp_path: Path, line: str) -> 
         assert process.wait(PATIENCE) == 0
 
 
-def test_a_mask_is_taken_by_its_short_name(tmp_path: Path) -> None:
+def test_a_mask_may_have_its_short_name(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(WSGI)
     path = tmp_path / "socket"
     with serving("run", "app:app", "-m", "007", bind=f"unix:{path}", cwd=tmp_path):
@@ -339,7 +339,7 @@ def test_where_the_log_goes(tmp_path: Path, option: str, to_output: bool) -> Non
 
 
 def seen_in(stream: IO[str], process: subprocess.Popen[str]) -> bool:
-    """Whether `process` says there that it listens; it is ended when it does."""
+    """Return True if `process` reports there that it listens; then end it."""
     for line in stream:
         if "Listening at" in line:
             process.terminate()
@@ -348,7 +348,7 @@ def seen_in(stream: IO[str], process: subprocess.Popen[str]) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "expected"),
     [
         ("-c python:gunicorn_config", "python:gunicorn_config is Python, and options are read as TOML"),
         ("-b 0.0.0.0 --check-config", "unix:PATH or fd://N; perhaps 0.0.0.0:8000"),
@@ -356,15 +356,15 @@ def seen_in(stream: IO[str], process: subprocess.Popen[str]) -> bool:
         ("--log-level loud", "--log-level: 'loud' is not known; choose one of debug"),
     ],
 )
-def test_what_cannot_be_taken_says_what_to_write(tmp_path: Path, line: str, says: str) -> None:
+def test_a_refusal_names_an_alternative(tmp_path: Path, line: str, expected: str) -> None:
     (tmp_path / "app.py").write_text(WSGI)
     command = [sys.executable, "-m", "allcomers", "run", "app:app", *line.split()]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
-    assert says in done.stderr.splitlines()[-1]
+    assert expected in done.stderr.splitlines()[-1]
 
 
-def test_seconds_are_told_once(tmp_path: Path) -> None:
+def test_seconds_are_reported_once(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(WSGI)
     with serving("run", "app:app", "-t", "120", "-w", "1", cwd=tmp_path) as server:
         server.send(1)
@@ -372,33 +372,33 @@ def test_seconds_are_told_once(tmp_path: Path) -> None:
         assert server.stderr.count("allcomers: -t 120: taken as --threads 120; gunicorn's -t is --timeout\n") == 1
 
 
-def test_it_costs_nobody_else_anything() -> None:
-    """The tables are not loaded where a command line is understood as it stands."""
+def test_other_starts_do_not_load_it() -> None:
+    """The tables are not loaded for a command line that is understood as it stands."""
     code = (
         "import sys\nfrom allcomers.commands.main import main\n"
         "main(['run', 'x:y', '-w', '2', '--print-config'])\n"
         "print([name for name in ('tomllib', 'difflib', 'allcomers.config.migration') if name in sys.modules])"
     )
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True,
         env={name: value for name, value in os.environ.items() if not name.startswith("ALLCOMERS_")},
     )  # fmt: skip
-    assert told.stdout.splitlines()[-1] == "[]"
+    assert result.stdout.splitlines()[-1] == "[]"
 
 
 def test_the_tables_stay_with_run() -> None:
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "allcomers", "serve", "--port", "80"],
         cwd=ROOT, capture_output=True, text=True, timeout=30,
     )  # fmt: skip
-    assert (told.returncode, "unrecognized arguments: --port" in told.stderr) == (2, True)
+    assert (result.returncode, "unrecognized arguments: --port" in result.stderr) == (2, True)
 
 
 # ------------------------------------------------------------ the page
 
 
 def rows(tool: str) -> dict[str, str]:
-    """{flag: what the page says of it} in the table of a tool."""
+    """Return {flag: its cell} of the table of a tool."""
     section = PAGE.partition(f"## Options of {tool}\n")[2].partition("\n## ")[0]
     found: dict[str, str] = {}
     for line in section.splitlines():
@@ -429,27 +429,27 @@ VALUES = {
 
 
 @pytest.mark.parametrize(("tool", "flag", "takes"), FLAGS)
-def test_the_page_says_of_each_flag_what_is_done_with_it(tool: str, flag: str, takes: bool) -> None:
-    said = rows(tool)[flag]
+def test_the_page_lists_the_rule_of_each_flag(tool: str, flag: str, takes: bool) -> None:
+    row = rows(tool)[flag]
     value = VALUES.get(flag, "1") if takes else ""
     try:
         found = moved(f"{flag} {value}")
     except ConfigError:
-        assert "none" in said or "no equal" in said
+        assert "none" in row or "no equivalent" in row
         return
     words = re.findall(r"--[\w-]+", " ".join(found.arguments)) + [f"--{name}" for name in found.weak]
     if found.environment or found.env_files or found.paths or found.umask is not None:
-        assert said.startswith("taken")
+        assert row.startswith("translated")
     elif words:
         for word in words:
-            assert f"`{word.replace('_', '-')}" in said
+            assert f"`{word.replace('_', '-')}" in row
     else:
-        assert "not needed" in said or "if it is above" in said
+        assert "not needed" in row or "if it is above" in row
 
 
 @pytest.mark.parametrize("tool", ["gunicorn", "uvicorn"])
 def test_the_page_s_other_flags_are_ours(tool: str) -> None:
-    """What has a row and is not in the code's tables, we have by the same name."""
+    """Flags with a row, but not in the code's tables, have the same name here."""
     known = {flag for name, flag, _ in FLAGS if name == tool}
     help_text = subprocess.run(
         [sys.executable, "-m", "allcomers", "run", "--help-all"],

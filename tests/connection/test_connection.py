@@ -27,12 +27,12 @@ from allcomers.connection.base import (  # fmt: skip
 from allcomers.connection.call import TIMED_OUT, PartialResponse
 from allcomers.connection.progress import GRACE, STALL
 from allcomers.errors import ClientGone, HttpError
-from allcomers.protocol.head import named_status
+from allcomers.protocol.encode import named_status
 from allcomers.protocol.http1 import Responses
 from allcomers.protocol.message import SPOOL_AT, FileSlice, Request, Response
 from allcomers.server.certificates import server_context
-from conftest import Certificate
 from support import offline
+from support.certificates import Certificate
 from support.offline import START, Noted, answers, statuses
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

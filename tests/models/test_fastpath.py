@@ -30,7 +30,7 @@ from allcomers.protocol.message import Request, Response
 from allcomers.server.certificates import server_context
 from allcomers.system.counters import ABORTED, ANSWERED, BYTES_IN, BYTES_OUT, CALLS, CLASSES, REQUESTS
 from allcomers.system.signals import Signals
-from conftest import Certificate
+from support.certificates import Certificate
 from support.harness import PATIENCE, serving, wait_for
 from support.looped import Looped, built, cut
 

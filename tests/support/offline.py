@@ -6,8 +6,8 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from allcomers.config.limits import Limits
 from allcomers.config.log_format import Entry
-from allcomers.config.options import Limits
 from allcomers.connection.base import CALL, READ, RUNNING, WRITE, Address, Connection
 from allcomers.connection.http.endpoint import HttpEndpoint
 from allcomers.connection.http.http1 import Http1Connection

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from allcomers.config.options import Limits
+from allcomers.config.limits import Limits
 from allcomers.errors import Refusal
 from allcomers.protocol.head import RequestHead, ResponseHead
 from allcomers.protocol.http1 import Requests, Responses

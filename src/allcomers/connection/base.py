@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from allcomers.config.options import Limits
+from allcomers.config.limits import Limits
 from allcomers.connection.call import PENDING, Call, Driver
 from allcomers.connection.codec import Clear
 from allcomers.connection.hooks import Hooks

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
-from allcomers.config.options import Limits
+from allcomers.config.limits import Limits
 from allcomers.connection.base import CALLED, DUE, HEAD, HIGH_WATER, IDLE, READ, Address, Connection
 from allcomers.connection.call import TIMED_OUT, Call, CallStatus
 from allcomers.connection.progress import Progress

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Final, Protocol
 
-from allcomers.config.options import Limits, WebSocketLimits
+from allcomers.config.limits import Limits, WebSocketLimits
 from allcomers.connection.base import CALLED, CLOSED, CLOSING, DUE, FAREWELL, HIGH_WATER, Connection
 from allcomers.connection.call import Call
 from allcomers.protocol.websocket.session import Closed, Event, WebSocket

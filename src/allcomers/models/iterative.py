@@ -80,7 +80,7 @@ def serve_one(serving: Serving, acceptor: SingleAcceptor) -> bool:
             sock, address = found
             serving.slot.counters.add(ACCEPTED)
             serving.slot.count(1)
-            converse(sock, serving.connect(address, monotonic()), serving.calls, acceptor)
+            converse(sock, serving.endpoint.connect(address, monotonic()), serving.calls, acceptor)
             serving.slot.count(0)
             return True
     return False

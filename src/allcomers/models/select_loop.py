@@ -18,9 +18,7 @@ from select import POLLIN, POLLOUT
 from allcomers.connection.base import READ, WRITE
 from allcomers.models.driver import event_loop
 from allcomers.models.driver.serving import Serving
-
-FD_SETSIZE = 1024
-"""Compiled into the C library (select(2)); Python cannot ask for it."""
+from allcomers.system.sockets import FD_SETSIZE
 
 
 class SelectPoller:

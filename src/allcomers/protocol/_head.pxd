@@ -1,4 +1,4 @@
-"""What other parts of the compiled leaf know of a request's head."""
+"""The parts of a request's head that other parts of the compiled leaf use."""
 
 from allcomers.protocol._bytes cimport Bytes
 

@@ -1,4 +1,4 @@
-"""What other parts of the compiled leaf know of an answer."""
+"""The parts of a response that other parts of the compiled leaf use."""
 
 
 cdef class Answer:

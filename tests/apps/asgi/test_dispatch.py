@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from allcomers.config.options import Limits
+from allcomers.config.limits import Limits
 from allcomers.connection.base import CALL, HIGH_WATER, LINGER, READ, RUNNING, WRITE, Phase
 from allcomers.connection.call import CONSUMED, PENDING
 from allcomers.connection.http.async_call import Asker

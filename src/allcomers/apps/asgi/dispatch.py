@@ -1,4 +1,4 @@
-"""Which talk a request begins: HTTP, or a WebSocket."""
+"""The call that a request starts: of HTTP, or of a WebSocket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _logger = logging.getLogger("allcomers.websocket")
 
 
 def answer(runtime: AsgiRuntime, request: Request, asker: Asker) -> AsyncCall:
-    """The AsyncCall that answers `request`, which `asker` has heard."""
+    """Return the AsyncCall for `request`, which has come on the connection `asker`."""
     if request.upgrades and handshake.asked(request):
         return _websocket(runtime, request, asker)
     return HttpCall(runtime, request, asker, http_scope(request, runtime.root_path, runtime.state, runtime.extensions))
@@ -31,7 +31,7 @@ def _websocket(runtime: AsgiRuntime, request: Request, asker: Asker) -> AsyncCal
     except HttpError as error:
         return Refused(plain_response(error.status, error.message, error.headers))
     if runtime.websocket is None:
-        tell_of_missing()
+        warn_of_missing()
         return Refused(plain_response(501, "This server speaks no WebSocket."))
     from allcomers.apps.asgi.websocket import WebSocketCall  # late: most requests are none
 
@@ -39,13 +39,13 @@ def _websocket(runtime: AsgiRuntime, request: Request, asker: Asker) -> AsyncCal
 
 
 @cache
-def tell_of_missing() -> None:
-    """Say it once a process."""
+def warn_of_missing() -> None:
+    """Log the missing library, once a process."""
     _logger.warning("a client asks for a WebSocket, which needs: pip install 'allcomers[websocket]'")
 
 
 class Refused:
-    """A AsyncCall whose answer is known before the app is asked."""
+    """An AsyncCall whose response is known without the app."""
 
     ahead = 0
     hungry = False

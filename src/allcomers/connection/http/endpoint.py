@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
-from allcomers.config.options import Limits
+from allcomers.config.limits import Limits
 from allcomers.connection.base import Address
 from allcomers.connection.http.async_call import Asker, AsyncCall, Upgrade
 from allcomers.connection.http.response_body import EndOfBody, FinalPiece, StreamingBody

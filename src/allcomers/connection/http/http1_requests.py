@@ -22,7 +22,7 @@ from allcomers.connection.http.response_body import PulledBody
 from allcomers.connection.progress import Progress
 from allcomers.errors import ClientGone, Refusal
 from allcomers.protocol import http1
-from allcomers.protocol.head import CONTINUE
+from allcomers.protocol.encode import CONTINUE
 from allcomers.protocol.message import Body
 from allcomers.system.counters import REQUESTS
 

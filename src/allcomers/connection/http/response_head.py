@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 from allcomers.connection.http.response_body import ENDLESS
 from allcomers.errors import AnswerError, Refusal
 from allcomers.protocol import compiled
-from allcomers.protocol.head import STATUS_LINES, encode_fields, known_blocks, status_line
+from allcomers.protocol.encode import STATUS_LINES, encode_fields, known_blocks, status_line
 from allcomers.protocol.http1 import CRLF
 from allcomers.protocol.message import Response
 

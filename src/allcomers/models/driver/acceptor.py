@@ -190,4 +190,4 @@ class Acceptor:
             self._serving.slot.counters.add(ACCEPTED)
             self._serving.slot.count(self._present)
         except (OSError, RuntimeError):  # no more processes or threads to be had
-            sockets.refuse(sock, self._serving.busy)
+            sockets.refuse(sock, self._serving.endpoint.busy)

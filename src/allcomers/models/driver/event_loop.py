@@ -82,8 +82,8 @@ class EventLoop:
             self._inbox.fileno(): self._take_answers,
         }
         self._fast_path = setup.fast_path(
-            serving.http,
-            serving.service,
+            serving.endpoint.http,
+            serving.endpoint.service,
             serving.calls,
             self._channels,
             self._handle,
@@ -403,9 +403,9 @@ class EventLoop:
 
     def add(self, sock: socket.socket, address: Address, now: float) -> None:
         if sock.fileno() >= self._poller.most:
-            sockets.refuse(sock, self._serving.busy)
+            sockets.refuse(sock, self._serving.endpoint.busy)
             return
-        channel = Channel(self, sock, self._serving.connect(address, now))
+        channel = Channel(self, sock, self._serving.endpoint.connect(address, now))
         channel.conn.driver = channel
         self._channels[channel.fd] = channel
         self._serving.slot.count(len(self._channels))

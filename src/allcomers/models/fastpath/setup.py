@@ -19,8 +19,9 @@ from allcomers.connection.service import CloseAfter, failed
 from allcomers.errors import LoopMoved, PeerError
 from allcomers.protocol import compiled
 from allcomers.protocol.compiled import Server
+from allcomers.protocol.encode import STATUS_LINES, encode_fields, known_blocks
 from allcomers.protocol.framing import Raw
-from allcomers.protocol.head import STATUS_LINES, encode_fields, known_blocks, known_hosts
+from allcomers.protocol.head import known_hosts
 from allcomers.protocol.message import Request, Response
 
 if TYPE_CHECKING:
