@@ -60,7 +60,7 @@ SUITES = (
         ),
         "uvicorn_wire",
         options=("--ignore=tests/benchmarks",),  # need a plugin to be collected at all
-        quick=("tests/protocols/test_websocket.py", "tests/apps/asgi/test_lifespan.py", "tests/test_ssl.py"),
+        quick=("tests/protocols/test_websocket.py", "tests/test_lifespan.py", "tests/test_ssl.py"),
     ),
     Suite(
         "httpx",

@@ -35,7 +35,7 @@ Test = TypeVar("Test", bound=Callable[..., None])
 
 
 def on(*models: str) -> Callable[[Test], Test]:
-    """A test for some models; without this it is for all."""
+    """Limit a test to some models; without this it runs under all."""
 
     def mark(test: Test) -> Test:
         test.__dict__["models"] = models
@@ -52,14 +52,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="module")
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """What serves `app` under a model, shared by all tests of that."""
+    """Serve `app` under a model, for all tests of that."""
     with serving("run", "tests/support/apps/asgi_apps.py:app", "--model", request.param, quiet=False) as server:
         yield server
 
 
 @pytest.fixture(autouse=True)
 def log(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
-    """What the server has logged since the test began: no traceback, but in a test that asks for this."""
+    """Give a function for the log since the test started; it has no traceback, but in a test that uses this."""
     if "server" not in request.fixturenames:
         yield lambda: ""
         return
@@ -104,7 +104,7 @@ def await_lines(path: Path, *expected: str) -> None:
 
 
 def is_silent(wire: Wire, seconds: float = 0.1) -> bool:
-    """Does nothing come from there for so long?"""
+    """Return True if nothing comes from there for so long."""
     return not select.select([wire.socket], [], [], seconds)[0]
 
 
@@ -133,12 +133,12 @@ class Upload(threading.Thread):
             self.lost = lost
 
     def stalls(self) -> int:
-        """Wait until no more goes out; what has."""
+        """Wait until no more goes out. Return how much has."""
         return stalls(lambda: self.sent)
 
 
 def stalls(count: Callable[[], int]) -> int:
-    """Wait until `count` stays as it is for a while; that."""
+    """Wait until `count` stays as it is for a while. Return it."""
     seen, since = -1, time.monotonic()
 
     def is_still() -> bool:
@@ -802,7 +802,7 @@ def test_where_the_app_is_mounted_and_tls(certificate: Certificate) -> None:
 
 
 class Life:
-    """What the apps with a lifespan are to do, and where they note it."""
+    """Servers of apps with a lifespan, and the file of these apps' notes."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "life"
@@ -812,7 +812,7 @@ class Life:
         return serving("run", f"tests/support/apps/lifespan_apps.py:{target}", *options, env=env)
 
     def failing(self, target: str, *options: str, wrong: str) -> tuple[int, str]:
-        """A server that cannot start: its exit status, and what it says."""
+        """Start a server that cannot start. Return its exit status and its log."""
         env = {"ASGI_LIFE": str(self.path), "ASGI_WRONG": wrong}
         server = Server("run", f"tests/support/apps/lifespan_apps.py:{target}", *options, env=env)
         status = server.stop()

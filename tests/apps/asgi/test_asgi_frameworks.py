@@ -47,7 +47,7 @@ BETTER: Talks = {
 
 @contextmanager
 def uvicorn(app: str) -> Iterator[str]:
-    """Serve `app` by uvicorn; "HOST:PORT"."""
+    """Serve `app` by uvicorn. Return "HOST:PORT"."""
     command = [sys.executable, "-W", "ignore", "-m", "uvicorn", f"websocket_apps:{app}", "--port", "0"]
     with tempfile.NamedTemporaryFile() as log:
         process = subprocess.Popen([*command, "--app-dir", str(REAL)], stderr=log, stdout=subprocess.DEVNULL)

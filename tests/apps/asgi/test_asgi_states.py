@@ -61,7 +61,7 @@ def target(steps: Steps, notes: Path) -> str:
 
 
 def noted(notes: Path, count: int) -> list[str]:
-    """The app's first `count` notes, once they are there."""
+    """Wait for the app's first `count` notes. Return them."""
     wait_for(lambda: count == 0 or (notes.exists() and notes.read_text().count("\n") >= count), f"{count} notes")
     return notes.read_text().split("\n")[:-1] if count else []
 
@@ -89,7 +89,7 @@ TRAILERS = {"type": "http.response.trailers", "headers": [(b"x-sum", b"1")]}
 
 
 class Http(NamedTuple):
-    """A row: what the specification says; the steps; the status and the body that the client gets; what is noted."""
+    """A row: the specification's sentence; the steps; the status and the body that the client gets; the notes."""
 
     sentence: str
     steps: Steps
@@ -159,7 +159,7 @@ HTTP = [
 
 
 def answered(client: Client) -> tuple[int, bytes]:
-    """The status and the body of the final answer; BROKEN and what came of it in its chunks where it is cut."""
+    """Return the status and the body of the final response; BROKEN and the chunks that came where it is cut."""
     head = client.head()
     while head.status == 103:
         head = client.head()
@@ -254,7 +254,7 @@ def received(**message: Any) -> str:
 
 
 class Socket(NamedTuple):
-    """A row: what the specification says; the steps; what the client sends; what it gets; what is noted.
+    """A row: the specification's sentence; the steps; the client's messages; its response; the notes.
 
     got  ("http", status, body) where it is refused; else (messages, code and reason of the close)
     """

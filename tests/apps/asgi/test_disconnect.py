@@ -166,7 +166,7 @@ def test_the_disconnect_comes_behind_a_large_body(server: Server, tmp_path: Path
 
 
 def unread(wire: Wire) -> int:
-    """Bytes that the server's kernel has of this connection, and the server has not read (proc_net_tcp(5))."""
+    """Return the bytes of this connection that the server has not read yet from its kernel (proc_net_tcp(5))."""
     ours, theirs = (f":{name[1]:04X}" for name in (wire.socket.getsockname(), wire.socket.getpeername()))
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()

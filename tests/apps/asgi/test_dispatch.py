@@ -30,14 +30,14 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 @pytest.fixture(scope="module", autouse=True, params=["apart", "at once"])
 def drive(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Reports and calls one by one; and once more as a loop with inline calls has them, in one step."""
+    """Run each test with reports and calls one by one, and in one step, as a loop with inline calls does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(offline, "at_once", request.param == "at once")
         yield
 
 
 class Script:
-    """A Live that says what the test says, when the test does.
+    """An AsyncCall whose outputs come from the test, when it likes.
 
     heard   what it was told, in order: pieces as bytes, else "more", "whole", "end", "leave"
     """
@@ -78,7 +78,7 @@ class Script:
 
 
 class Steps(StreamingBody):
-    """A StreamingBody that is filled; how often it was asked to go on, and closed."""
+    """A StreamingBody that is pushed; it counts its steps and its closes."""
 
     __slots__ = ("closed", "steps")
 
@@ -96,7 +96,7 @@ class Steps(StreamingBody):
 
 
 class Ear:
-    """The driver of a connection: it hears what a call says later."""
+    """The driver of a connection: it keeps the later outputs of a call."""
 
     def __init__(self, near: Near) -> None:
         self._near = near
@@ -150,12 +150,12 @@ class Near(Far):
         return self.lives[-1]
 
     def say(self, reply: Any) -> None:
-        """The call says `reply`, if its connection has a driver still."""
+        """Post `reply` for the call, if its connection has a driver still."""
         if self.conn.driver is not None:
             self.conn.driver.post(None, reply)
 
     def wait_for_more(self) -> None:
-        """The call has taken what it was given, and waits for more."""
+        """Consume what the call has, and wait for more."""
         self.async_call.ahead = 0
         self.async_call.hungry = True
         self.say(CONSUMED)

@@ -21,7 +21,7 @@ END = REQUEST.format(method="GET", target="/plain?end", minor=1, more="Connectio
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[tuple[Server, Server]]:
-    """The compiled one, and the one in plain Python."""
+    """Serve the app compiled, and in plain Python."""
     target = f"{ROOT}/tests/support/apps/eager_app.py:app"
     with (
         serving("run", target, quiet=False, env={"ALLCOMERS_PURE": ""}) as compiled,
@@ -31,7 +31,7 @@ def servers() -> Iterator[tuple[Server, Server]]:
 
 
 def talk(server: Server, *requests: bytes) -> bytes:
-    """What a peer hears that is at rest, and then says these at once; without the time of day."""
+    """Return what an idle peer receives that sends these at once; without the time of day."""
     with server.connect() as sock:
         sock.sendall(REQUEST.format(method="GET", target="/plain", minor=1, more="").encode())
         heard = b""
@@ -42,13 +42,13 @@ def talk(server: Server, *requests: bytes) -> bytes:
 
 
 def seen(server: Server) -> list[bytes]:
-    """What the app has noted since it was asked last."""
+    """Return the app's notes since the last call."""
     said = talk(server, REQUEST.format(method="GET", target="/seen", minor=1, more="").encode())
     return said.partition(b"\r\n\r\n")[2].partition(b"HTTP/1.1")[0].split(b"\n")[:-1]
 
 
 def failures(server: Server, path: str) -> list[str]:
-    """What the log says of this path."""
+    """Return the log's lines of this path."""
     return sorted(re.findall(rf"(?:ERROR|INFO|WARNING) (\w+ '{path}'.*)", server.stderr))
 
 

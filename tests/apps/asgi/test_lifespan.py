@@ -22,7 +22,7 @@ Begin = Callable[..., tuple[Life, AsgiRuntime]]
 
 @pytest.fixture
 def noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the app notes what it did."""
+    """Return the file of the app's notes."""
     path = tmp_path / "life"
     path.touch()
     monkeypatch.setattr(lifespan_apps, "LIFE", str(path))
@@ -31,7 +31,7 @@ def noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def begin(noted: Path, monkeypatch: pytest.MonkeyPatch) -> Begin:
-    """Have an app start, which goes wrong as it is told."""
+    """Start an app, which goes wrong in the way that `wrong` names."""
 
     def begin(app: Any, how: str = "auto", wrong: str = "") -> tuple[Life, AsgiRuntime]:
         monkeypatch.setenv("ASGI_WRONG", wrong)

@@ -32,7 +32,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 def talk(server: Server, note: Path, version: int = 13) -> tuple[socket.socket, bytes]:
-    """A socket after the handshake, and the head of its answer."""
+    """Return a socket after the handshake, and the head of its response."""
     sock = server.connect()
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.sendall(HANDSHAKE % (quote(str(note), safe="").encode(), version))

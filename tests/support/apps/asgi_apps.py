@@ -30,13 +30,13 @@ async def hello(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def bare(scope: Scope, receive: Receive, send: Send) -> None:
-    """A status, and `n` bytes of body."""
+    """Send a status, and `n` bytes of body."""
     given = arguments(scope)
     await answer(send, pattern(int(given.get("n", 0))), http.HTTPStatus(int(given["status"])))
 
 
 async def stream(scope: Scope, receive: Receive, send: Send) -> None:
-    """n bytes in pieces; with `length`, a Content-Length that is so much too large."""
+    """Send n bytes in pieces; with `length`, under a Content-Length that is so much too large."""
     given = arguments(scope)
     size, piece = int(given["n"]), int(given.get("piece", 50_000))
     fields = [(b"content-length", b"%d" % (size + int(given["length"])))] if "length" in given else []
@@ -47,7 +47,7 @@ async def stream(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def tick(scope: Scope, receive: Receive, send: Send) -> None:
-    """A piece; another once `file` is there."""
+    """Send a piece, and another once `file` is there."""
     await start(send)
     await body(send, b"first,", more=True)
     await file(arguments(scope)["file"])
@@ -55,7 +55,7 @@ async def tick(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def endless(scope: Scope, receive: Receive, send: Send) -> None:
-    """A stream that only an exception ends, noted in `file`; with `wrap`, another is raised for it."""
+    """Send until an exception comes, and note it in `file`; with `wrap`, raise another for it."""
     given = arguments(scope)
     await start(send)
     try:
@@ -74,7 +74,7 @@ async def endless(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def counted(scope: Scope, receive: Receive, send: Send) -> None:
-    """A long stream of pieces of 10,000 bytes; that one has been sent is noted in `file`."""
+    """Send many pieces of 10,000 bytes, and note each in `file` once it is sent."""
     given = arguments(scope)
     await start(send)
     for _ in range(int(given["n"])):
@@ -87,7 +87,7 @@ async def counted(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Each piece of the body as it comes."""
+    """Send each piece of the body as it comes."""
     await start(send)
     async for piece in pieces(receive):
         await body(send, piece, more=True)
@@ -105,7 +105,7 @@ async def digest(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def seen(scope: Scope, receive: Receive, send: Send) -> None:
-    """The scope."""
+    """Send the scope."""
 
     def plain(value: object) -> object:
         return value.decode("latin-1") if isinstance(value, bytes) else repr(value)
@@ -114,7 +114,7 @@ async def seen(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def disconnect(scope: Scope, receive: Receive, send: Send) -> None:
-    """What receive() says after the body, noted in `file`; `answer` is "before" or "after" that."""
+    """Note in `file` what receive() returns after the body; respond "before" or "after" that, as `answer` has it."""
     given = arguments(scope)
     async for _ in pieces(receive):
         pass
@@ -130,7 +130,7 @@ async def disconnect(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def unread(scope: Scope, receive: Receive, send: Send) -> None:
-    """An answer; of the body only the first piece is asked for, with `peek`."""
+    """Respond; receive only the first piece of the body, and that only with `peek`."""
     given = arguments(scope)
     if "peek" in given:
         await receive()
@@ -143,7 +143,7 @@ async def unread(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def slowly(scope: Scope, receive: Receive, send: Send) -> None:
-    """The body is taken once `file` is there; `begun` is noted before that."""
+    """Receive the body once `file` is there, and note it in `begun` before that."""
     given = arguments(scope)
     if "first" in given:
         await receive()
@@ -153,7 +153,7 @@ async def slowly(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def told(scope: Scope, receive: Receive, send: Send) -> None:
-    """All that receive() says, noted in `file`, up to the disconnect."""
+    """Note in `file` all that receive() returns, up to the disconnect."""
     path = arguments(scope)["file"]
     while True:
         message = await receive()
@@ -165,7 +165,7 @@ async def told(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def context(scope: Scope, receive: Receive, send: Send) -> None:
-    """The word that was set before this request, or by it."""
+    """Send the word that was set before this request, and the one set by it."""
     before = word.get()
     word.set(arguments(scope)["word"])
     await asyncio.sleep(0)
@@ -201,7 +201,7 @@ async def sendpath(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def sendfile(scope: Scope, receive: Receive, send: Send) -> None:
-    """Three slices of the file `path`, and bytes before, between and behind, unless only the file is asked for."""
+    """Send three slices of the file `path`, and bytes around them; with `whole`, only the file."""
     path = arguments(scope)["path"]
     kind = "http.response.zerocopysend"
     await start(send)
@@ -225,7 +225,7 @@ async def sendfile(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def hasty(scope: Scope, receive: Receive, send: Send) -> None:
-    """A file that is closed before it has gone out, and another that gets its descriptor: that must not go out."""
+    """Close a file before it has gone out, and open another that gets its descriptor: that must not go out."""
     given = arguments(scope)
     kind = "http.response.zerocopysend"
     size = Path(given["path"]).stat().st_size
@@ -245,7 +245,7 @@ async def hasty(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def background(scope: Scope, receive: Receive, send: Send) -> None:
-    """An answer, then work that ends once `go` is there, or is cancelled: noted in `file`."""
+    """Respond, then work until `go` is there, or a cancellation comes; note the end in `file`."""
     given = arguments(scope)
     if "stream" in given:
         await start(send)
@@ -263,7 +263,7 @@ async def background(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def forgotten(scope: Scope, receive: Receive, send: Send) -> None:
-    """Work that nobody waits for, in a task of its own."""
+    """Start work that nobody waits for, in a task of its own."""
     path = arguments(scope)["file"]
 
     async def work() -> None:
@@ -283,7 +283,7 @@ background_tasks: set[asyncio.Task[None]] = set()
 
 
 async def libraries(scope: Scope, receive: Receive, send: Send) -> None:
-    """What libraries need of the task that a call runs in; before anything was awaited, and after."""
+    """Use what libraries need of the task of a call; before anything was awaited, and after."""
     import anyio
     import sniffio
 
@@ -312,7 +312,7 @@ async def libraries(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def state(scope: Scope, receive: Receive, send: Send) -> None:
-    """What the lifespan has left, and how often this request's own copy was changed: once, if it is one."""
+    """Send the lifespan's state, and how often this request's own copy was changed: once, if it is one."""
     left = scope["state"]
     left["own"] = left.get("own", 0) + 1
     left["shared"]["requests"] += 1
@@ -330,7 +330,7 @@ PATHS = {
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Without a lifespan."""
+    """Call the app of a path; there is no lifespan."""
     if scope["type"] != "http":
         raise ValueError(f"no {scope['type']} here")
     path = scope["path"].removeprefix(scope["root_path"])

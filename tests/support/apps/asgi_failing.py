@@ -11,7 +11,7 @@ from support.apps.served import Deliberate
 
 
 async def fails(scope: Scope, receive: Receive, send: Send) -> None:
-    """Raises, returns or is cancelled, as `how` says it."""
+    """Raise, return, exit or be cancelled, as `how` has it."""
     given = arguments(scope)
     if given["when"] == "middle":
         await start(send)
@@ -43,7 +43,7 @@ async def leave(when: str) -> None:
 
 
 async def misspeaks(scope: Scope, receive: Receive, send: Send) -> None:
-    """A message that is none, after `good` messages that are."""
+    """Send a message that is wrong, then two that are right."""
     given = arguments(scope)
     bad: dict[str, Any] = {
         "status-text": {"type": "http.response.start", "status": "200"},
@@ -72,7 +72,7 @@ async def misspeaks(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def persistent(scope: Scope, receive: Receive, send: Send) -> None:
-    """Goes on after the end: 40 messages that nobody hears."""
+    """Go on after the end: 40 messages that nobody receives."""
     await answer(send, b"once")
     for _ in range(20):
         await body(send, b"again", more=True)
@@ -80,7 +80,7 @@ async def persistent(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def chorus(scope: Scope, receive: Receive, send: Send) -> None:
-    """Two tasks that send at once."""
+    """Send from two tasks at once."""
     await start(send)
 
     async def sing(letter: bytes) -> None:

@@ -34,7 +34,7 @@ async def answer(send: Send, piece: bytes = b"", status: int = 200, *headers: tu
 
 
 async def pieces(receive: Receive) -> AsyncIterator[bytes]:
-    """The request's body. Raises ConnectionError where it ends too early."""
+    """Yield the request's body. Raises ConnectionError where it ends too early."""
     more = True
     while more:
         message = await receive()
@@ -45,7 +45,7 @@ async def pieces(receive: Receive) -> AsyncIterator[bytes]:
 
 
 async def file(path: str) -> None:
-    """Return once there is a file at `path`: how a test tells a call to go on."""
+    """Return once there is a file at `path`: so a test lets a call go on."""
     until = time.monotonic() + PATIENCE
     while not Path(path).exists():
         if time.monotonic() > until:

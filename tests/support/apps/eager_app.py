@@ -1,4 +1,4 @@
-"""An ASGI app whose every path talks with its client in another way, most of them before it waits for anything."""
+"""An ASGI app whose every path uses receive() and send() in another way, most before they wait for anything."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def more_by_number(scope: Any, receive: Any, send: Any) -> None:
 
 @talk
 async def changed(scope: Any, receive: Any, send: Any) -> None:
-    """An app that has but one message, one list of headers, and changes them."""
+    """Use one message and one list of headers, and change them."""
     headers = [*TEXT, (b"Content-Length", b"8")]
     message = start(headers)
     await send(message)
@@ -262,7 +262,7 @@ async def untyped(scope: Any, receive: Any, send: Any) -> None:
 
 @talk
 async def forgives(scope: Any, receive: Any, send: Any) -> None:
-    """A mistake, and then the answer after all."""
+    """Make a mistake, and respond after all."""
     try:
         await send(body())
     except Exception as error:
@@ -303,7 +303,7 @@ async def is_cancelled(scope: Any, receive: Any, send: Any) -> None:
 
 @talk
 async def tasks(scope: Any, receive: Any, send: Any) -> None:
-    """receive() and send() run as tasks of their own."""
+    """Run receive() and send() as tasks of their own."""
     heard = await asyncio.create_task(receive())
     await asyncio.wait_for(send(start()), 10)
     await asyncio.gather(asyncio.ensure_future(send(body(repr(heard).encode()))))
@@ -311,7 +311,7 @@ async def tasks(scope: Any, receive: Any, send: Any) -> None:
 
 @talk
 async def context(scope: Any, receive: Any, send: Any) -> None:
-    """Variables are a request's own, before and after it waits."""
+    """Send the context's variables, which are the request's own before and after it waits."""
     before = last.get()
     last.set(scope["raw_path"].decode())
     task = asyncio.current_task()
@@ -350,7 +350,7 @@ async def anyio_group(scope: Any, receive: Any, send: Any) -> None:
 
 @talk
 async def anyio_cancels(scope: Any, receive: Any, send: Any) -> None:
-    """The wait for a client that stays is given up."""
+    """Give up the wait for a client that stays."""
     await receive()
     with anyio.move_on_after(0.01) as scope_:
         await receive()
@@ -358,7 +358,7 @@ async def anyio_cancels(scope: Any, receive: Any, send: Any) -> None:
 
 
 def future(scope: Any, receive: Any, send: Any) -> Awaitable[Any]:
-    """An app need not be a coroutine function."""
+    """Respond, without being a coroutine function."""
     return asyncio.ensure_future(answer(send))
 
 
@@ -367,7 +367,7 @@ TALKS["/future"] = future
 
 @talk
 async def scope(scope: Any, receive: Any, send: Any) -> None:
-    """Its scope, which is the request's own to change."""
+    """Send the scope, which is the request's own to change."""
     told = {name: value for name, value in scope.items() if name not in ("client", "server", "state")}
     told["client"] = scope["client"][0]
     data = repr(sorted(told.items())).encode()

@@ -11,7 +11,7 @@ TALKS: dict[str, Talk] = {}
 """Apps by their path."""
 
 SEEN: list[str] = []
-"""What talks have noted: the path /seen tells it, and forgets it."""
+"""Notes of the apps: the path /seen sends them, and forgets them."""
 
 TEXT = [(b"content-type", b"text/plain")]
 

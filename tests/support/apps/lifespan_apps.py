@@ -18,7 +18,7 @@ LIFE = os.environ.get("ASGI_LIFE", "/dev/null")
 
 
 async def living(scope: Scope, receive: Receive, send: Send) -> None:
-    """With a lifespan, and a state; how it goes wrong, if it is to, ASGI_WRONG says."""
+    """Start and shut down with a state; go wrong in the way that ASGI_WRONG names."""
     if scope["type"] != "lifespan":
         await app(scope, receive, send)
         return
@@ -57,19 +57,19 @@ async def living(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def unaware(scope: Scope, receive: Receive, send: Send) -> None:
-    """Looks at no type, and takes each talk for a request's."""
+    """Look at no type: treat each call as a request's."""
     await receive()
     await answer(send, b"unaware")
 
 
 async def silent(scope: Scope, receive: Receive, send: Send) -> None:
-    """Returns where it has nothing to say."""
+    """Return at once from all but a request."""
     if scope["type"] == "http":
         await answer(send, b"silent")
 
 
 def starlette() -> Any:
-    """A factory: a Starlette app whose lifespan fails if ASGI_WRONG says so, and whose streams never end."""
+    """Return a Starlette app whose lifespan fails if ASGI_WRONG is set, and whose streams never end."""
     from starlette.applications import Starlette
     from starlette.middleware.base import BaseHTTPMiddleware
     from starlette.requests import Request

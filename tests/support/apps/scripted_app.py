@@ -1,4 +1,4 @@
-"""An ASGI app that does what its request says, step by step, and notes in a file what came of each step.
+"""An ASGI app that does the steps of its request, one by one, and notes in a file what came of each.
 
 The query has `do`, a Python list of steps, and `file`, where notes go, one a line:
 
@@ -61,7 +61,7 @@ async def run(steps: str, path: str, receive: Receive, send: Send) -> None:
             case "for ever":
                 await for_ever(path)
             case "raise":
-                raise Deliberate("as it was told")
+                raise Deliberate("as the step has it")
             case (count, message):
                 for _ in range(count):
                     note(path, await attempt(send, message))
