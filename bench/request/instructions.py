@@ -90,7 +90,7 @@ def step(name: str, run: Callable[[], object]) -> None:
 def answering(pools: bool, **answers: Any) -> Any:
     """Return an EventLoop that serves HTTP on a listener of its own, its poller, and its address."""
     from allcomers.calls.inline import Inline
-    from allcomers.calls.pool import Pool
+    from allcomers.calls.pool import ThreadPool
     from allcomers.config.options import Limits
     from allcomers.connection.http.endpoint import HttpEndpoint
     from allcomers.connection.http.http1 import HttpConnection
@@ -119,7 +119,7 @@ def answering(pools: bool, **answers: Any) -> Any:
     serving = Serving(
         listeners=[listener],
         connect=partial(HttpConnection, http),
-        calls=Pool(1, slot.counters) if pools else Inline(),
+        calls=ThreadPool(1, slot.counters) if pools else Inline(),
         signals=Signals(1.0),
         slot=slot,
         http=http,

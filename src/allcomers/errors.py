@@ -41,6 +41,10 @@ class LoopMoved(BaseException):  # not an error: whoever catches these is not to
     """The loop that this thread ran is run by another: leave it alone, to the last frame."""
 
 
+class CallAbandoned(BaseException):  # not an error: whoever catches these is not to catch it
+    """The call that this thread ran has exceeded its time limit: its result is dropped."""
+
+
 class HttpError(AllcomersError):
     """Raised by a handler: answer `status`, 400 to 599, with `message` as a small plain text.
 

@@ -406,16 +406,16 @@ def test_short_calls_stay_where_they_are(line: Line) -> None:
         line.put(lambda number=number: number)  # type: ignore[misc]
     wait_for(lambda: len(line.answers) == 1000, "all to be answered")
     assert (
-        line.answers == list(range(1000)) or calls_of(line)._page.cells[HAND_OVERS]
+        line.answers == list(range(1000)) or calls_of(line)._counters.cells[HAND_OVERS]
     )  # a machine may stall for a millisecond
-    assert calls_of(line).ownership.begun + calls_of(line)._page.cells[DEQUEUED] == 1000
+    assert calls_of(line).ownership.begun + calls_of(line)._counters.cells[DEQUEUED] == 1000
 
 
 def test_the_loop_moves_on_and_the_call_answers_late(line: Line) -> None:
     calls = calls_of(line)
     gate, ident = threading.Event(), []
     line.put(lambda: (ident.append(threading.get_ident()), gate.wait(20), "late")[-1])
-    wait_for(lambda: calls._page.cells[HAND_OVERS], "the loop to move")
+    wait_for(lambda: calls._counters.cells[HAND_OVERS], "the loop to move")
     line.put(lambda: threading.get_ident())
     wait_for(lambda: line.answers, "the next call")
     assert line.answers[0] != ident[0]
@@ -428,10 +428,10 @@ def test_the_loop_moves_on_and_the_call_answers_late(line: Line) -> None:
 def test_the_watcher_is_keen_for_a_while_once_a_call_has_waited(line: Line) -> None:
     calls = calls_of(line)
     wait_for(lambda: line.put(int) or calls.ownership.begun > 100, "some calls that do not wait")
-    assert not calls._keen or calls._page.cells[HAND_OVERS]  # a machine may stall for a millisecond
+    assert not calls._watchdog._keen or calls._counters.cells[HAND_OVERS]  # a machine may stall for a millisecond
     line.put(partial(threading.Event().wait, 0.1))
-    wait_for(lambda: calls._keen, "the watcher to see one that does")
-    wait_for(lambda: line.put(int) or not calls._keen, "it to be calm again")
+    wait_for(lambda: calls._watchdog._keen, "the watcher to see one that does")
+    wait_for(lambda: line.put(int) or not calls._watchdog._keen, "it to be calm again")
 
 
 def test_there_are_never_more_calls_than_threads(line: Line) -> None:
@@ -459,14 +459,14 @@ def test_there_are_never_more_calls_than_threads(line: Line) -> None:
 def test_when_slow_calls_are_the_rule_they_go_to_the_pool_until_they_are_quick_again(line: Line) -> None:
     calls = calls_of(line)
     slow = partial(threading.Event().wait, 0.01)
-    wait_for(lambda: line.put(slow) or calls._page.cells[POOLED], "slow calls")
-    before = calls._page.cells[HAND_OVERS]
+    wait_for(lambda: line.put(slow) or calls._counters.cells[POOLED], "slow calls")
+    before = calls._counters.cells[HAND_OVERS]
     for _ in range(20):
         line.put(slow)
-    wait_for(lambda: calls._page.cells[DEQUEUED] >= 20, "these to be taken at once")
-    assert calls._page.cells[HAND_OVERS] == before
+    wait_for(lambda: calls._counters.cells[DEQUEUED] >= 20, "these to be taken at once")
+    assert calls._counters.cells[HAND_OVERS] == before
     wait_for(lambda: [line.put(int) for _ in range(100)] and calls.inline, "quick calls")
-    assert not calls._page.cells[POOLED]
+    assert not calls._counters.cells[POOLED]
 
 
 def test_a_loop_that_fails_is_told_where_it_was_begun() -> None:

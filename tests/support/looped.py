@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any
 
 from allcomers.calls.inline import Inline
-from allcomers.calls.pool import Pool
+from allcomers.calls.pool import ThreadPool
 from allcomers.config.log_format import Entry
 from allcomers.config.options import Limits
 from allcomers.connection.base import Work
@@ -92,7 +92,7 @@ class TlsVoice(Voice):
         return b"".join(pieces)
 
 
-class Watched(Pool):
+class Watched(ThreadPool):
     """A pool of two that ends, and knows which of its calls have not answered: so a test can wait for them."""
 
     def __init__(self, counters: CounterRow) -> None:
@@ -104,7 +104,7 @@ class Watched(Pool):
         def run() -> None:
             began = monotonic()
             reply = work()
-            self._page.called(0.0, monotonic() - began)
+            self._counters.called(0.0, monotonic() - began)
             done(reply)
             self.under_way.discard(run)
 

@@ -78,7 +78,7 @@ def test_buckets_begin_at_nothing_and_end_above_a_minute() -> None:
     )
 )
 def test_compiled_and_plain_write_the_same(steps: list[tuple[Any, ...]]) -> None:
-    pages: list[Any] = [PlainCounterRow(), leaf.Page()]
+    pages: list[Any] = [PlainCounterRow(), CounterRow()]
     for name, *arguments in steps:
         for counters in pages:
             getattr(counters, name)(*arguments)
@@ -89,7 +89,7 @@ def test_compiled_and_plain_write_the_same(steps: list[tuple[Any, ...]]) -> None
 
 @pytest.mark.skipif(not leaf.COMPILED, reason="the leaf is not compiled, or ALLCOMERS_PURE is set")
 def test_the_compiled_page_takes_no_row_that_is_too_short_and_no_slot_beyond() -> None:
-    counters = leaf.Page()
+    counters = CounterRow()
     with pytest.raises(ValueError, match="512 numbers"):
         counters.cells = memoryview(bytearray(4088)).cast("Q")
     with pytest.raises(IndexError):

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""ownership.Ownership in C: no step of these is interrupted, for they do not give up the GIL before they are over."""
+"""ownership.Ownership in C: none of these steps is interrupted, since none gives up the GIL before it is over."""
 
 
 cdef class Ownership:

@@ -269,7 +269,7 @@ def _asgi(target: Any, config: Config, request_replacement: Callable[[str], obje
         disconnect_grace=config.disconnect_grace,
     )
     if config.call_timeout:
-        from allcomers.calls.task_limit import TaskLimit
+        from allcomers.calls.time_limit import TaskLimit
 
         runtime.limit = TaskLimit(config.call_timeout, request_replacement, events)
     return App(

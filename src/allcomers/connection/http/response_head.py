@@ -97,3 +97,10 @@ def busy(date: bytes, server: bytes) -> bytes:
     body = b"There is no place free; try again in a moment.\n"
     fields = _TEXT % len(body) + b"Retry-After: 1\r\n"
     return b"".join((status_line(503), fields, date, server, _CLOSE, CRLF, body))
+
+
+def plain_response(status: int, text: str) -> Response:
+    """Return a small response in plain text."""
+    return Response(
+        text.encode("utf-8", "replace"), status=status, headers=[("Content-Type", "text/plain; charset=utf-8")]
+    )

@@ -20,7 +20,7 @@ from threading import Lock, get_ident
 from time import monotonic
 from typing import Any
 
-from allcomers.calls import Calls
+from allcomers.calls.protocols import Calls
 from allcomers.connection import call
 from allcomers.connection.base import CALL, IDLE, READ, WRITE, Connection, Work
 from allcomers.connection.call import PartialResponse

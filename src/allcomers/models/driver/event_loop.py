@@ -22,7 +22,7 @@ from select import POLLERR, POLLHUP, POLLIN, POLLOUT
 from time import monotonic
 from typing import Any, Final
 
-from allcomers.calls import LoopHost
+from allcomers.calls.protocols import LoopHost
 from allcomers.connection.base import CALL, IDLE, PATIENCE, READ, RUNNING, WRITE, Address, Connection
 from allcomers.connection.call import CONSUMED, PENDING, PartialResponse
 from allcomers.connection.http.http1 import HttpConnection

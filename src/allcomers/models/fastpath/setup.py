@@ -10,9 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from allcomers.calls.auto import Auto
-from allcomers.calls.inline import Inline
-from allcomers.calls.pool import Pool
+from allcomers.calls.protocols import LoopHost
 from allcomers.connection.http import handler_call
 from allcomers.connection.http.log_record import AccessRecord, note_all
 from allcomers.connection.service import CloseAfter, failed
@@ -24,7 +22,7 @@ from allcomers.protocol.head import STATUS_LINES, encode_fields, known_blocks, k
 from allcomers.protocol.message import Request, Response
 
 if TYPE_CHECKING:
-    from allcomers.calls import Calls
+    from allcomers.calls.protocols import Calls
     from allcomers.connection.base import Connection
     from allcomers.connection.http.endpoint import HttpEndpoint
     from allcomers.connection.service import ServiceEndpoint
@@ -112,11 +110,11 @@ def fast_path(
     post: Callable[[Any, Any], object],
 ) -> FastPath | None:
     """For a Loop whose own handle() is `otherwise`; None where there is none for these peers."""
-    if not compiled.COMPILED or not isinstance(calls, Inline | Auto | Pool):  # who has a limit knows of each call
+    if not compiled.COMPILED or calls.is_limited:  # a limit has to know of each call
         return None
     if http is not None:
         return _for_http(http, calls, channels, otherwise, fall_back, close, post)
-    if service is not None and isinstance(calls, Inline) and not service.tls:
+    if service is not None and calls.inline and not isinstance(calls, LoopHost) and not service.tls:
         return _for_service(service, channels, otherwise, fall_back)
     return None
 
@@ -139,7 +137,7 @@ def _for_service(
 
 def _for_http(
     http: HttpEndpoint,
-    calls: Inline | Auto | Pool,
+    calls: Calls,
     channels: dict[int, Any],
     otherwise: Handle,
     fall_back: FallBack,
@@ -150,6 +148,7 @@ def _for_http(
         return None
     from allcomers.models.fastpath._http import HttpFastPath
 
+    host = calls if isinstance(calls, LoopHost) else None
     return HttpFastPath(
         channels=channels,
         otherwise=otherwise,
@@ -168,10 +167,10 @@ def _for_http(
         max_head=http.limits.max_head,
         max_headers=http.limits.max_headers,
         max_body=http.limits.max_body,
-        ownership=calls.ownership if isinstance(calls, Auto) else None,
-        answer_late=calls.answer_late if isinstance(calls, Auto) else None,
+        ownership=host and host.ownership,
+        answer_late=host and host.answer_late,
         loop_moved=LoopMoved,
-        submit=None if isinstance(calls, Inline) else calls.submit,
+        submit=None if host is None and calls.inline else calls.submit,
         post=post,
         record=AccessRecord if http.log else None,
         note=partial(note_all, http),
