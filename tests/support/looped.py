@@ -170,7 +170,7 @@ class Looped:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
-        self.loop.add(ours, PEER, monotonic())
+        self.loop.peers.add(ours, PEER, monotonic())
         self.turn()
         return theirs
 
@@ -218,11 +218,11 @@ class Looped:
 
     @property
     def peers(self) -> int:
-        return len(self.loop._channels)
+        return len(self.loop.peers.channels)
 
     def close(self) -> None:
-        for channel in list(self.loop._channels.values()):
-            self.loop._close(channel)
+        for channel in list(self.loop.peers.channels.values()):
+            self.loop.peers.close(channel)
         if isinstance(self.calls, Watched):
             self.calls.end()
 

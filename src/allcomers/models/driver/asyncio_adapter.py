@@ -13,8 +13,8 @@ from time import monotonic
 from typing import Protocol
 
 from allcomers.connection.base import READ, WRITE
-from allcomers.models.driver.channel import Poller
 from allcomers.models.driver.event_loop import EventLoop
+from allcomers.models.driver.poller import Poller
 from allcomers.models.driver.serving import Serving
 
 _logger = logging.getLogger("allcomers.app")

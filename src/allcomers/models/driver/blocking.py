@@ -28,8 +28,8 @@ from allcomers.connection.codec import Clear
 from allcomers.connection.detached import DetachedConnection
 from allcomers.connection.http.async_call import Upgrade
 from allcomers.errors import PeerError
-from allcomers.models.driver.acceptor import LeavePolicy
 from allcomers.models.driver.app_socket import AppSocket
+from allcomers.models.driver.conversations import LeavePolicy
 from allcomers.system import sockets
 
 
@@ -46,7 +46,7 @@ def converse(sock: socket.socket, conn: Connection, calls: Calls, policy: LeaveP
                     conn.drain(monotonic(), patience)
                 conn.answered(reply, monotonic())
             else:
-                driver.speak_or_hear()
+                driver.send_or_receive()
     except (OSError, PeerError):
         pass
     finally:
@@ -92,7 +92,7 @@ class _Driver:
         self._leaving = False
         self._heeded: list[int] = []
 
-    def speak_or_hear(self) -> None:
+    def send_or_receive(self) -> None:
         """Send what there is to send; or wait until something happens, and hear what the peer says."""
         conn = self.conn
         if conn.wants & WRITE and _send(self._sock, conn):
@@ -121,7 +121,7 @@ class _Driver:
             try:
                 conn.answered(part, monotonic())
                 while not part.over and not self._policy.over:
-                    self.speak_or_hear()
+                    self.send_or_receive()
             except (OSError, PeerError):
                 pass
             if not part.over:
