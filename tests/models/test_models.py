@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from allcomers.models.select_loop import FD_SETSIZE
+from allcomers.system.sockets import FD_SETSIZE
 from support.crowd import Answer, exchange, receive, request
 from support.harness import PATIENCE, Server, receive_all, serving, wait_for
 

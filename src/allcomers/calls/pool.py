@@ -5,8 +5,12 @@ may wait at once. A response that is an iterable has its thread to its end (prod
 threads for each call; calls that compute gain nothing, since the interpreter runs one at a time. Under the blocking
 models it is a limit: many connections, N calls at once.
 
-A thread starts when a call would wait for one. A time limit (time_limit.py) adds threads in the place of those that
-hang; Auto (auto.py) adds one for its loop, which runs here beside the calls.
+All threads start with the first call: after a fork, so that each process has its own. With a time limit, or under Auto,
+a thread starts when a call would wait for one. The limit (time_limit.py) adds threads in the place of those that hang;
+Auto (auto.py) adds one for its loop, which runs here beside the calls.
+
+PERF: to count the threads that are free, twice a call and under a lock, takes 6,000 of the 58,900 instructions of a
+request in a pool (`bench instructions --kinds pool`): so that is done only where it is needed.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ Done: TypeAlias = Callable[[Any], object]
 """Receives the result of a call."""
 
 
-class Limit(Protocol):
+class PoolLimit(Protocol):
     """A time limit of calls, as their pool knows it (time_limit.TimeLimit)."""
 
     pool: ThreadPool
@@ -68,13 +72,14 @@ class ThreadPool:
         self,
         threads: int,
         counters: CounterRow,
-        limit: Limit | None = None,
+        limit: PoolLimit | None = None,
         observe: Callable[[float], object] | None = None,
     ) -> None:
         self.is_limited = limit is not None
         self._counters = counters
         self._limit = limit
         self._observe = observe
+        self._is_elastic = limit is not None or observe is not None  # threads start and end as they are needed
         self._jobs: WorkQueue[tuple[Work, Done | None, float]] = WorkQueue()
         self._lock = threading.Lock()  # for the four numbers that follow
         self._threads = threads  # the most that there may be
@@ -89,10 +94,13 @@ class ThreadPool:
     def submit(self, work: Work, done: Done) -> None:
         if self._limit is not None:
             work = self._limit.enqueue(work, done)
-        with self._lock:
-            self._free -= 1
-            if self._free < 0:
-                self._start_thread()
+        if self._is_elastic:
+            with self._lock:
+                self._free -= 1
+                if self._free < 0:
+                    self._start_thread()
+        elif self._live < self._threads:
+            self._start_all()
         self._counters.add(QUEUED)
         self._jobs.put((work, done, monotonic()))
 
@@ -156,6 +164,11 @@ class ThreadPool:
             if self._free < 0:
                 self._start_thread()
 
+    def _start_all(self) -> None:
+        with self._lock:
+            while self._start_thread():
+                pass
+
     def _start_thread(self) -> bool:
         """Start a thread, unless there are as many as there may be. Called with the lock held."""
         if self._live >= self._threads:
@@ -179,15 +192,21 @@ class ThreadPool:
                 reply = work() if done is None else self._run(work, queued_at)
             except CallAbandoned:
                 reply = done = None
-            with self._lock:  # before the result is reported: the call that follows on it finds a free thread
-                is_needed = self._live <= self._threads
-                if is_needed:
-                    self._free += 1
-                else:
-                    self._live -= 1
+            if self._is_elastic:
+                is_needed = self._release()
             if done is not None:
                 done(reply)
             del work, done, reply  # while it waits, a thread must not keep the last request alive
+
+    def _release(self) -> bool:
+        """Count this thread as free, before its result is reported: so the call that follows on it finds one. Return
+        False where it is one too many, and is to end."""
+        with self._lock:
+            if self._live > self._threads:
+                self._live -= 1
+                return False
+            self._free += 1
+            return True
 
     def _run(self, work: Work, queued_at: float) -> Any:
         """Run a call, and what follows of its response. Raises CallAbandoned."""
@@ -207,6 +226,6 @@ class ThreadPool:
             return answer(reply, reply, self.call if limit is None else partial(self._call_next, limit, work))
         return reply
 
-    def _call_next(self, limit: Limit, first: Work, work: Work) -> Any:
+    def _call_next(self, limit: PoolLimit, first: Work, work: Work) -> Any:
         """Run a further call of the response that `first` has begun: each has the whole time."""
         return self.call(limit.next(first, work))

@@ -83,7 +83,7 @@ TABLE = {
         Model(
             "epoll",
             "epoll_loop",
-            "the kernel tells which sockets are ready",
+            "the kernel reports which sockets are ready",
             "most servers; 10,000 clients",
             _EPOLL,
             events="EpollSelector",
@@ -91,7 +91,7 @@ TABLE = {
         Model(
             "epoll-et",
             "epoll_et_loop",
-            "epoll that tells each change once",
+            "epoll that reports each change once",
             "the same, fewer system calls",
             _EPOLL,
             events="EpollSelector",

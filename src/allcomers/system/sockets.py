@@ -21,6 +21,9 @@ from allcomers.protocol.message import FileSlice, Segment
 RECEIVE: Final = 64 * 1024
 """Bytes asked of a socket at once. What comes short of it is all that was there."""
 
+FD_SETSIZE: Final = 1024
+"""Descriptors that select(2) can watch. Compiled into the C library; Python cannot look it up."""
+
 _FILE_STEP: Final = 1024 * 1024
 """Bytes of a file handed to the kernel at once, so that one download does not keep a loop from the others."""
 

@@ -8,8 +8,8 @@ from typing import Final
 from allcomers.commands.doctor import plan
 from allcomers.commands.doctor.facts import Facts, Finding, Weight, many, size
 from allcomers.config.options import Config
-from allcomers.models.select_loop import FD_SETSIZE
 from allcomers.protocol.message import SPOOL_AT
+from allcomers.system.sockets import FD_SETSIZE
 
 _FULL: Final = 0.8
 """The part of a memory limit that workers may fill: the rest is for requests and for what an app gathers as it runs."""

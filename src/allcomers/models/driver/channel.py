@@ -77,7 +77,8 @@ class Home(Protocol):
 class Channel(FastState):
     """A peer's socket and its connection, and the poller's reports of the one for the other.
 
-    ended  bool: no more will come than is there already, so it is read to its end: an edge is reported once
+    ended     bool: no more will come than is there already, so it is read to its end: an edge is reported once
+    writable  int: WRITE; 0 once a send would have blocked
     """
 
     __slots__ = ("due", "ended", "hinted", "home", "sock", "watched", "writable")
@@ -95,7 +96,7 @@ class Channel(FastState):
         self.hinted: tuple[list[bytes], ...] = ()  # by a call of which the connection does not know yet
         self.readable = False
         self.ended = False
-        self.writable = True
+        self.writable = WRITE
         self.watched = 0
         self.due = NEVER  # when its deadline is looked at next
 
@@ -116,7 +117,7 @@ class Channel(FastState):
                 wants = conn.wants
                 if wants & CALL:
                     now = self._call(conn, now)
-                elif wants & WRITE and self.writable:
+                elif wants & self.writable:
                     left -= self._send(conn, now)
                 elif wants & READ and self.readable:
                     try:
@@ -148,7 +149,7 @@ class Channel(FastState):
             else:
                 count = sockets.send(self.sock, segment)
         except BlockingIOError:
-            self.writable = False
+            self.writable = 0
             return 0
         conn.sent(count, now)
         return count

@@ -109,11 +109,11 @@ class EventLoop:
         if events & POLLIN:
             channel.readable = True
         if events & POLLOUT:
-            channel.writable = True
+            channel.writable = WRITE
         if events & _RARE:
             channel.ended = channel.readable = True
             if events & _GONE:
-                channel.writable = True
+                channel.writable = WRITE
                 if not channel.conn.wants & _READ_OR_WRITE:  # a call runs for a peer that is gone: end these reports
                     channel.conn.lost(now)
         channel.drive(now)

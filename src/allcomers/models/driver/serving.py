@@ -1,4 +1,4 @@
-"""What a model is given to serve."""
+"""What a model serves."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 class Serving(NamedTuple):
-    """What a model is given.
+    """All that a model needs.
 
-    listeners        sockets that listen, non-blocking, shared with other workers perhaps
-    connect          (peer's address, now) to the Connection of a peer that was accepted
+    listeners        sockets that listen, non-blocking, perhaps shared with other workers
+    connect          maps (peer's address, now) to the Connection of a peer that was accepted
     calls            where calls run
-    signals           the signals of this process
-    busy             what a peer is told that cannot be served
-    threads          how many threads the thread-pool has
-    max_connections  how many peers at once; None for the model's own measure
-    http, service    what answers all peers: one of the two
-    slot            this worker's part of the peers, who come to all workers by the same listeners
+    signals          the signals of this process
+    slot             this worker's part of the peers, who come to all workers by the same listeners
+    busy             sent to a peer that cannot be served
+    threads          the threads of the thread-pool
+    max_connections  peers at once, at most; None for the model's own limit
+    http, service    the endpoint that answers all peers: one of the two
     """
 
     listeners: list[socket.socket]

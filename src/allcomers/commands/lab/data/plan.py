@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from allcomers.commands.lab.data.candidate import Candidate, has_loop, runnable, takes
 from allcomers.models import best
-from allcomers.models.select_loop import FD_SETSIZE
+from allcomers.system.sockets import FD_SETSIZE
 
 MOST_CLIENTS: Final = 10_000
 MOST_THREADS: Final = 1024
