@@ -4,7 +4,7 @@
 
 cdef class Ownership:
     def __init__(self, ring):
-        self.begun = 0
+        self.started_count = 0
         self.dozing = True
         self.inline = True
         self._ring = ring
@@ -15,11 +15,11 @@ cdef class Ownership:
         return self._running != 0
 
     cpdef long begin(self) except -1:
-        self.begun += 1
-        self._running = self.begun
+        self.started_count += 1
+        self._running = self.started_count
         if self.dozing:
             self._ring()
-        return self.begun
+        return self.started_count
 
     cpdef bint end(self, long number) noexcept:
         if self._running != number:

@@ -152,7 +152,7 @@ class Auto:
         return work()
 
     def lift_limit(self, thread: int) -> None:
-        """Do nothing: there is no limit."""
+        """Ignore: there is no limit."""
 
     def release_loop(self) -> bool:
         """Move the loop on, if this is its thread and another is free. Return whether this thread may block."""
@@ -274,8 +274,8 @@ class _CallWatch:
         """Return the seconds until the next look, or None: sleep until a call begins."""
         ownership = self._auto.ownership
         self._keen -= self._keen > 0
-        if ownership.begun != self._seen:
-            self._seen, self._quiet = ownership.begun, 0
+        if ownership.started_count != self._seen:
+            self._seen, self._quiet = ownership.started_count, 0
             self._since, self._used = monotonic(), cpu_of(self._auto.owner)
         elif ownership.runs:
             lasted = monotonic() - self._since

@@ -28,7 +28,7 @@ class Inline:
         self.here = self.run
 
     def lift_limit(self, thread: int) -> None:
-        """Do nothing: there is no limit."""
+        """Ignore: there is no limit."""
 
     def release_loop(self) -> bool:
         return False

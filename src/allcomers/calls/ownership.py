@@ -20,16 +20,16 @@ else:
     class Ownership:
         """The number of the call that runs on the loop's thread.
 
-        ring    wakes the watchdog
-        begun   int: calls begun so far, which is the number of the last
-        dozing  bool: the watchdog sleeps: a call that begins rings
-        inline  bool: the next call is to run in the loop's own thread
+        ring           wakes the watchdog
+        started_count  int: calls that have begun so far, which is the number of the last
+        dozing         bool: the watchdog sleeps: a call that begins rings
+        inline         bool: the next call is to run in the loop's own thread
         """
 
-        __slots__ = ("_ring", "_running", "begun", "dozing", "inline")
+        __slots__ = ("_ring", "_running", "dozing", "inline", "started_count")
 
         def __init__(self, ring: Callable[[], object]) -> None:
-            self.begun = 0
+            self.started_count = 0
             self.dozing = True
             self.inline = True
             self._ring = ring
@@ -42,11 +42,11 @@ else:
 
         def begin(self) -> int:
             """Return the number of a call that begins. Call only in the thread that has the loop."""
-            self.begun += 1
-            self._running[self.begun] = None
+            self.started_count += 1
+            self._running[self.started_count] = None
             if self.dozing:
                 self._ring()
-            return self.begun
+            return self.started_count
 
         def end(self, number: int) -> bool:
             """End that call. Return whether its thread still has the loop."""

@@ -33,7 +33,7 @@ def serve(serving: Serving) -> None:
 
 
 def serve_on(serving: Serving, events: asyncio.AbstractEventLoop) -> None:
-    """Do the same on this event loop, which stays open."""
+    """Serve on this event loop, which stays open."""
     if not hasattr(select, "epoll"):
         drive(serving, events, None)
         return

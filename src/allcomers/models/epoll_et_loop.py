@@ -37,7 +37,7 @@ class EdgePoller(EpollPoller):
 
 
 def serve_on(serving: Serving, events: asyncio.AbstractEventLoop) -> None:
-    """Do the same for async apps: `events` watches the one descriptor that reports all peers' edges."""
+    """Serve async apps: `events` watches the one descriptor that reports all peers' edges."""
     from allcomers.models.driver.asyncio_adapter import drive  # late: a server without async apps does without asyncio
 
     drive(serving, events, EdgePoller())

@@ -58,7 +58,7 @@ class EpollPoller:
 
 
 def serve_on(serving: Serving, events: asyncio.AbstractEventLoop) -> None:
-    """Do the same for async apps: `events` watches the one descriptor that reports all peers."""
+    """Serve async apps: `events` watches the one descriptor that reports all peers."""
     from allcomers.models.driver.asyncio_adapter import drive  # late: a server without async apps does without asyncio
 
     drive(serving, events, EpollPoller())

@@ -121,7 +121,7 @@ class Acceptor:
             if found is None:
                 return
             owner.add(*found, now)
-            if owner.full():  # whether another waits is the next report's to tell
+            if owner.full():  # the next report shows whether another waits
                 return
 
     def close(self) -> Iterator[tuple[socket.socket, Address]]:

@@ -64,7 +64,7 @@ class AppSocket:
     # ------------------------------------------------------------ the methods of a socket
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        """Do as socket.recv. MSG_PEEK, which no TLS has, does not detach the socket."""
+        """Receive as socket.recv does. MSG_PEEK, which no TLS has, does not detach the socket."""
         if flags == socket.MSG_PEEK and not self.taken:
             return self._sock.recv(size, flags)
         if flags:
@@ -85,7 +85,7 @@ class AppSocket:
         return len(data)
 
     def send(self, data: Any, flags: int = 0) -> int:
-        """Do as socket.send of a socket that blocks: all of `data` has been sent when it returns.
+        """Send as a socket that blocks: all of `data` has been sent when this returns.
 
         With a timeout of 0, what the kernel does not take at once is kept for the next send(), up to a limit.
         """

@@ -103,7 +103,7 @@ class Channel(FastState):
     # ------------------------------------------------------------ steps
 
     def drive(self, now: float) -> None:
-        """Do what the connection wants, for as long as that needs no waiting."""
+        """Satisfy what the connection wants, for as long as that needs no waiting."""
         home, conn = self.home, self.conn
         home.at = self
         if self.is_idle:
@@ -323,7 +323,7 @@ class Channel(FastState):
         self.home.turned(now)
 
     def send(self, part: PartialResponse) -> bool:
-        """Have the loop's own thread send a part of the response. In the thread of the call."""
+        """Post a part of the response, for the loop's own thread to send. Called in the thread of the call."""
         if not self.home.calls.release_loop():
             return False
         self.home.post(self, part)

@@ -139,7 +139,7 @@ class AcceptLoop:
         return False
 
     def make_room(self, now: float) -> None:
-        """Do nothing: there is always room."""
+        """Ignore: there is always room."""
 
     def add(self, sock: socket.socket, address: Address, now: float) -> None:
         self._start(sock, address)

@@ -119,7 +119,7 @@ class EventLoop:
         channel.drive(now)
 
     def turn(self, now: float) -> float | None:
-        """Do what is due by the clock. Return the seconds until more may be; None for never."""
+        """Carry out what is due by the clock. Return the seconds until more may be; None for never."""
         for channel, reply in self._results:
             now = monotonic()  # before, it may not have been there
             if channel.handed_off is not None and self._fast_path is not None:

@@ -23,7 +23,7 @@ class Serving(NamedTuple):
     connect          maps (peer's address, now) to the Connection of a peer that was accepted
     calls            where calls run
     signals          the signals of this process
-    slot             this worker's part of the peers, who come to all workers by the same listeners
+    slot             this worker's part of the peers, which come to all workers by the same listeners
     busy             sent to a peer that cannot be served
     threads          the threads of the thread-pool
     max_connections  peers at once, at most; None for the model's own limit

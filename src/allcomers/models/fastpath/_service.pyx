@@ -61,7 +61,7 @@ cdef class ServiceFastPath:
         """Return None: the loop never moves away from a call of a service."""
 
     def answered(self, state, reply, now):
-        """Do nothing: no call of a service is handed over."""
+        """Ignore: no call of a service is handed over."""
 
     cdef int _exchange(self, FastState state, int fd, bytes data, double ready_at) except -1:
         cdef object protocol = state.conn.protocol, framing = protocol.framing, message = data, response
