@@ -1,9 +1,10 @@
 # Two commands are enough: `make run` serves the example site, `make test` runs every test.
 # `make check` adds lint, types and the layer test; `make conformance` runs the whole product of
 # models × TLS × calls × workers, and real apps and a real browser on all models; `make test-older` runs the tests of the
-# server on each older Python that is here, `make test-plain` in plain Python; `make bench` compares with every other
-# server, `make bench QUICK=1` in three minutes; `make frameworks` runs the suites of Starlette, uvicorn, httpx, requests
-# and Flask against this server, QUICK=1 the part that CI runs.
+# server on the oldest Python that is here, and one form of each on those between; ALL=1 runs them all there, too;
+# `make test-plain` in plain Python; `make bench` compares with every other server, `make bench QUICK=1` in three
+# minutes; `make frameworks` runs the suites of Starlette, uvicorn, httpx, requests and Flask against this server,
+# QUICK=1 the part that CI runs.
 
 PYTHON ?= $(shell tools/pythons | head -n 1)
 VENV := .venv
@@ -21,7 +22,7 @@ test: $(VENV)/.test
 
 # What may differ by Python's version or by build is the server: tests/conftest.py has what --server leaves out.
 test-server: $(VENV)/.test
-	$(BIN)/$(PYTEST) --server
+	$(BIN)/$(PYTEST) --server $(if $(ONCE),--once)
 
 test-plain: $(VENV)/.test
 	ALLCOMERS_PURE=1 $(BIN)/$(PYTEST) --server
@@ -29,9 +30,11 @@ test-plain: $(VENV)/.test
 test-older:
 	@older=$$(tools/pythons | tail -n +2); \
 	[ -n "$$older" ] || echo "make test-older: $(PYTHON) is the only Python here, so no older one is tested"; \
+	oldest=$$(echo "$$older" | tail -n 1); \
 	for python in $$older; do \
+		once=; [ "$$python" = "$$oldest" ] || once=$(if $(ALL),,1); \
 		name=$$($$python -c 'import sys; print("python{}.{}".format(*sys.version_info))') && \
-		$(MAKE) --no-print-directory test-server PYTHON=$$python VENV=.venv/$$name || exit 1; \
+		$(MAKE) --no-print-directory test-server PYTHON=$$python VENV=.venv/$$name ONCE=$$once || exit 1; \
 	done
 
 check: $(VENV)/.test
@@ -43,7 +46,7 @@ check: $(VENV)/.test
 	$(BIN)/pytest tests/test_layers.py
 
 conformance: $(VENV)/.test
-	ALLCOMERS_WHOLE=1 $(BIN)/$(PYTEST) tests/support/conformance.py tests/apps/test_real_apps.py \
+	ALLCOMERS_WHOLE=1 $(BIN)/$(PYTEST) tests/models/conformance tests/apps/test_real_apps.py \
 		tests/test_browser.py tests/apps/wsgi/test_wsgi_write.py tests/apps/asgi/test_asgi_states.py tests/apps/asgi/test_disconnect.py \
 		tests/apps/asgi/test_asgi_frameworks.py tests/apps/asgi/test_signal_handlers.py
 

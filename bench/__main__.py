@@ -1,4 +1,4 @@
-"""`python -m bench NAME [OPTIONS]` runs one benchmark; without a name, the comparison with all others: `make bench`."""
+"""Run one benchmark: `python -m bench NAME [OPTIONS]`; without a name, the comparison with all others: `make bench`."""
 
 import argparse
 import importlib
@@ -13,10 +13,10 @@ FOLDERS = {
     "endurance": ("idle", "slow", "signals", "uploads"),
     "sharing": ("fairness", "shares"),
     "measuring": ("generator", "lab"),
-    "frameworks": ("middlewares", "asgi_faults"),
+    "frameworks": ("middlewares", "asgi_faults", "wsgi_faults"),
     "applications": ("applications",),
 }
-"""The benchmarks of each folder, which says what they measure."""
+"""The benchmarks of each folder, whose name is what they measure."""
 
 MODULES = {
     name: f"bench.{folder}" if name == "applications" else f"bench.{folder}.{name}"
@@ -51,9 +51,10 @@ def listing(unknown: str | None) -> int:
     if unknown:
         print(f"There is no benchmark {unknown!r}.\n", file=sys.stderr)
     print("python -m bench [NAME] [--help]; without a name, comparison\n")
+    width = max(map(len, MODULES)) + 2
     for name, module in MODULES.items():
         doc = importlib.import_module(module).__doc__ or ""
-        print(f"  {name:12}{doc.splitlines()[0]}")
+        print(f"  {name:{width}}{doc.splitlines()[0]}")
     return 2 if unknown else 0
 
 

@@ -1,11 +1,11 @@
-"""Four apps that differ in what a call does, for which four different models are right:
+"""Four apps whose calls differ; a different model is right for each:
 
     allcomers lab examples/calls.py:AtOnce     nothing to speak of
     allcomers lab examples/calls.py:Waits      it waits 10 ms, as for a database
     allcomers lab examples/calls.py:Works      it works for 5 ms or so
     allcomers lab examples/calls.py:Mixed      mostly the first, sometimes the second, seldom the third
 
-What the lab says of each: docs/lab.md.
+docs/lab.md has the verdict of the lab on each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 import allcomers
 
 _STEPS = 60_000
-"""Of a sum: some 5 ms of CPU."""
+"""Additions that take some 5 ms of CPU."""
 
 _TEXT = "Hello, World!"
 

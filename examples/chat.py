@@ -1,8 +1,8 @@
-"""A chat: an ASGI app without a framework. WebSockets carry what is said, server-sent events how many are here.
+"""A chat: an ASGI app without a framework. WebSockets carry the messages, server-sent events the number of guests.
 
     allcomers run examples/chat.py:app
 
-Who is here is kept in memory, so with one worker all see all. Under the blocking models it says that it needs a loop.
+The guests are kept in memory, so with one worker all see all. Under the blocking models its WebSockets get 501.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ sends = set()
 
 
 class Changed:
-    """Wakes who waits for a change."""
+    """A change in the number of guests: wait() for it, or notify() of it."""
 
     def __init__(self):
         self.future = None
@@ -52,7 +52,7 @@ class Changed:
             self.future = asyncio.get_running_loop().create_future()
         await asyncio.shield(self.future)
 
-    def tell(self):
+    def notify(self):
         future, self.future = self.future, None
         if future is not None:
             future.set_result(None)
@@ -67,10 +67,10 @@ async def app(scope, receive, send):
     elif scope["type"] == "http" and scope["path"] == "/here":
         await count(send)
     elif scope["type"] == "http":
-        await answer(send, 200 if scope["path"] == "/" else 404, PAGE if scope["path"] == "/" else "Not here.\n")
+        await respond(send, 200 if scope["path"] == "/" else 404, PAGE if scope["path"] == "/" else "Not here.\n")
 
 
-async def answer(send, status, text):
+async def respond(send, status, text):
     headers = [(b"content-type", b"text/html; charset=utf-8")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": text.encode()})
@@ -80,19 +80,19 @@ async def talk(receive, send):
     await receive()
     await send({"type": "websocket.accept"})
     sends.add(send)
-    changed.tell()
+    changed.notify()
     try:
         while (message := await receive())["type"] == "websocket.receive":
             text = json.dumps({"said": (message.get("text") or "")[:500]})
             others = [other({"type": "websocket.send", "text": text}) for other in sends]
-            await asyncio.gather(*others, return_exceptions=True)  # who has just left hears no more
+            await asyncio.gather(*others, return_exceptions=True)  # a guest may have just left
     finally:
         sends.discard(send)
-        changed.tell()
+        changed.notify()
 
 
 async def count(send):
-    """How many are here, whenever that changes, until the client leaves: then send() raises."""
+    """Send the number of guests, at each change, until the client leaves: then send() raises."""
     headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     while True:

@@ -1,4 +1,4 @@
-"""A guestbook: a class with get, post, put and delete, a form, and a state that every worker and process shares.
+"""A guestbook: a class with get, post, put and delete, a form, and state that every worker and process shares.
 
     allcomers run examples/guestbook.py:app
 
@@ -104,14 +104,16 @@ class Guestbook(allcomers.Web):
 
 
 def refuse_other_sites(request: allcomers.Request) -> None:
-    """A form on another site can post here, and the browser says so; curl sends no such field. PUT and DELETE need no
-    such look: a browser does not send them across sites unless asked first, and we do not agree."""
+    """Refuse the form of another site, which browsers mark with Sec-Fetch-Site; curl sends no such field.
+
+    PUT and DELETE need no such check: a browser sends them across sites only with the consent of an OPTIONS request,
+    and gets none."""
     if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         raise allcomers.HttpError(403, "The form of another site cannot write here.")
 
 
 def checked(name: str, value: object, longest: int) -> str:
-    """`value` as one to `longest` characters of text. Raises HttpError(400)."""
+    """Return `value` as text of 1 to `longest` characters. Raises HttpError(400)."""
     text = value.strip().encode("utf-8", "replace").decode() if isinstance(value, str) else ""
     if not 0 < len(text) <= longest:
         raise allcomers.HttpError(400, f"The {name} has 1 to {longest} characters.")
@@ -119,7 +121,7 @@ def checked(name: str, value: object, longest: int) -> str:
 
 
 def entry_number(request: allcomers.Request) -> int:
-    """N of /entries/N. Raises HttpError(404)."""
+    """Return the N of /entries/N. Raises HttpError(404)."""
     digits = request.path.removeprefix("/entries/")
     if not (request.path.startswith("/entries/") and digits.isascii() and digits.isdecimal() and len(digits) < 16):
         raise allcomers.HttpError(404)
@@ -129,9 +131,9 @@ def entry_number(request: allcomers.Request) -> int:
 SCRIPT = """
 const send = async (method, id, body) => {
   const headers = body && { "Content-Type": "application/json" };
-  const answer = await fetch(`/entries/${id}`, { method, body, headers });
-  const words = await answer.text();  // also where there are none: an answer half read counts as broken off
-  if (answer.ok) location.reload(); else alert(words);
+  const response = await fetch(`/entries/${id}`, { method, body, headers });
+  const words = await response.text();  // even of an empty body: a response that is not read counts as broken off
+  if (response.ok) location.reload(); else alert(words);
 };
 document.addEventListener("click", ({ target }) => {
   const entry = target.closest("[data-entry]");
@@ -186,7 +188,7 @@ ENTRY = """
 
 
 def page(entries: list[dict[str, object]]) -> str:
-    """The whole page; every value is escaped."""
+    """Return the whole page; every value is escaped."""
     rows = [ENTRY.format(**{key: escape(str(value)) for key, value in entry.items()}) for entry in entries]
     return PAGE.format(style=STYLE, script=SCRIPT, max_name=MAX_NAME, max_text=MAX_TEXT, entries="".join(rows))
 

@@ -9,7 +9,7 @@ Try it:
 Each line in gets one line out: OK, VALUE ..., NONE, KEYS ..., COUNT ..., BYE or ERROR and the reason.
 
 The store belongs to one process, and its threads share it. Under `--workers 2` there are two stores, under
-`--model process` one for each connection: guestbook.py shows a state that all processes share.
+`--model process` one for each connection: guestbook.py shows state that all processes share.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _lock = threading.Lock()  # for two steps that belong together; one step on a di
 
 
 class CommandError(Exception):
-    """A line that is understood and refused; its text is for the client."""
+    """A line that is well-formed and refused; the text is for the client."""
 
 
 class KeyValue(allcomers.Service):
@@ -88,7 +88,7 @@ class KeyValue(allcomers.Service):
         return b"HELP SET key value | GET key | DEL key | KEYS [prefix] | COUNT | QUIT"
 
     def quit(self, _rest: bytes) -> bytes:
-        self.close()  # once this answer is sent
+        self.close()  # once this response is sent
         return b"BYE"
 
     commands: ClassVar[dict[bytes, Callable[[KeyValue, bytes], bytes]]] = {

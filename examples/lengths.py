@@ -6,7 +6,7 @@ Try it with its client:
 
     python3 examples/lengths_client.py 127.0.0.1:9000 mean 3 5 8 13
 
-A question is {"op": "mean", "values": [3, 5, 8, 13]}, its answer {"result": 7.25} or {"error": "the reason"}.
+A request is {"op": "mean", "values": [3, 5, 8, 13]}, its response {"result": 7.25} or {"error": "the reason"}.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ OPERATIONS: dict[str, Callable[[Sequence[float]], float]] = {
 MAX_VALUES = 10_000
 
 
-class QuestionError(Exception):
-    """A question that cannot be answered; its text is for the client."""
+class RefusedError(Exception):
+    """A request that is refused; the text is for the client."""
 
 
-def answer(question: object) -> float:
-    """The figure that was asked for. Raises QuestionError."""
-    if not isinstance(question, dict):
-        raise QuestionError('ask with an object: {"op": "mean", "values": [1, 2]}')
-    name = question.get("op")
+def compute(request: object) -> float:
+    """Return the figure that `request` is for. Raises RefusedError."""
+    if not isinstance(request, dict):
+        raise RefusedError('send an object: {"op": "mean", "values": [1, 2]}')
+    name = request.get("op")
     operation = OPERATIONS.get(name) if isinstance(name, str) else None
     if operation is None:
-        raise QuestionError(f"op is one of {', '.join(OPERATIONS)}")
+        raise RefusedError(f"op is one of {', '.join(OPERATIONS)}")
     try:
-        result = operation(numbers(question.get("values")))
+        result = operation(numbers(request.get("values")))
     except OverflowError:
-        raise QuestionError("the result is too large") from None
+        raise RefusedError("the result is too large") from None
     if not math.isfinite(result):
-        raise QuestionError("the result is too large")
+        raise RefusedError("the result is too large")
     return result
 
 
 def numbers(values: object) -> list[float]:
     if not isinstance(values, list) or not values or len(values) > MAX_VALUES:
-        raise QuestionError(f"values is a list of 1 to {MAX_VALUES} numbers")
+        raise RefusedError(f"values is a list of 1 to {MAX_VALUES} numbers")
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
-        raise QuestionError("each value is a number")
+        raise RefusedError("each value is a number")
     floats = [float(value) for value in values]
     if not all(map(math.isfinite, floats)):
-        raise QuestionError("each value is finite")
+        raise RefusedError("each value is finite")
     return floats
 
 
@@ -67,8 +67,8 @@ class Statistics(allcomers.Service):
 
     def request(self, data: bytes) -> bytes:
         try:
-            reply: dict[str, object] = {"result": answer(json.loads(data))}
-        except QuestionError as error:
+            reply: dict[str, object] = {"result": compute(json.loads(data))}
+        except RefusedError as error:
             reply = {"error": str(error)}
         except (ValueError, RecursionError):
             reply = {"error": "that is not JSON in UTF-8"}

@@ -1,4 +1,4 @@
-"""The client of lengths.py: one question, one answer, each after four bytes of length.
+"""The client of lengths.py: one request, one response, each after four bytes of length.
 
 python3 examples/lengths_client.py 127.0.0.1:9000 mean 3 5 8 13
 """
@@ -10,16 +10,16 @@ import socket
 import sys
 
 
-def ask(address: str, question: dict[str, object]) -> object:
-    """The answer to one question, over a connection of its own. Raises OSError; EOFError for half an answer."""
+def call(address: str, request: dict[str, object]) -> object:
+    """Send a request over a connection of its own, return the response. Raises OSError; EOFError if that is cut."""
     host, _, port = address.rpartition(":")
-    body = json.dumps(question).encode()
+    body = json.dumps(request).encode()
     with socket.create_connection((host, int(port)), timeout=10) as sock, sock.makefile("rb") as stream:
         sock.sendall(len(body).to_bytes(4, "big") + body)
         length = int.from_bytes(stream.read(4), "big")
         reply = stream.read(length)
     if not reply or len(reply) < length:
-        raise EOFError("the server closed the connection before its answer was whole")
+        raise EOFError("the server closed the connection before its response was whole")
     return json.loads(reply)
 
 
@@ -27,4 +27,4 @@ if __name__ == "__main__":
     if len(sys.argv) < 4:
         raise SystemExit(__doc__)
     address, operation, *figures = sys.argv[1:]
-    print(ask(address, {"op": operation, "values": [float(figure) for figure in figures]}))
+    print(call(address, {"op": operation, "values": [float(figure) for figure in figures]}))

@@ -7,7 +7,6 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from hypothesis import settings
 
 from allcomers.models import TABLE
 from support import chromium
+from support.certificates import Certificate
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -43,11 +43,15 @@ FEW = {"epoll", "asyncio", "thread", "process"}
 """A loop of ours, asyncio's, a thread for each peer, a process for each. The other models run the same code, but with
 another poller, or fewer threads."""
 
+FEWEST = ("epoll", "asyncio", "")
+"""The models of which --once keeps a form of each test; "" is a test that names none."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--server", action="store_true", help="only what concerns the server, under the models that differ most"
     )
+    parser.addoption("--once", action="store_true", help="one form of each test, and one of each event loop")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -59,17 +63,23 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --server: the tests of FEW, and of those that are tests of none of them one form."""
-    if not config.getoption("--server"):
-        return
-    kept = {item for item in items if _models(item) <= FEW}
+    """With --server: the tests of FEW, and one form of each test that has none of them; with --once fewer."""
+    kept = list(items)
+    if config.getoption("--server"):
+        kept = _with_one_each(items, [item for item in items if _models(item) <= FEW])
+    if config.getoption("--once"):
+        firsts = {(_function(item), " ".join(_models(item))): item for item in reversed(kept)}
+        kept = _with_one_each(kept, [item for (_, model), item in firsts.items() if model in FEWEST])
+    chosen = set(kept)
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = [item for item in items if item in chosen]
+
+
+def _with_one_each(items: list[pytest.Item], kept: list[pytest.Item]) -> list[pytest.Item]:
+    """`kept`, and one form of each test of `items` that has none there."""
     there = {_function(item) for item in kept}
-    for item in items:
-        if _function(item) not in there:
-            there.add(_function(item))
-            kept.add(item)
-    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-    items[:] = [item for item in items if item in kept]
+    firsts = {_function(item): item for item in reversed(items)}
+    return kept + [item for function, item in firsts.items() if function not in there]
 
 
 def _function(item: pytest.Item) -> str:
@@ -88,19 +98,6 @@ def _models(item: pytest.Item) -> set[str]:
 # The same examples in each run: a test that fails here fails there. No deadline: a busy machine is no failure.
 settings.register_profile("deterministic", derandomize=True, deadline=None)
 settings.load_profile("deterministic")
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """The server's certificate for localhost and 127.0.0.1.
-
-    pem      a file with its chain and its key
-    trusted  a client's context that trusts it
-    """
-
-    pem: Path
-
-    trusted: ssl.SSLContext
 
 
 @pytest.fixture

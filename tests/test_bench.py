@@ -149,10 +149,10 @@ def test_a_wrong_answer_is_told() -> None:
     with harness.serving(harness.hello("floor"), core=None) as server:
         wrong = replace(BY_NAME["text"], expected=b"Hello, Moon!!")
         for workload, reason in (
-            (wrong, "not what was asked for"),
-            (BY_NAME["stream"], "not what was asked for"),
+            (wrong, "not the expected body"),
+            (BY_NAME["stream"], "not the expected body"),
             (replace(wrong, expected=b"Hello, World!", chunked=True), "does not answer in chunks"),
-            (BY_NAME["connections"], "keeps the connection"),
+            (BY_NAME["connections"], "keeps a connection"),
             (replace(BY_NAME["pipelined"], expected=b"no"), "answers 200"),
         ):
             with pytest.raises(CannotMeasureError, match=reason):

@@ -1,4 +1,4 @@
-"""Ten applications under this server, uvicorn and gunicorn: what users do with them, also at HUP, --reload and TERM.
+"""Ten applications under this server, uvicorn and gunicorn, used as users do, also at HUP, --reload and TERM.
 
 Each application is small and of one framework. Its clients are those that its users have: httpx, websockets, Chromium,
 gradio_client, python-socketio, mcp. All of them are installed from PyPI into an environment of their own
@@ -45,12 +45,12 @@ class Cell(NamedTuple):
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--apps", default="", metavar="LIST", help="some of them, by name")
-    parser.add_argument("--servers", default="", metavar="LIST", help="of allcomers, uvicorn, gunicorn")
+    parser.add_argument("--apps", default="", metavar="LIST", help="applications, by name")
+    parser.add_argument("--servers", default="", metavar="LIST", help="servers: allcomers, uvicorn, gunicorn")
     parser.add_argument(
         "--points", action="store_true", help="the points in which servers differ, not the applications"
     )
-    parser.add_argument("--checks", default="", metavar="LIST", help=f"of {', '.join([USE, *CHECKS])}")
+    parser.add_argument("--checks", default="", metavar="LIST", help=f"checks: {', '.join([USE, *CHECKS])}")
     parser.add_argument(
         "--write", action="store_true", help="keep the results, and put the table into docs/frameworks.md"
     )
@@ -99,7 +99,7 @@ def cell(column: str, app: Application, contender: Contender, python: Path) -> C
 
 
 def use(app: Application, contender: Contender, python: Path) -> Cell:
-    """Do what the users of the app do."""
+    """Use the app as its users do."""
     served = Served(app, contender, python)
     try:
         done = subprocess.run(
@@ -110,10 +110,10 @@ def use(app: Application, contender: Contender, python: Path) -> Cell:
             text=True,
             timeout=600,
         )
-        told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"check"')]
-        if not told:
+        checks = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"check"')]
+        if not checks:
             raise harness.CannotMeasureError(f"the client printed nothing: {done.stderr[-300:]}")
-        return Cell(len(told), [f"{one['check']}: {one['error']}" for one in told if one["error"]])
+        return Cell(len(checks), [f"{one['check']}: {one['error']}" for one in checks if one["error"]])
     finally:
         served.stop()
 
@@ -122,7 +122,7 @@ def use(app: Application, contender: Contender, python: Path) -> Cell:
 
 
 def summary(found: dict[str, dict[str, Any]]) -> str:
-    """Return "ok, N of N", or what of the checks failed."""
+    """Return "ok, N of N", or which of the checks failed."""
     if not found:
         return ""
     done = found.get(USE, {}).get("done", 0)

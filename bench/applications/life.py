@@ -109,12 +109,12 @@ class Busy:
 
 
 class Hammer:
-    """A client that asks for /version again and again, on a new connection each time."""
+    """A client that requests /version again and again, on a new connection each time."""
 
     def __init__(self, served: Served) -> None:
         self._served = served
         self._stopped = threading.Event()
-        self.asked = 0
+        self.count = 0
         self.failures: list[str] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -127,7 +127,7 @@ class Hammer:
                     self.failures.append(str(status))
             except (OSError, http.client.HTTPException) as error:
                 self.failures.append(type(error).__name__)
-            self.asked += 1
+            self.count += 1
             self._stopped.wait(0.02)
 
     def stop(self) -> list[str]:
@@ -135,7 +135,7 @@ class Hammer:
         self._thread.join(PATIENCE)
         if not self.failures:
             return []
-        return [f"{len(self.failures)} of {self.asked} requests failed: {self.failures[0]}"]
+        return [f"{len(self.failures)} of {self.count} requests failed: {self.failures[0]}"]
 
 
 def hup(app: Application, contender: Contender, python: Path) -> list[str]:
@@ -180,7 +180,7 @@ def term(app: Application, contender: Contender, python: Path) -> list[str]:
     try:
         busy = Busy(served)
         served.send(signal.SIGTERM)
-        began = time.monotonic()
+        started = time.monotonic()
         try:
             status = served.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -188,8 +188,8 @@ def term(app: Application, contender: Contender, python: Path) -> list[str]:
         found = busy.faults(all_end=True)
         if status not in (0, -signal.SIGTERM):
             found.append(f"exit status {status}")
-        if time.monotonic() - began > PATIENCE / 2:
-            found.append(f"it took {time.monotonic() - began:.0f} s")
+        if time.monotonic() - started > PATIENCE / 2:
+            found.append(f"it took {time.monotonic() - started:.0f} s")
         return found
     finally:
         served.stop()

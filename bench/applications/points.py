@@ -1,6 +1,6 @@
 """Points in which servers differ and apps notice: each under this server, uvicorn and gunicorn.
 
-A point is a list of questions to one server. An answer on which users of uvicorn or gunicorn cannot rely is a fault.
+A point is a list of questions to one server. A response on which users of uvicorn or gunicorn cannot rely is a fault.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ASGI_LOGS = Application("points", "", "points_logs:asgi", "points_logs.py")
 class Point(NamedTuple):
     """One point.
 
-    ask  asks a server; yields (question, fault or "")
+    ask  sends requests to a server; yields (question, fault or "")
     env  variables that the server is started with
     """
 
@@ -45,7 +45,7 @@ class Point(NamedTuple):
 
 
 def _end(served: Served, path: str) -> str:
-    """Return what a client sees of a WebSocket: the status that refused it, or its messages and the closing code."""
+    """Return how a WebSocket ends for a client: the status that refused it, or its messages and the closing code."""
     from websockets.exceptions import ConnectionClosed, InvalidStatus
     from websockets.sync.client import connect
 
@@ -105,13 +105,13 @@ def accept_and_return(served: Served) -> Iterator[tuple[str, str]]:
 def _ask(served: Served, path: str, until: bytes, patience: float) -> tuple[socket.socket, bytes]:
     sock = socket.create_connection(("127.0.0.1", served.port), timeout=patience)
     sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-    heard = b""
+    received = b""
     try:
-        while until not in heard and (data := sock.recv(65536)):
-            heard += data
+        while until not in received and (data := sock.recv(65536)):
+            received += data
     except TimeoutError:
         pass
-    return sock, heard
+    return sock, received
 
 
 def quiet_stream(served: Served) -> Iterator[tuple[str, str]]:
@@ -124,36 +124,36 @@ def quiet_stream(served: Served) -> Iterator[tuple[str, str]]:
 
 
 def head_at_once(served: Served) -> Iterator[tuple[str, str]]:
-    sock, heard = _ask(served, "/quiet", b"\r\n\r\n", 3.0)
+    sock, received = _ask(served, "/quiet", b"\r\n\r\n", 3.0)
     sock.close()
-    yield "head", "" if b"\r\n\r\n" in heard else "nothing for 3 s"
+    yield "head", "" if b"\r\n\r\n" in received else "nothing for 3 s"
 
 
 def behind_middleware(served: Served) -> Iterator[tuple[str, str]]:
-    """Ask for a file, plain and compressed: it must be whole, or at least not empty."""
+    """Request a file, plain and compressed: it must be complete, or at least not empty."""
     size = (served.folder / "points_asgi.py").stat().st_size
     for name in served.get("/behind/list/")[1].split():
-        for taken in ("identity", "br, gzip, zstd"):
+        for codings in ("identity", "br, gzip, zstd"):
             connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=5.0)
             try:
-                connection.request("GET", f"/behind/{name}/file", headers={"Accept-Encoding": taken})
+                connection.request("GET", f"/behind/{name}/file", headers={"Accept-Encoding": codings})
                 answer = connection.getresponse()
                 found = len(answer.read())
             except (OSError, http.client.HTTPException) as error:
-                yield f"{name}, {taken}", type(error).__name__
+                yield f"{name}, {codings}", type(error).__name__
                 continue
             finally:
                 connection.close()
             coded = answer.getheader("content-encoding")
             good = answer.status == 200 and (0 < found < size if coded else found == size)
-            yield f"{name}, {taken}", "" if good else f"{answer.status}, {found} bytes of {size}"
+            yield f"{name}, {codings}", "" if good else f"{answer.status}, {found} bytes of {size}"
 
 
 # ---------------------------------------------------------------- WSGI
 
 
 def _sixty(served: Served, path: str, good: Callable[[str], bool]) -> str:
-    """Ask sixty times, twelve at once. Return how many answers are not good; "" if all are."""
+    """Send sixty requests, twelve at once. Return how many responses are not good; "" if all are."""
     bad: list[str] = []
 
     def run() -> None:
@@ -199,8 +199,8 @@ def own_log(served: Served) -> Iterator[tuple[str, str]]:
     file = served.folder / "app.log"
     found = file.read_text() if file.exists() else ""
     yield "the app's file has its lines", "" if "APP DEBUG a request for /marked" in found else "it has not"
-    said = served.log.read_text()
-    count = said.count("own line for /marked")
+    log = served.log.read_text()
+    count = log.count("own line for /marked")
     yield "a line is there once", "" if count == 1 else f"{count} times"
 
 
@@ -308,9 +308,13 @@ def results(python: Path, names: list[str]) -> Results:
     for point in POINTS:
         for contender in CONTENDERS:
             if contender.name in names and contender.serves(point.app):
-                asked, faults = answers(point, contender, python)
-                found.setdefault(point.title, {})[contender.name] = {"done": asked, "faults": faults}
-                print(f"{point.title}, {contender.name}: {asked - len(faults)} of {asked}", file=sys.stderr, flush=True)
+                questions, faults = answers(point, contender, python)
+                found.setdefault(point.title, {})[contender.name] = {"done": questions, "faults": faults}
+                print(
+                    f"{point.title}, {contender.name}: {questions - len(faults)} of {questions}",
+                    file=sys.stderr,
+                    flush=True,
+                )
     if "allcomers" in names:
         served = Served(WSGI, CONTENDERS[0], python)
         try:

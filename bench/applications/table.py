@@ -63,7 +63,7 @@ PACKAGES = (
     *("uvicorn[standard]==0.54.0", "gunicorn==27.0.1"),
     *("httpx", "websockets", "playwright", "brotli", "uvloop", "watchfiles"),
 )
-"""Of the applications, of the other servers, of the clients; and what this server is given by its extras."""
+"""Requirements of the applications, of the other servers, of the clients; and this server's extras."""
 
 
 class Contender(NamedTuple):
@@ -108,7 +108,7 @@ SOURCE = HERE.parent.parent / "src"
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Of a server whose apps are in `folder`, and of its clients."""
+    """The environment of a server whose apps are in `folder`, and of its clients."""
     return {
         **{key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")},
         "PYTHONPATH": os.pathsep.join((str(SOURCE), str(folder))),

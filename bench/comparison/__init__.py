@@ -1,1 +1,1 @@
-"""Compare with other servers."""
+"""The comparison with other servers."""

@@ -1,4 +1,4 @@
-"""Does a server answer what the workload expects? Asked before each measurement: who answers wrong is not measured.
+"""Check a server's responses before each measurement: a server that answers wrong is not measured.
 
 The same requests warm the server up.
 """
@@ -19,7 +19,7 @@ MESSAGE = b"0123456789abcdef" * 4
 
 
 def check(workload: Workload, address: Address, seconds: float) -> None:
-    """For so long, twice at least. Raises CannotMeasureError: what is wrong with the answer, in a line."""
+    """Check for `seconds`, twice at least. Raises CannotMeasureError: the error in the response, in a line."""
     ask = {"echo": echo, "h2load": pipelined}.get(workload.load, exchange)
     try:
         ask(workload, address, time.monotonic() + seconds)
@@ -28,15 +28,15 @@ def check(workload: Workload, address: Address, seconds: float) -> None:
 
 
 def exchange(workload: Workload, address: Address, end: float) -> None:
-    """A request on a connection that stays, or a connection for each where the workload says so."""
+    """Send a request on a persistent connection, or on a new one each time if the workload says so."""
     method, heads = "POST" if workload.body else "GET", dict(field(head) for head in workload.heads)
-    asked = 0
+    sent = 0
     with closing(connected(workload, address)) as connection:
-        while asked < 2 or time.monotonic() < end:
+        while sent < 2 or time.monotonic() < end:
             connection.request(method, workload.path, workload.body or None, heads)  # connects anew after a close
             with connection.getresponse() as answer:
                 judge(workload, answer)
-            asked += 1
+            sent += 1
 
 
 def connected(workload: Workload, address: Address) -> http.client.HTTPConnection:
@@ -57,15 +57,15 @@ def judge(workload: Workload, answer: http.client.HTTPResponse) -> None:
     if answer.status != 200:
         raise CannotMeasureError(f"answers {answer.status} {answer.reason}")
     if body != workload.expected:
-        raise CannotMeasureError(f"answers {len(body)} bytes that are not what was asked for: {body[:40]!r}")
+        raise CannotMeasureError(f"answers {len(body)} bytes that are not the expected body: {body[:40]!r}")
     if workload.chunked and not answer.chunked:
         raise CannotMeasureError("does not answer in chunks")
     if workload.closes and not answer.will_close:
-        raise CannotMeasureError("keeps the connection where it was asked to close it")
+        raise CannotMeasureError("keeps a connection that it should close")
 
 
 def pipelined(workload: Workload, address: Address, end: float) -> None:
-    """As many requests at once as the load keeps in flight; as many answers, and not a byte more."""
+    """Send as many requests at once as the load keeps in flight; expect as many responses, and not a byte more."""
     with clients.connect(address, PATIENCE) as sock:
         while True:
             sock.sendall(clients.REQUEST * IN_FLIGHT)
@@ -77,7 +77,7 @@ def pipelined(workload: Workload, address: Address, end: float) -> None:
                     raise CannotMeasureError(f"answers {answer.status} {answer.body[:40]!r}")
                 data = data[answer.size :]
             if data:
-                raise CannotMeasureError("answers more than was asked")
+                raise CannotMeasureError("sends more responses than requests")
             if time.monotonic() > end:
                 return
 

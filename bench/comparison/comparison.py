@@ -1,12 +1,12 @@
 """Every server on every workload, as a ratio to a floor in C: what `make bench` runs.
 
-Each round goes through all workloads, and through the servers of each, in shuffled order: start, check the answer, warm
-up, measure, end. The server's process tree has one core and the load another. `workloads.py` is the table of who takes
-part where. Figures are saved in bench/out/comparison.json, and from them the page is made (see `python -m bench page`).
+Each round goes through all workloads, and through the servers of each, in shuffled order: start, check the response,
+warm up, measure, end. The server's process tree has one core and the load another. `workloads.py` is the table of the
+participants. Figures are saved in bench/out/comparison.json, and `python -m bench page` makes the page of them.
 Ctrl-C ends all processes and shows what was measured until then.
 
-Where others use the machine too, each measurement waits for a quiet moment and is taken again if it was disturbed
-(--patience seconds in all).
+Where others use the machine too, each measurement waits for a quiet moment and is repeated if it was disturbed
+(--patience seconds in total).
 """
 
 import argparse
@@ -33,19 +33,21 @@ AROUND = 1.4  # seconds beside those that are measured: start, check, warm-up, e
 
 def options(parser: argparse.ArgumentParser) -> None:
     every = ", ".join(workload.name for workload in WORKLOADS)
-    parser.add_argument("--quick", action="store_true", help="the hot path alone, in less than three minutes")
-    parser.add_argument("--workloads", type=harness.names, metavar="NAME,...", help=f"some of {every}")
+    parser.add_argument("--quick", action="store_true", help="only the hot path, in less than three minutes")
+    parser.add_argument("--workloads", type=harness.names, metavar="NAME,...", help=f"workloads: {every}")
     parser.add_argument(
-        "--servers", type=harness.names, metavar="PART,...", help="those whose names have one of these in"
+        "--servers", type=harness.names, metavar="PART,...", help="servers whose names contain one of these"
     )
-    parser.add_argument("--rounds", type=int, help=f"({ROUNDS}; quick: {QUICK_ROUNDS})")
-    parser.add_argument("--seconds", type=float, help=f"measured each time ({SECONDS:g}; quick: {QUICK_SECONDS:g})")
-    parser.add_argument("--patience", type=float, help=f"seconds to wait for quiet ({PATIENCE:g}; quick: 10)")
-    parser.add_argument("--reinstall", action="store_true", help="make the peers' environments anew")
+    parser.add_argument("--rounds", type=int, help=f"number of rounds ({ROUNDS}; quick: {QUICK_ROUNDS})")
+    parser.add_argument(
+        "--seconds", type=float, help=f"seconds of each measurement ({SECONDS:g}; quick: {QUICK_SECONDS:g})"
+    )
+    parser.add_argument("--patience", type=float, help=f"seconds to wait for a quiet machine ({PATIENCE:g}; quick: 10)")
+    parser.add_argument("--reinstall", action="store_true", help="rebuild the peers' environments")
 
 
 def run(args: argparse.Namespace) -> None:
-    began = time.monotonic()
+    started = time.monotonic()
     harness.pin(harness.LOAD_CORE)
     harness.raise_descriptor_limit()
     if args.reinstall:
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     if shutil.which("wrk") is None:
         raise CannotMeasureError("wrk is needed to make the load (Debian: apt-get install wrk)")
     announce(every, count, seconds)
-    until = max(began + QUICK_MOST, time.monotonic() + 60) if args.quick else float("inf")
+    until = max(started + QUICK_MOST, time.monotonic() + 60) if args.quick else float("inf")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         measure(every, count, seconds, Disturbance(patience), until)
@@ -66,11 +68,11 @@ def run(args: argparse.Namespace) -> None:
         raise SystemExit(128 + signal.SIGINT) from None
     finally:
         shutil.rmtree(OUT / f"nginx-{os.getpid()}", ignore_errors=True)
-        tell(every, seconds, whole=not (args.quick or args.workloads or args.servers))
+        report_all(every, seconds, whole=not (args.quick or args.workloads or args.servers))
 
 
 def chosen(args: argparse.Namespace) -> list[Workload]:
-    """Raises CannotMeasureError: a name that there is not."""
+    """Raises CannotMeasureError for an unknown name."""
     named = args.workloads or [workload.name for workload in WORKLOADS if not args.quick or workload.name in QUICK]
     known = {workload.name: workload for workload in WORKLOADS}
     if unknown := [name for name in named if name not in known]:
@@ -84,7 +86,7 @@ def chosen(args: argparse.Namespace) -> list[Workload]:
 
 
 def wanted(workload: Workload, parts: list[str]) -> tuple[str, ...]:
-    """The floor, and those whose names have one of the parts in."""
+    """Return the floor, and those servers whose names contain one of the parts."""
     rest = workload.servers[1:]
     return (workload.servers[0], *(name for name in rest if any(part in name for part in parts)))
 
@@ -104,8 +106,8 @@ def measure(every: list[Measured], count: int, seconds: float, disturbance: Dist
         print(f"round {number + 1} of {count}", flush=True)
 
 
-def tell(every: list[Measured], seconds: float, whole: bool) -> None:
-    """Shows, saves, and makes the page of a whole run."""
+def report_all(every: list[Measured], seconds: float, whole: bool) -> None:
+    """Show and save the figures; make the page of a complete run."""
     saved = {**harness.surroundings(), **circumstances(), "seconds": seconds, "figures": figures(every)}
     path = page.SAVED if whole else page.SAVED.with_name("comparison-part.json")
     path.write_text(json.dumps(saved, indent=1) + "\n")
@@ -128,7 +130,7 @@ def figures(every: list[Measured]) -> dict[str, Any]:
 
 
 def circumstances() -> dict[str, Any]:
-    tools = {name: version for name, flag in TOOLS.items() if (version := told(name, flag))}
+    tools = {name: version for name, flag in TOOLS.items() if (version := version_of(name, flag))}
     program = harness.allcomers("run", "").command[0]
     version = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20).stdout
     return {"allcomers": version.strip(), "versions": {**installing.versions(), **tools}, "siblings": siblings()}
@@ -137,8 +139,8 @@ def circumstances() -> dict[str, Any]:
 TOOLS = {"nginx": "-v", "wrk": "-v", "h2load": "--version"}
 
 
-def told(program: str, flag: str) -> str:
-    """What a program says of its version; empty where it is not installed."""
+def version_of(program: str, flag: str) -> str:
+    """Return a program's version from its output; empty if it is not installed."""
     path = shutil.which(program) or shutil.which(f"/usr/sbin/{program}")
     if path is None:
         return ""
@@ -148,7 +150,7 @@ def told(program: str, flag: str) -> str:
 
 
 def siblings() -> bool:
-    """Whether both cores are threads of one (sysfs-devices-system-cpu)."""
+    """Return whether both cores are threads of one (sysfs-devices-system-cpu)."""
     near = Path(f"/sys/devices/system/cpu/cpu{harness.SERVER_CORE}/topology/thread_siblings_list")
     try:
         text = near.read_text().strip()

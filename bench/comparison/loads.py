@@ -1,7 +1,8 @@
-"""Who asks: wrk, h2load, 10,000 clients in Python, or the echo load. Each gives requests, seconds, errors; times in ms.
+"""The loads: wrk, h2load, 10,000 clients in Python, or the echo load. Each gives requests, seconds, errors; times in
+ms.
 
-All keep to the load's core. wrk and the echo load send a request when the answer to the last one is whole; h2load keeps
-16 of them in flight on each connection; the 10,000 all ask at once, and again when the last is answered.
+All keep to the load's core. wrk and the echo load send a request when the response to the last one is complete; h2load
+keeps 16 of them in flight on each connection; the 10,000 all send at once, and again when the last is answered.
 """
 
 import math
@@ -21,13 +22,13 @@ from bench.support import harness
 from bench.support.harness import LOAD_CORE, Address, CannotMeasureError
 
 CONNECTIONS, IN_FLIGHT, HELD = 64, 16, 10_000
-GRACE = 20.0  # seconds that a load may take beyond those it is told
+GRACE = 20.0  # seconds that a load may take beyond its duration
 
 UNIT = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
 def closed(workload: Workload, address: Address, seconds: float) -> dict[str, Any]:
-    """64 connections, for so long."""
+    """Run wrk with 64 connections for `seconds`."""
     if workload.load == "echo":
         return harness.echo_load(address, seconds, CONNECTIONS)
     if workload.load == "h2load":
@@ -41,7 +42,7 @@ def closed(workload: Workload, address: Address, seconds: float) -> dict[str, An
 
 
 def h2load(address: Address, seconds: float) -> dict[str, Any]:
-    """HTTP/1.1 with 16 requests in flight on each connection: pipelined."""
+    """Run h2load, HTTP/1.1 with 16 requests in flight on each connection: pipelined."""
     if shutil.which("h2load") is None:
         raise CannotMeasureError("h2load is needed for this load (Debian: apt-get install nghttp2-client)")
     with tempfile.NamedTemporaryFile(prefix="h2load-", suffix=".log") as log:
@@ -56,9 +57,9 @@ def h2load(address: Address, seconds: float) -> dict[str, Any]:
 
 
 def h2load_report(output: str) -> dict[str, Any]:
-    """From what it prints: requests that were answered 2xx, the seconds that this took, and all others as errors.
+    """Read its output: requests that were answered 2xx, the seconds that this took, and all others as errors.
 
-    Those that were under way when the time was over are neither.
+    Requests in flight when the time was over are neither.
     """
     took = re.search(r"^finished in ([\d.]+)(us|ms|s|m), ([\d.]+) req/s", output, re.M)
     counts = re.search(r"(\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", output)
@@ -71,7 +72,7 @@ def h2load_report(output: str) -> dict[str, Any]:
 
 
 def h2load_times(log: str) -> dict[str, float]:
-    """From its log of one request a line: when, status, µs."""
+    """Read its log of one request a line: when, status, µs."""
     micros = [int(line.rpartition("\t")[2]) for line in log.splitlines() if "\t2" in line]
     return of_times([each / 1000 for each in micros])
 
@@ -90,14 +91,14 @@ def of_times(times: Sequence[float]) -> dict[str, float]:
 
 
 def bursts(held: list[socket.socket], seconds: float) -> dict[str, Any]:
-    """Each connection asks once, all at once; again for as long as the seconds last, twice at least."""
+    """Send one request on each connection, all at once; repeat for as long as the seconds last, twice at least."""
     times: list[float] = []
-    answered = asked = 0
-    began = time.perf_counter()
-    while asked < 2 * len(held) or time.perf_counter() - began < seconds:
-        asked += len(held)
+    answered = sent = 0
+    started = time.perf_counter()
+    while sent < 2 * len(held) or time.perf_counter() - started < seconds:
+        sent += len(held)
         answered += (count := idle.burst(held, times=times))
-        if count < len(held):  # who is lost would be waited for again and again
+        if count < len(held):  # a lost connection would be waited for again and again
             break
-    took = time.perf_counter() - began
-    return {"requests": answered, "seconds": took, "errors": asked - answered, **of_times(times)}
+    took = time.perf_counter() - started
+    return {"requests": answered, "seconds": took, "errors": sent - answered, **of_times(times)}

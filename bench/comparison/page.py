@@ -1,6 +1,6 @@
-"""docs/performance.md and its plots from what was saved: `python -m bench page`.
+"""docs/performance.md and its plots from saved figures: `python -m bench page`.
 
-They are written into docs only when the figures are whole, of a commit, and were taken on a quiet machine: all
+They are written into docs only if the figures are complete, of a commit, and were measured on a quiet machine: all
 workloads, five rounds or more, and others that used less than 0.2 cores. A draft is always written below bench/out.
 """
 
@@ -25,7 +25,7 @@ PEERS = (
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--saved", type=Path, default=SAVED, help="figures to make it from")
+    parser.add_argument("--saved", type=Path, default=SAVED, help="saved figures")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def publish(saved: dict[str, Any]) -> None:
-    """The draft, and the page itself where the figures are fit for it; one line says what was written and why not."""
+    """Write the draft, and the page itself if the figures are fit for it; print a line with the result and the
+    reasons."""
     write(saved, OUT)
     print(f"a draft of the page: {(OUT / 'performance.md').relative_to(ROOT)}")
     if objection := unfit(saved):
@@ -48,7 +49,7 @@ def publish(saved: dict[str, Any]) -> None:
 
 
 def unfit(saved: dict[str, Any]) -> str:
-    """Why these figures are not for the public; empty if they are."""
+    """Return why these figures are not for the public; empty if they are."""
     others = report.disturbed(saved)
     missing = [workload.name for workload in WORKLOADS if not report.rows(saved["figures"].get(workload.name, EMPTY))]
     if missing:
@@ -63,7 +64,7 @@ def unfit(saved: dict[str, Any]) -> str:
 
 
 def least_rounds(saved: dict[str, Any]) -> int:
-    """Of the floors: how often the workload was measured that was so least."""
+    """Return how often the workload with the fewest measurements of its floor was measured."""
     return min(len(figures["samples"].get("floor", ())) for figures in saved["figures"].values())
 
 
@@ -95,23 +96,25 @@ def text(saved: dict[str, Any]) -> str:
 INTRODUCTION = """
 # Performance
 
-What a request costs, and how that compares: `make bench` installs the servers below in an environment of their own,
+What a request costs, beside other servers: `make bench` installs the servers below in an environment of their own,
 measures them in turn with allcomers, and writes this page.
 
 One core serves, another makes the load. Each figure stands as a ratio to a server in C that does as little as can be
 done for the workload (`bench/floor`), measured in the same round: absolute figures mean nothing on another machine.
 **CPU per request** is user and system time of the server's whole process tree, divided by the requests that it
-answered. `× floor` is the geometric mean over the rounds, and `95 %` the interval that it lies in (bootstrap over the
+answered. `× floor` is the geometric mean over the rounds, and `95 %` its confidence interval (bootstrap over the
 rounds). The other columns are medians. Where the load is the limit (wrk has one core, and some servers are cheaper than
-what it does), or all wait for something, requests/s says nothing about the server, and the CPU figure stands all the
-same. Memory is what the tree has of its own (Pss_Anon). gunicorn's sync workers close each connection, whatever they
-are asked; servers that gather the pieces of a streamed answer can be below the floor, which sends each by itself.
+wrk), or all wait for something, requests/s shows nothing of the server, and the CPU figure stands all the same. Memory
+is the private memory of the tree (Pss_Anon). gunicorn's sync workers close each connection, keep-alive or not; servers
+that gather the pieces of a streamed response can be below the floor, which sends each by itself.
 """
 
 
 def circumstances(saved: dict[str, Any]) -> str:
     versions = saved["versions"]
-    told = ", ".join(f"{name} {versions[name]}" for name in (*PEERS, "nginx", "wrk", "h2load") if name in versions)
+    program_versions = ", ".join(
+        f"{name} {versions[name]}" for name in (*PEERS, "nginx", "wrk", "h2load") if name in versions
+    )
     return "\n".join(
         [
             "## How these figures were taken",
@@ -122,7 +125,7 @@ def circumstances(saved: dict[str, Any]) -> str:
             f"CPython {saved['python']}; {saved['allcomers']}",
             f"- while it was measured, others used {report.disturbed(saved):.2f} cores at the median "
             f"({saved['load average'][0]:.1f} load average at the end, the load's own core in it)",
-            f"- {told}",
+            f"- {program_versions}",
         ]
     )
 
@@ -132,7 +135,7 @@ def siblings(saved: dict[str, Any]) -> str:
 
 
 def summary(saved: dict[str, Any]) -> str:
-    """A line for each workload: the cheapest way of allcomers, nginx, and the cheapest other Python server."""
+    """Return a line for each workload: the cheapest way of allcomers, nginx, and the cheapest other Python server."""
     head = "| workload | allcomers | nginx | best other Python server |\n| --- | --- | --- | --- |"
     lines = []
     for name, figures in saved["figures"].items():

@@ -1,8 +1,7 @@
-"""Who is measured: how each server is installed, and started on a port for a workload.
+"""The servers under test: how each is installed, and started on a port for a workload.
 
 All have one process that serves (a worker), no access log, room for all of the load's connections and 75 s for an idle
-one; what is not said here they choose by themselves. `threads` of a workload is the size of the pool of those that have
-one.
+one; all other settings are their defaults. `threads` of a workload is the size of the pool of those that have one.
 """
 
 import os
@@ -26,7 +25,8 @@ Make = Callable[[Workload, int, str], list[str]]
 
 
 def launch(name: str, workload: Workload) -> Launch:
-    """How `name` is started for this. Raises CannotMeasureError: it cannot be had, in a line that says why."""
+    """Return how `name` is started for this workload. Raises CannotMeasureError if it is not available, with the
+    reason."""
     if workload.tls and not CERTIFICATE.exists():
         raise CannotMeasureError("there is no certificate: openssl makes it (Debian: apt-get install openssl)")
     if name == "floor":
@@ -57,7 +57,7 @@ def floor(workload: Workload) -> list[str]:
 
 
 def prepare() -> None:
-    """The files that are served, and a certificate with its key."""
+    """Write the files that are served, and a certificate with its key."""
     for name in FILE_SIZES:
         path = FILES / "static" / name
         if not path.exists():
@@ -68,7 +68,7 @@ def prepare() -> None:
 
 
 def make_certificate() -> None:
-    """The key and then the certificate, in one file."""
+    """Write the key and then the certificate in one file."""
     key, made = (CERTIFICATE.with_suffix(f".{os.getpid()}.{part}") for part in ("key", "crt"))
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     where = ["-days", "3650", "-subj", "/CN=localhost", "-keyout", str(key), "-out", str(made)]
@@ -99,7 +99,7 @@ def allcomers(kind: str, workload: Workload) -> Launch:
 
 
 def without_uvloop(started: Launch) -> Launch:
-    """The same, on the loop that is taken where uvloop is not installed."""
+    """Return the same, on the loop that is used if uvloop is not installed."""
     code = "import sys; sys.modules['uvloop'] = None; from allcomers.commands.main import main; sys.exit(main())"
     return Launch([sys.executable, "-c", code, *started.command[1:]])
 
@@ -108,7 +108,7 @@ def without_uvloop(started: Launch) -> Launch:
 
 
 def nginx(workload: Workload) -> Launch:
-    """One worker; files by sendfile and open_file_cache, text by `return`."""
+    """Return nginx with one worker; files by sendfile and open_file_cache, text by `return`."""
     what = 'return 200 "Hello, World!";'
     if workload.app == "file":
         what = f"root {FILES}; sendfile on; tcp_nopush on; open_file_cache max=100; open_file_cache_valid 60s;"
@@ -153,7 +153,7 @@ def gunicorn(worker: str) -> Make:
 
 def granian(interface: str) -> Make:
     def make(workload: Workload, port: int, app: str) -> list[str]:
-        # Without a number of its own granian takes as many threads as the machine has cores.
+        # Without a number of its own granian uses as many threads as the machine has cores.
         threads = ["--blocking-threads", str(workload.threads or 1)] if interface == "wsgi" else []
         files = ["--static-path-route", "/static", "--static-path-mount", str(FILES / "static")]
         more = ["--backlog", BACKLOG, "--backpressure", MOST, "--no-log", *(files if workload.app == "file" else ())]
@@ -192,7 +192,7 @@ def waitress(workload: Workload, port: int, app: str) -> list[str]:
 
 
 def by_start(peer: str, pooled: str = "") -> Make:
-    """Those without a command line: by start.py."""
+    """Return a server that has no command line: started by starter.py."""
 
     def make(workload: Workload, port: int, app: str) -> list[str]:
         tls = [str(CERTIFICATE)] if workload.tls else []
@@ -203,7 +203,7 @@ def by_start(peer: str, pooled: str = "") -> Make:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A server from PyPI: what is installed, its command after `python`, and how its apps are named in served.py."""
+    """A server from PyPI: its requirements, its command after `python`, and the names of its apps in served.py."""
 
     requires: tuple[str, ...]
     make: Make

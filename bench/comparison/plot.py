@@ -1,6 +1,6 @@
 """A plot as SVG, of nothing but text, lines and circles: each server a row, readable on light and dark pages.
 
-The picture brings its own background, and both follow what the reader's system prefers (prefers-color-scheme).
+The picture has its own background, and both follow the reader's system (prefers-color-scheme).
 """
 
 import math
@@ -24,7 +24,7 @@ text { fill: #f0f6fc } .small { fill: #9198a1 } .back { fill: #0d1117 } .grid { 
 
 
 class Point(NamedTuple):
-    """A row: its figure, the range that it lies in, how it is written, and whether it is ours."""
+    """A row: its figure, its range, its text, and whether it is allcomers."""
 
     name: str
     value: float
@@ -35,7 +35,7 @@ class Point(NamedTuple):
 
 
 def svg(title: str, axis: str, points: Sequence[Point], line: float | None = None) -> str:
-    """Rows from top to bottom on a logarithmic axis; `line` is one that all are compared with."""
+    """Plot rows from top to bottom on a logarithmic axis; `line` is a value that all are compared with."""
     known = [value for point in points for value in point[1:4] if value > 0 and math.isfinite(value)]
     least, most = bounds(known if line is None else [*known, line])
     height = TOP + EACH * len(points) + BOTTOM
@@ -55,7 +55,7 @@ def svg(title: str, axis: str, points: Sequence[Point], line: float | None = Non
 
 
 def bounds(values: Sequence[float]) -> tuple[float, float]:
-    """A little more than from the lowest to the highest."""
+    """Return a range a little wider than from the lowest to the highest."""
     low, high = (min(values), max(values)) if values else (1.0, 10.0)
     return low / 1.15, max(high * 1.1, low * 2)
 
@@ -71,7 +71,7 @@ def scale(least: float, most: float) -> Callable[[float], float]:
 
 
 def ticks(least: float, most: float) -> list[float]:
-    """1, 2 and 5 times the powers of ten between the two."""
+    """Return 1, 2 and 5 times the powers of ten between the two."""
     powers = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
     return [step * 10.0**power for power in powers for step in STEPS if least <= step * 10.0**power <= most]
 

@@ -1,6 +1,6 @@
-"""What came of it: a row for each server of a workload, as the terminal shows it.
+"""The results: a row for each server of a workload, as the terminal shows it.
 
-The rows are made of what is saved (bench/out/comparison.json), so that the page can be made again without a run.
+The rows are made of saved figures (bench/out/comparison.json), so that the page can be made again without a run.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Any
 from bench.support import estimates, harness
 from bench.support.estimates import Ratio
 
-BOUND = 0.9  # of a core: from there on it is what limits
+BOUND = 0.9  # of a core: above it, it is the limit
 
 HEAD = (
     *("server", "CPU µs/request", "× floor", "95 %", "requests/s", "p50 ms", "p99 ms", "memory MB"),
@@ -39,7 +39,7 @@ class Row:
 
     @property
     def limited_by(self) -> str:
-        """What keeps requests/s from being more: the server's core, the load's, who else is there, or that all wait."""
+        """Return what limits requests/s: the server's core, the load's, other processes, or waiting."""
         if self.busy >= BOUND:
             return "server"
         if self.load_busy >= BOUND:
@@ -56,14 +56,14 @@ class Row:
 
 
 def rows(figures: dict[str, Any]) -> list[Row]:
-    """Of one workload as it is saved: the best first, by what it shows."""
+    """Return the rows of one saved workload: the best first, by what it shows."""
     floors = {sample["round"]: sample["micros"] for sample in figures["samples"].get("floor", ())}
     found = [row(name, samples, floors) for name, samples in figures["samples"].items() if samples]
     return sorted(found, key=lambda row: -row.rate if figures["shows"] == "rate" else cost(row))
 
 
 def cost(row: Row) -> float:
-    """Its ratio to the floor, where that was measured too."""
+    """Return the ratio to the floor, if that was measured too."""
     return row.micros if math.isnan(row.ratio.mean) else row.ratio.mean
 
 
@@ -91,7 +91,7 @@ def row(name: str, samples: list[dict[str, Any]], floors: dict[int, float]) -> R
 
 
 def cells(row: Row) -> list[str]:
-    """In the order of HEAD."""
+    """Return the cells in the order of HEAD."""
     return [
         row.name,
         digits(row.micros),
@@ -109,7 +109,7 @@ def cells(row: Row) -> list[str]:
 
 
 def digits(value: float) -> str:
-    """Three significant digits, no exponent; a dash for what is not known."""
+    """Format three significant digits, no exponent; a dash for an unknown figure."""
     if math.isnan(value):
         return "-"
     if value == 0:
@@ -119,7 +119,7 @@ def digits(value: float) -> str:
 
 
 def show(saved: dict[str, Any]) -> None:
-    """All workloads that have figures, as tables."""
+    """Return all workloads that have figures, as tables."""
     for figures in saved["figures"].values():
         found = rows(figures)
         if not found:
@@ -132,7 +132,7 @@ def show(saved: dict[str, Any]) -> None:
 
 
 def failed(figures: dict[str, Any]) -> list[str]:
-    """A line for each server that has no figures, or fewer than others."""
+    """Return a line for each server that has no figures, or fewer than others."""
     return [
         f"{name} {'failed in a round' if figures['samples'].get(name) else 'is left out'}: {reason}"
         for name, reason in figures["failed"].items()
@@ -147,7 +147,7 @@ LEGEND = (
 
 
 def disturbed(saved: dict[str, Any]) -> float:
-    """Cores that others used while it was measured: the median of all measurements."""
+    """Return the cores that others used meanwhile: the median of all measurements."""
     seen = [
         s["others"] for figures in saved["figures"].values() for samples in figures["samples"].values() for s in samples
     ]

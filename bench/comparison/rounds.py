@@ -1,4 +1,4 @@
-"""Everybody measured in turn: rounds of all workloads, each in shuffled order, the servers within it too.
+"""The rounds: all workloads, each in shuffled order, the servers within it too.
 
 A server starts afresh for each measurement, is checked and warmed up, and is measured once the machine is quiet; the
 floor of the workload is measured within the same minute.
@@ -19,24 +19,24 @@ from bench.comparison import loads, peers
 from bench.comparison.check import check
 from bench.comparison.workloads import Workload
 from bench.endurance import idle
-from bench.support import harness
+from bench.support import harness, processes
 from bench.support.harness import CannotMeasureError, Disturbance, Launch, Server
 from bench.support.installing import PLACE
 
 WARM = 0.2  # seconds of checks, which warm up
 TRIES = 2  # failures in a row until a server is left out
 LONGEST = 160  # characters of a line of a reason
-OPENING = 60.0  # seconds for 10,000 connections to be let in and answered once
+OPENING = 60.0  # seconds for 10,000 connections to be accepted and answered once
 
 Sample = dict[str, Any]
 
 
 @dataclass(slots=True)
 class Measured:
-    """What came of one workload.
+    """The figures of one workload.
 
-    samples   of each server, in the order of the rounds; each says which `round` it is of
-    failures  of each server that failed: why, the last time, and how often since it last did not
+    samples   of each server, in the order of the rounds; each names its `round`
+    failures  of each server that failed: the last reason, and the number of failures since the last success
     """
 
     workload: Workload
@@ -53,14 +53,14 @@ class Measured:
 
 
 def brief(error: Exception) -> str:
-    """One line: what happened, without the command that it happened to, and the last that was said of it."""
+    """Return one line: the error, without the command that it happened to, and its last line of output."""
     lines = str(error).splitlines() or [type(error).__name__]
     what = re.sub(r"^(did not start): .*", r"\1", lines[0]).partition(f": {sys.prefix}")[0].partition(f": {PLACE}")[0]
     return " … ".join(line.strip()[:LONGEST] for line in dict.fromkeys((what, lines[-1])))
 
 
 def prepared(workloads: list[Workload]) -> list[Measured]:
-    """All that the servers need is installed and compiled; who cannot be had is told and left out."""
+    """Install and compile all that the servers need; report and leave out a server that is not available."""
     peers.prepare()
     every = [Measured(workload) for workload in workloads]
     for measured in every:
@@ -73,7 +73,7 @@ def prepared(workloads: list[Workload]) -> list[Measured]:
 
 
 def rounds(every: list[Measured], count: int, seconds: float, disturbance: Disturbance, until: float) -> Iterator[int]:
-    """Measures, and gives the number of each round before it begins. Nothing is begun past `until`."""
+    """Measure, and yield the number of each round before it starts. Nothing starts after `until`."""
     for number in range(count):
         yield number
         for measured in random.sample(every, len(every)):
@@ -98,7 +98,7 @@ def one(measured: Measured, name: str, number: int, seconds: float, disturbance:
 
 
 def measure(workload: Workload, launch: Launch, seconds: float, disturbance: Disturbance) -> Sample:
-    """One server, once: started, checked, warmed up, loaded, ended."""
+    """Measure one server once: start, check, warm up, load, end."""
     with harness.serving(launch) as server:
         check(workload, server.address, WARM)
         if workload.load == "held":
@@ -116,7 +116,7 @@ def measure(workload: Workload, launch: Launch, seconds: float, disturbance: Dis
 
 
 def held(server: Server, seconds: float, disturbance: Disturbance) -> Sample:
-    """10,000 connections beside those that warm up: what each costs while it is idle, then what their bursts cost."""
+    """Hold 10,000 connections beside those that warm up: what each costs while idle, then what their bursts cost."""
     sockets = idle.hold(server.address, idle.WARM_UP)
     try:
         base = anonymous_kib(server.pid)
@@ -135,16 +135,16 @@ def held(server: Server, seconds: float, disturbance: Disturbance) -> Sample:
 
 
 def charged(server: Server, disturbance: Disturbance, load: partial[dict[str, Any]]) -> Sample:
-    """What the load tells, and the CPU of the server's tree over that time.
+    """Return the load's figures, and the CPU of the server's tree over that time.
 
     micros     CPU per request, µs
-    busy       cores that the server used; load_busy: the load; others: everybody else
+    busy       cores that the server used; load_busy: the load; others: all other processes
     """
     disturbance.begin()
-    before, load_before, began = harness.cpu_seconds(server.pid), harness.load_seconds(), time.monotonic()
+    before, load_before, started = processes.cpu_seconds(server.pid), harness.load_seconds(), time.monotonic()
     result = load()
-    took = time.monotonic() - began
-    used = harness.cpu_seconds(server.pid) - before
+    took = time.monotonic() - started
+    used = processes.cpu_seconds(server.pid) - before
     if not result["requests"]:
         raise CannotMeasureError(f"not one answer, {result['errors']} errors")
     return {
@@ -157,8 +157,8 @@ def charged(server: Server, disturbance: Disturbance, load: partial[dict[str, An
 
 
 def anonymous_kib(pid: int) -> int:
-    """As harness.anonymous_kib, 0 where a process of the tree went meanwhile."""
+    """Return processes.anonymous_kib, 0 if a process of the tree ended meanwhile."""
     try:
-        return harness.anonymous_kib(pid)
+        return processes.anonymous_kib(pid)
     except (OSError, TypeError):
         return 0

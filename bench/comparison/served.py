@@ -1,14 +1,14 @@
-"""What the peers serve: the same small apps, as WSGI and as ASGI, of the standard library alone.
+"""The apps that the peers serve: the same small ones, as WSGI and as ASGI, of the standard library alone.
 
-    text    13 bytes
-    post    reads a body of 4 KB, then 13 bytes
-    stream  16 pieces of 1 KB, their sum not said
-    sleep   waits 10 ms
-    rare    one call in 100 waits 50 ms
-    burn    5 ms of CPU
-    file    the file that the path names, by wsgi.file_wrapper; as ASGI by Starlette
+text    13 bytes
+post    reads a body of 4 KB, then 13 bytes
+stream  16 pieces of 1 KB, without a Content-Length
+sleep   waits 10 ms
+rare    one call in 100 waits 50 ms
+burn    5 ms of CPU
+file    the file that the path names, by wsgi.file_wrapper; as ASGI by Starlette
 
-Imported in the environment of each peer: allcomers is not to be had there, see apps.py for its own handlers.
+Imported in the environment of each peer, where allcomers is not installed; see apps.py for its own handlers.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ calls = itertools.count(1)
 
 
 def burnt() -> None:
-    """5 ms of this thread's own CPU, however many others want the core."""
+    """Use 5 ms of this thread's own CPU, however many others want the core."""
     end = time.thread_time() + BURN
     while time.thread_time() < end:
         pass
@@ -88,7 +88,7 @@ def file(environ: Environ, start_response: Start) -> Iterable[bytes]:
 
 
 def blocks(opened: BinaryIO, size: int) -> Iterator[bytes]:
-    """For servers that have no wrapper of their own."""
+    """The wrapper for servers that have none of their own."""
     with opened:
         yield from iter(lambda: opened.read(size), b"")
 
@@ -154,7 +154,7 @@ _site: list[Any] = []
 
 
 def site() -> Any:
-    """Starlette's StaticFiles, which only the peer that serves files has to have."""
+    """Starlette's StaticFiles, which only the peer that serves files needs."""
     if not _site:
         from starlette.staticfiles import StaticFiles
 

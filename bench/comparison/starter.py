@@ -1,7 +1,7 @@
-"""Starts a peer that has no command line of its own for this: `python -m bench.comparison.starter PEER APP PORT [PEM]`.
+"""Start a peer that has no command line of its own for this: `python -m bench.comparison.starter PEER APP PORT [PEM]`.
 
 Runs in the environment of the peers. Those that echo do so over plain TCP, with asyncio's loop or uvloop's, as a
-protocol or with streams; APP is not looked at then.
+protocol or with streams; APP is ignored then.
 """
 
 import asyncio

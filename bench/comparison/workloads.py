@@ -1,7 +1,7 @@
-"""What is measured, and who takes part in each: one table.
+"""The workloads and the servers that take part in each: one table.
 
 The first of the servers is the floor in C, which does for the workload as little as can be done: `floor` says how it is
-started. Where waiting or the app's own work is the point, the floor is the plain one (or burns the same CPU), and what
+started. If waiting or the app's own work is the point, the floor is the plain one (or burns the same CPU), and what
 counts is requests/s and p99, not the ratio.
 """
 
@@ -24,7 +24,7 @@ WSGI = ("granian wsgi", "gunicorn sync", "gunicorn gthread", "gunicorn gevent", 
 ASGI = ("granian asgi", "uvicorn", "hypercorn", "gunicorn asgi")
 ALL = ("floor", "nginx", *ALLCOMERS, *COMPILED, *WSGI, *ASGI)
 APPS = tuple(name for name in ALL if name != "nginx")
-KEEPING = tuple(name for name in ALL if name != "gunicorn sync")  # who keeps connections open
+KEEPING = tuple(name for name in ALL if name != "gunicorn sync")  # servers that keep connections open
 WAITING = ("floor", "allcomers wsgi pool", "allcomers wsgi auto", *ALLCOMERS[3:], *WSGI, *ASGI)
 FILES = (
     *("floor", "nginx", "allcomers site", "allcomers wsgi", "granian static", "uvicorn", "bjoern", "fastwsgi"),
@@ -39,20 +39,20 @@ QUICK = {
     "browser": ("floor", "nginx", "bjoern", *ALLCOMERS[:1], *ALLCOMERS[2:4]),
     "echo": ("floor", "allcomers service", "asyncio protocol", "uvloop protocol"),
 }
-"""What `--quick` runs: the hot path, and the peers that it is measured by."""
+"""The workloads of `--quick`: the hot path, and the peers to compare it with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """One request, over and over, and who answers it.
+    """One request, repeated, and the servers that answer it.
 
-    app       what is served: a name of served.py
-    load      who asks: wrk, h2load (16 in flight on each connection), held (10,000 connections), echo
-    shows     what the plot is of: the ratio to the floor, or requests/s
+    app       a name of served.py
+    load      wrk, h2load (16 in flight on each connection), held (10,000 connections), echo
+    shows     the figure of the plot: the ratio to the floor, or requests/s
     floor     source and arguments of the floor; @PEM and @FILES stand for those files
-    threads   of servers that have a pool; 0 leaves them what they take by themselves
-    expected  the body of the answer
-    chunked   whether that comes in chunks
+    threads   of servers that have a pool; 0 leaves them their default
+    expected  body of the response
+    chunked   whether it is chunked
     """
 
     name: str
@@ -76,7 +76,7 @@ class Workload:
 
 
 def file_of(name: str) -> bytes:
-    """What the file holds: bytes that are not all alike."""
+    """Return the file's content: bytes that are not all alike."""
     return (bytes(range(256)) * 4096)[: FILE_SIZES[name]]
 
 

@@ -1,1 +1,1 @@
-"""What holds: many idle, slow, large or restarted."""
+"""Endurance: many clients that are idle, slow or large, and restarts."""

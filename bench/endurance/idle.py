@@ -1,9 +1,9 @@
-"""10,000 idle keep-alive connections: the memory that each costs, and whether all are still answered.
+"""10,000 idle keep-alive connections: the memory of each, and whether all are still answered.
 
 500 connections warm the server up and stay; then 10,000 more are opened, each answered one request and left
 idle. Memory is Pss_Anon of /proc/PID/smaps_rollup summed over the server's process tree: anonymous user
 memory, shared pages once; the kernel's socket buffers are not in it. The difference before and after the
-10,000, divided by them, is the figure. Then all 10,500 send one more request at once, and each answer counts.
+10,000, divided by them, is the figure. Then all 10,500 send one more request at once, and each response counts.
 `nginx` and `floor` are allowed among the models.
 """
 
@@ -12,7 +12,7 @@ import select
 import socket
 import time
 
-from bench.support import clients, harness
+from bench.support import clients, harness, processes
 from bench.support.harness import Address
 
 WARM_UP, BATCH = 500, 100
@@ -51,15 +51,15 @@ def measure(model: str, args: argparse.Namespace) -> dict[str, float]:
     with harness.serving(harness.hello(model)) as server:
         held = hold(server.address, WARM_UP)
         time.sleep(args.settle)
-        base = harness.anonymous_kib(server.pid)
+        base = processes.anonymous_kib(server.pid)
         held += hold(server.address, args.connections)
         time.sleep(args.settle)
-        idle = harness.anonymous_kib(server.pid)
-        began = time.perf_counter()
+        idle = processes.anonymous_kib(server.pid)
+        started = time.perf_counter()
         answered = burst(held)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - started
         time.sleep(args.settle)
-        after = harness.anonymous_kib(server.pid)
+        after = processes.anonymous_kib(server.pid)
         for sock in held:
             sock.close()
     return {
@@ -73,7 +73,7 @@ def measure(model: str, args: argparse.Namespace) -> dict[str, float]:
 
 
 def hold(address: Address, count: int) -> list[socket.socket]:
-    """`count` connections, each answered once, opened a hundred at a time."""
+    """Open `count` connections, a hundred at a time, each answered once."""
     held: list[socket.socket] = []
     while len(held) < count:
         batch = [clients.connect(address) for _ in range(min(BATCH, count - len(held)))]
@@ -87,11 +87,11 @@ def hold(address: Address, count: int) -> list[socket.socket]:
 
 
 def burst(held: list[socket.socket], patience: float = 10.0, times: list[float] | None = None) -> int:
-    """One request on every connection before any answer is read; how many whole answers 200 came.
+    """Send one request on every connection before any response is read; return how many complete 200 responses came.
 
     `times` is given the ms that each took since the first request.
     """
-    began = time.perf_counter()
+    started = time.perf_counter()
     epoll = select.epoll()
     waiting = {sock.fileno(): (sock, bytearray()) for sock in held}
     for sock in held:
@@ -101,7 +101,7 @@ def burst(held: list[socket.socket], patience: float = 10.0, times: list[float] 
         except OSError:
             del waiting[sock.fileno()]
     answered = 0
-    end = began + 6 * patience  # whatever trickles in
+    end = started + 6 * patience  # discard late data
     while waiting and time.perf_counter() < end and (events := epoll.poll(patience)):
         for fd, _ in events:
             if fd not in waiting:
@@ -112,13 +112,13 @@ def burst(held: list[socket.socket], patience: float = 10.0, times: list[float] 
                 answered += outcome
                 del waiting[fd]
                 if outcome and times is not None:
-                    times.append((time.perf_counter() - began) * 1000)
+                    times.append((time.perf_counter() - started) * 1000)
     epoll.close()
     return answered
 
 
 def read(sock: socket.socket, data: bytearray) -> bool | None:
-    """True once the answer is whole and 200, False when the connection is lost, None before."""
+    """Return True once the response is complete and 200, False if the connection is lost, None before."""
     try:
         piece = sock.recv(65536)
     except OSError:

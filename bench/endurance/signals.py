@@ -1,16 +1,16 @@
-"""HUP, USR2, --max-requests, TERM and kill -9 under load: is one request lost?
+"""Requests lost under load by HUP, USR2, --max-requests, TERM and kill -9.
 
-64 keep-alive clients and 8 that upload 1 MB at a time, in one epoll loop: each sends a request, reads the whole
-answer, repeats; `--rest` lets them pause between, as then a server has idle connections to get rid of.
+64 keep-alive clients and 8 that upload 1 MB at a time, in one epoll loop: each sends a request, reads the complete
+response, repeats; `--rest` lets them pause between, as then a server has idle connections to close.
 `Connection: close` makes a client connect anew. Two workers.
 
-hup           several HUPs in a run; a failure is a request without a whole answer 200, or a refused connection.
+hup           several HUPs in a run; a failure is a request without a complete 200 response, or a refused connection.
 usr2          the same with USR2: each time a new server takes over, and the old one ends.
 max-requests  the same with no signal, but --max-requests 100: workers are replaced all the time.
-term          TERM in the midst; a refused connection now ends a client in peace, anything else is a failure.
+term          TERM in between; a refused connection now ends a client normally, anything else is a failure.
 delay         TERM with --drain-delay 1.
-kill          kill -9 of one worker: its own requests in flight may be lost ("own"), others not; and how long until
-              a process that did not exist before answers, asked by four new connections at a time.
+kill          kill -9 of one worker: its own requests in flight may be lost ("own"), others not; and the time until
+              a new process answers, which four new connections at a time probe.
 
 `nginx` is allowed among the models, for hup and term, with `--uploads 0`.
 """
@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from bench.support import clients, harness
+from bench.support import clients, harness, processes
 from bench.support.clients import Crowd
 from bench.support.harness import Server
 
@@ -36,11 +36,13 @@ CLIENTS = 64
 def options(parser: argparse.ArgumentParser) -> None:
     models = ["epoll", "asyncio", "thread", "process"]
     parser.add_argument("--models", type=harness.names, default=models, metavar="M,N")
-    parser.add_argument("--kinds", type=harness.names, default=list(KINDS), help="of those above (default: all)")
+    parser.add_argument(
+        "--kinds", type=harness.names, default=list(KINDS), help="kinds from the list above (default: all)"
+    )
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--hups", type=int, default=4, help="in one run")
+    parser.add_argument("--hups", type=int, default=4, help="HUPs in one run")
     parser.add_argument("--gap", type=float, default=1.5, help="seconds between two HUPs")
-    parser.add_argument("--rest", type=float, default=0.0, help="seconds a client rests after an answer")
+    parser.add_argument("--rest", type=float, default=0.0, help="seconds that a client rests after a response")
     parser.add_argument("--uploads", type=int, default=8, help="clients that upload (default: 8)")
     parser.add_argument("--workers", default="2")
 
@@ -111,12 +113,12 @@ def outcome(crowd: Crowd, unanswered: int) -> dict[str, Any]:
 def hup(server: Server, args: argparse.Namespace) -> dict[str, Any]:
     crowd = gather(server, args)
     crowd.run(args.gap)
-    workers = set(harness.children(server.pid))
+    workers = set(processes.children(server.pid))
     first = len(workers)
     for _ in range(args.hups):
         os.kill(server.pid, signal.SIGHUP)
         crowd.run(args.gap)
-        workers |= set(harness.children(server.pid))
+        workers |= set(processes.children(server.pid))
     return {**outcome(crowd, crowd.finish()), "workers replaced": len(workers) - first}
 
 
@@ -145,7 +147,7 @@ def usr2(server: Server, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def listening(server: Server) -> int:
-    """The supervisor that has last said that it listens."""
+    """Return the supervisor whose Listening line is the last."""
     return int(re.findall(r"Listening at: .* \(pid (\d+)\)", server.log.read_text())[-1])
 
 
@@ -163,7 +165,7 @@ def worn(server: Server, args: argparse.Namespace) -> dict[str, Any]:
     workers: set[int] = set()
     for _ in range(round(args.gap * (args.hups + 1) / 0.05)):
         crowd.run(0.05)
-        workers |= set(harness.children(server.pid))
+        workers |= set(processes.children(server.pid))
     return {**outcome(crowd, crowd.finish()), "workers replaced": len(workers) - int(args.workers)}
 
 
@@ -171,16 +173,16 @@ def term(server: Server, args: argparse.Namespace) -> dict[str, Any]:
     crowd = gather(server, args)
     crowd.run(args.gap)
     crowd.may_be_refused = True
-    began = time.perf_counter()
+    started = time.perf_counter()
     os.kill(server.pid, server.launch.drain)
     gone = float("nan")
-    while (crowd.peers or gone != gone) and time.perf_counter() - began < 10:
+    while (crowd.peers or gone != gone) and time.perf_counter() - started < 10:
         crowd.run(0.01)
         if not crowd.peers:
             time.sleep(0.002)
         if gone != gone and server.process.poll() is not None:
-            gone = time.perf_counter() - began
-    last = time.perf_counter() - began
+            gone = time.perf_counter() - started
+    last = time.perf_counter() - started
     return {
         **outcome(crowd, crowd.finish()),
         "gone after s": gone,
@@ -192,18 +194,18 @@ def term(server: Server, args: argparse.Namespace) -> dict[str, Any]:
 def kill(server: Server, args: argparse.Namespace) -> dict[str, Any]:
     crowd = gather(server, args)
     crowd.run(args.gap)
-    before = set(harness.children(server.pid))
+    before = set(processes.children(server.pid))
     victim = min(before)
-    began = time.perf_counter()
+    started = time.perf_counter()
     os.kill(victim, signal.SIGKILL)
     forked = serves = float("nan")
-    while serves != serves and time.perf_counter() - began < 10:
+    while serves != serves and time.perf_counter() - started < 10:
         crowd.run(0.002)
-        new = set(harness.children(server.pid)) - before
+        new = set(processes.children(server.pid)) - before
         if new and forked != forked:
-            forked = time.perf_counter() - began
+            forked = time.perf_counter() - started
         if new and new & probe(server):
-            serves = time.perf_counter() - began
+            serves = time.perf_counter() - started
     crowd.run(args.gap)
     unanswered = crowd.finish()
     own = sum(str(victim).encode() in failure.served_by.split() for failure in crowd.failures)
@@ -217,7 +219,7 @@ def kill(server: Server, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def probe(server: Server, count: int = 4) -> set[int]:
-    """The processes, and their parents, that answer new connections."""
+    """Return the processes, and their parents, that answer new connections."""
     found: set[int] = set()
     probes: list[socket.socket] = []
     try:
@@ -227,7 +229,7 @@ def probe(server: Server, count: int = 4) -> set[int]:
         for sock in probes:
             found |= {int(pid) for pid in clients.receive(sock).body.split()}
     except OSError:
-        pass  # lost, or not in time: the next probe tells
+        pass  # lost, or not in time: the next probe shows it
     finally:
         for sock in probes:
             sock.close()
@@ -243,7 +245,7 @@ KINDS: dict[str, Callable[[Server, argparse.Namespace], dict[str, Any]]] = {
     "kill": kill,
 }
 PLACES = {"thread-pool": ["--threads", "80"]}
-"""For each client one: else who is slow to ask on is asked to leave, and may meet that with a request."""
+"""Send one request for each client: a client that is slow to send its next is closed, and a request may cross that."""
 
 OPTIONS = {
     "max-requests": ["--max-requests", "100", "--max-requests-jitter", "20"],

@@ -1,19 +1,19 @@
-"""200 slow clients on each model: when is each cut off, and who suffers meanwhile.
+"""200 slow clients on each model: when each is cut off, and the response times of others meanwhile.
 
 Under each model a normal client first measures its response times alone, then beside the slow ones, that a process of
 its own drives. These connect 4 ms apart, and
 
-head     send the half of a request's head, and no more;
-body     send a head and the half of its body, and no more;
-deaf     ask for 64 MB, and read none of it;
+head     send half of a request head, and no more;
+body     send a head and half of its body, and no more;
+deaf     request 64 MB, and read none of it;
 trickle  send a byte of a head at once and another each 5 s.
 
-They note when and how the server ended them: with a 408, a plain close, or not at all within the deadline and 5 s. Who
-does not read cannot hear of the end: that the server has left is taken from /proc/net/tcp. The normal client asks
-again and again on one connection, and connects anew where it is told to. Blocking models are measured up to the number
-of places they have (docs/running.md): thread has 1,000, process 256, thread-pool has --threads, here 256, iterative
-one: there the slow ones are two, and the normal client is served when they have been cut. `nginx` is allowed among the
-models, for head and trickle.
+They note when and how the server ended them: with a 408, a plain close, or not at all within the deadline and 5 s. A
+client that does not read cannot notice the end: that the server has closed is read from /proc/net/tcp. The normal
+client sends requests on one connection, and connects anew when the server closes it. Blocking models are measured up to
+the number of places they have (docs/running.md): thread has 1,000, process 256, thread-pool has --threads, here 256,
+iterative one: there the slow ones are two, and the normal client is served when they have been cut. `nginx` is allowed
+among the models, for head and trickle.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     models = ["iterative", "process", "thread", "thread-pool", "select", "poll", "epoll", "epoll-et", "asyncio"]
     parser.add_argument("--models", type=harness.names, default=models, metavar="M,N")
     parser.add_argument("--kinds", type=harness.names, default=["head", "body", "deaf"], help=", ".join(WORDS))
-    parser.add_argument("--clients", type=int, default=200, help="slow ones, of each kind in turn")
+    parser.add_argument("--clients", type=int, default=200, help="slow clients, of each kind in turn")
     parser.add_argument("--head-timeout", type=int, default=10)
     parser.add_argument("--alone", type=float, default=3.0, help="seconds that the normal client is alone")
 
@@ -112,15 +112,15 @@ def measure(model: str, kind: str, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def response_times(address: Address, seconds: float) -> list[float]:
-    """A normal client's, in ms: from when it asks, or connects where it must, to the whole answer."""
+    """A normal client's times in ms: from its request, or its connect, to the complete response."""
     times = []
     sock: socket.socket | None = None
     end = time.perf_counter() + seconds
-    while (began := time.perf_counter()) < end:
+    while (started := time.perf_counter()) < end:
         sock = sock or clients.connect(address, timeout=120)
         sock.sendall(clients.REQUEST)
         answer = clients.receive(sock)
-        times.append((time.perf_counter() - began) * 1000)
+        times.append((time.perf_counter() - started) * 1000)
         if answer.status != 200:
             raise ConnectionError(f"a normal client was answered {answer}")
         if answer.close:
@@ -135,9 +135,9 @@ class Slow:
     """One slow client."""
 
     def __init__(self, kind: str, address: Address) -> None:
-        self.began = time.monotonic()
+        self.started = time.monotonic()
         self.sent = 1
-        self.heard = b""
+        self.received = b""
         self.ending: Ending | None = None
         self.sock = socket.socket()
         if kind == "deaf":
@@ -148,7 +148,7 @@ class Slow:
         self.sock.sendall(WORDS[kind])
 
     def byte(self) -> None:
-        """A send that fails is no news: the end is told by the read."""
+        """A send that fails is ignored: the read reports the end."""
         with contextlib.suppress(OSError):
             self.sent += self.sock.send(TRICKLED[self.sent : self.sent + 1])
 
@@ -157,12 +157,12 @@ class Slow:
             piece = self.sock.recv(4096)
         except OSError:
             piece = b""
-        self.heard += piece
+        self.received += piece
         if not piece:
-            self.end("408" if self.heard.startswith(b"HTTP/1.1 408") else "closed")
+            self.end("408" if self.received.startswith(b"HTTP/1.1 408") else "closed")
 
     def end(self, how: str) -> None:
-        self.ending = how, time.monotonic() - self.began
+        self.ending = how, time.monotonic() - self.started
         self.sock.close()
 
 
@@ -175,11 +175,11 @@ class Crowd:
         self.address = address
         self.count = count
         self.crowd: list[Slow] = []
-        self.here: dict[int, Slow] = {}  # those that have not been ended, by descriptor
+        self.here: dict[int, Slow] = {}  # clients that have not been ended, by descriptor
         self.epoll = select.epoll()
 
     def run(self, seconds: float) -> list[Ending]:
-        """How each ended."""
+        """Run until each has ended; return how."""
         start = time.monotonic()
         due = [(start + number * GAP, number) for number in range(self.count)]
         while (self.here or due) and (now := time.monotonic()) < start + seconds:
@@ -193,10 +193,10 @@ class Crowd:
             if self.kind == "deaf" and not due:
                 self.look()
             self.here = {fd: client for fd, client in self.here.items() if not client.ending}
-        return [client.ending or ("open", time.monotonic() - client.began) for client in self.crowd]
+        return [client.ending or ("open", time.monotonic() - client.started) for client in self.crowd]
 
     def act(self, number: int) -> None:
-        """Connect, or say a further byte."""
+        """Connect, or send another byte."""
         if number < len(self.crowd):
             if not self.crowd[number].ending:
                 self.crowd[number].byte()
@@ -208,7 +208,7 @@ class Crowd:
             self.epoll.register(client.sock, select.EPOLLIN)
 
     def look(self) -> None:
-        """Whom has the server left? (proc(5), /proc/net/tcp: its side of the connection is established no more)"""
+        """Return the clients that the server has left (proc(5), /proc/net/tcp: its side is no longer established)."""
         ours = f":{self.address[1]:04X}"
         held = set()
         for line in Path("/proc/net/tcp").read_text().splitlines():

@@ -1,4 +1,4 @@
-"""Upload and download of 1 GB: how much memory the server takes above what it has when idle, and how fast it is.
+"""Upload and download of 1 GB: the server's memory above its idle level, and the throughput.
 
 The app counts an upload's bytes, read in pieces of 64 KiB, and answers a download with as many pieces; the client
 checks both counts. Clients are plain sockets in one process on a core of its own; with --clients each sends, or
@@ -17,11 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.support import clients, harness
+from bench.support import clients, harness, processes
 from bench.support.harness import Address
 
 GOAL = 64.0
-"""MB above the idle server: what the issue asks for."""
+"""MB above the idle server: the goal."""
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 PIECE = bytes(1 << 20)
@@ -35,7 +35,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--apps", type=harness.names, default=["wsgi", "asgi"], help="web, wsgi, asgi")
     parser.add_argument("--kinds", type=harness.names, default=list(KINDS), help="upload, download (default: both)")
     parser.add_argument("--megabytes", type=int, default=1000)
-    parser.add_argument("--clients", type=int, default=1, help="at once")
+    parser.add_argument("--clients", type=int, default=1, help="concurrent clients")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -69,7 +69,7 @@ def measure(app: str, server: str, kind: str, args: argparse.Namespace) -> dict[
     options = ["-m", model, "--max-body", "4G", *(("--calls", calls) if calls and app != "asgi" else ())]
     with harness.serving(harness.allcomers("run", f"bench/support/apps.py:{APPS[app]}", *options)) as started:
         job = KINDS[kind]
-        job(started.address, 1 << 20)  # warm: what is imported and made by the first request
+        job(started.address, 1 << 20)  # warm: imports, and what the first request makes
         with Sampler(started.pid) as idle:
             time.sleep(1.0)
         with Sampler(started.pid) as busy:
@@ -87,8 +87,8 @@ def measure(app: str, server: str, kind: str, args: argparse.Namespace) -> dict[
 
 
 def at_once(job: Callable[[Address, int], None], address: Address, size: int, count: int) -> float:
-    """So many clients, each a process; the seconds until the last is done."""
-    began = time.monotonic()
+    """Run so many clients, each a process; return the seconds until the last is done."""
+    start_time = time.monotonic()
     context = multiprocessing.get_context("fork")
     crowd = [context.Process(target=job, args=(address, size)) for _ in range(count)]
     for client in crowd:
@@ -97,11 +97,11 @@ def at_once(job: Callable[[Address, int], None], address: Address, size: int, co
         client.join()
     if any(client.exitcode for client in crowd):
         raise harness.CannotMeasureError("a client failed; see above")
-    return time.monotonic() - began
+    return time.monotonic() - start_time
 
 
 def upload(address: Address, size: int) -> None:
-    """Send `size` bytes; the answer is how many the app has read."""
+    """Send `size` bytes; the response is how many the app has read."""
     with clients.connect(address, timeout=120) as sock:
         sock.sendall(b"POST /bulk HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n" % size)
         left = size
@@ -132,7 +132,7 @@ class Sampler:
     """The memory of a process tree for the length of a block.
 
     peak     MB, the highest sum of RSS
-    samples  how many looks that is from
+    samples  their number
     """
 
     def __init__(self, pid: int) -> None:
@@ -152,12 +152,12 @@ class Sampler:
 
     def _look(self) -> None:
         while not self._over.wait(EACH):
-            self.peak = max(self.peak, sum(resident(pid) for pid in harness.tree(self._pid)) / 1e6)
+            self.peak = max(self.peak, sum(resident(pid) for pid in processes.tree(self._pid)) / 1e6)
             self.samples += 1
 
 
 def resident(pid: int) -> int:
-    """Bytes of RSS; 0 when the process is gone."""
+    """Return bytes of RSS; 0 if the process is gone."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
     except OSError:

@@ -1,4 +1,4 @@
-"""The floor that Python itself sets: the same loop as the floors in C, epoll_wait, recv, send, nothing understood.
+"""The floor that Python itself sets: the same loop as the floors in C, epoll_wait, recv, send, nothing parsed.
 
     python python_floor.py http|echo
 

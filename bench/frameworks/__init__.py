@@ -1,1 +1,1 @@
-"""Frameworks and their middleware, here and on other servers."""
+"""Frameworks and their middleware, on this server and on others."""

@@ -1,6 +1,6 @@
 """The apps of `python -m bench asgi_faults`, imported in the environment of the servers.
 
-NOTES (environment) is a file in which they note what they were told.
+NOTES (environment) is a file in which they note the messages that they receive.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def note(word: str) -> None:
         notes.write(f"{word}\n")
 
 
-async def told(receive: Any) -> None:
-    """Until a disconnect comes, which is noted."""
+async def note_disconnect(receive: Any) -> None:
+    """Receive until a disconnect comes, which is noted."""
     while "disconnect" not in (message := await receive())["type"]:
         pass
     note(message["type"])
@@ -69,11 +69,11 @@ async def raw_server(scope: Scope, receive: Any, send: Any) -> None:
 
 async def raw_unanswered(scope: Scope, receive: Any, send: Any) -> None:
     note("called")
-    await told(receive)
+    await note_disconnect(receive)
 
 
 async def raw_keep(scope: Scope, receive: Any, send: Any) -> None:
-    """Takes messages, keeps none, says how long each was."""
+    """Receive messages, keep none, send the length of each."""
     await receive()
     await send(ACCEPT)
     while True:
@@ -92,7 +92,7 @@ async def raw_large(scope: Scope, receive: Any, send: Any) -> None:
     while (await receive())["more_body"]:
         pass
     note("received")
-    await told(receive)
+    await note_disconnect(receive)
 
 
 async def raw_quiet(scope: Scope, receive: Any, send: Any) -> None:
@@ -191,7 +191,7 @@ def make_a2wsgi() -> Any:
 
 
 def make_streams() -> Any:
-    """Starlette: a stream that has nothing to say, and how many of them are open."""
+    """Starlette: a stream that sends nothing, and the number of them that are open."""
     from starlette.applications import Starlette
     from starlette.responses import PlainTextResponse, StreamingResponse
     from starlette.routing import Route

@@ -1,8 +1,8 @@
-"""What ASGI apps meet on each server: what is allowed and refused, what ends and what stays.
+"""ASGI apps on each server: what is allowed and refused, what ends and what stays.
 
 The newest uvicorn, gunicorn (its asgi worker) and hypercorn, each by its defaults, beside allcomers, all in one
-environment with the frameworks. `--before DIR` adds another checkout of allcomers. A cell is what came of it: a status,
-the code of a WebSocket's close, the calls that are left, bytes, seconds.
+environment with the frameworks. `--before DIR` adds another checkout of allcomers. A cell is an outcome: a status, the
+code of a WebSocket's close, the calls that are left, bytes, seconds.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import socket
 import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.frameworks import asgi_fault_apps
-from bench.support import harness, installing
+from bench.support import harness, installing, processes
 from bench.support.harness import CannotMeasureError, Launch, Server
 
 REQUIRES = (
@@ -30,29 +30,38 @@ REQUIRES = (
 )  # fmt: skip
 NOTES = harness.OUT / "asgi_faults.notes"
 SECONDS = 3.0
-"""How long something that should end is waited for."""
+"""Seconds to wait for an end that should come."""
 
+APPS = ("bench.frameworks.asgi_fault_apps", "--interface", "asgi")
 LARGE = 8 << 20
 CONNECTIONS = 10
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--before", metavar="DIR", help="another checkout of allcomers, built in place")
-    parser.add_argument("--servers", type=harness.names, metavar="NAME,...", help="of the table's columns; default all")
-    parser.add_argument("--points", type=harness.names, metavar="N,...", help="of the table's rows; default all")
+    parser.add_argument("--servers", type=harness.names, metavar="NAME,...", help="columns of the table (default: all)")
+    parser.add_argument("--points", type=harness.names, metavar="N,...", help="rows of the table (default: all)")
 
 
 def run(args: argparse.Namespace) -> None:
-    python = [installing.python_with((name,)) for name in REQUIRES][-1]
-    servers = {name: make for name, make in columns(args.before).items() if not args.servers or name in args.servers}
+    rows = measure(CHECKS, columns(args.before), REQUIRES, args)
+    harness.save("asgi_faults", rows)
+
+
+def measure(
+    checks: Sequence[Check], servers: Mapping[str, Make], requires: Sequence[str], args: argparse.Namespace
+) -> list[list[str]]:
+    """Make the table's rows, and print them."""
+    python = [installing.python_with((name,)) for name in requires][-1]
+    servers = {name: make for name, make in servers.items() if not args.servers or name in args.servers}
     rows = []
-    for check in CHECKS:
+    for check in checks:
         if not args.points or check.point in args.points:
             cells = [attempt(check, str(python), make) for make in servers.values()]
             rows.append([f"{check.point}. {check.name}", *cells])
             print(f"  {rows[-1]}", flush=True)
     harness.table(["what", *servers], rows)
-    harness.save("asgi_faults", rows)
+    return rows
 
 
 # Servers -------------------------------------------------------------------------------------------------
@@ -62,29 +71,17 @@ Make = Callable[[str, str, int], list[str]]
 
 
 def columns(before: str | None) -> dict[str, Make]:
-    found = {"allcomers": allcomers(harness.ROOT)}
+    found = {"allcomers": allcomers(harness.ROOT, *APPS)}
     if before:
-        found["before"] = allcomers(Path(before).resolve())
+        found["before"] = allcomers(Path(before).resolve(), *APPS)
     return {**found, "uvicorn": uvicorn, "gunicorn": gunicorn, "hypercorn": hypercorn}
 
 
-def allcomers(checkout: Path) -> Make:
+def allcomers(checkout: Path, apps: str, *options: str) -> Make:
     def make(python: str, app: str, port: int) -> list[str]:
         source = f"PYTHONPATH={checkout / 'src'}:{harness.ROOT}"
-        target = f"bench.frameworks.asgi_fault_apps:{app}"
-        return [
-            "env",
-            source,
-            python,
-            "-m",
-            "allcomers",
-            "run",
-            target,
-            "--interface",
-            "asgi",
-            "-b",
-            f"127.0.0.1:{port}",
-        ]
+        more = [*options, "-b", f"127.0.0.1:{port}"]
+        return ["env", source, python, "-m", "allcomers", "run", f"{apps}:{app}", *more]
 
     return make
 
@@ -99,7 +96,7 @@ def gunicorn(python: str, app: str, port: int) -> list[str]:
 
 
 def hypercorn(python: str, app: str, port: int) -> list[str]:
-    found = app if app in vars(asgi_fault_apps) else f"make_{app}()"  # it does not ask the module's __getattr__
+    found = app if app in vars(asgi_fault_apps) else f"make_{app}()"  # it does not use the module's __getattr__
     return [python, "-m", "hypercorn", "-b", f"127.0.0.1:{port}", f"bench.frameworks.asgi_fault_apps:{found}"]
 
 
@@ -127,7 +124,7 @@ HANDSHAKE = (
 
 
 def dial(server: Server, path: str) -> tuple[socket.socket, bytes]:
-    """A socket after its handshake, and the head of the answer; b"" where none comes."""
+    """Return a socket after its handshake, and the head of the response; b"" if none comes."""
     sock = socket.create_connection(server.address, timeout=SECONDS)
     sock.sendall(HANDSHAKE.format(path).encode())
     head = b""
@@ -138,7 +135,7 @@ def dial(server: Server, path: str) -> tuple[socket.socket, bytes]:
 
 
 def ending(path: str) -> Callable[[Server], str]:
-    """How a WebSocket to `path` ends: the status of its refusal, or the code of its close."""
+    """Return how a WebSocket to `path` ends: the status of its refusal, or the code of its close."""
 
     def ask(server: Server) -> str:
         sock, head = dial(server, path)
@@ -159,7 +156,7 @@ def ending(path: str) -> Callable[[Server], str]:
 
 
 def closed(data: bytes) -> str:
-    """The code of the Close frame among these frames of a server; "" where there is none."""
+    """Return the code of the Close frame among these frames of a server; "" if there is none."""
     while len(data) >= 2:
         size = data[1]
         if data[0] & 15 == 8:
@@ -176,7 +173,7 @@ def server_field(server: Server) -> str:
 
 
 def get(server: Server, path: str, **headers: str) -> tuple[int, str, bytes]:
-    """Status, coding and body."""
+    """Return status, coding and body."""
     conn = http.client.HTTPConnection(*server.address, timeout=SECONDS)
     try:
         conn.request("GET", path, headers=headers)
@@ -187,7 +184,7 @@ def get(server: Server, path: str, **headers: str) -> tuple[int, str, bytes]:
 
 
 def left(seconds: float) -> Callable[[Server], str]:
-    """Five clients begin a stream and leave; the streams that are left then."""
+    """Start a stream with five clients, which leave; return the streams that are left then."""
 
     def ask(server: Server) -> str:
         for _ in range(5):
@@ -230,12 +227,12 @@ def large_body(server: Server) -> str:
 
 
 def leave(server: Server, patience: float = 6.0) -> str:
-    """TERM; the seconds until it has ended."""
-    began = time.monotonic()
+    """Send TERM; return the seconds until the server has ended."""
+    started = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
-    while server.process.poll() is None and time.monotonic() - began < patience:
+    while server.process.poll() is None and time.monotonic() - started < patience:
         time.sleep(0.02)
-    return f"{time.monotonic() - began:.1f} s" if server.process.poll() is not None else f"> {patience:g} s"
+    return f"{time.monotonic() - started:.1f} s" if server.process.poll() is not None else f"> {patience:g} s"
 
 
 def unanswered(server: Server) -> str:
@@ -247,8 +244,8 @@ def unanswered(server: Server) -> str:
         answer = b""
         with suppress(OSError):
             answer = sock.recv(65536)
-    told = "told" if "websocket.disconnect" in NOTES.read_text() else "not told"
-    return f"{answer[9:12].decode() or 'dropped'}, {told}, {took}"
+    noted = "told" if "websocket.disconnect" in NOTES.read_text() else "not told"
+    return f"{answer[9:12].decode() or 'dropped'}, {noted}, {took}"
 
 
 def handler(server: Server) -> str:
@@ -268,12 +265,12 @@ def cut_off(server: Server) -> str:
 
 
 def kept(server: Server) -> str:
-    """Memory above that of idle connections, for each that has sent one large message and is idle."""
+    """Return memory above that of idle connections, for each that has sent one large message and is idle."""
     socks = [dial(server, "/keep")[0] for _ in range(CONNECTIONS)]
     echo(socks, b"x" * 10)
-    before = harness.anonymous_kib(server.pid)
+    before = processes.anonymous_kib(server.pid)
     echo(socks, deflated(bytes(LARGE)), compressed=True)
-    after = harness.anonymous_kib(server.pid)
+    after = processes.anonymous_kib(server.pid)
     for sock in socks:
         sock.close()
     return f"{(after - before) / CONNECTIONS / 1024:.1f} MB"
@@ -295,7 +292,7 @@ def deflated(data: bytes) -> bytes:
 
 
 class Check(NamedTuple):
-    """A row: the point, what it is, the app, how it is asked."""
+    """A row: the point, what it is, the app, the request."""
 
     point: str
     name: str

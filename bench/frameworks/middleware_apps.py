@@ -20,13 +20,13 @@ EXTENSIONS = ("body", "pathsend", "zerocopysend", "early_hint", "trailers", "deb
 
 
 def start(*more: tuple[bytes, bytes], **keys: Any) -> Message:
-    """A new one each time: middlewares change it."""
+    """Return a new one each time: middlewares change it."""
     headers = [(b"content-type", b"text/javascript"), *more]
     return {"type": "http.response.start", "status": 200, "headers": headers, **keys}
 
 
 async def inner(scope: Message, receive: Any, send: Any) -> None:
-    """The file, in the way that the path's last part says."""
+    """Send the file, in the way that the path's last part names."""
     extension = scope["path"].rpartition("/")[2]
     kind = f"http.response.{extension}"
     if extension == "early_hint":
@@ -141,7 +141,7 @@ def prometheus_fastapi_instrumentator() -> App:
 
 
 def mounted() -> Any:
-    """In an application whose routes a middleware may look for."""
+    """Put the app in an application whose routes a middleware may look for."""
     from starlette.applications import Starlette
     from starlette.routing import Route
 
@@ -149,7 +149,7 @@ def mounted() -> Any:
 
 
 class Endpoint:
-    """`inner`, as Starlette takes one that answers by itself."""
+    """Return `inner`, as Starlette wraps an app that answers by itself."""
 
     __name__ = "endpoint"
 
@@ -258,7 +258,7 @@ MAKERS: tuple[Callable[[], App], ...] = (
     hypercorn_dispatcher, newrelic, asgi_correlation_id, secure, starlette_context, starlette_exporter, elastic_apm,
     timing_asgi, asgi_logger, starlette_compress, brotli_asgi, starsessions, starlette_prometheus, asgi_gzip,
 )  # fmt: skip
-"""By how much each package is downloaded, starlette first."""
+"""Order by how much each package is downloaded, starlette first."""
 
 NAMES = tuple(make.__name__ for make in MAKERS)
 
@@ -266,7 +266,7 @@ made: dict[str, App | None] = {}
 
 
 def middleware(name: str) -> App | None:
-    """None for one that cannot be made here: it is not installed, or is none any more."""
+    """Return None for one that cannot be made here: it is not installed, or no middleware any more."""
     if name not in made:
         try:
             made[name] = MAKERS[NAMES.index(name)]()

@@ -1,8 +1,8 @@
-"""Which extensions of ASGI the middlewares know that most apps use: a table of one × the other.
+"""The extensions of ASGI that popular middlewares support: a table of one × the other.
 
 The most downloaded middlewares of PyPI are installed into an environment of their own, bench/out/middlewares, with
-allcomers, which serves a file through each of them once for each extension (middleware_apps.py). What the client gets
-is compared with what it gets of the same file without any extension:
+allcomers, which serves a file through each of them once for each extension (middleware_apps.py). The client's response
+is compared with that for the same file without any extension:
 
     ok            the same
     500           an error instead
@@ -36,11 +36,11 @@ QUIET = {
     "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false",
     "DD_TRACE_AGENT_URL": "unix:///nowhere",
 }
-"""None of them is to look for a server of its maker."""
+"""None of them may look for a server of its maker."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--reinstall", action="store_true", help="make the environment anew")
+    parser.add_argument("--reinstall", action="store_true", help="rebuild the environment")
     parser.add_argument("--middlewares", type=harness.names, default=list(NAMES), metavar="NAME,...")
 
 
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def environment(anew: bool) -> Path:
-    """The interpreter of an environment that has allcomers and each package that can be had."""
+    """Return the interpreter of an environment that has allcomers and each package that can be installed."""
     if anew:
         shutil.rmtree(PLACE, ignore_errors=True)
     python = PLACE / "bin" / "python"
@@ -79,7 +79,7 @@ def environment(anew: bool) -> Path:
 
 
 class Answer(NamedTuple):
-    """Heads of answers that came before the final one, its own, its body without chunks, what stood behind that."""
+    """Return the interim heads, the final head, the body without chunks, and what came after that."""
 
     hints: list[bytes]
     head: bytes
@@ -96,7 +96,7 @@ class Answer(NamedTuple):
 
     @property
     def file(self) -> bytes | None:
-        """The body as it was before it was coded; None where it is cut."""
+        """Return the decoded body; None if it is cut."""
         try:
             if self.coding == b"gzip":
                 return zlib.decompress(self.body, 31)
@@ -108,7 +108,7 @@ class Answer(NamedTuple):
 
 
 def brotli(data: bytes) -> bytes:
-    """By the environment's own Python, which has the library; by this one where there is none yet."""
+    """Decode by the environment's own Python, which has the library; by this one if there is none yet."""
     python = PLACE / "bin" / "python"
     code = "import brotli, sys; sys.stdout.buffer.write(brotli.decompress(sys.stdin.buffer.read()))"
     command = [str(python) if python.exists() else sys.executable, "-c", code]

@@ -1,14 +1,14 @@
-"""The load generator itself: what a request costs it beside wrk and h2load, and whether its figures are true.
+"""The load generator itself: the cost of a request beside wrk and h2load, and the accuracy of its figures.
 
-cost     nginx, and allcomers' epoll with an answer of 13 bytes, 64 connections: wrk, h2load (one request under way on
+cost     nginx, and allcomers' epoll with a response of 13 bytes, 64 connections: wrk, h2load (one request in flight on
          each connection) and allcomers load in turn, each in one process on the load's core: requests/s, CPU of the
          load per request, response times
 agree    p50, p90, p99 by the three in shuffled rounds, and the ratio of ours to each of the others' with its interval:
-         of nginx, and of an app that waits 10 ms, where nobody is at their end
-truth    a server whose answer times are known (bench/measuring/known.py): p50, p90 and p99 against what theory has
-         for the same arrivals, for constant answer times and for a queue with one server (M/D/1)
+         of nginx, and of an app that waits 10 ms, which limits none of them
+truth    a server of known response times (bench/measuring/known.py): p50, p90 and p99 against the theory for the same
+         arrivals, for constant response times and for a queue with one server (M/D/1)
 freeze   the server does nothing for the second half of a run of 10 s at 100 requests per second
-late     nginx, 5,000 requests per second: how many went out within 1 ms of when they were due
+late     nginx, 5,000 requests per second: how many were sent within 1 ms of when they were due
 held     nginx, 10,000 connections for a minute
 """
 
@@ -38,7 +38,7 @@ CONNECTIONS = 64
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parts", type=harness.names, default=["cost", "truth", "freeze", "late"], metavar="P,Q")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=5, help="of each measurement, but for freeze and held")
+    parser.add_argument("--seconds", type=int, default=5, help="seconds of each measurement, except freeze and held")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -47,14 +47,14 @@ def run(args: argparse.Namespace) -> None:
 
 
 def ours(url: str, *arguments: str) -> tuple[Result, float]:
-    """Our load's result, and the CPU seconds of its processes."""
+    """Return our load's result, and the CPU seconds of its processes."""
     with tempfile.NamedTemporaryFile(prefix="load-", suffix=".json") as file:
         used = command([sys.executable, "-m", "allcomers", "load", url, "-q", "--json", file.name, *arguments])[1]
         return Result.from_json(Path(file.name).read_text()), used
 
 
 def command(words: list[str]) -> tuple[str, float]:
-    """What a load prints, and the CPU seconds that it took; on the load's core."""
+    """Return a load's output, and the CPU seconds that it took on the load's core."""
     if shutil.which(words[0]) is None:
         raise CannotMeasureError(f"{words[0]} is needed (Debian: apt-get install wrk nghttp2-client)")
     before = os.times()
@@ -94,7 +94,7 @@ FIGURES = (("rate", 0), ("cpu", 2), ("p50", 3), ("p99", 3))
 
 
 def flood(name: str, url: str, seconds: int) -> dict[str, Any]:
-    """As fast as it goes, for so long."""
+    """Run a load as fast as it goes, for `seconds`."""
     if name == "allcomers load":
         result, used = ours(url, f"-c{CONNECTIONS}", f"-d{seconds}")
         times = [1000 * time for time in result.response.percentiles(50, 90, 99)]
@@ -102,8 +102,8 @@ def flood(name: str, url: str, seconds: int) -> dict[str, Any]:
     elif name == "h2load":
         count, rate, times, used = h2load(url, seconds)
     else:
-        said, used = command(f"wrk -t1 -c{CONNECTIONS} -d{seconds} --latency {url}".split())
-        count, rate, times = wrk_report(said)
+        output, used = command(f"wrk -t1 -c{CONNECTIONS} -d{seconds} --latency {url}".split())
+        count, rate, times = wrk_report(output)
     return {
         "load": name,
         "rate": rate,
@@ -112,21 +112,21 @@ def flood(name: str, url: str, seconds: int) -> dict[str, Any]:
     }
 
 
-def wrk_report(said: str) -> tuple[int, float, list[float]]:
-    """(requests, per second, p50, p90 and p99 in ms)."""
-    count = re.search(r"(\d+) requests in", said)
-    rate = re.search(r"Requests/sec: +([\d.]+)", said)
-    times = re.findall(r"(?:50|90|99)% +([\d.]+)(us|ms|s)", said)
+def wrk_report(output: str) -> tuple[int, float, list[float]]:
+    """Return (requests, per second, p50, p90 and p99 in ms)."""
+    count = re.search(r"(\d+) requests in", output)
+    rate = re.search(r"Requests/sec: +([\d.]+)", output)
+    times = re.findall(r"(?:50|90|99)% +([\d.]+)(us|ms|s)", output)
     if count is None or rate is None or len(times) != 3:
-        raise CannotMeasureError(f"wrk's report cannot be read: {said[-300:]!r}")
+        raise CannotMeasureError(f"wrk's report cannot be read: {output[-300:]!r}")
     return int(count[1]), float(rate[1]), [1000 * float(number) * UNIT[unit] for number, unit in times]
 
 
 def h2load(url: str, seconds: int) -> tuple[int, float, list[float], float]:
-    """The same of h2load, which has the times in a log; and its CPU seconds."""
+    """Return the same for h2load, which has the times in a log; and its CPU seconds."""
     with tempfile.NamedTemporaryFile(prefix="h2load-", suffix=".log") as log:
-        said, used = command(f"h2load --h1 -t1 -c{CONNECTIONS} -m1 -D{seconds} --log-file={log.name} {url}".split())
-        found, times = loads.h2load_report(said), loads.h2load_times(Path(log.name).read_text())
+        output, used = command(f"h2load --h1 -t1 -c{CONNECTIONS} -m1 -D{seconds} --log-file={log.name} {url}".split())
+        found, times = loads.h2load_report(output), loads.h2load_times(Path(log.name).read_text())
     return found["requests"], found["requests"] / seconds, [times[name] for name in PERCENTS], used
 
 
@@ -166,7 +166,7 @@ def times_of(rows: list[dict[str, Any]], server: str, load: str, percent: str) -
 def agreement(rows: list[dict[str, Any]], server: str, load: str) -> list[str]:
     cells = [f"{server}, {load}"]
     for percent in PERCENTS:
-        ours, theirs = (times_of(rows, server, who, percent) for who in (LOADS[-1], load))
+        ours, theirs = (times_of(rows, server, load_name, percent) for load_name in (LOADS[-1], load))
         found = estimates.ratio(list(zip(ours, theirs, strict=True)))
         cells.append(f"{found.mean:.3f} ({found.low:.3f}..{found.high:.3f})")
     return cells
@@ -176,7 +176,7 @@ def agreement(rows: list[dict[str, Any]], server: str, load: str) -> list[str]:
 
 
 class Known:
-    """A server of known answer times (bench/measuring/known.py), on the server's core; `late` is set at its end."""
+    """A server of known response times (bench/measuring/known.py), on the server's core; `late` is set at its end."""
 
     def __init__(self, *arguments: str) -> None:
         self._process = subprocess.Popen(
@@ -190,7 +190,7 @@ class Known:
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().strip()
         self.late: list[float] = []
-        """How late its own answers were: p50 and p99 in ms."""
+        """How late its own responses were: p50 and p99 in ms."""
 
     def __enter__(self) -> Known:
         return self
@@ -202,8 +202,8 @@ class Known:
 def truth(args: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     for name, service, rate, alone in (
-        # At 60 %, for the server and the load do not sleep while an answer is due: others must have their share of the
-        # cores, or where both run with chrt the kernel takes 50 ms of each second for them (sched(7)).
+        # At 60 %, as the server and the load do not sleep while a response is due: others must have their share of the
+        # cores, or with chrt for both the kernel takes 50 ms of each second for them (sched(7)).
         ("constant, 6 ms", 0.006, 0.6 / 0.006, False),
         ("constant, 50 ms", 0.05, 0.6 / 0.05, False),
         ("M/D/1, 6 ms, 70 %", 0.006, 0.7 / 0.006, True),
@@ -228,7 +228,7 @@ def truth(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def compared(service: float, rate: float, alone: bool, seconds: float) -> dict[str, Any]:
-    """Response times that were measured, and those that theory has for the very same arrivals."""
+    """Return measured response times, and those of theory for the very same arrivals."""
     arrivals = "poisson" if alone else "constant"
     with Known(str(service), *(["alone"] if alone else [])) as server:
         result, _ = ours(server.url, "-c200", f"-r{rate:.6f}", f"-d{seconds}", "--arrivals", arrivals)

@@ -1,7 +1,7 @@
-"""A server whose answer times are known, for what measures answer times to be measured by.
+"""A server of known response times, to check tools that measure response times.
 
 `python -m bench.measuring.known SECONDS [alone] [FREEZE_FROM FREEZE_TO]` serves on a free port, which it prints,
-until its standard input ends; then it prints how late its own answers went out, p50 and p99 in ms.
+until its standard input ends; then it prints how late its own responses were, p50 and p99 in ms.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class Queue:
-    """A server that answers each request after a time that is known, in one thread on all its connections.
+    """A server that answers each request after a known time, with one thread for all connections.
 
     The time runs from when the kernel got the request (SO_TIMESTAMPNS, socket(7)), however late the thread woke up.
 
-    seconds   how long an answer takes
-    alone     one at a time, in the order in which they came (a queue M/D/1 if they come at random); else each by itself
-    freeze    (from, to) in seconds after the first request: nothing is looked at, or said
-    spin      seconds before an answer is due from which on it waits without sleeping: a core of its own is used up, and
-              the answer is on time
+    seconds   time of a response
+    alone     one at a time, in the order of arrival (a queue M/D/1 if they arrive at random); else each by itself
+    freeze    (from, to) in seconds after the first request: nothing is received or sent
+    spin      seconds before a response is due in which it waits without sleeping: a core of its own is used up, and the
+              response is on time
     """
 
     def __init__(
@@ -45,20 +45,20 @@ class Queue:
         self._spin = spin
         self._alone = alone
         self._freeze = freeze
-        self._began = 0.0
+        self._started = 0.0
         self._free_at = 0.0
         self._due: list[tuple[float, int]] = []
         self._peers: dict[int, socket.socket] = {}
         self._ready = selectors.DefaultSelector()
         self._realtime = time.clock_gettime(time.CLOCK_REALTIME) - time.monotonic()
         self.answered: list[float] = []
-        """When each answer went out (monotonic)."""
+        """When each response was sent (monotonic)."""
         self.late: list[float] = []
         """Seconds by which it was late."""
 
     @contextmanager
     def serving(self) -> Iterator[str]:
-        """Its URL; it is served by a thread until the block ends."""
+        """Serve in a thread until the block ends; give the URL."""
         with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
             over = threading.Event()
             thread = threading.Thread(target=self.serve, args=(listener, over))
@@ -92,8 +92,8 @@ class Queue:
 
     def _frozen(self) -> None:
         begin, end = self._freeze
-        passed = time.monotonic() - self._began
-        if self._began and begin <= passed < end:
+        passed = time.monotonic() - self._started
+        if self._started and begin <= passed < end:
             time.sleep(end - passed)
 
     def _let_in(self, peer: socket.socket) -> None:
@@ -112,7 +112,7 @@ class Queue:
             peer.close()
             return
         now = self._stamp(stamps)
-        self._began = self._began or now
+        self._started = self._started or now
         for _ in range(data.count(b"\r\n\r\n")):
             self._free_at = (max(self._free_at, now) if self._alone else now) + self.seconds
             heapq.heappush(self._due, (self._free_at, peer.fileno()))
@@ -126,12 +126,12 @@ class Queue:
 
 
 def due_at(plan: Plan) -> list[float]:
-    """The seconds after the start at which the requests of a plan with one process are due."""
+    """Return the seconds after the start at which the requests of a plan with one process are due."""
     return [moment / 1e9 for moment in takewhile(lambda moment: moment < plan.seconds * 1e9, moments(plan, 0))]
 
 
 def waits(due: list[float], service: float) -> list[float]:
-    """The response times in a queue with one server: Lindley's recursion."""
+    """Return the response times in a queue with one server: Lindley's recursion."""
     times, free = [], 0.0
     for arrival in due:
         free = max(free, arrival) + service
@@ -144,7 +144,7 @@ def main(arguments: list[str]) -> None:
     seconds, *rest = arguments
     alone = "alone" in rest
     freeze = [float(word) for word in rest if word != "alone"] or [0.0, 0.0]
-    # It does not sleep while an answer is due: who has slept finds its caches cold, and sends some 50 µs late.
+    # It does not sleep while a response is due: after a sleep the caches are cold, and it sends some 50 µs late.
     queue = Queue(float(seconds), alone=alone, freeze=(freeze[0], freeze[1]), spin=float(seconds))
     over = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()

@@ -1,9 +1,9 @@
-"""The lab itself: is what it recommends the best, or within 5 % of it, when it is run by hand?
+"""The lab itself: its recommendations, checked by hand: the best, or within 5 % of it.
 
-For each app of examples/calls.py, some times: `allcomers lab` measures it anew; then its recommendation and the
-runners-up that it names are each started with the flags it gives, in shuffled rounds, and asked in a closed loop by as
-many clients as were best for each. The requests/s of the recommendation over those of the best of the others, round by
-round. Four apps, three times, at five minutes: an hour and a quarter.
+For each app of examples/calls.py, several times: `allcomers lab` measures it anew; then its recommendation and its
+runners-up are each started with the flags it gives, in shuffled rounds, and loaded in a closed loop by as many clients
+as were best for each. The requests/s of the recommendation over those of the best of the others, round by round. Four
+apps, three times, at five minutes: an hour and a quarter.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from bench.support.harness import CannotMeasureError
 
 APPS = ("AtOnce", "Waits", "Works", "Mixed")
 ENOUGH = 0.95
-"""Of the best: who reaches it was rightly recommended."""
+"""Of the best: a recommendation that reaches it was right."""
 
 
 class Choice(NamedTuple):
-    """One way to serve, and how many clients were best for it in the lab."""
+    """One way to serve, and the number of clients that the lab found best for it."""
 
     candidate: Candidate
     clients: int
@@ -36,10 +36,10 @@ class Choice(NamedTuple):
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--apps", type=harness.names, default=list(APPS), metavar="A,B")
-    parser.add_argument("--times", type=int, default=3, help="that the lab measures each app")
-    parser.add_argument("--budget", default="5m", help="of the lab, each time")
-    parser.add_argument("--rounds", type=int, default=5, help="by hand, after each lab")
-    parser.add_argument("--seconds", type=int, default=4, help="of each load by hand")
+    parser.add_argument("--times", type=int, default=3, help="runs of the lab for each app")
+    parser.add_argument("--budget", default="5m", help="budget of each run of the lab")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds by hand, after each run of the lab")
+    parser.add_argument("--seconds", type=int, default=4, help="seconds of each load by hand")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -47,16 +47,16 @@ def run(args: argparse.Namespace) -> None:
     for time in range(args.times):
         for app in args.apps:
             rows.append(checked(app, time, args))
-            print(f"{app}, {time + 1}: {told(rows[-1])[1]}, {told(rows[-1])[2]} of the best other", flush=True)
+            print(f"{app}, {time + 1}: {cells(rows[-1])[1]}, {cells(rows[-1])[2]} of the best other", flush=True)
             harness.save("lab", rows)
     print()
-    harness.table(["app", "recommended", "of the best other", "the best other"], [told(row) for row in rows])
+    harness.table(["app", "recommended", "of the best other", "the best other"], [cells(row) for row in rows])
     good = sum(row["ratio"]["mean"] >= ENOUGH for row in rows)
     print(f"\n{good} of {len(rows)} are the best or within {1 - ENOUGH:.0%} of it")
 
 
 def checked(app: str, time: int, args: argparse.Namespace) -> dict[str, Any]:
-    """What the lab says of the app, and what is seen of that by hand."""
+    """Return the lab's recommendation for the app, and the same measured by hand."""
     target = f"examples/calls.py:{app}"
     choices = recommended(target, f"{app}-{time}", args.budget)
     rates: list[list[float]] = [[] for _ in choices]
@@ -77,7 +77,7 @@ def checked(app: str, time: int, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def recommended(target: str, name: str, budget: str) -> list[Choice]:
-    """The recommendation, then the runners-up."""
+    """Return the recommendation, then the runners-up."""
     out = harness.OUT / "lab" / name
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "allcomers", "lab", target, "--budget", budget, "--out", str(out)]
@@ -92,7 +92,7 @@ def recommended(target: str, name: str, budget: str) -> list[Choice]:
 
 
 def by_hand(target: str, choice: Choice, seconds: int) -> float:
-    """Requests/s that are answered well, from a server started anew, as the lab warms it up."""
+    """Return requests/s that are answered well, from a server started anew, as the lab warms it up."""
     flags = choice.candidate.flags()
     with harness.serving(harness.allcomers("run", target, "--access-log", "off", *flags)) as server:
         url = "http://{}:{}/".format(*server.address)
@@ -103,7 +103,7 @@ def by_hand(target: str, choice: Choice, seconds: int) -> float:
     return result.tps
 
 
-def told(row: dict[str, Any]) -> list[str]:
+def cells(row: dict[str, Any]) -> list[str]:
     ratio = row["ratio"]
     between = f"{ratio['mean']:.3f} ({ratio['low']:.3f}..{ratio['high']:.3f})"
     return [row["app"], row["choices"][0]["name"], between, row["best other"]]

@@ -1,1 +1,1 @@
-"""What a request costs."""
+"""The cost of a request."""

@@ -1,4 +1,4 @@
-"""CPU per request of a 13-byte answer and of a 64-byte echo, as a ratio to the floor in C.
+"""CPU per request of a 13-byte response and of a 64-byte echo, as a ratio to the floor in C.
 
 64 keep-alive connections, closed loop: wrk for HTTP, load/echo_load.c for the service, the server on one core
 and the load on the other. CPU is user and system time of the whole server process tree over the measured
@@ -7,8 +7,8 @@ compared with the floor of the same round; the order within a round is shuffled.
 loop in plain Python: what the interpreter costs before a server does anything. What the load cannot drive to
 saturation is still charged for what it used.
 
-Where others use the machine too, each measurement waits for a quiet moment and is taken again if it was disturbed
-(--patience seconds in all). `others` tells how many cores they took meanwhile: from 0.2 on, trust no figure.
+Where others use the machine too, each measurement waits for a quiet moment and is repeated if it was disturbed
+(--patience seconds in total). `others` is how many cores they used meanwhile: from 0.2 on, trust no figure.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from bench.support import harness
+from bench.support import harness, processes
 from bench.support.harness import Launch
 
 BROWSER = (
@@ -38,12 +38,16 @@ BROWSER = (
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", type=harness.names, default=["epoll"], metavar="M,N")
     parser.add_argument("--kinds", type=harness.names, default=["web", "echo"], help="web, echo (default: both)")
-    parser.add_argument("--head", choices=("wrk", "browser"), default="wrk", help="what wrk sends")
-    parser.add_argument("--calls", choices=("inline", "pool"), default="inline", help="where calls run")
-    parser.add_argument("--also", default="", metavar="OPTIONS", help="each model once more, with these of its options")
+    parser.add_argument("--head", choices=("wrk", "browser"), default="wrk", help="head that wrk sends")
+    parser.add_argument("--calls", choices=("inline", "pool"), default="inline", help="place where calls run")
+    parser.add_argument(
+        "--also", default="", metavar="OPTIONS", help="further options, with which each model runs once more"
+    )
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=2.0, help="measured, per contender and round")
-    parser.add_argument("--patience", type=float, default=120.0, help="seconds to wait for quiet, in all")
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="seconds of each measurement, per contender and round"
+    )
+    parser.add_argument("--patience", type=float, default=120.0, help="seconds to wait for a quiet machine, in total")
     parser.add_argument("--no-nginx", dest="nginx", action="store_false")
 
 
@@ -57,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def contenders(kind: str, args: argparse.Namespace) -> dict[str, Launch]:
-    """By name; the first is the floor."""
+    """Return contenders by name; the first is the floor."""
     if kind == "echo":
         floor = Launch([str(harness.compiled("floor/echo_floor.c")), "0"])
         return {"floor in C": floor, "floor in Python": python_floor("echo")} | ours("Echo", args)
@@ -71,7 +75,7 @@ def contenders(kind: str, args: argparse.Namespace) -> dict[str, Launch]:
 
 
 def ours(app: str, args: argparse.Namespace) -> dict[str, Launch]:
-    """Each model, and each once more with the options of --also."""
+    """Yield each model, and each once more with the options of --also."""
     found = {}
     for model in args.models:
         launch = harness.allcomers("run", f"bench/support/apps.py:{app}", "-m", model, "--calls", args.calls)
@@ -98,14 +102,14 @@ def rounds(kind: str, launches: dict[str, Launch], args: argparse.Namespace) -> 
 
 
 def measure(kind: str, launch: Launch, args: argparse.Namespace, disturbance: harness.Disturbance) -> dict[str, Any]:
-    """One contender, once: started, warmed up, loaded, ended."""
+    """Measure one contender once: start, warm up, load, end."""
     with harness.serving(launch) as server:
         drive(kind, server, 0.5, args)
         disturbance.wait_for_quiet()
         disturbance.begin()
-        before = harness.cpu_seconds(server.pid)
+        before = processes.cpu_seconds(server.pid)
         result = drive(kind, server, args.seconds, args)
-        used = harness.cpu_seconds(server.pid) - before
+        used = processes.cpu_seconds(server.pid) - before
         others = disturbance.others(used)
     if not result["requests"]:
         raise harness.CannotMeasureError(f"not one answer from {' '.join(launch.command)}")

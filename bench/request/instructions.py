@@ -1,11 +1,10 @@
 """Instructions per request, counted by callgrind: no noise; the same figure on a busy machine.
 
-One connection asks the same over and over, and an EventLoop with inline calls answers, as under the epoll model. All
-that a request costs in user space is counted, from the poller's wait() to its last byte; what the kernel does for it,
-and what the peer costs, is not. `pool` has the same calls run in a thread of their own, and counts all that the
-hand-over costs.
-`parts` counts the steps by themselves. Needs valgrind. With ALLCOMERS_PURE=1 in the environment the plain Python is
-counted where a leaf is compiled.
+One connection sends the same request over and over, and an EventLoop with inline calls answers, as under the epoll
+model. All that a request costs in user space is counted, from the poller's wait() to its last byte; what the kernel
+does for it, and what the peer costs, is not. `pool` runs the same calls in a thread of their own, and counts all that
+the hand-over costs. `parts` counts the steps by themselves. Needs valgrind. With ALLCOMERS_PURE=1 in the environment
+the plain Python is counted instead of compiled parts.
 """
 
 import argparse
@@ -28,7 +27,7 @@ from bench.support import harness
 
 WARM = 300
 COUNT = 1000
-MARK = "getpgrp"  # a system call that nothing here makes: callgrind writes what it has counted when it is entered
+MARK = "getpgrp"  # a system call that nothing here makes: callgrind writes its counts when it is entered
 RECEIVE = 4096
 WRK = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"
 HEADS = {"wrk": WRK, "browser": WRK[:-2] + "".join(f"{line}\r\n" for line in BROWSER).encode() + b"\r\n"}
@@ -50,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def counted(kind: str) -> list[tuple[str, float]]:
-    """(step, instructions of one) for each step of `kind`."""
+    """Yield (step, instructions of one) for each step of `kind`."""
     if shutil.which("valgrind") is None:
         raise harness.CannotMeasureError("valgrind is not installed (Debian: apt install valgrind)")
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +67,7 @@ def counted(kind: str) -> list[tuple[str, float]]:
 
 
 def total(dump: Path) -> int:
-    """The instructions in a file of callgrind's."""
+    """Return the instructions in a file of callgrind's."""
     found = re.search(r"^(?:totals|summary): (\d+)", dump.read_text(), re.MULTILINE)
     assert found is not None, f"no total in {dump}"
     return int(found[1])
@@ -91,11 +90,11 @@ def answering(pools: bool, **answers: Any) -> Any:
     """Return an EventLoop that serves HTTP on a listener of its own, its poller, and its address."""
     from allcomers.calls.inline import Inline
     from allcomers.calls.pool import ThreadPool
-    from allcomers.config.options import Limits
+    from allcomers.config.limits import Limits
     from allcomers.connection.http.endpoint import HttpEndpoint
-    from allcomers.connection.http.http1 import HttpConnection
+    from allcomers.connection.http.http1 import Http1Connection
     from allcomers.models.driver.event_loop import EventLoop
-    from allcomers.models.driver.serving import Serving
+    from allcomers.models.driver.serving import Endpoint, Serving
     from allcomers.models.epoll_loop import EpollPoller
     from allcomers.server.clock import DateLine
     from allcomers.system.accept_balance import WorkerSlots
@@ -117,18 +116,17 @@ def answering(pools: bool, **answers: Any) -> Any:
     listener.setblocking(False)
     poller = EpollPoller()
     serving = Serving(
+        endpoint=Endpoint(scheme="http", connect=partial(Http1Connection, http), serve=lambda serving: None, http=http),
         listeners=[listener],
-        connect=partial(HttpConnection, http),
         calls=ThreadPool(1, slot.counters) if pools else Inline(),
         signals=Signals(1.0),
         slot=slot,
-        http=http,
     )
     return EventLoop(serving, poller), poller, listener.getsockname()
 
 
 def exchange(answers: Any, data: bytes, pools: bool) -> Callable[[], bytes]:
-    """A function for one request on one connection, which gives its answer."""
+    """Return a function that sends one request on one connection and returns the response."""
     loop, poller, address = answering(pools, **answers)
     peer = socket.create_connection(address)
 
@@ -140,11 +138,11 @@ def exchange(answers: Any, data: bytes, pools: bool) -> Callable[[], bytes]:
 
     def one() -> bytes:
         peer.send(data)
-        for _ in range(1 + pools):  # the answer of another thread is told in a turn of its own
+        for _ in range(1 + pools):  # the response of another thread is reported in a turn of its own
             turn()
         return peer.recv(RECEIVE)
 
-    turn()  # the peer is let in
+    turn()  # the peer is accepted
     said = one()
     assert said.startswith(b"HTTP/1.1 200 OK\r\n"), said
     return one
@@ -157,7 +155,7 @@ def steps_of(pools: bool = False, **answers: Any) -> None:
         ours.send(WRK)
         theirs.recv(RECEIVE)
 
-    step("nothing", nothing)  # but what the peer does
+    step("nothing", nothing)  # except what the peer does
     for name, data in HEADS.items():
         step(f"{name}'s head", exchange(answers, data, pools))
 
@@ -185,7 +183,7 @@ def asgi() -> None:
 
 async def _asgi() -> None:
     from allcomers.apps.asgi.dispatch import answer
-    from allcomers.apps.asgi.eager import briefs
+    from allcomers.apps.asgi.eager import eager_calls
     from allcomers.apps.asgi.runtime import AsgiRuntime
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -194,14 +192,14 @@ async def _asgi() -> None:
         await send({"type": "http.response.body", "body": b"Hello, World!"})
 
     host = AsgiRuntime(app=app, events=asyncio.get_running_loop(), report=print)
-    steps_of(async_call=partial(answer, host), begin=briefs(host))
+    steps_of(async_call=partial(answer, host), begin=eager_calls(host))
 
 
 def parts() -> None:
     from allcomers.apps.asgi.scope import http_scope
     from allcomers.apps.wsgi.environ import Environs
     from allcomers.apps.wsgi.file_wrapper import FileWrapper
-    from allcomers.config.options import Limits
+    from allcomers.config.limits import Limits
     from allcomers.connection.http import response_head as answers
     from allcomers.protocol.http1 import Requests
     from allcomers.protocol.message import Request, Response
@@ -223,7 +221,7 @@ def parts() -> None:
         step("… or its scope", lambda: http_scope(read(), "", None))
     response = Response(b"Hello, World!", headers=[("Content-Type", "text/plain")])
     date = b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
-    step("an answer planned", lambda: answers.plan(("GET", "/", 1), response, 13, True, date))
+    step("an answer planned", lambda: answers.plan(("GET", "/", "1.1"), response, 13, True, date, answers.SERVER))
 
 
 KINDS = {"web": web, "pool": partial(web, pools=True), "wsgi": wsgi, "asgi": asgi, "parts": parts}

@@ -1,6 +1,6 @@
-"""What the small steps of a request cost, in µs: `python bench/request/micro.py`. The best of five, so noise only adds.
+"""The small steps of a request, in µs: `python bench/request/micro.py`. The best of five, so noise only adds.
 
-Not a benchmark of the server: it backs the PERF comments of handlers/ and accesslog.py.
+Not a benchmark of the server: it backs PERF comments in apps/ and server/access_log.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from allcomers.apps.wsgi.start_response import StartResponse
 from allcomers.calls.pool import ThreadPool
 from allcomers.config.log_format import NAMES
 from allcomers.connection.http.log_record import AccessRecord
-from allcomers.protocol.head import encode_fields
+from allcomers.protocol.encode import encode_fields
 from allcomers.protocol.message import Request, Response
 from allcomers.server.access_log import AccessLog
 from allcomers.system.counters import BYTES_IN, BYTES_OUT, REQUESTS, CounterRow, PlainCounterRow
@@ -142,14 +142,14 @@ def logging(log: AccessLog, agent: str) -> Callable[[], object]:
 
 
 def live_figures() -> None:
-    """What the figures of a request cost where Python writes them: five calls, and a clock that is read for them."""
+    """Count a request's figures in plain Python: five calls, and two readings of a clock."""
     for name, counters in (("compiled or not", CounterRow()), ("plain Python", PlainCounterRow())):
 
         def request(counters: PlainCounterRow = counters) -> None:
             counters.add(BYTES_IN, 100)
             counters.add(REQUESTS)
-            began = monotonic()
-            counters.called(0.0, began - began)
+            started = monotonic()
+            counters.called(0.0, started - started)
             counters.add(BYTES_OUT, 150)
             counters.answered(200, 0.00123)
 

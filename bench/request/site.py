@@ -1,7 +1,6 @@
-"""What a Site costs without a server around it, and from what size on sendfile pays: `python bench/request/site.py`.
+"""A Site without a server around it, and the size from which sendfile pays: `python bench/request/site.py`.
 
-Not a benchmark of the server: it backs the PERF comments of handlers/site.py and handlers/tree.py. The best of five,
-so noise only adds.
+Not a benchmark of the server: it backs the PERF comments of apps/static/. The best of five, so noise only adds.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ HEAD = b"x" * 250
 
 
 def cost(step: Callable[[], object], count: int = 20_000) -> float:
-    """µs of one step."""
+    """Return µs of one step."""
     return min(timeit.repeat(step, number=count, repeat=5)) / count * 1e6
 
 
@@ -105,7 +104,7 @@ def missing(path: bytes) -> None:
 
 
 def crossover(root: Path) -> None:
-    """One send of head and file together, against a send of the head (MSG_MORE) and a sendfile."""
+    """Compare one send of head and file together with a send of the head (MSG_MORE) and a sendfile."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         sender = socket.create_connection(listener.getsockname())
         reader, _ = listener.accept()
@@ -141,7 +140,7 @@ def sent_as_file(sender: socket.socket, file: int, size: int) -> None:
 
 
 def spent(way: Callable[[], None], count: int) -> tuple[float, float]:
-    """µs of wall time and of this process's CPU time for one, each the best of five runs."""
+    """Return µs of wall time and of this process's CPU time for one, each the best of five runs."""
     walls, cpus = [], []
     for _ in range(5):
         wall, cpu = time.perf_counter(), time.process_time()

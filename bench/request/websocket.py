@@ -3,8 +3,8 @@
 No socket and no event loop: frames of a client go in, the echo comes out. CPU time is the best of the rounds, per
 message and both ways. Memory is Pss_Anon (see idle.py) per connection that has echoed one message of 1 KB, measured in
 a process of its own. Import is the CPU time that it takes in a process that runs asyncio and reads HTTP. With deflate
-each library does what it does by default; allcomers compresses only what has 512 bytes, and keeps nothing between two
-messages.
+each library does what it does by default; allcomers compresses only messages of 512 bytes or more, and keeps nothing
+between two messages.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import time
 import zlib
 from collections.abc import Callable
 
-from bench.support import harness
+from bench.support import harness, processes
 
 Echo = Callable[[bytes], object]
 
@@ -39,7 +39,7 @@ IMPORTS = {
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--connections", type=int, default=2000, help="that are held for the memory of each")
+    parser.add_argument("--connections", type=int, default=2000, help="connections held for the memory of each")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -65,7 +65,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def frame(kind: int, payload: bytes, deflate: bool) -> bytes:
-    """A message in one masked frame (RFC 6455, 5.2). Compressed, it refers to nothing before it: it can be repeated."""
+    """Return a message in one masked frame (RFC 6455, 5.2). Compressed, it refers to nothing before it: it can be
+    repeated."""
     if deflate:
         deflater = zlib.compressobj(wbits=-12)
         payload = (deflater.compress(payload) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
@@ -170,7 +171,7 @@ LIBRARIES: dict[str, Callable[[bool], Echo]] = {
 
 
 def cost(data: bytes, deflate: bool, rounds: int) -> list[float]:
-    """µs of CPU for one message with each library, which take turns: a busy machine troubles all alike."""
+    """Return µs of CPU for one message with each library, in turns: a busy machine affects all alike."""
     times = max(20, 400_000 // len(data))
     echoes = [make(deflate) for make in LIBRARIES.values()]
     return [
@@ -180,29 +181,29 @@ def cost(data: bytes, deflate: bool, rounds: int) -> list[float]:
 
 
 def held_up(data: bytes, rounds: int) -> list[float]:
-    """µs of CPU that one call takes with `data`, which is not repeated."""
+    """Return µs of CPU that one call takes with `data`, which is not repeated."""
     rows = [[spent(make(False), data, 1) for make in LIBRARIES.values()] for _ in range(rounds)]
     return [min(column) for column in zip(*rows, strict=True)]
 
 
 def spent(echo: Echo, data: bytes, times: int) -> float:
-    began = time.process_time()
+    started = time.process_time()
     for _ in range(times):
         echo(data)
-    return (time.process_time() - began) / times * 1e6
+    return (time.process_time() - started) / times * 1e6
 
 
 def memory(name: str, deflate: bool, connections: int) -> float:
-    """KB for each connection, told by a process that holds them."""
+    """Return KB for each connection, measured by a process that holds them."""
     return float(alone(f"from bench.request.websocket import hold; hold({name!r}, {deflate}, {connections})"))
 
 
 def hold(name: str, deflate: bool, connections: int) -> None:
     data = frame(TEXT, ITEMS[:1024], deflate)
     held = opened(name, deflate, 200, data)
-    before = harness.anonymous_kib(os.getpid())
+    before = processes.anonymous_kib(os.getpid())
     held += opened(name, deflate, connections, data)
-    print((harness.anonymous_kib(os.getpid()) - before) * 1.024 / connections)
+    print((processes.anonymous_kib(os.getpid()) - before) * 1.024 / connections)
 
 
 def opened(name: str, deflate: bool, connections: int, data: bytes) -> list[Echo]:
@@ -214,7 +215,7 @@ def opened(name: str, deflate: bool, connections: int, data: bytes) -> list[Echo
 
 
 def importing(name: str, rounds: int) -> float:
-    """ms of CPU to import it into a server that runs."""
+    """Return ms of CPU to import it into a server that runs."""
     before = "import asyncio, time, allcomers.connection.http.http1; t = time.process_time()"
     code = f"{before}; import {IMPORTS[name]}; print(time.process_time() - t)"
     return min(float(alone(code)) for _ in range(rounds)) * 1000

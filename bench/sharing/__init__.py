@@ -1,1 +1,1 @@
-"""How workers share connections."""
+"""The distribution of connections over workers."""

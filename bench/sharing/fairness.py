@@ -1,14 +1,14 @@
-"""How evenly N workers share connections: one listener or many, all woken or one, accept one or all.
+"""Designs of a listener: how evenly N workers share connections: one listener or many, accept one or all.
 
-The servers here are not allcomers but sketches of its workers, in plain Python and this file: an epoll loop
+The servers here are not allcomers but sketches of its workers, in plain Python (designs.py): an epoll loop
 that accepts, reads a request, works 0.1 ms of CPU, answers with its own number. Nine designs:
 
-  exclusive/all   one listener, EPOLLEXCLUSIVE; a worker that wakes accepts all that waits
+  exclusive/all   one listener, EPOLLEXCLUSIVE; a worker that wakes accepts the whole backlog
   exclusive/one   the same, but accepts one a wake-up
   rotating/one    exclusive/one that then takes the listener out of its epoll and puts it back, and so goes
-                  to the end of the kernel's queue of who is woken next
+                  to the end of the kernel's queue of workers to wake
   rotating/few    the same with up to 8 accepts a wake-up
-  rotating/yield  rotating/one that also gives the core away (sched_yield) after an accept
+  rotating/yield  rotating/one that also yields the core (sched_yield) after an accept
   rotating/fair   rotating/one, but a worker that has more than one open connection above the mean of all leaves
                   the queue for 1 ms after an accept (the counts are in shared memory, one writer each)
   shared/all      one listener, plain: each connection wakes every worker that sleeps
@@ -20,71 +20,42 @@ Workloads, each in rounds of shuffled order:
   burst      64 keep-alive connections opened at once; then each sends a request every 20 ms
   gaps       the same, opened 2 ms apart
   short      1,000 new connections a second for one request each; one in 200 makes its worker sleep 50 ms.
-             Times are those of the others: who waits behind a busy worker?
-  replace    short, and every 300 ms a worker gets TERM (it accepts what waits, answers all it has, goes) and
-             another takes its place: how many connections fail?
+             Times are those of the others, some of which wait behind a busy worker
+  replace    short, and every 300 ms a worker gets TERM (it accepts the backlog, answers all it has, exits) and
+             another takes its place; the figure is failed connections
   crash      the same with KILL
 
 Times run from when a request was due. `max/mean` is the busiest worker's connections over the mean: 1 is even,
-N is one worker for all. `CPU` is that of all workers per answer; where workers are replaced, of those that are
+N is one worker for all. `CPU` is that of all workers per response; where workers are replaced, of those that are
 left at the end, so look at it for the first three only. `futile` is wake-ups by the listener that found nothing
 to accept, per connection. The load has one core and the workers the other, or with `--cores 2` all share both.
 """
 
 import argparse
 import errno
-import gc
 import heapq
 import itertools
-import multiprocessing
-import os
 import random
 import select
 import signal
 import socket
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from bench.support import clients, harness
+from bench.sharing.designs import ACCEPTED, COUNTS, DESIGNS, FUTILE, Design, WorkerSet, calibrate, worker_set
+from bench.support import clients, harness, processes
 from bench.support.harness import Address
 
-KEEP, GAP, BEAT, SLEEP, SLOW_EACH, RATE = 64, 0.002, 0.020, 0.050, 200, 1000
-FORK = multiprocessing.get_context("fork")
-ACCEPTED, FUTILE, OPEN, COUNTS = 0, 1, 2, 3
-
-
-@dataclass(frozen=True, slots=True)
-class Design:
-    exclusive: bool = False
-    reuseport: bool = False
-    rotate: bool = False
-    give_way: bool = False
-    step_back: float = 0.0  # seconds
-    most: int = 2048  # accepts a wake-up
-
-
-DESIGNS = {
-    "exclusive/all": Design(exclusive=True),
-    "exclusive/one": Design(exclusive=True, most=1),
-    "rotating/one": Design(exclusive=True, rotate=True, most=1),
-    "rotating/few": Design(exclusive=True, rotate=True, most=8),
-    "rotating/yield": Design(exclusive=True, rotate=True, give_way=True, most=1),
-    "rotating/fair": Design(exclusive=True, rotate=True, step_back=0.001, most=1),
-    "shared/all": Design(),
-    "shared/one": Design(most=1),
-    "reuseport/all": Design(reuseport=True),
-}
+KEEP, GAP, BEAT, SLOW_EACH, RATE = 64, 0.002, 0.020, 200, 1000
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--cores", type=int, choices=(1, 2), default=1, help="that the workers run on")
+    parser.add_argument("--cores", type=int, choices=(1, 2), default=1, help="cores that the workers run on")
     parser.add_argument("--designs", type=harness.names, default=list(DESIGNS), metavar="D,E")
     parser.add_argument("--workloads", type=harness.names, default=list(WORKLOADS), metavar="W,X")
     parser.add_argument("--rounds", type=int, default=5)
@@ -127,10 +98,10 @@ def report(workload: str, measured: dict[str, list[dict[str, Any]]], args: argpa
 
 
 def measure(workload: str, design: Design, args: argparse.Namespace, cost: int) -> dict[str, Any]:
-    with crew(design, args, cost) as workers:
+    with worker_set(design, args, cost) as workers:
         load = WORKLOADS[workload](workers, args.seconds)
         connections, futile = workers.tally[ACCEPTED::COUNTS], workers.tally[FUTILE::COUNTS]
-        used = sum(harness.task_ns(process.pid) for process in workers.live.values()) / 1000
+        used = sum(processes.task_ns(process.pid) for process in workers.live.values()) / 1000
     return {
         "connections": connections,
         "max_mean": max(connections) * len(connections) / sum(connections),
@@ -144,202 +115,6 @@ def measure(workload: str, design: Design, args: argparse.Namespace, cost: int) 
     }
 
 
-# The workers ---------------------------------------------------------------------------------------------
-
-
-def calibrate() -> int:
-    """How far to count for 0.1 ms of CPU."""
-    harness.pin(harness.SERVER_CORE)
-    times = []
-    for _ in range(200):
-        began = time.perf_counter()
-        sum(range(10_000))
-        times.append(time.perf_counter() - began)
-    harness.pin(None)
-    return int(10_000 * 0.0001 / statistics.median(times))
-
-
-class Worker:
-    """One process: accept, read, work, answer."""
-
-    def __init__(self, number: int, listener: socket.socket, design: Design, tally: Any, cost: int) -> None:
-        self.number, self.listener, self.design, self.tally, self.cost = number, listener, design, tally, cost
-        self.epoll = select.epoll()
-        self.peers: dict[int, socket.socket] = {}
-        self.events = select.EPOLLIN | (select.EPOLLEXCLUSIVE if design.exclusive else 0)
-        self.leaving = False
-        self.back_at = 0.0  # when the listener is watched again
-
-    def serve(self) -> None:
-        woken, wake = socket.socketpair()
-        wake.setblocking(False)
-        signal.set_wakeup_fd(wake.fileno())
-        signal.signal(signal.SIGTERM, lambda *_: None)
-        self.epoll.register(woken, select.EPOLLIN)
-        self.epoll.register(self.listener, self.events)
-        while not (self.leaving and not self.peers):
-            for fd, _ in self.epoll.poll(self.patience()):
-                if fd == woken.fileno():
-                    self.leave(woken)
-                elif fd != self.listener.fileno():
-                    self.answer(fd)
-                elif not self.leaving:
-                    self.welcome(self.design.most)
-                    self.let_others()
-
-    def patience(self) -> float:
-        if self.back_at and not self.leaving:
-            left = self.back_at - time.perf_counter()
-            if left > 0:
-                return left
-            self.back_at = 0.0
-            self.epoll.register(self.listener, self.events)
-        return 1 if self.leaving else -1
-
-    def let_others(self) -> None:
-        """What a design does after an accept so that the next connection is another worker's."""
-        if not self.design.rotate:
-            return
-        self.epoll.unregister(self.listener)
-        open_now = self.tally[OPEN::COUNTS]
-        if self.design.step_back and len(self.peers) > sum(open_now) / len(open_now) + 1:
-            self.back_at = time.perf_counter() + self.design.step_back
-        else:
-            self.epoll.register(self.listener, self.events)
-        if self.design.give_way:
-            os.sched_yield()
-
-    def welcome(self, most: int) -> None:
-        for number in range(most):
-            try:
-                sock, _ = self.listener.accept()
-            except BlockingIOError:
-                self.count(FUTILE, number == 0)
-                return
-            self.count(ACCEPTED, 1)
-            sock.setblocking(False)
-            self.peers[sock.fileno()] = sock
-            self.tally[COUNTS * self.number + OPEN] = len(self.peers)
-            self.epoll.register(sock, select.EPOLLIN)
-
-    def count(self, what: int, more: int) -> None:
-        self.tally[COUNTS * self.number + what] += more
-
-    def answer(self, fd: int) -> None:
-        sock = self.peers.get(fd)
-        if sock is None:  # the listener, which another event of this wake-up has closed
-            return
-        try:
-            data = sock.recv(65536)
-            if data.startswith(b"GET /slow"):
-                time.sleep(SLEEP)
-            elif data:
-                sum(range(self.cost))
-            if data:
-                sock.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n%02d" % self.number)
-                return
-        except OSError:
-            pass
-        self.peers.pop(fd).close()
-        self.tally[COUNTS * self.number + OPEN] = len(self.peers)
-
-    def leave(self, woken: socket.socket) -> None:
-        """What TERM should do: take what already waits, then no more."""
-        self.epoll.unregister(woken)
-        self.welcome(1_000_000)
-        if not self.back_at:
-            self.epoll.unregister(self.listener)
-        self.listener.close()
-        self.leaving = True
-
-
-@dataclass(slots=True)
-class Crew:
-    design: Design
-    count: int
-    cores: int
-    cost: int
-    address: Address = ("127.0.0.1", 0)
-    shared: socket.socket | None = None
-    live: dict[int, Any] = field(default_factory=dict)
-    gone: list[Any] = field(default_factory=list)
-    tally: Any = None
-
-    def start(self, number: int) -> None:
-        """A worker for the place `number`; under reuseport it makes its own listener once it runs."""
-        ready, says = FORK.Pipe(duplex=False)
-        self.live[number] = FORK.Process(target=self.work, args=(number, says), daemon=True)
-        self.live[number].start()
-        says.close()
-        ready.poll(5)
-        ready.close()
-
-    def work(self, number: int, says: Any) -> None:
-        core = None if self.cores == 2 else harness.SERVER_CORE
-        harness.pin(core if core is not None else harness.CORES[number % len(harness.CORES)])
-        forget_all_but({says.fileno(), self.shared.fileno() if self.shared else -1})
-        listener = self.shared or self.listen()
-        worker = Worker(number, listener, self.design, self.tally, self.cost)
-        says.send(None)
-        worker.serve()
-
-    def listen(self) -> socket.socket:
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if self.design.reuseport:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind(self.address)
-        listener.listen(2048)
-        listener.setblocking(False)
-        return listener
-
-    def replace(self, number: int, signum: int, _now: float) -> None:
-        """The next worker listens before the old one goes, where that can be."""
-        old = self.live[number]
-        if signum == signal.SIGTERM:
-            self.start(number)
-            os.kill(old.pid, signum)
-        else:
-            os.kill(old.pid, signum)
-            self.start(number)
-        self.gone.append(old)
-
-
-def forget_all_but(kept: set[int]) -> None:
-    """A worker that is forked amid the load must not hold the load's own sockets open.
-
-    The objects that own them are kept from the collector: one that closed its number would close ours.
-    """
-    gc.freeze()
-    for fd in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
-        if fd > 2 and fd not in kept:
-            with suppress(OSError):
-                os.close(fd)
-
-
-@contextmanager
-def crew(design: Design, args: argparse.Namespace, cost: int) -> Iterator[Crew]:
-    workers = Crew(design, args.workers, args.cores, cost, tally=FORK.Array("q", COUNTS * args.workers, lock=False))
-    holder = workers.listen()  # binds a free port; under reuseport nobody may listen on it but the workers
-    workers.address = holder.getsockname()
-    if design.reuseport:
-        holder.close()
-    else:
-        workers.shared = holder
-    for number in range(args.workers):
-        workers.start(number)
-    harness.pin(harness.LOAD_CORE if args.cores == 1 else None)
-    time.sleep(0.05)
-    try:
-        yield workers
-    finally:
-        for process in [*workers.live.values(), *workers.gone]:
-            process.kill()
-            process.join()
-        holder.close()
-        harness.pin(None)
-
-
 # The load ------------------------------------------------------------------------------------------------
 
 
@@ -351,12 +126,12 @@ class Visit:
     request: bytes
     due: float
     slow: bool = False
-    begun: bool = False
+    in_progress: bool = False
     answers: int = 0
 
 
 class Load:
-    """Open loop: requests are sent when due, whatever has become of those before."""
+    """Open loop: requests are sent when due, whatever became of those before."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -394,8 +169,8 @@ class Load:
 
     def ready(self, visit: Visit) -> None:
         try:
-            if not visit.begun:
-                visit.begun = True
+            if not visit.in_progress:
+                visit.in_progress = True
                 visit.sock.send(visit.request)
                 self.epoll.modify(visit.sock, select.EPOLLIN)
             elif clients.parse(visit.sock.recv(4096)) is None:
@@ -415,7 +190,7 @@ class Load:
 
 
 class Keepers(Load):
-    """64 keep-alive connections; each asks every 20 ms from the time it is open, or when it is answered."""
+    """64 keep-alive connections; each sends a request every 20 ms once open, or when it is answered."""
 
     def answered(self, visit: Visit) -> None:
         now = time.perf_counter()
@@ -425,7 +200,7 @@ class Keepers(Load):
         self.at(visit.due, lambda _: self.ask(visit))
 
     def ask(self, visit: Visit) -> None:
-        visit.begun = False
+        visit.in_progress = False
         self.ready(visit)
 
 
@@ -444,8 +219,8 @@ class Visitors(Load):
             self.at(start + number / RATE, partial(self.open, request=request, slow=slow))
 
 
-def keepers(crew: Crew, seconds: float, gap: float) -> Load:
-    load = Keepers(crew.address)
+def keepers(worker_set: WorkerSet, seconds: float, gap: float) -> Load:
+    load = Keepers(worker_set.address)
     start = time.perf_counter()
     for number in range(KEEP):
         load.at(start + number * gap, load.open)
@@ -454,22 +229,22 @@ def keepers(crew: Crew, seconds: float, gap: float) -> Load:
     return load
 
 
-def visitors(crew: Crew, seconds: float, signum: int | None = None) -> Load:
-    load = Visitors(crew.address)
+def visitors(worker_set: WorkerSet, seconds: float, signum: int | None = None) -> Load:
+    load = Visitors(worker_set.address)
     start = time.perf_counter()
     load.plan(start, seconds)
     if signum is not None:
         for turn in range(int(seconds / 0.3)):
-            load.at(start + 0.15 + turn * 0.3, partial(crew.replace, turn % crew.count, signum))
+            load.at(start + 0.15 + turn * 0.3, partial(worker_set.replace, turn % worker_set.count, signum))
     load.run(start + seconds + 1)
     load.errors += ["unanswered"] * len(load.visits)
     return load
 
 
-WORKLOADS: dict[str, Callable[[Crew, float], Load]] = {
-    "burst": lambda crew, seconds: keepers(crew, seconds, 0.0),
-    "gaps": lambda crew, seconds: keepers(crew, seconds, GAP),
+WORKLOADS: dict[str, Callable[[WorkerSet, float], Load]] = {
+    "burst": lambda worker_set, seconds: keepers(worker_set, seconds, 0.0),
+    "gaps": lambda worker_set, seconds: keepers(worker_set, seconds, GAP),
     "short": visitors,
-    "replace": lambda crew, seconds: visitors(crew, seconds, signal.SIGTERM),
-    "crash": lambda crew, seconds: visitors(crew, seconds, signal.SIGKILL),
+    "replace": lambda worker_set, seconds: visitors(worker_set, seconds, signal.SIGTERM),
+    "crash": lambda worker_set, seconds: visitors(worker_set, seconds, signal.SIGKILL),
 }

@@ -1,8 +1,8 @@
-"""How evenly the workers of allcomers share connections, under each model.
+"""Connections of each worker of allcomers, under each model.
 
-Each round starts the server, opens 64 keep-alive connections, at once or 2 ms apart, then asks on each which process
-answers. `busiest` is the most that one worker had; even would be the connections divided by the workers. Workers and
-client share the same cores. (`fairness` compares designs of a listener; this looks at the server as it is.)
+Each round starts the server, opens 64 keep-alive connections, at once or 2 ms apart, then requests on each the number
+of its process. `busiest` is the most that one worker had; even would be the connections divided by the workers. Workers
+and client share the same cores. (`fairness` compares designs of a listener; this measures the server as it is.)
 """
 
 import argparse
@@ -41,7 +41,7 @@ def busiest(model: str, gap: float, args: argparse.Namespace) -> int:
 
 
 def shares(address: Address, connections: int, gap: float) -> Counter[bytes]:
-    """Connections by the process that serves them."""
+    """Return connections by the process that serves them."""
     with ExitStack() as stack:
         socks = []
         for _ in range(connections):

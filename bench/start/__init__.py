@@ -1,1 +1,1 @@
-"""The time to the first answer."""
+"""The time to the first response."""

@@ -1,7 +1,7 @@
-"""The first answer: every server that the comparison has for a small text, from exec until it has answered once.
+"""The first response of every server that the comparison has for a small text, from exec until it is complete.
 
-In shuffled rounds, server and client on a core each, bytecode cached. It is asked as soon as it says that it listens,
-or seems to.
+In shuffled rounds, server and client on a core each, bytecode cached. The request is sent as soon as the server reports
+that it listens, or seems to.
 """
 
 import argparse
@@ -41,9 +41,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def first(name: str) -> float:
-    """Milliseconds."""
+    """Return milliseconds."""
     launch = peers.launch(name, TEXT)
-    began = time.monotonic()
+    started = time.monotonic()
     with harness.serving(launch) as server:
-        check(TEXT, server.address, 0)  # asks twice
-        return (time.monotonic() - began) * 1000
+        check(TEXT, server.address, 0)  # sends twice
+        return (time.monotonic() - started) * 1000

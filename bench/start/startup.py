@@ -1,10 +1,10 @@
-"""From exec of `allcomers serve examples/site` to its first answered request, and what that time is spent on.
+"""From exec of `allcomers serve examples/site` to its first answered request, by phases.
 
 Median of 20 runs, server and client on a core each. The clock starts before fork and exec; `Listening` is read
 from a pipe without polling; then one request is sent on a new connection. Each run is paired with two others
 on the same core: the interpreter that does nothing, and one that imports all that the command had imported by
 `Listening`. What is left before `Listening` is the command's own work: options, the app, listen, fork. Beside
-each time stands the CPU time of the process tree, which tells more than the time where others use the machine.
+each time stands the CPU time of the process tree, which is the better figure where others use the machine.
 The list of the dearest imports is `python -X importtime` of the same command, whose clock makes each look dearer.
 """
 
@@ -17,7 +17,7 @@ import sys
 import time
 from typing import NamedTuple
 
-from bench.support import clients, harness
+from bench.support import clients, harness, processes
 
 IMPORT = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)")
 
@@ -33,13 +33,13 @@ class Spent(NamedTuple):
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--site", default="examples/site")
-    parser.add_argument("--top", type=int, default=15, help="how many imports to list")
+    parser.add_argument("--top", type=int, default=15, help="number of imports to list")
     parser.add_argument("more", nargs="*", help="further options of allcomers, after --")
 
 
 def run(args: argparse.Namespace) -> None:
     harness.pin(harness.LOAD_CORE)
-    # As for who has installed it: nothing is compiled anew at each start, whatever this shell has said to Python.
+    # As for a user who has installed it: nothing is compiled anew at each start, whatever this shell has set.
     os.environ |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(harness.OUT / "pycache")}
     command = harness.allcomers("serve", args.site, *args.more).command
     imported = imports(command)
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def round_of(command: list[str], imported: list[str]) -> dict[str, Spent]:
-    """All phases once, each by itself."""
+    """Measure all phases once, each by itself."""
     bare = timed([sys.executable, "-c", ""])
     wanted = [module for module in imported if "__main__" not in module]
     loading = "import sys\nfor name in sys.argv[1:]:\n try: __import__(name)\n except Exception: pass"
@@ -80,21 +80,21 @@ def round_of(command: list[str], imported: list[str]) -> dict[str, Spent]:
 
 
 def timed(command: list[str]) -> Spent:
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL, preexec_fn=harness.in_child(harness.SERVER_CORE))
-    took, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    took, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Spent(took * 1000, used * 1000)
 
 
 def first_answer(command: list[str]) -> tuple[Spent, Spent]:
-    """When it said Listening, and when the first request was answered in full, after the start."""
+    """Return when it logged Listening, and when the first request was answered in full, after the start."""
 
     def so_far() -> Spent:
-        took = time.perf_counter() - began
-        return Spent(took * 1000, sum(map(harness.task_ns, harness.tree(process.pid))) / 1e6)
+        took = time.perf_counter() - started
+        return Spent(took * 1000, sum(map(processes.task_ns, processes.tree(process.pid))) / 1e6)
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     process = subprocess.Popen(
         command,
         cwd=harness.ROOT,
@@ -108,7 +108,7 @@ def first_answer(command: list[str]) -> tuple[Spent, Spent]:
         listening = so_far()
         found = harness.LISTENING.search(line)
         if not found:
-            raise harness.CannotMeasureError(f"said {line!r} instead of Listening")
+            raise harness.CannotMeasureError(f"logged {line!r} instead of Listening")
         with clients.connect((found[1].decode(), int(found[2]))) as sock:
             sock.sendall(clients.REQUEST)
             status = clients.receive(sock).status
@@ -121,7 +121,7 @@ def first_answer(command: list[str]) -> tuple[Spent, Spent]:
 
 
 def imports(command: list[str]) -> dict[str, int]:
-    """Each module that the command imports, in order, with its own microseconds."""
+    """Yield each module that the command imports, in order, with its own microseconds."""
     process = subprocess.Popen(
         [sys.executable, "-X", "importtime", *command],
         cwd=harness.ROOT,

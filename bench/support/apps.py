@@ -1,4 +1,4 @@
-"""What the benchmarks serve: the smallest answer of each kind."""
+"""The apps of the benchmarks: the smallest response of each kind."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -22,14 +22,14 @@ class Posted(allcomers.Web):
 
 
 class Pieces(allcomers.Web):
-    """16 pieces of 1 KB, their sum not said."""
+    """16 pieces of 1 KB, without a Content-Length."""
 
     def get(self, request: allcomers.Request) -> Iterator[bytes]:
         return (b"x" * 1024 for _ in range(16))
 
 
 class Who(allcomers.Web):
-    """Which process answers, and its parent: under the process model the parent is the worker."""
+    """The process that answers, and its parent: under the process model the parent is the worker."""
 
     def get(self, request: allcomers.Request) -> str:
         return f"{os.getpid()} {os.getppid()}"
@@ -39,7 +39,7 @@ class Who(allcomers.Web):
 
 
 class Echo(allcomers.Service):
-    """Each piece of data goes back as it came."""
+    """Each piece of data is echoed as it came."""
 
     framing = allcomers.Raw()
 
@@ -51,13 +51,13 @@ BLOCK = bytes(64 * 1024)
 
 
 def blocks(size: int) -> Iterator[bytes]:
-    """`size` bytes, 64 KiB at a time."""
+    """Yield `size` bytes, 64 KiB at a time."""
     for begin in range(0, size, len(BLOCK)):
         yield BLOCK[: size - begin]
 
 
 class Bulk(allcomers.Web):
-    """So many bytes as the query says, or 13; how many were sent."""
+    """As many bytes as the query asks for, or 13; the number of bytes received for an upload."""
 
     def get(self, request: allcomers.Request) -> str | Iterator[bytes]:
         return blocks(int(request.query)) if request.query else "Hello, World!"

@@ -1,6 +1,6 @@
-"""HTTP clients in plain Python for what wrk cannot tell: who was cut off, when, and how a request was lost.
+"""HTTP clients in plain Python for figures that wrk does not give: clients cut off, when, and requests lost, how.
 
-They know just enough HTTP for the answers of apps.py: a status, a Content-Length, `Connection: close`.
+They know just enough HTTP for the responses of apps.py: a status, a Content-Length, `Connection: close`.
 """
 
 import errno
@@ -21,7 +21,7 @@ UPLOAD = 1_000_000
 """Bytes of an upload."""
 
 PIECE, PACE = 16_384, 0.002
-"""Bytes of it that are sent at a time, and the seconds between two times: it is on its way for 0.12 s."""
+"""Bytes of it that are sent at a time, and the seconds between two times: it takes 0.12 s."""
 
 UPLOAD_HEAD = b"POST / HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n" % UPLOAD
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.I)
@@ -32,11 +32,11 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     close: bool
-    size: int  # of the whole answer on the wire
+    size: int  # of the complete response on the wire
 
 
 def parse(data: bytes | bytearray) -> Answer | None:
-    """The first answer in `data`, or None while it is not whole."""
+    """Return the first response in `data`, or None while it is incomplete."""
     end = data.find(b"\r\n\r\n") + 4
     if end < 4:
         return None
@@ -57,7 +57,7 @@ def connect(address: Address, timeout: float = 5) -> socket.socket:
 
 
 def receive(sock: socket.socket) -> Answer:
-    """One whole answer from a blocking socket."""
+    """Receive one complete response from a blocking socket."""
     data = b""
     while (answer := parse(data)) is None:
         piece = sock.recv(65536)
@@ -68,27 +68,27 @@ def receive(sock: socket.socket) -> Answer:
 
 
 def response_times(address: Address, seconds: float) -> list[float]:
-    """A normal client: one keep-alive connection, request after request. Each answer's time in ms."""
+    """A normal client: one keep-alive connection, request after request. Each response's time in ms."""
     times = []
     end = time.perf_counter() + seconds
     with connect(address) as sock:
-        began = time.perf_counter()
-        while began < end:
+        started = time.perf_counter()
+        while started < end:
             sock.sendall(REQUEST)
             answer = receive(sock)
             now = time.perf_counter()
             if answer.status != 200 or answer.close:
                 raise ConnectionError(f"a normal client was answered {answer}")
-            times.append((now - began) * 1000)
-            began = now
+            times.append((now - started) * 1000)
+            started = now
     return times
 
 
 @dataclass(slots=True, eq=False)
 class Peer:
-    """One client of a crowd. `waiting` from when its request is sent to when the answer is whole.
+    """One client of a crowd. `waiting` from when its request is sent to when the response is complete.
 
-    uploads  does it send a body each time? Then `left` is how much of that is unsent
+    uploads  whether it sends a body each time; `left` is then how much of that is unsent
     """
 
     sock: socket.socket
@@ -98,7 +98,7 @@ class Peer:
     waiting: bool = False
     since: float = 0.0
     data: bytearray = field(default_factory=bytearray)
-    served_by: bytes = b""  # the body of its last answer: who.Who tells the process
+    served_by: bytes = b""  # the body of its last response: who.Who names the process
 
 
 class Failure(NamedTuple):
@@ -108,13 +108,13 @@ class Failure(NamedTuple):
 
 
 class Crowd:
-    """Keep-alive clients in one epoll loop: each sends a request, reads the answer, rests, repeats.
+    """Keep-alive clients in one epoll loop: each sends a request, reads the response, rests, repeats.
 
     A client reconnects after `Connection: close`, and when its idle connection is closed. Whatever happens
-    to a request that was sent, other than a whole answer 200, is a failure; the client then starts anew.
-    A refused connection is a failure too, until `may_be_refused`: then it ends that client in peace.
+    to a request that was sent, other than a complete 200 response, is a failure; the client then starts anew.
+    A refused connection is a failure too, until `may_be_refused`: then it ends that client normally.
 
-    `uploads` more send a body with each request, slowly; the last word of its answer is how much has come.
+    `uploads` more send a body with each request, slowly; the last word of the response is the number of bytes received.
     """
 
     def __init__(self, address: Address, count: int, rest: float = 0.0, uploads: int = 0) -> None:
@@ -141,7 +141,7 @@ class Crowd:
             self.step(left)
 
     def finish(self, grace: float = 10.0) -> int:
-        """No new request; gives those that `grace` seconds later have no answer, and closes everything."""
+        """Send no new request; report those without a response `grace` seconds later, and close everything."""
         self.stopping = True
         end = time.perf_counter() + grace
         while self.waiting() and (left := end - time.perf_counter()) > 0:
@@ -245,7 +245,7 @@ class Crowd:
             self.got(peer, answer)
 
     def lost(self, peer: Peer, how: str) -> None:
-        """A connection is gone. Only a request that was sent, or could not be, makes that a failure."""
+        """Handle a closed connection: a failure only if a request was sent on it, or could not be."""
         if peer.waiting or how.startswith("send"):
             self.fail(peer, f"{how} in an answer" if peer.data else how)
         else:
@@ -258,7 +258,7 @@ class Crowd:
         del peer.data[: answer.size]
         peer.waiting, peer.served_by = False, answer.body
         if peer.uploads and (peer.left or not answer.body.endswith(b" %d" % UPLOAD)):
-            self.fail(peer, "upload not taken whole")
+            self.fail(peer, "upload not received in full")
         elif answer.status == 200:
             self.answered += 1
             self.uploaded += peer.uploads

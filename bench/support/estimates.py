@@ -1,4 +1,4 @@
-"""From rounds to figures: how many times the floor, and how sure that is."""
+"""From rounds to figures: the ratio to the floor, and its confidence."""
 
 import math
 import random
@@ -12,7 +12,7 @@ LEVEL = 0.95
 
 
 class Ratio(NamedTuple):
-    """The geometric mean of the ratios of `rounds` rounds, and where it lies with 95 % confidence."""
+    """Return the geometric mean of the ratios of `rounds` rounds, and its 95 % confidence interval."""
 
     mean: float
     low: float
@@ -21,7 +21,7 @@ class Ratio(NamedTuple):
 
 
 def ratio(pairs: Sequence[tuple[float, float]]) -> Ratio:
-    """Of (figure, floor of the same round): nan without a round; no interval of one alone."""
+    """Return the estimate of (figure, floor of the same round): nan without a round; no interval for one alone."""
     logs = [math.log(figure / floor) for figure, floor in pairs if figure > 0 and floor > 0]
     if not logs:
         return Ratio(math.nan, math.nan, math.nan, 0)
@@ -31,7 +31,7 @@ def ratio(pairs: Sequence[tuple[float, float]]) -> Ratio:
 
 @lru_cache(maxsize=1024)
 def interval(values: tuple[float, ...], seed: int = 0) -> tuple[float, float]:
-    """The bootstrap's percentile interval of the mean (Efron, 1979): the rounds drawn anew, with replacement.
+    """Return the bootstrap's percentile interval of the mean (Efron, 1979): the rounds drawn anew, with replacement.
 
     The same values give the same interval. Of fewer than five rounds it is too narrow.
     """

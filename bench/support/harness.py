@@ -1,4 +1,4 @@
-"""What every benchmark shares: start a server on its core, know what it uses, drive a load, print and save.
+"""The harness of all benchmarks: start a server on its core, measure its resources, run a load, print and save.
 
 It knows processes and figures; it knows nothing of what a benchmark measures. The clients in Python are in
 clients.py. Only processes started here are ever ended, by their pid.
@@ -25,12 +25,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.support import processes
+from bench.support.processes import TICKS, tree
+
 HERE = Path(__file__).resolve().parents[1]
 ROOT = HERE.parent
 OUT = HERE / "out"
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
-TICKS = os.sysconf("SC_CLK_TCK")
 LISTENING = re.compile(rb"Listening at: (?:https?|tcp)://([0-9.]+):(\d+)")
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1  # prctl(2): a benchmark that is killed takes its servers with it
@@ -39,7 +41,7 @@ Address = tuple[str, int]
 
 
 class CannotMeasureError(Exception):
-    """Something that a benchmark needs is missing or did not start: said in one line."""
+    """A requirement of a benchmark is missing or did not start: the reason in one line."""
 
 
 # Processes -----------------------------------------------------------------------------------------------
@@ -47,7 +49,7 @@ class CannotMeasureError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How a server is started. `address` is set where the server cannot say it on stderr itself."""
+    """The command of a server. `address` is set if the server cannot report it on stderr itself."""
 
     command: list[str]
     address: Address | None = None
@@ -69,7 +71,7 @@ class Server:
 
 
 def allcomers(verb: str, target: str, *options: str) -> Launch:
-    """`allcomers run TARGET` or `serve DIR` on a free port, from the environment that runs this."""
+    """Return `allcomers run TARGET` or `serve DIR` on a free port, from the environment that runs this."""
     program = Path(sys.executable).with_name("allcomers")
     if not program.exists() or not (ROOT / "src/allcomers/commands/main.py").exists():
         raise CannotMeasureError(f"allcomers cannot be started yet: {program} and cli.py are needed")
@@ -77,7 +79,7 @@ def allcomers(verb: str, target: str, *options: str) -> Launch:
 
 
 def hello(model: str, *options: str, app: str = "Hello") -> Launch:
-    """The HTTP server that a `--models` entry names: a model of allcomers, or the peer `nginx` or `floor`."""
+    """Return the HTTP server that a `--models` entry names: a model of allcomers, or the peer `nginx` or `floor`."""
     if model == "floor":
         return Launch([str(compiled("floor/http_floor.c")), "0"])
     if model == "nginx":
@@ -86,7 +88,7 @@ def hello(model: str, *options: str, app: str = "Hello") -> Launch:
 
 
 def nginx(*options: str, server: str = 'return 200 "Hello, World!";', listen: str = "") -> Launch:
-    """nginx that answers the same 13 bytes, or what `server` says of it in its own words, on `listen` (" ssl").
+    """Return nginx that answers the same 13 bytes, or as `server` configures it in its own words, on `listen` (" ssl").
 
     Of allcomers' options it knows those that the benchmarks use.
     """
@@ -112,7 +114,7 @@ def nginx(*options: str, server: str = 'return 200 "Hello, World!";', listen: st
 
 
 def compiled(source: str, *libraries: str) -> Path:
-    """A C program of bench/, compiled into bench/out when it is older than its source or a header beside that."""
+    """Compile a C program of bench/ into bench/out if it is older than its source or a header beside that."""
     path = HERE / source
     program = OUT / path.stem
     newest = max(part.stat().st_mtime for part in (path, *path.parent.glob("*.h")))
@@ -130,7 +132,7 @@ def compiled(source: str, *libraries: str) -> Path:
 
 
 def in_child(core: int | None) -> Callable[[], None]:
-    """What a child does between fork and exec: its core, all the descriptors it may have, an end with us."""
+    """Prepare a child between fork and exec: its core, all the descriptors it may have, death with its parent."""
 
     def prepare() -> None:
         pin(core)
@@ -141,7 +143,7 @@ def in_child(core: int | None) -> Callable[[], None]:
 
 
 def pin(core: int | None) -> None:
-    """Puts this process on one core; None gives it all."""
+    """Put this process on one core; None allows all."""
     os.sched_setaffinity(0, CORES if core is None else [core])
 
 
@@ -152,7 +154,7 @@ def raise_descriptor_limit() -> None:
 
 @contextmanager
 def serving(launch: Launch, core: int | None = SERVER_CORE) -> Iterator[Server]:
-    """A server on its core from when it listens to the end of the block."""
+    """Run a server on its core from when it listens to the end of the block."""
     logs = OUT / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"{os.getpid()}-{time.monotonic_ns()}.log"
@@ -169,7 +171,7 @@ def serving(launch: Launch, core: int | None = SERVER_CORE) -> Iterator[Server]:
     try:
         yield Server(process, wait_until_ready(process, launch, log), log, launch)
     except OSError as error:
-        raise CannotMeasureError(f"{error}: {' '.join(launch.command)}\n{said(log)}") from error
+        raise CannotMeasureError(f"{error}: {' '.join(launch.command)}\n{text_of(log)}") from error
     finally:
         end(process, launch)
         if log.stat().st_size < 200:  # the Listening line alone is not worth keeping
@@ -184,10 +186,10 @@ def wait_until_ready(process: subprocess.Popen[bytes], launch: Launch, log: Path
         if found := LISTENING.search(log.read_bytes()):
             return found[1].decode(), int(found[2])
         time.sleep(0.005)
-    raise CannotMeasureError(f"did not start: {' '.join(launch.command)} (exit {process.poll()})\n{said(log)}")
+    raise CannotMeasureError(f"did not start: {' '.join(launch.command)} (exit {process.poll()})\n{text_of(log)}")
 
 
-def said(log: Path) -> str:
+def text_of(log: Path) -> str:
     return log.read_text(errors="replace").strip()[-1500:]
 
 
@@ -200,8 +202,8 @@ def accepts(address: Address) -> bool:
 
 
 def end(process: subprocess.Popen[bytes] | subprocess.Popen[str], launch: Launch) -> None:
-    """TERM, then KILL for what is left of the tree after 5 s: told, as a server should not need it."""
-    family = {pid: born(pid) for pid in tree(process.pid)}
+    """Send TERM, then KILL to the rest of the tree after 5 s, with a message, as a server should not need it."""
+    family = {pid: processes.start_time(pid) for pid in tree(process.pid)}
     process.terminate()
     try:
         process.wait(5)
@@ -210,7 +212,7 @@ def end(process: subprocess.Popen[bytes] | subprocess.Popen[str], launch: Launch
         process.kill()
         process.wait()
     for _ in range(20):
-        left = [pid for pid, since in family.items() if since and born(pid) == since]
+        left = [pid for pid, since in family.items() if since and processes.start_time(pid) == since]
         if not left:
             return
         time.sleep(0.05)
@@ -224,122 +226,73 @@ def warn(line: str) -> None:
 
 
 def free_port() -> int:
-    """A port below those that the kernel gives to clients (ip_local_port_range).
+    """Return a free port below those that the kernel gives to clients (ip_local_port_range).
 
-    Else a client that asks whether the server listens yet may be given that very port, and so be joined to itself.
+    Else a client that checks whether the server listens yet may be given that very port, and so connect to itself.
     """
     for _ in range(100):
         try:
-            with socket.create_server(("127.0.0.1", random.randrange(20_000, 32_000))) as taken:
-                return int(taken.getsockname()[1])
+            with socket.create_server(("127.0.0.1", random.randrange(20_000, 32_000))) as sock:
+                return int(sock.getsockname()[1])
         except OSError:
             continue
     raise CannotMeasureError("no port is free on 127.0.0.1 between 20000 and 32000")
 
 
-# What a process tree uses --------------------------------------------------------------------------------
-
-
-def children(pid: int) -> list[int]:
-    """The processes that any thread of `pid` has forked and that live."""
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    except OSError:
-        return []
-
-
-def tree(pid: int) -> list[int]:
-    return [pid, *(member for child in children(pid) for member in tree(child))]
-
-
-def stat(pid: int) -> list[str]:
-    """/proc/PID/stat from its third field on (proc_pid_stat(5)); empty when the process is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def born(pid: int) -> str:
-    """The start time of a process: with the pid, its identity. Empty when it is gone or a zombie."""
-    fields = stat(pid)
-    return fields[19] if fields and fields[0] != "Z" else ""
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process, all that it forked, and all of those that it has reaped."""
-    return sum(sum(map(int, stat(member)[11:15])) for member in tree(pid)) / TICKS
-
-
-def task_ns(pid: int) -> int:
-    """Nanoseconds that a process of one thread was on a core: finer than its ticks (sched-stats.rst)."""
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
-
-
-def anonymous_kib(pid: int) -> int:
-    """Anonymous memory of a tree in KiB, pages that its members share counted once (Pss_Anon)."""
-    total = 0
-    for member in tree(pid):
-        rollup = Path(f"/proc/{member}/smaps_rollup").read_text()
-        total += int(re.search(r"^Pss_Anon:\s+(\d+)", rollup, re.M)[1])  # type: ignore[index]
-    return total
-
-
-# Who else uses the machine --------------------------------------------------------------------------------
+# The rest of the machine --------------------------------------------------------------------------------------
 
 
 def busy_seconds() -> float:
-    """All that the server's core and the load's have done since they started, for whomever (proc_stat(5))."""
+    """Return all that the server's core and the load's have worked since boot, for any process (proc_stat(5))."""
     cores = {f"cpu{core}" for core in (SERVER_CORE, LOAD_CORE)}
     lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())
     spent = (list(map(int, line[1:9])) for line in lines if line[0] in cores)
-    return sum(sum(times) - times[3] - times[4] for times in spent) / TICKS  # but idle and iowait
+    return sum(sum(times) - times[3] - times[4] for times in spent) / TICKS  # except idle and iowait
 
 
 NOISE = 0.2  # cores that others may use
 
 
 class Disturbance:
-    """How much of the two cores others use, in cores.
+    """A measure of how many of the two cores others use.
 
     It matters beyond the time they take: they empty the caches, and the interpreter suffers more of that than a
     floor in C does, so that even the ratio of two CPU times doubles on a machine that others use.
     """
 
     def __init__(self, patience: float) -> None:
-        self.patience = patience  # seconds that may be waited in all
+        self.patience = patience  # seconds to wait in total
 
     def undisturbed(self, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """`measure` again and again until its "others" is low; when patience ends, the least disturbed of all."""
+        """Repeat `measure` until its "others" is low; at the end of patience, return the least disturbed of all."""
         tried: list[dict[str, Any]] = []
         while True:
-            began = time.monotonic()
+            start_time = time.monotonic()
             tried.append(measure())
             if tried[-1]["others"] < NOISE or self.patience <= 0:
                 return min(tried, key=lambda result: float(result["others"]))
-            self.patience -= time.monotonic() - began
+            self.patience -= time.monotonic() - start_time
 
     def wait_for_quiet(self) -> None:
         while self.patience > 0:
-            before, began = busy_seconds(), time.monotonic()
+            before, start_time = busy_seconds(), time.monotonic()
             time.sleep(0.5)
-            took = time.monotonic() - began
+            took = time.monotonic() - start_time
             if (busy_seconds() - before) / took < NOISE:
                 return
             self.patience -= took
 
     def begin(self) -> None:
-        self.began, self.busy, self.loads = time.monotonic(), busy_seconds(), load_seconds()
+        self.start_time, self.busy, self.loads = time.monotonic(), busy_seconds(), load_seconds()
 
     def others(self, server: float) -> float:
-        """Since begin(), but for the load and for what the server has used in seconds."""
+        """Return the cores since begin(), except for the load and for the seconds that the server used."""
         ours = server + load_seconds() - self.loads
-        return max(0.0, (busy_seconds() - self.busy - ours) / (time.monotonic() - self.began))
+        return max(0.0, (busy_seconds() - self.busy - ours) / (time.monotonic() - self.start_time))
 
 
 def load_seconds() -> float:
-    """CPU of this process, which may be a load itself, and of its children that have ended."""
+    """Return the CPU of this process, which may be a load itself, and of its children that have ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 
@@ -355,10 +308,10 @@ def wrk(
     url: str = "http://{}:{}/",
     script: str = "wrk.lua",
 ) -> dict[str, Any]:
-    """One thread of wrk on the load's core. Gives requests, seconds, errors, and p50, p99, max in ms.
+    """Run one thread of wrk on the load's core. Return requests, seconds, errors, and p50, p99, max in ms.
 
     url     with a place for host and port
-    script  of bench/load: what is sent, where that is not a GET, and how the figures are told
+    script  of bench/load: the request, if it is not a GET, and the format of the figures
 
     wrk takes whole seconds only: `seconds` is rounded up.
     """
@@ -370,7 +323,7 @@ def wrk(
 
 
 def echo_load(address: Address, seconds: float, connections: int = 64) -> dict[str, Any]:
-    """64 bytes there and back on each connection. Gives what wrk() gives; a round trip is a request."""
+    """Send 64 bytes there and back on each connection. Return what wrk() returns; a round trip is a request."""
     program = compiled("load/echo_load.c")
     result = load([str(program), str(address[1]), str(connections), f"{seconds:g}"], seconds)
     return {"requests": result.pop("round_trips"), **result}
@@ -388,14 +341,14 @@ def load(command: list[str], seconds: float) -> dict[str, Any]:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that `percent` of all do not exceed (nearest rank); nan of nothing."""
+    """Return the smallest value that `percent` of all do not exceed (nearest rank); nan of nothing."""
     if not values:
         return math.nan
     return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """`median (lowest..highest)` of the rounds."""
+    """Return `median (lowest..highest)` of the rounds."""
     if not values:
         return "-"
     low, mid, high = min(values), statistics.median(values), max(values)
@@ -403,7 +356,7 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Prints columns as wide as they need, the first to the left and the others to the right."""
+    """Print columns as wide as they need, the first to the left and the others to the right."""
     lines = [list(head), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for number, line in enumerate(lines):
@@ -414,7 +367,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def save(name: str, figures: object) -> None:
-    """bench/out/NAME.json: the figures, and where and how they came about."""
+    """Save bench/out/NAME.json: the figures, and where and how they were measured."""
     OUT.mkdir(exist_ok=True)
     path = OUT / f"{name}.json"
     path.write_text(json.dumps({**surroundings(), "figures": figures}, indent=1) + "\n")
@@ -439,5 +392,5 @@ def surroundings() -> dict[str, object]:
 
 
 def names(text: str) -> list[str]:
-    """`--models epoll,asyncio` as a list."""
+    """Return `--models epoll,asyncio` as a list."""
     return [name for name in text.split(",") if name]

@@ -1,7 +1,7 @@
 """The peers' own environments, bench/out/peers/PYTHON: never that of allcomers, nor the system's.
 
-Each requirement is installed by itself, so that one that cannot be leaves the others alone. Where this Python will not
-do (no wheel, no compiler, a missing header), the others of the machine are tried. What came of it is remembered in
+Each requirement is installed by itself, so that one that cannot be leaves the others alone. If this Python will not do
+(no wheel, no compiler, a missing header), the others of the machine are tried. The outcome is remembered in
 installed.json: `--reinstall` forgets that.
 """
 
@@ -25,7 +25,8 @@ REASON = re.compile(r"(?:fatal )?error: .*|.*No matching distribution.*", re.I)
 
 
 def python_with(requirements: tuple[str, ...]) -> Path:
-    """The interpreter of an environment that has all of them. Raises CannotMeasureError: the reason, in a line."""
+    """Return the interpreter of an environment that has all of them. Raises CannotMeasureError: the reason, in a
+    line."""
     known = recall()
     key = " ".join(requirements)
     if key not in known or not (known[key].get("failed") or Path(known[key]["python"]).exists()):
@@ -60,7 +61,7 @@ def installed(requirements: tuple[str, ...]) -> dict[str, str]:
 
 
 def installed_on(base: str, requirements: tuple[str, ...]) -> Path:
-    version = said(base, "import sys; print('%d.%d' % sys.version_info[:2])")
+    version = output_of(base, "import sys; print('%d.%d' % sys.version_info[:2])")
     python = PLACE / version / "bin" / "python"
     if not python.exists():
         print(f"an environment for the peers: {python.parent.parent}", flush=True)
@@ -74,20 +75,20 @@ def run(command: list[str]) -> None:
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
 
 
-def said(python: str, code: str) -> str:
+def output_of(python: str, code: str) -> str:
     done = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True, timeout=20)
     return done.stdout.strip()
 
 
 def reason(error: Exception) -> str:
-    """What pip or the compiler said first, in one line."""
+    """Return the first error of pip or the compiler, in one line."""
     output = str(getattr(error, "stderr", "") or "") + str(getattr(error, "stdout", "") or "")
     lines = [match[0].strip() for match in REASON.finditer(output) if "subprocess" not in match[0]]
     return (lines[0] if lines else str(error))[:160]
 
 
 def others() -> Iterator[str]:
-    """Other Pythons of this machine, newer ones first: those on PATH, and pyenv's."""
+    """Return other Pythons of this machine, newer ones first: those on PATH, and pyenv's."""
     found = 0
     for minor in range(14, 9, -1):
         if minor == sys.version_info.minor:
@@ -101,8 +102,8 @@ def others() -> Iterator[str]:
 
 
 def versions() -> dict[str, str]:
-    """Of every package in the environments, with the Python where that is not ours."""
-    told: dict[str, str] = {}
+    """Return the version of every package in the environments, with the Python if it is another."""
+    packages: dict[str, str] = {}
     for python in sorted({entry["python"] for entry in recall().values() if "python" in entry}):
         done = subprocess.run(
             [python, "-m", "pip", "list", "--format=json", "--disable-pip-version-check"],
@@ -113,5 +114,5 @@ def versions() -> dict[str, str]:
         other = Path(python).parent.parent.name
         suffix = "" if other == f"{sys.version_info.major}.{sys.version_info.minor}" else f" (Python {other})"
         for package in json.loads(done.stdout) if done.returncode == 0 else ():
-            told.setdefault(package["name"].lower(), package["version"] + suffix)
-    return told
+            packages.setdefault(package["name"].lower(), package["version"] + suffix)
+    return packages

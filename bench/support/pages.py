@@ -6,7 +6,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "frameworks.md"
 
 
 def write(name: str, text: str, page: Path = PAGE) -> None:
-    """Put `text` between `<!-- begin NAME -->` and `<!-- end NAME -->`. Raises ValueError where these are missing."""
+    """Put `text` between `<!-- begin NAME -->` and `<!-- end NAME -->`. Raises ValueError if these are missing."""
     whole = page.read_text(encoding="utf-8")
     begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
     before, _, rest = whole.partition(begin)

@@ -1,6 +1,6 @@
 """The diagrams of models.html: one SVG a model, a lane for each client and each thread or process of the server.
 
-This file knows shapes and colours; what happens when is told by `scenes`. The pictures follow the reader's light or
+This file knows shapes and colours; `scenes` has the events and their times. The pictures follow the reader's light or
 dark setting by themselves and use one scale of time, so that they can be laid beside each other.
 """
 
@@ -44,7 +44,7 @@ CAPTIONS = {
     "select": "One loop waits for all clients and looks through every socket at each wake-up.",
     "poll": "One loop waits for all clients and looks through every socket at each wake-up.",
     "epoll": "One loop waits for all clients; the kernel hands it only those that are ready.",
-    "epoll-et": "As epoll, and after each answer the loop reads once more to hear that nothing is left.",
+    "epoll-et": "As epoll, and after each response the loop reads once more to find that nothing is left.",
     "kqueue": "One loop waits for all clients; the kernel hands it a list of events.",
     "asyncio": "One loop waits for all clients, and for what the app awaits: it serves others meanwhile.",
 }
@@ -55,7 +55,7 @@ def x(time: float) -> float:
 
 
 def bar(span: Span, middle: float, label: str) -> str:
-    """One span as a shape on the lane whose middle is at that height."""
+    """Return a span as a shape on the lane whose middle is at that height."""
     left, right = x(span.start), x(span.end)
     if span.state in ("think", "sleep"):
         return f'<g class="{span.state}"><path d="M{left + 3:.1f} {middle}H{max(left + 3, right - 2):.1f}"/></g>'

@@ -1,9 +1,10 @@
-"""Make all media of the example site again from their sources in this folder.
+"""Make all media of the example site, and the pictures of docs/design.md, from their sources in this folder.
 
     python3 -m venv /tmp/media && /tmp/media/bin/pip install fonttools[woff] skia-pathops skia-python
     /tmp/media/bin/python examples/media/make.py             # font, pictures, diagrams, film (needs ffmpeg), siblings
     /tmp/media/bin/python examples/media/make.py siblings    # only .gz and .br beside the texts, after a change to one
-    python3 examples/media/make.py check                     # are the .gz siblings those of the texts? needs nothing
+    python3 examples/media/make.py design                    # only the pictures of docs/design.md; needs nothing
+    python3 examples/media/make.py check                     # fail if a .gz sibling or such a picture is stale
 
 The products are kept in the repository, so nobody needs this to run or to read the site.
 """
@@ -17,7 +18,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import design
+
 SITE = Path(__file__).resolve().parent.parent / "site"
+DESIGN = Path(__file__).resolve().parents[2] / "docs" / "images" / "design"
 PACKED = (".css", ".js", ".html", ".svg")
 SMALLEST = 1400
 """Bytes of a text that fit in one packet anyway, so that packing it would gain nothing."""
@@ -45,7 +49,7 @@ def siblings() -> None:
 
 
 def check() -> None:
-    """End with 1 and the names of the .gz siblings that hold something else than their text."""
+    """End with 1 and the names of stale files: .gz siblings of another text, pictures that are drawn otherwise."""
     stale = [
         str(path.relative_to(SITE))
         for path in texts()
@@ -54,6 +58,12 @@ def check() -> None:
     ]
     if stale:
         raise SystemExit(f"stale siblings, run `make.py siblings`: {', '.join(stale)}")
+    if old := design.stale(DESIGN):
+        raise SystemExit(f"stale pictures, run `make.py design`: {', '.join(old)}")
+
+
+def draw_design() -> None:
+    design.save(DESIGN)
 
 
 def everything() -> None:
@@ -71,7 +81,8 @@ def everything() -> None:
         lanes.save(SITE / "img" / "models")
         film.save(SITE / "video", SITE / "img" / "poster.webp", face)
     siblings()
+    draw_design()
 
 
 if __name__ == "__main__":
-    {"siblings": siblings, "check": check}.get(" ".join(sys.argv[1:]), everything)()
+    {"siblings": siblings, "design": draw_design, "check": check}.get(" ".join(sys.argv[1:]), everything)()

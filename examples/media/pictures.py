@@ -14,7 +14,7 @@ import skia
 
 COLUMNS, ROWS, CELL = 200, 50, 8
 ACTIVE = 137
-"""How many of the ten thousand are drawn bright."""
+"""Of the ten thousand, the number that is drawn bright."""
 
 MARK = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64">
 <style>.hub{fill:#12232e}@media (prefers-color-scheme:dark){.hub{fill:#e8eff3}}</style>
@@ -26,7 +26,7 @@ MARK = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64">
 
 
 def crowd(path: Path) -> None:
-    """10,000 dots, 200 in each of 50 rows; the bright ones ask for something at this moment."""
+    """10,000 dots, 200 in each of 50 rows; the bright ones send a request at this moment."""
     surface = skia.Surface(COLUMNS * CELL, ROWS * CELL)
     canvas = surface.getCanvas()
     canvas.clear(0xFF0D161D)

@@ -1,7 +1,7 @@
 """A drawing of time: the same few clients, served by each model on one imaginary core.
 
-This file knows who waits for what and when; it knows nothing of pixels. Its clock has no unit and its costs are chosen
-to be seen, so what comes out is a diagram, never a measurement.
+This file has each wait, its reason and its time; it knows nothing of pixels. Its clock has no unit and its costs are
+chosen to be seen, so the result is a diagram, never a measurement.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ THREE_AWAIT = (
     Client("B", 0.8, (("send", 0.8), ("think", 2.2), ("send", 0.8), ("work", 0.7), ("await", 2.4), ("work", 0.7))),
     Client("C", 1.4, (("send", 1), ("work", 0.7), ("await", 2.4), ("work", 0.7))),
 )
-"""The same three, each asking for something that the app must itself wait for: a database, say."""
+"""The same three, each with a request for which the app itself must wait: for a database, say."""
 
 SIX = (
     Client("A", 0.4, (("send", 1), ("work", 1.2), ("think", 3.2), ("send", 1), ("work", 1.2))),

@@ -1,8 +1,8 @@
 """Every error that allcomers raises, named by its cause.
 
-Two families: what a peer did (`Refusal`, `PeerError`: it costs that peer its connection, nobody else
-anything) and what the operator must mend (`ConfigError`, `AppError`, `ListenError`: one line and an exit code).
-Beside them `HttpError`, with which a handler answers.
+Two families: faults of a peer (`Refusal`, `PeerError`: they end that peer's connection and no other) and faults that
+the operator must mend (`ConfigError`, `AppError`, `ListenError`: one line and an exit code).
+Beside them `HttpError`, with which a handler responds.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,10 +13,10 @@ class AllcomersError(Exception):
 
 
 class Refusal(AllcomersError):
-    """A peer's message is refused: answer `status` with `reason`, close, look at nothing that follows.
+    """A peer's message is refused: send `status` with `reason`, close the connection, read nothing that follows.
 
-    `status` is the HTTP status (RFC 9110, section 15); `reason` is one line of printable ASCII that we wrote
-    ourselves and that carries no byte of what the peer sent.
+    `status` is the HTTP status (RFC 9110, section 15); `reason` is one line of printable ASCII of our own, without a
+    byte that the peer sent.
     """
 
     def __init__(self, status: int, reason: str) -> None:
@@ -26,19 +26,19 @@ class Refusal(AllcomersError):
 
 
 class ClientGone(OSError):
-    """What an app's send() or write() raises once the client is gone, or has long had all of its answer (ASGI 2.4)."""
+    """Raised by an app's send() or write() once the client has disconnected or has its whole response (ASGI 2.4)."""
 
 
 class PeerError(AllcomersError):
-    """A peer broke the protocol beneath the messages (TLS, a service's framing): nothing can be answered."""
+    """A peer broke the protocol beneath the messages (TLS, a service's framing): no response is possible."""
 
 
 class AnswerError(AllcomersError):
-    """An app's answer cannot be sent as it is: a bad header, a body of the wrong type or length."""
+    """An app's response cannot be sent as it is: a bad header, a body of the wrong type or length."""
 
 
-class LoopMoved(BaseException):  # not an error: whoever catches these is not to catch it
-    """The loop that this thread ran is run by another: leave it alone, to the last frame."""
+class LoopMoved(BaseException):  # not an error, so that `except Exception` lets it pass
+    """Another thread runs the loop that this thread ran: unwind this stack without a use of the loop."""
 
 
 class CallAbandoned(BaseException):  # not an error: whoever catches these is not to catch it
@@ -46,9 +46,9 @@ class CallAbandoned(BaseException):  # not an error: whoever catches these is no
 
 
 class HttpError(AllcomersError):
-    """Raised by a handler: answer `status`, 400 to 599, with `message` as a small plain text.
+    """Raised by a handler: respond with `status`, 400 to 599, and `message` as a small plain text.
 
-    The client sees `message`; empty, it is the status's own phrase ("Not Found"). `headers` are as Response takes them
+    The client sees `message`; where that is empty, the status's phrase ("Not Found"). `headers` are as for a Response
     (a 401 needs its WWW-Authenticate, RFC 9110 section 11.6.1). The connection stays open, unlike after a Refusal.
     """
 
@@ -68,17 +68,17 @@ class HttpError(AllcomersError):
 
 
 class OperatorError(AllcomersError):
-    """Something that the person at the command line must mend: one line on standard error, then `exit_code`."""
+    """A fault that the operator must mend: one line on standard error, then `exit_code`."""
 
     exit_code = 1
 
 
 class ListenError(OperatorError):
-    """An address cannot be listened on: taken, not ours, not permitted."""
+    """An address cannot be listened on: in use, not of this machine, not permitted."""
 
 
 class SilentError(OperatorError):
-    """Nobody answers at an address, or somebody else than was expected."""
+    """No server responds at an address, or another one than was expected."""
 
 
 class ConfigError(OperatorError):

@@ -1,4 +1,4 @@
-"""What an app is, found by looking: apps of real frameworks, and all the shapes that a callable has."""
+"""Detection of an app's kind: apps of real frameworks, and callables of all shapes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import allcomers
 from allcomers import Request, Response, Service, Site, Web
 from allcomers.apps.asgi.asgi2 import single
-from allcomers.apps.detection import _is_async, _taken, detect
+from allcomers.apps.detection import _is_async, _parameters_of, detect
 from allcomers.apps.loading import load
 from allcomers.config.options import Config
 from allcomers.errors import AppError
@@ -139,8 +139,7 @@ def test_a_factory(make: Callable[[], Any], name: str) -> None:
     assert found[0] == name
     assert type(found[1]).__module__.partition(".")[0] == make.__name__
     assert (
-        refused(make)
-        == f"{make.__name__} needs no arguments, so it seems to be a factory: --factory has it make the app"
+        refused(make) == f"{make.__name__} needs no arguments and seems to be a factory: add --factory, which calls it"
     )
 
 
@@ -367,7 +366,7 @@ class Later:
 
 
 class Unreadable:
-    """As what is written in C often is."""
+    """A callable without a signature, as many are in C."""
 
     __signature__ = "none"
 
@@ -383,25 +382,25 @@ async def async_wsgi(environ: Any, start_response: Any) -> None: ...
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        (5, "5 cannot be served; what can is a Web or a Service class, a callable that takes a Request, a WSGI app"),
+        (5, "5 cannot be served; an app is a Web or a Service class, a callable that takes a Request, a WSGI app"),
         (None, "None cannot be served"),
         ("text" * 100, "cannot be served"),
         ({}, "an instance of builtins.dict cannot be served"),
         (functools, "the module functools cannot be served"),
-        (Plain(), "an instance of test_detection.Plain cannot be served"),
-        (Plain, "Plain is a class but no Web, no Service, and not called for each request: what can is"),
+        (Plain(), f"an instance of {__name__}.Plain cannot be served"),
+        (Plain, "Plain is a class but no Web, no Service, and not called for each request: an app is"),
         (Caller, "no Web, no Service, and not called for each request: name an instance of it, or add --factory"),
         (Later, "not called for each request: name an instance of it"),
         (dict, "dict is a class but no Web"),
-        (Echo(), "an instance of test_detection.Echo is made already: name the class"),
-        (lambda: None, "<lambda> needs no arguments, so it seems to be a factory: --factory has it make the app"),
-        (lambda config=None: None, "so it seems to be a factory"),
+        (Echo(), f"an instance of {__name__}.Echo is made already: name the class"),
+        (lambda: None, "<lambda> needs no arguments and seems to be a factory: add --factory, which calls it"),
+        (lambda config=None: None, "and seems to be a factory"),
         (lambda a, b, c, d: None, "takes a, b, c, d, as no kind of app does"),
         (lambda a, *, b: None, "needs the keyword argument 'b', which no server gives"),
         (one_argument, "one_argument is async and takes request: an ASGI app takes scope, receive and send"),
         (async_wsgi, "async_wsgi is async and takes environ, start_response: an ASGI app takes"),
-        (Unreadable(), "nobody can read which arguments an instance of test_detection.Unreadable takes: say which"),
-        (max, "nobody can read which arguments max takes: say which it is with --interface"),
+        (Unreadable(), f"the arguments of an instance of {__name__}.Unreadable cannot be read: say which"),
+        (max, "the arguments of max cannot be read: say which it is with --interface"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_served(target: Any, says: str) -> None:
@@ -437,7 +436,7 @@ async def async_factory() -> None: ...
         (async_factory, "async_factory is async: a factory is a plain def"),
         (Strict, "calling the factory Strict failed: OSError: full"),
         (lambda: None, "None cannot be served"),
-        (lambda: flask, "flask needs no arguments, so it seems to be a factory"),
+        (lambda: flask, "flask needs no arguments and seems to be a factory"),
     ],
 )  # fmt: skip
 def test_what_is_no_factory(target: Any, says: str) -> None:
@@ -472,6 +471,6 @@ async def coroutine(a: Any, b: Any, c: Any = None) -> None: ...
     ],
 )  # fmt: skip
 def test_a_plain_function_says_itself_what_inspect_would_say(function: Any) -> None:
-    said = _taken(function), _is_async(function)
+    said = _parameters_of(function), _is_async(function)
     function.marked = True  # so that inspect is asked
-    assert (_taken(function), _is_async(function)) == said
+    assert (_parameters_of(function), _is_async(function)) == said

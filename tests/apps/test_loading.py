@@ -1,4 +1,4 @@
-"""Targets: the forms they may have, what a module's name alone stands for, and what is said of those that fail."""
+"""Targets: their forms, the app of a module's name alone, and the messages of those that fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from allcomers.errors import AppError, ConfigError
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current folder; what is imported from it is forgotten again."""
+    """Make a current folder; modules imported from it are removed afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path.copy())
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -116,9 +116,9 @@ def test_a_file_of_its_own_is_a_module_that_can_be_imported() -> None:
         ("one:zzz", "one has no 'zzz'; it has: Maker, app, make, number"),
         ("many:zzz", "name_0, name_1, "),
         ("one:number()", "one has number, but it cannot be called: leave the brackets out"),
-        ("one:make()", "make of one does not take what it is given: missing a required argument: 'kind'"),
-        ("one:make('a', kind='a')", "make of one does not take what it is given: multiple values for argument 'kind'"),
-        ("one:make(other=1)", "make of one does not take what it is given: "),
+        ("one:make()", "make of one does not take these arguments: missing a required argument: 'kind'"),
+        ("one:make('a', kind='a')", "make of one does not take these arguments: multiple values for argument 'kind'"),
+        ("one:make(other=1)", "make of one does not take these arguments: "),
     ],
 )
 def test_what_cannot_be_had(target: str, says: str) -> None:
@@ -149,7 +149,7 @@ def test_a_module_alone_stands_for_its_app(code: str, found: str, caplog: pytest
     with caplog.at_level("DEBUG", "allcomers.app"):
         assert load("main") == found
         assert load("main.py") == found
-    assert caplog.messages == [f"{name} names nothing in it: its {found} is taken" for name in ("main", "main.py")]
+    assert caplog.messages == [f"{name} names nothing in it: its {found} is used" for name in ("main", "main.py")]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Real apps on every model that can run them, asked by real clients: Flask, Django, Starlette, FastAPI, SQLite."""
+"""Real apps on every model that can run them, with real clients: Flask, Django, Starlette, FastAPI, SQLite."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def django(request: pytest.FixtureRequest, board: dict[str, str]) -> Iterator[Se
 
 
 def test_django(django: Server) -> None:
-    """The admin: log in, add a note, see it, delete it; a static file, a stream, an upload."""
+    """The admin works: log in, add a note, see it, delete it; a static file, a stream, an upload."""
     with client(django) as session:
         assert session.get("/admin/", follow_redirects=True).url.path == "/admin/login/"
         token = session.cookies["csrftoken"]
@@ -128,7 +128,7 @@ def test_django_takes_100_megabytes(django: Server, tmp_path: Path) -> None:
 
 
 class Live:
-    """A server of the Starlette app, and what that noted."""
+    """A server of the Starlette app, and the notes of the app."""
 
     def __init__(self, server: Server, notes: Path) -> None:
         self.server = server
@@ -175,7 +175,7 @@ def test_fastapi(starlette: Live) -> None:
 
 
 def test_server_sent_events(starlette: Live) -> None:
-    """They come one by one, and the app learns that its client has left."""
+    """Events arrive one by one, and the app learns that its client has disconnected."""
     with client(starlette.server) as session, session.stream("GET", "/events?name=left") as answer:
         lines = (line for line in answer.iter_lines() if line)
         assert [next(lines) for _ in range(3)] == ["data: event 0", "data: event 1", "data: event 2"]

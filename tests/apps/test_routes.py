@@ -1,4 +1,4 @@
-"""routes: which handler a path belongs to, and what that handler sees."""
+"""routes: the handler of a path, and the request that it sees."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ask(handler: Handler, target: str, method: str = "GET") -> Response:
 
 
 def named(name: str) -> Handler:
-    """A handler that tells what it saw: name, prefix, path."""
+    """Return a handler that responds with the request it saw: name, prefix, path."""
 
     def handler(request: Request) -> Response:
         assert request.prefix + request.path == Request(method="GET", target=request.target).path

@@ -1,4 +1,4 @@
-"""Web: which method answers, and what each kind of returned value becomes."""
+"""Web: the method of a request, and the response of each kind of returned value."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def kind(response: Response) -> str | None:
 
 
 class Note(Web):
-    """What a handler class looks like, with helpers that HTTP must not reach."""
+    """A typical handler class, with helpers that HTTP must not reach."""
 
     title = "note"
 
@@ -179,7 +179,7 @@ def test_async_methods_are_refused_at_the_class() -> None:
 
 
 class Text(str):
-    """As markupsafe's Markup is one."""
+    """A str of another class, as markupsafe's Markup."""
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from allcomers.calls.pool import ThreadPool
 from allcomers.calls.time_limit import TimedInline, TimeLimit
 from allcomers.connection.call import TIMED_OUT
 from allcomers.system.counters import CounterRow
-from conftest import Certificate
+from support.certificates import Certificate
 from support.crowd import Answer, crowd, exchange, receive, request
 from support.harness import Server, ask, receive_all, serving, wait_for
 

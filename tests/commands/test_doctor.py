@@ -182,8 +182,8 @@ def test_addresses_are_tried() -> None:
             bind=(taken, "127.0.0.1:0", "0.0.0.0:0", "192.0.2.1:8000", "fd://3", "[::1]:0", "nowhere.invalid:1")
         )
     first, free, everywhere, foreign, descriptor, six, unknown = facts.addresses
-    assert (first.is_taken, first.problem, first.port) == (True, "", port)
-    assert (free.is_taken, free.is_local, free.is_public) == (False, True, False)
+    assert (first.is_in_use, first.problem, first.port) == (True, "", port)
+    assert (free.is_in_use, free.is_local, free.is_public) == (False, True, False)
     assert (everywhere.is_local, everywhere.is_public) == (False, True)
     assert foreign.problem == "Cannot assign requested address"  # TEST-NET-1 (RFC 5737): nobody's
     assert not descriptor.is_public
@@ -199,7 +199,7 @@ def test_files_are_looked_at_and_not_made(tmp_path: Path) -> None:
     assert facts.addresses[0].problem == ""
     assert list(tmp_path.iterdir()) == []
     sock.write_text("not a socket")
-    assert about(bind=(f"unix:{sock}",)).addresses[0].problem == "there is a file that is no socket"
+    assert about(bind=(f"unix:{sock}",)).addresses[0].problem == "there is a file that is not a socket"
     assert about(access_log=str(tmp_path)).log_problem == "it is a folder"
 
 
@@ -255,7 +255,7 @@ LOOK = """
 import dataclasses, json, sys
 from allcomers.config.options import Config
 from allcomers.commands.doctor import app_facts
-print(json.dumps(dataclasses.asdict(app_facts.look(sys.argv[1], Config()))))
+print(json.dumps(dataclasses.asdict(app_facts.read(sys.argv[1], Config()))))
 """
 
 
@@ -290,7 +290,7 @@ def test_an_app_is_loaded_elsewhere(write: Callable[[str], str]) -> None:
 def test_what_an_app_is(
     write: Callable[[str], str], source: str, options: dict[str, Any], kind: str, calls: str
 ) -> None:
-    found = app_facts.look(write(source), Config(certfile=("none.pem",), **options))
+    found = app_facts.read(write(source), Config(certfile=("none.pem",), **options))
     assert (found.problem, found.kind, found.calls, found.threads) == ("", kind, calls, ())
     assert "shop" not in sys.modules
 
@@ -324,7 +324,7 @@ def test_what_an_app_does_as_it_is_imported(write: Callable[[str], str]) -> None
     ],
 )
 def test_an_app_that_cannot_be_loaded(write: Callable[[str], str], source: str, problem: str) -> None:
-    found = app_facts.look(write(source), Config())
+    found = app_facts.read(write(source), Config())
     assert found.kind == ""
     assert problem in found.problem
     assert found.traceback.startswith("Traceback") == ("failed" in problem)
@@ -332,8 +332,8 @@ def test_an_app_that_cannot_be_loaded(write: Callable[[str], str], source: str, 
 
 def test_an_app_that_is_never_loaded(write: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app_facts, "PATIENCE", 0.2)
-    found = app_facts.look(write("import signal; signal.pause()"), Config())
-    assert found == replace(App(target=found.target), problem="it was not loaded after 0.2 s")
+    found = app_facts.read(write("import signal; signal.pause()"), Config())
+    assert found == replace(App(target=found.target), problem="it was not loaded within 0.2 s")
 
 
 # ------------------------------------------------------------ the command
@@ -365,7 +365,7 @@ def test_a_report_for_a_person() -> None:
     assert "will hurt" in rest
     assert any(line.startswith("  200 workers ") for line in rest)
     assert any(line.startswith("    → --workers ") for line in rest)
-    assert rest[-1].endswith(" things looked at, nothing else found.")
+    assert rest[-1].endswith(" things checked, nothing else found.")
     assert max(map(len, rest)) <= 100
     assert "\033" not in result.stdout
 

@@ -88,7 +88,7 @@ CASES = [
     ),
     Case(
         "descriptors", HURTS, {"nofile": 256, "nofile_hard": 4096}, {"max_connections": "1000"},
-        ("--max-connections 1,000, and 256 descriptors", "lets in about 192", "ulimit -n 4096"), {"nofile": 4096},
+        ("--max-connections 1,000, and 256 descriptors", "accepts about 192", "ulimit -n 4096"), {"nofile": 4096},
     ),
     Case("descriptors", HURTS, {"nofile": 256}, {}, ("192 clients", "LimitNOFILE=65536"), {"nofile": 65536}),
     Case("descriptors", KNOW, {"nofile": 1024, "nofile_hard": inf}, {}, ("960 clients", "ulimit -n 65536")),
@@ -184,7 +184,7 @@ CASES = [
         "address", FAILS, {"addresses": (replace(LOCAL, port=80, problem="Permission denied"),)}, {},
         ("Permission denied", "CAP_NET_BIND_SERVICE"), {"addresses": (LOCAL,)},
     ),
-    Case("address", KNOW, {"addresses": (replace(LOCAL, is_taken=True),)}, {}, ("'sport = :8000'",)),
+    Case("address", KNOW, {"addresses": (replace(LOCAL, is_in_use=True),)}, {}, ("'sport = :8000'",)),
     Case(
         "port_of_clients", HURTS, {"addresses": (replace(LOCAL, text="127.0.0.1:40000", port=40000),)}, {},
         ("127.0.0.1:40000", "from 32768 to 60999", "ip_local_reserved_ports=40000"), {"reserved": ((39000, 41000),)},

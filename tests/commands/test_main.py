@@ -106,7 +106,7 @@ def test_a_model_that_this_system_lacks() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["frob"], "there is no command 'frob'; there are serve, run, doctor, models, load, lab and top"),
+        (["frob"], "there is no command 'frob'; the commands are serve, run, doctor, models, load, lab and top"),
         (["--frob"], "there is no command '--frob'"),
         (["serve", SITE, "--frob"], "unrecognized arguments: --frob"),
         (["serve", SITE, "--work", "2"], "unrecognized arguments: --work"),  # an abbreviation may change its meaning
@@ -210,7 +210,7 @@ def test_a_unix_socket_that_somebody_listens_on(tmp_path: Path) -> None:
         ("examples/echo.py", "examples/echo.py has neither application nor app: say examples/echo.py:NAME; it has: "),
         ("examples/echo.py:Nowhere", "examples/echo.py has no 'Nowhere'; it has: "),
         ("examples/echo.py:Echo.nowhere", "examples/echo.py has no 'Echo.nowhere'; it has: "),
-        ("allcomers:__version__", f"'{__version__}' cannot be served; what can is a Web or a Service class, "),
+        ("allcomers:__version__", f"'{__version__}' cannot be served; an app is a Web or a Service class, "),
         ("allcomers.config.options:Config", "Config is a class but no Web"),
     ],
 )

@@ -126,7 +126,7 @@ def test_it_says_when_nobody_answers_any_more() -> None:
         try:
             terminal.until(b"1 of 1 workers")
             server.send(signal.SIGTERM)
-            terminal.until(b"nobody answers at")
+            terminal.until(b"no server responds at")
             os.write(terminal.ours, b"q")
             assert terminal.end() == 0
         finally:
@@ -195,7 +195,7 @@ def test_nothing_that_is_answered_reaches_the_terminal_unescaped(server: tuple[S
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "where is the server?"),
+        ([], "the address is missing"),
         (["here"], "is not HOST:PORT"),
         (["--often"], "allcomers top --help"),
         (["127.0.0.1:1", "127.0.0.1:2"], "one address"),

@@ -14,7 +14,7 @@ from typing import IO
 
 import pytest
 
-from allcomers.config.migration import Moved, doubts, translate
+from allcomers.config.migration import Translation, doubts, translate
 from allcomers.config.migration.env_file import variables
 from allcomers.config.migration.flags import GUNICORN, UVICORN
 from allcomers.errors import ConfigError
@@ -24,7 +24,7 @@ from support.harness import PATIENCE, ROOT, serving, wait_for
 PAGE = (ROOT / "docs" / "moving.md").read_text(encoding="utf-8")
 
 
-def moved(line: str, environ: dict[str, str] | None = None) -> Moved:
+def moved(line: str, environ: dict[str, str] | None = None) -> Translation:
     found = translate(["app:app", *line.split()], environ or {})
     assert found is not None
     assert found.arguments[0] == "app:app"
@@ -56,19 +56,19 @@ def moved(line: str, environ: dict[str, str] | None = None) -> Moved:
         ("--ws-per-message-deflate False", "--ws-deflate=off", "taken as --ws-deflate off"),
         ("--asgi-disconnect-grace-period 5", "--disconnect-grace=5", "taken as --disconnect-grace 5"),
         ("--asgi-disconnect-grace-period 0", "--disconnect-grace=0.001", "taken as --disconnect-grace 0.001"),
-        ("--no-proxy-headers", "--forwarded-allow-ips=", "taken as --forwarded-allow-ips '': nobody is believed"),
-        ("--http-protocols h1", "", "--http-protocols h1: ignored, it is so in any case"),
-        ("--error-logfile -", "", "--error-logfile -: ignored, the log goes to standard error in any case"),
-        ("--error-logfile /dev/stderr", "", "--error-logfile /dev/stderr: ignored, the log goes to standard error"),
-        ("--log-file=/proc/self/fd/2", "", "--log-file /proc/self/fd/2: ignored, the log goes to standard error"),
-        ("--log-file /dev/fd/2", "", "--log-file /dev/fd/2: ignored, the log goes to standard error"),
+        ("--no-proxy-headers", "--forwarded-allow-ips=", "taken as --forwarded-allow-ips '': no proxy is trusted"),
+        ("--http-protocols h1", "", "--http-protocols h1: ignored, that is always so"),
+        ("--error-logfile -", "", "--error-logfile -: ignored, the log always goes to standard error"),
+        ("--error-logfile /dev/stderr", "", "/dev/stderr: ignored, the log always goes to standard error"),
+        ("--log-file=/proc/self/fd/2", "", "/proc/self/fd/2: ignored, the log always goes to standard error"),
+        ("--log-file /dev/fd/2", "", "--log-file /dev/fd/2: ignored, the log always goes to standard error"),
         ("--log-file /dev/stdout", "", "--log-file /dev/stdout: taken as 2>&1, standard error goes where"),
-        ("--logger-class gunicorn.glogging.Logger", "", "Logger: ignored, it is so in any case"),
+        ("--logger-class gunicorn.glogging.Logger", "", "Logger: ignored, that is always so"),
         ("-t 0", "--hang-timeout=0", "-t 0: taken as --hang-timeout 0"),
         ("-m 007", "", "-m 007: the process's umask is set to 0007"),
         ("--preload -m 007 -w 2", "-w=2", "-m 007: the process's umask is set to 0007"),
         ("--preload -m epoll", "-m=epoll", "--preload: ignored, each worker loads the app"),
-        ("--limit-request-line 8190", "", "ignored, --max-head-size is for the whole head"),
+        ("--limit-request-line 8190", "", "ignored, --max-head-size limits the whole head"),
         (
             "--limit-request-line 8190 --limit-request-field_size 65536",
             "--max-head-size=65536",
@@ -77,8 +77,8 @@ def moved(line: str, environ: dict[str, str] | None = None) -> Moved:
         ("--limit-request-field_size 0", "--max-head-size=1048576", "taken as --max-head-size 1048576"),
         ("--max-head-size 1M --limit-request-line 0", "--max-head-size=1M", "ignored"),
         ("--ssl-ca-certs a --ssl-cert-reqs 2", "--ca-certs=a", "a --ssl-cert-reqs 2: taken as --ca-certs a"),
-        ("--ssl-ca-certs a", "", "--ssl-ca-certs a: ignored, clients are not asked"),
-        ("--ca-certs a --cert-reqs 2", "--ca-certs=a", "--cert-reqs 2: as --ca-certs has it"),
+        ("--ssl-ca-certs a", "", "--ssl-ca-certs a: ignored, clients need no certificate"),
+        ("--ca-certs a --cert-reqs 2", "--ca-certs=a", "--cert-reqs 2: as --ca-certs sets it"),
         ("-c x.toml", "--config=x.toml", "-c x.toml: taken as --config x.toml"),
     ],
 )  # fmt: skip
@@ -106,9 +106,9 @@ def test_a_flag_is_taken_for_ours(line: str, ours: str, says: str) -> None:
         ("-k mypkg.MyUvicornWorker", "--model=asyncio", "taken as --model asyncio; its CONFIG_KWARGS are not read"),
         ("-k a.b_c.UvicornWorker", "--model=asyncio", "-k a.b_c.UvicornWorker: taken as --model asyncio; its CONFIG_"),
         ("-k a.b.OwnUvicornH11Worker", "--model=asyncio", "-k a.b.OwnUvicornH11Worker: taken as --model asyncio"),
-        ("-k a.OwnUvicornWorker -m poll", "-m=poll", "-k a.OwnUvicornWorker: ignored, you say it yourself"),
+        ("-k a.OwnUvicornWorker -m poll", "-m=poll", "-k a.OwnUvicornWorker: ignored, your own flags set it"),
         ("-k egg:gunicorn#gevent", "--calls=pool", "-k egg:gunicorn#gevent: taken as --calls pool"),
-        ("-k asgi --model epoll", "--model=epoll", "-k asgi: ignored, you say it yourself"),
+        ("-k asgi --model epoll", "--model=epoll", "-k asgi: ignored, your own flags set it"),
     ],
 )
 def test_a_worker_class_is_taken_for_a_model(line: str, ours: str, says: str) -> None:
@@ -124,27 +124,27 @@ def test_a_worker_class_is_taken_for_a_model(line: str, ours: str, says: str) ->
         ("-D", "-D: a server stays in the foreground"),
         ("-k meinheld.gmeinheld.MeinheldWorker", "there is no such worker here: leave it out"),
         ("-k a.workers.ConfigurableWorker", "if it extends uvicorn's, write -k uvicorn.workers.UvicornWorker"),
-        ("-k aiohttp.GunicornWebWorker", "an app of aiohttp brings its own server with it"),
-        ("-k geventwebsocket.gunicorn.workers.GeventWebSocketWorker", "WebSockets are for ASGI apps here"),
+        ("-k aiohttp.GunicornWebWorker", "an app of aiohttp has a server of its own"),
+        ("-k geventwebsocket.gunicorn.workers.GeventWebSocketWorker", "WebSockets of a WSGI app need --model thread"),
         ("--logger-class a.Logger", "--logger-class a.Logger: the log is Python's own"),
         ("--log-config x", "--log-config: the log is Python's own"),
         ("--log-file /proc/1/fd/2", "--log-file /proc/1/fd/2: the log goes to standard error: write 2>>/proc/1/fd/2"),
         ("--error-logfile x", "--error-logfile x: the log goes to standard error: write 2>>x in a shell"),
-        ("--http2", "--http2: there is HTTP/1.1 alone"),
-        ("--http-protocols h2,h1", "--http-protocols h2,h1: there is HTTP/1.1 alone"),
-        ("--cert-reqs 1", "clients must show a certificate (2, --ca-certs) or are not asked (0)"),
-        ("--cert-reqs 0 --ca-certs x", "leave --ca-certs out"),
-        ("--ssl-cert-reqs 2", "name by --ca-certs who has signed"),
-        ("--limit-request-line x", "--limit-request-line x: it is no number of bytes"),
-        ("--umask 9x", "--umask 9x: it is no mask from 0 to 0777"),
-        ("--umask 0o1000", "--umask 0o1000: it is no mask from 0 to 0777"),
+        ("--http2", "--http2: only HTTP/1.1 is served"),
+        ("--http-protocols h2,h1", "--http-protocols h2,h1: only HTTP/1.1 is served"),
+        ("--cert-reqs 1", "clients need a certificate (2, --ca-certs) or none (0)"),
+        ("--cert-reqs 0 --ca-certs x", "leave out --ca-certs"),
+        ("--ssl-cert-reqs 2", "name by --ca-certs the authorities"),
+        ("--limit-request-line x", "--limit-request-line x: it is not a number of bytes"),
+        ("--umask 9x", "--umask 9x: it is not a mask from 0 to 0777"),
+        ("--umask 0o1000", "--umask 0o1000: it is not a mask from 0 to 0777"),
         ("--env x", "--env x: it is not NAME=VALUE"),
         ("--port", "--port: expected one argument"),
         ("--port --reload", "--port: expected one argument"),
         ("--ws-per-message-deflate x", "--ws-per-message-deflate: 'x' is neither on nor off"),
         (
             "-k sync -t 120",
-            "-t is --threads here and --timeout in gunicorn: write out which you mean, --timeout 120 or",
+            "-t is --threads here and --timeout in gunicorn: write the one that you mean, --timeout 120 or",
         ),
     ],
 )
@@ -200,8 +200,8 @@ def test_what_gunicorn_s_users_may_believe_to_be_read(tmp_path: Path, monkeypatc
     (tmp_path / "gunicorn.conf.py").write_text("")
     lines = moved("--preload", {"GUNICORN_CMD_ARGS": "-w 4"}).lines
     assert lines[1:] == [
-        "GUNICORN_CMD_ARGS is not read: options stand in ALLCOMERS_* (docs/running.md, Configuration)",
-        "gunicorn.conf.py is not read: options stand in allcomers.toml (docs/running.md, Configuration)",
+        "GUNICORN_CMD_ARGS is not read: set options in ALLCOMERS_* (docs/running.md, Configuration)",
+        "gunicorn.conf.py is not read: set options in allcomers.toml (docs/running.md, Configuration)",
     ]
     assert len(moved("--port 80", {"GUNICORN_CMD_ARGS": "-w 4"}).lines) == 1
 
@@ -245,7 +245,7 @@ def test_a_process_as_the_others_leave_it(tmp_path: Path) -> None:
         assert len(server.workers()) == 2
         assert server.stderr.splitlines()[:5] == [
             f"allcomers: --app-dir {tmp_path / 'lib'}: taken as PYTHONPATH={tmp_path / 'lib'}",
-            f"allcomers: --env-file {env_file}: what it has is set in the environment, unless it is set already",
+            f"allcomers: --env-file {env_file}: its variables are set in the environment, unless they are set already",
             "allcomers: -e THREE=...: set in the environment",
             "allcomers: --umask 007: the process's umask is set to 0007",
             f"allcomers: --uds {socket}: taken as --bind unix:{socket}",
@@ -435,11 +435,11 @@ def test_the_page_says_of_each_flag_what_is_done_with_it(tool: str, flag: str, t
     try:
         found = moved(f"{flag} {value}")
     except ConfigError:
-        assert "none" in said or "no equal" in said
+        assert "none" in said or "no equivalent" in said
         return
     words = re.findall(r"--[\w-]+", " ".join(found.arguments)) + [f"--{name}" for name in found.weak]
     if found.environment or found.env_files or found.paths or found.umask is not None:
-        assert said.startswith("taken")
+        assert said.startswith("translated")
     elif words:
         for word in words:
             assert f"`{word.replace('_', '-')}" in said

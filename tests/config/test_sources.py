@@ -311,7 +311,7 @@ def test_every_option_is_printed_with_where_it_comes_from() -> None:
 
 
 def test_what_toml_cannot_have_is_told() -> None:
-    with pytest.raises(ConfigError, match=r"'\\udcff' is not UTF-8, so TOML cannot have it"):
+    with pytest.raises(ConfigError, match=r"'\\udcff' is not UTF-8, so TOML cannot express it"):
         to_toml(given(target="\udcff"))
 
 

@@ -24,7 +24,8 @@ from typing import Any, Protocol
 import pytest
 
 from allcomers import Response
-from allcomers.connection.base import GRACE, HIGH_WATER
+from allcomers.connection.base import HIGH_WATER
+from allcomers.connection.progress import GRACE
 from support import offline
 from support.apps import marked
 from support.harness import ROOT, Server, receive_all, serving, wait_for
@@ -821,7 +822,7 @@ def test_61_cve_2026_54273_the_pipelined_queue_has_a_cap() -> None:
     for _ in range(1000):
         far.hear(get() * 1000)
     assert far.conn.codec.unsent < 2 * HIGH_WATER
-    assert far.conn._ahead() <= 3 * HIGH_WATER
+    assert far.conn._buffered() <= 3 * HIGH_WATER
 
 
 def test_61_a_client_that_asks_and_never_reads_is_not_listened_to(real: Real) -> None:

@@ -17,22 +17,21 @@ from allcomers import Delimited, LengthPrefixed, Service
 from allcomers.connection.base import (  # fmt: skip
     CALL,
     FAREWELL,
-    GRACE,
     HIGH_WATER,
     LINGER,
     READ,
     RUNNING,
-    STALL,
     WRITE,
     Phase,
 )
+from allcomers.connection.progress import GRACE, STALL
 from allcomers.errors import HttpError
-from allcomers.protocol.head import named_status
+from allcomers.protocol.encode import named_status
 from allcomers.protocol.http1 import Responses
 from allcomers.protocol.message import SPOOL_AT, FileSlice, Request, Response
 from allcomers.server.certificates import server_context
-from conftest import Certificate
 from support import offline
+from support.certificates import Certificate
 from support.offline import START, Noted, answers, statuses
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -74,7 +73,7 @@ def test_a_request_is_one_read_one_call_one_send() -> None:
     assert conn.wants == READ | CALL
     work = conn.take_call()
     assert conn.wants == READ | RUNNING
-    conn.answered(work(), far.now)
+    conn.answered(work, work(), far.now)
     assert conn.wants == READ | WRITE
     segment = conn.output()
     assert isinstance(segment, bytes)
@@ -130,10 +129,11 @@ def test_the_next_request_is_not_looked_at_while_a_call_runs() -> None:
     conn.received(asked(target=b"/1") + asked(target=b"/2") + b"\x00 bad", far.now)
     first = conn.take_call()
     conn.received(b" and worse", far.now)
-    assert conn.phase is Phase.RUNNING
-    conn.answered(first(), far.now)
+    assert conn.phase is Phase.CALLED
+    conn.answered(first, first(), far.now)
     assert conn.wants & CALL
-    conn.answered(conn.take_call()(), far.now)
+    call = conn.take_call()
+    conn.answered(call, call(), far.now)
     far.run()
     assert statuses(far.said) == [200, 200, 400]
     assert far.shut
@@ -496,7 +496,7 @@ def test_a_refused_peer_is_heard_a_moment_longer() -> None:
     assert far.conn.deadline == START + LINGER
     far.sleep(LINGER / 2)
     assert far.closed
-    assert far.conn._inbound.buffer in (b"", b"\x00")  # type: ignore[attr-defined]
+    assert far.conn._reader.buffer in (b"", b"\x00")  # type: ignore[attr-defined]
 
 
 def test_a_refused_peer_that_closes_is_gone_at_once() -> None:
@@ -559,7 +559,7 @@ def test_a_client_that_asks_without_end_and_reads_nothing_is_bounded() -> None:
     for _ in range(100):
         far.hear(GET * 1000)
     assert far.conn.codec.unsent < 2 * HIGH_WATER
-    assert far.conn._ahead() <= 3 * HIGH_WATER
+    assert far.conn._buffered() <= 3 * HIGH_WATER
 
 
 def test_a_piece_is_not_asked_for_before_the_last_one_has_gone() -> None:
@@ -652,7 +652,7 @@ def test_drain_while_calls_run_answers_what_is_asked() -> None:
     far.hear(GET + GET + GET, calls=False)
     work = far.conn.take_call()
     far.conn.drain(far.now)
-    far.conn.answered(work(), far.now)
+    far.conn.answered(work, work(), far.now)
     far.run()
     assert statuses(far.said) == [200] * 3
     assert far.said.count(b"Connection: close") == 1
@@ -748,7 +748,7 @@ def test_an_app_that_changes_its_request_changes_no_framing(first: bytes) -> Non
 
     def handler(request: Request) -> Response:
         request.method = "GET" if request.method == "HEAD" else "HEAD"
-        request.minor = 0
+        request.version = "1.0"
         request.target = "/other"
         return Response([b"Hel", b"lo"] if request.path == "/stream" else b"Hello")
 
@@ -999,7 +999,7 @@ def test_lost_while_a_call_runs() -> None:
         far.conn.lost(far.now)
         assert far.conn.wants == 0
         assert far.conn.close_call() is None, "the app is still at work"
-        far.conn.answered(work(), far.now)
+        far.conn.answered(work, work(), far.now)
         assert far.conn.wants == 0
         assert far.conn.close_call() is None  # what the answer had open is closed
     assert closed == [True]
@@ -1011,12 +1011,13 @@ def test_lost_while_a_piece_is_made(last: bool) -> None:
     body = Tracked(b"x", *([] if last else [b"y", b"z"]))
     far = offline.http(lambda request: Response(body))
     far.conn.received(GET, far.now)
-    far.conn.answered(far.conn.take_call()(), far.now)
+    call = far.conn.take_call()
+    far.conn.answered(call, call(), far.now)
     far.run(calls=False)
     step = far.conn.take_call()
     far.conn.lost(far.now)
     assert far.conn.close_call() is None
-    far.conn.answered(step(), far.now)
+    far.conn.answered(step, step(), far.now)
     close_call = far.conn.close_call()
     assert (close_call is None) is last
     if close_call:
@@ -1098,7 +1099,7 @@ def test_the_temporary_file_is_closed_when_its_request_never_ends(end: str) -> N
         work = far.conn.take_call()
         far.conn.lost(far.now)
         assert open_descriptors() == before + 1, "the app may be reading it"
-        far.conn.answered(work(), far.now)
+        far.conn.answered(work, work(), far.now)
     assert open_descriptors() == before
 
 
@@ -1288,7 +1289,7 @@ def test_tls_broken_while_a_call_runs(secure: Callable[..., TlsClient]) -> None:
     said = far.said
     far.conn.received(b"\x17\x03\x03\x00\x20" + b"x" * 32, far.now)
     assert far.conn.phase is Phase.CLOSING
-    far.conn.answered(work(), far.now)
+    far.conn.answered(work, work(), far.now)
     assert far.conn.phase is Phase.CLOSING
     far.run()
     assert far.shut
@@ -1371,7 +1372,7 @@ def test_a_message_that_is_too_long_while_a_call_runs() -> None:
     far.conn.received(b"one\ntwo\n", far.now)
     work = far.conn.take_call()
     far.conn.received(b"x" * 200, far.now)
-    far.conn.answered(work(), far.now)
+    far.conn.answered(work, work(), far.now)
     far.run()
     assert far.said == b"welcome 192.0.2.1\n"
     assert far.shut
@@ -1456,7 +1457,7 @@ def test_messages_of_nothing_are_bounded_too() -> None:
     for _ in range(100):
         far.hear(b"\n" * 10_000, calls=False)
     assert not far.conn.wants & READ
-    assert far.conn._ahead() < 3 * HIGH_WATER
+    assert far.conn._buffered() < 3 * HIGH_WATER
     far.run()
     assert far.conn.wants & READ
 

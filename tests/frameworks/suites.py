@@ -36,7 +36,10 @@ SUITES = (
     Suite(
         "starlette",
         "starlette==1.10.0",
-        ("httpx2", "itsdangerous", "jinja2", "opentelemetry-sdk", "python-multipart", "pyyaml", "trio", "wsproto"),
+        (
+            *("httpx==0.28.1", "httpx2[zstd]", "itsdangerous", "jinja2", "opentelemetry-sdk", "python-multipart"),
+            *("pyyaml", "trio", "wsproto"),
+        ),
         "starlette_wire",
         quick=(
             "tests/test_applications.py",
@@ -51,7 +54,10 @@ SUITES = (
     Suite(
         "uvicorn",
         "uvicorn==0.54.0",
-        ("httptools", "websockets==17.4", "wsproto", "httpx2", "a2wsgi", "cryptography", "pytest-mock", "anyio"),
+        (
+            *("httptools", "websockets==17.4", "wsproto", "httpx2", "a2wsgi", "cryptography", "pytest-mock", "anyio"),
+            "pyyaml",
+        ),
         "uvicorn_wire",
         options=("--ignore=tests/benchmarks",),  # need a plugin to be collected at all
         quick=("tests/protocols/test_websocket.py", "tests/apps/asgi/test_lifespan.py", "tests/test_ssl.py"),

@@ -23,14 +23,14 @@ from hypothesis import strategies as st
 
 from allcomers.apps.static.site import Site
 from allcomers.apps.wsgi import app as wsgi
-from allcomers.connection.http.http1 import HttpConnection
+from allcomers.connection.http.http1 import Http1Connection
 from allcomers.errors import HttpError
 from allcomers.protocol import compiled as leaf
 from allcomers.protocol.message import Request, Response
 from allcomers.server.certificates import server_context
 from allcomers.system.counters import ABORTED, ANSWERED, BYTES_IN, BYTES_OUT, CALLS, CLASSES, REQUESTS
 from allcomers.system.signals import Signals
-from conftest import Certificate
+from support.certificates import Certificate
 from support.harness import PATIENCE, serving, wait_for
 from support.looped import Looped, built, cut
 
@@ -56,7 +56,7 @@ def broken() -> Iterator[bytes]:
 
 def renamed(request: Request, method: str) -> Response:
     """What the app makes of a request is its own affair: the answer is to what was asked."""
-    request.method, request.target, request.minor = method, "/elsewhere", 1 - request.minor
+    request.method, request.target, request.version = method, "/elsewhere", "1.0" if request.version == "1.1" else "1.1"
     return Response(b"renamed", headers=[TEXT])
 
 
@@ -457,7 +457,7 @@ def test_a_call_may_have_the_loop_serve_others(signals: Signals) -> None:
 def test_nothing_holds_who_was_let_go_with_an_answer_still_to_send(looped: Looped) -> None:
     def connections() -> int:
         gc.collect()
-        return sum(isinstance(one, HttpConnection) for one in gc.get_objects())
+        return sum(isinstance(one, Http1Connection) for one in gc.get_objects())
 
     seen = []
     ask_last = b"GET /most HTTP/1.1\r\nHost: example.org\r\nConnection: close\r\n\r\n"

@@ -1,7 +1,7 @@
 """The compiled leaf against the plain Python, which is its specification, and against llhttp and h11.
 
 Each test of the other files that reads a stream whole and byte by byte compares the two builds already, for the leaf
-takes only what is whole. Here the two get the same bytes at once.
+reads only whole heads. Here the two get the same bytes at once.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 from allcomers.apps.asgi.scope import http_scope
 from allcomers.apps.wsgi.environ import Environs, key_of
 from allcomers.apps.wsgi.file_wrapper import FileWrapper
-from allcomers.config.options import Limits
+from allcomers.config.limits import Limits
 from allcomers.connection.http import response_head
 from allcomers.errors import AnswerError, Refusal
 from allcomers.protocol import compiled as leaf
 from allcomers.protocol import head as heads
-from allcomers.protocol.head import named_status
+from allcomers.protocol.encode import named_status
 from allcomers.protocol.http1 import Requests
 from allcomers.protocol.message import Request, Response
 from support.strategies import damaged, heads_of_requests, mutated
@@ -38,7 +38,7 @@ needs_leaf = pytest.mark.skipif(not leaf.COMPILED, reason="the leaf is not compi
 
 
 def test_it_is_compiled() -> None:
-    """No build falls back in silence: this fails where no compiler is at hand, unless plain Python was asked for."""
+    """No build falls back in silence: this fails without a compiler, unless plain Python was requested."""
     wanted = not os.environ.get("ALLCOMERS_PURE") and getattr(sys, "_is_gil_enabled", lambda: True)()
     assert wanted == leaf.COMPILED
 
@@ -53,7 +53,7 @@ def test_which_one_runs_is_told(pure: str) -> None:
 
 @contextmanager
 def plain() -> Iterator[None]:
-    """Plain Python runs, whatever is there."""
+    """Run plain Python, also where the leaf is installed."""
     before, leaf.COMPILED = leaf.COMPILED, False
     try:
         yield
@@ -63,17 +63,29 @@ def plain() -> Iterator[None]:
 
 # ---------------------------------------------------------------- heads
 
-_KEPT = ("method", "target", "host", "minor", "length", "chunked", "persists", "expects", "upgrades", "fields", "named")
+_KEPT = (
+    "method",
+    "target",
+    "host",
+    "version",
+    "length",
+    "chunked",
+    "persists",
+    "expects",
+    "upgrades",
+    "fields",
+    "named",
+)
 
 _environs = Environs(file_wrapper=FileWrapper)
 
 
-def told(request: Request) -> dict[str, Any]:
-    """All that an app may be told of it."""
+def seen_by_app(request: Request) -> dict[str, Any]:
+    """Return all that an app may see of a request."""
     request.arrived([], None, "192.0.2.1", 4711, "http")
     said = {name: getattr(request, name) for name in _KEPT}
-    for name in ("length", "minor"):
-        assert type(said[name]) in (int, type(None))
+    assert type(said["length"]) in (int, type(None))
+    assert type(said["version"]) is str
     for name in ("chunked", "persists", "expects", "upgrades"):
         assert type(said[name]) is bool
     environ = _environs(request)
@@ -82,7 +94,7 @@ def told(request: Request) -> dict[str, Any]:
 
 
 def outcome(pieces: list[bytes], **limits: int) -> list[Any]:
-    """What the heads in these pieces are, the bodies left out; why they are refused; and what is left."""
+    """Return the heads in these pieces, without bodies; the reason of a refusal; and the bytes left."""
     requests = Requests(Limits(**limits))
     found: list[Any] = []
     for piece in pieces:
@@ -96,7 +108,7 @@ def outcome(pieces: list[bytes], **limits: int) -> list[Any]:
                 head = requests.head()
                 if head is None:
                     break
-                found.append(told(head))
+                found.append(seen_by_app(head))
         except Refusal as refusal:
             return [*found, (refusal.status, refusal.reason)]
     return [*found, requests.buffer]
@@ -153,7 +165,7 @@ def test_each_byte_in_each_place(byte: int) -> None:
 
 @needs_leaf
 def test_what_is_common_is_taken() -> None:
-    """Else every other test here would compare plain Python with itself."""
+    """Common heads are read by the leaf: else the other tests here would compare plain Python with itself."""
     data = b"GET /a?b HTTP/1.1\r\nHost: a\r\nUser-Agent: b\r\nConnection: keep-alive\r\n\r\n"
     heads.known_hosts[b"a"] = "a"
     for more in (b"", b"GET"):
@@ -165,7 +177,7 @@ def test_what_is_common_is_taken() -> None:
 @needs_leaf
 @given(st.binary(max_size=80) | heads_of_requests().map(lambda head: head.partition(b"\n")[2]))
 def test_lines_that_nobody_checked_are_no_danger(lines: bytes) -> None:
-    """What the leaf is given as lines has been checked by itself; if it were not, nothing beyond its end is read."""
+    """The leaf checks lines before it uses them; even for unchecked ones it reads nothing beyond their end."""
     for made in (leaf.split(lines), leaf.scope_headers(lines)):
         assert sum(len(name) + len(value) for name, value in made) <= len(lines)
     leaf.add_to_environ({}, lines, {}, key_of)
@@ -187,7 +199,7 @@ def test_names_that_are_known() -> None:
 
 
 class Heard:
-    """What llhttp makes of a request."""
+    """A request as llhttp reads it."""
 
     def __init__(self, data: bytes) -> None:
         self.url = b""
@@ -224,7 +236,7 @@ def test_llhttp_and_h11_take_what_the_leaf_takes(data: bytes) -> None:
     if head.method in _METHODS:
         theirs = Heard(data[:size])
         assert theirs.parser.get_method().decode() == head.method
-        assert theirs.parser.get_http_version() == f"1.{head.minor}"
+        assert theirs.parser.get_http_version() == head.version
         assert (theirs.url.decode(), theirs.fields) == (head.target, fields)
         if not head.expects and head.length is None and not head.chunked:
             assert theirs.parser.should_keep_alive() == head.persists
@@ -247,14 +259,14 @@ _response = st.builds(
 @needs_leaf
 @settings(max_examples=300)
 @given(
-    st.tuples(st.sampled_from(["GET", "HEAD"]), st.just("/"), st.integers(0, 1)),
+    st.tuples(st.sampled_from(["GET", "HEAD"]), st.just("/"), st.sampled_from(["1.0", "1.1"])),
     _response,
     st.none() | st.integers(0, 12) | st.sampled_from([99, 100, 2**31, 2**62, 10**18]),
     st.booleans(),
     st.sampled_from([response_head.SERVER, b""]),
 )
 def test_answers_are_planned_as_in_plain_python(
-    asked: tuple[str, str, int], response: Response, size: int | None, persists: bool, server: bytes
+    asked: tuple[str, str, str], response: Response, size: int | None, persists: bool, server: bytes
 ) -> None:
     def planned() -> Any:
         try:
@@ -270,5 +282,5 @@ def test_answers_are_planned_as_in_plain_python(
 @needs_leaf
 def test_headers_that_cannot_be_looked_up() -> None:
     response = Response(b"", headers=[["A", "b"]])  # type: ignore[list-item]
-    head = response_head.plan(("GET", "/", 1), response, 0, True, b"", b"")[0]
+    head = response_head.plan(("GET", "/", "1.1"), response, 0, True, b"", b"")[0]
     assert b"\r\nA: b\r\n" in head

@@ -1,4 +1,4 @@
-"""Forwarded fields: whose word is taken, how far back, and that nothing a client sends passes for a proxy's."""
+"""Forwarded fields: the trusted proxies, how far back, and that no field of a client passes for a proxy's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRUSTED = Proxies("10.0.0.0/8, 2001:db8:10::/48")
 
 
 def head_of(*lines: str) -> Request:
-    """A request's head with these lines."""
+    """Return a request's head with these lines."""
     block = "".join(f"{line}\r\n" for line in ("GET / HTTP/1.1", "Host: a", *lines))
     return parse_request(block.encode("latin-1"), 10_000, Request.__new__(Request))
 

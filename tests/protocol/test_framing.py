@@ -1,4 +1,4 @@
-"""The framings of plain TCP services: whole, byte by byte, with something behind it."""
+"""The framings of plain TCP services: whole, byte by byte, with further bytes behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.streams import cut, each
 
 
 def read(framing: Framing, pieces: list[bytes]) -> tuple[list[bytes], bytes]:
-    """(the messages in `pieces`, what is left), as a connection reads them. Raises PeerError."""
+    """Return (the messages in `pieces`, the bytes left), as a connection reads them. Raises PeerError."""
     found, rest = [], b""
     for piece in pieces:
         messages, rest = framing.split(rest + piece)

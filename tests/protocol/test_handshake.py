@@ -1,4 +1,4 @@
-"""The handshake of a WebSocket: what is one, what is refused, what is offered."""
+"""The handshake of a WebSocket: requests for one, refusals, offers."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ PARTS = ["permessage-deflate", "client_max_window_bits", "server_max_window_bits
 
 @given(st.lists(st.sampled_from(PARTS), max_size=15).map("".join))
 def test_what_is_well_formed_can_be_answered(value: str) -> None:
-    """Else it would fail when the app has accepted already."""
+    """A well-formed offer never fails later, when the app has accepted already."""
     try:
         sent = offered(f"Sec-WebSocket-Extensions: {value}".encode())
     except HttpError:

@@ -1,4 +1,4 @@
-"""The framing of HTTP/1.1 in both roles: whole, byte by byte, with something behind it, and against h11."""
+"""The framing of HTTP/1.1 in both roles: whole, byte by byte, with further bytes behind, and against h11."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from allcomers.config.options import Limits
+from allcomers.config.limits import Limits
 from allcomers.errors import AnswerError
 from allcomers.protocol.http1 import MAX_EXTENSIONS, chunk, last_chunk
 from allcomers.protocol.message import FileSlice
@@ -29,7 +29,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 
 def both_ways(data: bytes, methods: list[str] | None = None, *, end: bool = False, **limits: Any) -> Outcome:
-    """What `data` is, which is the same whole and byte by byte."""
+    """Return the messages in `data`, read whole and byte by byte with the same result."""
     whole = read([data], methods, end=end, **limits)
     assert read(each(data), methods, end=end, **limits) == whole
     return whole
@@ -297,7 +297,7 @@ def test_any_bytes_have_one_outcome_for_a_client(data: bytes, methods: list[str]
 
 
 def h11_read(data: bytes) -> list[tuple[Any, ...]] | None:
-    """What h11 makes of a stream of requests: (method, target, fields, body, trailers); None where it refuses it."""
+    """Return (method, target, fields, body, trailers) of the requests that h11 reads; None if it refuses any."""
     found: list[tuple[Any, ...]] = []
     conn = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
     conn.receive_data(data)
@@ -335,13 +335,13 @@ def h11_read(data: bytes) -> list[tuple[Any, ...]] | None:
 
 
 def plain(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Without those that have an underscore; h11 writes the transfer coding small."""
+    """Return fields without those that have an underscore; with the transfer coding in lower case, as in h11."""
     small = ((name, value.lower() if name.lower() == b"transfer-encoding" else value) for name, value in fields)
     return [(name, value) for name, value in small if b"_" not in name]
 
 
 def taken(data: bytes) -> list[tuple[Message, bytes]]:
-    """Each request that we take from `data`, and the bytes of it that we take it for."""
+    """Return each request that we read from `data`, with its bytes."""
     reader = Reader(Limits())
     found: list[tuple[Message, bytes]] = []
     begin = 0
@@ -355,13 +355,13 @@ def taken(data: bytes) -> list[tuple[Message, bytes]]:
 
 
 def agrees_with_h11(data: bytes) -> None:
-    """Whatever we take for a request, h11 takes for the same request, no byte more or less. It may take more than we.
+    """Each request that we read is the same request to h11, no byte more or less. It may accept more than we do.
 
-    What we do otherwise, on purpose:
+    Differences on purpose:
 
     - empty lines before a request are skipped (RFC 9112, 2.2); h11 refuses them
     - a field with an underscore in its name is dropped (BAD_INPUT 45); h11 keeps it
-    - of an absolute-form target the path is taken; h11 leaves it as it is
+    - an absolute-form target becomes its path; h11 leaves it as it is
     """
     for mine, part in taken(data):
         theirs = h11_read(part.lstrip(b"\r\n"))
@@ -438,7 +438,7 @@ def test_where_we_are_stricter_than_h11(name: str) -> None:
 
 
 def calls(work: Callable[[], object]) -> int:
-    """How many calls `work` makes, in Python and in C: work that no other load of the machine changes."""
+    """Count the calls that `work` makes, in Python and in C: a measure that other load does not change."""
     count = 0
 
     def see(frame: object, event: str, argument: object) -> None:
@@ -470,7 +470,7 @@ def test_many_small_chunks_take_linear_time() -> None:
 
 
 def test_what_is_not_whole_is_not_looked_at_again_and_again() -> None:
-    """An endless line, an endless run of empty lines, a long extension, byte by byte: bounded by the limits."""
+    """Work is bounded by the limits: for an endless line, endless empty lines, a long extension, byte by byte."""
     begun = time.process_time()
     assert read(each(b"GET / HTTP/1.1\r\nA: " + b"a" * 40_000)).refusal == (431, "the head is larger than 32768 bytes")
     assert read(each(b"GET /" + b"a" * 40_000)).refusal == (414, "the first line is longer than 32768 bytes")

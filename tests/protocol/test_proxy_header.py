@@ -1,4 +1,4 @@
-"""The PROXY header: what is taken, what is refused, and that neither depends on how the bytes come."""
+"""The PROXY header: valid ones and refused ones, however the bytes come."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_any_binary_header_is_one_or_refused_or_a_beginning(command: int, kind: 
 
 
 def _check(data: bytes) -> None:
-    """Whatever is there: an answer that more bytes do not change, an address that is one, and a bound on waiting."""
+    """Check a result that more bytes do not change, a valid address, and a bound on the wait."""
     try:
         header = parse(data)
     except PeerError:

@@ -1,4 +1,4 @@
-"""One WebSocket: what a client says becomes messages, whole or byte by byte; what it says wrongly has its Close code.
+"""One WebSocket: a client's bytes become messages, whole or byte by byte; its faults have their Close codes.
 
 The cases follow the families of Autobahn's test suite: framing, pings, reserved bits, opcodes, fragments, UTF-8,
 closing, limits, compression.
@@ -22,7 +22,7 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
-from allcomers.config.options import Limits
+from allcomers.config.limits import Limits
 from allcomers.errors import AnswerError
 from allcomers.protocol.http1 import Requests
 from allcomers.protocol.websocket import frames as module
@@ -57,7 +57,7 @@ def new(*extensions: str, max_size: int = MAX_SIZE) -> WebSocket:
 
 
 def hear(*frames: bytes, extensions: str = "", max_size: int = MAX_SIZE) -> Talk:
-    """What becomes of these frames; the same, however they are cut."""
+    """Return the events of these frames; the same, however they are cut."""
     offers = [extensions] if extensions else []
     data = b"".join(frames)
     talk = said(new(*offers, max_size=max_size), [data])
@@ -68,7 +68,7 @@ def hear(*frames: bytes, extensions: str = "", max_size: int = MAX_SIZE) -> Talk
 
 
 def refused(talk: Talk, code: int) -> Closed:
-    """The end of a talk in which the client broke the protocol: one Close frame, one event, both with `code`."""
+    """Check the end after a client broke the protocol: one Close frame, one event, both with `code`."""
     assert talk.over
     last = talk.sent[-1]
     assert last.opcode == CLOSE
@@ -104,7 +104,7 @@ def test_messages_of_all_lengths(size: int) -> None:
 
 
 def test_a_length_in_more_bytes_than_it_needs() -> None:
-    """RFC 6455 forbids it to who sends (5.2); nobody is harmed by it, and the library takes it."""
+    """A sender must not do so (RFC 6455, 5.2); it does no harm, and the library accepts it."""
     assert hear(b"\x82\xfe\x00\x01\0\0\0\0a").events == [b"a"]
 
 
@@ -522,7 +522,7 @@ def test_a_compressed_message() -> None:
 
 
 def test_empty_messages_compressed() -> None:
-    """RFC 7692, 7.2.3.6: one zero byte. And nothing at all, which is no valid block but says as much."""
+    """RFC 7692, 7.2.3.6: one zero byte. And no byte at all, which is no valid block but means the same."""
     assert hear(frame(TEXT, b"\x00", reserved=4), frame(BINARY, b"", reserved=4), extensions=DEFLATE).events == [
         "",
         b"",
@@ -530,7 +530,7 @@ def test_empty_messages_compressed() -> None:
 
 
 def test_messages_with_final_blocks() -> None:
-    """RFC 7692, 7.2.3.4: a block may say that it is the last."""
+    """RFC 7692, 7.2.3.4: a block may be marked as the last."""
     deflater = zlib.compressobj(wbits=-15)
     data = deflater.compress(b"hello") + deflater.flush(zlib.Z_FINISH) + b"\x00"
     message = frame(TEXT, data, reserved=4)
@@ -549,7 +549,7 @@ def test_what_cannot_be_inflated(data: bytes) -> None:
 
 
 def test_nothing_of_one_message_can_be_had_in_the_next() -> None:
-    """A client that refers to what went before was told not to: it gets no window of somebody's data."""
+    """A client that refers to an earlier message, against the handshake, gets no window of another message's data."""
     deflater = zlib.compressobj(wbits=-15)
     secret = os.urandom(200)
     first = (deflater.compress(secret) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]

@@ -1,4 +1,4 @@
-"""The access log: its formats, its escapes, and a file that many share and that is taken away."""
+"""The access log: its formats, its escapes, and a file that many processes share and that is rotated."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TESTS = str(ROOT / "tests")
 
 @pytest.fixture
 def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Sets the time zone; POSIX rules, so that no zone file is needed."""
+    """Return a function that sets the time zone, by POSIX rules, so that no zone file is needed."""
 
     def choose(rule: str) -> None:
         monkeypatch.setenv("TZ", rule)
@@ -46,11 +46,11 @@ def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 class Logged:
-    """An AccessLog on a file, and what it wrote since the last look."""
+    """An AccessLog on a file, and its lines since the last read."""
 
     def __init__(self, path: Path, fmt: str) -> None:
         self.path, self.said = path, []  # type: tuple[Path, list[str]]
-        self.log = AccessLog(str(path), fmt, tell=self.said.append)
+        self.log = AccessLog(str(path), fmt, warn=self.said.append)
         self._file = path.open("rb")
 
     def new(self) -> bytes:
@@ -153,7 +153,7 @@ def test_escapes_are_apaches() -> None:
 def test_a_refused_request_shows_its_first_line(tmp_path: Path, fmt: str) -> None:
     log = AccessLog(str(tmp_path / "log"), fmt)
     for raw in ('\x16\x03\x01"\n', ""):
-        log.log(Entry(request_line=("", "", 1), line=raw, status=400, sent=0))
+        log.log(Entry(request_line=("", "", "1.1"), line=raw, status=400, sent=0))
     log.close()
     first, second = (tmp_path / "log").read_text("ascii").splitlines()
     if fmt == "json":
@@ -178,7 +178,7 @@ def test_whatever_a_client_sends_is_one_line_of_printable_ascii(
     logged = logs[fmt]
     sent = {"target": target, "referer": referer, "user_agent": agent, "host": host}
     logged.log.log(
-        Entry(request_line=("GET", target, 0), host=host, sent=7, fields={"referer": referer, "user-agent": agent})
+        Entry(request_line=("GET", target, "1.0"), host=host, sent=7, fields={"referer": referer, "user-agent": agent})
     )
     line = logged.new()
     assert ONE_LINE.fullmatch(line)
@@ -194,7 +194,7 @@ def test_an_escaped_field_reads_back_as_it_was_sent(
     logs: dict[str, Logged], target: str, referer: str, agent: str
 ) -> None:
     logged = logs["combined"]
-    logged.log.log(Entry(request_line=("GET", target, 0), sent=7, fields={"referer": referer, "user-agent": agent}))
+    logged.log.log(Entry(request_line=("GET", target, "1.0"), sent=7, fields={"referer": referer, "user-agent": agent}))
     found = COMBINED_LINE.fullmatch(logged.new().decode())
     assert found
     peer, request, *rest = found.groups()
@@ -206,7 +206,7 @@ def test_an_escaped_field_reads_back_as_it_was_sent(
 @given(line=st.binary(max_size=200).map(lambda data: data.decode("latin-1")))
 @pytest.mark.parametrize("fmt", NAMES)
 def test_any_refused_bytes_are_one_line(logs: dict[str, Logged], fmt: str, line: str) -> None:
-    logs[fmt].log.log(Entry(request_line=("", "", 1), line=line, status=400, sent=0))
+    logs[fmt].log.log(Entry(request_line=("", "", "1.1"), line=line, status=400, sent=0))
     written = logs[fmt].new()
     assert ONE_LINE.fullmatch(written)
     if fmt == "json":
@@ -236,7 +236,8 @@ def test_fields(tmp_path: Path, zone: Any, field: str, value: str) -> None:
     zone("UTC0")
     line = line_of(
         tmp_path / "log", f"%({field})s|%%|%({field})d",
-        request_line=("POST", "/a/b?c=d&e", 1), status=201, sent=0, seconds=12.345678, wait=0.001, app=12.0, write=0.3,
+        request_line=("POST", "/a/b?c=d&e", "1.1"), status=201, sent=0,
+        seconds=12.345678, wait=0.001, app=12.0, write=0.3,
         host="example.org", fields={"referer": "http://r/", "user-agent": 'A "B"', "x-id": "7"},
         answer_fields={"content-type": "text/html"},
     )  # fmt: skip
@@ -246,7 +247,7 @@ def test_fields(tmp_path: Path, zone: Any, field: str, value: str) -> None:
 
 @pytest.mark.parametrize("field", ["m", "r", "U", "q", "full_path", "f", "u", "{host}i", "host"])
 def test_fields_of_a_request_that_was_not_understood(tmp_path: Path, field: str) -> None:
-    assert line_of(tmp_path / "log", f"%({field})s %(s)s", request_line=("", "", 1), status=400) == "- 400\n"
+    assert line_of(tmp_path / "log", f"%({field})s %(s)s", request_line=("", "", "1.1"), status=400) == "- 400\n"
 
 
 @pytest.mark.parametrize(
@@ -287,14 +288,14 @@ def test_the_formats_that_others_have_by_default(tmp_path: Path, zone: Any) -> N
         ("%()s", "there is no field %()s"),
         ("%({x}x)s", "there is no field %({x}x)s"),
         ("%({}i)s", "there is no field %({}i)s"),
-        ("%({REMOTE_USER}e)s", "the environ is not logged; %({Name}i)s is a field of the request"),
+        ("%({REMOTE_USER}e)s", "the environ is not logged; %({Name}i)s is a header of the request"),
         ("%(h)", "%(h) in '%(h)' must end with s: %(h)s"),
         ("%(h)r", "must end with s"),
-        ("%(h)s 100%", "has a % that begins no field; %% stands for one"),
-        ("%h %(s)s", "has a % that begins no field"),
-        ("%(h)s\n%(r)s", "has characters that are no printable ASCII"),
-        ("%(h)s \x1b", "has characters that are no printable ASCII"),
-        ("%(h)s é", "has characters that are no printable ASCII"),
+        ("%(h)s 100%", "has a % that starts no field; write %% for a percent sign"),
+        ("%h %(s)s", "has a % that starts no field"),
+        ("%(h)s\n%(r)s", "has characters that are not printable ASCII"),
+        ("%(h)s \x1b", "has characters that are not printable ASCII"),
+        ("%(h)s é", "has characters that are not printable ASCII"),
         ("apache", "choose one of combined, common, json, or give fields as %(h)s"),
         ("", "choose one of"),
     ],
@@ -321,7 +322,7 @@ def test_no_field_ends_a_line_or_a_quote(target: str, one: str, other: str, user
     encoded = b64encode(user + b":secret").decode()
     line = read(EVERY).line(
         Entry(
-            request_line=("GET", target, 1), host=other, stamp="now", answer_fields={"y": one},
+            request_line=("GET", target, "1.1"), host=other, stamp="now", answer_fields={"y": one},
             fields={"referer": one, "user-agent": other, "x": target, "authorization": f"Basic {encoded}"},
         )
     )  # fmt: skip
@@ -384,16 +385,16 @@ def test_reopen_follows_the_path_and_keeps_its_descriptor_to_itself(tmp_path: Pa
 def test_a_reopening_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
-    said: list[str] = []
-    log = AccessLog(str(folder / "log"), "common", tell=said.append)
+    warnings: list[str] = []
+    log = AccessLog(str(folder / "log"), "common", warn=warnings.append)
     folder.rename(tmp_path / "gone")
     log.reopen()
     log.log(Entry())
     log.close()
     assert len((tmp_path / "gone" / "log").read_text().splitlines()) == 1
-    assert len(said) == 1
-    assert "cannot reopen" in said[0]
-    assert "No such file" in said[0]
+    assert len(warnings) == 1
+    assert "cannot reopen" in warnings[0]
+    assert "No such file" in warnings[0]
 
 
 STANDARD_WRITER = """
@@ -411,38 +412,38 @@ print("still open", file=sys.stdout if "out" in sys.argv[1] or "1" in sys.argv[1
 
 @pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/dev/stderr", "/proc/self/fd/2"])
 def test_standard_output_and_error_are_written_as_they_are(path: str) -> None:
-    """They may be sockets, as systemd gives them: no path leads to those (ENXIO of open(2))."""
+    """Cover sockets, as systemd passes them: no path opens those (ENXIO of open(2))."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
             command = [sys.executable, "-c", STANDARD_WRITER, path]
             assert subprocess.run(command, cwd=TESTS, stdout=theirs, stderr=theirs, timeout=30).returncode == 0
-        said = receive_all(ours).decode()
-    assert re.findall(r"/first|/second|still open|Traceback", said) == ["/first", "/second", "still open"]
+        received = receive_all(ours).decode()
+    assert re.findall(r"/first|/second|still open|Traceback", received) == ["/first", "/second", "still open"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's full disk")
 def test_a_full_disk_costs_lines_and_is_told_once() -> None:
-    said: list[str] = []
-    log = AccessLog("/dev/full", tell=said.append)
+    warnings: list[str] = []
+    log = AccessLog("/dev/full", warn=warnings.append)
     for _ in range(3):
         log.log(Entry())
-    assert (log.dropped, len(said)) == (3, 1)
-    assert "No space left" in said[0]
+    assert (log.dropped, len(warnings)) == (3, 1)
+    assert "No space left" in warnings[0]
     log.reopen()
     log.log(Entry())
     log.close()
-    assert (log.dropped, len(said)) == (4, 2)
+    assert (log.dropped, len(warnings)) == (4, 2)
 
 
 def test_a_line_that_was_cut_does_not_spoil_the_next(tmp_path: Path) -> None:
-    """A file size limit cuts a write short, as the last block of a disk does; then there is room again."""
+    """Cut a write short by a file size limit, as the last block of a disk does; then remove the limit."""
     code = """
 import resource, signal, sys
 from allcomers.server.access_log import AccessLog
 from support.entries import asking
-said = []
-log = AccessLog(sys.argv[1], "common", tell=said.append)
+warnings = []
+log = AccessLog(sys.argv[1], "common", warn=warnings.append)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
@@ -451,7 +452,7 @@ log.log(asking("/second", peer="p", sent=1))
 log.log(asking("/third", peer="p", sent=1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 log.log(asking("/fourth", peer="p", sent=1))
-assert (log.dropped, len(said)) == (2, 1), (log.dropped, said)
+assert (log.dropped, len(warnings)) == (2, 1), (log.dropped, warnings)
 """
     path = tmp_path / "log"
     subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=60, cwd=TESTS)
@@ -484,13 +485,13 @@ sys.exit(log.dropped)
         process.stdout.close()
         process.stdin.close()
         assert process.wait(60) == 2
-        told = process.stderr.read().decode().splitlines()
-    assert len(told) == 1
-    assert "Broken pipe" in told[0]
+        warnings = process.stderr.read().decode().splitlines()
+    assert len(warnings) == 1
+    assert "Broken pipe" in warnings[0]
 
 
 def test_after_close_a_line_is_dropped(tmp_path: Path) -> None:
-    log = AccessLog(str(tmp_path / "log"), tell=lambda text: None)
+    log = AccessLog(str(tmp_path / "log"), warn=lambda text: None)
     log.close()
     log.close()
     log.log(Entry())
@@ -520,7 +521,7 @@ def test_a_new_file_is_not_for_everybody(tmp_path: Path) -> None:
 
 
 class Clock:
-    """Reads what the connection's driver reads, and lets time go by in a call."""
+    """A clock for the connection's driver, which a call moves on."""
 
     def __init__(self) -> None:
         self.now = offline.START
@@ -554,7 +555,7 @@ def test_the_time_is_split_into_waiting_app_and_writing() -> None:
     pass_time(far, clock, 2.0)  # for a thread
     reply = work()
     far.now = clock.now
-    far.conn.answered(reply, far.now)
+    far.conn.answered(work, reply, far.now)
     pass_time(far, clock, 0.25)
     far.take(10_000)
     assert noted.answers[0]["seconds"] == pytest.approx(3.75)
@@ -583,10 +584,10 @@ def test_each_piece_of_a_stream_counts_for_the_app_and_what_is_between_for_writi
 
 def test_pipelined_requests_have_each_their_own_times() -> None:
     clock = Clock()
-    taken = iter([0.5, 0.125])
+    durations = iter([0.5, 0.125])
 
     def handler(request: Request) -> Response:
-        clock.now += next(taken)
+        clock.now += next(durations)
         return Response(b"")
 
     far, noted = timed(handler, clock)
@@ -597,23 +598,23 @@ def test_pipelined_requests_have_each_their_own_times() -> None:
 def test_who_leaves_before_an_answer_is_noted_with_499() -> None:
     clock = Clock()
     post = b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
-    for said, takes in ((post + b"half", False), (GET, False), (GET, True)):
+    for data, takes in ((post + b"half", False), (GET, False), (GET, True)):
         far, noted = timed(lambda request: Response(b""), clock)
-        far.conn.received(said, far.now)
+        far.conn.received(data, far.now)
         work = far.conn.take_call() if takes else None
         far.lose()
         far.lose()
         if work:
-            far.conn.answered(work(), far.now)
+            far.conn.answered(work, work(), far.now)
         assert [(entry["status"], entry["sent"]) for entry in noted.answers] == [(499, 0)]
         assert noted.refusals == []
 
 
 def test_who_leaves_between_requests_or_in_a_head_or_after_a_refusal_is_not() -> None:
-    for said, statuses in ((b"", []), (b"GET / HTTP", []), (GET, [200]), (GET + b"\0", [200, 400])):
+    for data, statuses in ((b"", []), (b"GET / HTTP", []), (GET, [200]), (GET + b"\0", [200, 400])):
         far, noted = timed(lambda request: Response(b""), Clock())
-        if said:
-            far.hear(said)
+        if data:
+            far.hear(data)
         far.lose()
         assert [entry["status"] for entry in (*noted.answers, *noted.refusals)] == statuses
     far, noted = timed(lambda request: Response(b""), Clock())
@@ -685,11 +686,11 @@ def test_a_request_that_waits_for_a_thread(tmp_path: Path, model: str) -> None:
         with server.connect() as first, server.connect() as second:
             first.sendall(CLOSE.format(f"/wait?{gate}").encode())
             wait_for(Path(f"{gate}.begun").exists, "the first call to begin")
-            begun = time.monotonic()
+            opened = time.monotonic()
             second.sendall(CLOSE.format("/pieces").encode())
-            wait_for(lambda: time.monotonic() > begun + 0.1, "a tenth of a second to go by")
+            wait_for(lambda: time.monotonic() > opened + 0.1, "a tenth of a second to go by")
             gate.touch()
-            said = [receive_all(sock) for sock in (first, second)]
+            received = [receive_all(sock) for sock in (first, second)]
         lines = wait_for(lambda: len(found := log.read_text().splitlines()) == 2 and found, "two lines")
     times = {}
     for line in lines:
@@ -700,7 +701,7 @@ def test_a_request_that_waits_for_a_thread(tmp_path: Path, model: str) -> None:
     assert times["/pieces"][0] > 0
     for wait, app, write, whole in times.values():
         assert wait + app + write <= whole + 1e-5
-    for data in said:
+    for data in received:
         assert re.search(rb"\r\nServer-Timing: wait;dur=[0-9.]+, app;dur=[0-9.]+\r\n", data)
 
 
@@ -710,11 +711,11 @@ def test_an_async_app_has_times_too(tmp_path: Path, model: str) -> None:
     log = tmp_path / "log"
     arguments = ("-m", model, "--server-timing", "--access-log", str(log), "--access-log-format", "json")
     with serving("run", f"{tmp_path}/app.py:live", *arguments) as server:
-        said = ask(server, CLOSE.format("/").encode())
+        received = ask(server, CLOSE.format("/").encode())
         (line,) = wait_for(lambda: log.read_text().splitlines(), "a line")
     found = json.loads(line)
     assert 0 < found["app"] <= found["seconds"]
-    assert b"\r\nServer-Timing: wait;dur=" in said
+    assert b"\r\nServer-Timing: wait;dur=" in received
 
 
 def test_a_client_that_leaves_its_call_running_is_noted(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The server's log and the app's: each line once, each in its own place and form, whatever an app configures."""
+"""The server's log and the app's: each line once, each in its own place and form, whatever the app configures."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ each_pair = pytest.mark.parametrize(
 
 
 def write(folder: Path, first: str, here: str, app: str = WSGI, lifespan: str = "pass") -> str:
-    """Write app.py, which does `first` when it is imported, and `here` for a request; the target."""
+    """Write app.py, which runs `first` when it is imported and `here` for a request; return the target."""
     text = dedent(first) + app
     for name, code in (("HERE", here), ("LIFESPAN", lifespan)):
         text = re.sub(rf"^( *){name}$", lambda found, code=code: indented(code, found[1]), text, flags=re.MULTILINE)
@@ -66,20 +66,20 @@ def indented(code: str, by: str) -> str:
     return "\n".join(by + line for line in dedent(code).strip().splitlines())
 
 
-def asked(server: Server, *paths: str) -> None:
+def request_paths(server: Server, *paths: str) -> None:
     for path in paths:
         assert ask(server, f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
 
 
 def served(target: str, *options: str, paths: Sequence[str] = ("/",), hup: bool = False, **keywords: object) -> str:
-    """Serve `target`, ask for `paths`, once more after HUP if that is wanted, stop; what stood on standard error."""
+    """Serve `target`, request `paths`, again after HUP if `hup`, and stop; return the lines on standard error."""
     with serving("run", target, *options, quiet=False, **keywords) as server:
-        asked(server, *paths)
+        request_paths(server, *paths)
         if hup:
             before = set(server.workers())
             server.send(signal.SIGHUP)
             wait_for(lambda: server.workers() and not before & set(server.workers()), "other workers")
-            asked(server, *paths)
+            request_paths(server, *paths)
     return server.stderr
 
 
@@ -111,26 +111,26 @@ OWN = """
 
 @each_pair
 def test_basic_config_of_an_app_works(tmp_path: Path, app: str, model: str) -> None:
-    """Its lines are in its file, in its form, at its level; the server's are not."""
+    """Check that its lines are in its file, in its form, at its level, and the server's are not."""
     target = write(tmp_path, OWN, "log.debug('a request to %s', path)\nown.warning('a line of its own')", app)
-    said = served(target, "-m", model, "-w", "2", hup=True)
+    output = served(target, "-m", model, "-w", "2", hup=True)
     mine = (tmp_path / "my.log").read_text().splitlines()
     assert mine.count("MYAPP DEBUG module loaded") == 4
     assert mine.count("MYAPP DEBUG a request to /") == 2
     assert mine.count("MYAPP WARNING a line of its own") == 2
     assert all(line.startswith("MYAPP ") and "reloading" not in line for line in mine)
-    assert said.count("OWN a line of its own") == 2
-    assert "MYAPP" not in said
-    assert [in_our_form(line) for line in lines(said, "reloading: 2 workers")] == [True]
+    assert output.count("OWN a line of its own") == 2
+    assert "MYAPP" not in output
+    assert [in_our_form(line) for line in lines(output, "reloading: 2 workers")] == [True]
 
 
 def test_an_app_s_level_is_its_own(tmp_path: Path) -> None:
-    """basicConfig() without a level leaves the root at WARNING, as it would anywhere else."""
+    """Check that basicConfig() without a level leaves the root at WARNING, as elsewhere."""
     first = "import logging\nlogging.basicConfig(format='MYAPP %(message)s')\nlog = logging.getLogger('my')\n"
     target = write(tmp_path, first, "log.info('too low')\nlog.warning('high enough')")
-    said = served(target)
-    assert "too low" not in said
-    assert lines(said, "high enough") == ["MYAPP high enough"]
+    output = served(target)
+    assert "too low" not in output
+    assert lines(output, "high enough") == ["MYAPP high enough"]
 
 
 @pytest.mark.parametrize("model", ["asyncio", "thread"])
@@ -159,23 +159,23 @@ def test_what_an_app_logs_is_seen_once(tmp_path: Path, app: str, model: str) -> 
     log.debug("too low")
     logging.getLogger("library").warning("by a library")
     """
-    said = served(write(tmp_path, BARE, here, app, "log.info('starting')"), "-m", model)
+    output = served(write(tmp_path, BARE, here, app, "log.info('starting')"), "-m", model)
     for message in ["module loaded", "by the module", "by a logger", "by a library", *["starting"] * (app is ASGI)]:
-        assert [in_our_form(line) for line in lines(said, message)] == [True], (message, said)
-    assert "too low" not in said
+        assert [in_our_form(line) for line in lines(output, message)] == [True], (message, output)
+    assert "too low" not in output
 
 
 def test_the_level_is_that_of_the_server(tmp_path: Path) -> None:
     target = write(tmp_path, BARE, "log.info('by a logger')\nlog.error('an error')")
-    said = served(target, "--log-level", "warning")
-    assert len(lines(said, "an error")) == 1
-    assert "by a logger" not in said
-    said = served(target, "--log-level", "debug")
-    assert len(lines(said, "by a logger")) == 1
+    output = served(target, "--log-level", "warning")
+    assert len(lines(output, "an error")) == 1
+    assert "by a logger" not in output
+    output = served(target, "--log-level", "debug")
+    assert len(lines(output, "by a logger")) == 1
 
 
 def test_a_line_that_a_handler_has_written_is_not_repeated(tmp_path: Path) -> None:
-    """Of a logger with a handler that passes its records on: they come once, but those that its handler leaves out."""
+    """Propagate records from a logger with a handler: each comes once, also those that its handler drops."""
     first = """
     import logging
     own = logging.getLogger("own")
@@ -186,10 +186,10 @@ def test_a_line_that_a_handler_has_written_is_not_repeated(tmp_path: Path) -> No
     """
     target = write(tmp_path, first, "own.error('an error')\nlogging.getLogger('own.child').error('a child')\n"
                    "own.warning('a warning')")  # fmt: skip
-    said = served(target)
-    assert lines(said, "an error") == ["OWN an error"]
-    assert lines(said, "a child") == ["OWN a child"]
-    assert [in_our_form(line) for line in lines(said, "a warning")] == [True]
+    output = served(target)
+    assert lines(output, "an error") == ["OWN an error"]
+    assert lines(output, "a child") == ["OWN a child"]
+    assert [in_our_form(line) for line in lines(output, "a warning")] == [True]
 
 
 # ------------------------------------------------------------ what logging.config does to others
@@ -236,10 +236,10 @@ handlers = stream
 def test_a_configuration_that_disables_all_others_leaves_the_server_s_log(tmp_path: Path, app: str, model: str) -> None:
     here = "log.info('about to fail')\nif path == '/fail':\n    raise RuntimeError('the app is wrong')"
     target = write(tmp_path, CONFIGURED.replace("LOGGERS", ""), here, app)
-    said = served(target, "-m", model, paths=["/fail"], hup=True)
-    assert len(lines(said, "APP INFO my about to fail")) == 2
-    assert [in_our_form(line) for line in lines(said, "GET '/fail' failed")] == [True, True]
-    assert len(lines(said, "RuntimeError: the app is wrong")) == 2
+    output = served(target, "-m", model, paths=["/fail"], hup=True)
+    assert len(lines(output, "APP INFO my about to fail")) == 2
+    assert [in_our_form(line) for line in lines(output, "GET '/fail' failed")] == [True, True]
+    assert len(lines(output, "RuntimeError: the app is wrong")) == 2
 
 
 def test_so_does_one_from_a_file(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_an_app_may_configure_the_server_s_loggers_by_name(tmp_path: Path, logge
 
 
 def test_every_logger_of_ours_is_known() -> None:
-    """Only those in NAMES cannot be disabled."""
+    """Check NAMES, because only loggers in it cannot be disabled."""
     source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
     used = set(re.findall(r'getLogger\("allcomers([\w.]*)"\)', source))
     assert used == set(NAMES)
@@ -315,10 +315,12 @@ DJANGO = """
 )
 def test_django_s_lines_come_once(tmp_path: Path, kind: str, model: str, debugging: bool) -> None:
     code = DJANGO.replace("KIND", kind).replace("DEBUGGING", str(debugging))
-    said = served(write(tmp_path, code, "", app=""), "-m", model, "-w", "2", paths=["/fail", "/log", "/none"], hup=True)
+    output = served(
+        write(tmp_path, code, "", app=""), "-m", model, "-w", "2", paths=["/fail", "/log", "/none"], hup=True
+    )
     for message in ("by the app", "by a part of Django", "RuntimeError: the view is wrong", "Not Found: /none"):
-        assert len(lines(said, message)) == 2, said
-    assert all(map(in_our_form, lines(said, "by the app")))
+        assert len(lines(output, message)) == 2, output
+    assert all(map(in_our_form, lines(output, "by the app")))
 
 
 FLASK = """
@@ -350,9 +352,9 @@ FLASK = """
     ids=["at a request", "at import", "by gunicorn's logger", "by basicConfig"],
 )
 def test_flask_s_lines_come_once(tmp_path: Path, first: str) -> None:
-    said = served(write(tmp_path, FLASK.replace("FIRST", first), "", app=""), paths=["/", "/fail"])
-    assert len(lines(said, "by the app's logger")) == 1, said
-    assert len(lines(said, "RuntimeError: the view is wrong")) == 1
+    output = served(write(tmp_path, FLASK.replace("FIRST", first), "", app=""), paths=["/", "/fail"])
+    assert len(lines(output, "by the app's logger")) == 1, output
+    assert len(lines(output, "RuntimeError: the view is wrong")) == 1
 
 
 FASTAPI = """
@@ -390,10 +392,10 @@ MY_FORMAT = "logging.basicConfig(level=logging.INFO, format='MYAPP %(message)s')
 )
 def test_fastapi_s_lines_come_once(tmp_path: Path, logger: str, configure: str) -> None:
     code = FASTAPI.replace("LOGGER", logger).replace("CONFIGURE", configure)
-    said = served(write(tmp_path, code, "", app=""), "-w", "2", paths=["/", "/plain"])
+    output = served(write(tmp_path, code, "", app=""), "-w", "2", paths=["/", "/plain"])
     for message, count in (("starting", 2), ("a request", 1), ("a call in a thread", 1)):
-        found = lines(said, message)
-        assert len(found) == count, said
+        found = lines(output, message)
+        assert len(found) == count, output
         assert all(in_our_form(line) if configure == "pass" else line == f"MYAPP {message}" for line in found)
 
 
@@ -409,12 +411,12 @@ ZONED = """
 
 @each_pair
 def test_supervisor_and_worker_have_one_zone(tmp_path: Path, app: str, model: str) -> None:
-    """That of the start; and the access log has it, too."""
+    """Check that it is the zone of the start, in the access log, too."""
     target = write(tmp_path, ZONED, "raise RuntimeError('the app is wrong')", app)
     log = tmp_path / "access.log"
     options = ["-m", model, "-w", "2", "--access-log", str(log)]
-    said = served(target, *options, "--access-log-format", "json", hup=True, env={"TZ": "America/New_York"})
-    zones = {(found[4], found[1]) for found in LINE.finditer(said)}
+    output = served(target, *options, "--access-log-format", "json", hup=True, env={"TZ": "America/New_York"})
+    zones = {(found[4], found[1]) for found in LINE.finditer(output)}
     ((offset,),) = {tuple({zone for _, zone in zones})}
     assert offset in ("-04:00", "-05:00")
     assert {message for message, _ in zones} >= {
@@ -448,9 +450,9 @@ def test_the_time_of_python_s_logging_is_in_it_too(tmp_path: Path) -> None:
 
 def test_a_zone_that_the_command_line_sets_is_that_of_the_start(tmp_path: Path) -> None:
     target = write(tmp_path, "import time\n", "raise RuntimeError(time.strftime('%z'))")
-    said = served(target, "-e", "TZ=Asia/Tokyo", env={"TZ": "America/New_York"})
-    assert {found[1] for found in LINE.finditer(said)} == {"+09:00"}
-    assert len(lines(said, "RuntimeError: +0900")) == 1
+    output = served(target, "-e", "TZ=Asia/Tokyo", env={"TZ": "America/New_York"})
+    assert {found[1] for found in LINE.finditer(output)} == {"+09:00"}
+    assert len(lines(output, "RuntimeError: +0900")) == 1
 
 
 # ------------------------------------------------------------ where else it is set up
@@ -467,9 +469,9 @@ def test_hup_reads_the_level_again(tmp_path: Path) -> None:
             before = set(server.workers())
             server.send(signal.SIGHUP)
             wait_for(lambda: server.workers() and not before & set(server.workers()), "another worker")
-            asked(server, "/")
+            request_paths(server, "/")
 
-        asked(server, "/")
+        request_paths(server, "/")
         reload("info")
         reload("error")
     assert len(lines(server.stderr, "an app is told")) == 1

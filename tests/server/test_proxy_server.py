@@ -1,4 +1,4 @@
-"""Servers behind a proxy that says who its client is: by a PROXY header before all else, or by fields of a request."""
+"""Servers behind a proxy that names its client: by a PROXY header at the start, or by fields of a request."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from allcomers import Delimited, Service
 from allcomers.connection.codec import Clear
 from allcomers.connection.proxy_header import with_proxy_header
-from conftest import Certificate
 from support import offline
+from support.certificates import Certificate
 from support.harness import Server, receive_all, serving, wait_for
 
 APP = r"""
@@ -49,12 +49,12 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def bodies(said: bytes) -> list[str]:
-    return [body.decode() for _, _, body in offline.answers(said)]
+def bodies(received: bytes) -> list[str]:
+    return [body.decode() for _, _, body in offline.answers(received)]
 
 
 def ask(server: Server, *pieces: bytes) -> bytes:
-    """What comes back, to the end, for what is sent piece by piece."""
+    """Send pieces one by one, and return everything that is received up to the end."""
     with server.connect() as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for piece in pieces:
@@ -109,16 +109,16 @@ def test_bad_input_64_a_second_proxy_line_is_a_malformed_request(server: Server)
 
 
 def test_a_header_must_come_in_time(server: Server) -> None:
-    """From accept on, and one time for the header and the request's head."""
-    begun = (b"", V1[:20], V2[:20], V1 + KEEP[:-2])
-    socks = [server.connect() for _ in begun]
-    for sock, data in zip(socks, begun, strict=True):
+    """Check one deadline, from accept on, for the header and the request's head."""
+    partial = (b"", V1[:20], V2[:20], V1 + KEEP[:-2])
+    socks = [server.connect() for _ in partial]
+    for sock, data in zip(socks, partial, strict=True):
         sock.sendall(data)
-    said = [receive_all(sock) for sock in socks]
+    received = [receive_all(sock) for sock in socks]
     for sock in socks:
         sock.close()
-    assert said[:3] == [b""] * 3
-    assert offline.statuses(said[3]) == [408]
+    assert received[:3] == [b""] * 3
+    assert offline.statuses(received[3]) == [408]
 
 
 def test_a_probe_that_only_connects_costs_nothing(server: Server) -> None:
@@ -188,24 +188,24 @@ def test_a_service_waits_for_the_header_before_it_greets() -> None:
     assert far.said == b"hello 2001:db8::1\nA\nB\n"
 
 
-@pytest.mark.parametrize("begun", [b"", V1[:9], V2[:-1]])
-def test_the_time_for_a_head_covers_the_header(begun: bytes) -> None:
+@pytest.mark.parametrize("partial", [b"", V1[:9], V2[:-1]])
+def test_the_time_for_a_head_covers_the_header(partial: bytes) -> None:
     for make in (
         lambda: offline.http(wrap=with_proxy_header),
         lambda: offline.service(Greeter, wrap=with_proxy_header),
     ):
         far = make()
         far.sleep(5)
-        if begun:
-            far.hear(begun)
+        if partial:
+            far.hear(partial)
         far.sleep(4.999)
         assert not far.closed
         far.sleep(0.002)
         assert far.closed or far.shut
         assert far.said == b""
         far = make()
-        if begun:
-            far.hear(begun)
+        if partial:
+            far.hear(partial)
         far.end()
         assert far.closed
         assert far.said == b""
@@ -272,7 +272,7 @@ def test_a_proxy_on_a_unix_socket(app: Path, tmp_path: Path) -> None:
 
 
 def test_who_the_proxy_header_names_is_who_is_trusted_or_not(app: Path) -> None:
-    """Behind a balancer of TCP, the peer is who it names: a proxy of ours, or anybody."""
+    """Trust, behind a TCP load balancer, the peer that it names: a known proxy, or not."""
     with serving("run", f"{app}:web", "--proxy-protocol", "--forwarded-allow-ips", "192.0.2.1") as server:
         assert bodies(ask(server, V1 + FORWARDED)) == ["198.51.100.7 0 https"]
         assert bodies(ask(server, V2 + FORWARDED)) == ["2001:db8::1 56324 http"]

@@ -1,4 +1,4 @@
-"""--reload: what is saved goes live, and what is broken waits for the next save."""
+"""--reload: saved code is served, and broken code waits for the next save."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ pytest.importorskip("watchfiles")
 
 
 def watching(pid: int) -> list[int]:
-    """The children of `pid` that watch files, and do so already."""
+    """Return the child processes of `pid` that watch files already."""
     found = []
     for child in children(pid):
         command = Path(f"/proc/{child}/cmdline").read_bytes()
-        if b"allcomers.server.supervisor.reloader" in command and has_watches(child):
+        if b"allcomers.server.supervisor.file_watcher" in command and has_watches(child):
             found.append(child)
     return found
 
 
 def has_watches(pid: int) -> bool:
-    """Does it watch a folder by inotify(7)?"""
+    """Return whether the process watches a folder by inotify(7)."""
     for info in Path(f"/proc/{pid}/fdinfo").iterdir():
         try:
             if "inotify wd:" in info.read_text():
@@ -87,19 +87,19 @@ def test_a_first_start_that_fails_waits_for_a_change(app: App) -> None:
     with (app.folder / "stderr").open("wb") as errors:
         process = subprocess.Popen([*command, "-b", f"127.0.0.1:{address[1]}"], cwd=ROOT, stderr=errors)
 
-    def said() -> str:
+    def stderr() -> str:
         return (app.folder / "stderr").read_text()
 
     try:
-        wait_for(lambda: "another try when a file changes" in said(), "the complaint")
-        assert "ValueError: broken" in said()
+        wait_for(lambda: "another try when a file changes" in stderr(), "the complaint")
+        assert "ValueError: broken" in stderr()
         wait_for(lambda: watching(process.pid), "the watcher")
         with socket.create_connection(address, timeout=PATIENCE) as sock:  # it waits for a worker
             app.replace("def (\n")
-            wait_for(lambda: said().count("another try when a file changes") == 2, "the second complaint")
+            wait_for(lambda: stderr().count("another try when a file changes") == 2, "the second complaint")
             app.write("mended")
             assert exchange(sock).body.startswith(b"mended")
-        wait_for(lambda: "Listening at" in said(), "the line")
+        wait_for(lambda: "Listening at" in stderr(), "the line")
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0

@@ -1,4 +1,4 @@
-"""--server-header: no answer names the server where --no-server-header is given, each does once where it is not."""
+"""--server-header: each response names the server once, and none does with --no-server-header."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from allcomers import Request, Web
 from allcomers.config.options import Config
 from allcomers.server.endpoint import endpoint
-from conftest import Certificate
+from support.certificates import Certificate
 from support.harness import ROOT, Server, ask, chosen, receive_all, serving
 
 APPS = """
@@ -76,7 +76,7 @@ REQUESTS = {
 
 
 def names(head: bytes) -> list[bytes]:
-    """The values of all Server fields."""
+    """Return the values of all Server fields."""
     return re.findall(rb"(?im)^server: ?(.*)\r$", head.partition(b"\r\n\r\n")[0] + b"\r\n")
 
 
@@ -90,7 +90,7 @@ def heads(server: Server) -> dict[str, bytes]:
 
 
 def several(server: Server) -> list[bytes]:
-    """The heads of answers on one connection that stays open: on the fast path, where there is one."""
+    """Return the heads of responses on one connection that stays open: on the fast path, if there is one."""
     with server.connect() as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
         sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
@@ -147,7 +147,7 @@ def test_handshakes(target: Path, model: str, flag: str) -> None:
 
 @pytest.mark.parametrize("flag", ["--server-header", "--no-server-header"])
 def test_a_site_and_the_admin_s_page(certificate: Certificate, flag: str) -> None:
-    """A file, a folder's redirection, what is not there; in TLS, too; and what an operator sees."""
+    """Check a file, a folder's redirection and a missing file; in TLS, too; and the operator's page."""
     expected = [b"allcomers"] if flag == "--server-header" else []
     options = ["--certfile", str(certificate.pem), "--admin", "127.0.0.1:0", flag]
     with serving("serve", "examples/site", *options, cwd=ROOT) as server:

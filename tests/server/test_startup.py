@@ -1,4 +1,4 @@
-"""What is loaded from exec to the first answer: start-up time is a feature, and one import more is not seen in review.
+"""The modules loaded from exec to the first response: start-up time is a feature, and a review misses one more import.
 
 `python -m bench startup` has the times.
 """

@@ -1,4 +1,4 @@
-"""Real processes, real signals: what starts, what dies, what is replaced, and that nobody's request is lost by it."""
+"""Real processes, real signals: workers start, die and are replaced, and no request is lost."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from allcomers.server.worker import APP_SHUTDOWN, KILL_MARGIN
 from support.crowd import Crowd, crowd, exchange, receive, request
 from support.harness import PATIENCE, ROOT, Server, serving, wait_for
 from support.staged import (
@@ -105,14 +106,14 @@ def test_a_crash_loop_is_slowed_down_and_told(app: App) -> None:
         before = cpu_seconds(server.pid)
         (app.folder / "die").touch()
         os.kill(server.workers()[0], signal.SIGKILL)
-        began = time.monotonic()
+        started = time.monotonic()
         wait_for(lambda: "in 0.8 s" in server.stderr, "the fifth death")
         delays = re.findall(r"; another starts (.+)", server.stderr)
         assert delays == ["now", "in 0.1 s", "in 0.2 s", "in 0.4 s", "in 0.8 s"]
         assert server.stderr.count("ended with status 7; another starts") == 4
         (app.folder / "die").unlink()
         assert fresh_answer(server)
-        elapsed = time.monotonic() - began
+        elapsed = time.monotonic() - started
         assert elapsed > 1.5  # the sum of the delays
         assert cpu_seconds(server.pid) - before < elapsed / 4, "the supervisor spins"
 
@@ -130,9 +131,9 @@ def test_fewer_workers_wanted_during_a_crash_loop_does_not_spin(app: App) -> Non
         wait_for(lambda: "in 0.2 s" in server.stderr, "a third death")
         server.send(signal.SIGTTOU)
         wait_for(lambda: "workers wanted: 1" in server.stderr, "the order to be read")
-        before, began = cpu_seconds(server.pid), time.monotonic()
+        before, started = cpu_seconds(server.pid), time.monotonic()
         calls = context_switches(server.pid)
-        wait_for(lambda: time.monotonic() - began > 0.5, "half a second")
+        wait_for(lambda: time.monotonic() - started > 0.5, "half a second")
         assert context_switches(server.pid) - calls < 20, "the supervisor wakes for nothing"
         assert cpu_seconds(server.pid) - before < 0.2
 
@@ -186,10 +187,10 @@ def test_term_cuts_what_never_ends(app: App, model: str, calls: str) -> None:
         if model != "iterative":  # whose only place is taken
             calling.sendall(request("/wait?call"))
             app.await_begun("call")
-        began = time.monotonic()
+        started = time.monotonic()
         server.send(signal.SIGTERM)
         assert server.process.wait(PATIENCE) == 0
-        assert time.monotonic() - began > 0.4
+        assert time.monotonic() - started > 0.4
 
 
 @each_pair
@@ -201,6 +202,17 @@ def test_int_stops_quickly(app: App, model: str, calls: str) -> None:
         server.send(signal.SIGINT)
         assert server.process.wait(20) == 0  # of the 30 s that what is begun may take
         wait_for(lambda: not any(is_alive(pid) for pid in processes), "everybody to be gone")
+
+
+def test_a_worker_is_killed_only_after_the_time_that_an_app_has_to_shut_down(app: App) -> None:
+    with serving("run", app.target, "-m", "iterative") as server, server.connect() as calling:
+        calling.sendall(request("/wait?call"))  # the worker's only thread: it reads no signal
+        app.await_begun("call")
+        sent = time.monotonic()
+        server.send(signal.SIGINT)
+        assert server.process.wait(20) == 0
+        assert time.monotonic() - sent > 2 * APP_SHUTDOWN + KILL_MARGIN
+        assert "did not stop in time and is killed" in server.stderr
 
 
 def test_a_second_signal_makes_haste(app: App) -> None:
@@ -224,14 +236,14 @@ def test_stops_while_it_starts(app: App, signum: int) -> None:
 
 
 def start(app: App, *arguments: str) -> subprocess.Popen[bytes]:
-    """Begin to start a server; it need not listen yet."""
+    """Start a server, without waiting until it listens."""
     command = [sys.executable, "-m", "allcomers", "run", app.target, *arguments, "--bind", "127.0.0.1:0"]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
 
 
 @pytest.mark.parametrize("model", ["process", "thread", "epoll"])
 def test_a_signal_to_the_whole_group_loses_nothing(app: App, model: str) -> None:
-    """As systemd sends TERM (KillMode=control-group), to every process there is."""
+    """Send TERM to every process of the group, as systemd does (KillMode=control-group)."""
     with serving("run", app.target, "-m", model, "--calls", "pool") as server, server.connect() as calling:
         calling.sendall(request("/wait?call"))
         app.await_begun("call")
@@ -307,7 +319,7 @@ def test_hup_with_a_broken_app_keeps_the_old_workers(app: App, broken: str) -> N
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_hup_while_broken_code_starts_is_not_given_up(app: App, workers: int) -> None:
-    """The worker of the last HUP dies after the next HUP has come: that says nothing of the new code."""
+    """Kill the worker of one HUP after the next HUP: its death shows nothing about the new code."""
     with serving("run", app.target, "-w", str(workers)) as server:
         before = set(server.workers())
         (app.folder / "slow-start").touch()
@@ -383,7 +395,7 @@ def test_ttin_and_ttou_scale(app: App) -> None:
 
 
 def test_a_worker_just_forked_obeys_for_itself(app: App) -> None:
-    """It still has its parent's handlers: what it is told then must not look as if its parent had been told."""
+    """Signal a process that still has its parent's handlers: the signal must not reach its parent."""
     with serving("run", app.target, "--access-log", str(app.folder / "log")) as server:
         for number in range(1, 31):
             server.send(signal.SIGTTIN)
@@ -446,14 +458,14 @@ def test_workers_leave_when_the_supervisor_is_killed(app: App, model: str, calls
 
 
 def test_a_terminal_that_closes_leaves_nobody_spinning(app: App) -> None:
-    """The kernel then sends HUP to the processes of the terminal, whose output fails from there on."""
+    """Close the terminal: the kernel sends HUP to its processes, and their output fails from then on."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(sys.executable, [sys.executable, "-m", "allcomers", "run", app.target, "-b", "127.0.0.1:0"])
-    said = b""
-    while b"Listening" not in said or not said.endswith(b"\n"):
-        said += os.read(terminal, 4096)
-    found = re.search(rb"Listening at: http://127\.0\.0\.1:(\d+)", said)
+    output = b""
+    while b"Listening" not in output or not output.endswith(b"\n"):
+        output += os.read(terminal, 4096)
+    found = re.search(rb"Listening at: http://127\.0\.0\.1:(\d+)", output)
     assert found
     try:
         first = set(children(pid))
@@ -461,8 +473,8 @@ def test_a_terminal_that_closes_leaves_nobody_spinning(app: App) -> None:
         wait_for(lambda: children(pid) and not first & set(children(pid)), "the reload that HUP asks for")
         with socket.create_connection(("127.0.0.1", int(found[1])), timeout=PATIENCE) as sock:
             assert exchange(sock).status == 200
-        before, began = cpu_seconds(pid), time.monotonic()
-        wait_for(lambda: time.monotonic() - began > 0.3, "a moment")
+        before, started = cpu_seconds(pid), time.monotonic()
+        wait_for(lambda: time.monotonic() - started > 0.3, "a moment")
         assert cpu_seconds(pid) - before < 0.1
     finally:
         os.kill(pid, signal.SIGTERM)
@@ -471,7 +483,7 @@ def test_a_terminal_that_closes_leaves_nobody_spinning(app: App) -> None:
 
 
 def test_whoever_asks_twice_to_end_is_told_of_a_good_end() -> None:
-    """Python gives signals their default actions back while it ends: one that comes then must not change its status."""
+    """Send a signal while Python ends and restores default actions: it must not change the exit status."""
     with serving("run", "tests/support/apps/served.py:Hello") as server:
         until = time.monotonic() + PATIENCE
         while server.process.poll() is None and time.monotonic() < until:

@@ -1,4 +1,4 @@
-"""What systemd hands over and is told: with real sockets, and with systemd's own tool where it is installed."""
+"""Sockets from systemd, and notifications to it: with real sockets, and with systemd's own tool if it is installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from support.staged import App, fresh_answer, is_alive
 
 
 class Manager:
-    """The end of a notification socket that systemd has."""
+    """The receiver of notifications, as systemd has it."""
 
     def __init__(self, address: str) -> None:
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -31,17 +31,17 @@ class Manager:
         self._sock.settimeout(PATIENCE)
         self.env = {"NOTIFY_SOCKET": address}
 
-    def hear(self) -> dict[str, str]:
-        """The next message: {"READY": "1"}."""
+    def receive(self) -> dict[str, str]:
+        """Return the next message: {"READY": "1"}."""
         return dict(line.split("=", 1) for line in self._sock.recv(4096).decode().split("\n"))
 
-    def heard(self, seconds: float) -> list[dict[str, str]]:
-        """All messages of so much time."""
+    def receive_for(self, seconds: float) -> list[dict[str, str]]:
+        """Return all messages within so many seconds."""
         until, found = time.monotonic() + seconds, []
         while (left := until - time.monotonic()) > 0:
             self._sock.settimeout(left)
             try:
-                found.append(self.hear())
+                found.append(self.receive())
             except TimeoutError:
                 break
         self._sock.settimeout(PATIENCE)
@@ -70,44 +70,44 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 def test_it_tells_how_it_goes(app: App, any_manager: Manager) -> None:
     with serving("run", app.target, "-w", "2", env=any_manager.env) as server:
-        ready = any_manager.hear()
+        ready = any_manager.receive()
         assert (ready["READY"], ready["MAINPID"]) == ("1", str(server.pid))
         assert ready["STATUS"] == f"2 workers: http://127.0.0.1:{server.address[1]}"
         before = time.monotonic_ns() // 1000
         server.send(signal.SIGHUP)
-        reloading = any_manager.hear()
+        reloading = any_manager.receive()
         assert reloading["RELOADING"] == "1"
         assert before <= int(reloading["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
-        assert any_manager.hear()["READY"] == "1"
+        assert any_manager.receive()["READY"] == "1"
         server.send(signal.SIGTERM)
-        assert any_manager.hear()["STOPPING"] == "1"
+        assert any_manager.receive()["STOPPING"] == "1"
 
 
 def test_a_reload_that_is_given_up_ends_as_well(app: App, manager: Manager) -> None:
     with serving("run", app.target, env=manager.env, quiet=False) as server:
-        manager.hear()
+        manager.receive()
         app.replace("raise ValueError('broken')\n")
         server.send(signal.SIGHUP)
-        assert manager.hear()["RELOADING"] == "1"
-        assert manager.hear()["READY"] == "1"
+        assert manager.receive()["RELOADING"] == "1"
+        assert manager.receive()["READY"] == "1"
 
 
 def test_options_that_are_refused_end_a_reload_as_well(tmp_path: Path, manager: Manager) -> None:
     folder = tmp_path / "site"
     folder.mkdir()
     with serving("serve", str(folder), env=manager.env) as server:
-        manager.hear()
+        manager.receive()
         folder.rename(tmp_path / "moved")
         server.send(signal.SIGHUP)
-        assert manager.hear()["RELOADING"] == "1"
-        assert manager.hear()["READY"] == "1"
+        assert manager.receive()["RELOADING"] == "1"
+        assert manager.receive()["READY"] == "1"
 
 
 def test_the_delay_counts_as_stopping(app: App, manager: Manager) -> None:
     with serving("run", app.target, "--drain-delay", "100", env=manager.env) as server:
-        manager.hear()
+        manager.receive()
         server.send(signal.SIGTERM)
-        assert manager.hear()["STOPPING"] == "1"
+        assert manager.receive()["STOPPING"] == "1"
         assert fresh_answer(server)
         server.send(signal.SIGTERM)
 
@@ -138,35 +138,35 @@ def test_the_app_does_not_see_the_variables(app: App, manager: Manager) -> None:
 
 def test_the_watchdog_hears_of_it_in_half_of_its_time(app: App, manager: Manager) -> None:
     with serving("run", app.target, env={**manager.env, "WATCHDOG_USEC": "600000"}):
-        assert "READY" in manager.hear()
-        beats = [message for message in manager.heard(2.0) if message.get("WATCHDOG") == "1"]
+        assert "READY" in manager.receive()
+        beats = [message for message in manager.receive_for(2.0) if message.get("WATCHDOG") == "1"]
         assert 4 <= len(beats) <= 8
 
 
 def test_the_watchdog_hears_nothing_while_no_worker_answers(app: App, manager: Manager) -> None:
     env = {**manager.env, "WATCHDOG_USEC": "600000"}
     with serving("run", app.target, "--hang-timeout", "0", env=env) as server:
-        manager.hear()
+        manager.receive()
         (worker,) = server.workers()
         os.kill(worker, signal.SIGSTOP)
-        manager.heard(0.7)  # what was under way
-        assert manager.heard(1.0) == []
+        manager.receive_for(0.7)  # what was under way
+        assert manager.receive_for(1.0) == []
         os.kill(worker, signal.SIGCONT)
-        assert manager.hear() == {"WATCHDOG": "1"}
+        assert manager.receive() == {"WATCHDOG": "1"}
 
 
 def test_a_watchdog_of_another_process_is_not_ours(app: App, manager: Manager) -> None:
     env = {**manager.env, "WATCHDOG_USEC": "100000", "WATCHDOG_PID": "1"}
     with serving("run", app.target, env=env):
-        manager.hear()
-        assert manager.heard(0.5) == []
+        manager.receive()
+        assert manager.receive_for(0.5) == []
 
 
 # ------------------------------------------------------------ sd_listen_fds(3)
 
 
 class Given:
-    """Listening sockets, as systemd has them, and a command before another that hands them over."""
+    """Listening sockets, as systemd has them, and a command that passes them to another."""
 
     def __init__(self, *socks: socket.socket) -> None:
         self.socks = socks
@@ -196,7 +196,7 @@ def given(tmp_path: Path) -> Iterator[Given]:
 
 
 def start(given: Given, *arguments: str, **keywords: Any) -> Server:
-    """A server that has the sockets of `given`."""
+    """Start a server with the sockets of `given`."""
     return Server(*arguments, before=given.before, close_fds=False, bind="", **keywords)
 
 
@@ -274,16 +274,16 @@ def test_variables_for_another_process_are_not_ours(app: App) -> None:
 
 
 def test_a_new_server_is_told_of_by_the_old_one(app: App, manager: Manager) -> None:
-    """For systemd believes the main process alone (NotifyAccess=main), and that is the old one until it says so."""
+    """Notify from the old server, because systemd believes only the main process (NotifyAccess=main)."""
     with upgrading("run", app.target, env={**manager.env, "WATCHDOG_USEC": "60000000"}) as server:
-        manager.hear()
+        manager.receive()
         new = upgrade(server, server.pid)
-        messages = manager.heard(0.5)
+        messages = manager.receive_for(0.5)
         assert {"READY": "1", "MAINPID": str(new), "STATUS": "a new server has taken over"} in messages
         assert not [message for message in messages if "STOPPING" in message]
         os.kill(new, signal.SIGTERM)
         wait_for(lambda: not is_alive(new), "its end")
-        assert {"STOPPING": "1", "STATUS": "finishing what is begun"} in manager.heard(0.5)
+        assert {"STOPPING": "1", "STATUS": "finishing the requests"} in manager.receive_for(0.5)
 
 
 # ------------------------------------------------------------ systemd's own
@@ -303,9 +303,9 @@ def test_started_by_systemd_socket_activate(app: App) -> None:
             assert exchange(sock).status == 200
     finally:
         process.terminate()
-        _, said = process.communicate(timeout=PATIENCE)
+        _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
-    assert f"Listening at: http://127.0.0.1:{port} (pid {process.pid})".encode() in said
+    assert f"Listening at: http://127.0.0.1:{port} (pid {process.pid})".encode() in stderr
 
 
 def is_open(port: int) -> bool:

@@ -1,4 +1,4 @@
-"""TLS: which certificate whom, what the operator is told, reloading, and records as they go over the wire."""
+"""TLS: the certificate for each client, errors for the operator, reloading, and records on the wire."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ HTTP = ["http/1.1"]
 
 
 class Shop:
-    """Certificates in files, by the names that they are for, from one authority.
+    """Certificates in files, by their names, from one authority.
 
-    trusted  a client's context that trusts it
+    trusted  a client's context that trusts the authority
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,13 +37,13 @@ class Shop:
         self.authority.configure_trust(self.trusted)
 
     def pem(self, *names: str, file: str = "", **how: datetime.datetime) -> str:
-        """A file with the chain and the key of a certificate."""
+        """Write a file with the chain and the key of a certificate."""
         path = self.folder / (file or f"{names[0].replace('*', '_')}.pem")
         self.authority.issue_cert(*names, **how).private_key_and_cert_chain_pem.write_to_path(path)
         return str(path)
 
     def pair(self, name: str) -> tuple[str, str]:
-        """(chain, key) in two files."""
+        """Write (chain, key) to two files."""
         certificate = self.authority.issue_cert(name)
         chain, key = self.folder / f"{name}.crt", self.folder / f"{name}.key"
         chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
@@ -57,7 +57,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 
 class Memory:
-    """A client and a server's context, joined in memory, after their handshake."""
+    """A client and a server's context, connected in memory, after their handshake."""
 
     def __init__(self, server: ssl.SSLContext, client: ssl.SSLContext, name: str | None) -> None:
         there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -69,16 +69,16 @@ class Memory:
 
 
 def client_of(shop: Shop) -> ssl.SSLContext:
-    """A client that trusts the shop and looks at no name."""
+    """Return a client's context that trusts the shop and checks no name."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     shop.authority.configure_trust(context)
     return context
 
 
-def names_shown(server: ssl.SSLContext, shop: Shop, asked: str | None) -> list[str]:
-    """The names in the certificate that a client is shown who asks for `asked`."""
-    shown = Memory(server, client_of(shop), asked).far.getpeercert()
+def names_shown(server: ssl.SSLContext, shop: Shop, requested: str | None) -> list[str]:
+    """Return the names in the certificate for a client that requests `requested`."""
+    shown = Memory(server, client_of(shop), requested).far.getpeercert()
     assert shown
     return [value for _, value in shown["subjectAltName"]]
 
@@ -93,7 +93,7 @@ def several(shop: Shop) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize(
-    ("asked", "shown"),
+    ("requested", "shown"),
     [
         ("first.test", "first.test"),
         ("a.example.test", "*.example.test"),
@@ -108,9 +108,9 @@ def several(shop: Shop) -> ssl.SSLContext:
     ],
 )
 def test_the_name_asked_for_chooses_the_certificate(
-    several: ssl.SSLContext, shop: Shop, asked: str | None, shown: str
+    several: ssl.SSLContext, shop: Shop, requested: str | None, shown: str
 ) -> None:
-    assert names_shown(several, shop, asked)[0] == shown
+    assert names_shown(several, shop, requested)[0] == shown
 
 
 def test_alpn_takes_http_1_1_whatever_certificate_is_shown(several: ssl.SSLContext, shop: Shop) -> None:
@@ -139,7 +139,7 @@ def test_chains_and_keys_in_files_of_their_own(shop: Shop) -> None:
 
 
 def test_a_subject_without_names_of_its_own_is_a_name_itself(shop: Shop) -> None:
-    """`openssl req -subj /CN=old.test` makes such; browsers do not take them any more, scripts do."""
+    """Cover certificates of `openssl req -subj /CN=old.test`: browsers refuse them, scripts accept them."""
     from allcomers.server.certificates import _names
 
     assert _names({"subject": ((("organizationName", "x"),), (("commonName", "Old.test"),))}) == ["old.test"]
@@ -148,12 +148,12 @@ def test_a_subject_without_names_of_its_own_is_a_name_itself(shop: Shop) -> None
     ]
 
 
-# ---------------------------------------------------------------- what the operator is told
+# ---------------------------------------------------------------- errors for the operator
 
 
 @pytest.fixture(scope="module")
 def files(shop: Shop) -> dict[str, str]:
-    """Files by what they are."""
+    """Return files by their content."""
     key = shop.authority.issue_cert("a.test").private_key_pem.bytes()
     loaded = serialization.load_pem_private_key(key, None)
     encrypted = loaded.private_bytes(
@@ -199,7 +199,7 @@ def files(shop: Shop) -> dict[str, str]:
         (["chain and encrypted"], [], "--certfile chain and encrypted", "the key is encrypted"),
         (["both"], ["both", "other"], "--keyfile", "there are 2 for 1 --certfile"),
         (["both", "other"], ["both"], "--keyfile", "there are 1 for 2 --certfile"),
-        (["both", "both"], [], "--certfile both", "certificates before it are for all of its names"),
+        (["both", "both"], [], "--certfile both", "certificates before it have all of its names"),
         (["both", "no host"], [], "--certfile no host", "it names no host"),
     ],
 )
@@ -239,7 +239,7 @@ def test_authorities_that_cannot_be_used_are_told(files: dict[str, str]) -> None
 def test_a_certificate_out_of_its_time_is_told_and_served(
     shop: Shop, caplog: pytest.LogCaptureFixture, dates: dict[str, datetime.datetime], says: str
 ) -> None:
-    """The first too: whether a restart works must not depend on the day."""
+    """Start with such a certificate, too: a restart must not depend on the day."""
     stale = shop.pem("stale.test", **dates)
     with caplog.at_level(logging.WARNING, "allcomers.tls"):
         server = server_context([shop.pem("first.test"), stale], [], "", HTTP)
@@ -255,7 +255,7 @@ def test_a_certificate_out_of_its_time_is_told_and_served(
 
 
 def shown_by(server: Server, shop: Shop, name: str) -> str:
-    """The serial number of the certificate that a client is shown."""
+    """Return the serial number of the certificate that a client gets."""
     with shop.trusted.wrap_socket(server.connect(), server_hostname=name) as sock:
         shown = sock.getpeercert()
         assert shown
@@ -301,7 +301,7 @@ def test_hup_reloads_all_certificates_and_keeps_the_old_where_the_new_are_bad(sh
 
 
 class Wire:
-    """A TLS client that sees the records as they come (RFC 8446, 5.1)."""
+    """A TLS client that sees the records as they arrive (RFC 8446, 5.1)."""
 
     def __init__(self, server: Server, context: ssl.SSLContext) -> None:
         self.sock = server.connect()
@@ -327,7 +327,7 @@ class Wire:
         self._in.write(data)
 
     def ask(self, request: bytes, size: int) -> list[int]:
-        """The lengths of the records in which an answer of `size` bytes comes after its head."""
+        """Return the lengths of the records of a response of `size` bytes, after its head."""
         self._raw = b""
         self._engine.write(request)
         answer = b""

@@ -22,7 +22,7 @@ MODELS = ["epoll", "epoll-et", "asyncio", "thread", "thread-pool", "process", "s
 
 @contextmanager
 def upgrading(*arguments: str, **keywords: Any) -> Iterator[Server]:
-    """As serving; the servers that have followed are ended, too."""
+    """Serve as serving() does, and end the servers that followed, too."""
     with serving(*arguments, **keywords) as server:
         try:
             yield server
@@ -32,7 +32,7 @@ def upgrading(*arguments: str, **keywords: Any) -> Iterator[Server]:
 
 
 def servers(server: Server) -> list[int]:
-    """The supervisors that have ever listened, in order."""
+    """Return the process ids of all supervisors that have listened, in order."""
     found = re.findall(r"Listening at: .* \(pid (\d+)\)", server.stderr)
     return list(dict.fromkeys(int(pid) for pid in found))
 
@@ -44,7 +44,7 @@ def end(pid: int) -> None:
 
 
 def upgrade(server: Server, pid: int) -> int:
-    """Have another take over from `pid`, and wait until that has ended: the new one's pid."""
+    """Upgrade the server `pid`, wait until it has ended, and return the new server's process id."""
     before = servers(server)
     os.kill(pid, signal.SIGUSR2)
     wait_for(lambda: len(servers(server)) > len(before), "the new server")
@@ -63,7 +63,7 @@ def test_under_load_no_request_is_lost(app: App, model: str) -> None:
         assert server.process.wait(PATIENCE) == 0
         assert fresh_answer(server).startswith(b"second")
         assert len(children(new)) == 2
-        assert "has taken over; this one finishes what it has begun" in server.stderr
+        assert "has taken over; this one finishes its requests" in server.stderr
     assert clients.uploaded
 
 
@@ -122,7 +122,7 @@ def test_one_that_cannot_begin_leaves_the_old_one_serving(app: App, broken: str,
 
 
 def test_one_that_fails_leaves_the_sockets_open_to_newcomers(app: App) -> None:
-    """When a server gives up it keeps newcomers out (sockets.deafen), but not from a socket that is another's."""
+    """Check that a server that gives up does not deafen sockets that belong to another."""
     with upgrading("run", app.target, quiet=False) as server:
         for _ in range(2):
             app.replace("raise ValueError('broken')\n")
@@ -202,7 +202,7 @@ def test_the_pid_file_is_handed_over(app: App, tmp_path: Path) -> None:
 
 
 def test_code_is_taken_from_where_a_link_leads_now(app: App, tmp_path: Path) -> None:
-    """As deployments do it: /srv/app/current is another release from one moment to the next."""
+    """Change a link as deployments do: /srv/app/current becomes another release at once."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "main.py").write_text(APP.replace("VERSION", f"release-{name}"))

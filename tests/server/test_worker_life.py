@@ -1,4 +1,4 @@
-"""The options of a server's life: its pid file, whom it runs as, when workers are replaced, and how it says goodbye."""
+"""The options of a server's life: its PID file, its user, the replacement of workers, and --drain-delay."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Certificate
+from support.certificates import Certificate
 from support.crowd import Crowd, crowd, exchange, receive, request
 from support.harness import PATIENCE, ROOT, Server, serving, wait_for
 from support.staged import App, children, connect_time, cpu_seconds, fresh_answer, is_alive, listens_no_more, worker_of
@@ -26,7 +26,7 @@ MODELS = ["epoll", "epoll-et", "asyncio", "thread", "thread-pool", "process", "s
 
 
 def refused(*arguments: str, status: int) -> str:
-    """The one line with which a server declines to start."""
+    """Return the one line with which a server refuses to start."""
     result = subprocess.run(
         [sys.executable, "-m", "allcomers", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
@@ -36,7 +36,7 @@ def refused(*arguments: str, status: int) -> str:
 
 
 def moment(seconds: float) -> None:
-    """Let so much time pass: what must not happen in it cannot be waited for."""
+    """Let so much time pass, for an event that must not happen."""
     until = time.monotonic() + seconds
     wait_for(lambda: time.monotonic() > until, "time to pass", seconds + 20)
 
@@ -84,7 +84,7 @@ def test_a_pid_file_of_a_live_process_is_not(app: App, tmp_path: Path) -> None:
     path.write_text(f"{os.getpid()}\n")
     line = refused("run", app.target, "-b", ":0", "--pid", str(path), status=1)
     assert line == (
-        f"allcomers: --pid {path}: process {os.getpid()} is running; if it is no server of yours, remove the file"
+        f"allcomers: --pid {path}: process {os.getpid()} is running; if it is not your server, remove the file"
     )
     assert path.read_text() == f"{os.getpid()}\n"
 
@@ -98,7 +98,7 @@ def test_a_pid_file_that_cannot_be_written(app: App, tmp_path: Path) -> None:
 
 
 def python_for_all() -> str:
-    """A Python that `nobody` can run, too; "" if there is none. One in root's home is for root alone."""
+    """Return a Python that `nobody` can run, too; "" if there is none. One in root's home is for root alone."""
     for python in (sys.executable, shutil.which("python3", path="/usr/bin") or ""):
         command = [python, "-c", "import sys, encodings, asyncio; print(sys.version_info >= (3, 11))"]
         try:
@@ -136,7 +136,7 @@ class App(allcomers.Web):
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that everybody can write in; pytest's own are the user's alone."""
+    """Return a folder that every user can write to; pytest's own belong to one user."""
     folder = Path(tempfile.mkdtemp(prefix="allcomers-test-"))
     folder.chmod(0o777)
     (folder / "app.py").write_text(IDENTITY_APP)
@@ -217,7 +217,7 @@ def test_keys_are_read_as_root_also_after_hup(open_folder: Path, open_python: st
     [
         (["--user", "no-such-user"], "--user no-such-user: there is no such user; `getent passwd` lists them"),
         (["--group", "no-such-group"], "--group no-such-group: there is no such group; `getent group` lists them"),
-        (["--user", "54321"], "--user 54321: nothing is known of it, so it needs a --group"),
+        (["--user", "54321"], "--user 54321: it is not in the user database, so it needs a --group"),
     ],
 )
 def test_names_that_are_not_known(app: App, arguments: list[str], says: str) -> None:
@@ -315,7 +315,7 @@ def test_a_worker_that_has_grown_is_replaced(app: App) -> None:
 def test_a_limit_that_no_worker_could_keep_is_told(app: App) -> None:
     with serving("run", app.target, "--max-memory", "1M") as server:
         before = server.workers()
-        assert "--max-memory is not heeded: a worker that has served nobody has " in server.stderr
+        assert "--max-memory has no effect: a worker that has served no client has " in server.stderr
         moment(1.5)
         assert server.workers() == before
 
@@ -433,10 +433,10 @@ class App(allcomers.Web):
     [("/exit", "ended with status 1"), ("/kill", "was killed by SIGKILL"), ("/segfault", "was killed by SIGSEGV")],
 )
 def test_requests_that_kill_workers_again_and_again(app: App, path: str, how: str) -> None:
-    """Each takes one worker along. The others serve on; new ones come later and later, and the supervisor waits."""
+    """Kill a worker with each request. The others go on; replacements come after growing delays."""
     app.replace(CRASHES)
     with serving("run", app.target, "-w", "2", "--calls", "inline") as server:
-        before, began = cpu_seconds(server.pid), time.monotonic()
+        before, started = cpu_seconds(server.pid), time.monotonic()
         for count in range(1, 5):
             with server.connect() as sock:
                 sock.sendall(request(path))
@@ -447,7 +447,7 @@ def test_requests_that_kill_workers_again_and_again(app: App, path: str, how: st
         delays = re.findall(rf"worker \d+ {how}; another starts (.+)", server.stderr)
         assert delays == ["now", "in 0.1 s", "in 0.2 s", "in 0.4 s"]
         wait_for(lambda: len(server.workers()) == 2, "two workers")
-        elapsed = time.monotonic() - began
+        elapsed = time.monotonic() - started
         assert cpu_seconds(server.pid) - before < elapsed / 4, "the supervisor spins"
         if path == "/segfault":
             assert "Fatal Python error: Segmentation fault" in server.stderr
@@ -506,12 +506,12 @@ def test_the_delay_under_load_loses_no_request(app: App) -> None:
         clients = Crowd(server, 24, uploads=4)
         clients.more(100)
         clients.may_be_refused = True
-        began = time.monotonic()
+        started = time.monotonic()
         server.send(signal.SIGTERM)
         clients.join()
         assert clients.failures == []
         assert server.process.wait(PATIENCE) == 0
-        assert time.monotonic() - began > 0.4
+        assert time.monotonic() - started > 0.4
 
 
 def test_a_second_term_ends_the_delay(app: App) -> None:
@@ -546,7 +546,7 @@ class App(allcomers.Web):
 
 @pytest.mark.parametrize("model", ["epoll", "process"])
 def test_programs_that_an_app_starts_have_their_signals(app: App, model: str) -> None:
-    """What is ignored is inherited (execve(2)): a program that the app cannot terminate, or that no HUP reaches."""
+    """Check that no signal is ignored, because programs inherit that (execve(2)): the app could not end them."""
     app.replace(SPAWNING)
     own = masks(Path("/proc/self/status").read_bytes())
     ours = {getattr(signal, f"SIG{name}") for name in ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "TTIN", "TTOU")}
@@ -557,7 +557,7 @@ def test_programs_that_an_app_starts_have_their_signals(app: App, model: str) ->
 
 
 def masks(status: bytes) -> list[int]:
-    """The signals that are blocked and those that are ignored (proc_pid_status(5))."""
+    """Return the masks of blocked and of ignored signals (proc_pid_status(5))."""
     found = re.search(rb"SigBlk:\t(\w+)\nSigIgn:\t(\w+)", status)
     assert found
     return [int(mask, 16) for mask in found.groups()]
@@ -567,25 +567,25 @@ ORDERS = """
 import os, signal
 from allcomers.system.signals import Signals
 signals = Signals(1.0)
-told = []
-signals.on(signal.SIGTTIN, lambda: told.append("in"), each=True)
-signals.on(signal.SIGTTOU, lambda: told.append("out"), each=True)
-signals.on(signal.SIGHUP, lambda: told.append("hup"))
+handled = []
+signals.on(signal.SIGTTIN, lambda: handled.append("in"), each=True)
+signals.on(signal.SIGTTOU, lambda: handled.append("out"), each=True)
+signals.on(signal.SIGHUP, lambda: handled.append("hup"))
 for name in ("TTIN", "TTIN", "HUP", "TTOU", "TTIN", "HUP"):
     os.kill(os.getpid(), getattr(signal, "SIG" + name))
 signals.read()
-print(told)
+print(handled)
 """
 
 
 def test_each_ttin_and_ttou_counts() -> None:
-    """Several that were told before the supervisor looked, which with real processes is a matter of chance."""
-    told = subprocess.run([sys.executable, "-c", ORDERS], capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE)
-    assert told.stdout == "['in', 'in', 'in', 'hup', 'out']\n"
+    """Read several signals at once, which is a matter of chance with real processes."""
+    handled = subprocess.run([sys.executable, "-c", ORDERS], capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE)
+    assert handled.stdout == "['in', 'in', 'in', 'hup', 'out']\n"
 
 
 def test_a_unix_socket_is_gone_before_the_last_worker(app: App, tmp_path: Path) -> None:
-    """Nobody new can come who would be reset at the end; and what a next server has made there is not taken away."""
+    """Check that no client connects only to be reset, and that the path of a next server stays."""
     path = tmp_path / "socket"
     with (
         serving("run", app.target, "-m", "thread", bind=f"unix:{path}") as server,
@@ -605,7 +605,7 @@ def test_a_unix_socket_is_gone_before_the_last_worker(app: App, tmp_path: Path) 
 
 
 def test_a_socket_of_others_hears_on_after_term(app: App) -> None:
-    """Nothing is done to a socket that we were given but to close it: who gave it may have others serve there."""
+    """Check that an inherited socket is only closed: other processes may serve it."""
     with socket.create_server(("127.0.0.1", 0)) as given:
         os.set_inheritable(given.fileno(), True)
         command = [sys.executable, "-m", "allcomers", "run", app.target, "-b", f"fd://{given.fileno()}"]

@@ -21,7 +21,7 @@ class Entry:
         self.stamp = ""
         self.when = APACHE_DOCS
         self.peer = "127.0.0.1"
-        self.request_line = ("GET", "/apache_pb.gif", 0)
+        self.request_line = ("GET", "/apache_pb.gif", "1.0")
         self.line = ""
         self.host = ""
         self.status = 200
@@ -42,4 +42,4 @@ class Entry:
 
 
 def asking(target: str, **changes: Any) -> Entry:
-    return Entry(request_line=("GET", target, 1), **changes)
+    return Entry(request_line=("GET", target, "1.1"), **changes)

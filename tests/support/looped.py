@@ -14,13 +14,13 @@ from typing import Any
 
 from allcomers.calls.inline import Inline
 from allcomers.calls.pool import ThreadPool
+from allcomers.config.limits import Limits
 from allcomers.config.log_format import Entry
-from allcomers.config.options import Limits
 from allcomers.connection.base import Work
 from allcomers.connection.http.endpoint import HttpEndpoint
-from allcomers.connection.http.http1 import HttpConnection
+from allcomers.connection.http.http1 import Http1Connection
 from allcomers.models.driver.event_loop import EventLoop
-from allcomers.models.driver.serving import Serving
+from allcomers.models.driver.serving import Endpoint, Serving
 from allcomers.models.poll_loop import PollPoller
 from allcomers.protocol import compiled as leaf
 from allcomers.protocol.message import Handler, Request
@@ -150,10 +150,11 @@ class Looped:
             tls=tls and tls[0],
             log=self if logs else None,
         )
-        connect = partial(HttpConnection, http)
+        connect = partial(Http1Connection, http)
         self._poller = PollPoller()
         self.calls = Watched(self.counters) if pools else Inline()
-        serving = Serving(listeners=[], connect=connect, calls=self.calls, signals=signals, slot=slot, http=http)
+        endpoint = Endpoint(scheme="http", connect=connect, serve=lambda serving: None, http=http)
+        serving = Serving(endpoint=endpoint, listeners=[], calls=self.calls, signals=signals, slot=slot)
         self.loop = EventLoop(serving, self._poller)
         self.has_lane = self.loop.handle != self.loop._handle
 

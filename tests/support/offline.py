@@ -6,11 +6,11 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from allcomers.config.limits import Limits
 from allcomers.config.log_format import Entry
-from allcomers.config.options import Limits
 from allcomers.connection.base import CALL, READ, RUNNING, WRITE, Address, Connection
 from allcomers.connection.http.endpoint import HttpEndpoint
-from allcomers.connection.http.http1 import HttpConnection
+from allcomers.connection.http.http1 import Http1Connection
 from allcomers.connection.service import ServiceConnection, ServiceEndpoint
 from allcomers.errors import PeerError
 from allcomers.protocol.message import FileSlice, Handler, Response
@@ -82,7 +82,8 @@ class Far:
         try:
             while True:
                 if conn.wants & CALL and calls:
-                    conn.answered(conn.take_call()(), self.now)
+                    call = conn.take_call()
+                    conn.answered(call, call(), self.now)
                 elif conn.wants & WRITE and self.room != 0:
                     self._send()
                 else:
@@ -145,10 +146,10 @@ class Noted:
         self.times: list[tuple[float, float, float]] = []
 
     def log(self, entry: Entry) -> None:
-        method, target, minor = entry.request_line
+        method, target, version = entry.request_line
         noted = {name: getattr(entry, name) for name in ("when", "peer", "status", "sent", "seconds", "host")}
         if method:
-            noted |= {"method": method, "target": target, "version": f"HTTP/1.{minor}"}
+            noted |= {"method": method, "target": target, "version": f"HTTP/{version}"}
             noted |= {"referer": entry.field(b"referer"), "agent": entry.field(b"user-agent")}
         (self.answers if method else self.refusals).append(noted)
         self.times.append((entry.wait, entry.app, entry.write))
@@ -167,7 +168,7 @@ def http(
     shared: dict[str, Any] | None = None,
     **limits: Any,
 ) -> Far:
-    """A peer of an HttpConnection. An app that raises fails the test, unless it is `noted`.
+    """A peer of an Http1Connection. An app that raises fails the test, unless it is `noted`.
 
     shared  more of the endpoint
     """
@@ -186,7 +187,7 @@ def http(
         tls=tls,
         **(shared or {}),
     )
-    return Far(wrap(lambda peer, now: HttpConnection(endpoint, peer, now)), room=room)
+    return Far(wrap(lambda peer, now: Http1Connection(endpoint, peer, now)), room=room)
 
 
 def service(

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from allcomers.config.options import Limits
+from allcomers.config.limits import Limits
 from allcomers.errors import Refusal
 from allcomers.protocol.head import RequestHead, ResponseHead
 from allcomers.protocol.http1 import Requests, Responses
 
-_KEPT = ("method", "target", "host", "status", "reason", "minor", "length", "chunked", "persists", "expects")
+_KEPT = ("method", "target", "host", "status", "reason", "version", "length", "chunked", "persists", "expects")
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Gradio beside FastAPI: a form, and one whose answer comes in pieces."""
+"""Gradio beside FastAPI: a form, and one whose response comes in pieces."""
 
 import asyncio
 import time

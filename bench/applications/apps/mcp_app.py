@@ -18,7 +18,7 @@ def add(a: int, b: int) -> int:
 
 @mcp.tool()
 async def count(most: int, ctx: Context) -> str:
-    """Count, and tell how far it is."""
+    """Count, and report the progress."""
     for number in range(most):
         await ctx.report_progress(number + 1, most)
         await asyncio.sleep(0.05)

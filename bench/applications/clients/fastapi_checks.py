@@ -39,7 +39,7 @@ def check_events(url: str) -> None:
 
 
 def check_quiet(url: str) -> None:
-    """The head of a stream is there though its first event is not."""
+    """Check that the head of a stream is sent although its first event is not."""
     with client(url) as http, http.stream("GET", "/quiet", timeout=3.0) as answer:
         equal(answer.status_code, 200)
 

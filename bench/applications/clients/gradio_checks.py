@@ -29,7 +29,7 @@ def check_upload(url: str) -> None:
 
 
 def check_brotli(url: str) -> None:
-    """The page's scripts as a browser asks for them, by name and with br."""
+    """Request the page's scripts as a browser does, by name and with br."""
     with client(url, headers={"Accept-Encoding": "br"}, follow_redirects=True) as http:
         shown = http.get("/ui/").text
         scripts = sorted(set(re.findall(r'(?:src|href)="(?:\./|/ui/)?((?:\.?/)?(?:assets|static)/[^"]+)"', shown)))

@@ -60,7 +60,7 @@ def check_at_once(url: str) -> None:
 
 
 def check_stateful(url: str) -> None:
-    """A session as clients before 2026 have it, with a stream of the server's own messages that stays quiet."""
+    """Run a session as clients before 2026 have it, with a stream of the server's own messages that stays quiet."""
     from mcp import Client
 
     async def connected() -> None:

@@ -21,7 +21,7 @@ def check_in_chromium(url: str) -> None:
 
 
 def check_in_two_pages(url: str) -> None:
-    """Each has a state of its own."""
+    """Check that each client has a state of its own."""
     with page(url, "/ui/") as one:
         two = one.context.browser.new_context().new_page()
         two.goto(url + "/ui/")

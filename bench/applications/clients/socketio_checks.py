@@ -27,11 +27,11 @@ def _talk(url: str, transports: list[str]) -> None:
         equal(one.transport(), transports[-1])
         equal(one.call("add", [1, 2, 3], timeout=PATIENCE), 6)
         equal(one.call("bytes", b"abc", timeout=PATIENCE), b"cba")
-        said: queue.Queue[str] = queue.Queue()
-        two.on("said", said.put)
+        received: queue.Queue[str] = queue.Queue()
+        two.on("said", received.put)
         equal(two.call("join", "hall", timeout=PATIENCE), "joined")
         one.emit("say", {"room": "hall", "text": "hello"})
-        equal(said.get(timeout=PATIENCE), "hello")
+        equal(received.get(timeout=PATIENCE), "hello")
         numbers: queue.Queue[int] = queue.Queue()
         one.on("number", numbers.put)
         one.emit("count", 5)
@@ -59,7 +59,8 @@ def check_upgrade(url: str) -> None:
 
 
 def check_many(url: str) -> None:
-    """Forty clients by WebSocket at once, more than there are call threads; and a plain request beside them."""
+    """Connect forty clients by WebSocket at once, more than there are call threads; and send a plain request beside
+    them."""
     import socketio as library
 
     found = [library.Client(reconnection=False) for _ in range(40)]

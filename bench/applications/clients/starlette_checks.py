@@ -14,9 +14,9 @@ def check_gzip(url: str) -> None:
 
 
 def check_cors(url: str) -> None:
-    asked = {"Origin": "https://example.org", "Access-Control-Request-Method": "PUT"}
+    headers = {"Origin": "https://example.org", "Access-Control-Request-Method": "PUT"}
     with client(url) as http:
-        answer = http.options("/text", headers=asked)
+        answer = http.options("/text", headers=headers)
         equal(answer.headers["access-control-allow-origin"], "https://example.org")
 
 

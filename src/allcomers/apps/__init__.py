@@ -1,1 +1,1 @@
-"""What answers requests: files, classes, WSGI and ASGI apps, plain TCP services."""
+"""Apps, which respond to requests: files, classes, WSGI and ASGI apps, plain TCP services."""

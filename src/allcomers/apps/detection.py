@@ -1,4 +1,4 @@
-"""What a target is, found by looking at it: a Web class, a Service, a WSGI or an ASGI app, or what makes one.
+"""Detection of a target's kind: a Web class, a Service, a WSGI or an ASGI app, or a factory of one.
 
     service  a subclass of Service
     web      a subclass or an instance of Web, or a callable that takes a Request
@@ -6,9 +6,9 @@
     asgi     a callable that takes (scope, receive, send) and returns an awaitable: ASGI 3
     asgi2    a callable that takes (scope) and returns one that takes (receive, send): ASGI 2, with two calls
 
-Nothing is called to find out: an app that is called for a look may have done something. What is looked at is which
-positional arguments it takes, by name and by number, and for one that takes any, whether it is `async`. Where that does
-not tell, the operator is asked for --interface.
+Nothing is called to find out, for a call may have effects. The kind follows from the positional arguments of the
+target, by name and by number, and for one with any arguments, from whether it is `async`. Where that does not decide,
+the error asks for --interface.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from types import FunctionType
 from typing import Any, Final, NamedTuple
 
 from allcomers.apps.service import Service
-from allcomers.apps.web import Web
+from allcomers.apps.web import HandlerObject, Web
 from allcomers.config.options import Config
 from allcomers.errors import AppError
 
 _SAY: Final = "say which it is with --interface wsgi, asgi, asgi2, web or service"
 _KINDS: Final = (
-    "what can is a Web or a Service class, a callable that takes a Request, a WSGI app (environ, start_response) "
+    "an app is a Web or a Service class, a callable that takes a Request, a WSGI app (environ, start_response) "
     "or an ASGI app (scope, receive, send)"
 )
 _ANY: Final = 1 << 30
@@ -34,36 +34,34 @@ _COROUTINE: Final = 0x80
 
 
 def detect(target: Any, config: Config) -> tuple[str, Any]:
-    """The name of the interface that serves `target`, and what is to be served: with --factory, what `target` made.
+    """Return the name of the interface that serves `target`, and the app: with --factory, the one that `target` made.
 
-    Raises AppError: it is nothing that can be served, or nobody can tell what it is.
+    Raises AppError: it cannot be served, or its kind cannot be detected.
     """
     if config.factory:
-        target = _made(target)
+        target = _call_factory(target)
     if config.interface != "auto":
         return config.interface, _checked(target, config.interface)
     if isinstance(target, type) and issubclass(target, Service):
         return "service", target
-    if isinstance(target, Web) or (isinstance(target, type) and issubclass(target, Web)):
-        return "web", target
-    if type(target).__module__.startswith("allcomers.apps."):  # a Site, what routes() joins
+    if isinstance(target, Web | HandlerObject) or (isinstance(target, type) and issubclass(target, Web)):
         return "web", target
     if not callable(target):
         raise AppError(_not_callable(target))
-    return (_of_class if isinstance(target, type) else _of_callable)(target), target
+    return (_kind_of_class if isinstance(target, type) else _kind_of_callable)(target), target
 
 
-# ---------------------------------------------------------------- what was asked for
+# ---------------------------------------------------------------- --factory and --interface
 
 
-def _made(factory: Any) -> Any:
-    """What --factory makes."""
+def _call_factory(factory: Any) -> Any:
+    """Return the app that a factory makes. Raises AppError."""
     if not callable(factory):
         raise AppError(f"--factory calls TARGET, and {_named(factory)} cannot be called: leave --factory out")
-    taken = _taken(factory)
-    if taken is not None and (taken.least > 0 or taken.keywords):
+    parameters = _parameters_of(factory)
+    if parameters is not None and (parameters.least > 0 or parameters.keywords):
         raise AppError(
-            f"--factory calls TARGET without arguments, and {_named(factory)} needs some ({_list(taken)}): "
+            f"--factory calls TARGET without arguments, and {_named(factory)} needs some ({_list(parameters)}): "
             "if it is the app itself, leave --factory out; else give them, as MODULE:NAME('value')"
         )
     if _is_async(factory):
@@ -77,7 +75,7 @@ def _made(factory: Any) -> Any:
 
 
 def _checked(target: Any, interface: str) -> Any:
-    """`target`, which the operator says is served by `interface`: what is plainly not true is told now."""
+    """Return `target`, for which the operator chose `interface`. Raises AppError where that cannot be."""
     if interface == "service":
         if not (isinstance(target, type) and issubclass(target, Service)):
             raise AppError(f"--interface service needs a subclass of allcomers.Service, not {_named(target)}")
@@ -86,13 +84,13 @@ def _checked(target: Any, interface: str) -> Any:
     return target
 
 
-# ---------------------------------------------------------------- looking
+# ---------------------------------------------------------------- parameters
 
 
 class _Parameters(NamedTuple):
-    """The positional arguments that a callable takes: how many at least and at most, and their names.
+    """The positional parameters of a callable: how many at least and at most, and their names.
 
-    keywords  the names of others that must be given
+    keywords  the names of required keyword arguments
     """
 
     least: int
@@ -101,11 +99,11 @@ class _Parameters(NamedTuple):
     keywords: list[str]
 
 
-def _taken(target: Callable[..., Any]) -> _Parameters | None:
-    """What `target` takes, wrappers looked through (functools.wraps, partial); None where that cannot be read."""
+def _parameters_of(target: Callable[..., Any]) -> _Parameters | None:
+    """Return the parameters of `target`, or of the function it wraps (functools.wraps, partial); None if unreadable."""
     if type(target) is FunctionType and not vars(target):
-        return _taken_by(target)
-    import inspect  # late: of 10 ms, which a function, a Web class or a site need not wait for
+        return _parameters_of_function(target)
+    import inspect  # late: it takes 10 ms, and a function, a Web class or a site does without
 
     try:
         parameters = inspect.signature(target).parameters.values()
@@ -120,8 +118,8 @@ def _taken(target: Callable[..., Any]) -> _Parameters | None:
     )
 
 
-def _taken_by(function: FunctionType) -> _Parameters:
-    """The same of a function that nobody has wrapped or marked, as inspect.signature has it, without the 10 ms."""
+def _parameters_of_function(function: FunctionType) -> _Parameters:
+    """Return the parameters of a plain function as inspect.signature has them, without its import of 10 ms."""
     code = function.__code__
     positional, end = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
     return _Parameters(
@@ -133,7 +131,7 @@ def _taken_by(function: FunctionType) -> _Parameters:
 
 
 def _is_async(target: Any) -> bool:
-    """Does calling it give a coroutine? Told of functions, methods, partials, and instances by their __call__."""
+    """Return True if a call returns a coroutine: of a function, a method, a partial, an instance with __call__."""
     if type(target) is FunctionType and not vars(target):
         return bool(target.__code__.co_flags & _COROUTINE)
     import inspect
@@ -141,8 +139,11 @@ def _is_async(target: Any) -> bool:
     return inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(type(target).__call__)
 
 
-def _by_name(names: list[str]) -> str:
-    """What the names of arguments tell, as the specifications have them; "" for nothing."""
+# ---------------------------------------------------------------- kinds
+
+
+def _kind_by_names(names: list[str]) -> str:
+    """Return the kind whose specification has these names of arguments; "" for none."""
     if names[:1] == ["environ"] or names[1:2] == ["start_response"]:
         return "wsgi"
     if names[:3] == ["scope", "receive", "send"]:
@@ -150,61 +151,60 @@ def _by_name(names: list[str]) -> str:
     return ""
 
 
-def _of_callable(target: Callable[..., Any]) -> str:
-    """What a function is, or an instance that can be called. Raises AppError."""
-    taken = _taken(target)
-    if taken is None:
-        raise AppError(f"nobody can read which arguments {_named(target)} takes: {_SAY}")
-    if taken.keywords:
-        raise AppError(f"{_named(target)} needs the keyword argument {taken.keywords[0]!r}, which no server gives")
-    name = _by_name(taken.names)
+def _kind_of_callable(target: Callable[..., Any]) -> str:
+    """Return the kind of a function, or of an instance with __call__. Raises AppError."""
+    parameters = _parameters_of(target)
+    if parameters is None:
+        raise AppError(f"the arguments of {_named(target)} cannot be read: {_SAY}")
+    if parameters.keywords:
+        raise AppError(f"{_named(target)} needs the keyword argument {parameters.keywords[0]!r}, which no server gives")
+    kind = _kind_by_names(parameters.names)
     if _is_async(target):
-        if name == "wsgi" or not taken.least <= 3 <= taken.most:
+        if kind == "wsgi" or not parameters.least <= 3 <= parameters.most:
             raise AppError(
-                f"{_named(target)} is async and takes {_list(taken)}: an ASGI app takes scope, receive and send; "
+                f"{_named(target)} is async and takes {_list(parameters)}: an ASGI app takes scope, receive and send; "
                 "a handler and a WSGI app are plain functions"
             )
         return "asgi"
-    return name or _by_number(target, taken)
+    return kind or _kind_by_count(target, parameters)
 
 
-def _by_number(target: Callable[..., Any], taken: _Parameters) -> str:
-    """What a plain callable is by how many arguments it needs."""
-    if taken.least == 0 and taken.most == _ANY:
+def _kind_by_count(target: Callable[..., Any], parameters: _Parameters) -> str:
+    """Return the kind of a plain callable by the number of its required arguments. Raises AppError."""
+    least = parameters.least
+    if least == 0 and parameters.most == _ANY:
         return "wsgi"  # a wrapper that hides its app: wsgiref.validate's, for one; of ASGI apps these are async
-    if taken.least == 0:
-        raise AppError(
-            f"{_named(target)} needs no arguments, so it seems to be a factory: --factory has it make the app"
-        )
-    if taken.least > 3:
-        raise AppError(f"{_named(target)} takes {_list(taken)}, as no kind of app does; {_KINDS}")
-    if taken.least == 1:
-        return "asgi2" if taken.names[0] == "scope" else "web"
-    return "wsgi" if taken.least == 2 else "asgi"
+    if least == 0:
+        raise AppError(f"{_named(target)} needs no arguments and seems to be a factory: add --factory, which calls it")
+    if least > 3:
+        raise AppError(f"{_named(target)} takes {_list(parameters)}, as no kind of app does; {_KINDS}")
+    if least == 1:
+        return "asgi2" if parameters.names[0] == "scope" else "web"
+    return "wsgi" if least == 2 else "asgi"
 
 
-def _of_class(target: type) -> str:
-    """What a class is that is called for each request. Raises AppError, also for one whose instances are apps."""
-    taken = _taken(target)
-    least, names = (taken.least, taken.names) if taken else (-1, [])
-    if least == 2 and (hasattr(target, "__iter__") or _by_name(names) == "wsgi"):
+def _kind_of_class(target: type) -> str:
+    """Return the kind of a class that is called for each request. Raises AppError, also if its instances are apps."""
+    parameters = _parameters_of(target)
+    least, names = (parameters.least, parameters.names) if parameters else (-1, [])
+    if least == 2 and (hasattr(target, "__iter__") or _kind_by_names(names) == "wsgi"):
         return "wsgi"  # PEP 3333, "The Application/Framework Side": class AppClass
     if least == 3 and hasattr(target, "__await__"):
         return "asgi"
     call = next((vars(base)["__call__"] for base in target.__mro__ if "__call__" in vars(base)), None)
     if least == 1 and call is not None and _is_async(call):
         return "asgi2"
-    made = "name an instance of it" + (", or add --factory, which makes one" if least == 0 else "")
+    remedy = "name an instance of it" + (", or add --factory, which makes one" if least == 0 else "")
     if call is None:
-        made = _KINDS
-    raise AppError(f"{_named(target)} is a class but no Web, no Service, and not called for each request: {made}")
+        remedy = _KINDS
+    raise AppError(f"{_named(target)} is a class but no Web, no Service, and not called for each request: {remedy}")
 
 
-# ---------------------------------------------------------------- saying
+# ---------------------------------------------------------------- words of messages
 
 
 def _named(target: Any) -> str:
-    """How a message calls `target`."""
+    """Return the name of `target` for a message."""
     from types import ModuleType
 
     if isinstance(target, ModuleType):
@@ -217,8 +217,8 @@ def _named(target: Any) -> str:
     return f"an instance of {type(target).__module__}.{type(target).__qualname__}"
 
 
-def _list(taken: _Parameters) -> str:
-    names = [*taken.names, *(["*args"] if taken.most == _ANY else [])]
+def _list(parameters: _Parameters) -> str:
+    names = [*parameters.names, *(["*args"] if parameters.most == _ANY else [])]
     return ", ".join(names) or "no arguments"
 
 

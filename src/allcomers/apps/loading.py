@@ -1,11 +1,11 @@
-"""Targets: from `module:attribute` or `path/file.py:attribute` to what serves it.
+"""Targets: from `module:attribute` or `path/file.py:attribute` to the object that they name.
 
     module            its `application`, or its `app`
-    module:name.name  what is found there
-    module:name('x')  what name returns when it is called with these arguments: literals, nothing else is evaluated
+    module:name.name  the attribute of the attribute
+    module:name('x')  the result of a call of name with these arguments: literals, nothing else is evaluated
 
-What cannot be loaded is an AppError that says which part of the target is wrong; an import that raises shows the app's
-own part of the traceback and nothing of ours.
+A failure is an AppError that says which part of the target is wrong; for an import that raises it has the app's own
+part of the traceback and nothing of ours.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _MOST_SHOWN: Final = 20
 """Names that an error lists."""
 
 USUAL: Final = ("application", "app")
-"""What a target without a name stands for, the first there is. gunicorn, uWSGI and mod_wsgi look for `application`,
-`app` is what most people write; where a module has both, the one is most often the other with something around it."""
+"""The names for a target without one, the first that exists. gunicorn, uWSGI and mod_wsgi look for `application`, most
+people write `app`; where a module has both, `application` is most often `app` in a wrapper."""
 
 
 class TargetCall(NamedTuple):
@@ -44,11 +44,11 @@ class TargetCall(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A target, taken apart.
+    """A target in its parts.
 
     place  the module, or the file if that ends in ".py"
-    names  what is looked up there, one in the other; empty where nothing is named
-    call   what that is called with; None where it is not called
+    names  of the attributes, one in the other; empty where there is none
+    call   the arguments of a call; None without a call
     """
 
     place: str
@@ -61,21 +61,21 @@ class Target(NamedTuple):
 
 
 def load(target: str) -> Any:
-    """The object that `target` names. Raises AppError; ConfigError where it is not of that form."""
-    wanted = parse(target)
-    place = wanted.place
-    module = _load_file(Path(place)) if wanted.is_file else _load_module(place)
-    if not wanted.names:
-        return _usual(module, place)
-    found = _look_up(module, wanted)
-    return found if wanted.call is None else _call(found, wanted, wanted.call)
+    """Return the object that `target` names. Raises AppError; ConfigError where it is malformed."""
+    parts = parse(target)
+    place = parts.place
+    module = _load_file(Path(place)) if parts.is_file else _load_module(place)
+    if not parts.names:
+        return _default_app(module, place)
+    found = _look_up(module, parts)
+    return found if parts.call is None else _call(found, parts, parts.call)
 
 
-# ---------------------------------------------------------------- its form
+# ---------------------------------------------------------------- parsing
 
 
 def parse(target: str) -> Target:
-    """`target`, taken apart. Raises ConfigError."""
+    """Return the parts of `target`. Raises ConfigError."""
     at = -1
     while (at := target.find(":", at + 1)) >= 0:  # a path may have a colon, and so may an argument
         named = _parse_name(target[at + 1 :])
@@ -103,7 +103,7 @@ def _checked_place(place: str, target: str) -> str:
 
 
 def _parse_name(text: str) -> tuple[list[str], TargetCall | None] | None:
-    """`text` as names and the call behind them; None where it is nothing of that kind."""
+    """Return the names in `text`, and the call behind them; None for any other text."""
     name, bracket, _ = text.partition("(")
     names = name.split(".")
     if not all(part.isidentifier() for part in names):
@@ -115,7 +115,7 @@ def _parse_name(text: str) -> tuple[list[str], TargetCall | None] | None:
 
 
 def _parse_call(text: str, name: str) -> TargetCall | None:
-    """The arguments in `text`, a call of `name`; None where it is another expression, or they are no literals."""
+    """Return the arguments in `text`, a call of `name`; None for another expression or other than literals."""
     import ast  # late: few targets have a call
 
     try:
@@ -130,36 +130,36 @@ def _parse_call(text: str, name: str) -> TargetCall | None:
         return None
 
 
-# ---------------------------------------------------------------- what it names
+# ---------------------------------------------------------------- looking up
 
 
-def _usual(module: ModuleType, place: str) -> Any:
-    """What a module serves that was named without a name."""
+def _default_app(module: ModuleType, place: str) -> Any:
+    """Return the app of a target without a name. Raises AppError."""
     for name in USUAL:
         found = getattr(module, name, None)
         if found is not None and not isinstance(found, ModuleType):  # a package's `app` may be a module of it
-            _logger.debug("%s names nothing in it: its %s is taken", place, name)
+            _logger.debug("%s names nothing in it: its %s is used", place, name)
             return found
     makers = [name for name in ("create_app", "make_app") if callable(getattr(module, name, None))]
-    how = f"{place}:{makers[0]}()" if makers else f"{place}:NAME"
-    raise AppError(f"{place} has neither {' nor '.join(USUAL)}: say {how}; {_has(vars(module))}")
+    example = f"{place}:{makers[0]}()" if makers else f"{place}:NAME"
+    raise AppError(f"{place} has neither {' nor '.join(USUAL)}: say {example}; {_has(vars(module))}")
 
 
-def _look_up(module: ModuleType, wanted: Target) -> Any:
+def _look_up(module: ModuleType, target: Target) -> Any:
     found: Any = module
-    whole = ".".join(wanted.names)
-    for part in wanted.names:
+    whole = ".".join(target.names)
+    for name in target.names:
         try:
-            found = getattr(found, part)
+            found = getattr(found, name)
         except AttributeError:
-            raise AppError(f"{wanted.place} has no {whole!r}; {_hint(part, found)}") from None
+            raise AppError(f"{target.place} has no {whole!r}; {_hint(name, found)}") from None
         except BaseException as error:
-            raise failure(f"getting {whole} of {wanted.place}", error) from None
+            raise failure(f"getting {whole} of {target.place}", error) from None
     return found
 
 
 def _hint(name: str, holder: Any) -> str:
-    """What `holder` has instead of `name`."""
+    """Return names of `holder` to suggest instead of `name`."""
     import difflib
 
     names = [known for known in dir(holder) if not known.startswith("__")]
@@ -173,20 +173,20 @@ def _has(names: Iterable[str]) -> str:
     return f"it has: {shown or 'nothing'}"
 
 
-def _call(function: Any, wanted: Target, call: TargetCall) -> Any:
-    name = ".".join(wanted.names)
+def _call(function: Any, target: Target, call: TargetCall) -> Any:
+    name = ".".join(target.names)
     if not callable(function):
-        raise AppError(f"{wanted.place} has {name}, but it cannot be called: leave the brackets out")
+        raise AppError(f"{target.place} has {name}, but it cannot be called: leave the brackets out")
     try:
         return function(*call.arguments, **call.keywords)
     except BaseException as error:
-        if isinstance(error, TypeError) and (why := _misfit(function, call)):
-            raise AppError(f"{name} of {wanted.place} does not take what it is given: {why}") from None
-        raise failure(f"calling {name} of {wanted.place}", error) from None
+        if isinstance(error, TypeError) and (mismatch := _mismatch(function, call)):
+            raise AppError(f"{name} of {target.place} does not take these arguments: {mismatch}") from None
+        raise failure(f"calling {name} of {target.place}", error) from None
 
 
-def _misfit(function: Any, call: TargetCall) -> str:
-    """Why `function` does not take these arguments; empty if it does, or nobody can tell."""
+def _mismatch(function: Any, call: TargetCall) -> str:
+    """Return the reason why `function` does not take these arguments; empty if it does, or has no signature."""
     import inspect
 
     try:
@@ -200,7 +200,7 @@ def _misfit(function: Any, call: TargetCall) -> str:
     return ""
 
 
-# ---------------------------------------------------------------- where that is
+# ---------------------------------------------------------------- importing
 
 
 def _load_module(name: str) -> ModuleType:
@@ -212,15 +212,15 @@ def _load_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise AppError(
-                f"there is no module {error.name!r} here (in {here}) or among those installed{_meant(error.name)}"
+                f"there is no module {error.name!r} here (in {here}) or among those installed{_suggestion(error.name)}"
             ) from None
         raise failure(f"importing {name}", error) from None
     except BaseException as error:
         raise failure(f"importing {name}", error) from None
 
 
-def _meant(name: str) -> str:
-    """The module in this folder that `name` may be a slip of."""
+def _suggestion(name: str) -> str:
+    """Return a suggestion of a module in this folder with a similar name; empty if there is none."""
     import difflib
 
     here = [path.stem for path in Path.cwd().glob("*.py")]
@@ -244,7 +244,7 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def _as_module(path: Path) -> tuple[Path, str]:
-    """(the folder to import it from, its name): of a file in a package, as Django's wsgi.py is, with the package's."""
+    """Return (the folder to import it from, its name), with its packages' names, as for Django's wsgi.py."""
     parts = [path.stem]
     folder = path.parent
     while (folder / "__init__.py").is_file() and folder != folder.parent:
@@ -263,17 +263,17 @@ def _run_file(path: Path, name: str) -> ModuleType:
     return module
 
 
-def failure(what: str, error: BaseException) -> AppError:
-    """The error to be raised when the app's code has raised `error` before it could serve."""
-    said = str(error).strip().splitlines()
-    summary = said[0] if said and isinstance(error, OperatorError) else ": ".join([type(error).__name__, *said[:1]])
+def failure(action: str, error: BaseException) -> AppError:
+    """Return the AppError for an `error` that the app's code raised in this action, before it could serve."""
+    lines = str(error).strip().splitlines()
+    summary = lines[0] if lines and isinstance(error, OperatorError) else ": ".join([type(error).__name__, *lines[:1]])
     if isinstance(error, SystemExit | KeyboardInterrupt):
         summary += " (what only a script does belongs under `if __name__ == '__main__':`)"
-    return AppError(f"{what} failed: {summary}", _own_traceback(error))
+    return AppError(f"{action} failed: {summary}", _own_traceback(error))
 
 
 def _own_traceback(error: BaseException) -> str:
-    """The app's own part, of its causes too: what the import system and we did is left out."""
+    """Return the app's own part of a traceback and of its causes, without our frames and the import system's."""
     whole = traceback.TracebackException.from_exception(error)
     part: traceback.TracebackException | None = whole
     while part is not None:

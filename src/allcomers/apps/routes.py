@@ -1,15 +1,13 @@
 """Handlers joined by path: routes({"/api/": Api, "/": Site("public")}).
 
-This file knows which handler a path belongs to. What the handlers do with it is theirs to know.
-
-How a path is matched, so that nothing surprises:
+This file maps a path to its handler. The rules of a match, so that nothing surprises:
 
 - The path is the decoded one, as WSGI's PATH_INFO: "/%61pi/x" is "/api/x", and "%2F" is a "/" like any other.
 - It is compared as it is. Nothing is collapsed, so "//api/" is not "/api/": it goes wherever "/" goes, or to 404.
-- A path with a "." or ".." segment, however encoded, is refused with 400 before any handler sees it. Browsers take
-  such segments out before they ask (https://url.spec.whatwg.org/#double-dot-path-segment), and a handler that resolved
-  one by itself would answer for a path that belongs to another.
-- Letters count: "/API/" is not "/api/".
+- A path with a "." or ".." segment, however encoded, is refused with 400 before any handler sees it. Browsers remove
+  such segments before they send a request (https://url.spec.whatwg.org/#double-dot-path-segment), and a handler that
+  resolved one by itself would respond for a path that belongs to another.
+- Case counts: "/API/" is not "/api/".
 """
 
 from __future__ import annotations
@@ -17,20 +15,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
-from allcomers.apps.web import as_handler, error_response
+from allcomers.apps.web import HandlerObject, as_handler, error_response
 from allcomers.errors import ConfigError, HttpError
 from allcomers.protocol.message import Handler, Request, Response
 
 PATTERN_CHARACTERS = "<>{}*?#"
-"""They would mean a pattern, a query or a fragment to whoever writes them in a key: none of that is matched here."""
+"""Characters of patterns, queries and fragments, none of which are matched here: no key may have them."""
 
 
 def routes(table: Mapping[str, object]) -> Handler:
-    """One Handler from many: the longest key that the path begins with wins, wherever it stands in `table`.
+    """Join handlers to one: the longest key that the path starts with wins, wherever it stands in `table`.
 
-    A key that ends in "/" takes the path and all below it: its handler sees the rest of the path, "/" at its front, as
-    `request.path`, and what was taken off, without a "/" at its end, added to `request.prefix`. A key without it takes
-    exactly that path, and leaves both as they are. Always `request.prefix + request.path` is the whole decoded path,
+    A key that ends in "/" matches the path and all below it: its handler sees the rest of the path, from its "/" on, as
+    `request.path`, and the removed part, without a "/" at its end, added to `request.prefix`. A key without it matches
+    exactly that path, and leaves both as they are. `request.prefix + request.path` is always the whole decoded path,
     and `request.target` stays as sent. Routes within routes work.
 
     A value is a Web subclass (one instance is made of it here, also where several keys name it), a Web instance, or any
@@ -38,14 +36,14 @@ def routes(table: Mapping[str, object]) -> Handler:
 
     "/api" where only "/api/" has a key gets 307 to "/api/" with its query (precedent: Go's ServeMux, also where "/" has
     a key). No key at all: 404. OPTIONS * gets 204 (RFC 9110 section 9.3.7 calls it a no-op). An HttpError becomes its
-    small answer.
+    small response.
 
     Raises ConfigError for a bad key, a value that is no handler, an empty table.
     """
     return _Routes(table)
 
 
-class _Routes:
+class _Routes(HandlerObject):
     __slots__ = ("_exact", "_lengths", "_trees")
 
     def __init__(self, table: Mapping[str, object]) -> None:
@@ -62,11 +60,11 @@ class _Routes:
 
     def __call__(self, request: Request) -> Response:
         try:
-            return self._answer(request)
+            return self._dispatch(request)
         except HttpError as error:
             return error_response(error)
 
-    def _answer(self, request: Request) -> Response:
+    def _dispatch(self, request: Request) -> Response:
         path = request.path
         if "/." in path and _has_dots(path):
             raise HttpError(400, "A path with a . or .. segment is refused.")
@@ -78,7 +76,7 @@ class _Routes:
         return self._below(request, path)
 
     def _below(self, request: Request, path: str) -> Response:
-        # By the lengths of our keys, not by the path's own slashes: 30,000 of them cost no more than one.
+        # By the lengths of the keys, not by the path's own slashes: 30,000 of them cost no more than one.
         for length in self._lengths:
             key = path[:length]  # shorter than `length` where the path is
             handler = self._trees.get(key)
@@ -126,8 +124,8 @@ def _has_dots(path: str) -> bool:
 
 def _to_folder(request: Request) -> Response:
     # 307 and not 308: a browser keeps a permanent redirect for good, also for the next project that is served at the
-    # same 127.0.0.1:8000. Both keep the method (RFC 9110 section 15.4.8). The path is made of keys alone, so it
-    # cannot begin with "//" and lead to another host.
+    # same 127.0.0.1:8000. Both keep the method (RFC 9110 section 15.4.8). The path consists of keys alone, so it
+    # cannot start with "//" and lead to another host.
     query = request.query
     location = quote(f"{request.prefix}{request.path}/") + (f"?{query}" if query else "")
     return Response(status=307, headers=[("Location", location)])

@@ -1,4 +1,4 @@
-"""Service: the class that a plain TCP protocol is written as."""
+"""Service: the base class of a plain TCP protocol."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from allcomers.protocol.framing import Framing, Raw
 
 
 class Service:
-    r"""Subclass it, say how messages are framed, answer them. One instance serves one connection.
+    r"""Subclass it, set the framing of messages, respond to them. One instance serves one connection.
 
         class Upper(Service):
             framing = Delimited(b"\n")
@@ -16,31 +16,34 @@ class Service:
             def request(self, data: bytes) -> bytes | None:
                 return data.upper()
 
-    Calls of one connection come one after another, whatever the model; those of two may run at once.
+    Calls of one connection run one after another, whatever the model; those of two may run at once.
 
     peer   str: the client's address
     """
 
     framing: ClassVar[Framing] = Raw()
-    """Raw(), Delimited(b"\\n"), LengthPrefixed(4), or what else has their two methods."""
+    """Raw(), Delimited(b"\\n"), LengthPrefixed(4), or any object with their two methods."""
 
     idle_timeout: ClassVar[float | None] = None
-    """Seconds that a client may stay silent between two messages; None for what --keep-alive says."""
+    """Seconds that a client may stay silent between two messages; None for the value of --keep-alive."""
 
     peer: str = ""
     closing: bool = False
 
     def connected(self) -> bytes | None:
-        """A client has come. What this returns greets it."""
+        """Return a greeting for a client that has connected; None sends nothing."""
         return None
 
     def request(self, data: bytes) -> bytes | None:
-        """Answer one message, without its framing; None sends nothing. An exception ends this connection alone."""
+        """Return the response to one message, both without framing; None sends nothing.
+
+        An exception ends this connection alone.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no request(self, data)")
 
     def lost(self) -> None:
-        """The connection has ended, by whichever side. Nothing can be sent any more."""
+        """Clean up: the connection has ended, by whichever side. Nothing can be sent any more."""
 
     def close(self) -> None:
-        """End the connection once the answer to this message is sent."""
+        """Close the connection once the response to this message is sent."""
         self.closing = True

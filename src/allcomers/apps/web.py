@@ -4,9 +4,8 @@
         def get(self, request):
             return f"Hello, {html.escape(request.args.get('name', 'you'))}"
 
-This file knows which method of the class answers which HTTP method, and how what it returns becomes a Response. Which
-path leads to which class is known by `routes`; how a Response looks on the wire (a HEAD's missing body, Content-Length,
-chunks), by the connection.
+This file maps an HTTP method to a method of the class, and the value that this returns to a Response. `routes` maps
+paths to classes; the connection turns a Response into bytes (a HEAD's missing body, Content-Length, chunks).
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ Fields: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 """Header fields as a method may give them."""
 
 Content: TypeAlias = str | bytes | dict[Any, Any] | list[Any] | Iterable[str | Piece] | None
-"""What becomes a body."""
+"""A value that becomes a body."""
 
 Answer: TypeAlias = Content | Response | tuple[Content, int] | tuple[Content, int, Fields]
-"""What a method of a Web class may return."""
+"""A value that a method of a Web class may return."""
 
 COMMON = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-"""The methods that dispatch without being asked for, in the order of an Allow field.
+"""The methods that dispatch by default, in the order of an Allow field.
 
 Precedent: Django's View and Flask's MethodView have these and TRACE. TRACE and the rest of the registry are left to
-`extra_methods`: nobody who writes a helper called `update`, `search`, `copy`, `query` or `trace` means to publish it.
+`extra_methods`: a helper called `update`, `search`, `copy`, `query` or `trace` is not meant to be public.
 """
 
 _REGISTRY = """
@@ -51,35 +50,35 @@ OCTETS = "application/octet-stream"
 JSON = "application/json"
 PLAIN = "text/plain; charset=utf-8"
 
-_HTML_FIELDS = [("Content-Type", HTML)]  # copied for each Response, so no answer can change another's
+_HTML_FIELDS = [("Content-Type", HTML)]  # copied for each Response, so none can change another's
 
 
 class Web:
     """Subclass it and write `get`, `post`, `put`, `patch`, `delete`, `head`, `options`: each takes a Request.
 
-    What a method returns, and what is sent:
+    The value that a method returns, and the response:
 
-    str            text/html; charset=utf-8 (precedent: Flask); what UTF-8 cannot say (a lone surrogate) as "?"
+    str            text/html; charset=utf-8 (precedent: Flask); a lone surrogate, which UTF-8 cannot encode, as "?"
     bytes          application/octet-stream; bytearray and memoryview too
     dict, list     application/json, compact, UTF-8 (RFC 8259); NaN and Infinity raise ValueError
     None           204, no body
-    an iterable    (a generator) of str, bytes or FileSlice: streamed piece by piece. Its first piece, asked for within
-                   the call, decides the type as above, unless the headers of a tuple name one. So an HttpError raised
-                   before the first yield is still a proper answer. Its `close` is called at the end.
+    an iterable    (a generator) of str, bytes or FileSlice: streamed piece by piece. Its first piece, pulled within the
+                   call, decides the type as above, unless the headers of a tuple name one. So an HttpError raised
+                   before the first yield is still a proper response. Its `close` is called at the end.
     Response       as it is
     a tuple        (value, status) or (value, status, headers): value is one of the above but a Response;
                    a Content-Type in headers replaces the one above
 
     Anything else raises AnswerError: the client gets a 500. HttpError(status, message), raised, becomes a small plain
-    text answer.
+    text response.
 
-    HEAD falls back to `get`; OPTIONS is answered with Allow, also for "*"; a registered method that the class lacks
+    HEAD falls back to `get`; OPTIONS gets Allow, also for "*"; a registered method that the class lacks
     gets 405 with Allow (RFC 9110 section 15.5.6), any other 501 (section 15.6.2). Method names are case-sensitive
     (section 9.1): `get` as sent on the wire is a 501. Only COMMON dispatches, and what `extra_methods` adds.
 
-    One instance serves all requests of a worker: what is set on `self` belongs to one worker process, is shared by its
-    threads (so guard it with a lock where `--calls pool` or a thread model may run two calls at once), and is not seen
-    by other workers.
+    One instance serves all requests of a worker: an attribute of `self` belongs to one worker process, is shared by its
+    threads (so guard it with a lock where `--calls pool` or a thread model may run two calls at once), and is invisible
+    to other workers.
     """
 
     extra_methods: ClassVar[tuple[str, ...]] = ()
@@ -96,7 +95,7 @@ class Web:
     # PERF: 1.1 µs for a short str on top of the method's own call, of which making the Response is 0.8; a small dict
     # 5.3 µs or more: python bench/request/micro.py
     def __call__(self, request: Request) -> Response:
-        """Answer one request. Raises what the method raises but HttpError, and AnswerError for what cannot be sent."""
+        """Return the response to `request`. Raises AnswerError, and whatever the method raises but HttpError."""
         name = self._names.get(request.method)
         if name is None:
             return self._no_method(request)
@@ -109,7 +108,7 @@ class Web:
             return error_response(error)
 
     def options(self, request: Request) -> Answer:
-        """204 with Allow (RFC 9110 section 9.3.7); override it for CORS."""
+        """Return 204 with Allow (RFC 9110 section 9.3.7); override it for CORS."""
         return Response(status=204, headers=[("Allow", self._allow)])
 
     def _no_method(self, request: Request) -> Response:
@@ -118,24 +117,30 @@ class Web:
         return error_response(HttpError(501))
 
 
-def as_handler(target: object) -> Handler:
-    """A Handler from a Web subclass (makes one instance, without arguments), a Web instance or any Handler.
+class HandlerObject:
+    """Base of other classes whose instances are Handlers: detection serves them without a look at their parameters."""
 
-    Raises ConfigError for anything else; what the class's own __init__ raises passes through.
+    __slots__ = ()
+
+
+def as_handler(target: object) -> Handler:
+    """Return a Handler from a Web subclass (makes one instance, without arguments), a Web instance or any Handler.
+
+    Raises ConfigError for anything else, and whatever the class's own __init__ raises.
     """
     if isinstance(target, type):
         if issubclass(target, Web):
             return target()
         raise ConfigError(f"{target.__name__} is a class but no Web: give an instance, {target.__name__}(...)")
     if not callable(target):
-        raise ConfigError(f"{target!r} is no handler: give a Web class, or what takes a Request and returns a Response")
+        raise ConfigError(f"{target!r} is no handler: give a Web class, or a callable from Request to Response")
     if _is_async(target):
         raise ConfigError(f"{target!r} is async: a handler is a plain def")
     return cast(Handler, target)
 
 
 def error_response(error: HttpError) -> Response:
-    """The small plain text answer that an HttpError stands for."""
+    """Return the small plain text response of an HttpError."""
     text = error.message or _phrase(error.status)
     return Response(
         f"{text}\n".encode("utf-8", "replace"),
@@ -154,7 +159,7 @@ def _phrase(status: int) -> str:
 
 
 def _method_names(cls: type[Web]) -> dict[str, str]:
-    """HTTP method to attribute name, for those that `cls` has; by name, so that any descriptor works."""
+    """Map the HTTP methods that `cls` has to attribute names; by name, so that any descriptor works."""
     names = {}
     for method in (*COMMON, *_checked_extra(cls)):
         name = method.lower().replace("-", "_")
@@ -179,7 +184,7 @@ def _checked_extra(cls: type[Web]) -> tuple[str, ...]:
 
 
 def _is_async(function: object) -> bool:
-    """Whether calling it gives a coroutine or an asynchronous generator (without the import of inspect, 10 ms)."""
+    """Return True if a call returns a coroutine or an async generator (without the import of inspect, 10 ms)."""
     flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
     return bool(flags & (0x80 | 0x200))  # CO_COROUTINE, CO_ASYNC_GENERATOR
 
@@ -198,7 +203,7 @@ def _respond(value: object) -> Response:
 
 
 def _unpacked(value: tuple[Any, ...]) -> tuple[object, int, list[tuple[str, str]]]:
-    """(content, status, fields) of a returned tuple."""
+    """Return (content, status, fields) of a tuple that a method returned."""
     if len(value) not in (2, 3) or not isinstance(value[1], int) or not 200 <= value[1] <= 599:
         raise AnswerError(f"a returned tuple is (value, status) or (value, status, headers), not {value!r:.80}")
     content, status, fields = value if len(value) == 3 else (*value, ())
@@ -220,7 +225,7 @@ Close: TypeAlias = Callable[[], object] | None
 
 
 def _body(value: object, typed: bool) -> tuple[Piece | Iterator[Piece], str, Close]:
-    """(the body, its media type, what to call at the end); `typed`: the media type is already known."""
+    """Return (the body, its media type, its close() or None); `typed`: the media type is already known."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace"), HTML, None
     if isinstance(value, bytes | bytearray | memoryview):
@@ -238,13 +243,13 @@ def _json(value: object) -> bytes:
     try:
         return _json_encoder(False).encode(value).encode()
     except UnicodeEncodeError:
-        # A lone surrogate (a path with %ff in it has one) is no UTF-8, but JSON can escape it.
+        # A lone surrogate (a path with %ff in it has one) has no UTF-8, but JSON can escape it.
         return _json_encoder(True).encode(value).encode()
 
 
 @cache
 def _json_encoder(ensure_ascii: bool) -> JSONEncoder:
-    """Kept: json.dumps makes a new one for each call with options, which costs 1.7 µs."""
+    """Return a cached encoder: json.dumps makes a new one for each call with options, which costs 1.7 µs."""
     from json import JSONEncoder
 
     return JSONEncoder(ensure_ascii=ensure_ascii, allow_nan=False, separators=(",", ":"))
@@ -260,7 +265,7 @@ def _stream(value: Iterable[object], typed: bool) -> tuple[Iterator[Piece], str,
         kind = HTML if isinstance(first, str) else OCTETS
         return chain((_piece(first),), map(_piece, pieces)), kind, close
     except BaseException:
-        if close:  # there will be no Response to do it
+        if close:  # no Response will call it
             close()
         raise
 
@@ -270,4 +275,4 @@ def _piece(piece: object) -> Piece:
         return piece.encode("utf-8", "replace")
     if isinstance(piece, bytes | FileSlice):
         return piece
-    raise AnswerError(f"a streamed answer yielded {type(piece).__name__}, not str, bytes or FileSlice")
+    raise AnswerError(f"a streamed response yielded {type(piece).__name__}, not str, bytes or FileSlice")

@@ -111,7 +111,7 @@ class Auto:
         number = ownership.begin()
         reply = work()
         if not ownership.end(number):
-            self._answer_late(reply if isinstance(reply, PulledBody) else getattr(work, "__self__", None), reply)
+            self._answer_late(reply if isinstance(reply, PulledBody) else getattr(work, "owner", None), reply)
             raise LoopMoved
         return reply
 

@@ -59,7 +59,7 @@ def answer(stream: PulledBody, reply: Any, run: Run) -> EndOfBody | Response:
     except AnswerError as error:  # of its head: nothing has gone out
         run(stream.end)
         stream.fail(error)
-        return plain_response(500, "Internal Server Error\n")
+        return plain_response(500, "Internal Server Error")
 
 
 class _Producer:

@@ -166,7 +166,7 @@ class TimedCall:
     @property
     def _owner(self) -> Any:
         """The object that has the call's name and can forget its result: of a method, its object."""
-        return getattr(self.work, "__self__", self.work)
+        return getattr(self.work, "owner", None) or getattr(self.work, "__self__", self.work)
 
     def forget(self, reply: Any) -> None:
         """Drop `reply`, or the call itself if that is TIMED_OUT."""

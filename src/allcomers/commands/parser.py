@@ -1,11 +1,11 @@
-"""The options of a command: its help, and the values that flags, environment and files give."""
+"""The options of `serve` and `run`: their help, and the settings that flags, environment and files give."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from allcomers.config import options as configs
 from allcomers.config import sources
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from allcomers.config.sources import Layer, Settings
 
 
-_ABOUT = {
+_ABOUT: Final = {
     "serve": "Serve a folder of files as a site.",
     "run": "Serve a WSGI or an ASGI app, a Web or a Service class, or a handler.",
 }
 
 
-_CONFIGURATION = {
-    "--config": "options, rather than from allcomers.toml or pyproject.toml",
-    "--check-config": "check options, load what is to be served, and exit: 0, 2 or 3",
-    "--print-config": "print every option as TOML, and where it comes from",
+_CONFIGURATION: Final = {
+    "--config": "read options from FILE instead of allcomers.toml or pyproject.toml",
+    "--check-config": "check the options, load the app or site, and exit with 0, 2 or 3",
+    "--print-config": "print every option as TOML, with its origin",
 }
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line, as every other error is said."""
+    """A parser that reports an error as every other is reported: in one line."""
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} (see {self.prog} --help)")
@@ -41,17 +41,18 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=30, width=100)
 
 
-def _tell(line: str) -> None:
-    print(f"allcomers: {line}", file=sys.stderr, flush=True)
+def print_all_options(command: str) -> None:
+    """Print the help of `command`, "run" or "serve", with every option."""
+    _parser(command, everything=True).print_help()
 
 
 def _parser(command: str, everything: bool = False) -> _Parser:
-    """The parser of a command; its help shows what most people need, or everything."""
+    """Return the parser of a command; its help shows the options that most people need, or all."""
     parser = _Parser(
         f"allcomers {command}", description=_ABOUT[command], formatter_class=_Help, allow_abbrev=False, add_help=False,
         usage=f"allcomers {command} {'[DIR]' if command == 'serve' else 'TARGET'} [OPTIONS]",
-        epilog=None if everything else f"All options: allcomers {command} --help-all. Each may stand in allcomers.toml"
-        " (workers = 4),\nor in the environment (ALLCOMERS_WORKERS=4); an option given here is stronger.",
+        epilog=None if everything else f"All options: allcomers {command} --help-all. Each can be set in allcomers.toml"
+        " (workers = 4)\nor in the environment (ALLCOMERS_WORKERS=4); an option given here overrides both.",
     )  # fmt: skip
     groups: dict[str, Any] = {}
     for name, default, option in configs.known(command):
@@ -59,14 +60,14 @@ def _parser(command: str, everything: bool = False) -> _Parser:
         shown = configs.shown(default, option) if option.flags else ""
         text = f"{option.help} ({shown})" if shown else option.help
         _add(group, name, option, text.replace("%", "%%") if everything or name in configs.COMMON else None)
-    what = groups["what"]
-    what.add_argument("-h", "--help", action="help", help="show what most people need")
-    what.add_argument("--help-all", action="store_true", help="show every option")
+    first = groups["general"]
+    first.add_argument("-h", "--help", action="help", help="show the options that most people need")
+    first.add_argument("--help-all", action="store_true", help="show every option")
     for flag, text in _CONFIGURATION.items():
         if flag == "--config":
-            what.add_argument(flag, metavar="FILE", help=text)
+            first.add_argument(flag, metavar="FILE", help=text)
         else:
-            what.add_argument(flag, action="store_true", help=text)
+            first.add_argument(flag, action="store_true", help=text)
     return parser
 
 
@@ -79,80 +80,84 @@ def _add(group: Any, name: str, option: configs.Option, text: str | None) -> Non
         group.add_argument(*option.flags, dest=name, metavar=option.value, action=action, help=shown)
     else:
         group.add_argument(*option.flags, dest=name, action="store_const", const="on", help=shown)
-        no = f"--no-{option.flags[-1].removeprefix('--')}"  # takes back what a file or the environment has
-        group.add_argument(no, dest=name, action="store_const", const="off", help=argparse.SUPPRESS)
+        negation = f"--no-{option.flags[-1].removeprefix('--')}"  # overrides a file and the environment
+        group.add_argument(negation, dest=name, action="store_const", const="off", help=argparse.SUPPRESS)
 
 
-def _settle(arguments: list[str], start: str, tell: Any) -> tuple[dict[str, Any], Settings]:
-    """(what was parsed, what it comes to). Where that fails, perhaps the flags are those of another server.
+def read_settings(
+    command: str, arguments: list[str], start: str, report: Callable[[str], None]
+) -> tuple[dict[str, Any], Settings]:
+    """Return (the parsed arguments, the settings) of `command`, "run" or "serve"; enter the folder of --chdir.
 
+    start   the folder in which the server was started
+    report  called with a line for each flag that is not used as it stands
+
+    Where `run` does not understand its arguments, they are read again with the flags of gunicorn and uvicorn.
     Raises ConfigError.
     """
-    command, *rest = arguments
     try:
-        settled = _gather(command, rest, start)
+        found = _gather(command, arguments, start)
     except ConfigError:
         if command != "run":
             raise
         from allcomers.config import migration
 
-        moved = migration.translate(rest, os.environ)
-        if moved is None:
+        translation = migration.translate(arguments, os.environ)
+        if translation is None:
             raise
-        for line in moved.lines:
-            tell(line)
-        rest = moved.arguments
-        settled = _gather(command, rest, start, moved)
-    if command == "run" and any(word.startswith("-t") for word in rest):
+        for line in translation.lines:
+            report(line)
+        arguments = translation.arguments
+        found = _gather(command, arguments, start, translation)
+    if command == "run" and any(word.startswith("-t") for word in arguments):
         from allcomers.config import migration
 
-        for line in migration.doubts(rest):
-            tell(line)
-    return settled
+        for line in migration.doubts(arguments):
+            report(line)
+    return found
 
 
 def _gather(
-    command: str, arguments: list[str], start: str, moved: Translation | None = None
+    command: str, arguments: list[str], start: str, translation: Translation | None = None
 ) -> tuple[dict[str, Any], Settings]:
-    asked = vars(_parser(command).parse_args(arguments))
+    parsed = vars(_parser(command).parse_args(arguments))
     flags: Layer = {
         name: (
-            tuple(asked[name]) if option.repeats else asked[name],
+            tuple(parsed[name]) if option.repeats else parsed[name],
             option.flags[-1] if option.flags else option.value,
         )
         for name, _, option in configs.known(command)
-        if asked[name] is not None
+        if parsed[name] is not None
     }
     if "bind" not in flags and "LISTEN_FDS" in os.environ:
         from allcomers.server import systemd
 
-        if given := systemd.binds(os.environ):
-            flags["bind"] = (given, "LISTEN_FDS")
+        if inherited := systemd.binds(os.environ):
+            flags["bind"] = (inherited, "LISTEN_FDS")
     _enter(start)
-    folder = asked["chdir"] or os.environ.get("ALLCOMERS_CHDIR", "")
+    folder = parsed["chdir"] or os.environ.get("ALLCOMERS_CHDIR", "")
     _enter(folder)
-    if moved is not None:
-        moved.apply()
-    found = sources.gather(
-        command, flags, os.environ, file=asked["config"] or "", weak=moved.weak if moved is not None else None
-    )
+    if translation is not None:
+        translation.apply()
+    weak = translation.weak if translation is not None else None
+    settings = sources.gather(command, flags, os.environ, file=parsed["config"] or "", weak=weak)
     if not folder:
-        _enter(found.config.chdir)
-    return asked, found
+        _enter(settings.config.chdir)
+    return parsed, settings
 
 
-def _here() -> str:
-    """The current folder; by the name that the shell has for it, if that is a link: it may lead elsewhere by and by."""
+def current_folder() -> str:
+    """Return the current folder by the shell's name for it, which may be a link that leads elsewhere later; or ""."""
     try:
-        here, named = os.getcwd(), os.environ.get("PWD", "")  # noqa: PTH109
-        return named if named.startswith("/") and os.path.samefile(named, here) else here  # noqa: PTH121
+        folder, named = os.getcwd(), os.environ.get("PWD", "")  # noqa: PTH109
+        return named if named.startswith("/") and os.path.samefile(named, folder) else folder  # noqa: PTH121
     except OSError:  # it was removed
         return ""
 
 
-def _files(asked: dict[str, Any]) -> tuple[str, ...]:
-    """Where options are read from."""
-    named = asked["config"] or os.environ.get("ALLCOMERS_CONFIG", "")
+def config_files(parsed: dict[str, Any]) -> tuple[str, ...]:
+    """Return the files from which options are read, of the arguments as read_settings() returned them."""
+    named = parsed["config"] or os.environ.get("ALLCOMERS_CONFIG", "")
     return (named,) if named else ("allcomers.toml", "pyproject.toml")
 
 

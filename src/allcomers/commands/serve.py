@@ -8,7 +8,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from allcomers.commands.parser import _files, _here, _parser, _settle, _tell
+from allcomers.commands.output import report, report_error
+from allcomers.commands.parser import config_files, current_folder, print_all_options, read_settings
 from allcomers.config import sources
 from allcomers.errors import ConfigError, OperatorError
 from allcomers.server import error_log
@@ -18,40 +19,43 @@ if TYPE_CHECKING:
     from allcomers.server.worker import Job
 
 
-def _complain(error: OperatorError) -> int:
-    from allcomers.server.worker import complain
-
-    complain(error)
-    return error.exit_code
+def serve(arguments: list[str]) -> int:
+    """Serve a folder until a signal ends it; return the exit status. Raises OperatorError."""
+    return _main("serve", arguments)
 
 
-def _serve(arguments: list[str]) -> int:
+def run(arguments: list[str]) -> int:
+    """Serve an app until a signal ends it; return the exit status. Raises OperatorError."""
+    return _main("run", arguments)
+
+
+def _main(command: str, arguments: list[str]) -> int:
     if "--help-all" in arguments:
-        _parser(arguments[0], everything=True).print_help()
+        print_all_options(command)
         return 0
-    start = _here()
-    asked, found = _settle(arguments, start, _tell)
-    for note in found.notes:
-        _tell(note)
-    if asked["print_config"]:
-        sys.stdout.write(sources.to_toml(found))
+    start = current_folder()
+    parsed, settings = read_settings(command, arguments, start, report)
+    for note in settings.notes:
+        report(note)
+    if parsed["print_config"]:
+        sys.stdout.write(sources.to_toml(settings))
         return 0
-    error_log.setup(found.config.log_level)
-    job = _job(found)._replace(files=_files(asked))
-    if asked["check_config"]:
-        return _check(found, job)
+    error_log.setup(settings.config.log_level)
+    job = _job(settings)._replace(files=config_files(parsed))
+    if parsed["check_config"]:
+        return _check(settings, job)
     from allcomers.server.supervisor.supervisor import Supervisor
 
-    return Supervisor(job, renew=partial(_renew, arguments, start), start=start).run()
+    return Supervisor(job, renew=partial(_renew, command, arguments, start), start=start).run()
 
 
-def _job(found: Settings) -> Job:
-    """What to serve and how. Raises ConfigError."""
-    config, own = found.config, found.own
-    if found.command == "run" and not own["target"]:
+def _job(settings: Settings) -> Job:
+    """Return the job that `settings` describe. Raises ConfigError."""
+    config, own = settings.config, settings.own
+    if settings.command == "run" and not own["target"]:
         raise ConfigError("TARGET is missing: MODULE:NAME or FILE.py:NAME (see allcomers run --help)")
     if config.chdir:
-        config = config._replace(chdir=_here())  # where we are: so that to enter it again changes nothing
+        config = config._replace(chdir=current_folder())  # absolute: a worker can enter it again
     if config.admin:
         from allcomers.server.admin import allowed_hosts
 
@@ -61,17 +65,20 @@ def _job(found: Settings) -> Job:
 
     if config.model:
         models.get(config.model).load()
-    load = partial(_site, own) if found.command == "serve" else partial(_target, own["target"])
-    if found.command == "serve":
-        load()  # a bad folder is told at once
+    load = partial(_site, own) if settings.command == "serve" else partial(_target, own["target"])
+    if settings.command == "serve":
+        load()  # reports a bad folder before a worker starts
     return Job(config=config, load=load)
 
 
-def _renew(arguments: list[str], start: str) -> Job:
-    """The job as files, environment and flags have it now. Raises OperatorError, and then nothing has changed."""
-    before = _here()
+def _renew(command: str, arguments: list[str], start: str) -> Job:
+    """Return the job by the files, the environment and the flags as they are now.
+
+    Raises OperatorError; the process is then in the folder that it was in before.
+    """
+    before = current_folder()
     try:
-        return _job(_settle(arguments, start, lambda line: None)[1])
+        return _job(read_settings(command, arguments, start, lambda line: None)[1])
     except BaseException:
         with suppress(OSError):
             os.chdir(before)
@@ -95,8 +102,8 @@ def _target(name: str) -> Any:
     return loading.load(name)
 
 
-def _check(found: Settings, job: Job) -> int:
-    """Load what is to be served as a worker would, in a process of its own: an app may leave threads behind."""
+def _check(settings: Settings, job: Job) -> int:
+    """Load the app as a worker would, in a process of its own, because it may leave threads; return the exit status."""
     from allcomers.system.sockets import Bind
 
     for text in job.config.bind:
@@ -106,9 +113,9 @@ def _check(found: Settings, job: Job) -> int:
     if pid == 0:
         status = 1
         try:
-            status = _load(found, job)
+            status = _load(settings, job)
         except OperatorError as error:
-            status = _complain(error)
+            status = report_error(error)
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
@@ -118,11 +125,11 @@ def _check(found: Settings, job: Job) -> int:
     _, ended = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(ended)
     if code < 0:
-        _tell(f"the process that loaded it was ended by signal {-code}")
+        report(f"the process that loaded it was ended by signal {-code}")
     return code if code >= 0 else 1
 
 
-def _load(found: Settings, job: Job) -> int:
+def _load(settings: Settings, job: Job) -> int:
     from allcomers import models
     from allcomers.server.endpoint import endpoint
     from allcomers.server.worker import become_worker
@@ -133,7 +140,7 @@ def _load(found: Settings, job: Job) -> int:
     error_log.settle_root()
     model = config.model or ("asyncio" if served.is_async else models.best())
     workers = "1 worker" if config.workers == 1 else f"{config.workers} workers"
-    what = found.own.get("target") or found.own["dir"]
-    where = ", ".join(config.bind)
-    print(f"OK: {what} as {served.scheme} on {where}: {workers}, {model}, calls {served.calls}")
+    name = settings.own.get("target") or settings.own["dir"]
+    addresses = ", ".join(config.bind)
+    print(f"OK: {name} as {served.scheme} on {addresses}: {workers}, {model}, calls {served.calls}")
     return 0

@@ -1,18 +1,19 @@
-"""What an option's text may be: each check gives the value, or says in a line why there is none.
+"""Checks of options: each takes the text of an option and returns its value.
 
-All raise ConfigError, which does not name the option: who asks knows what it was called.
+All raise ConfigError, which does not name the option: the caller knows by which name it was given.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 from allcomers.errors import ConfigError
 
 
 def integer(least: int, most: int = 1 << 31) -> Callable[[str], int]:
-    """A check for a whole number between two."""
+    """Return a check for a whole number from `least` to `most`."""
 
     def check(text: str) -> int:
         if not (text.isascii() and text.isdigit()) or not least <= int(text) <= most:
@@ -23,32 +24,32 @@ def integer(least: int, most: int = 1 << 31) -> Callable[[str], int]:
 
 
 def seconds(text: str) -> float:
-    """A check for a time: "2.5"; above 0."""
+    """Check a time above 0: "2.5"."""
     return _number(text, "a number of seconds above 0")
 
 
 def never_or_seconds(text: str) -> float:
-    """A check for a time: "2.5"; 0 for never."""
+    """Check a time: "2.5"; 0 for never."""
     return 0.0 if text == "0" else _number(text, "a number of seconds, or 0")
 
 
 def rate(text: str) -> float:
-    """A check for bytes per second; 0 for none asked."""
+    """Check a number of bytes per second; 0 for no limit."""
     return 0.0 if text == "0" else _number(text, "a number of bytes per second, or 0")
 
 
-def _number(text: str, what: str) -> float:
+def _number(text: str, noun: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = 0.0
     if not 0 < value < 1e9:
-        raise ConfigError(f"{text!r} is not {what}")
+        raise ConfigError(f"{text!r} is not {noun}")
     return value
 
 
 def size(text: str) -> int:
-    """A check for a number of bytes: "1000", "32K", "64M", "2G"."""
+    """Check a number of bytes: "1000", "32K", "64M", "2G"."""
     number, unit = (text[:-1], text[-1].upper()) if text and not text[-1].isdigit() else (text, "")
     factor = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(unit)
     if factor is None or not (number.isascii() and number.isdigit()) or int(number) == 0:
@@ -57,7 +58,7 @@ def size(text: str) -> int:
 
 
 def choice(*names: str) -> Callable[[str], str]:
-    """A check for one of some names."""
+    """Return a check for one of `names`."""
 
     def check(text: str) -> str:
         if text not in names:
@@ -68,31 +69,19 @@ def choice(*names: str) -> Callable[[str], str]:
 
 
 def level(text: str) -> str:
-    """A check for a level of the log, in capitals or not."""
+    """Check a level of the log, in upper or lower case."""
     return choice("debug", "info", "warning", "error", "critical")(text.lower())
 
 
 def model_name(text: str) -> str:
-    """A check for what may be a model's name. Which there are is known by `models`."""
+    """Check that `text` can be the name of a model. The folder models knows which there are."""
     if text[:1].isdigit():
-        raise ConfigError(f"{text!r} is no name: see `allcomers models`")
-    return text
-
-
-def log_format(text: str) -> str:
-    """A check for the form of an access log: a name, or a line with gunicorn's fields: "%(h)s %(r)s"."""
-    known = ("combined", "common", "json")
-    if text not in known:
-        if "%(" not in text:
-            raise ConfigError(f"{text!r} is not known; choose one of {', '.join(known)}, or give fields as %(h)s")
-        from allcomers.config import log_format as logformat  # late: most take a format that has a name
-
-        logformat.read(text)
+        raise ConfigError(f"{text!r} is not a name: see `allcomers models`")
     return text
 
 
 def flag(text: str) -> bool:
-    """A check for what is on or off: an option without a value on the command line."""
+    """Check the value of a switch, an option without a value on the command line: "on", "off" and synonyms."""
     known = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
     if text.lower() not in known:
         raise ConfigError(f"{text!r} is neither on nor off")
@@ -100,7 +89,27 @@ def flag(text: str) -> bool:
 
 
 def worker_count(text: str) -> int:
-    """A check for a number of processes; "auto" for the cores that this process may use."""
+    """Check a number of processes; "auto" is the number of cores that this process may use."""
     if text == "auto":
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return integer(1, 1024)(text)
+
+
+def check_account(user: str, group: str) -> None:
+    """Raise ConfigError unless this process may run as `user` and `group`: only root may change (setuid(2))."""
+    if os.geteuid() == 0 or not (user or group):
+        return
+    import grp
+    import pwd
+
+    own_user, own_group = os.geteuid(), os.getegid()
+    for option, wanted, number, look_up in (
+        ("--user", user, own_user, partial(pwd.getpwuid, own_user)),
+        ("--group", group, own_group, partial(grp.getgrgid, own_group)),
+    ):
+        try:
+            name = str(look_up()[0])
+        except KeyError:  # a container's user may have no name
+            name = str(number)
+        if wanted not in ("", name, str(number)):
+            raise ConfigError(f"{option} {wanted} needs root, and this is {name}: start as root, or leave it out")

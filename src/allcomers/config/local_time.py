@@ -13,13 +13,13 @@ from typing import Final, NamedTuple
 
 _DAY: Final = 86_400
 _STEP: Final = 14 * _DAY
-"""Seconds between two looks at the offset. No zone of the tz database has two changes as near before 2040 (Gaza)."""
+"""Seconds between two readings of the offset. Before 2040 no zone of the tz database changes twice within it (Gaza)."""
 
 _MINUTE: Final = 60
 """Changes fall on whole minutes of UTC."""
 
 _SPAN: Final = (28 * 365 + 7) * _DAY
-"""28 years, after which dates fall on the same days of the week again: rules of daylight saving time repeat then."""
+"""28 years, after which dates fall on the same days of the week again, so rules of daylight saving time repeat."""
 
 _SET: Final = 1_735_689_600
 """2025-01-01. A clock that is behind it has not been set yet."""
@@ -51,7 +51,7 @@ _offset: Callable[[float], int] = _system_offset
 
 
 def keep_zone() -> None:
-    """From now on, write times by the zone that this process has now, whatever it is set to. Later calls do nothing.
+    """Fix the zone of log lines to the one that this process has now. Later calls do nothing.
 
     Takes 0.4 ms for UTC, 1.5 ms where there is daylight saving time. Forked children have the same zone.
     """
@@ -93,7 +93,7 @@ def iso_milliseconds(when: float) -> str:
 
 
 def date(now: time.struct_time) -> str:
-    """Return 2000-10-10. Not by strftime(3): that takes over what TZ says now, for the whole process."""
+    """Return 2000-10-10. Not by strftime(3), which applies the current TZ to the whole process."""
     return f"{now.tm_year}-{now.tm_mon:02}-{now.tm_mday:02}"
 
 

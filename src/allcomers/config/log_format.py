@@ -1,10 +1,10 @@
-r"""Lines of the access log: what fields there are, and how an answer becomes a line of them.
+r"""Lines of the access log: their fields, and the formatting of a response as a line.
 
-A format is a name, or text with fields in whose places an answer's values are put: gunicorn's, uvicorn's, and some of
-our own that split the time. It is read once, into a function; a field that nobody knows is an error then.
+A format is a name, or text with fields that are replaced by the values of a response: the fields of gunicorn, those of
+uvicorn, and some of our own that split the time. It is read once, into a function; an unknown field is an error then.
 
-Whatever a client sent is escaped, so that it cannot end a line, forge a field or move the cursor of who reads the file
-(CVE-2020-7694 in uvicorn): a line is printable ASCII and nothing else, but for tabs that the format has itself.
+All text of a client is escaped, so that it cannot end a line, forge a field or move the cursor of a reader's terminal
+(CVE-2020-7694 in uvicorn): a line is printable ASCII and nothing else, except for tabs of the format itself.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from allcomers.config import local_time
 from allcomers.errors import ConfigError
 
 NAMES: Final = ("combined", "common", "json")
-"""The formats that have names: https://httpd.apache.org/docs/2.4/logs.html#accesslog, and one object a line."""
+"""The formats with a name: https://httpd.apache.org/docs/2.4/logs.html#accesslog, and an object of JSON a line."""
 
 COMMON: Final = '%(h)s %(l)s - %(t)s "%(r)s" %(s)s %(b)s'
-"""Apache's. Without the user: nobody has checked who a client says it is."""
+"""Apache's, without the user, whose password the server has not checked."""
 
 COMBINED: Final = COMMON + ' "%(f)s" "%(a)s"'
 
@@ -32,23 +32,23 @@ _MONTHS: Final = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "S
 
 
 class Entry(Protocol):
-    """An answer that has gone out, or whose client has.
+    """A response that was sent, or whose client has left.
 
-    when     seconds since the epoch at which the request began to arrive; `stamp` is that as Format.clock has it
+    when     seconds since the epoch at which the request started to arrive; `stamp` is Format.clock(when)
     peer     the client's address: "127.0.0.1"; "" on a Unix socket
-    request_line  the request line: ("GET", "/a?b=c", 1) for HTTP/1.1; ("", "", 1) where it was not understood,
-    line     and then what stood in its place, as it came (Latin-1)
-    host     the authority asked for
-    status   of the answer: 200
+    request_line  ("GET", "/a?b=c", "1.1") for HTTP/1.1; ("", "", "1.1") for one that was not understood,
+    line     which then stands here as it was received (Latin-1)
+    host     the authority of the request
+    status   of the response: 200
     sent     bytes of its body that were sent
-    seconds  from the request's first byte to the answer's last; of these
-    wait     from the whole request to the call's beginning, app in the app's calls, write from then on
+    seconds  from the first byte of the request to the last of the response; of these
+    wait     from the whole request to the start of the call, app in the app's calls, write after them
     """
 
     stamp: str
     when: float
     peer: str
-    request_line: tuple[str, str, int]
+    request_line: tuple[str, str, str]
     line: str
     status: int
     sent: int
@@ -61,24 +61,24 @@ class Entry(Protocol):
     def host(self) -> str: ...
 
     def field(self, name: bytes) -> str:
-        """The request's field of this name, in small letters, as str (Latin-1); "" where there is none."""
+        """Return the request's header `name`, given in lower case, as str (Latin-1); "" for none."""
         ...
 
     def answer_field(self, name: str) -> str:
-        """The same of the app's answer."""
+        """Return the header `name`, given in lower case, of the app's response; "" for none."""
         ...
 
 
 Value: TypeAlias = Callable[[Entry], object]
-"""What an entry has in the place of a field."""
+"""The value of a field for an entry."""
 
 
 class Format(NamedTuple):
-    """How an answer becomes a line.
+    """Functions that format a response as a line.
 
-    line   the line with its LF, printable ASCII
-    clock  a time to the `stamp` that `line` wants to find in its entry; the same for all of a second
-    timed  does it want to know `wait`, `app` and `write`?
+    line   returns the line with its LF, printable ASCII
+    clock  returns the `stamp` of a time, which `line` needs in its entry; the same for all of a second
+    timed  whether `line` needs `wait`, `app` and `write`
     """
 
     line: Callable[[Entry], str]
@@ -87,7 +87,7 @@ class Format(NamedTuple):
 
 
 def read(text: str) -> Format:
-    """The format of this name, or with these fields. Raises ConfigError, which does not name the option."""
+    """Return the format with this name, or with these fields. Raises ConfigError, which does not name the option."""
     if text == "json":
         return Format(_json_line(), local_time.iso, True)
     text = {"combined": COMBINED, "common": COMMON}.get(text, text)
@@ -108,9 +108,9 @@ _OTHER = re.compile(r"\{([^{}]++)\}([A-Za-z])")
 
 
 def _parse(text: str) -> tuple[str, list[Value], bool]:
-    """(template for printf-style formatting, the values to put in, does one want the time split?)."""
+    """Return (template for printf-style formatting, the values for it, whether one needs the parts of the time)."""
     if not all(" " <= letter <= "~" or letter == "\t" for letter in text):
-        raise ConfigError(f"{text!r} has characters that are no printable ASCII")
+        raise ConfigError(f"{text!r} has characters that are not printable ASCII")
     template = ""
     values: list[Value] = []
     timed = False
@@ -118,7 +118,7 @@ def _parse(text: str) -> tuple[str, list[Value], bool]:
         plain, name, conversion = piece.groups()
         if name is None:
             if piece[0] == "%":
-                raise ConfigError(f"{text!r} has a % that begins no field; %% stands for one")
+                raise ConfigError(f"{text!r} has a % that starts no field; write %% for a percent sign")
             template += plain or "%%"
             continue
         if conversion not in ("s", "d"):
@@ -135,12 +135,12 @@ def _other(name: str) -> Value:
     match = _OTHER.fullmatch(name)
     kind = match[2] if match is not None else ""
     if match is not None and kind == "i":
-        return partial(_asked_field, match[1].lower().encode("ascii"))
+        return partial(_request_field, match[1].lower().encode("ascii"))
     if match is not None and kind == "o":
-        return partial(_answer_field, match[1].lower())
+        return partial(_response_field, match[1].lower())
     if kind == "e":
-        # gunicorn has the WSGI environ here. Ours is the app's own: made for its call, gone with it.
-        raise ConfigError(f"%({name})s: the environ is not logged; %({{Name}}i)s is a field of the request")
+        # gunicorn has the WSGI environ here. Ours belongs to the app: it is made for the call, and gone with it.
+        raise ConfigError(f"%({name})s: the environ is not logged; %({{Name}}i)s is a header of the request")
     raise ConfigError(f"there is no field %({name})s; {_near(name)}")
 
 
@@ -156,15 +156,15 @@ def _near(name: str) -> str:
 
 
 def escape(text: str) -> str:
-    r"""`text` as printable ASCII that ends no field and no line, as Apache does it: \" \\ \n and its like, else \xhh.
+    r"""Return `text` as printable ASCII that ends no field and no line, as Apache does: \" \\ \n and so on, else \xhh.
 
-    What no wire sends, a character beyond Latin-1, is \uhhhh.
+    A character beyond Latin-1, which no peer can send, is \uhhhh.
     """
     return text.translate(_ESCAPES)
 
 
 class _Escapes(dict[int, str]):
-    """For str.translate; fills itself, up to 256 entries."""
+    """A table for str.translate that fills itself, up to 256 entries."""
 
     def __missing__(self, code: int) -> str:
         if code > 255:
@@ -177,7 +177,7 @@ _ESCAPES = _Escapes({ord(raw): f"\\{letter}" for raw, letter in zip('"\\\b\n\r\t
 
 
 def _safe(text: str) -> str:
-    """`text` escaped, or a dash for none. The four looks are faster than they read."""
+    """Return `text` escaped, or a dash for none. The four tests are faster than escape()."""
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return text or "-"
     return escape(text)
@@ -187,20 +187,20 @@ def _safe(text: str) -> str:
 
 
 def _request(entry: Entry) -> str:
-    method, target, minor = entry.request_line
-    return _safe(f"{method} {target} HTTP/1.{minor}" if method else entry.line)
+    method, target, version = entry.request_line
+    return _safe(f"{method} {target} HTTP/{version}" if method else entry.line)
 
 
-def _asked_field(name: bytes, entry: Entry) -> str:
+def _request_field(name: bytes, entry: Entry) -> str:
     return _safe(entry.field(name))
 
 
-def _answer_field(name: str, entry: Entry) -> str:
+def _response_field(name: str, entry: Entry) -> str:
     return _safe(entry.answer_field(name))
 
 
 def _user(entry: Entry) -> str:
-    """Who the client says it is (Basic, RFC 7617): nobody has checked that here. Without spaces, which end a field."""
+    """Return the user that the client names (Basic, RFC 7617), unchecked; without spaces, which end a field."""
     scheme, _, credentials = entry.field(b"authorization").partition(" ")
     if scheme.lower() != "basic":
         return "-"
@@ -221,7 +221,7 @@ def _status_and_phrase(entry: Entry) -> str:
 
 
 def _logging_time(entry: Entry) -> str:
-    """2000-10-10 13:55:36,123, as the logging module has it."""
+    """Return 2000-10-10 13:55:36,123, the form of the module logging."""
     now, _ = local_time.broken_down(entry.when)
     return f"{local_time.date(now)} {local_time.clock(now)},{int(entry.when * 1000) % 1000:03}"
 
@@ -234,8 +234,8 @@ def _method(entry: Entry) -> str:
     return _safe(entry.request_line[0])
 
 
-def _minor(entry: Entry) -> str:
-    return f"1.{entry.request_line[2]}"
+def _version(entry: Entry) -> str:
+    return entry.request_line[2]
 
 
 _FIELDS: Final[dict[str, tuple[str, Value | None]]] = {
@@ -248,12 +248,12 @@ _FIELDS: Final[dict[str, tuple[str, Value | None]]] = {
     "m": ("%s", _method),
     "U": ("%s", lambda entry: _safe(entry.request_line[1].partition("?")[0])),
     "q": ("%s", lambda entry: _safe(entry.request_line[1].partition("?")[2])),
-    "H": ("HTTP/%s", _minor),
+    "H": ("HTTP/%s", _version),
     "s": ("%s", attrgetter("status")),
     "B": ("%s", attrgetter("sent")),
     "b": ("%s", lambda entry: entry.sent or "-"),
-    "f": ("%s", partial(_asked_field, b"referer")),
-    "a": ("%s", partial(_asked_field, b"user-agent")),
+    "f": ("%s", partial(_request_field, b"referer")),
+    "a": ("%s", partial(_request_field, b"user-agent")),
     "T": ("%d", attrgetter("seconds")),
     "M": ("%d", lambda entry: entry.seconds * 1e3),
     "D": ("%d", lambda entry: entry.seconds * 1e6),
@@ -265,7 +265,7 @@ _FIELDS: Final[dict[str, tuple[str, Value | None]]] = {
     "status_code": ("%s", _status_and_phrase),
     "method": ("%s", _method),
     "full_path": ("%s", lambda entry: _safe(entry.request_line[1])),
-    "http_version": ("%s", _minor),
+    "http_version": ("%s", _version),
     "asctime": ("%s", _logging_time),
     "levelname": ("INFO", None),
     "levelprefix": ("INFO:    ", None),
@@ -276,7 +276,7 @@ _FIELDS: Final[dict[str, tuple[str, Value | None]]] = {
     "write": ("%.6f", attrgetter("write")),
     "host": ("%s", lambda entry: _safe(entry.host)),
 }
-"""How a field stands in the template, and what is put there."""
+"""{field: (its place in the template, the value for it or None)}."""
 
 _TIMED: Final = {"wait", "app", "write"}
 
@@ -284,19 +284,19 @@ _TIMED: Final = {"wait", "app", "write"}
 def _json_line() -> Callable[[Entry], str]:
     import json
 
-    # Of a str alone this is a call into C, 0.1 µs; json.dumps of the whole dict is 5 µs. Both escape all but printable
-    # ASCII (ensure_ascii).
+    # PERF: for a str this is a call into C, 0.1 µs; json.dumps of the whole dict takes 5 µs. Both escape all but
+    # printable ASCII (ensure_ascii).
     quote = json.JSONEncoder().encode
 
     def line(entry: Entry) -> str:
-        method, target, minor = entry.request_line
-        asked = (
-            f'"method":{quote(method)},"target":{quote(target)},"version":"HTTP/1.{minor}"'
+        method, target, version = entry.request_line
+        request = (
+            f'"method":{quote(method)},"target":{quote(target)},"version":"HTTP/{version}"'
             if method
             else f'"line":{quote(entry.line)}'
         )
         return (
-            f'{{"time":"{entry.stamp}","peer":{quote(entry.peer)},{asked},"status":{entry.status},'
+            f'{{"time":"{entry.stamp}","peer":{quote(entry.peer)},{request},"status":{entry.status},'
             f'"bytes":{entry.sent},"seconds":{entry.seconds:.6f},"wait":{entry.wait:.6f},"app":{entry.app:.6f},'
             f'"write":{entry.write:.6f},"host":{quote(entry.host)},"referer":{quote(entry.field(b"referer"))},'
             f'"user_agent":{quote(entry.field(b"user-agent"))}}}\n'

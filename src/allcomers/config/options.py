@@ -1,22 +1,20 @@
-"""Every option: its default and why, its flag, its check.
+"""Every option: its default and the reason for it, its flag, its check.
 
-`Config` is what a server runs by; `Limits` is the part of it that one connection needs. The command line is built
-from the fields' metadata, and so is docs/options.md: an option is written down here and nowhere else.
+The command line is built from the metadata of the fields of `Config`, and so is docs/options.md: an option is written
+down here and nowhere else.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
 from allcomers.config.checks import (
+    check_account,
     choice,
     flag,
     integer,
     level,
-    log_format,
     model_name,
     never_or_seconds,
     rate,
@@ -24,14 +22,15 @@ from allcomers.config.checks import (
     size,
     worker_count,
 )
+from allcomers.config.limits import Limits, WebSocketLimits
 from allcomers.errors import ConfigError
 
 
 class Option(NamedTuple):
-    """How a field of Config is set and explained.
+    """The flags, the texts and the check of a field of Config.
 
-    An option that may be given again collects a tuple; one whose `value` is empty takes none: it is on if given, and
-    off with --no- in front of its name.
+    A repeatable option collects a tuple. One with an empty `value` is a switch: its flag turns it on, the flag with
+    --no- in front turns it off.
     """
 
     group: str
@@ -43,44 +42,52 @@ class Option(NamedTuple):
     repeats: bool = False
 
 
+def _log_format(text: str) -> str:
+    """Check the form of an access log: a name, or a line with gunicorn's fields: "%(h)s %(r)s"."""
+    if text != "combined":
+        from allcomers.config import log_format  # only here: most servers keep the default
+
+        log_format.read(text)
+    return text
+
+
 def _option(
     default: Any, group: str, flags: str, value: str, help: str, why: str, check: Callable[[str], Any] = str
 ) -> Any:
-    """The default of a field of Config; the rest is kept in _OPTIONS."""
+    """Return the default of a field of Config, and add the rest to _OPTIONS."""
     repeats = isinstance(default, tuple)
     _OPTIONS.append(Option(group, tuple(flags.split()), value, help, why, check, repeats))
     return default
 
 
 _OPTIONS: Final[list[Option]] = []
-"""Of each field of Config, in order."""
-
+"""One for each field of Config, in order."""
 
 OWN: dict[str, list[tuple[str, Any, Option]]] = {
     "run": [
-        ("target", "", Option("what", (), "TARGET", "MODULE:NAME or path/FILE.py:NAME, or a MODULE alone", "")),
+        ("target", "", Option("general", (), "TARGET", "MODULE:NAME or path/FILE.py:NAME, or a MODULE alone", "")),
     ],
     "serve": [
-        ("dir", ".", Option("what", (), "DIR", "the folder; this one by default", "")),
-        ("list", False, Option("what", ("--list",), "", "list folders that have no index.html", "", flag)),
+        ("dir", ".", Option("general", (), "DIR", "folder to serve; by default the current one", "")),
+        ("list", False, Option("general", ("--list",), "", "list folders that have no index.html", "", flag)),
         (
             "cache_control", "",
-            Option("what", ("--cache-control",), "VALUE", "for each file, as `max-age=3600`; default none", ""),
+            Option("general", ("--cache-control",), "VALUE", "Cache-Control of each file, such as `max-age=3600`", ""),
         ),
         (
             "follow_links", False,
-            Option("what", ("--follow-links",), "", "also where links lead out of the folder", "", flag),
+            Option("general", ("--follow-links",), "", "follow links that lead out of the folder", "", flag),
         ),
     ],
 }  # fmt: skip
-"""What one command alone has, as `options` gives the others; what has no flag is given by its place."""
+"""The options of one command only, as options() returns the others. One without a flag is a positional argument."""
 
 COMMON = (
     "target", "dir", "list", "factory", "bind", "model", "workers", "calls", "threads", "certfile", "keyfile",
     "access_log", "log_level", "keep_alive", "graceful_timeout", "call_timeout", "max_body", "max_connections",
     "forwarded_allow_ips", "admin", "reload", "user",
 )  # fmt: skip
-"""The options that most people need: `--help` shows these, `--help-all` each."""
+"""The options that most people need: `--help` shows these, `--help-all` all."""
 
 _APP = "the app"
 _MODELS = "serving"
@@ -93,62 +100,40 @@ _LIFE = "the server's life"
 _WEBSOCKETS = "WebSockets"
 
 
-class Limits(NamedTuple):
-    """How much a peer may send and how long it may take: sizes in bytes, times in seconds, rates in bytes/s."""
-
-    head_timeout: float = 10.0
-    keep_alive: float = 75.0
-    min_rate: float = 240.0
-    max_head: int = 32 * 1024
-    max_headers: int = 100
-    max_body: int = 64 * 1024 * 1024
-
-
-class WebSocketLimits(NamedTuple):
-    """How large a message may be in bytes, may it be compressed, and when a silent peer is asked for a sign of life.
-
-    ping_interval  seconds, 0 for never; ping_timeout  seconds that it has to answer
-    """
-
-    max_size: int = 16 << 20
-    deflate: bool = True
-    ping_interval: float = 20.0
-    ping_timeout: float = 20.0
-
-
 class Config(NamedTuple):
-    """What a server runs by. Made by `make`, which checks that the options go together."""
+    """All options of a server. make() creates it, and checks that the options go together."""
 
     interface: str = _option(
-        "auto", _APP, "--interface", "NAME", "wsgi, asgi, asgi2, web or service, rather than by looking",
-        "What an app is can be told from its signature.", choice("auto", "wsgi", "asgi", "asgi2", "web", "service"),
+        "auto", _APP, "--interface", "NAME", "the app's interface: auto, wsgi, asgi, asgi2, web or service",
+        "The signature of an app shows its interface.", choice("auto", "wsgi", "asgi", "asgi2", "web", "service"),
     )  # fmt: skip
     factory: bool = _option(
-        False, _APP, "--factory", "", "TARGET makes the app: call it, with no arguments", "Most targets are the app.",
-        flag,
+        False, _APP, "--factory", "", "call TARGET, without arguments, to get the app",
+        "Most targets are the app itself.", flag,
     )  # fmt: skip
     root_path: str = _option(
-        "", _APP, "--root-path", "PATH", "where a proxy has mounted the app: SCRIPT_NAME, root_path", "At the root.",
+        "", _APP, "--root-path", "PATH", "path at which a proxy mounts the app (SCRIPT_NAME, root_path)",
+        "The app is at the root.",
     )  # fmt: skip
     lifespan: str = _option(
-        "auto", _APP, "--lifespan", "HOW", "ASGI's lifespan: auto, on or off",
-        "An app that does not know it raises at once, and is served without.", choice("auto", "on", "off"),
+        "auto", _APP, "--lifespan", "HOW", "ASGI's lifespan protocol: auto, on or off",
+        "An app without it raises at once, and is then served without it.", choice("auto", "on", "off"),
     )  # fmt: skip
     asgi_pathsend: bool = _option(
-        False, _APP, "--asgi-pathsend", "", "let ASGI apps have the server send their files (sendfile)",
-        "Middlewares that compress, cache or count bodies rarely know these messages, and lose the file.", flag,
+        False, _APP, "--asgi-pathsend", "", "offer ASGI apps the extensions by which the server sends files",
+        "Middleware that compresses, caches or counts bodies rarely knows these messages, and loses the file.", flag,
     )  # fmt: skip
     bind: tuple[str, ...] = _option(
-        ("127.0.0.1:8000",), _MODELS, "-b --bind", "ADDR", "HOST:PORT, unix:PATH or fd://N; may be repeated",
-        "Only this machine until told otherwise; gunicorn's address and port. Port 0 takes a free one.",
+        ("127.0.0.1:8000",), _MODELS, "-b --bind", "ADDR", "listen on HOST:PORT, unix:PATH or fd://N; repeatable",
+        "Only this machine can connect; gunicorn's address and port. Port 0 selects a free port.",
     )  # fmt: skip
     model: str = _option(
-        "", _MODELS, "-m --model", "NAME", "who waits for the sockets: see `allcomers models`",
-        "The best poller that this system has: epoll, kqueue, poll, select.", model_name,
+        "", _MODELS, "-m --model", "NAME", "concurrency model, one of those that `allcomers models` lists",
+        "asyncio for ASGI apps, else the best poller of this system: epoll, kqueue, poll, select.", model_name,
     )  # fmt: skip
     workers: int = _option(
-        1, _MODELS, "-w --workers", "N", "processes that do so, or `auto`: one a core",
-        "What is kept in memory is then seen by every request. gunicorn and uvicorn begin with 1 too.", worker_count,
+        1, _MODELS, "-w --workers", "N", "worker processes, or `auto`: one for each core",
+        "All requests then see the same memory. gunicorn and uvicorn start with 1, too.", worker_count,
     )  # fmt: skip
     calls: str = _option(
         "", _MODELS, "--calls", "WHERE", "where app calls run: inline, pool or auto",
@@ -156,154 +141,169 @@ class Config(NamedTuple):
         choice("inline", "pool", "auto"),
     )  # fmt: skip
     threads: int = _option(
-        32, _MODELS, "-t --threads", "N", "threads of the pool, and of -m thread-pool",
+        32, _MODELS, "-t --threads", "N", "threads of the pool, and of the model thread-pool",
         "A call that waits most of its time leaves a core to some tens of others.", integer(1, 10_000),
     )  # fmt: skip
     server_header: bool = _option(
-        True, _MODELS, "--server-header", "", "name the server in each answer; --no-server-header does not",
-        "nginx, gunicorn and uvicorn are named, too.", flag,
+        True, _MODELS, "--server-header", "", "send the header Server; --no-server-header omits it",
+        "nginx, gunicorn and uvicorn send it, too.", flag,
     )  # fmt: skip
     certfile: tuple[str, ...] = _option(
-        (), _TLS, "--certfile", "FILE", "the certificate chain, PEM: serve TLS; repeat for further names (SNI)",
-        "Plain until a certificate is named.",
+        (), _TLS, "--certfile", "FILE", "serve TLS with this PEM certificate chain; repeatable (SNI)",
+        "Without a certificate, nothing is encrypted.",
     )  # fmt: skip
     keyfile: tuple[str, ...] = _option(
-        (), _TLS, "--keyfile", "FILE", "its private key, if not in the same file; one for each --certfile",
-        "The certificate's file.",
+        (), _TLS, "--keyfile", "FILE", "private key, if in a file of its own; one for each --certfile",
+        "The certificate's file contains the key.",
     )  # fmt: skip
     ca_certs: str = _option(
-        "", _TLS, "--ca-certs", "FILE", "ask clients for certificates that these signed", "Clients are not asked.",
+        "", _TLS, "--ca-certs", "FILE", "require client certificates that these authorities signed",
+        "Clients need no certificate.",
     )  # fmt: skip
     access_log: str = _option(
-        "", _LOGS, "--access-log", "FILE", "a line for each answer; - is standard output, off is none",
-        "Standard output where that is a terminal, else off: a line costs more than a small answer.",
+        "", _LOGS, "--access-log", "FILE", "log each response to FILE; - is standard output, off is none",
+        "Standard output if that is a terminal, else off: a line costs more than a small response.",
     )  # fmt: skip
     access_log_format: str = _option(
-        "combined", _LOGS, "--access-log-format", "FORMAT", "combined, common, json, or fields as `%(h)s %(r)s`",
-        "What log readers know. The fields are gunicorn's.", log_format,
+        "combined", _LOGS, "--access-log-format", "FORMAT", "combined, common, json, or fields such as `%(h)s %(r)s`",
+        "Log analyzers read it. The fields are gunicorn's.", _log_format,
     )  # fmt: skip
     server_timing: bool = _option(
-        False, _LOGS, "--server-timing", "", "tell clients what took how long (Server-Timing)",
-        "How long an app takes can tell a stranger what it found.", flag,
+        False, _LOGS, "--server-timing", "", "send the header Server-Timing: the time of each phase",
+        "The time that an app takes can reveal what it found.", flag,
     )  # fmt: skip
     log_level: str = _option(
-        "info", _LOGS, "--log-level", "LEVEL", "debug, info, warning, error or critical", "What an operator acts on.",
-        level,
+        "info", _LOGS, "--log-level", "LEVEL", "log from this level: debug, info, warning, error or critical",
+        "Lines that an operator acts on.", level,
     )  # fmt: skip
     head_timeout: float = _option(
-        10.0, _TIMES, "--head-timeout", "S", "for a request's head, from accept on",
-        "Slowloris is cut; a bad mobile line still gets its 1 KB through. Apache gives 20 to 40, nginx 60.", seconds,
+        10.0, _TIMES, "--head-timeout", "S", "time to receive a request's head, from accept on",
+        "Ends Slowloris; a bad mobile line still gets its 1 KB through. Apache gives 20 to 40, nginx 60.", seconds,
     )  # fmt: skip
     keep_alive: float = _option(
-        75.0, _TIMES, "--keep-alive", "S", "for an idle connection", "nginx's keepalive_timeout; above the 60 of most "
-        "load balancers, which must be the ones to close.", seconds,
+        75.0, _TIMES, "--keep-alive", "S", "time until an idle connection is closed",
+        "nginx's keepalive_timeout; above the 60 of most load balancers, which must close first.", seconds,
     )  # fmt: skip
     graceful_timeout: float = _option(
-        30.0, _TIMES, "--graceful-timeout", "S", "to finish what is begun, when told to stop",
-        "gunicorn's graceful_timeout; what orchestrators wait before they kill.", seconds,
+        30.0, _TIMES, "--graceful-timeout", "S", "time to finish requests in progress when the server stops",
+        "gunicorn's graceful_timeout; orchestrators wait as long before they kill.", seconds,
     )  # fmt: skip
     call_timeout: float = _option(
-        0.0, _TIMES, "--call-timeout", "S", "for an app's call: then it is logged with its stack, and 503",
-        "How long is too long, only the app's owner knows.", seconds,
+        0.0, _TIMES, "--call-timeout", "S",
+        "time limit of an app call; then its stack is logged, and 503 sent",
+        "Only the app's owner knows how long is too long.", seconds,
     )  # fmt: skip
     disconnect_grace: float = _option(
-        10.0, _TIMES, "--disconnect-grace", "S", "for an ASGI call whose client left, then it is cancelled; 0 is never",
+        10.0, _TIMES, "--disconnect-grace", "S",
+        "time until an ASGI call whose client has left is cancelled; 0 is never",
         "Most calls end by themselves by then. Daphne's; gunicorn's asgi worker gives 3.", never_or_seconds,
     )  # fmt: skip
     hang_timeout: float = _option(
-        60.0, _TIMES, "--hang-timeout", "S", "for a worker that does nothing at all, then it is replaced; 0 is never",
-        "Above any answer that somebody still waits for; gunicorn's --timeout is 30.", never_or_seconds,
+        60.0, _TIMES, "--hang-timeout", "S", "time until a worker that gives no sign of life is replaced; 0 is never",
+        "Above any response time that a client still accepts; gunicorn's --timeout is 30.", never_or_seconds,
     )  # fmt: skip
     drain_delay: float = _option(
-        0.0, _TIMES, "--drain-delay", "S", "to go on after TERM, with Connection: close, before the door is shut",
-        "A load balancer must first learn that we leave; how soon it does, its owner knows.", never_or_seconds,
+        0.0, _TIMES, "--drain-delay", "S", "time to go on accepting after TERM, with Connection: close",
+        "A load balancer must first notice that the server leaves; its owner knows how soon it does.", never_or_seconds,
     )  # fmt: skip
     min_rate: float = _option(
-        240.0, _TIMES, "--min-rate", "BYTES/S", "that a body or an answer must move, after 5 s; 0 is none",
-        "Kestrel's MinRequestBodyDataRate, and its grace of 5 seconds.", rate,
+        240.0, _TIMES, "--min-rate", "BYTES/S", "least rate of a body and of a response, checked after 5 s; 0 is none",
+        "Kestrel's MinRequestBodyDataRate, and its grace period of 5 seconds.", rate,
     )  # fmt: skip
     max_head_size: int = _option(
-        32 * 1024, _LIMITS, "--max-head-size", "SIZE", "of a request's head: 431 or 414 above",
-        "nginx takes 4 buffers of 8 KB.", size,
+        32 * 1024, _LIMITS, "--max-head-size", "SIZE", "largest head of a request; above: 431 or 414",
+        "nginx has 4 buffers of 8 KB.", size,
     )  # fmt: skip
     max_headers: int = _option(
-        100, _LIMITS, "--max-headers", "N", "lines in it: 431 above", "Apache's LimitRequestFields; gunicorn's too.",
-        integer(1, 10_000),
+        100, _LIMITS, "--max-headers", "N", "most header lines of a request; above: 431",
+        "Apache's LimitRequestFields; gunicorn's too.", integer(1, 10_000),
     )  # fmt: skip
     max_body: int = _option(
-        64 << 20, _LIMITS, "--max-body", "SIZE", "of a request's body: 413 above",
-        "Bodies above 512 KiB wait in a temporary file; a disk is finite.", size,
+        64 << 20, _LIMITS, "--max-body", "SIZE", "largest body of a request; above: 413",
+        "Bodies above 512 KiB are kept in a temporary file; a disk is finite.", size,
     )  # fmt: skip
     max_connections: int = _option(
-        0, _LIMITS, "--max-connections", "N", "a worker's peers at once; then the backlog waits",
+        0, _LIMITS, "--max-connections", "N", "most connections of a worker; others wait in the backlog",
         "None for pollers, 1000 for thread, 256 for process (Apache's prefork).", integer(1),
     )  # fmt: skip
     backlog: int = _option(
-        2048, _LIMITS, "--backlog", "N", "peers that the kernel lets wait", "gunicorn's; Linux cuts it to somaxconn.",
-        integer(1),
+        2048, _LIMITS, "--backlog", "N", "most connections that wait in the kernel to be accepted",
+        "gunicorn's; Linux reduces it to somaxconn.", integer(1),
     )  # fmt: skip
-
     max_requests: int = _option(
-        0, _LIMITS, "--max-requests", "N", "that a worker answers; then a new one takes its place",
-        "A leak is better mended; this contains one that is not yours.", integer(0),
+        0, _LIMITS, "--max-requests", "N", "replace a worker after N requests",
+        "A leak is better repaired; this contains one in code that is not yours.", integer(0),
     )  # fmt: skip
     max_requests_jitter: int = _option(
-        0, _LIMITS, "--max-requests-jitter", "N", "up to so many more, by chance: workers are not replaced at once",
-        "With several workers, a tenth of --max-requests does.", integer(0),
+        0, _LIMITS, "--max-requests-jitter", "N", "add up to N, at random, so that workers are replaced one by one",
+        "None is added. With several workers, a tenth of --max-requests is enough.", integer(0),
     )  # fmt: skip
     max_memory: int = _option(
-        0, _LIMITS, "--max-memory", "SIZE", "of a worker (resident); above, a new one takes its place",
+        0, _LIMITS, "--max-memory", "SIZE", "replace a worker whose resident memory is above SIZE",
         "As for --max-requests.", size,
     )  # fmt: skip
     forwarded_allow_ips: str = _option(
         "", _PROXIES, "--forwarded-allow-ips", "LIST",
-        "proxies whose X-Forwarded-* is believed: addresses, networks, unix, *",
-        "Anybody can send these fields.",
+        "trust X-Forwarded-* from these proxies: addresses, networks, unix, *",
+        "Any client can send these headers.",
     )  # fmt: skip
     proxy_protocol: bool = _option(
-        False, _PROXIES, "--proxy-protocol", "", "each connection begins with a PROXY header, v1 or v2",
-        "Who may connect could then claim any address.", flag,
+        False, _PROXIES, "--proxy-protocol", "", "require a PROXY protocol header, v1 or v2, on each connection",
+        "Every peer could then claim any address.", flag,
     )  # fmt: skip
     ws_max_size: int = _option(
-        16 << 20, _WEBSOCKETS, "--ws-max-size", "SIZE", "of a message: closed with 1009 above", "uvicorn's.", size,
+        16 << 20, _WEBSOCKETS, "--ws-max-size", "SIZE", "largest WebSocket message; above: closed with 1009",
+        "uvicorn's.", size,
     )  # fmt: skip
     ws_ping_interval: float = _option(
-        20.0, _WEBSOCKETS, "--ws-ping-interval", "S", "between pings of an idle client; 0 is none",
+        20.0, _WEBSOCKETS, "--ws-ping-interval", "S", "time between pings of an idle WebSocket; 0 is never",
         "uvicorn's; below the idle times of load balancers.", never_or_seconds,
     )  # fmt: skip
     ws_ping_timeout: float = _option(
-        20.0, _WEBSOCKETS, "--ws-ping-timeout", "S", "for its pong; then it is closed", "uvicorn's.", seconds,
+        20.0, _WEBSOCKETS, "--ws-ping-timeout", "S", "time for the pong; then the WebSocket is closed",
+        "uvicorn's.", seconds,
     )  # fmt: skip
     ws_deflate: str = _option(
-        "on", _WEBSOCKETS, "--ws-deflate", "HOW", "permessage-deflate, for clients that offer it: on or off",
-        "Text shrinks; nothing is kept for it between two messages.", choice("on", "off"),
+        "on", _WEBSOCKETS, "--ws-deflate", "HOW", "permessage-deflate, if the client offers it: on or off",
+        "Text shrinks; no memory is kept for it between two messages.", choice("on", "off"),
     )  # fmt: skip
     admin: str = _option(
-        "", _LIFE, "--admin", "ADDR", "HOST:PORT or unix:PATH of a page with live figures, /metrics and /health",
-        "A second door is opened by who wants it.",
+        "", _LIFE, "--admin", "ADDR", "serve live figures, /metrics and /health on HOST:PORT or unix:PATH",
+        "No second port is open unless you ask for one.",
     )  # fmt: skip
     admin_hosts: str = _option(
         "", _LIFE, "--admin-hosts", "LIST",
-        "names that page is called by; ip: by addresses alone, *: any. Needed where others may reach it",
+        "host names of --admin; ip: addresses only, *: any; required if others can connect",
         "This machine alone, by its addresses and as localhost.",
     )  # fmt: skip
     reload: bool = _option(
-        False, _LIFE, "--reload", "", "a new worker when a file of the app changes (needs allcomers[reload])",
-        "For development: a server that watches files is slower to trust.", flag,
+        False, _LIFE, "--reload", "", "replace workers when app files change (needs allcomers[reload])",
+        "For development: a server that watches files is harder to trust.", flag,
     )  # fmt: skip
     reload_dir: tuple[str, ...] = _option(
-        (), _LIFE, "--reload-dir", "DIR", "watch this folder; may be repeated", "The current folder.",
+        (), _LIFE, "--reload-dir", "DIR", "watch this folder; repeatable",
+        "The current folder.",
     )  # fmt: skip
-    pid: str = _option("", _LIFE, "--pid", "FILE", "write the supervisor's process id there", "None.")
+    pid: str = _option(
+        "", _LIFE, "--pid", "FILE", "write the supervisor's process id to FILE",
+        "Signals can use the id in the `Listening at` line.",
+    )  # fmt: skip
     user: str = _option(
-        "", _LIFE, "--user", "NAME", "workers run as this user, once the sockets are open", "As who started it."
-    )
-    group: str = _option("", _LIFE, "--group", "NAME", "and as this group", "The user's own.")
-    chdir: str = _option("", _LIFE, "--chdir", "DIR", "where the app is looked for, and runs", "The current folder.")
+        "", _LIFE, "--user", "NAME", "run the workers as this user, once the sockets are open",
+        "The user that started the server.",
+    )  # fmt: skip
+    group: str = _option(
+        "", _LIFE, "--group", "NAME", "run the workers as this group",
+        "The user's own.",
+    )  # fmt: skip
+    chdir: str = _option(
+        "", _LIFE, "--chdir", "DIR", "enter DIR before the app is loaded",
+        "The current folder.",
+    )  # fmt: skip
 
     @property
     def websocket_limits(self) -> WebSocketLimits:
-        """The part that a WebSocket needs beside."""
+        """The limits of a WebSocket."""
         return WebSocketLimits(
             max_size=self.ws_max_size,
             deflate=self.ws_deflate == "on",
@@ -313,7 +313,7 @@ class Config(NamedTuple):
 
     @property
     def limits(self) -> Limits:
-        """The part that a connection needs."""
+        """The limits of a connection."""
         return Limits(
             head_timeout=self.head_timeout,
             keep_alive=self.keep_alive,
@@ -325,12 +325,12 @@ class Config(NamedTuple):
 
 
 def options() -> list[tuple[str, Any, Option]]:
-    """(field's name, default, Option) of each, in order."""
+    """Return (field, default, Option) of each field of Config, in order."""
     return [(name, Config._field_defaults[name], option) for name, option in zip(Config._fields, _OPTIONS, strict=True)]
 
 
 def shown(default: Any, option: Option) -> str:
-    """A default as one would type it: "75", "64M", "on"; "" where there is none."""
+    """Return a default as a user would type it: "75", "64M", "on"; "" for none."""
     if default is True:
         return "on"
     if isinstance(default, tuple):
@@ -341,35 +341,34 @@ def shown(default: Any, option: Option) -> str:
 
 
 def known(command: str) -> list[tuple[str, Any, Option]]:
-    """(name, default, Option) of each option of `command`, "run" or "serve", in order: a site is no app."""
+    """Return (name, default, Option) of each option of `command`, in order: "run", or "serve", which has no app."""
     return OWN[command] + [entry for entry in options() if command == "run" or entry[2].group != _APP]
 
 
-def make(given: Mapping[str, str | Sequence[str]], said: Mapping[str, str] | None = None) -> Config:
-    """A Config of the options that were `given` as text, by field name, and the others' defaults.
+def make(given: Mapping[str, str | Sequence[str]], names: Mapping[str, str] | None = None) -> Config:
+    """Return a Config of the options that were `given` as text, by field, and the defaults of the others.
 
-    said  what to call an option in an error, by field name: "allcomers.toml: workers"; else its flag
+    names  the names of options in errors, by field: "allcomers.toml: workers"; else the option's flag
 
-    Raises ConfigError: a value that its option cannot have, options that do not go together.
+    Raises ConfigError for a value that an option cannot have, and for options that do not go together.
     """
     values = {
-        name: checked(option, given[name], (said or {}).get(name, option.flags[-1]))
-        for name, _, option in options()
-        if name in given
+        field: checked(option, given[field], (names or {}).get(field, option.flags[-1]))
+        for field, _, option in options()
+        if field in given
     }
     config = Config(**values)
     _check_together(config)
-    if config.user or config.group:
-        _check_identity(config)
+    check_account(config.user, config.group)
     return config
 
 
-def checked(option: Option, text: str | Sequence[str], said: str) -> Any:
-    """The value that `text` stands for. Raises ConfigError, which calls the option what it was `said` as."""
+def checked(option: Option, text: str | Sequence[str], name: str) -> Any:
+    """Return the value of `text`. Raises ConfigError, which calls the option `name`."""
     try:
         return tuple(map(option.check, text)) if option.repeats else option.check(cast(str, text))
     except ConfigError as error:
-        raise ConfigError(f"{said}: {error}") from None
+        raise ConfigError(f"{name}: {error}") from None
 
 
 def _check_together(config: Config) -> None:
@@ -383,23 +382,3 @@ def _check_together(config: Config) -> None:
     for address in config.bind:
         if config.bind.count(address) > 1 and not address.endswith(":0"):
             raise ConfigError(f"--bind {address} is given twice")
-
-
-def _check_identity(config: Config) -> None:
-    """Only root may become somebody else (setuid(2), setgid(2))."""
-    if os.geteuid() == 0 or not (config.user or config.group):
-        return
-    import grp
-    import pwd
-
-    user, group = os.geteuid(), os.getegid()
-    for option, wanted, number, database in (
-        ("--user", config.user, user, partial(pwd.getpwuid, user)),
-        ("--group", config.group, group, partial(grp.getgrgid, group)),
-    ):
-        try:
-            name = str(database()[0])
-        except KeyError:  # a container's user may have no name
-            name = str(number)
-        if wanted not in ("", name, str(number)):
-            raise ConfigError(f"{option} {wanted} needs root, and this is {name}: start as root, or leave it out")

@@ -1,10 +1,10 @@
-"""Where options come from, and which is the stronger: the platform, a file, the environment, the command line.
+"""The sources of options, the weakest first: the platform, a file, the environment, the command line.
 
     defaults < $PORT, $WEB_CONCURRENCY, $FORWARDED_ALLOW_IPS < file < ALLCOMERS_* < flags
 
 The file is allcomers.toml, or the table [tool.allcomers] in pyproject.toml, of the current folder; --config (and
-ALLCOMERS_CONFIG) names another instead. What a platform sets is weaker than a file, as with gunicorn: it speaks of the
-machine, the file of this app. What the options mean is known by `config`; here they are text under a name.
+ALLCOMERS_CONFIG) names another instead. The variables of a platform are weaker than a file, as with gunicorn: they
+describe the machine, the file describes this app. Here an option is text with a name; `options` knows its meaning.
 """
 
 from __future__ import annotations
@@ -19,29 +19,28 @@ from allcomers.config.options import Config, Option
 from allcomers.errors import ConfigError
 
 Given: TypeAlias = str | tuple[str, ...]
-"""An option as it would be typed; a tuple for one that may be repeated."""
+"""An option as a user would type it; a tuple for one that is repeatable."""
 
 Layer: TypeAlias = dict[str, tuple[Given, str]]
-"""{an option's name: (what is given, where: "ALLCOMERS_WORKERS")}."""
+"""{option: (its value, the origin: "ALLCOMERS_WORKERS")}."""
 
 PREFIX: Final = "ALLCOMERS_"
 
 _PLATFORM: Final = {"WEB_CONCURRENCY": "workers", "FORWARDED_ALLOW_IPS": "forwarded_allow_ips"}
 
 _OURS: Final = rb"""(?m)^[ \t]*\[?[ \t]*["']?tool["']?[ \t]*(?:\]|=|\.[ \t]*["']?allcomers)"""
-"""What a pyproject.toml has that may be for us. Most have none, and then no TOML parser is loaded."""
-
+"""Matches a pyproject.toml that may have our table. Most have none, and then no TOML parser is loaded."""
 
 _PYTHON: Final = "{} is Python, and options are read as TOML: see docs/moving.md for their names"
 
 
 class Settings(NamedTuple):
-    """All that was given for a command, and what it comes to.
+    """All options of a command, and their origins.
 
-    own     the values of what the command alone has: {"target": "app:app"}
-    given   {name: text} of what did not stay at its default
-    origin  {name: where from} of the same
-    notes   lines for the operator: what was given and is not used
+    own     the values of the options that only this command has: {"target": "app:app"}
+    given   {option: text} of the options that are not at their default
+    origin  {option: origin} of the same
+    notes   lines for the operator, about values that are not used
     """
 
     command: str
@@ -55,13 +54,13 @@ class Settings(NamedTuple):
 def gather(
     command: str, flags: Layer, environ: Mapping[str, str], *, file: str = "", weak: Layer | None = None
 ) -> Settings:
-    """The settings of `command`, "run" or "serve".
+    """Return the settings of `command`, "run" or "serve".
 
-    flags  what the command line has
-    file   what --config names
-    weak   what is to be instead of a default
+    flags  the options of the command line
+    file   the file that --config names
+    weak   options that replace a default, and nothing else
 
-    Raises ConfigError, which says where the bad value, or the unknown key, stands.
+    Raises ConfigError, which names the origin of the bad value or the unknown key.
     """
     notes: list[str] = []
     options = {name: option for name, _, option in configs.known(command)}
@@ -85,7 +84,7 @@ def gather(
 
 
 def _all_options() -> dict[str, Option]:
-    """Of both commands: one file and one environment serve both."""
+    """Return the options of both commands, because one file and one environment serve both."""
     return {name: option for command in configs.OWN for name, _, option in configs.known(command)}
 
 
@@ -93,7 +92,7 @@ def _all_options() -> dict[str, Option]:
 
 
 def _platform(environ: Mapping[str, str]) -> Layer:
-    """What platforms set. $PORT says that all addresses are to be listened on, for their proxy is another machine."""
+    """Return the options that a platform sets. $PORT means all addresses, because its proxy is another machine."""
     layer: Layer = {
         name: (environ[variable], f"${variable}") for variable, name in _PLATFORM.items() if environ.get(variable)
     }
@@ -105,8 +104,11 @@ def _platform(environ: Mapping[str, str]) -> Layer:
 
 
 def _environment(environ: Mapping[str, str], notes: list[str]) -> Layer:
-    """ALLCOMERS_*; an empty one is none. Unknown ones are no error: others set variables by that name, too (Kubernetes
-    has ALLCOMERS_PORT for a service called allcomers)."""
+    """Return the options of ALLCOMERS_* that are not empty.
+
+    An unknown one is no error, because others set such variables, too: Kubernetes sets ALLCOMERS_PORT for a service
+    called allcomers.
+    """
     layer: Layer = {}
     options = _all_options()
     for variable, text in environ.items():
@@ -135,7 +137,7 @@ def _close(name: str, names: Iterable[str]) -> str:
 
 def _file(name: str, notes: list[str]) -> Layer:
     if name:
-        if name.startswith("python:"):  # gunicorn's: a module
+        if name.startswith("python:"):  # gunicorn's form for a module
             raise ConfigError(_PYTHON.format(name))
         table = _parse(name, _read(Path(name), name))
         if Path(name).name == "pyproject.toml":
@@ -195,7 +197,7 @@ def _layer(file: str, table: dict[str, Any]) -> Layer:
 
 
 def _as_typed(option: Option, value: Any) -> Given:
-    """A value of TOML as it would be typed: 4 is "4", true is "on". Raises ConfigError."""
+    """Return a value of TOML as a user would type it: 4 is "4", true is "on". Raises ConfigError."""
     if option.repeats:
         return tuple(_word(option, item) for item in value) if isinstance(value, list) else _split(_word(option, value))
     if isinstance(value, list) and option.value == "LIST":
@@ -214,13 +216,14 @@ def _word(option: Option, value: Any) -> str:
     )
 
 
-# ------------------------------------------------------------ written down
+# ------------------------------------------------------------ output
 
 
 def to_toml(settings: Settings) -> str:
-    """Every option, with where it comes from as a comment, so that --config reads the same again.
+    """Return every option as TOML, with its origin in a comment; --config reads the same settings from it.
 
-    What has no value is a comment alone. Raises ConfigError for text that TOML cannot have: a path that is not UTF-8.
+    An option without a value is only a comment. Raises ConfigError for text that TOML cannot express: a path that is
+    not UTF-8.
     """
     lines = [f"# allcomers {settings.command}, all options"]
     group = ""
@@ -237,7 +240,7 @@ def to_toml(settings: Settings) -> str:
 
 
 def _value(value: Any, given: Given) -> str:
-    """`value`; for a number that was given by a word ("auto", "64M"), that."""
+    """Return `value` as TOML; for a number that was given as a word ("auto", "64M"), the word."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
@@ -248,8 +251,8 @@ def _value(value: Any, given: Given) -> str:
 
 
 def _escaped(text: str) -> str:
-    r"""What stands between the quotes of a basic string (https://toml.io/en/v1.0.0#string): \" \\ \u0007."""
+    r"""Return `text` for the quotes of a basic string (https://toml.io/en/v1.0.0#string): \" \\ \u0007."""
     if any(0xD800 <= ord(char) < 0xE000 for char in text):
-        raise ConfigError(f"{text!a} is not UTF-8, so TOML cannot have it")
+        raise ConfigError(f"{text!a} is not UTF-8, so TOML cannot express it")
     text = text.replace("\\", "\\\\").replace('"', '\\"')
     return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in text)

@@ -1,4 +1,4 @@
-"""What a call says of itself rather than of its answer, and to whom."""
+"""An app's call, what it reports of itself rather than of its response, and to whom."""
 
 from __future__ import annotations
 
@@ -8,11 +8,21 @@ from queue import SimpleQueue
 from typing import Any, Final, Protocol
 
 
-class CallStatus(enum.Enum):
-    """What a call says of itself rather than of its answer.
+class Call(Protocol):
+    """An app's call, to be run anywhere, once. It does not raise; what it returns goes to answered() with it.
 
-    PENDING    from a call: it runs on, on an event loop, and the driver's said() will be told the answer
-    CONSUMED    to said(): the call has taken what it was given, and looks at what else is there
+    One that a time limit is to end has a `name` and `forget`, too: see http.handler_call.HandlerCall. One of an
+    HTTP connection has the `exchange` that it belongs to.
+    """
+
+    def __call__(self) -> Any: ...
+
+
+class CallStatus(enum.Enum):
+    """What a call reports of itself rather than of its response.
+
+    PENDING    from a call: it runs on, on an event loop, and sends its response to the driver's said()
+    CONSUMED   to said(): the call has consumed what it was given, and looks for more
     TIMED_OUT  to answered(): the call takes too long; it runs on, and closes what it has open itself
     """
 
@@ -27,65 +37,67 @@ TIMED_OUT: Final = CallStatus.TIMED_OUT
 
 
 class PartialResponse:
-    """A part of an answer whose call runs on, for answered().
+    """A part of a response whose call runs on, for answered().
 
-    said  a Response or a StreamingBody, which begins the answer; a further piece; or EndOfBody.COMPLETE: only the reply
-          follows
-    told  called once: with None when it has gone out, else with why it never will
-    sent  bytes that are queued of it, its head among them
-    over  bool: `told` was called
+    data     a Response or a StreamingBody, which begins the response; a further piece; or EndOfBody.COMPLETE: only the
+             call's own reply follows
+    on_sent  called once: with None when the part has gone out, else with the reason why it never will
+    over     bool: `on_sent` was called
     """
 
-    __slots__ = ("over", "said", "sent", "told")
+    __slots__ = ("data", "on_sent", "over")
 
-    def __init__(self, said: Any, told: Callable[[Exception | None], object]) -> None:
-        self.said = said
-        self.told = told
-        self.sent = 0
+    def __init__(self, data: Any, on_sent: Callable[[Exception | None], object]) -> None:
+        self.data = data
+        self.on_sent = on_sent
         self.over = False
 
     def end(self, error: Exception | None) -> None:
-        """Report that it has gone out, or why it never will."""
+        """Report that the part has gone out, or why it never will."""
         self.over = True
-        self.told(error)
+        self.on_sent(error)
 
 
 class Driver(Protocol):
-    """What a connection, and the call that runs for it, know of who drives it."""
+    """What a connection, and the call that runs for it, know of the driver."""
+
+    def post(self, call: Any, reply: Any) -> None:
+        """Handle `reply` of `call`, which answers later. In the thread of the loop, never from within a report."""
+        ...
 
     def said(self, reply: Any) -> None:
-        """A call that answers LATER says `reply`. In the thread of the loop, never from within a report."""
+        """Handle a reply of the one call that runs: see post()."""
         ...
 
     def send(self, part: PartialResponse) -> bool:
-        """Have a part of the answer sent, from the thread of the call that runs; do not wait for more than must be.
+        """Send a part of the response, from the thread of the call that runs; do not wait for more than must be.
 
-        False, and nothing is sent, where this is the thread of a loop, which must not wait.
+        Return False, and send nothing, in the thread of a loop, which must not wait.
         """
         ...
 
     def push(self, said: Any) -> bool:
-        """Send a part of the answer and wait until it has gone out: see `push` below."""
+        """Send a part of the response and wait until it has gone out: see `push` below."""
         ...
 
     def fileno(self) -> int:
-        """The peer's socket."""
+        """Return the peer's socket."""
         ...
 
     def app_socket(self) -> Any:
-        """A socket with which the call that runs may speak with its client itself; None where it cannot have one."""
+        """Return a socket with which the call that runs may reach its client itself; None where it cannot have one."""
         ...
 
 
-def push(driver: Driver, said: Any) -> bool:
-    """Send a part of the answer whose call runs in this thread, and wait until it has gone out.
+def push(driver: Driver, data: Any) -> bool:
+    """Send a part of the response whose call runs in this thread, and wait until it has gone out.
 
-    False, and nothing is sent, where this is the thread of a loop, which must not wait. Raises ClientGone, and
-    AnswerError for a head that cannot be sent.
+    Return False, and send nothing, in the thread of a loop, which must not wait. Raises ClientGone, and AnswerError
+    for a head that cannot be sent.
     """
-    told: SimpleQueue[Exception | None] = SimpleQueue()
-    if not driver.send(PartialResponse(said, told.put)):
+    results: SimpleQueue[Exception | None] = SimpleQueue()
+    if not driver.send(PartialResponse(data, results.put)):
         return False
-    if (error := told.get()) is not None:
+    if (error := results.get()) is not None:
         raise error
     return True

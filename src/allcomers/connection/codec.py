@@ -1,7 +1,8 @@
 """Codecs: between the segments that a connection wants sent and the bytes that go through the socket.
 
 `Clear` passes them as they are; `tls.Tls` encrypts them. A codec holds what is queued and not sent: `unsent` is what
-back-pressure looks at.
+back-pressure looks at. `queued` and `gone` count all bytes: what was queued when `queued` was N has gone out once
+`gone` is N.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ EOF = b""
 class Clear:
     """Bytes as they are.
 
-    unsent   int: bytes queued that no socket has taken yet
-    pending  bool: is there something to send?
-    ready    bool: can plain bytes be sent? Before a TLS handshake they cannot
-    ended    bool: has the peer said, with what received() gave last, that it says no more?
-    is_clear bool: what is received is what the peer said, and it needs no word before its socket is closed
+    queued   int: plain bytes queued so far
+    gone     int: those of them that a socket has taken, in whatever form
+    unsent   int: plain bytes that wait in the queue
+    pending  bool: the driver has something to send
+    ready    bool: plain bytes can be sent; before a TLS handshake they cannot
+    ended    bool: with what received() returned last came the peer's end
+    is_clear bool: received bytes are the peer's own, and no farewell precedes the close of its socket
     """
 
-    __slots__ = ("_ending", "_queue", "pending", "unsent")
+    __slots__ = ("_ending", "_queue", "gone", "pending", "queued", "unsent")
     ready = True
     ended = False
     is_clear = True
@@ -33,14 +36,15 @@ class Clear:
     def __init__(self) -> None:
         self._queue: list[Segment] | None = None  # None when empty: an idle peer costs no list
         self._ending = False
-        self.unsent = 0
+        self.queued = self.gone = self.unsent = 0
         self.pending = False
 
     def push(self, segment: Segment) -> None:
-        """Queue `segment` behind what waits already. An empty one is none."""
+        """Queue `segment` behind all others. Ignore an empty one."""
         size = len(segment)
         if not size:
             return
+        self.queued += size
         self.unsent += size
         self.pending = True
         queue = self._queue
@@ -54,25 +58,26 @@ class Clear:
             queue.append(segment)
 
     def end(self) -> None:
-        """Nothing follows what is queued: EOF comes after it."""
+        """Queue EOF: nothing follows what is queued."""
         self._ending = self.pending = True
 
     def output(self) -> Segment:
-        """The first unsent segment; EOF where the sending side is to be shut. Only while `pending`."""
+        """Return the first unsent segment; EOF where the driver is to shut the sending side. Only while `pending`."""
         return self._queue[0] if self._queue else EOF
 
     def sent(self, count: int) -> None:
-        """The socket has taken `count` bytes of what output() gave (0 after EOF)."""
+        """Drop the first `count` bytes of output(), which the socket has taken; 0 after EOF."""
         queue = self._queue
         if queue is None:
             self._ending = self.pending = False
             return
+        self.gone += count
         self.unsent -= count
         segment = queue[0]
         if count < len(segment):
             if isinstance(segment, FileSlice):
                 segment.skip(count)
-            else:  # a view: what is left of a large answer is not copied for each send
+            else:  # a view: the rest of a large response is not copied for each send
                 queue[0] = memoryview(segment)[count:]
         elif len(queue) > 1:
             del queue[0]
@@ -81,14 +86,14 @@ class Clear:
             self.pending = self._ending
 
     def received(self, data: bytes) -> bytes | None:
-        """What the peer said with these bytes; EOF where it says no more, None where only the codec was meant.
+        """Return the plain bytes in `data`; EOF at the peer's end, None where all of it was for the codec alone.
 
-        Raises PeerError where they make no sense to the codec.
+        Raises PeerError for bytes that the codec cannot read.
         """
         return data
 
     def discard(self) -> None:
-        """The peer is gone: forget what is queued."""
+        """Drop all that is queued: the peer is gone."""
         self._queue = None
         self.unsent = 0
         self._ending = self.pending = False

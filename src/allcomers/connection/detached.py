@@ -1,7 +1,7 @@
-"""A connection whose bytes are an app's: its call speaks with the peer itself, through a socket that it was lent.
+"""A connection whose bytes are an app's: its call reaches the peer itself, through a socket that it was lent.
 
-A WSGI app speaks WebSocket that way (Flask-SocketIO, flask-sock). Nothing is heard or said here while the call runs;
-when it ends, so does the connection, and what the app has said last still reaches the peer.
+A WSGI app serves WebSocket that way (Flask-SocketIO, flask-sock). Nothing is received or sent here while the call runs;
+when it ends, so does the connection, and what the app has sent last still reaches the peer.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from allcomers.connection.base import CALLED, Connection
+from allcomers.connection.call import Call
 
 
 class DetachedConnection(Connection):
@@ -18,21 +19,23 @@ class DetachedConnection(Connection):
 
     def __init__(self, before: Connection, now: float) -> None:
         super().__init__(before._limits, before.address, None, now, before.counters)
-        self.codec = before.codec
+        before.replace_with(self, now)
+        self._ended = self._leaving = False  # the call decides
         self.phase = CALLED
-        self._called = True
         self._settle(now)
 
     def _receive_plain(self, data: bytes, now: float) -> None:
-        """What comes when its call is over is for nobody."""
+        """Drop what comes when its call is over."""
 
     def _receive_end(self, now: float) -> None:
-        """As above."""
+        """Ignore it: its call is over."""
 
     def _buffered(self) -> int:
         return 0
 
-    def _answered(self, reply: Any, now: float) -> None:
-        """The call has ended; what it returns cannot be said any more."""
-        self._called = False
+    def _expire(self, now: float) -> None:
+        self.lost(now)
+
+    def _answered(self, call: Call | None, reply: Any, now: float) -> None:
+        """Close: the call has ended, and what it returned cannot be sent any more."""
         self.close(now, linger=True)

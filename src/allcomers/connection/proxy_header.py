@@ -1,7 +1,7 @@
-"""Peers of whom a proxy tells first: a codec in front of all others, which hears the PROXY header and gives way.
+"""Peers that a proxy announces: a codec in front of all others, which reads the PROXY header and gives way.
 
 So a connection that had its header costs no more than any other, and TLS begins behind it. Nothing is guessed: with
---proxy-protocol each connection must begin so, and one that does not is closed without a word (specification, 2).
+--proxy-protocol each connection must begin so, and one that does not is closed without a reply (specification, 2).
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ _logger = logging.getLogger("allcomers.proxy")
 
 
 class ProxyHeaderCodec(Clear):
-    """Until the header is whole, `connection` hears nothing else and has nothing to say."""
+    """Until the header is whole, `connection` receives nothing else and sends nothing."""
 
-    __slots__ = ("_connection", "_inner", "_receive_plain", "ready")
+    __slots__ = ("_buffer", "_connection", "_inner", "ready")
     is_clear = False
 
     def __init__(self, connection: Connection) -> None:
         super().__init__()
         self._connection: Connection | None = connection
         self._inner = connection.codec
-        self._receive_plain = b""
+        self._buffer = b""
         self.ready = False
 
     def received(self, data: bytes) -> bytes | None:
         connection = self._connection
         if not data or connection is None:
             return EOF
-        self._receive_plain += data
+        self._buffer += data
         try:
-            header = proxy_header.parse(self._receive_plain)
+            header = proxy_header.parse(self._buffer)
         except PeerError as error:
-            self._give_up(str(error))
+            self._log_failure(str(error))
             raise
         if header is None:
             return None
@@ -46,23 +46,23 @@ class ProxyHeaderCodec(Clear):
             connection.peer, connection.port = header.address
         connection.codec = inner = self._inner
         self._connection = None
-        rest = self._receive_plain[header.size :]
-        heard = inner.received(rest) if rest else None
-        self.ready = inner.ready  # for who asks the codec that was there before
-        return heard
+        rest = self._buffer[header.size :]
+        plain = inner.received(rest) if rest else None
+        self.ready = inner.ready  # for a caller that has looked up the codec before
+        return plain
 
     def discard(self) -> None:
         super().discard()
-        self._give_up("gone before its PROXY header was whole")
+        self._log_failure("gone before its PROXY header was whole")
 
-    def _give_up(self, reason: str) -> None:
+    def _log_failure(self, reason: str) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             _logger.debug("%s port %d: %s", connection.peer or "a local peer", connection.port, reason)
 
 
 def with_proxy_header(connect: Callable[[Address, float], Connection]) -> Callable[[Address, float], Connection]:
-    """`connect`, where a proxy comes first."""
+    """Return a `connect` for peers that a proxy announces."""
 
     def connect_announced(address: Address, now: float) -> Connection:
         connection = connect(address, now)

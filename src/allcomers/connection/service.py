@@ -6,12 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
-from allcomers.config.options import Limits
-from allcomers.connection.base import CALLED, DUE, HEAD, IDLE, READ, Address, Connection, Work
-from allcomers.connection.call import TIMED_OUT, CallStatus
+from allcomers.config.limits import Limits
+from allcomers.connection.base import CALLED, DUE, HEAD, HIGH_WATER, IDLE, READ, Address, Connection
+from allcomers.connection.call import TIMED_OUT, Call, CallStatus
+from allcomers.connection.progress import Progress
 from allcomers.errors import PeerError
 from allcomers.protocol.framing import Framing
-from allcomers.system.counters import CounterRow
+from allcomers.system.counters import ABORTED, REQUESTS, CounterRow
 
 if TYPE_CHECKING:
     import ssl
@@ -36,9 +37,9 @@ class ServiceProtocol(Protocol):
 class ServiceEndpoint(NamedTuple):
     """What all connections of a service share.
 
-    service  makes the ServiceProtocol of a new peer
-    report   called with an app's exception and the peer that met it
-    counters     where what is done is counted
+    service   makes the ServiceProtocol of a new peer
+    report    called with an app's exception and the peer that met it
+    counters  counts what is done
     """
 
     service: Callable[[], ServiceProtocol]
@@ -51,24 +52,36 @@ class ServiceEndpoint(NamedTuple):
 class ServiceConnection(Connection):
     """One client of a ServiceEndpoint."""
 
-    __slots__ = ("_buffer", "_endpoint", "_messages", "_next", "_requested_at", "_waiting", "protocol")
+    __slots__ = (
+        "_buffer",
+        "_called",
+        "_endpoint",
+        "_messages",
+        "_next",
+        "_request_pending",
+        "_requested_at",
+        "_waiting",
+        "protocol",
+    )  # fmt: skip
 
     def __init__(self, endpoint: ServiceEndpoint, address: Address, now: float) -> None:
         super().__init__(endpoint.limits, address, endpoint.tls, now, endpoint.counters)
         self._endpoint = endpoint
         self.protocol: ServiceProtocol | None = None  # made by the first call, where calls run
+        self._called = False  # a call runs; also when the phase has changed meanwhile, for the peer may be gone
+        self._request_pending = False  # that call is one of request()
         self._buffer = b""  # the beginning of a message
         self._messages = _NONE  # whole ones
-        self._next = 0  # the one of them that is to be taken next
-        self._requested_at = now  # when the message came that was taken last, or others with it
-        self._waiting = 0  # bytes of those not taken, and one more for each
+        self._next = 0  # the index of the next of them
+        self._requested_at = now  # when the last message consumed came, or others with it
+        self._waiting = 0  # bytes of those not consumed, and one more for each
         if self.codec.ready:
             self.phase = DUE  # the first call greets the peer
         self._settle(now)
 
     def _handshake_done(self, now: float) -> None:
         if self.protocol is None and self.phase is IDLE:
-            self.phase = DUE  # as above; who never shakes hands costs no call
+            self.phase = DUE  # as above; a peer that ends no handshake costs no call
 
     def _receive_plain(self, data: bytes, now: float) -> None:
         protocol = self.protocol
@@ -97,7 +110,7 @@ class ServiceConnection(Connection):
             raise PeerError("the framing failed") from None
 
     def _next_message(self, now: float) -> None:
-        """No call runs: what is next?"""
+        """Enter the phase of what is next, now that no call runs."""
         if self._messages:
             self.phase = DUE
         elif self._ended:
@@ -105,6 +118,7 @@ class ServiceConnection(Connection):
         elif self._buffer:
             if self.phase is not HEAD:
                 self.enter(HEAD, now)
+                self._progress = self._progress or Progress(now, False)
         else:
             self.enter(IDLE, now)
 
@@ -113,15 +127,28 @@ class ServiceConnection(Connection):
         return self.wants == READ and self.phase is IDLE and not self._leaving and self.codec.is_clear
 
     def adopt(
-        self, unsent: bytes, request: object, async_call: object, heard: bytes, requested_at: float, now: float
+        self,
+        unsent: bytes,
+        records: object,
+        request: object,
+        async_call: object,
+        received: bytes,
+        requested_at: float,
+        now: float,
     ) -> None:
         self.codec.push(unsent)
         if request is not None:
-            self._called = True
+            self._called = self._request_pending = True
             self._requested_at = requested_at
-            self._request_pending = True
             self.phase = CALLED
         self._settle(now)
+
+    @property
+    def _has_request(self) -> bool:
+        return self._request_pending
+
+    def _may_call(self) -> bool:
+        return self.codec.unsent < HIGH_WATER
 
     def _idle_timeout(self) -> float:
         own = self.protocol.idle_timeout if self.protocol is not None else None
@@ -134,13 +161,14 @@ class ServiceConnection(Connection):
     def _buffered(self) -> int:
         return self._waiting + len(self._buffer)
 
-    def _take_work(self) -> Work:
+    def _take_call(self) -> Call:
         self._called = True
         self.phase = CALLED
         protocol = self.protocol
         if protocol is None:
             return ServiceCall(_greet, self._endpoint, self.peer)
-        self._request_started()
+        self._request_pending = True
+        self.counters.add(REQUESTS)
         message = self._messages[self._next]
         self._next += 1
         if self._next == len(self._messages):
@@ -150,55 +178,64 @@ class ServiceConnection(Connection):
             self._waiting -= len(message) + 1
         return ServiceCall(_request, self._endpoint, protocol, message)
 
-    def _answered(self, reply: bytes | Connected | CloseAfter | Literal[CallStatus.TIMED_OUT], now: float) -> None:
-        """What _greet or _request returned."""
+    def _answered(
+        self,
+        call: Call | None,
+        reply: bytes | Connected | CloseAfter | Literal[CallStatus.TIMED_OUT],
+        now: float,
+    ) -> None:
+        """Send what _greet or _request returned."""
         self._called = False
-        if reply is TIMED_OUT:  # the call runs on, and will tell the talker that its peer is lost
+        if reply is TIMED_OUT:  # the call runs on, and reports to the protocol that its peer is lost
             self.protocol = None
             reply = _FAILED
         greets = isinstance(reply, Connected)
         if isinstance(reply, Connected):
             reply = self._connected(reply, now)
-        if self.phase is not CALLED:  # the peer has gone, or broken the protocol: nothing is said any more
-            self._count_aborted()
+        is_request, self._request_pending = self._request_pending, False
+        if self.phase is not CALLED or reply is _FAILED:
+            self.counters.add(ABORTED, is_request)
+            is_request = False
+        if self.phase is not CALLED:  # the peer has gone, or broken the protocol: nothing is sent any more
             return
-        if reply is _FAILED:
-            self._count_aborted()
         data = reply.data if isinstance(reply, CloseAfter) else reply
         if data:
             self.codec.push(data)
-        if self._request_pending:
-            self._response_queued(0, self._requested_at, now)
-        if isinstance(reply, CloseAfter):
-            self.close(now, linger=True)
-            return
-        if self._leaving and not greets and not self._buffered():
+        if is_request or data:
+            self._deliver_later(0 if is_request else None, self._requested_at, None, now)
+        if isinstance(reply, CloseAfter) or (self._leaving and not greets and not self._buffered()):
             self.close(now, linger=True)
         else:
             self._next_message(now)
 
-    def _connected(self, greeting: Connected, now: float) -> bytes | CloseAfter:
-        """The first call is back: now there is a framing for what came meanwhile."""
-        self.protocol = greeting.protocol
-        self._patience = self._idle_timeout()
+    def _connected(self, connected: Connected, now: float) -> bytes | CloseAfter:
+        """Keep the protocol, and frame what came while it was made; return the greeting."""
+        self.protocol = connected.protocol
+        self._idle_for = self._idle_timeout()
         if self._buffer:
             early, self._buffer = self._buffer, b""
             try:
                 self._receive_plain(early, now)
             except PeerError:
-                return CloseAfter(greeting.data if isinstance(greeting.data, bytes) else greeting.data.data)
-        return greeting.data
+                return CloseAfter(connected.data if isinstance(connected.data, bytes) else connected.data.data)
+        return connected.data
 
     def _expire(self, now: float) -> None:
-        if self._writing:
+        progress = self._progress
+        if self.codec.pending:
             self.lost(now)
-        elif self.phase is HEAD and self._rate_bytes >= self._limits.min_rate * (now - self._rate_since) > 0:
-            self._since = self._rate_since = now  # a long message that comes fast enough
-            self._rate_bytes = 0
+        elif (
+            self.phase is HEAD
+            and progress is not None
+            and self._limits.min_rate
+            and progress.since < now
+            and progress.keeps(self._limits.min_rate, now, 0)
+        ):
+            self._since = now  # a long message that comes fast enough
         else:
             self.close(now)
 
-    def close_call(self) -> Work | None:
+    def close_call(self) -> Call | None:
         if self._called or self.protocol is None:
             return None
         protocol, self.protocol = self.protocol, None
@@ -206,7 +243,7 @@ class ServiceConnection(Connection):
 
 
 class CloseAfter:
-    """The last that a peer hears: `data`, framed already."""
+    """The last bytes for a peer: `data`, framed already."""
 
     __slots__ = ("data",)
 
@@ -218,7 +255,7 @@ _FAILED: Final = CloseAfter(b"")
 
 
 class Connected:
-    """What the first call returns: who will answer, and the first words."""
+    """What the first call returns: the protocol of this peer, and its greeting."""
 
     __slots__ = ("data", "protocol")
 
@@ -228,21 +265,21 @@ class Connected:
 
 
 class ServiceCall(partial[Any]):
-    """One of the functions below with its arguments. See http_calls.Call."""
+    """One of the functions below with its arguments: a call.Call."""
 
     __slots__ = ()
 
     @property
     def name(self) -> str:
-        endpoint, who, *_ = self.args
-        peer = who if isinstance(who, str) else who.peer
+        endpoint, target, *_ = self.args
+        peer = target if isinstance(target, str) else target.peer
         return f"a call of {endpoint.service.__name__} for {peer or 'a local peer'}"
 
     def forget(self, reply: bytes | Connected | CloseAfter | CallStatus | None) -> None:
-        """It has returned `reply` too late, or is OVERDUE before it began: tell the talker that its peer is lost."""
-        endpoint, who, *_ = self.args
+        """Report a lost peer to the protocol: the call returned too late, or was TIMED_OUT before it started."""
+        endpoint, target, *_ = self.args
         if self.func is _request:
-            _lose(endpoint, who)
+            _lose(endpoint, target)
         elif isinstance(reply, Connected):
             _lose(endpoint, reply.protocol)
         elif self.func is _lose and reply is TIMED_OUT:
@@ -253,8 +290,8 @@ def _greet(endpoint: ServiceEndpoint, peer: str) -> Connected | CloseAfter:
     try:
         protocol = endpoint.service()
         protocol.peer = peer
-        words = protocol.connected()
-        data = b"" if words is None else protocol.framing.wrap(words)
+        greeting = protocol.connected()
+        data = b"" if greeting is None else protocol.framing.wrap(greeting)
         return Connected(protocol, CloseAfter(data) if protocol.closing else data)
     except BaseException as error:
         endpoint.report(error, peer)
@@ -263,15 +300,15 @@ def _greet(endpoint: ServiceEndpoint, peer: str) -> Connected | CloseAfter:
 
 def _request(endpoint: ServiceEndpoint, protocol: ServiceProtocol, message: bytes) -> bytes | CloseAfter:
     try:
-        answer = protocol.request(message)
-        data = b"" if answer is None else protocol.framing.wrap(answer)
+        response = protocol.request(message)
+        data = b"" if response is None else protocol.framing.wrap(response)
     except BaseException as error:
         return failed(endpoint, protocol, error)
     return CloseAfter(data) if protocol.closing else data
 
 
 def failed(endpoint: ServiceEndpoint, protocol: ServiceProtocol, error: BaseException) -> CloseAfter:
-    """What a call gives that raised `error`."""
+    """Report `error`, which a call has raised; return the reply in its place."""
     endpoint.report(error, protocol.peer)
     return _FAILED
 

@@ -1,7 +1,7 @@
-"""A WebSocket's peer: what follows on an HTTP connection whose answer was 101 (RFC 6455).
+"""A WebSocket's peer: the successor of an HTTP connection whose response was 101 (RFC 6455).
 
-One call runs from the handshake to the end, the app's: messages go to it as they come, and what it says goes out. So
-this connection is in the phase CALLED until it closes. It is DUE where more was heard at once than one turn looks at.
+One call runs from the handshake to the end, the app's: messages go to it as they come, and what it sends goes out. So
+this connection is in the phase CALLED until it closes. It is DUE where more was received at once than one turn reads.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 from typing import Final, Protocol
 
-from allcomers.config.options import Limits, WebSocketLimits
-from allcomers.connection.base import CALLED, CLOSED, CLOSING, DUE, FAREWELL, HIGH_WATER, Connection, Work
+from allcomers.config.limits import Limits, WebSocketLimits
+from allcomers.connection.base import CALLED, CLOSED, CLOSING, DUE, FAREWELL, HIGH_WATER, Connection
+from allcomers.connection.call import Call
 from allcomers.protocol.websocket.session import Closed, Event, WebSocket
 
 CLOSE_TIMEOUT: Final = 10.0
 """Seconds that a peer has to answer our Close frame with its own. Precedent: the package websockets."""
 
 RESTART: Final = 1012
-"""The code with which a server that stops says good-bye: the client may come again (IANA: Service Restart)."""
+"""The close code of a server that stops: the client may come again (IANA: Service Restart)."""
 
 NO_PONG: Final = 1011
 
@@ -25,7 +26,7 @@ NO_PONG: Final = 1011
 class WebSocketApp(Protocol):
     """The app's side.
 
-    ahead  int: bytes of messages that it was given and has not taken
+    ahead  int: bytes of messages that it was given and has not consumed
     """
 
     ahead: int
@@ -33,14 +34,14 @@ class WebSocketApp(Protocol):
     def message(self, message: str | bytes) -> None: ...
     def closed(self, code: int, reason: str) -> None: ...
     def sent(self) -> None:
-        """All that was said has gone out."""
+        """Note that all that was queued has gone out."""
         ...
 
 
 class WebSocketConnection(Connection):
     """One peer, and the WebSocketApp that its messages go to.
 
-    socket  what the WebSocketApp speaks through; it tells the driver that it has
+    socket  what the WebSocketApp writes to; it reports that to the driver
     """
 
     __slots__ = ("_closing", "_due", "_own", "_talk", "socket")
@@ -55,28 +56,26 @@ class WebSocketConnection(Connection):
         early: bytes,
         now: float,
     ) -> None:
-        super().__init__(limits, (before.peer, before.port, before.server), None, now, before.counters)
+        super().__init__(limits, before.address, None, now, before.counters)
         self.socket = socket
         self._talk = talk
         self._own = own
-        self._closing = False  # have we said that we close?
+        self._closing = False  # we have sent, or queued, a Close frame
         self._due = self._next_ping(now)
-        self._queued = True  # _flush_done is to be called, always
-        self._called = True
-        self.codec = before.codec
+        before.replace_with(self, now)
         self.phase = CALLED
         if early:
             self._receive_plain(early, now)
         else:
-            self._continue(now)  # the app may have spoken, or ended, already
-        if before._ended:
-            self._ended = True
+            self._continue(now)  # the app may have sent something, or ended, already
+        if self._ended:
             self._receive_end(now)
-        if before._leaving:
+        if self._leaving:
+            self._leaving = False
             self.drain(now)
         self._settle(now)
 
-    # ------------------------------------------------------------ what the peer says
+    # ------------------------------------------------------------ what the peer sends
 
     def _receive_plain(self, data: bytes, now: float) -> None:
         if not self._closing:
@@ -95,7 +94,7 @@ class WebSocketConnection(Connection):
         self._continue(now)
 
     def _continue(self, now: float) -> None:
-        """Queue what there is to say; is there more to look at?"""
+        """Queue what the socket has to send; be DUE if it holds more to read."""
         for data in self.socket.data_to_send():
             self.codec.push(data)
         if self.phase is CLOSING or self.phase is CLOSED:
@@ -111,19 +110,23 @@ class WebSocketConnection(Connection):
     def _buffered(self) -> int:
         return self._talk.ahead + self.socket.held
 
-    def _take_work(self) -> Work:
+    def _take_call(self) -> Call:
         self.phase = CALLED
         return self.socket.go_on
 
-    def _answered(self, reply: list[Event], now: float) -> None:
+    def _may_call(self) -> bool:
+        return self.codec.unsent < HIGH_WATER
+
+    def _answered(self, call: Call | None, reply: list[Event], now: float) -> None:
         self._act(reply, now)
 
-    # ------------------------------------------------------------ what the app says
+    # ------------------------------------------------------------ what the app sends
 
     def _consumed(self, now: float) -> None:
         self._continue(now)
 
-    def _flush_done(self, now: float) -> None:
+    def _end_writing(self, now: float) -> None:
+        super()._end_writing(now)
         self._talk.sent()
 
     # ------------------------------------------------------------ time, and the end
@@ -135,8 +138,8 @@ class WebSocketConnection(Connection):
         return now + self._own.ping_interval if self._own.ping_interval else math.inf
 
     def _expire(self, now: float) -> None:
-        if self._writing or self.phase is CLOSING or self._closing:
-            self.lost(now)  # it does not read, or does not answer our Close
+        if self.codec.pending or self.phase is CLOSING or self._closing:
+            self.lost(now)  # it does not read, or does not answer our Close frame
         elif self.socket.awaits_pong:
             self.socket.fail(NO_PONG, "no pong in time")
             self._talk.closed(NO_PONG, "no pong in time")
@@ -147,7 +150,7 @@ class WebSocketConnection(Connection):
             self._continue(now)
 
     def drain(self, now: float, patience: float = FAREWELL) -> None:
-        if patience == FAREWELL and self.socket.open:  # it is not idle: who waits for a place does not get this one
+        if patience == FAREWELL and self.socket.open:  # it is not idle: another that waits does not get this place
             self.socket.close(RESTART)
             self._continue(now)
         super().drain(now, patience)

@@ -60,7 +60,7 @@ def serve(serving: Serving) -> None:
     def talk(sock: socket.socket, address: Address) -> None:
         serving.slot.counters.add(ACCEPTED)
         serving.slot.count(1)
-        converse(sock, serving.connect(address, monotonic()), serving.calls, policy)
+        converse(sock, serving.endpoint.connect(address, monotonic()), serving.calls, policy)
         serving.slot.count(0)
 
     acceptor = AcceptLoop(serving, talk)

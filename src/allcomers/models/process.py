@@ -74,7 +74,7 @@ def _be_child(serving: Serving, policy: EvictionPipe, sock: socket.socket, addre
             listener.close()
         serving.slot.be_child(row)
         policy.evict_all()  # closes this process's end: the pipe ends when the parent's does
-        converse(sock, serving.connect(address, monotonic()), serving.calls, policy)
+        converse(sock, serving.endpoint.connect(address, monotonic()), serving.calls, policy)
     except BaseException:
         traceback.print_exc()
     finally:

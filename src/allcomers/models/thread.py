@@ -36,7 +36,7 @@ def serve(serving: Serving) -> None:
 
     def talk(sock: socket.socket, address: Address) -> None:
         try:
-            converse(sock, serving.connect(address, monotonic()), serving.calls, policy)
+            converse(sock, serving.endpoint.connect(address, monotonic()), serving.calls, policy)
         finally:
             ended.put(None)
 

@@ -35,7 +35,7 @@ def serve(serving: Serving) -> None:
         while True:
             sock, address = waiting.get()
             try:
-                converse(sock, serving.connect(address, monotonic()), serving.calls, policy)
+                converse(sock, serving.endpoint.connect(address, monotonic()), serving.calls, policy)
             finally:
                 ended.put(None)
 

@@ -1,4 +1,4 @@
-"""Bytes as the compiled leaf looks at them. Every pointer has its end beside it."""
+"""Bytes as the compiled leaf reads them. Every pointer has its end beside it."""
 
 ctypedef const unsigned char* Bytes
 
@@ -8,7 +8,7 @@ cdef inline unsigned char lower(unsigned char byte) noexcept nogil:
 
 
 cdef inline bint is_word(Bytes at, Py_ssize_t size, const char* word, Py_ssize_t expected) noexcept nogil:
-    """Is it this word, which is in lower case, whatever its own case?"""
+    """Return True if these bytes are `word`, which is in lower case, in any case."""
     cdef Py_ssize_t i
     if size != expected:
         return False
@@ -19,7 +19,7 @@ cdef inline bint is_word(Bytes at, Py_ssize_t size, const char* word, Py_ssize_t
 
 
 cdef inline long long decimal(Bytes at, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
-    """A number of at most 18 digits; -1 for what is none."""
+    """Return a number of at most 18 digits; -1 for anything else."""
     cdef long long number = 0
     if begin >= end or end - begin > 18:
         return -1
@@ -32,7 +32,7 @@ cdef inline long long decimal(Bytes at, Py_ssize_t begin, Py_ssize_t end) noexce
 
 
 cdef inline Py_ssize_t trimmed(Bytes at, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
-    """The end without the blanks before it."""
+    """Return the end without the blanks before it."""
     while end > begin and (at[end - 1] == c' ' or at[end - 1] == c'\t'):
         end -= 1
     return end

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The field lines of a request for those who read them: split, as a WSGI environ has them, as an ASGI scope has them.
+"""The field lines of a request for their readers: split, in a WSGI environ, in an ASGI scope.
 
-They were checked when the head was read (`_head`). The plain Python of `head`, `handlers.environ` and `asgi.scope` is
-the specification. What a function is given is checked before it is used, whoever calls it.
+They were checked when the head was read (`_head`). The plain Python of `head`, `apps.wsgi.environ` and `apps.asgi.scope`
+is the specification. Each function checks its arguments before their use, whoever calls it.
 """
 
 import sys
@@ -15,7 +15,7 @@ from libc.string cimport memchr
 
 from allcomers.protocol._bytes cimport Bytes, is_word, lower, trimmed
 
-# ---------------------------------------------------------------- names that are known, and what they are elsewhere
+# ---------------------------------------------------------------- known names, in lower case and in an environ
 
 cdef struct Name:
     PyObject* lower  # bytes
@@ -25,16 +25,16 @@ cdef enum:
     SLOTS = 128  # a power of two, at least twice as many as there are names
 
 cdef Name _names[SLOTS]
-cdef list _held = []  # what _names points to lives as long as this module
+cdef list _referenced = []  # keeps the objects alive that _names points to
 
 
 cdef inline unsigned int _slot(Bytes at, Py_ssize_t size) noexcept:
-    """Where a name of at least one byte would be; the same for any case."""
+    """Return the slot of a name of at least one byte; the same for any case."""
     return (<unsigned int>size * 31 + lower(at[0]) * 7 + lower(at[size - 1]) * 3 + lower(at[size >> 1])) % SLOTS
 
 
 cdef inline Name* _find(Bytes at, Py_ssize_t size) noexcept:
-    """NULL for a name that is not known."""
+    """Return the known name; NULL for any other."""
     cdef unsigned int slot
     cdef Name* name
     if size == 0:
@@ -52,7 +52,7 @@ cdef void _know(bytes lower, str key):
     cdef unsigned int slot = _slot(<Bytes>PyBytes_AS_STRING(lower), PyBytes_GET_SIZE(lower))
     while _names[slot].lower is not NULL:
         slot = (slot + 1) % SLOTS
-    _held.append((lower, key))
+    _referenced.append((lower, key))
     _names[slot].lower = <PyObject*>lower
     _names[slot].key = <PyObject*>key
 
@@ -65,14 +65,14 @@ KNOWN = (
     b" upgrade-insecure-requests user-agent via x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip"
     b" x-request-id x-requested-with"
 ).split()
-"""Names that browsers, tools and proxies send. There is no object made for one of these."""
+"""Names that browsers, tools and proxies send. No object is made for one of these."""
 
 for _name in KNOWN:
     _key = _name.decode("ascii").upper().replace("-", "_")
     _know(_name, sys.intern(_key if _name in (b"content-type", b"content-length") else "HTTP_" + _key))
 
 
-# ---------------------------------------------------------------- its fields, for those who read them
+# ---------------------------------------------------------------- fields, for their readers
 
 cdef struct Line:
     Py_ssize_t name_end
@@ -82,7 +82,7 @@ cdef struct Line:
 
 
 cdef inline bint _line(Bytes at, Py_ssize_t begin, Py_ssize_t end, Line* line) noexcept:
-    """The field line at `begin`; False where there is none."""
+    """Find the parts of the field line at `begin`; return False where there is none."""
     cdef Bytes stop
     if begin >= end:
         return False
@@ -102,7 +102,7 @@ cdef inline bint _line(Bytes at, Py_ssize_t begin, Py_ssize_t end, Line* line) n
 
 
 def split(bytes lines not None):
-    """The field lines that read_head left: names as sent, values with optional trailing white space."""
+    """Return the field lines of read_head as pairs: names as sent, values with optional trailing white space."""
     cdef Bytes at = <Bytes>PyBytes_AS_STRING(lines)
     cdef Py_ssize_t here = 0, end = PyBytes_GET_SIZE(lines)
     cdef Line line
@@ -130,7 +130,7 @@ cdef inline bytes _lowered(Bytes at, Py_ssize_t size):
 
 
 cpdef list scope_headers(bytes lines):
-    """The field lines as ASGI has them: names in lower case, values without white space around them."""
+    """Return the field lines as ASGI has them: names in lower case, values without white space around them."""
     cdef Bytes at = <Bytes>PyBytes_AS_STRING(lines)
     cdef Py_ssize_t here = 0, end = PyBytes_GET_SIZE(lines), stop
     cdef Line line
@@ -147,7 +147,7 @@ cpdef list scope_headers(bytes lines):
 
 
 cpdef add_to_environ(dict environ, bytes lines, dict keys, key_of):
-    """The field lines as WSGI has them; `keys` and `key_of` are of handlers.environ, for names that are not known here."""
+    """Add the field lines as WSGI has them; `keys` and `key_of` of apps.wsgi.environ map names unknown here."""
     cdef Bytes at = <Bytes>PyBytes_AS_STRING(lines)
     cdef Py_ssize_t here = 0, end = PyBytes_GET_SIZE(lines), stop, size
     cdef Line line
@@ -171,5 +171,5 @@ cpdef add_to_environ(dict environ, bytes lines, dict keys, key_of):
         value = PyUnicode_DecodeLatin1(<const char*>at + line.value, stop - line.value, NULL)
         size = len(environ)
         found = PyDict_SetDefault(environ, key, value)
-        if len(environ) == size:  # it stood there already (RFC 9110, 5.3; RFC 6265, 5.4)
+        if len(environ) == size:  # a repeated field (RFC 9110, 5.3; RFC 6265, 5.4)
             environ[key] = <str?>found + ("; " if key == "HTTP_COOKIE" else ", ") + value

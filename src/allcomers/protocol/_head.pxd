@@ -1,4 +1,4 @@
-"""What other parts of the compiled leaf know of a request's head."""
+"""The parts of a request's head that other parts of the compiled leaf use."""
 
 from allcomers.protocol._bytes cimport Bytes
 
@@ -21,7 +21,7 @@ cdef class Head:
     cdef public str method
     cdef public str target
     cdef public str host
-    cdef public int minor
+    cdef int minor
     cdef public object length
     cdef public bint chunked
     cdef public bint persists
@@ -36,6 +36,20 @@ cdef class Head:
     cdef public object driver
     cdef public double ready_at
     cdef FieldLines read
+
+
+cdef enum:
+    MINOR_OF_2 = 2
+
+
+cdef inline str version_of(int minor):
+    """Return a version as requests show it: "1.0", "1.1" or "2"."""
+    return "1.1" if minor == 1 else "1.0" if minor == 0 else "2"
+
+
+cdef inline int minor_of(str version) except -1:
+    """Return the number of a version."""
+    return 1 if version == "1.1" else 0 if version == "1.0" else MINOR_OF_2
 
 
 cdef Py_ssize_t take_head(Bytes at, Py_ssize_t size, Py_ssize_t max_head, Py_ssize_t max_headers, Head head,

@@ -1,12 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The head of a request, read in C. The plain Python of `head` is the specification.
 
-Here is the common case, and nothing else: a head that is all here, in origin form, with a Host that was checked
-before. For anything else, what is refused above all, take_head() answers that it did nothing, and the plain Python goes
-on as if it had not been asked. So there is one set of refusals.
+Here is the common case, and nothing else: a whole head, in origin form, with a Host that was checked before. For
+anything else, every refusal included, take_head() returns 0 without an effect, and the plain Python starts afresh. So
+there is one set of refusals.
 
-What a client says again is not read again: field lines that came twice are kept, with all that was made of them, and
-compared as one block with what comes next. Most clients send the same lines with each request.
+Repeated field lines are read once: lines that came twice are kept, with all that was made of them, and compared as one
+block with those that come next. Most clients send the same lines with each request.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -19,10 +19,10 @@ from allcomers.protocol._bytes cimport Bytes, decimal, is_word, lower, trimmed
 cdef extern from "<string.h>" nogil:
     void* memmem(const void* where, size_t size, const void* what, size_t count)
 
-# ---------------------------------------------------------------- bytes, by what they may be part of
+# ---------------------------------------------------------------- bytes, by the parts of a head that allow them
 
 cdef enum:
-    TOKEN = 1  # RFC 9110, 5.6.2, but for "_": names that have one are dropped, and that is not done here
+    TOKEN = 1  # RFC 9110, 5.6.2, but for "_": names that have one are dropped, which plain Python does
     VALUE = 2  # RFC 9110, 5.5: anything but control bytes
     TARGET = 4  # visible ASCII but "#", which no request may send
 
@@ -45,9 +45,9 @@ _fill_tables()
 
 
 cdef inline Py_ssize_t _value_end(Bytes at, Py_ssize_t begin, Py_ssize_t end) noexcept:
-    """Where the value that begins at `begin` ends: at the first byte that none may have, or at `end`.
+    """Return the end of the value at `begin`: the first byte that no value may have, or `end`.
 
-    Eight bytes at a time while none of them is below 32 or 127; what is found there is looked at by itself.
+    Eight bytes at a time while none of them is below 32 or 127; from there on, one by one.
     """
     cdef uint64_t eight = 0, low, delete
     while end - begin >= 8:
@@ -77,15 +77,15 @@ cdef inline str _method(const char* at, Py_ssize_t size):
     return PyUnicode_DecodeASCII(at, size, NULL)
 
 
-cdef struct Span:  # where a value stands; begin is 0 for none
+cdef struct Span:  # the place of a value; begin is 0 for none
     Py_ssize_t begin
     Py_ssize_t end
 
-cdef struct Found:  # places in the buffer, of what decides something
-    Py_ssize_t method_end  # the target begins a space later
+cdef struct Found:  # places in the buffer of the parts that decide something
+    Py_ssize_t method_end  # the target starts a space later
     Py_ssize_t target_end
     Py_ssize_t fields
-    Py_ssize_t fields_end  # where the empty line begins
+    Py_ssize_t fields_end  # the start of the empty line
     Py_ssize_t count
     int minor
     Span host
@@ -95,7 +95,7 @@ cdef struct Found:  # places in the buffer, of what decides something
 
 
 cdef bint _request_line(Bytes at, Py_ssize_t end, Found* head) noexcept:
-    """False for any but a common one: a target in origin form."""
+    """Parse the request line; return False for any but a common one: a target in origin form."""
     cdef Py_ssize_t here = 0
     while here < end and (_kinds[at[here]] & TOKEN or at[here] == c'_'):
         here += 1
@@ -114,7 +114,7 @@ cdef bint _request_line(Bytes at, Py_ssize_t end, Found* head) noexcept:
 
 
 cdef Span* _special(Bytes name, Py_ssize_t size, Found* head) noexcept:
-    """Where the value of this field is to be noted; NULL for a field that decides nothing."""
+    """Return the place for the value of this field; NULL for a field that decides nothing."""
     if size == 4:
         return &head.host if is_word(name, size, b"host", 4) else NULL
     if size == 10:
@@ -127,7 +127,7 @@ cdef Span* _special(Bytes name, Py_ssize_t size, Found* head) noexcept:
 
 
 cdef Py_ssize_t _field(Bytes at, Py_ssize_t here, Py_ssize_t end, Found* head) noexcept:
-    """Where the line after the one at `here` begins; 0 for a line that is not whole, malformed, or not common."""
+    """Parse the line at `here`; return the start of the next one, 0 for a partial, malformed or uncommon line."""
     cdef Py_ssize_t name = here, size
     cdef Span* span
     while here < end and _kinds[at[here]] & TOKEN:
@@ -142,7 +142,7 @@ cdef Py_ssize_t _field(Bytes at, Py_ssize_t here, Py_ssize_t end, Found* head) n
         here += 1
     span = _special(at + name, size, head)
     if span is not NULL:
-        if span.begin:  # it stands twice
+        if span.begin:  # a doubled field
             return 0
         span.begin = here
     here = _value_end(at, here, end)
@@ -154,7 +154,7 @@ cdef Py_ssize_t _field(Bytes at, Py_ssize_t here, Py_ssize_t end, Found* head) n
 
 
 cdef bint _fields(Bytes at, Py_ssize_t end, Py_ssize_t most, Found* head) noexcept:
-    """The lines to the empty one, at most `most`; False where one of them is not for us."""
+    """Parse the lines to the empty one, at most `most`; return False where one of them is uncommon."""
     cdef Py_ssize_t here = head.fields
     while end - here >= 2:
         if at[here] == c'\r' and at[here + 1] == c'\n':
@@ -170,7 +170,7 @@ cdef bint _fields(Bytes at, Py_ssize_t end, Py_ssize_t most, Found* head) noexce
 
 
 cdef int _persists(Bytes at, Found* head) noexcept:
-    """As head._persists; -1 where Connection says anything but keep-alive or close."""
+    """Return the result of head._persists; -1 for any Connection but keep-alive or close."""
     cdef Bytes value = at + head.connection.begin
     cdef Py_ssize_t size
     if head.connection.begin == 0:
@@ -182,7 +182,7 @@ cdef int _persists(Bytes at, Found* head) noexcept:
 
 
 cdef bint _framing(Bytes at, Found* head, long long* length) noexcept:
-    """As head._framing; `length` is -1 where there is none. False for what is refused, or larger than 18 digits."""
+    """Set `length` as head._framing, -1 for none. Return False for a refusal, or for more than 18 digits."""
     cdef Py_ssize_t size
     length[0] = -1
     if head.coding.begin:
@@ -195,7 +195,7 @@ cdef bint _framing(Bytes at, Found* head, long long* length) noexcept:
 
 
 cdef str _host(Bytes at, Found* head, dict hosts):
-    """The authority; None for one that was not checked before, or is missing."""
+    """Return the authority; None for one that was not checked before, or is missing."""
     cdef str host
     if head.host.begin == 0:
         return None if head.minor else ""
@@ -203,19 +203,19 @@ cdef str _host(Bytes at, Found* head, dict hosts):
     return host or None
 
 
-# ---------------------------------------------------------------- its field lines, and those that came before
+# ---------------------------------------------------------------- field lines, and earlier ones
 
 cdef class FieldLines:
-    """The field lines of a head, and what was made of them. None of it is ever changed: who gives it away copies it.
+    """The field lines of a head, and the objects made of them. None of it ever changes: readers get copies.
 
-    kept      the same may be said again
-    environ   a WSGI environ with these fields and what `template` has; None until one is asked for
-    headers   those of an ASGI scope; None until they are asked for
+    kept      True if these lines are kept for further requests
+    environ   a WSGI environ with these fields and those of `template`; None until its first use
+    headers   those of an ASGI scope; None until their first use
     """
 
 
 cdef FieldLines _read(Bytes at, Py_ssize_t end, Py_ssize_t most, Found* found, dict hosts):
-    """None where they are not all here, are to be refused, or are not of the common kind."""
+    """Read the field lines; return None where they are partial, to be refused, or uncommon."""
     cdef FieldLines made
     cdef long long length = -1
     cdef int persists
@@ -241,7 +241,7 @@ cdef FieldLines _read(Bytes at, Py_ssize_t end, Py_ssize_t most, Found* found, d
 
 cdef enum:
     PLACES = 512  # a power of two
-    LONGEST = 2048  # bytes of field lines that are kept: a megabyte in all, and what was made of them
+    LONGEST = 2048  # bytes of field lines that are kept: a megabyte in all, beside the objects made of them
 
 cdef list _kept = [None] * PLACES
 cdef uint64_t _seen[PLACES]
@@ -249,7 +249,7 @@ memset(_seen, 0, sizeof(_seen))
 
 
 cdef inline uint64_t _hash(Bytes at, Py_ssize_t size) noexcept:
-    """Who makes two lines of the same number only has them read anew each time."""
+    """Return a hash of field lines, never 0. A client that forces collisions only has its lines read anew each time."""
     cdef uint64_t eight = 0, first = <uint64_t>size * <uint64_t>0x9e3779b97f4a7c15, second = first
     while size >= 16:
         memcpy(&eight, at, 8)
@@ -269,7 +269,7 @@ cdef inline uint64_t _hash(Bytes at, Py_ssize_t size) noexcept:
 
 
 cdef FieldLines _lines(Bytes at, Py_ssize_t end, Py_ssize_t most, Found* found, dict hosts):
-    """Those from found.fields on, read now or before; None as _read has it."""
+    """Return the field lines from found.fields on, read now or before; None as _read."""
     cdef FieldLines lines
     cdef Py_ssize_t size
     cdef uint64_t number
@@ -281,7 +281,7 @@ cdef FieldLines _lines(Bytes at, Py_ssize_t end, Py_ssize_t most, Found* found, 
         return _read(at, end, most, found, hosts)
     number = _hash(at + found.fields, size)
     lines = <FieldLines>_kept[number % PLACES]
-    if lines is not None and _is_again(lines, at + found.fields, size) and lines.minor == found.minor and lines.count <= most:
+    if lines is not None and _is_same(lines, at + found.fields, size) and lines.minor == found.minor and lines.count <= most:
         found.fields_end = found.fields + size
         return lines
     lines = _read(at, end, most, found, hosts)
@@ -293,22 +293,33 @@ cdef FieldLines _lines(Bytes at, Py_ssize_t end, Py_ssize_t most, Found* found, 
     return lines
 
 
-cdef inline bint _is_again(FieldLines lines, Bytes at, Py_ssize_t size) noexcept:
+cdef inline bint _is_same(FieldLines lines, Bytes at, Py_ssize_t size) noexcept:
     return PyBytes_GET_SIZE(lines.lines) == size and memcmp(PyBytes_AS_STRING(lines.lines), at, size) == 0
 
 
 # ---------------------------------------------------------------- the head
 
 cdef class Head:
-    """What `head.RequestHead` says of itself, and whence it came (`message.Request`), in the slots of a C struct."""
+    """The slots of `head.RequestHead`, and the origin of a request (`message.Request`), in a C struct.
+
+    minor  the version as a number: 0 or 1 of HTTP/1.0 and 1.1, MINOR_OF_2 of HTTP/2
+    """
+
+    @property
+    def version(self):
+        return version_of(self.minor)
+
+    @version.setter
+    def version(self, str version not None):
+        self.minor = minor_of(version)
 
 
 cdef Py_ssize_t take_head(Bytes at, Py_ssize_t size, Py_ssize_t max_head, Py_ssize_t max_headers, Head head,
                           dict hosts) except -1:
-    """As head.parse_request, of what `at` begins with: how many bytes the whole head has, with its empty line.
+    """Fill `head` as head.parse_request, from the bytes at `at`; return the size of the whole head with its empty line.
 
-    0, and nothing of `head` is set, where it is not all here, is to be refused, or is not of the common kind. `hosts`
-    are the values of Host that were checked before: others are not looked at here.
+    Return 0, with nothing of `head` set, where it is partial, to be refused, or uncommon. `hosts` are the values of Host
+    that were checked before: any other is uncommon.
     """
     cdef Py_ssize_t end = min(size, max_head)
     cdef Found found
@@ -335,5 +346,5 @@ cdef Py_ssize_t take_head(Bytes at, Py_ssize_t size, Py_ssize_t max_head, Py_ssi
 
 def read_head(bytes buffer not None, Py_ssize_t max_head, Py_ssize_t max_headers, Head head not None,
               dict hosts not None):
-    """take_head() for Python."""
+    """Call take_head(), for Python."""
     return take_head(<Bytes>PyBytes_AS_STRING(buffer), PyBytes_GET_SIZE(buffer), max_head, max_headers, head, hosts)

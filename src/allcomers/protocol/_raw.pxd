@@ -1,4 +1,4 @@
-"""What Cython does not know of CPython's own functions."""
+"""Functions of CPython that Cython does not declare."""
 
 from cpython.object cimport PyObject
 

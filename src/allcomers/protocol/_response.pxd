@@ -1,4 +1,4 @@
-"""What other parts of the compiled leaf know of an answer."""
+"""The parts of a response that other parts of the compiled leaf use."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcpy

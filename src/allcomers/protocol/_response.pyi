@@ -1,7 +1,7 @@
 from allcomers.protocol.compiled import Answer
 
 def plan(
-    asked: tuple[str, str, int],
+    request_line: tuple[str, str, str],
     response: Answer,
     size: int,
     persists: bool,

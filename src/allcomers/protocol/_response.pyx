@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""An answer, and its head as bytes. The plain Python of `message.Response` and `answers` is the specification.
+"""A response, and its head as bytes. The plain Python of `message.Response` and `response_head` is the specification.
 
-For any answer but a common one, whose size is known and whose fields were encoded before, plan() says that it did
-nothing, and the plain Python goes on.
+For any response but a common one, whose size is known and whose fields were encoded before, plan() returns None, and
+the plain Python goes on.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -11,24 +11,24 @@ from libc.string cimport memcpy
 
 
 cdef class Answer:
-    """What `message.Response` holds, in the slots of a C struct.
+    """The slots of `message.Response`, in a C struct.
 
-    block   its fields as they were encoded already; None where nobody has
-    fields  how many they were: a field that was added since has no place in `block`
+    block   its fields encoded already; None where they are not
+    fields  the number of those: a field that was added since is not in `block`
     """
 
 
-def plan(tuple asked not None, response, size, bint persists, bytes date not None, bytes server not None,
+def plan(tuple request_line not None, response, size, bint persists, bytes date not None, bytes server not None,
          dict blocks not None, dict status_lines not None):
-    """As answers.plan, for a body whose size is known and fields that were encoded before; None for any other."""
+    """Plan as response_head.plan, for a body of known size and fields that were encoded before; None for any other."""
     cdef bytes fields, line
     headers = response.headers
     status = response.status
-    if type(headers) is not list or type(status) is not int or status == 204 or status == 304 or type(size) is not int or len(asked) != 3:
+    if type(headers) is not list or type(status) is not int or status == 204 or status == 304 or type(size) is not int or len(request_line) != 3:
         return None
     try:
         fields = blocks.get(PyList_AsTuple(headers))
-    except TypeError:  # lists cannot be looked up
+    except TypeError:  # lists have no hash
         return None
     line = status_lines.get(status)
     if fields is None or line is None:
@@ -36,14 +36,14 @@ def plan(tuple asked not None, response, size, bint persists, bytes date not Non
     cdef bytes connection = b""
     if not persists:
         connection = b"Connection: close\r\n"
-    elif asked[2] == 0:
+    elif request_line[2] == "1.0":
         connection = b"Connection: keep-alive\r\n"
     head = _block(line, fields, date, server, size, connection)
-    return head, 0 if asked[0] == "HEAD" else size, False, persists
+    return head, 0 if request_line[0] == "HEAD" else size, False, persists
 
 
 cdef bytes _block(bytes line, bytes fields, bytes date, bytes server, long long length, bytes connection):
-    """The parts of a head, joined, with its Content-Length."""
+    """Join the parts of a head, with its Content-Length."""
     if length < 0:
         raise ValueError("a body has no negative size")
     cdef char digits[20]

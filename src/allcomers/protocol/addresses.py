@@ -1,7 +1,7 @@
-"""IP addresses as text, in the one form that they have here: as the kernel writes those of peers.
+"""IP addresses as text, in the form in which the kernel writes those of peers.
 
-An IPv4 address in IPv6's clothes (::ffff:192.0.2.1, RFC 4291, 2.5.5.2) is the IPv4 address: what is trusted, logged or
-counted by address must not have two names for one peer. Zones (fe80::1%eth0) mean nothing off their own link, and may
+An IPv4-mapped IPv6 address (::ffff:192.0.2.1, RFC 4291, 2.5.5.2) becomes the IPv4 address: trust, logs and counts
+by address need one name for one peer. Zones (fe80::1%eth0) mean nothing off their own link, and may
 hold any character: they are refused.
 """
 
@@ -14,7 +14,7 @@ IP: TypeAlias = IPv4Address | IPv6Address
 
 
 def ip_of(address: str | bytes) -> IP:
-    """An address from its text, or from its 4 or 16 bytes. Raises ValueError."""
+    """Return the address in a text, or in 4 or 16 bytes. Raises ValueError."""
     if isinstance(address, str) and "%" in address:
         raise ValueError("a zone")
     ip = ip_address(address)

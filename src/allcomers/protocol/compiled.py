@@ -1,8 +1,8 @@
-"""The compiled leaf, where it is: what each HTTP request pays most for, in C (`_head`, `_fields`, `_answer`).
+"""The compiled leaf, where it is installed: the dear steps of an HTTP request, in C (`_head`, `_fields`, `_response`).
 
-Its callers ask `COMPILED` first and go on in plain Python where it is False, or where the leaf leaves a case to them.
-`Head` and `Answer` are what requests and answers are made of; here is how they look in plain Python.
-`ALLCOMERS_PURE=1` in the environment leaves the leaf alone.
+Its callers look at `COMPILED` first and go on in plain Python where it is False, or where the leaf leaves a case to
+them. `Head` and `Answer` are the bases of requests and responses; this file has their plain Python.
+`ALLCOMERS_PURE=1` in the environment turns the leaf off.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ except ImportError:  # no compiler was at hand when this was installed
     pass
 
 Server: TypeAlias = tuple[str, int | None]
-"""Where a peer came to: a host and a port of ours; of a Unix socket its path and None."""
+"""The listener that a peer connected to: its host and port; of a Unix socket its path and None."""
 
 if TYPE_CHECKING or not COMPILED:
 
     class Head:
-        """The slots of a request's head (head.RequestHead), whence it came (message.Request), and its `driver`: who
-        sends what its call says while it runs (signs.Driver); None where nobody can."""
+        """The slots of a request's head (head.RequestHead), its origin (message.Request), and its `driver`, which
+        sends parts of the response while the call runs (connection.call.Driver); None where nothing can."""
 
         method: str
         target: str
         host: str
-        minor: int
+        version: str
         length: int | None = None
         chunked: bool = False
         persists: bool
@@ -56,7 +56,7 @@ if TYPE_CHECKING or not COMPILED:
         ready_at: float = 0.0
 
     class Answer:
-        """The slots of an answer (message.Response)."""
+        """The slots of a response (message.Response)."""
 
         __slots__ = ("body", "close", "headers", "status", "trailers")
 

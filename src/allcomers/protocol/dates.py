@@ -7,14 +7,12 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-
-
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-@lru_cache(maxsize=1024)  # one site has few different dates, and each is asked for again and again
+@lru_cache(maxsize=1024)  # one site has few different dates, and needs each again and again
 def http_date(seconds: int) -> str:
-    """`seconds` since 1970 as an HTTP date: "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 section 5.6.7).
+    """Return `seconds` since 1970 as an HTTP date: "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 section 5.6.7).
 
     Not strftime, whose names of days and months follow the locale.
     """
@@ -23,7 +21,7 @@ def http_date(seconds: int) -> str:
 
 
 def parse_http_date(text: str) -> int | None:
-    """Seconds since 1970; None for what is no date. All three forms are read (RFC 9110 section 5.6.7)."""
+    """Return seconds since 1970, from any of the three forms (RFC 9110 section 5.6.7); None for what is no date."""
     try:
         match text.replace("-", " ").split(" "):
             case [_, day, month, year, clock, "GMT"]:  # Sun, 06 Nov 1994; and Sunday, 06-Nov-94
@@ -36,7 +34,7 @@ def parse_http_date(text: str) -> int | None:
 
 
 def _seconds(year: str, month: str, day: str, clock: str) -> int:
-    """Seconds since 1970. Raises ValueError where a part is no number or out of its range."""
+    """Return seconds since 1970. Raises ValueError where a part is no number or out of its range."""
     hour, minute, second = clock.split(":")
     full_year = _number(year) if len(year) == 4 else _century(_number(year))
     moment = datetime(
@@ -52,7 +50,7 @@ def _seconds(year: str, month: str, day: str, clock: str) -> int:
 
 
 def _century(year: int) -> int:
-    """A year of two digits is never more than 50 years ahead (RFC 9110 section 5.6.7)."""
+    """Return the full year of a year of two digits, at most 50 years ahead (RFC 9110 section 5.6.7)."""
     now = time.gmtime().tm_year
     full = now - now % 100 + year
     return full - 100 if full > now + 50 else full

@@ -1,12 +1,12 @@
-"""Who the client is and how it asked, as proxies say it in a request: X-Forwarded-For and -Proto, Forwarded.
+"""The client's address and scheme, as proxies report them in a request: X-Forwarded-For and -Proto, Forwarded.
 
-Anybody can send these fields. So each is the word of whoever sent it, and believed as far as all who passed it on are
-trusted: from our own peer back, the rightmost address that is no proxy of ours is the client's (as nginx finds it with
-real_ip_recursive on). What cannot be read ends that walk: what stands before it is nobody's word.
+Anybody can send these fields. So each counts only as far as every hop that passed it on is trusted: from our own peer
+back, the rightmost address that is no trusted proxy is the client's (as nginx finds it with real_ip_recursive on). An
+element that cannot be parsed ends that walk: nobody vouches for those before it.
 
-Forwarded (RFC 7239) counts only where no X-Forwarded-For or -Proto is there. X-Forwarded-Host, and host= of Forwarded,
-count never: few proxies set them, so most pass on what a client made up, and a made-up host ends in caches and in links
-that are mailed. The Host field is there for that, and any proxy can be told to keep it.
+Forwarded (RFC 7239) counts only where there is no X-Forwarded-For or -Proto. X-Forwarded-Host, and host= of Forwarded,
+never count: few proxies set them, so most pass on a client's invention, and an invented host ends in caches and in
+links that are mailed. The Host field is there for that, and any proxy can be set to keep it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from allcomers.protocol.addresses import ip_of
 from allcomers.protocol.head import RequestHead, remember
 
 HOPS: Final = 32
-"""Proxies, one behind another, that are looked at: a client may send thousands of made-up ones."""
+"""Proxies, one behind another, that are read: a client may send thousands of invented ones."""
 
 _LONGEST: Final = 2048
-"""Bytes of one Forwarded line; a longer one cannot be read."""
+"""Bytes of one Forwarded line; a longer one is not parsed."""
 
 _LONGEST_KNOWN: Final = 200
 
@@ -38,11 +38,11 @@ _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https
 Network: TypeAlias = IPv4Network | IPv6Network
 
 Found: TypeAlias = tuple[tuple[str, int] | None, str | None]
-"""(host, port) and scheme of the client; None for what nobody says."""
+"""(host, port) and scheme of the client; None for one that no field gives."""
 
 
 class Client(NamedTuple):
-    """host "" is a client on a Unix socket; port 0 is unknown; scheme is "http" or "https"."""
+    """The origin of a request: host "" is a Unix socket; port 0 is unknown; scheme is "http" or "https"."""
 
     host: str
     port: int
@@ -50,14 +50,14 @@ class Client(NamedTuple):
 
 
 class Hop(NamedTuple):
-    """What one proxy says of who asked it: as it wrote it, "" for nothing."""
+    """One proxy's report of its own peer, as it wrote it; "" for none."""
 
     node: str
     scheme: str
 
 
 class Proxies:
-    """Those whose word is taken: of `text`, a list of addresses, networks, `unix` and `*`. Raises ConfigError."""
+    """The trusted proxies: `text` lists addresses, networks, `unix` and `*`. Raises ConfigError."""
 
     def __init__(self, text: str) -> None:
         words = [word.strip() for word in text.split(",") if word.strip()]
@@ -68,7 +68,7 @@ class Proxies:
         self._clients: dict[tuple[bytes | None, ...], Found] = {}
 
     def trust(self, host: str) -> bool:
-        """Is this one of them? "" is a peer on a Unix socket."""
+        """Return True if `host` is one of them; "" is a peer on a Unix socket."""
         if self._all:
             return True
         if not host:
@@ -87,7 +87,7 @@ class Proxies:
         return any(ip in network for network in self._networks)
 
     def client(self, peer: tuple[str, int, str], head: RequestHead) -> Client:
-        """Who asks, if `peer` (host, port, scheme) is who sent it to us as `head` has it. Never raises."""
+        """Return the client of `head`, which `peer` (host, port, scheme) sent to us. Never raises."""
         if not self.trust(peer[0]):
             return Client(*peer)
         node, scheme = self._found(head)
@@ -97,13 +97,13 @@ class Proxies:
         named = head.named
         if len(named) < len(head.fields):  # a field stands more than once, perhaps one of these
             return self._walk(head)
-        # PERF: who asks again is known; to find out takes three to five times as long (bench/request/micro.py).
-        said = named.get(b"x-forwarded-for"), named.get(b"x-forwarded-proto"), named.get(b"forwarded")
-        found = self._clients.get(said)
+        # PERF: a walk takes three to five times as long as the look-up of an earlier result (bench/request/micro.py).
+        reported = named.get(b"x-forwarded-for"), named.get(b"x-forwarded-proto"), named.get(b"forwarded")
+        found = self._clients.get(reported)
         if found is None:
             found = self._walk(head)
-            if sum(len(value or b"") for value in said) <= _LONGEST_KNOWN:
-                remember(self._clients, said, found)
+            if sum(len(value or b"") for value in reported) <= _LONGEST_KNOWN:
+                remember(self._clients, reported, found)
         return found
 
     def _walk(self, head: RequestHead) -> Found:
@@ -136,7 +136,7 @@ def _network(word: str) -> Network:
 
 
 def _hops(head: RequestHead) -> Iterable[Hop]:
-    """What proxies say, from the one nearest to us on."""
+    """Return the proxies' reports, from the nearest proxy on."""
     named = head.named
     if b"x-forwarded-for" in named or b"x-forwarded-proto" in named:
         return _x_forwarded(_values(head, b"x-forwarded-for"), _values(head, b"x-forwarded-proto"))
@@ -146,14 +146,14 @@ def _hops(head: RequestHead) -> Iterable[Hop]:
 
 
 def _lines(head: RequestHead, name: bytes) -> list[str]:
-    """The values of all fields of this name, the last first."""
+    """Return the values of all fields of this name, the last first."""
     if len(head.named) == len(head.fields):
         return [head.named[name].decode("latin-1")] if name in head.named else []
     return [value.decode("latin-1") for other, value in reversed(head.fields) if other.lower() == name]
 
 
 def _values(head: RequestHead, name: bytes) -> list[str]:
-    """What is between the commas in all fields of this name, the last first, up to HOPS."""
+    """Return the elements between the commas in all fields of this name, the last first, up to HOPS."""
     found: list[str] = []
     for line in _lines(head, name):
         values = line.rsplit(",", HOPS)
@@ -164,7 +164,7 @@ def _values(head: RequestHead, name: bytes) -> list[str]:
 
 
 def _x_forwarded(nodes: list[str], schemes: list[str]) -> Iterable[Hop]:
-    """Where there are as many schemes as addresses, each proxy has added both; else the nearest proxy knows."""
+    """Pair addresses with schemes: one each where there are as many; else the nearest proxy's scheme counts for all."""
     if not nodes:
         return [Hop("", scheme) for scheme in schemes[:1]]
     if len(nodes) == len(schemes):
@@ -183,9 +183,9 @@ def _forwarded(lines: list[str]) -> Iterable[Hop]:
 
 
 def _elements(line: str) -> list[Hop] | None:
-    """The elements of one line, the last first; None where any of it is not as RFC 7239, 4, has it.
+    """Return the elements of one line, the last first; None where any of it breaks the grammar of RFC 7239, 4.
 
-    All of a line or nothing: within quotes that a client has opened, a proxy's words would be a part of the client's.
+    All of a line or nothing: within quotes that a client has opened, a proxy's element would be part of the client's.
     """
     hops: list[Hop] = []
     pairs: dict[str, str] = {}
@@ -206,7 +206,7 @@ def _elements(line: str) -> list[Hop] | None:
 
 
 def _node(text: str) -> tuple[str, int] | None:
-    """(host, port) of an address with or without a port, IPv6 with or without brackets; None for what is none."""
+    """Return (host, port) of an address with or without a port, IPv6 with or without brackets; None for others."""
     match = _NODE.fullmatch(text)
     if match is not None:
         four, six, digits = match.groups()

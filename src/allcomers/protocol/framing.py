@@ -1,7 +1,7 @@
-"""Framings for plain TCP services: where one message ends and the next begins.
+"""Framings for plain TCP services: the end of one message and the start of the next.
 
-A framing cuts what has arrived into whole messages and wraps an answer for the way back; it holds no state, so one
-serves all connections. A message over `max_size` is a PeerError: it ends that connection.
+A framing cuts received bytes into whole messages and wraps a response for the way back; it holds no state, so one
+instance serves all connections. A message over `max_size` is a PeerError: it ends that connection.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from allcomers.errors import PeerError
 
 
 class Framing(Protocol):
-    """How a service's messages are told apart."""
+    """The way in which a service's messages are separated."""
 
     def split(self, data: bytes) -> tuple[list[bytes], bytes]:
-        """(the whole messages in `data`, the bytes of one that is not whole yet). Raises PeerError."""
+        """Return (the whole messages in `data`, the bytes of one that is not whole yet). Raises PeerError."""
         ...
 
     def wrap(self, answer: bytes) -> bytes:
-        """`answer` as it goes out. Raises ValueError where this framing cannot carry it."""
+        """Return `answer` as it is sent. Raises ValueError where this framing cannot carry it."""
         ...
 
 
 class Raw:
-    """No framing: whatever one read brings is a message. For echo and for protocols that frame themselves."""
+    """No framing: the bytes of one read are a message. For echo and for protocols that frame themselves."""
 
     def split(self, data: bytes) -> tuple[list[bytes], bytes]:
         return [data], b""
@@ -58,7 +58,7 @@ class Delimited:
 class LengthPrefixed:
     """Each message follows its length, an unsigned number of `width` bytes: 4, big-endian, as most protocols do.
 
-    The longest message is `max_size` bytes: 1 MiB, so that a peer cannot make the server hold what it likes.
+    The longest message is `max_size` bytes: 1 MiB, so that a peer cannot fill the server's memory.
     """
 
     def __init__(
@@ -86,5 +86,5 @@ class LengthPrefixed:
 
     def wrap(self, answer: bytes) -> bytes:
         if len(answer) >= 256**self.width:
-            raise ValueError(f"an answer of {len(answer)} bytes does not fit a prefix of {self.width}")
+            raise ValueError(f"a response of {len(answer)} bytes does not fit a prefix of {self.width}")
         return len(answer).to_bytes(self.width, self.byteorder) + answer

@@ -1,36 +1,34 @@
-"""Heads: the request line or status line and the fields below it, bytes to values and back (RFC 9112, 2 to 6).
+"""Heads read: the request line or status line and the fields below it, from bytes to values (RFC 9112, 2 to 6).
 
 A server that guesses gets smuggled through, so nothing is guessed: what the grammar does not allow is a Refusal.
 The parse is one regular expression for the first line and one `findall` for all fields; a field becomes an object
 of its own only when an app reads it. The patterns are possessive (`++`): they cannot backtrack, whatever is sent.
 
-This file knows one head at a time, complete. Where a head ends in the stream is known by `http1`.
+This file parses one whole head at a time; `http1` finds where a head ends in the stream. `encode` writes heads.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import cached_property
-from http import HTTPStatus
 from typing import NoReturn, TypeAlias, TypeVar
 
-from allcomers.errors import AnswerError, Refusal
+from allcomers.errors import Refusal
 from allcomers.protocol import compiled
 
 Head = TypeVar("Head", bound="RequestHead")
 K = TypeVar("K")
 V = TypeVar("V")
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"  # RFC 9110, 5.6.2
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"  # RFC 9110, 5.6.2
 _VALUE = rb"[\t\x20-\x7e\x80-\xff]"  # RFC 9110, 5.5: anything but control bytes
 
-_REQUEST_LINE = re.compile(rb"(%b++) ([\x21-\x7e]++) HTTP/1\.([01])\r\n" % _TOKEN)
+_REQUEST_LINE = re.compile(rb"(%b++) ([\x21-\x7e]++) HTTP/1\.([01])\r\n" % TOKEN)
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: (%b*+))?\r\n" % _VALUE)
-_FIELD = re.compile(rb"\n(%b++):[ \t]*+([^\r]*+)\r(?=\n)" % _TOKEN)
+_FIELD = re.compile(rb"\n(%b++):[ \t]*+([^\r]*+)\r(?=\n)" % TOKEN)
 _CONTROLS = bytes(0 if (byte < 32 and byte not in b"\t\r\n") or byte == 127 else 1 for byte in range(256))
 _DIGITS = re.compile(rb"[0-9]++")
-_CODINGS = re.compile(rb"%b++(?:[ \t]*+,[ \t]*+%b++)*+" % (_TOKEN, _TOKEN))
+_CODINGS = re.compile(rb"%b++(?:[ \t]*+,[ \t]*+%b++)*+" % (TOKEN, TOKEN))
 
 # uri-host [ ":" port ] of RFC 3986, 3.2.2, less the comma: it would let two hosts pass for one.
 _REG_NAME = rb"(?:[0-9A-Za-z\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})++"
@@ -40,7 +38,7 @@ _ABSOLUTE = re.compile(rb"https?+://([^/?#]*+)([^#]*+)", re.IGNORECASE)
 known_hosts: dict[bytes | None, str] = {}
 _connections: dict[bytes, frozenset[bytes]] = {}
 _MOST_KNOWN = 1024
-_LONGEST_KNOWN = 200
+LONGEST_KNOWN = 200
 
 Fields: TypeAlias = list[tuple[bytes, bytes]]
 """Field lines in their order: names as sent, values with optional trailing white space."""
@@ -50,19 +48,19 @@ _MOST_DIGITS = 19  # 2**63 has 19: more is no length that anything could hold
 
 
 def remember(memory: dict[K, V], key: K, value: V) -> None:
-    """Keep what was checked once; a full memory is emptied rather than let grow."""
+    """Keep `value` in `memory`; a full memory is emptied first, so that it cannot grow."""
     if len(memory) >= _MOST_KNOWN:
         memory.clear()
     memory[key] = value
 
 
 class RequestHead(compiled.Head):
-    """What a request's head says of itself, checked.
+    """A request's head, checked.
 
     method   str: any token (RFC 9110, 9.1)
     target   str: origin form, or "*"; of an absolute form, what follows the authority
-    host     str: the authority asked for, of the absolute form or of Host; "" where HTTP/1.0 sent none
-    minor    int: 0 or 1
+    host     str: the authority, of the absolute form or of Host; "" where HTTP/1.0 sent none
+    version  str: "1.0" or "1.1"
     fields   list of (name, value) as bytes: names as sent, values with optional trailing white space
     named    dict of lower-case name to value: for one that repeats, the last
     length   int or None: Content-Length
@@ -70,9 +68,9 @@ class RequestHead(compiled.Head):
     persists bool: the client lets the connection stay open (RFC 9112, 9.3)
     expects  bool: the client waits for 100 Continue before it sends the body (RFC 9110, 10.1.1)
     upgrades bool: there is an Upgrade field (RFC 9110, 7.8)
-    lines    the field lines as they came, where the compiled leaf has read the head: `fields` and `named` are made of
-             them when they are read; else None
-    content  the body, where that has come with the head whole, and is short; else None
+    lines    the field lines as received, where the compiled leaf has read the head: `fields` and `named` are made of
+             them at their first use; else None
+    content  the body, where it is short and came whole with the head; else None
     """
 
     @cached_property
@@ -85,14 +83,14 @@ class RequestHead(compiled.Head):
 
 
 class ResponseHead:
-    """What a response's head says of itself: the client role of the same framing.
+    """A response's head: the client role of the same framing.
 
     status int; reason bytes; the rest as in RequestHead.
     """
 
     status: int
     reason: bytes
-    minor: int
+    version: str
     fields: Fields
     named: dict[bytes, bytes]
     length: int | None = None
@@ -106,19 +104,19 @@ class ResponseHead:
 def parse_request(block: bytes, max_headers: int, head: Head) -> Head:
     """Fill `head` from `block`: from the first line through the CRLF of the last field, without the empty line.
 
-    Raises Refusal with the status that RFC 9112 and DESIGN's "HTTP strictness" give.
+    Raises Refusal: 400, 413, 417, 431, 501, 505.
     """
     line = _REQUEST_LINE.match(block)
     if line is None:
         refuse_request_line(block)
     method, target, minor = line.groups()
     head.method = method.decode("ascii")
-    head.minor = 1 if minor == b"1" else 0
+    head.version = version = "1.1" if minor == b"1" else "1.0"
     head.fields, head.named = fields, named = parse_fields(block, line.end(), max_headers)
     if len(named) < len(fields):
         _check_doubles(head)
     host = named.get(b"host")
-    head.host = known_hosts.get(host) or _host(host, head.minor)
+    head.host = known_hosts.get(host) or _host(host, version)
     # PERF: find() and not `in`, which tries its operand as a number first and raises: 3,000 instructions (callgrind).
     if target.startswith(b"/") and target.find(b"#") < 0 and method != b"CONNECT":
         head.target = target.decode("ascii")
@@ -126,7 +124,7 @@ def parse_request(block: bytes, max_headers: int, head: Head) -> Head:
         _other_target(head, target)
     if b"content-length" in named or b"transfer-encoding" in named:
         _framing(head)
-    head.persists = _persists(named[b"connection"], head.minor) if b"connection" in named else head.minor == 1
+    head.persists = _persists(named[b"connection"], version) if b"connection" in named else version == "1.1"
     if b"expect" in named:
         head.expects = _expects(head)
     if b"upgrade" in named:
@@ -135,37 +133,37 @@ def parse_request(block: bytes, max_headers: int, head: Head) -> Head:
 
 
 def check_request_line(block: bytes) -> None:
-    """Refuse at once a first line that can never begin a request; `block` holds it with its CRLF."""
+    """Refuse a first line that can never begin a request; `block` holds it with its CRLF."""
     if _REQUEST_LINE.match(block) is None:
         refuse_request_line(block)
 
 
 def refuse_request_line(block: bytes) -> NoReturn:
-    """Say what is wrong with a first line that does not match: the first fault from left to right."""
+    """Raise the Refusal of a first line that does not match: for its first fault from left to right."""
     line = block.partition(b"\r\n")[0]
     method, _, rest = line.partition(b" ")
     target, _, version = rest.partition(b" ")
-    if re.fullmatch(rb"%b++" % _TOKEN, method) is None:
+    if re.fullmatch(rb"%b++" % TOKEN, method) is None:
         raise Refusal(400, "the method is not a token")
     if re.fullmatch(rb"[\x21-\x7e]++", target) is None:
         raise Refusal(400, "the target is empty or has a byte that must be percent-encoded")
     if target == b"*" and method != b"OPTIONS":
-        raise Refusal(400, "only OPTIONS may ask for *")
+        raise Refusal(400, "only OPTIONS may have the target *")
     if re.fullmatch(rb"HTTP/[0-9]\.[0-9]", version) is None:
         raise Refusal(400, "the version is not HTTP/ and two digits with a dot")
     raise Refusal(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
 
 
 def parse_fields(block: bytes, begin: int, most: int) -> tuple[Fields, dict[bytes, bytes]]:
-    """The field lines of `block` from `begin` on, after a LF: a list in order, and a dict of lower-case names.
+    """Return the field lines of `block` from `begin` on, after a LF: a list in order, and a dict of lower-case names.
 
     One pass splits and checks: a match begins with the LF before its line and ends with its own CR, so as many matches
-    as there are LF means that nothing lies between them. A name with an underscore is dropped, as nginx does: in a
+    as there are LFs mean that nothing lies between them. A name with an underscore is dropped, as nginx does: in a
     WSGI environ, X_Forwarded_For would be X-Forwarded-For.
     """
     fields = _FIELD.findall(block, begin - 1)
     lines = block.count(b"\n", begin)
-    # PERF: control bytes are looked for in all values at once; in the pattern they cost twice as much (callgrind).
+    # PERF: one search for control bytes in all values; in the pattern they cost twice as much (callgrind).
     if len(fields) != lines or block.translate(_CONTROLS).find(0, begin) >= 0:
         raise Refusal(400, "a header line is malformed")
     if lines > most:
@@ -176,7 +174,7 @@ def parse_fields(block: bytes, begin: int, most: int) -> tuple[Fields, dict[byte
 
 
 def _check_doubles(head: RequestHead | ResponseHead) -> None:
-    """Refuse a doubled field that must stand once; join what Connection says in several lines."""
+    """Refuse a doubled field that must stand once; join several Connection lines."""
     seen = [name.lower() for name, _ in head.fields]
     for name in _ONCE:
         if seen.count(name) > 1:
@@ -185,18 +183,18 @@ def _check_doubles(head: RequestHead | ResponseHead) -> None:
         head.named[b"connection"] = b",".join(v for n, v in head.fields if n.lower() == b"connection")
 
 
-def _host(value: bytes | None, minor: int) -> str:
+def _host(value: bytes | None, version: str) -> str:
     if value is None:
-        if minor:
+        if version != "1.0":
             raise Refusal(400, "Host is missing")
         return ""
     return _authority(value)
 
 
 def _authority(value: bytes) -> str:
-    """The authority in `value`, checked; a server is asked for the same few, so these are remembered."""
+    """Return the authority in `value`, checked; a server has few, so they are remembered."""
     authority = _check_authority(value.rstrip(b" \t"))
-    if len(value) <= _LONGEST_KNOWN:
+    if len(value) <= LONGEST_KNOWN:
         remember(known_hosts, value, authority)
     return authority
 
@@ -209,7 +207,7 @@ def _check_authority(value: bytes) -> str:
 
 
 def _other_target(head: RequestHead, target: bytes) -> None:
-    """The forms of RFC 9112, 3.2, beside the origin form."""
+    """Parse a target in a form of RFC 9112, 3.2, other than the origin form."""
     if head.method == "CONNECT":
         raise Refusal(501, "CONNECT is not implemented here")
     if target == b"*" and head.method == "OPTIONS":
@@ -227,12 +225,12 @@ def _other_target(head: RequestHead, target: bytes) -> None:
 
 
 def _framing(head: RequestHead | ResponseHead) -> None:
-    """How long is the body? RFC 9112, 6.3, without any of its repairs."""
+    """Parse the length of the body as in RFC 9112, 6.3, without any of its repairs."""
     named = head.named
     if b"transfer-encoding" in named:
         if b"content-length" in named:
             raise Refusal(400, "both Content-Length and Transfer-Encoding")
-        if head.minor == 0:
+        if head.version == "1.0":
             raise Refusal(400, "HTTP/1.0 has no Transfer-Encoding")
         _check_codings(named[b"transfer-encoding"].rstrip(b" \t").lower())
         head.chunked = True
@@ -257,151 +255,42 @@ def _check_codings(value: bytes) -> None:
     raise Refusal(501, "the only transfer coding known here is chunked")
 
 
-def _persists(value: bytes, minor: int) -> bool:
+def _persists(value: bytes, version: str) -> bool:
     options = _connections.get(value)
     if options is None:
         options = frozenset(option.strip(b" \t") for option in value.lower().split(b","))
-        if len(value) <= _LONGEST_KNOWN:
+        if len(value) <= LONGEST_KNOWN:
             remember(_connections, value, options)
-    return b"close" not in options and (minor == 1 or b"keep-alive" in options)
+    return b"close" not in options and (version == "1.1" or b"keep-alive" in options)
 
 
 def _expects(head: RequestHead) -> bool:
     if head.named[b"expect"].rstrip(b" \t").lower() != b"100-continue":
         raise Refusal(417, "the only expectation known here is 100-continue")
-    return head.minor == 1  # RFC 9110, 10.1.1: ignored in HTTP/1.0
+    return head.version == "1.1"  # RFC 9110, 10.1.1: ignored in HTTP/1.0
 
 
 # ---------------------------------------------------------------- reading a response
 
 
 def parse_response(block: bytes, max_headers: int) -> ResponseHead:
-    """As parse_request, for the client role. Raises Refusal: the server's head is malformed."""
+    """Return the head in `block`, for the client role. Raises Refusal: the server's head is malformed."""
     line = check_status_line(block)
     head = ResponseHead()
     minor, status, reason = line.groups()
-    head.minor, head.status, head.reason = int(minor), int(status), reason or b""
+    head.version, head.status, head.reason = "1.1" if minor == b"1" else "1.0", int(status), reason or b""
     head.fields, head.named = parse_fields(block, line.end(), max_headers)
     if len(head.named) < len(head.fields):
         _check_doubles(head)
     _framing(head)
     connection = head.named.get(b"connection")
-    head.persists = head.minor == 1 if connection is None else _persists(connection, head.minor)
+    head.persists = head.version == "1.1" if connection is None else _persists(connection, head.version)
     return head
 
 
 def check_status_line(block: bytes) -> re.Match[bytes]:
-    """The status line that `block` begins with. Raises Refusal (502): it is malformed."""
+    """Return the match of the status line at the start of `block`. Raises Refusal (502): it is malformed."""
     line = _STATUS_LINE.match(block)
     if line is None:
         raise Refusal(502, "the status line is malformed")
     return line
-
-
-# ---------------------------------------------------------------- writing
-
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-STATUS_LINES = {s.value: b"HTTP/1.1 %d %b\r\n" % (s, s.phrase.encode("ascii")) for s in HTTPStatus if s >= 200}
-
-_OURS = frozenset(("connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"))
-"""Fields of an answer that its framing and its connection decide, and those that are there unless an app gives them."""
-
-_NAME_OK = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE_OK = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-
-_known: dict[tuple[str, str], bytes] = {}
-known_blocks: dict[tuple[tuple[str, str], ...], bytes] = {}
-
-
-class NamedStatus(int):
-    """A status whose reason phrase is not the usual one; `line` is its whole line."""
-
-    line: bytes
-
-
-def named_status(status: int, reason: bytes) -> int:
-    """`status` with a reason of its own, unless that is empty or the usual one."""
-    line = b"HTTP/1.1 %d %b\r\n" % (status, reason)
-    if not reason or line == STATUS_LINES.get(status):
-        return status
-    named = NamedStatus(status)
-    named.line = line
-    return named
-
-
-def status_line(status: int) -> bytes:
-    """b"HTTP/1.1 200 OK" and CRLF; a code without a usual reason, or one of its own, has an empty one (RFC 9112, 4)."""
-    if isinstance(status, NamedStatus):
-        return status.line
-    line = STATUS_LINES.get(status) if isinstance(status, int) else None
-    if line is None:
-        if not isinstance(status, int) or not 200 <= status <= 999:
-            raise AnswerError(f"{status!r} is no status for a final answer")
-        line = b"HTTP/1.1 %d \r\n" % status
-    return line
-
-
-def encode_fields(headers: Iterable[tuple[str, str]]) -> tuple[bytes, dict[str, str] | None]:
-    """An app's fields as they go out; and apart from them, by lower-case name, those that are the server's to set.
-
-    Raises AnswerError for a name that is no token and for a value with CR, LF, NUL or another control character:
-    an app that copies input into a header must not let that input write headers of its own.
-    """
-    # PERF: apps repeat their fields; a look-up of all costs 0.1 µs, check and encode 1.4 each (bench/request/micro.py).
-    pairs = tuple(headers)
-    try:
-        block = known_blocks.get(pairs)
-    except TypeError:  # lists cannot be looked up; what else cannot is no header
-        return _encode_fields(pairs)
-    if block is not None:
-        return block, None
-    block, ours = _encode_fields(pairs)
-    if ours is None and len(block) <= _LONGEST_KNOWN:
-        remember(known_blocks, pairs, block)
-    return block, ours
-
-
-def _encode_fields(pairs: Iterable[tuple[str, str]]) -> tuple[bytes, dict[str, str] | None]:
-    lines = []
-    ours: dict[str, str] | None = None
-    for pair in pairs:
-        try:
-            line = _known.get(pair)
-        except TypeError:
-            line = None
-        if line is None:
-            name, value = _two(pair)
-            line = _encode_field(name, value)
-            if name.lower() in _OURS:
-                ours = ours or {}
-                ours[name.lower()] = value
-                continue
-            if len(line) <= _LONGEST_KNOWN:
-                remember(_known, (name, value), line)
-        lines.append(line)
-    return b"".join(lines), ours
-
-
-def _two(pair: tuple[str, str]) -> tuple[str, str]:
-    try:
-        name, value = pair
-    except (TypeError, ValueError):
-        raise AnswerError(f"a header is a pair of str, not {pair!r:.80}") from None
-    return name, value
-
-
-def _encode_field(name: str, value: str) -> bytes:
-    if not isinstance(name, str) or not isinstance(value, str):
-        raise AnswerError(f"a header is a pair of str, not {name!r}: {value!r}")
-    if _NAME_OK.fullmatch(name) is None:
-        raise AnswerError(f"{name!r} is not a header name")
-    if _VALUE_OK.fullmatch(value) is None:
-        raise AnswerError(f"the value of header {name!r} has a character that no header can carry: {value!r}")
-    return f"{name}: {value}\r\n".encode("latin-1")
-
-
-def request_head(method: str, target: str, host: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
-    """A request's head with its empty line: the client role. The caller gives the framing fields."""
-    lines = b"".join(_encode_field(name, value) for name, value in headers)
-    return f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n".encode("ascii") + lines + b"\r\n"

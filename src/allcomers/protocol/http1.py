@@ -1,8 +1,8 @@
-"""HTTP/1.1 framing: where each head and each body begins and ends in a stream of bytes (RFC 9112).
+"""HTTP/1.1 framing: the start and the end of each head and body in a stream of bytes (RFC 9112).
 
 `Requests` reads what a client sends, `Responses` what a server sends (the load generator's role); `chunk` and
-`last_chunk` write. What is refused is refused the same whether its bytes come at once or one by one, every limit
-is a number, and the time spent is linear in the bytes.
+`last_chunk` write. A refusal is the same whether its bytes come at once or one by one, every limit is a number, and
+the time spent is linear in the bytes.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from allcomers.config.options import Limits
+from allcomers.config.limits import Limits
 from allcomers.errors import Refusal
 from allcomers.protocol import compiled
 from allcomers.protocol import head as heads
+from allcomers.protocol.encode import encode_fields
 from allcomers.protocol.head import Fields, RequestHead, ResponseHead
 from allcomers.protocol.message import FileSlice, Piece, Request
 
@@ -25,21 +26,21 @@ _NONE: Final[Fields] = []  # trailers of all messages that have none
 _STRAY = re.compile(rb"\r(?!\n|\Z)|(?<!\r)\n")
 """A CR without its LF, or a LF without its CR. A CR at the very end may still get its LF."""
 
-_TOKEN_BYTE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
+_TOKEN_BYTE = re.compile(heads.TOKEN)
 
 MAX_EXTENSIONS = 16 * 1024
-"""Bytes of chunk extensions that a body may carry in all; nobody uses them but to hurt. Node.js has the same."""
+"""Bytes of chunk extensions that a body may carry in all: only attackers send any. Node.js has the same limit."""
 
 _EXTENSION = rb"(?:;[\t\x20-\x7e\x80-\xff]*+)?"
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)(%b)\r\n" % _EXTENSION)
-_SIZE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(%b)\r?+)?+" % _EXTENSION)
+_PARTIAL_SIZE = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(%b)\r?+)?+" % _EXTENSION)
 
 
 class Inbound:
     """The messages of one direction of one connection, cut out of the bytes as they come.
 
-    feed(data); head() until it gives one; body() until `complete`; head() again. It holds what was fed and not
-    yet taken, and nothing else.
+    feed(data); head() until it gives one; body() until `complete`; head() again. It holds the bytes fed and not yet
+    consumed, and nothing else.
     """
 
     __slots__ = ("_body", "_limits", "_scanned", "buffer", "trailers")
@@ -49,43 +50,43 @@ class Inbound:
         self.trailers = _NONE
         """The fields that came after the last body, where it was chunked."""
         self.buffer = b""
-        """What was fed and not yet taken."""
-        self._scanned = 0  # so much of a head that is not whole yet has been looked at
+        """The bytes fed and not yet consumed."""
+        self._scanned = 0  # bytes of a partial head that were checked already
         self._body: FixedBody | ChunkedBody | EndlessBody | None = None
 
     @property
     def begun(self) -> bool:
-        """Is there the beginning of a message? A CR alone may be that of an empty line."""
+        """Whether a message has started. A CR alone may belong to an empty line."""
         return self.buffer != b"" and self.buffer != b"\r"
 
     @property
     def complete(self) -> bool:
-        """Is the body of the last head here whole?"""
+        """Whether the body of the last head has come whole."""
         return self._body is None
 
     def feed(self, data: bytes) -> None:
         self.buffer = self.buffer + data if self.buffer else data
 
     def body(self) -> bytes:
-        """What has come of the body since the last call: maybe b"". Raises Refusal: 400, 413, 431."""
+        """Return the bytes of the body since the last call, maybe b"". Raises Refusal: 400, 413, 431."""
         body = self._body
         if body is None:
             return b""
-        piece, self.buffer = body.take(self.buffer)
+        piece, self.buffer = body.consume(self.buffer)
         if body.done:
             self.trailers = body.trailers
             self._body = None
         return piece
 
     def end(self) -> None:
-        """The peer has closed. Raises Refusal (400) where that cuts a message short."""
+        """Note that the peer has closed. Raises Refusal (400) where that cuts a message short."""
         if isinstance(self._body, EndlessBody):
             self._body = None
         elif self._body is not None or self.buffer:
             raise Refusal(400, "the connection ended in the middle of a message")
 
     def _block(self) -> bytes | None:
-        """The next head's lines without the empty one, taken off the buffer, once they are all here."""
+        """Return the next head's lines without the empty one, off the buffer; None until they are all here."""
         buffer = self.buffer
         if not buffer:
             return None
@@ -95,14 +96,14 @@ class Inbound:
         end = buffer.find(b"\r\n\r\n", begin, self._limits.max_head)
         if end < 0:
             if buffer:
-                self._check_begun(buffer)
+                self._check_partial(buffer)
             return None
         self._scanned = 0
         self.buffer = buffer[end + 4 :]
         return buffer[: end + 2]
 
     def _skip_empty_lines(self) -> bytes:
-        """RFC 9112, 2.2: empty lines before the first line are forgiven (old clients send one after a body)."""
+        """Skip empty lines before the first line (RFC 9112, 2.2): old clients send one after a body."""
         buffer = self.buffer
         begin = 0
         while buffer.startswith(CRLF, begin):
@@ -110,8 +111,8 @@ class Inbound:
         self.buffer = buffer[begin:]
         return self.buffer
 
-    def _check_begun(self, buffer: bytes) -> None:
-        """Refuse what can never become a head, without waiting for the rest of it."""
+    def _check_partial(self, buffer: bytes) -> None:
+        """Refuse bytes that can never become a head, without a wait for the rest of it."""
         if buffer == b"\r":
             return
         line_end = self._check_lines(buffer[: self._limits.max_head], max(0, self._scanned - 1))
@@ -122,9 +123,9 @@ class Inbound:
         self._scanned = len(buffer)
 
     def _check_lines(self, block: bytes, begin: int = 0) -> int:
-        """The checks that need no whole head, in the order of the bytes; `begin` are checked already.
+        """Run the checks that need no whole head, in the order of the bytes; `begin` are checked already.
 
-        So the first fault is the same however the bytes came. Returns where the first line ends, -1 if it does not.
+        So the first fault is the same however the bytes came. Return the end of the first line, -1 if it has none.
         """
         if _TOKEN_BYTE.match(block) is None:
             raise Refusal(400, "the first byte begins no HTTP message")
@@ -139,7 +140,7 @@ class Inbound:
         raise NotImplementedError
 
     def _expect_body(self, head: RequestHead | ResponseHead) -> None:
-        """From here on, what comes is the body of `head`."""
+        """Read the bytes that follow as the body of `head`."""
         if head.chunked:
             self._body = ChunkedBody(self._limits)
         elif head.length:
@@ -149,14 +150,14 @@ class Inbound:
 
 
 class Requests(Inbound):
-    """What a client sends."""
+    """The requests that a client sends."""
 
     __slots__ = ()
 
     def head(self) -> Request | None:
-        """The next request's head, once it is whole. Raises Refusal: 400, 413, 414, 417, 431, 501, 505."""
+        """Return the next request's head, once it is whole. Raises Refusal: 400, 413, 414, 417, 431, 501, 505."""
         head = Request.__new__(Request)
-        if not (compiled.COMPILED and self._take_common(head)):
+        if not (compiled.COMPILED and self._read_common(head)):
             block = self._block()
             if block is None:
                 return None
@@ -170,8 +171,8 @@ class Requests(Inbound):
             self._expect_body(head)
         return head
 
-    def _take_common(self, head: Request) -> bool:
-        """Have the leaf take a head off the buffer that is here whole, and neither refused nor uncommon."""
+    def _read_common(self, head: Request) -> bool:
+        """Read a head that is whole, valid and common with the compiled leaf, off the buffer. Return True if it was."""
         if self._scanned:
             return False
         limits, buffer = self._limits, self.buffer
@@ -186,11 +187,11 @@ class Requests(Inbound):
 
 
 SILENT: Final = Requests(Limits())
-"""What all clients share that have said nothing, or nothing but to the express lane: 80 bytes less for each."""
+"""Shared by all clients that have sent nothing, or nothing but to the fast path: 80 bytes less for each."""
 
 
 def fed(inbound: Requests, data: bytes, limits: Limits) -> Requests:
-    """`inbound` that was fed `data`; in the place of SILENT one of the client's own."""
+    """Feed `data` to `inbound` and return it; in place of SILENT, return one of the client's own."""
     if data:
         if inbound is SILENT:
             inbound = Requests(limits)
@@ -199,14 +200,14 @@ def fed(inbound: Requests, data: bytes, limits: Limits) -> Requests:
 
 
 class Responses(Inbound):
-    """What a server sends: the client's role."""
+    """The responses that a server sends: the client's role."""
 
     __slots__ = ()
 
     def head(self, method: str) -> ResponseHead | None:
-        """The head of the next response to a `method` request, once it is whole. Raises Refusal (400, 431, 502).
+        """Return the head of the next response to a `method` request, once it is whole. Raises Refusal (400, 431, 502).
 
-        An interim response (1xx) is a head like any other, with no body: ask again for the final one.
+        An interim response (1xx) is a head like any other, with no body: call again for the final one.
         """
         block = self._block()
         if block is None:
@@ -230,7 +231,7 @@ class Responses(Inbound):
 
 
 def _check_stray(block: bytes, begin: int = 0) -> None:
-    """Refuse a bare CR or LF (RFC 9112, 2.2: what one recipient takes for a line's end, another does not)."""
+    """Refuse a bare CR or LF (RFC 9112, 2.2: for one recipient it ends a line, for another it does not)."""
     if _STRAY.search(block, begin) is not None:
         raise Refusal(400, "a line ends with a bare CR or LF")
 
@@ -251,8 +252,8 @@ class FixedBody:
     def done(self) -> bool:
         return self._left == 0
 
-    def take(self, data: bytes) -> tuple[bytes, bytes]:
-        """(the body's part of `data`, what follows it)."""
+    def consume(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return (the body's part of `data`, the bytes that follow it)."""
         piece = data[: self._left]
         self._left -= len(piece)
         return piece, data[len(piece) :]
@@ -265,15 +266,15 @@ class EndlessBody:
     trailers: Fields = []  # noqa: RUF012 - none, ever
     done = False
 
-    def take(self, data: bytes) -> tuple[bytes, bytes]:
+    def consume(self, data: bytes) -> tuple[bytes, bytes]:
         return data, b""
 
 
 class ChunkedBody:
     """A body in chunks, and the fields after it (RFC 9112, 7.1).
 
-    What take() cannot use yet goes back to the caller's buffer: a size line or a trailer that is not whole. That is
-    less than MAX_EXTENSIONS or `max_head` bytes, or refused.
+    A partial size line or trailer goes from consume() back to the caller's buffer. It has less than MAX_EXTENSIONS or
+    `max_head` bytes, or is refused.
     """
 
     __slots__ = (
@@ -291,7 +292,7 @@ class ChunkedBody:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._size = 0  # of all chunks announced so far
-        self._left = 0  # of the chunk that is coming
+        self._left = 0  # of the current chunk
         self._extensions = 0
         self._trailer_lines = limits.max_headers  # that may still come
         self._trailer_room = limits.max_head  # bytes that they may have
@@ -299,8 +300,8 @@ class ChunkedBody:
         self.done = False
         self.trailers: Fields = []
 
-    def take(self, data: bytes) -> tuple[bytes, bytes]:
-        """(the chunks' content in `data`, the bytes not used). A step that lacks bytes leaves its place as it was."""
+    def consume(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return (the chunks' content in `data`, the bytes not used). A step that lacks bytes keeps its place."""
         pieces: list[bytes] = []
         at = 0
         while not self.done:
@@ -313,10 +314,10 @@ class ChunkedBody:
     def _size_line(self, data: bytes, at: int, pieces: list[bytes]) -> int:
         line = _SIZE_LINE.match(data, at)
         if line is None:
-            begun = _SIZE_BEGUN.match(data, at)
-            assert begun is not None  # it may be empty
-            self._check_extensions(self._extensions + len(begun[1] or b""))
-            if begun.end() < len(data):
+            partial = _PARTIAL_SIZE.match(data, at)
+            assert partial is not None  # it may be empty
+            self._check_extensions(self._extensions + len(partial[1] or b""))
+            if partial.end() < len(data):
                 raise Refusal(400, "a chunk's size line is malformed")
             return -1
         self._extensions += len(line[2])
@@ -348,10 +349,10 @@ class ChunkedBody:
             return at + 2
         if data[at : at + 2] in (b"", b"\r"):
             return -1
-        raise Refusal(400, "a chunk is not as long as it says")
+        raise Refusal(400, "a chunk is not as long as its size line says")
 
     def _trailers(self, data: bytes, at: int, pieces: list[bytes]) -> int:
-        """A line of them, or the empty line that ends the body."""
+        """Read one trailer line, or the empty line that ends the body."""
         if data.startswith(CRLF, at):
             self.done = True
             return at + 2
@@ -374,7 +375,7 @@ class ChunkedBody:
 
 
 def chunk(piece: Piece) -> list[Piece]:
-    """`piece` as one chunk; an empty piece is no chunk, for that would end the body."""
+    """Return `piece` as one chunk; nothing for an empty piece, for an empty chunk would end the body."""
     size = len(piece)
     if not size:
         return []
@@ -384,5 +385,5 @@ def chunk(piece: Piece) -> list[Piece]:
 
 
 def last_chunk(trailers: Iterable[tuple[str, str]] = ()) -> bytes:
-    """The end of a chunked body. Raises AnswerError for a trailer that no field can carry."""
-    return b"0\r\n%b\r\n" % heads.encode_fields(trailers)[0]
+    """Return the end of a chunked body. Raises AnswerError for a trailer that no field can carry."""
+    return b"0\r\n%b\r\n" % encode_fields(trailers)[0]

@@ -1,7 +1,7 @@
-"""Request and Response as a handler sees them, and FileSlice, a part of a file on its way out.
+"""Request and Response as a handler sees them, and FileSlice, a part of a file to be sent.
 
-This file knows how messages look to an app. How they look on the wire is known by `head` (the first lines) and
-`http1` (the bodies); who the peer is and when things happen, by the connection.
+This file has the app's side of messages. Their bytes are read and written by `head` and `encode` (the first lines) and
+`http1` (the bodies); the connection knows the peer and the time.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ SPOOL_AT = 512 * 1024
 """Bytes of a request body that are held in memory; a longer one goes to a temporary file."""
 
 SMALL = 16 * 1024
-"""Bytes up to which a file is read and closed at once, and goes out in one send with its head.
+"""Bytes up to which a file is read and closed at once, and sent together with its head.
 
 PERF: one joined send against a send and a sendfile, over the loopback, in µs: 1 KiB 5.0 against 8.0, 8 KiB 5.6 against
-7.7, 16 KiB 8.8 against 11.4, 1 MiB 1,435 against 207; between them it is even (python bench/request/site.py)."""
+7.7, 16 KiB 8.8 against 11.4, 1 MiB 1,435 against 207; in between they are even (python bench/request/site.py)."""
 
 FORM_FIELDS = 1000
 """Fields in one query or form; more is 400. Precedent: Django's DATA_UPLOAD_MAX_NUMBER_FIELDS."""
 
 
 class File(Protocol):
-    """What FileSlice needs of an open file."""
+    """An open file, as far as FileSlice needs it."""
 
     def fileno(self) -> int: ...
 
@@ -40,7 +40,7 @@ class File(Protocol):
 class FileSlice:
     """`count` bytes of an open file from `offset` on: sent with sendfile(2) where nothing encrypts them.
 
-    The file stays open until the answer's `close` runs; the slice never moves the file's own position.
+    The file stays open until the response's `close` runs; the slice never moves the file's own position.
     """
 
     __slots__ = ("count", "file", "offset")
@@ -54,11 +54,11 @@ class FileSlice:
         return self.count
 
     def read(self, most: int) -> bytes:
-        """At most `most` bytes from the start of the slice; b"" where the file has become shorter than said."""
+        """Return at most `most` bytes from the start of the slice; b"" where the file has become shorter."""
         return os.pread(self.file.fileno(), min(most, self.count), self.offset)
 
     def whole(self, most: int) -> bytes | None:
-        """All of it; None where it is more than `most` bytes, or the file has become shorter. Raises OSError."""
+        """Return all of it; None where that is more than `most`, or the file has become shorter. Raises OSError."""
         if self.count > most:
             return None
         data = self.read(most)
@@ -71,10 +71,10 @@ class FileSlice:
 
 
 Segment: TypeAlias = bytes | memoryview | FileSlice
-"""What goes to a socket in one call."""
+"""Data that one call sends to a socket."""
 
 Piece: TypeAlias = bytes | FileSlice
-"""What an app's body is made of."""
+"""A part of an app's body."""
 
 
 class Headers(Mapping[str, str]):
@@ -104,38 +104,38 @@ class Headers(Mapping[str, str]):
         return f"Headers({dict(self)!r})"
 
     def all(self, name: str) -> list[str]:
-        """Each value of the fields called `name`, in their order; empty where there is none."""
+        """Return the values of the fields called `name`, in their order; empty where there is none."""
         return list(self._values.get(name.lower(), ()))
 
 
 class Request(RequestHead):
-    """One HTTP request, whole: its body has arrived before a handler sees it.
+    """One HTTP request, whole: its body was received before a handler is called.
 
     method    str, as sent: "GET"
     target    str, as sent: "/a%20b?c=d" (ASCII, RFC 9112 section 3.2); an absolute form keeps its path and query only
     path      str, percent-decoded once, UTF-8 with surrogateescape: "/a b"; "*" for OPTIONS *
     query     str, undecoded, without the "?": "c=d"
-    host      str, the authority asked for: "example.org:8000"; "" where an HTTP/1.0 request has none
-    minor     int, 0 or 1: the version is HTTP/1.minor
+    host      str, the request's authority: "example.org:8000"; "" where an HTTP/1.0 request has none
+    version   str, of HTTP: "1.0", "1.1" or "2"
     headers   Headers
     trailers  Headers that came after a chunked body
     stream    the body as a binary file at its start, in memory or in a temporary file
     peer      str, the client's address: "127.0.0.1"; "" on a Unix socket
     port      int, the client's port; 0 on a Unix socket
     scheme    "http" or "https"
-    ready_at      float, seconds of the monotonic clock: its first byte was here by then; 0.0 where nobody knows
+    ready_at  float, seconds of the monotonic clock: its first byte was there by then; 0.0 where that is unknown
 
-    args, form and json() read what a client filled in; what it got wrong is an HttpError.
+    args, form and json() read a client's input; for bad input they raise HttpError.
     """
 
     _body: Body | None = None
     _trailer_fields: Fields = []  # noqa: RUF012 - of all requests that have none
 
     times: Times | None = None
-    """How long it waited and was worked on, where somebody wants to know."""
+    """Its time waiting and in the app, where a log format or --server-timing needs it."""
 
     prefix = ""
-    """The part of the path that `routes` took off: a handler below "/api/" sees `prefix` "/api"."""
+    """The part of the path that `routes` removed: a handler below "/api/" sees `prefix` "/api"."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class Request(RequestHead):
         method: str,
         target: str,
         host: str = "",
-        minor: int = 1,
+        version: str = "1.1",
         fields: Iterable[tuple[bytes, bytes]] = (),
         trailer_fields: Iterable[tuple[bytes, bytes]] = (),
         body: Body | None = None,
@@ -154,12 +154,12 @@ class Request(RequestHead):
         self.method = method
         self.target = target
         self.host = host
-        self.minor = minor
+        self.version = version
         self.fields = list(fields)
         self.arrived(list(trailer_fields), body, peer, port, scheme)
 
     def arrived(self, trailer_fields: Fields, body: Body | None, peer: str, port: int, scheme: str) -> None:
-        """What the head that was parsed does not say: this makes it a request that is whole."""
+        """Complete a parsed head to a whole request, with its body and its origin."""
         self.peer = peer
         self.port = port
         self.scheme = scheme
@@ -196,7 +196,7 @@ class Request(RequestHead):
 
     @cached_property
     def body(self) -> bytes:
-        """The whole body as bytes; `stream` reads a large one piece by piece."""
+        """The whole body as bytes; `stream` reads a large one in parts."""
         if self._body is None:
             return self.content or b""
         self._body.file.seek(0)
@@ -204,15 +204,15 @@ class Request(RequestHead):
 
     @cached_property
     def args(self) -> dict[str, str]:
-        """The query's fields, decoded; of one that repeats the last wins. HttpError(400) as for `form`."""
+        """The query's fields, decoded; the last of a repeated one wins. HttpError(400) as for `form`."""
         return _urlencoded(self.query)
 
     @cached_property
     def form(self) -> dict[str, str]:
         """The fields of an HTML form (application/x-www-form-urlencoded), decoded; {} where the body is empty.
 
-        Of a field that repeats the last wins, so that a checkbox beats the hidden field before it. Raises
-        HttpError(400) for what is no UTF-8 or has over FORM_FIELDS fields, HttpError(415) for a body of another type:
+        The last of a repeated field wins, so that a checkbox beats the hidden field before it. Raises HttpError(400)
+        for bytes that are no UTF-8 and for over FORM_FIELDS fields, HttpError(415) for a body of another type:
         multipart/form-data, which uploads files, is not read here.
         """
         if not self.body:
@@ -223,7 +223,7 @@ class Request(RequestHead):
         return _urlencoded(self.body)
 
     def json(self) -> Any:  # Any, as json.loads: a handler would else have to cast each level
-        """The body read as JSON (RFC 8259), whatever its Content-Type says. Raises HttpError(400) where it is none."""
+        """Return the body read as JSON (RFC 8259), whatever its Content-Type. Raises HttpError(400) if it is none."""
         import json
 
         try:
@@ -232,7 +232,7 @@ class Request(RequestHead):
             raise HttpError(400, "The body is not valid JSON.") from None
 
     def drop(self) -> None:
-        """Nobody needs its body any more: for the server."""
+        """Close the body, which is no longer needed: for the server."""
         if self._body is not None:
             self._body.close()
 
@@ -241,7 +241,7 @@ class Request(RequestHead):
 
 
 def title(request: Request) -> str:
-    """A request in a line of the log: what a client sent must not write lines of its own there."""
+    """Return a request for a line of the log, escaped, so that a client cannot write lines of its own there."""
     return f"{request.method} {request.target!a} of {request.peer or 'a local peer'}"
 
 
@@ -255,11 +255,11 @@ def _urlencoded(text: str | bytes) -> dict[str, str]:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")  # NaN and Infinity, which Python would take
+    raise ValueError(f"{name} is no JSON")  # NaN and Infinity, which Python would accept
 
 
 class Body:
-    """A request body while it arrives: memory up to SPOOL_AT, then a temporary file (deleted once closed)."""
+    """A request body while it is received: in memory up to SPOOL_AT, then in a temporary file (deleted once closed)."""
 
     __slots__ = ("file", "size")
 
@@ -268,9 +268,9 @@ class Body:
         self.size = len(whole)
 
     def write(self, piece: bytes, last: bool = False) -> None:
-        """`last`: the whole body is here. Raises OSError where its file cannot be written."""
+        """Append `piece`; after the `last`, rewind. Raises OSError where the file cannot be written."""
         if self.size <= SPOOL_AT < self.size + len(piece):
-            import tempfile  # late: it takes longer to load than all the rest of a small server
+            import tempfile  # late: it takes longer to load than the rest of a small server
 
             memory, self.file = self.file, tempfile.TemporaryFile(prefix="allcomers-")
             memory.seek(0)
@@ -281,7 +281,7 @@ class Body:
             self.rewind()
 
     def rewind(self) -> None:
-        """The next read starts at its first byte."""
+        """Move the file to its first byte, for the next read."""
         self.file.seek(0)
 
     def close(self) -> None:
@@ -289,16 +289,16 @@ class Body:
 
 
 class Response(compiled.Answer):
-    """One answer.
+    """One response.
 
-    body     bytes; a FileSlice; or an iterable of both, asked for its next piece only when the last one is sent
+    body     bytes; a FileSlice; or an iterable of both, whose next piece is requested once the last one is sent
     status   int, 200 to 599
     headers  names and values as str: a mapping, or pairs where one repeats. Latin-1, with no CR, LF or NUL:
              else the client gets a 500. Connection and the framing fields are the server's to set, and Date and
              Server where they are not given; a Content-Length here stands for the length of an iterable.
-    trailers fields to follow a body that goes in chunks, for a client that takes them; read when the body has ended,
-             so that the iterable may fill the list (RFC 9110, 6.5)
-    close    called with no argument when the answer is sent or its client gone
+    trailers fields after a chunked body, for a client that accepts them; read when the body has ended, so that the
+             iterable may fill the list (RFC 9110, 6.5)
+    close    called without arguments once the response is sent or its client has disconnected
     """
 
     __slots__ = ()
@@ -314,7 +314,7 @@ class Response(compiled.Answer):
     ) -> None:
         self.body = body
         self.status = status
-        # PERF: a type test first, for asking whether a list is a Mapping takes 0.25 µs (bench/request/micro.py).
+        # PERF: a type test first, for a list's isinstance() of Mapping takes 0.25 µs (bench/request/micro.py).
         pairs = headers.items() if type(headers) is not list and isinstance(headers, Mapping) else headers
         self.headers = list(pairs)
         self.trailers = trailers
@@ -322,7 +322,7 @@ class Response(compiled.Answer):
 
     @classmethod
     def short(cls, body: Piece, fields: list[tuple[str, str]]) -> Response:
-        """A 200 with this body and a copy of `fields`. PERF: a third of what __init__ takes (callgrind)."""
+        """Return a 200 with this body and a copy of `fields`. PERF: a third of the cost of __init__ (callgrind)."""
         self = cls.__new__(cls)
         self.body = body
         self.status = 200
@@ -336,4 +336,4 @@ class Response(compiled.Answer):
 
 
 Handler: TypeAlias = Callable[[Request], Response]
-"""What answers HTTP requests: called once a request, in a thread that `--calls` chooses."""
+"""A callable that responds to HTTP requests: called once a request, in a thread that `--calls` chooses."""

@@ -1,11 +1,11 @@
-"""The PROXY header, versions 1 and 2: what a proxy says of its client before the client's own first byte.
+"""The PROXY header, versions 1 and 2: a proxy's report of its client, before the client's own first byte.
 
-https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt. This file knows one header; that each connection must begin
-with one, and what becomes of one that does not, is known by `announced`.
+https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt. This file parses one header; `connection.proxy_header`
+requires one of each connection.
 
-Read as the specification asks: the header is there whole before anything is believed, a line ends with CRLF and nothing
-else, unassigned values are refused. What follows the addresses in version 2 (TLVs) is skipped, its checksum too, which
-it leaves to the receiver: TCP has one.
+The parse follows the specification: nothing is trusted before the header is whole, a line ends with CRLF and nothing
+else, unassigned values are refused. The TLVs after the addresses of version 2 are skipped, and so is their checksum,
+which the specification leaves to the receiver: TCP has one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MOST_1: Final = 107
 """Bytes of a header in version 1, with its CRLF (specification, 2.1)."""
 
 MOST_2: Final = 4096
-"""Bytes of a header in version 2: as many as nginx takes. Most have 28 or 52; a client certificate's name adds some."""
+"""Bytes of a header in version 2: as many as nginx accepts. Most have 28 or 52; a certificate's name adds some."""
 
 _SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 _WORD: Final = b"PROXY "
@@ -37,9 +37,9 @@ _ADDRESSES: Final = {_INET: 4, _INET6: 16, _UNIX: 108}
 class Header(NamedTuple):
     """One header.
 
-    size     bytes that it has
+    size     its length in bytes
     address  (host, port) of the client, ("", 0) for one on a Unix socket; None where the connection is the proxy's own
-             or it does not tell: then the peer is who it seems to be
+             or the header has no address: then the peer's own address counts
     """
 
     size: int
@@ -47,7 +47,7 @@ class Header(NamedTuple):
 
 
 def parse(data: bytes) -> Header | None:
-    """The header that `data` begins with; None while it may still become one. Raises PeerError as soon as it cannot."""
+    """Return the header at the start of `data`; None while it may still become one. Raises PeerError once it cannot."""
     if data.startswith(_WORD):
         return _parse_1(data)
     if data.startswith(_SIGNATURE):

@@ -1,7 +1,7 @@
-"""How the time of one request goes: waiting for its call, in the app, and the rest.
+"""The time of one request: its wait for a call, in the app, and the rest.
 
-Noted where its calls run, which may be another thread, with a clock that was passed in; made only where somebody wants
-to know: a format of the access log, or --server-timing.
+It is noted where the calls run, which may be another thread, with a clock that was passed in; and only where a format
+of the access log, or --server-timing, needs it.
 """
 
 from __future__ import annotations
@@ -10,30 +10,30 @@ from collections.abc import Callable
 
 
 class Times:
-    """Seconds; made when the request's call is due. A `with` around each of its calls.
+    """Seconds of one request, made when its call is due; a context manager for each of its calls.
 
-    wait  from then until its first call began, or until now
+    wait  from then until its first call started, or until now
     app   in its calls, with the one that runs
     """
 
-    __slots__ = ("_app", "_begun", "_clock", "_due", "_since")
+    __slots__ = ("_app", "_clock", "_due", "_since", "_started")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._due = clock()
-        self._begun = 0.0  # when the first call began
-        self._since = 0.0  # when the call began that runs
+        self._started = 0.0  # when the first call started
+        self._since = 0.0  # when the running call started
         self._app = 0.0  # in those that have ended
 
     def __enter__(self) -> None:
         self._since = self._clock()
-        self._begun = self._begun or self._since
+        self._started = self._started or self._since
 
     def __exit__(self, *_: object) -> None:
         self.end(self._clock())
 
     def end(self, now: float) -> None:
-        """Note that the call that runs, if any does, ended at `now`."""
+        """Note that the running call, if there is one, ended at `now`."""
         since, self._since = self._since, 0.0
         if since:
             self._app += max(0.0, now - since)
@@ -44,7 +44,7 @@ class Times:
 
     @property
     def wait(self) -> float:
-        return (self._begun or self._clock()) - self._due
+        return (self._started or self._clock()) - self._due
 
     @property
     def app(self) -> float:
@@ -52,5 +52,5 @@ class Times:
         return self._app + (self._clock() - since if since else 0.0)
 
     def field(self) -> bytes:
-        """The line of a Server-Timing field, in milliseconds (https://www.w3.org/TR/server-timing/)."""
+        """Return the line of a Server-Timing field, in milliseconds (https://www.w3.org/TR/server-timing/)."""
         return b"Server-Timing: wait;dur=%.3f, app;dur=%.3f\r\n" % (self.wait * 1e3, self.app * 1e3)

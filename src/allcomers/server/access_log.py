@@ -1,13 +1,13 @@
-"""The access log: one line for each answer, in a file that many threads and processes share.
+"""The access log: one line for each response, in a file that many threads and processes share.
 
-This file knows how lines reach the file. How an answer looks as a line is known by `logformat`; when it counts as sent,
-and what the clocks say, by who calls `log`.
+This module writes lines to the file. `config.log_format` makes the line of a response; the caller of `log` decides when
+a response counts as sent, and reads the clocks.
 
 A line is one write(2) on a descriptor opened with O_APPEND. On a local file that keeps lines whole and apart whoever
 else writes there: the kernel holds the file's lock from finding its end to the last byte. Two limits: NFS has no such
 append (open(2), O_APPEND), and a pipe keeps lines apart up to PIPE_BUF, 4096 bytes on Linux (pipe(7)). A pipe or
-terminal that nobody reads blocks who writes, as in any server that logs to standard output: who cannot trust the reader
-takes a file.
+terminal that nobody reads blocks the writer, as in any server that logs to standard output: without a trusted reader,
+use a file.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ from allcomers.config import log_format
 from allcomers.errors import ConfigError
 
 MODE = 0o640
-"""Of a log file that we create, less the umask: clients' addresses are not for everybody (Debian's logrotate: 0640)."""
+"""Mode of a new log file, less the umask: clients' addresses are not for everybody (Debian's logrotate: 0640)."""
 
 STANDARD: Final = {
     "-": 1, "/dev/stdout": 1, "/dev/fd/1": 1, "/proc/self/fd/1": 1,
     "/dev/stderr": 2, "/dev/fd/2": 2, "/proc/self/fd/2": 2,
 }  # fmt: skip
-"""Paths that are descriptors of this process. To open them takes rights that --user may not have, and fails where they
-are sockets, as under systemd."""
+"""Paths that are descriptors of this process. Opening them needs rights that --user may not have, and fails for the
+sockets that systemd passes."""
 
 
 class AccessLog:
     """A log file, or standard output for "-" (precedent: gunicorn), open from the start until `close`.
 
-    fmt    "combined", "common", "json", or text with fields: see logformat
-    tell   called with one line of text when the log cannot be written or reopened: at the first failure, and again only
+    fmt    "combined", "common", "json", or text with fields: see log_format
+    warn   called with one line of text when the log cannot be written or reopened: at the first failure, and again only
            after a reopening; by default the line goes to standard error
 
     `log` and `reopen` may run in any thread at any time, and after a fork. Neither raises OSError: a full disk costs
     lines, which `dropped` counts, never a request.
 
-    Raises ConfigError when the file cannot be opened or the format is unknown.
+    Raises ConfigError if the file cannot be opened or the format is unknown.
     """
 
-    def __init__(self, path: str, fmt: str = "combined", *, tell: Callable[[str], object] | None = None) -> None:
+    def __init__(self, path: str, fmt: str = "combined", *, warn: Callable[[str], object] | None = None) -> None:
         try:
             self._line, self._clock, self.timed = log_format.read(fmt)
         except ConfigError as error:
             raise ConfigError(f"--access-log-format: {error}") from None
         self.path = path
         self.dropped = 0
-        """Lines that could not be written in full; about right where threads fail at the same moment."""
-        self._tell = tell or _tell_stderr
-        self._told = False
-        self._cut = False  # our last line stopped in the middle
+        """Lines that could not be written in full; an estimate if threads fail at the same moment."""
+        self._warn = warn or _warn_on_stderr
+        self._warned = False
+        self._cut = False  # the last line was written in part
         self._second = (0, self._clock(0))
         try:
             self._fd = STANDARD.get(path) or _open(path)
@@ -62,33 +62,33 @@ class AccessLog:
             raise ConfigError(f"access log: cannot open {path!r}: {_reason(error)}") from None
 
     def log(self, entry: log_format.Entry) -> None:
-        """Write the line of one answer."""
+        """Write the line of one response."""
         entry.stamp = self._stamp(entry.when)
         self._write(self._line(entry))
 
     def reopen(self) -> None:
-        """Open the path anew, once a rotation has renamed the file; nothing where it is STANDARD. The old file stays if
-        that fails."""
+        """Open the path again, after a rotation has renamed the file. Keep the old file if that fails; do nothing for a
+        path in STANDARD."""
         if self.path in STANDARD:
             return
-        self._told = False
+        self._warned = False
         try:
             fresh = _open(self.path)
-            # dup2 changes what the number stands for in one step. Were the old one closed, another thread could write
-            # its line into whatever takes that number next: a client's socket.
+            # dup2 replaces the file behind the descriptor in one step. If the old one were closed first, another thread
+            # could write its line to the next file with that number: a client's socket.
             os.dup2(fresh, self._fd, inheritable=False)
             os.close(fresh)
         except OSError as error:
             self._fail("reopen", error)
 
     def close(self) -> None:
-        """Close the file; a line that still comes is dropped. Not while other threads may log."""
+        """Close the file; drop later lines. Do not call it while other threads may log."""
         fd, self._fd = self._fd, -1
         if fd > 2:
             os.close(fd)
 
     def _stamp(self, when: float) -> str:
-        second, text = self._second  # one tuple, so that a thread never reads the number of one and the text of another
+        second, text = self._second  # one tuple, so that a thread never mixes two of them
         if second != int(when):
             text = self._clock(when)
             self._second = (int(when), text)
@@ -101,7 +101,7 @@ class AccessLog:
         count = 0
         try:
             count = os.write(self._fd, data)
-            if count < len(data):  # the disk is all but full, or a pipe does not block: a second try tells
+            if count < len(data):  # the disk is almost full, or a pipe does not block: the second write raises
                 count += os.write(self._fd, data[count:])
         except OSError as error:
             self.dropped += 1
@@ -110,9 +110,9 @@ class AccessLog:
             self._cut = count < len(data)
 
     def _fail(self, verb: str, error: OSError) -> None:
-        if not self._told:
-            self._told = True
-            self._tell(f"access log: cannot {verb} {self.path!r}: {_reason(error)}; this is said once")
+        if not self._warned:
+            self._warned = True
+            self._warn(f"access log: cannot {verb} {self.path!r}: {_reason(error)}; this is logged once")
 
 
 def _open(path: str) -> int:
@@ -123,6 +123,6 @@ def _reason(error: OSError | ValueError) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _tell_stderr(text: str) -> None:
+def _warn_on_stderr(text: str) -> None:
     with contextlib.suppress(OSError):
         os.write(2, f"{text}\n".encode(errors="backslashreplace"))

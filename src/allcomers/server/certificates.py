@@ -1,22 +1,24 @@
 """Certificates from their files: the TLS contexts of a server.
 
-Several certificates: the name that a client asks for (SNI, RFC 6066, 3) chooses; the first has all names that no other
-is for. Which names a certificate is for stands in it, and the ssl module reads no certificate but a peer's (of what a
-context has loaded, get_ca_certs() tells the authorities alone). So each is shown to a client of our own, in memory: two
-to three milliseconds at the start, no parser of our own and no further package, and OpenSSL says in passing what others
-will hold against it.
+Of several certificates, the name that a client requests (SNI, RFC 6066, 3) selects one; the first is for all other
+names. A certificate contains its names, but the ssl module reads no certificate except a peer's (of a context's own
+certificates, get_ca_certs() returns the authorities only). So a client within this process does a handshake with each,
+in memory: that takes two to three milliseconds at the start, needs no parser and no further package, and OpenSSL also
+reports why other clients will refuse it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from allcomers.connection.tls import _logger
 from allcomers.errors import ConfigError
+
+_logger = logging.getLogger("allcomers.tls")
 
 _NO_CHECK_TIME: Final = 0x200000
 """OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which Python has no name."""
@@ -25,10 +27,10 @@ _NO_CHECK_TIME: Final = 0x200000
 def server_context(
     certfiles: Sequence[str], keyfiles: Sequence[str], ca_certs: str, protocols: list[str]
 ) -> ssl.SSLContext:
-    """A context for these certificates; with `ca_certs`, clients must show one too. Raises ConfigError.
+    """Return a context for these certificates. With `ca_certs`, clients must have one, too. Raises ConfigError.
 
-    certfiles  one or more files with a chain each; the first is for all names that no other is for
-    keyfiles   one for each, or none: then each chain's file has its key
+    certfiles  one or more files with a chain each; the first serves all names that no other has
+    keyfiles   one for each, or none: then each chain's file contains its key
     protocols  for ALPN (RFC 7301)
     """
     if keyfiles and len(keyfiles) != len(certfiles):
@@ -41,25 +43,25 @@ def server_context(
         context = _context(certfile, keyfile, protocols)
         names = _names(_own_certificate(context, certfile))
         if contexts and by_name.keys() >= set(names):
-            raise ConfigError(f"--certfile {certfile!r}: {_useless(names)}, so it would never be chosen")
+            raise ConfigError(f"--certfile {certfile!r}: {_useless(names)}, so it would never be selected")
         for name in names:
             by_name.setdefault(name, context)
         contexts.append(context)
     for context in contexts:
-        _ask_clients(context, ca_certs)
+        _require_client_certificates(context, ca_certs)
     if len(contexts) > 1:
-        contexts[0].sni_callback = _chooser(by_name)
+        contexts[0].sni_callback = _selector(by_name)
     return contexts[0]
 
 
 def certificate(certfile: str, keyfile: str) -> dict[str, Any]:
-    """The certificate of this pair as SSLSocket.getpeercert() has it, expired or not yet valid too; {} where no client
-    could use it. Raises ConfigError where no server could."""
-    return _whatever_its_time(_context(certfile, keyfile, []), certfile)
+    """Return the certificate of this pair as SSLSocket.getpeercert() does, also if expired or not yet valid; {} if no
+    client could use it. Raises ConfigError if no server could."""
+    return _at_any_time(_context(certfile, keyfile, []), certfile)
 
 
 def _useless(names: Iterable[str]) -> str:
-    return "certificates before it are for all of its names" if names else "it names no host"
+    return "certificates before it have all of its names" if names else "it names no host"
 
 
 def _context(certfile: str, keyfile: str, protocols: list[str]) -> ssl.SSLContext:
@@ -69,16 +71,16 @@ def _context(certfile: str, keyfile: str, protocols: list[str]) -> ssl.SSLContex
     if protocols:
         context.set_alpn_protocols(protocols)
 
-    def encrypted() -> str:  # else OpenSSL would ask at a terminal, which a server may not have
+    def encrypted() -> str:  # otherwise OpenSSL would prompt at a terminal, which a server may not have
         raise ConfigError(
-            f"{_flag(certfile, keyfile)} {keyfile!r}: the key is encrypted, and nobody is there to ask for its pass"
+            f"{_flag(certfile, keyfile)} {keyfile!r}: the key is encrypted, and a server cannot prompt for its pass"
             " phrase; `openssl pkey -in KEY -out NEW` decrypts it"
         )
 
     try:
         context.load_cert_chain(certfile, keyfile, password=encrypted)
     except (OSError, ssl.SSLError, ValueError) as error:
-        raise ConfigError(_trouble(certfile, keyfile, error)) from None
+        raise ConfigError(_explain(certfile, keyfile, error)) from None
     return context
 
 
@@ -86,9 +88,9 @@ def _flag(certfile: str, keyfile: str) -> str:
     return "--certfile" if keyfile == certfile else "--keyfile"
 
 
-def _trouble(certfile: str, keyfile: str, error: Exception) -> str:
-    """Why this pair cannot be loaded: OpenSSL tells neither the file nor what it missed there."""
-    for flag, path, what in (
+def _explain(certfile: str, keyfile: str, error: Exception) -> str:
+    """Explain why this pair cannot be loaded: OpenSSL names neither the file nor the missing part."""
+    for flag, path, label in (
         ("--certfile", certfile, "CERTIFICATE"),
         (_flag(certfile, keyfile), keyfile, "PRIVATE KEY"),
     ):
@@ -96,11 +98,11 @@ def _trouble(certfile: str, keyfile: str, error: Exception) -> str:
             data = Path(path).read_bytes()
         except (OSError, ValueError) as problem:
             return f"{flag} {path!r}: {_reason(problem)}"
-        if f"{what}-----".encode() not in data:
+        if f"{label}-----".encode() not in data:
             hint = (
                 "; it looks like DER: `openssl x509` and `openssl pkey` turn that into PEM" if data[:1] == b"0" else ""
             )
-            return f"{flag} {path!r}: there is no {what} in PEM form in it{hint}"
+            return f"{flag} {path!r}: there is no {label} in PEM form in it{hint}"
     if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
         return f"{_flag(certfile, keyfile)} {keyfile!r}: the key is not that of the first certificate in {certfile!r}"
     return f"--certfile {certfile!r}: no usable certificate and key in PEM form ({_reason(error)})"
@@ -112,22 +114,23 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _ask_clients(context: ssl.SSLContext, ca_certs: str) -> None:
+def _require_client_certificates(context: ssl.SSLContext, ca_certs: str) -> None:
     if ca_certs:
         try:
             context.load_verify_locations(ca_certs)
         except (OSError, ssl.SSLError) as error:
-            said = _reason(error)
-            reason = f"no usable certificate in PEM form ({said})" if isinstance(error, ssl.SSLError) else said
+            reason = _reason(error)
+            if isinstance(error, ssl.SSLError):
+                reason = f"no usable certificate in PEM form ({reason})"
             raise ConfigError(f"--ca-certs {ca_certs!r}: {reason}") from None
         context.verify_mode = ssl.CERT_REQUIRED
 
 
 def _own_certificate(context: ssl.SSLContext, certfile: str) -> dict[str, Any]:
-    """The certificate as SSLSocket.getpeercert() has it; {} where OpenSSL would not even let a client look at it.
+    """Return the certificate as SSLSocket.getpeercert() does; {} if OpenSSL allows no client to read it.
 
-    What clients will refuse is told, and served all the same, as nginx does: some clients do not look, and a renewal
-    may need this very server to answer.
+    A certificate that clients will refuse is logged, but served all the same, as nginx does: some clients do not check
+    it, and its renewal may need this server.
     """
     try:
         return _seen_by_client(context, certfile, 0)
@@ -136,10 +139,10 @@ def _own_certificate(context: ssl.SSLContext, certfile: str) -> dict[str, Any]:
     except (ssl.SSLError, OSError) as error:
         _logger.warning("--certfile %r: no handshake: %s", certfile, _reason(error))
         return {}
-    return _whatever_its_time(context, certfile)
+    return _at_any_time(context, certfile)
 
 
-def _whatever_its_time(context: ssl.SSLContext, certfile: str) -> dict[str, Any]:
+def _at_any_time(context: ssl.SSLContext, certfile: str) -> dict[str, Any]:
     try:
         return _seen_by_client(context, certfile, _NO_CHECK_TIME)
     except (ssl.SSLError, OSError):
@@ -147,34 +150,34 @@ def _whatever_its_time(context: ssl.SSLContext, certfile: str) -> dict[str, Any]
 
 
 def _seen_by_client(context: ssl.SSLContext, certfile: str, flags: int) -> dict[str, Any]:
-    """What getpeercert() gives to a client that trusts this certificate. Raises ssl.SSLError, OSError."""
+    """Return getpeercert() of a client that trusts this certificate. Raises ssl.SSLError, OSError."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | flags
     client.load_verify_locations(certfile)
-    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-    near = context.wrap_bio(there, back, server_side=True)
-    far = client.wrap_bio(back, there)
-    for side in (far, near, far):
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server_side = context.wrap_bio(to_server, to_client, server_side=True)
+    client_side = client.wrap_bio(to_client, to_server)
+    for side in (client_side, server_side, client_side):
         with contextlib.suppress(ssl.SSLWantReadError):
             side.do_handshake()
-    return far.getpeercert() or {}
+    return client_side.getpeercert() or {}
 
 
 def _names(certificate: dict[str, Any]) -> list[str]:
-    """The host names it is for, in small letters; of one without, its subject's, as of old (RFC 9525, appendix A)."""
+    """Return its host names in lower case; without any, those of its subject, an old form (RFC 9525, appendix A)."""
     names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
     subject = [value for parts in certificate.get("subject", ()) for kind, value in parts if kind == "commonName"]
     return [name.lower() for name in names or subject]
 
 
-def _chooser(by_name: dict[str, ssl.SSLContext]) -> Callable[[ssl.SSLObject, str, ssl.SSLContext], None]:
-    """Hands a connection over to the context that is for the name; "*" stands for one label (RFC 9525, 6.3)."""
+def _selector(by_name: dict[str, ssl.SSLContext]) -> Callable[[ssl.SSLObject, str, ssl.SSLContext], None]:
+    """Return a callback that gives a connection the context for its name; "*" matches one label (RFC 9525, 6.3)."""
 
-    def choose(engine: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+    def select(engine: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
         name = (name or "").lower()
         context = by_name.get(name) or by_name.get("*." + name.partition(".")[2])
         if context is not None:
             engine.context = context
 
-    return choose
+    return select

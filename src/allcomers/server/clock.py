@@ -1,4 +1,4 @@
-"""The Date field, made once a second."""
+"""The Date field, formatted once a second."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from allcomers.protocol.dates import http_date
 
 
 class DateLine:
-    """Called with `now` of the monotonic clock: the field's line with its CRLF (RFC 9110, 6.6.1)."""
+    """A call with `now` of the monotonic clock returns the field's line with its CRLF (RFC 9110, 6.6.1).
+
+    until  when the line changes
+    """
 
     def __init__(self) -> None:
         self._line = b""
-        self.until = 0.0  # it is made anew from then on
+        self.until = 0.0
 
     def __call__(self, now: float) -> bytes:
         if now >= self.until:

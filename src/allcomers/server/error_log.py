@@ -1,29 +1,31 @@
 """The server's own log, on standard error: the logger `allcomers` and those below it. The root logger is the app's.
 
-Nothing is passed on to the root, so an app's logging.basicConfig() works as anywhere else. For an app that leaves the
-root bare it is configured, so that what the app logs is seen: prepare_root() before it is loaded, settle_root() after.
+Nothing propagates to the root, so an app's logging.basicConfig() works as elsewhere. For an app that does not configure
+the root, the server does, so that the app's log is seen: prepare_root() before it is loaded, settle_root() after.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Final
 
 from allcomers.config import local_time
+from allcomers.errors import AppError, OperatorError
 
 NAMES: Final = ("", ".admin", ".app", ".calls", ".proxy", ".supervisor", ".tls", ".websocket", ".worker")
-"""Ends of our loggers' names, which begin with `allcomers`."""
+"""Suffixes of the server's loggers; their names start with `allcomers`."""
 
 _FORMAT: Final = "%(asctime)s [%(process)d] %(levelname)s %(message)s"
 
 _MAILERS: Final = ("SMTPHandler", "AdminEmailHandler")
-"""Handlers that send mail: that of Django takes each error and mails nobody, unless ADMINS are named."""
+"""Handlers that send mail. Django's receives each error, but sends nothing without ADMINS."""
 
 
 class ServerLogger(logging.Logger):
     """A logger that cannot be disabled.
 
-    logging.config disables all loggers that exist and that a configuration does not name (disable_existing_loggers).
+    logging.config disables all loggers that a configuration does not name (disable_existing_loggers).
     """
 
     @property
@@ -36,7 +38,7 @@ class ServerLogger(logging.Logger):
 
 
 class Formatter(logging.Formatter):
-    """Formats a line as 2026-11-23T09:11:45.073+00:00 [23669] INFO a message."""
+    """The format of a line: 2026-11-23T09:11:45.073+00:00 [23669] INFO a message."""
 
     def __init__(self) -> None:
         super().__init__(_FORMAT)
@@ -46,9 +48,9 @@ class Formatter(logging.Formatter):
 
 
 class UnclaimedHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """The root's handler for an app that gave it none: writes what no other handler has written.
+    """The root's handler for an app that gave it none: it writes each record that no other handler has written.
 
-    So a line comes once, also where a logger with a handler of its own passes its records on, as Django's and Flask's.
+    So a line comes once, even if a logger has a handler and propagates its records, as Django's and Flask's do.
     """
 
     def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
@@ -56,13 +58,13 @@ class UnclaimedHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 class _DefaultLevel(int):
-    """The root's level as prepare_root() has set it; an equal one that the app has set is another object."""
+    """The root's level if set by prepare_root(); an equal level that the app has set is another object."""
 
 
 def setup(level: str) -> None:
-    """Have our loggers write to standard error from `level` on ("info"); called again, it changes the level.
+    """Log to standard error from `level` ("info") upwards. A second call changes the level.
 
-    Lines have the time in the zone that the process had at the first call.
+    Times are in the zone that the process had at the first call.
     """
     local_time.keep_zone()
     for name in NAMES:
@@ -75,9 +77,9 @@ def setup(level: str) -> None:
 
 
 def prepare_root(level: str) -> None:
-    """Show what an app logs while it is loaded, from `level` on, unless it configures the root itself.
+    """Show the log of an app while it is loaded, from `level` upwards, unless it configures the root itself.
 
-    That takes no handler at the root, with which the app's basicConfig() would do nothing.
+    The root gets no handler here: the app's basicConfig() would do nothing then.
     """
     logging.lastResort = _to_stderr(logging.StreamHandler())
     root = logging.getLogger()
@@ -86,10 +88,10 @@ def prepare_root(level: str) -> None:
 
 
 def settle_root() -> None:
-    """Configure the root if an app that is loaded and started has left it bare; else leave it alone.
+    """Configure the root if the app has been started and gave it no handler.
 
-    An app's own configuration of the logger `allcomers` stands. If it takes the handler away and gives none, the
-    server's lines go to the root's.
+    An app's own configuration of the logger `allcomers` stays. If it removes the handler and adds none, the server's
+    lines go to the root's handlers.
     """
     logging.lastResort = _LAST_RESORT
     root, ours = logging.getLogger(), logging.getLogger("allcomers")
@@ -123,3 +125,11 @@ def _writes(handler: logging.Handler, record: logging.LogRecord) -> bool:
     if isinstance(handler, logging.NullHandler) or type(handler).__name__ in _MAILERS:
         return False
     return record.levelno >= handler.level and bool(handler.filter(record))
+
+
+def complain(error: OperatorError) -> None:
+    """Write one line that explains the error to standard error, after the app's own traceback if there is one."""
+    if isinstance(error, AppError) and error.traceback:
+        sys.stderr.write(error.traceback)
+    sys.stderr.write(f"allcomers: {error}\n")
+    sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Where TLS contexts come from: files that are read now, or that were read before root was given up."""
+"""The source of TLS contexts: files that are read when needed, or were read before root was given up."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 HTTP: Final = ("http/1.1",)
-"""The protocols that are told to TLS clients (ALPN, RFC 7301)."""
+"""The protocols offered to TLS clients (ALPN, RFC 7301)."""
 
 
 Keys: TypeAlias = "Callable[[tuple[str, ...]], ssl.SSLContext | None]"
-"""From the protocols to a TLS context; None where TLS is not wanted."""
+"""Map ALPN protocols to a TLS context; None without TLS."""
 
 
 def certificates(config: Config, protocols: tuple[str, ...]) -> ssl.SSLContext | None:
-    """Read from their files now. Raises ConfigError."""
+    """Read the certificates, and return a context; None without TLS. Raises ConfigError."""
     if not config.certfile:
         return None
     from allcomers.server.certificates import server_context
@@ -29,8 +29,8 @@ def certificates(config: Config, protocols: tuple[str, ...]) -> ssl.SSLContext |
 
 
 def read_now(config: Config) -> Keys:
-    """All that may be asked for, read from files that soon cannot be read any more. Raises ConfigError."""
-    found: dict[tuple[str, ...], ssl.SSLContext | None] = {
+    """Read all certificates now, because their files cannot be read later. Raises ConfigError."""
+    contexts: dict[tuple[str, ...], ssl.SSLContext | None] = {
         protocols: certificates(config, protocols) for protocols in ((), HTTP)
     }
-    return found.__getitem__
+    return contexts.__getitem__

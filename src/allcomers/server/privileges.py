@@ -1,9 +1,9 @@
-"""Who the workers run as: --user and --group.
+"""Privileges of the workers: --user and --group.
 
-The supervisor stays root: it opened the sockets, and it creates the logs. It runs no code of the app's and reads
-nothing that a client sends. A worker reads the certificates' keys as root, then gives root up for good, before it loads
-the app: of root, setuid(2) changes the real, the effective and the saved user, setgid(2) the groups, and initgroups(3)
-the supplementary ones.
+The supervisor stays root: it opened the sockets, and it creates the logs. It runs no code of the app and reads
+no data from clients. A worker reads the certificates' keys as root, then drops root for good, before it loads the app:
+for root, setuid(2) changes the real, the effective and the saved user, setgid(2) the groups, and initgroups(3) the
+supplementary ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from allcomers.errors import ConfigError
 
 
 class Account(NamedTuple):
-    """name  of the user, "" for one that has none or is not to change; -1 for a uid that is not to change"""
+    """An account to run as.
+
+    uid   of the user; -1 to keep the current one
+    name  of the user; "" if it has none, or stays
+    """
 
     uid: int
     gid: int
@@ -26,7 +30,7 @@ class Account(NamedTuple):
     home: str = ""
 
     def become(self) -> None:
-        """This process is it from here on. Raises ConfigError where it then could not run."""
+        """Switch this process to the account. Raises ConfigError if it could not run afterwards."""
         if self.name:
             os.initgroups(self.name, self.gid)
         else:
@@ -34,40 +38,40 @@ class Account(NamedTuple):
         os.setgid(self.gid)
         if self.uid >= 0:
             os.setuid(self.uid)
-        if not os.access(os.__file__, os.R_OK):  # what it is to import would be missing, and say so in odd words
-            where = os.path.dirname(os.__file__)  # noqa: PTH120
-            raise ConfigError(f"--user {self.name or self.uid}: it cannot read Python itself, which is in {where}")
+        if not os.access(os.__file__, os.R_OK):  # later imports would fail with an obscure error
+            folder = os.path.dirname(os.__file__)  # noqa: PTH120
+            raise ConfigError(f"--user {self.name or self.uid}: it cannot read Python itself, which is in {folder}")
         if self.name:  # as systemd sets them for User=: libraries keep their caches at home
             os.environ.update(HOME=self.home, USER=self.name, LOGNAME=self.name)
 
     def own(self, path: str) -> None:
-        """Create the log at `path` for it, which may not be allowed to. One that is there stays as it is.
+        """Create the log at `path` for the account, which may not have the right to. An existing file stays as it is.
 
-        O_EXCL and O_NOFOLLOW: no link that somebody has laid there gives away another file.
+        O_EXCL and O_NOFOLLOW: a link at that path cannot give another file away.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with suppress(OSError):  # who opens it next says what is wrong
+        with suppress(OSError):  # the worker that opens it reports the error
             fd = os.open(path, flags, 0o640)
             os.fchown(fd, self.uid, self.gid)
             os.close(fd)
 
 
 def account_of(user: str, group: str) -> Account | None:
-    """Names or numbers, "" for no change. None where this process is not root: then it can become nobody else, and
-    `config` has seen that nobody else was asked for. Raises ConfigError for names that are not known."""
+    """Return the account for names or numbers, "" for no change. Return None if this process is not root and so cannot
+    change; `config` has refused other accounts in that case. Raises ConfigError for unknown names."""
     if not (user or group) or os.geteuid() != 0:
         return None
     entry = _user(user) if user else None
     gid = _group(group) if group else entry.pw_gid if entry else -1
     if gid < 0:
-        raise ConfigError(f"--user {user}: nothing is known of it, so it needs a --group")
+        raise ConfigError(f"--user {user}: it is not in the user database, so it needs a --group")
     if entry:
         return Account(entry.pw_uid, gid, entry.pw_name, entry.pw_dir)
     return Account(int(user) if user else -1, gid)
 
 
 def _user(name: str) -> pwd.struct_passwd | None:
-    """None for a number that has no name."""
+    """Return the entry of a user; None for a number without one."""
     try:
         return pwd.getpwuid(int(name)) if _is_number(name) else pwd.getpwnam(name)
     except KeyError:

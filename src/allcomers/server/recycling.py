@@ -1,7 +1,7 @@
-"""Wear: a worker that has answered so many requests, or grown so large, asks for another to take its place.
+"""Recycling: a worker that has answered --max-requests, or grown to --max-memory, requests its replacement.
 
-It serves on until the other is ready, so the limits are when to ask, not where to stop. They are looked at whenever the
-supervisor asks for a sign of life, which is about once a second where there are any.
+It serves until the replacement is ready, so it exceeds the limits for a while. It checks them at each ping of the
+supervisor, which comes about once a second if there are limits.
 """
 
 from __future__ import annotations
@@ -20,42 +20,44 @@ _STATM: Final = Path("/proc/self/statm")
 
 
 class RecyclePolicy:
-    """Made when the worker is ready.
+    """The recycling limits of a worker. Create it when the worker is ready.
 
-    answered  how many messages it has answered by now
-    ask       asks for another worker, and says why; once
+    answered             returns the number of requests answered so far
+    request_replacement  called with the reason; once
     """
 
-    def __init__(self, config: Config, answered: Callable[[], int], ask: Callable[[str], object]) -> None:
+    def __init__(
+        self, config: Config, answered: Callable[[], int], request_replacement: Callable[[str], object]
+    ) -> None:
         self._answered = answered
-        self._ask = ask
-        self._asked = False
-        self._most_answers = _by_chance(config.max_requests, config.max_requests_jitter)
-        self._most_memory = config.max_memory
-        if self._most_memory and (used := resident()) >= self._most_memory:
-            self._most_memory = 0  # else each new one would ask for the next at once
-            text = "--max-memory is not heeded: a worker that has served nobody has %s already"
+        self._request_replacement = request_replacement
+        self._requested = False
+        self._max_requests = _by_chance(config.max_requests, config.max_requests_jitter)
+        self._max_memory = config.max_memory
+        if self._max_memory and (used := resident()) >= self._max_memory:
+            self._max_memory = 0  # otherwise each new worker would request the next one at once
+            text = "--max-memory has no effect: a worker that has served no client has %s already"
             _logger.warning(text, _mebibytes(used))
 
     def check(self) -> None:
-        """Ask, if it is time to."""
-        if self._asked:
+        """Request the replacement if a limit is reached."""
+        if self._requested:
             return
-        why = self._why()
-        if why:
-            self._asked = True
-            self._ask(why)
+        reason = self._reason()
+        if reason:
+            self._requested = True
+            self._request_replacement(reason)
 
-    def _why(self) -> str:
-        if self._most_answers and (count := self._answered()) >= self._most_answers:
+    def _reason(self) -> str:
+        if self._max_requests and (count := self._answered()) >= self._max_requests:
             return f"it has answered {count} requests"
-        if self._most_memory and (used := resident()) >= self._most_memory:
+        if self._max_memory and (used := resident()) >= self._max_memory:
             return f"it has grown to {_mebibytes(used)}"
         return ""
 
 
 def resident() -> int:
-    """Bytes of this process that are in memory (proc_pid_statm(5)); 0 where the system does not tell."""
+    """Return the resident bytes of this process (proc_pid_statm(5)); 0 if the system does not report them."""
     try:
         return int(_STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
@@ -67,5 +69,5 @@ def _mebibytes(size: int) -> str:
 
 
 def _by_chance(least: int, jitter: int) -> int:
-    # urandom: each worker draws for itself, whatever it was forked from, and `random` would take 5 ms to load
+    # urandom: forked workers draw different numbers, and importing `random` takes 5 ms
     return least + int.from_bytes(os.urandom(4), "big") % (jitter + 1) if least else 0

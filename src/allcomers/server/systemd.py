@@ -1,7 +1,7 @@
-"""What systemd is told, and what it hands over: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3).
+"""Notifications to systemd, and sockets from it: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3).
 
-No library of systemd's is needed: the one is a datagram of text, the others are variables. They are this process's own;
-its workers must not have them (`VARIABLES`), or an app that starts a program would pass them on.
+They need no library: a notification is a datagram of text, the rest are environment variables. These are for this
+process alone; workers remove them (`VARIABLES`), or an app that starts a program would pass them on.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Final
 VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
 OF_ONE_PROCESS: Final = ("WATCHDOG_PID", "LISTEN_PID")
-"""The variables that name the process that the others are for."""
+"""The variables that name the process for which the others are meant."""
 
 _FIRST: Final = 3
-"""The first descriptor that is handed over: SD_LISTEN_FDS_START."""
+"""The first descriptor from systemd: SD_LISTEN_FDS_START."""
 
 NEVER: Final = float("inf")
 
 PATIENCE: Final = 1.0
-"""Seconds that a message may wait for a service manager that is busy."""
+"""Seconds that a message may wait for a busy service manager."""
 
 
 def binds(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The sockets that this process was given, as --bind has them: ("fd://3",); () if none were."""
+    """Return the sockets passed to this process, as for --bind: ("fd://3",); () if there are none."""
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return ()
     count = environ.get("LISTEN_FDS", "")
@@ -37,10 +37,10 @@ def binds(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 class Notifier:
-    """Tells the service manager how it goes; says nothing where nobody listens.
+    """Notifications to the service manager; none are sent if there is no service manager.
 
-    due    when the watchdog wants to hear of us next, on the monotonic clock
-    every  seconds between two times: half of what it waits; infinite where there is none
+    due    when the watchdog's next notification is due, on the monotonic clock
+    every  seconds between two of them: half of its time-out; infinite without a watchdog
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -49,8 +49,8 @@ class Notifier:
         self.every = _watchdog(environ) / 2 if path else NEVER
         self.due = NEVER
 
-    def say(self, *lines: str) -> None:
-        """One message of such lines as "READY=1". What goes wrong with that is not worth a server."""
+    def send(self, *lines: str) -> None:
+        """Send one message of lines such as "READY=1". Ignore errors: the server goes on without them."""
         if not self._address:
             return
         with suppress(OSError, ValueError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
@@ -58,32 +58,32 @@ class Notifier:
             sock.sendto("\n".join(lines).encode("utf-8", "surrogateescape"), self._address)
 
     def ready(self, status: str, pid: int) -> None:
-        """The process `pid` serves."""
+        """Report that the process `pid` serves."""
         if pid == os.getpid():
             self.watch()
-        self.say("READY=1", f"MAINPID={pid}", f"STATUS={status}")
+        self.send("READY=1", f"MAINPID={pid}", f"STATUS={status}")
 
     def reloading(self, status: str) -> None:
-        self.say("RELOADING=1", f"MONOTONIC_USEC={monotonic_ns() // 1000}", f"STATUS={status}")
+        self.send("RELOADING=1", f"MONOTONIC_USEC={monotonic_ns() // 1000}", f"STATUS={status}")
 
     def stopping(self, status: str) -> None:
-        self.say("STOPPING=1", f"STATUS={status}")
+        self.send("STOPPING=1", f"STATUS={status}")
 
     def watch(self) -> None:
-        """From now on the watchdog hears of us."""
+        """Notify the watchdog from now on."""
         if self.every < NEVER:
             self.due = min(self.due, monotonic())
 
     def beat(self, now: float, alive: bool) -> None:
-        """Once `due`: tell the watchdog, if we are `alive`."""
+        """Notify the watchdog if that is due and the server is `alive`."""
         if now >= self.due:
             self.due = now + self.every
             if alive:
-                self.say("WATCHDOG=1")
+                self.send("WATCHDOG=1")
 
 
 def _watchdog(environ: Mapping[str, str]) -> float:
-    """Seconds after which a silent process is ended; infinite for never."""
+    """Return the seconds after which the watchdog ends a silent process; infinite for never."""
     text = environ.get("WATCHDOG_USEC", "")
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()) or not (text.isascii() and text.isdigit()):
         return NEVER

@@ -1,7 +1,7 @@
-"""One process that serves: loads the target, runs the model until told to stop.
+"""A worker: one process that loads the target, and runs the model until it must stop.
 
-It is forked by the supervisor, with the listeners open. It tells how it is through a lifeline of its own, whose end
-tells it that the supervisor is gone: then nobody could stop it any more, so it drains.
+The supervisor forks it with the listeners open. The worker reports its state through its end of the control pipes, and
+the end of one of them shows that the supervisor is gone: nobody could stop the worker any more, so it drains.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from allcomers import calls, models
 from allcomers.config.options import Config
-from allcomers.errors import AppError, OperatorError
-from allcomers.models.driver import serving
+from allcomers.errors import OperatorError
+from allcomers.models.driver.serving import Serving
 from allcomers.server import error_log, systemd
 from allcomers.server.control_pipe import ALIVE, READY, WorkerEnd
 from allcomers.server.recycling import RecyclePolicy
@@ -30,24 +30,25 @@ from allcomers.system.accept_balance import WorkerSlot
 from allcomers.system.signals import Signals, ignore, release
 
 if TYPE_CHECKING:
+    from allcomers.models.driver.serving import Endpoint
     from allcomers.server.access_log import AccessLog
-    from allcomers.server.endpoint import Endpoint
     from allcomers.server.keys import Keys
 
 _logger = logging.getLogger("allcomers.worker")
 
-LAST_WORDS: Final = 0.5
-"""Seconds that an app has for its shut-down, however quickly the worker is to stop."""
+APP_SHUTDOWN: Final = 0.5
+"""Seconds that an app has for calls that still run, and as long again for its shut-down, however soon the worker must
+stop."""
 
-MERCY: Final = 1.0
-"""Seconds beyond all deadlines before a process is killed."""
+KILL_MARGIN: Final = 1.0
+"""Seconds beyond all other deadlines after which a process is killed."""
 
 
 class Job(NamedTuple):
-    """What the supervisor's processes are to do.
+    """The task of the supervisor's processes.
 
-    load   makes the target: called in the worker, so that a reload sees the app's new code
-    files  those that options were read from: a change of one is a change of the app (--reload)
+    load   makes the target; called in the worker, so that a reload finds the app's new code
+    files  the files that options were read from: a change of one counts as a change of the app (--reload)
     """
 
     config: Config
@@ -56,9 +57,9 @@ class Job(NamedTuple):
 
 
 def work(job: Job, listeners: list[socket.socket], slot: WorkerSlot, control: WorkerEnd) -> int:
-    """Serve until told to stop; the exit status. To be called with signals withheld.
+    """Serve until a signal ends it; return the exit status. Call with signals blocked.
 
-    What keeps it from beginning is said on standard error, in one line and the app's own traceback.
+    An error of the start goes to standard error, in one line after the app's own traceback.
     """
     from allcomers.server.endpoint import endpoint
 
@@ -69,62 +70,58 @@ def work(job: Job, listeners: list[socket.socket], slot: WorkerSlot, control: Wo
         release()
         _end_as_orphan(signals, control, job.config.graceful_timeout)
         keys = become_worker(job.config)
-        peers = endpoint(job.load(), job.config, log, keys, control.request_replacement, slot.counters)
-        serving = _serving(job.config, peers, listeners, signals, slot, control)
-        if peers.life is not None:
-            peers.life.begin(signals.listen)
+        served = endpoint(job.load(), job.config, log, keys, control.request_replacement, slot.counters)
+        serving = _serving(job.config, served, listeners, signals, slot, control)
+        if served.life is not None:
+            served.life.begin(signals.listen)
         error_log.settle_root()
     except OperatorError as error:
-        complain(error)
+        error_log.complain(error)
         return error.exit_code
     if control.has_ended():
         return 0
-    _answer(signals, control, RecyclePolicy(job.config, lambda: slot.answered, control.request_replacement))
-    control.report(READY, peers.scheme)
+    _answer_pings(signals, control, RecyclePolicy(job.config, lambda: slot.answered, control.request_replacement))
+    control.report(READY, served.scheme)
     gc.collect()
-    gc.freeze()  # what lives for as long as the process need not be looked at by each collection
-    peers.serve(serving)
-    if peers.life is not None:
-        peers.life.end(max(LAST_WORDS, signals.deadline - monotonic()))
+    gc.freeze()  # spares each later collection all objects that live as long as the process
+    served.serve(serving)
+    if served.life is not None:
+        served.life.end(max(APP_SHUTDOWN, signals.deadline - monotonic()))
     return 0
 
 
 def _serving(
     config: Config,
-    peers: Endpoint,
+    endpoint: Endpoint,
     listeners: list[socket.socket],
     signals: Signals,
     slot: WorkerSlot,
     control: WorkerEnd,
-) -> serving.Serving:
-    limit = 0.0 if peers.is_async else config.call_timeout
+) -> Serving:
+    limit = 0.0 if endpoint.is_async else config.call_timeout
+    model = config.model or ("asyncio" if endpoint.is_async else models.best())
     cells = slot.counters.cells
-    cells[counters.MODEL] = 1 + list(models.TABLE).index(
-        config.model or ("asyncio" if peers.is_async else models.best())
-    )
-    cells[counters.WHERE] = counters.WHERES.index(peers.calls)
-    return serving.Serving(
+    cells[counters.MODEL] = 1 + list(models.TABLE).index(model)
+    cells[counters.WHERE] = counters.WHERES.index(endpoint.calls)
+    return Serving(
+        endpoint=endpoint,
         listeners=listeners,
-        connect=peers.connect,
-        calls=calls.make(peers.calls, config.threads, limit, control.request_replacement, slot.counters),
+        calls=calls.make(endpoint.calls, config.threads, limit, control.request_replacement, slot.counters),
         signals=signals,
         slot=slot,
-        busy=peers.busy,
         threads=config.threads,
         max_connections=config.max_connections or None,
-        http=peers.http,
-        service=peers.service,
     )
 
 
-# ------------------------------------------------------------ orders
+# ------------------------------------------------------------ signals
 
 
 def _handle_signals(signals: Signals, log: AccessLog | None) -> None:
     signals.on(signal.SIGTERM, signals.drain)
     signals.on(signal.SIGINT, signals.quit)
     signals.on(signal.SIGQUIT, signals.quit)
-    # The supervisor's to obey: a terminal that closes, or a `kill` of the whole group, tells us too.
+    # These are for the supervisor, but a terminal that closes, or a `kill` of the group, sends them to workers, too.
     ignore(signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
     if log is not None:
         signals.on(signal.SIGUSR1, log.reopen)
@@ -132,8 +129,8 @@ def _handle_signals(signals: Signals, log: AccessLog | None) -> None:
         ignore(signal.SIGUSR1)
 
 
-def _answer(signals: Signals, control: WorkerEnd, policy: RecyclePolicy) -> None:
-    """Tell the supervisor that we are alive whenever it asks."""
+def _answer_pings(signals: Signals, control: WorkerEnd, policy: RecyclePolicy) -> None:
+    """Answer each ping of the supervisor, and check the recycling limits with it."""
 
     def answer() -> None:
         control.report(ALIVE)
@@ -143,15 +140,15 @@ def _answer(signals: Signals, control: WorkerEnd, policy: RecyclePolicy) -> None
 
 
 def _end_as_orphan(signals: Signals, control: WorkerEnd, patience: float) -> None:
-    """When the supervisor is gone nobody can stop us any more: drain, and end in time even if the main thread is stuck.
+    """Drain when the supervisor is gone, and end in time even if the main thread is stuck.
 
-    For that the signal's handler sets an alarm that nobody catches. It runs between two steps of Python, also while a
-    call of the app sleeps or loops; not while one is within a library that returns to Python only when it is done.
+    The signal's handler sets an alarm for which there is no handler. It runs between two steps of Python, also while a
+    call of the app sleeps or loops, but not within a library that returns to Python only when it is done.
     """
 
     def set_alarm() -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, patience + LAST_WORDS + MERCY)
+        signal.setitimer(signal.ITIMER_REAL, patience + 2 * APP_SHUTDOWN + KILL_MARGIN)
 
     def drain() -> None:
         if control.has_ended():
@@ -161,18 +158,19 @@ def _end_as_orphan(signals: Signals, control: WorkerEnd, patience: float) -> Non
     control.watch(set_alarm)
 
 
-# ------------------------------------------------------------ what surrounds the app
+# ------------------------------------------------------------ the process around the app
 
 
 def become_worker(config: Config) -> Keys | None:
-    """This process as the app is to find it; and the keys of its certificates, if they were read already."""
+    """Prepare this process for the app. Return the keys of its certificates, if they had to be read before root was
+    given up."""
     with suppress(RuntimeError, ValueError, OSError):  # standard error is no file
-        faulthandler.enable()  # a crash, and the ABRT of a supervisor that has waited too long, leave a stack
+        faulthandler.enable()  # leaves a stack after a crash, and after the ABRT for a worker that hangs
     error_log.prepare_root(config.log_level)
     for variable in systemd.VARIABLES:
         os.environ.pop(variable, None)
     if config.reload:
-        sys.dont_write_bytecode = True  # a file of the same size and second as the last would be taken for it
+        sys.dont_write_bytecode = True  # Python confuses a changed file of the same size and second with the cached one
     if not (config.user or config.group):
         return None
     from allcomers.server import privileges
@@ -186,7 +184,7 @@ def become_worker(config: Config) -> Keys | None:
 
 
 def log_path(config: Config) -> str:
-    """Where answers are logged: a path, "-" for standard output, "off"."""
+    """Return the path of the access log; "-" for standard output, "off" for none."""
     return config.access_log or ("-" if sys.stdout.isatty() else "off")
 
 
@@ -196,12 +194,4 @@ def _access_log(config: Config) -> AccessLog | None:
         return None
     from allcomers.server.access_log import AccessLog
 
-    return AccessLog(path, config.access_log_format, tell=_logger.warning)
-
-
-def complain(error: OperatorError) -> None:
-    """One line that says what is wrong; before it, the app's own traceback if there is one."""
-    if isinstance(error, AppError) and error.traceback:
-        sys.stderr.write(error.traceback)
-    sys.stderr.write(f"allcomers: {error}\n")
-    sys.stderr.flush()
+    return AccessLog(path, config.access_log_format, warn=_logger.warning)

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from conftest import Certificate
 from support.apps.served import pattern
+from support.certificates import Certificate
 from support.clients import Client, Lost, Regular, TlsWire, Wire, chunked, request
 from support.harness import Server, receive_all, serving, wait_for
 
@@ -632,7 +632,7 @@ def test_an_app_that_fails_before_its_answer(server: Server, log: Callable[[], s
             answer = client.ask(get(f"/fails?when={when}&how={how}"))
             assert (answer.status, answer.body) == (500, b"Internal Server Error\n")
             assert answer.persists
-            said = "the app returned before its answer was whole" if how == "return" else f"Deliberate: {when}"
+            said = "the app returned before its response was whole" if how == "return" else f"Deliberate: {when}"
             wait_for(lambda said=said: said in log(), "the traceback")
         assert client.ask(get("/hello")).status == 200
 
@@ -809,12 +809,12 @@ class Life:
 
     def serving(self, target: str, *options: str, wrong: str = "") -> Any:
         env = {"ASGI_LIFE": str(self.path), "ASGI_WRONG": wrong}
-        return serving("run", f"tests/support/apps/asgi_apps.py:{target}", *options, env=env)
+        return serving("run", f"tests/support/apps/lifespan_apps.py:{target}", *options, env=env)
 
     def failing(self, target: str, *options: str, wrong: str) -> tuple[int, str]:
         """A server that cannot start: its exit status, and what it says."""
         env = {"ASGI_LIFE": str(self.path), "ASGI_WRONG": wrong}
-        server = Server("run", f"tests/support/apps/asgi_apps.py:{target}", *options, env=env)
+        server = Server("run", f"tests/support/apps/lifespan_apps.py:{target}", *options, env=env)
         status = server.stop()
         assert server.address == ("", 0)
         return status, server.stderr
@@ -855,7 +855,7 @@ def test_an_app_that_cannot_start(life: Life, model: str) -> None:
     assert status == 3
     assert said.splitlines()[-1] == "allcomers: the app's start-up failed: Deliberate: at the start"
     assert "Traceback" in said
-    assert "tests/support/apps/asgi_apps.py" in said
+    assert "tests/support/apps/lifespan_apps.py" in said
     assert "src/allcomers" not in said
 
 

@@ -132,6 +132,15 @@ HTTP = [
     Http("announced trailers are waited for", [start(trailers=True), body(b"a"), TRAILERS], (200, b"a"), ["sent"] * 3),
     Http("trailers may come in several messages",
         [start(trailers=True), body(b"a"), {**TRAILERS, "more_trailers": True}, TRAILERS], (200, b"a"), ["sent"] * 4),
+    Http("trailers follow the last body message",
+        [start(trailers=True), TRAILERS, body(b"a", more_body=True), TRAILERS, body(b"b"), TRAILERS],
+        (200, b"ab"), ["sent", "AnswerError", "sent", "AnswerError", "sent", "sent"]),
+    Http("headers are no optional key of trailers",
+        [start(trailers=True), body(b"a"), {"type": TRAILERS["type"]}, TRAILERS],
+        (200, b"a"), ["sent", "sent", "AnswerError", "sent"]),
+    Http("no body follows the last body message",
+        [start(trailers=True), body(b"a"), body(b"b"), TRAILERS],
+        (200, b"a"), ["sent", "sent", "AnswerError", "sent"]),
     Http("an app may receive while it answers",
         [start(), body(b"a", more_body=True), "receive", body(b"b")], (200, b"ab"), ["sent", "sent", REQUEST, "sent"]),
     Http("", [start(), start(), body(b"a")], (200, b"a"), ["sent", "AnswerError", "sent"]),
@@ -173,6 +182,51 @@ def test_http(server: Server, tmp_path: Path, row: Http) -> None:
         assert answered(client) == row.answer
     assert noted(tmp_path / "notes", len(row.notes)) == row.notes
     wait_for(lambda: server.stderr.count("Traceback") - before == row.reported, "what is logged")
+
+
+LATE = [
+    (start(headers=[(b"content-length", b"2")]), [body(b"ab")], (200, b"ab")),
+    (start(), [body(b"a", more_body=True), body(b"b")], (200, b"ab")),
+    (start(), [body(b"ab")], (200, b"ab")),
+    (start(trailers=True), [body(b"ab"), TRAILERS], (200, b"ab")),
+    (start(headers=[(b"content-type", b"text/event-stream")]), [body(b"data: 1\n\n")], (200, b"data: 1\n\n")),
+    (start(headers=[(b"content-length", b"2")]), [], (BROKEN, b"")),
+    (start(), [], (BROKEN, b"")),
+]
+"""http.response.start, the messages that come late, and the response."""
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["at once", "after a turn"])
+@pytest.mark.parametrize(("first", "late", "expected"), LATE)
+def test_http_a_head_whose_body_is_late_goes_out_by_itself(
+    server: Server, tmp_path: Path, first: Any, late: Steps, expected: tuple[int, bytes], waits: bool
+) -> None:
+    steps = ["turn", first, "go", *late] if waits else [first, "go", *late]
+    with Client(Wire(server.address)) as client:
+        client.send(request("GET", target(steps, tmp_path / "notes"), "TE: trailers"))
+        head = client.head()
+        assert head.status == first["status"]
+        (tmp_path / "notes.go").touch()
+        if expected[0] == BROKEN:
+            with pytest.raises(Lost):
+                client.take(2)
+        elif head["Transfer-Encoding"] is None:
+            assert client.take(len(expected[1])) == expected[1]
+        else:
+            assert client.body(head) == expected[1]
+    assert noted(tmp_path / "notes", 1 + len(late)) == ["sent"] * (1 + len(late))
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_http_a_response_without_a_body_waits_for_its_end(server: Server, tmp_path: Path, method: str) -> None:
+    """Sent at once it would be whole, and the app's send() would find no client."""
+    notes = tmp_path / "notes"
+    with Client(Wire(server.address)) as client:
+        for status in (204, 200) if method == "HEAD" else (204,):
+            notes.unlink(missing_ok=True)
+            client.send(request(method, target([start(status), "pause", body()], notes)))
+            assert client.answer(method).status == status
+            assert noted(notes, 2) == ["sent"] * 2
 
 
 # ---------------------------------------------------------------- websocket
@@ -323,6 +377,15 @@ def test_websocket_headers_of_accept_are_the_apps_as_in_http(server: Server, tmp
     with pytest.raises(InvalidStatus) as refused:
         connect(f"ws://{host}:{port}{target([DENIED, denial(b'no')], tmp_path / 'notes')}", proxy=None)
     assert refused.value.response.headers["server"] == "mine"
+
+
+def test_websocket_the_head_of_a_refusal_whose_body_is_late_goes_out_by_itself(server: Server, tmp_path: Path) -> None:
+    with Client(Wire(server.address)) as client:
+        client.send(handshake(target([DENIED, "go", denial(b"no")], tmp_path / "notes")))
+        head = client.head()
+        assert head.status == 401
+        (tmp_path / "notes.go").touch()
+        assert client.body(head) == b"no"
 
 
 def test_websocket_a_long_refusal_goes_out_as_it_comes(server: Server, tmp_path: Path) -> None:

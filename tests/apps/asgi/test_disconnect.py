@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -14,8 +15,9 @@ from urllib.parse import urlencode
 import pytest
 from websockets.sync.client import connect
 
-from allcomers.apps.asgi import disconnect
-from allcomers.apps.asgi.disconnect import QUIET, HalfClosed
+from allcomers.apps.asgi.call import disconnect
+from allcomers.apps.asgi.call.disconnect import QUIET, HalfClosed
+from allcomers.apps.asgi.call.response_writer import DONE, ResponseWriter
 from support.apps import streams_app
 from support.clients import Client, Wire, request
 from support.harness import PATIENCE, Server, chosen, serving, wait_for
@@ -211,24 +213,27 @@ def test_a_client_that_half_closes_gets_a_stream_to_its_end(starlette: Server, p
 
 
 class Call:
-    """What HalfClosed sees of a call, and has told it."""
+    """A response, and what a HalfClosed does to its call."""
 
     def __init__(self) -> None:
-        self.is_over = self.is_sending = False
-        self.told: list[str] = []
+        self.response = ResponseWriter()
+        self.events: list[str] = []
 
-    def left(self) -> None:
-        self.told.append("left")
-
-    def give_up(self) -> None:
-        self.told.append("give up")
+    def half_close(self, events: asyncio.AbstractEventLoop, grace: float) -> HalfClosed:
+        return HalfClosed(
+            events,
+            self.response,
+            grace,
+            notify=partial(self.events.append, "notify"),
+            cancel=partial(self.events.append, "cancel"),
+        )
 
 
 async def half_closed(call: Call, grace: float, count: int) -> bool:
-    """Until the call was told `count` things, and a while longer; whether its client is taken to have left."""
-    half = HalfClosed(asyncio.get_running_loop(), call, grace)
+    """Wait for `count` events of the call, and a while longer. Return whether its client is taken to have left."""
+    half = call.half_close(asyncio.get_running_loop(), grace)
     until = time.monotonic() + PATIENCE
-    while len(call.told) < count and time.monotonic() < until:
+    while len(call.events) < count and time.monotonic() < until:
         await asyncio.sleep(0.01)
     until = time.monotonic() + QUIET * 1.5
     while time.monotonic() < until:
@@ -237,13 +242,24 @@ async def half_closed(call: Call, grace: float, count: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("grace", "told"),
-    [(QUIET * 2, ["left", "give up"]), (0.05, ["left", "give up"]), (0.0, ["left"])],  # 0 is never
+    ("grace", "events"),
+    [(QUIET * 2, ["notify", "cancel"]), (0.05, ["notify", "cancel"]), (0.0, ["notify"])],  # 0 is never
 )
-def test_a_half_closed_client(grace: float, told: list[str]) -> None:
+def test_a_half_closed_client(grace: float, events: list[str]) -> None:
     call = Call()
-    assert asyncio.run(half_closed(call, grace, len(told)))
-    assert call.told == told
+    assert asyncio.run(half_closed(call, grace, len(events)))
+    assert call.events == events
+
+
+class Timer:
+    """A callback that a Clock calls, unless it is cancelled."""
+
+    def __init__(self, when: float, callback: Callable[[], None]) -> None:
+        self.when = when
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
 
 
 class Clock:
@@ -251,43 +267,60 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self._due: list[tuple[float, Callable[[], None]]] = []
+        self._timers: list[Timer] = []
 
-    def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
-        self._due.append((self.now + seconds, callback))
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        self._timers.append(Timer(self.now + seconds, callback))
+        return self._timers[-1]
 
     def move(self, seconds: float) -> None:
         self.now += seconds
-        due = [callback for when, callback in self._due if when <= self.now]
-        self._due = [one for one in self._due if one[0] > self.now]
-        for callback in due:
-            callback()
+        due = [timer for timer in self._timers if timer.when <= self.now]
+        self._timers = [timer for timer in self._timers if timer.when > self.now]
+        for timer in due:
+            if timer.callback is not None:
+                timer.callback()
 
 
-def test_a_half_closed_client_that_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, call = Clock(), Call()
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    clock = Clock()
     monkeypatch.setattr(disconnect, "monotonic", lambda: clock.now)
-    half = HalfClosed(clock, call, 2.0)  # type: ignore[arg-type]
+    return clock
+
+
+def test_a_half_closed_client_that_reads(clock: Any) -> None:
+    call = Call()
+    half = call.half_close(clock, 2.0)
     for _ in range(100):
         clock.move(QUIET * 0.9)
         half.sent()
-    assert (half.has_left, call.told) == (False, [])
+    assert (half.has_left, call.events) == (False, [])
     clock.move(QUIET)
     clock.move(QUIET)
-    assert (half.has_left, call.told) == (True, ["left"])
+    assert (half.has_left, call.events) == (True, ["notify"])
     clock.move(0.9)
-    assert call.told == ["left"]
+    assert call.events == ["notify"]
     clock.move(0.7)
     clock.move(0.7)
-    assert call.told == ["left", "give up"]
+    assert call.events == ["notify", "cancel"]
 
 
-@pytest.mark.parametrize("name", ["is_over", "is_sending"])
-def test_a_half_closed_client_whose_answer_is_whole_or_on_its_way(name: str) -> None:
+@pytest.mark.parametrize(("name", "value"), [("state", DONE), ("is_sending", True)])
+def test_a_half_closed_client_whose_response_is_whole_or_on_its_way(clock: Any, name: str, value: Any) -> None:
     call = Call()
-    setattr(call, name, True)
-    asyncio.run(half_closed(call, 0.05, 0))
-    assert call.told == []
+    setattr(call.response, name, value)
+    call.half_close(clock, 0.05)
+    for _ in range(100):
+        clock.move(QUIET)
+    assert call.events == []
+
+
+def test_a_half_closed_client_that_is_gone(clock: Any) -> None:
+    call = Call()
+    call.half_close(clock, 0.05).stop()
+    clock.move(QUIET)
+    assert call.events == []
 
 
 # ---------------------------------------------------------------- the server leaves

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from allcomers.config.options import Limits
-from allcomers.connection.base import CALL, GRACE, HIGH_WATER, LINGER, READ, RUNNING, WRITE, Phase
+from allcomers.config.limits import Limits
+from allcomers.connection.base import CALL, HIGH_WATER, LINGER, READ, RUNNING, WRITE, Phase
 from allcomers.connection.call import CONSUMED, PENDING
 from allcomers.connection.http.async_call import Asker
 from allcomers.connection.http.endpoint import SKIP, HttpEndpoint
-from allcomers.connection.http.http1 import HttpConnection
+from allcomers.connection.http.http1 import Http1Connection
 from allcomers.connection.http.log_record import GONE
 from allcomers.connection.http.response_body import EndOfBody, FinalPiece, StreamingBody
+from allcomers.connection.progress import GRACE
 from allcomers.errors import AnswerError, PeerError
 from allcomers.protocol.message import Request, Response
 from allcomers.system.counters import CounterRow
@@ -100,12 +101,12 @@ class Ear:
     def __init__(self, near: Near) -> None:
         self._near = near
 
-    def said(self, reply: Any) -> None:
+    def post(self, call: Any, reply: Any) -> None:
         near = self._near
         if reply is CONSUMED:
-            near.conn.taken(near.now)
+            near.conn.consumed(call, near.now)
         else:
-            near.conn.answered(reply, near.now)
+            near.conn.answered(call, reply, near.now)
         near.run()
 
 
@@ -141,7 +142,7 @@ class Near(Far):
             log=noted,
             clock=clock,
         )
-        super().__init__(lambda peer, now: HttpConnection(endpoint, peer, now), room=room)
+        super().__init__(lambda peer, now: Http1Connection(endpoint, peer, now), room=room)
         self.conn.driver = Ear(self)
 
     @property
@@ -151,7 +152,7 @@ class Near(Far):
     def say(self, reply: Any) -> None:
         """The call says `reply`, if its connection has a driver still."""
         if self.conn.driver is not None:
-            self.conn.driver.said(reply)
+            self.conn.driver.post(None, reply)
 
     def wait_for_more(self) -> None:
         """The call has taken what it was given, and waits for more."""
@@ -164,11 +165,12 @@ class Near(Far):
         try:
             while True:
                 if conn.wants & CALL and calls:
-                    reply = conn.take_call()()
+                    call = conn.take_call()
+                    reply = call()
                     if reply is PENDING:
-                        conn.taken(self.now)
+                        conn.consumed(call, self.now)
                     else:
-                        conn.answered(reply, self.now)
+                        conn.answered(call, reply, self.now)
                 elif conn.wants & WRITE and self.room != 0:
                     self._send()
                 else:

@@ -1,4 +1,4 @@
-"""Talks that are over at once (asgi/brief.py): to client and app each is what it is in plain Python."""
+"""Calls that are over at once (asgi/eager.py): to client and app each is what it is in plain Python."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allcomers.protocol import compiled as leaf
-from support.apps.brief_app import TALKS
+from support.apps.eager_app import TALKS
 from support.harness import ROOT, Server, receive_all, serving, wait_for
 
 pytestmark = pytest.mark.skipif(not leaf.COMPILED, reason="the leaf is not compiled, or ALLCOMERS_PURE is set")
@@ -22,7 +22,7 @@ END = REQUEST.format(method="GET", target="/plain?end", minor=1, more="Connectio
 @pytest.fixture(scope="module")
 def servers() -> Iterator[tuple[Server, Server]]:
     """The compiled one, and the one in plain Python."""
-    target = f"{ROOT}/tests/support/apps/brief_app.py:app"
+    target = f"{ROOT}/tests/support/apps/eager_app.py:app"
     with (
         serving("run", target, quiet=False, env={"ALLCOMERS_PURE": ""}) as compiled,
         serving("run", target, quiet=False, env={"ALLCOMERS_PURE": "1"}) as pure,

@@ -14,8 +14,8 @@ import pytest
 from allcomers.apps.asgi.lifespan import Life, Lifespan
 from allcomers.apps.asgi.runtime import AsgiRuntime
 from allcomers.errors import AppError
-from support.apps import asgi_apps
-from support.apps.asgi_apps import Receive, Scope, Send
+from support.apps import asgi_apps, lifespan_apps
+from support.apps.asgi_messages import Receive, Scope, Send
 
 Begin = Callable[..., tuple[Life, AsgiRuntime]]
 
@@ -25,7 +25,7 @@ def noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the app notes what it did."""
     path = tmp_path / "life"
     path.touch()
-    monkeypatch.setattr(asgi_apps, "LIFE", str(path))
+    monkeypatch.setattr(lifespan_apps, "LIFE", str(path))
     return path
 
 
@@ -54,7 +54,7 @@ def words(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("how", ["auto", "on"])
 def test_from_start_to_end(begin: Begin, noted: Path, how: str) -> None:
-    life, host = begin(asgi_apps.living, how)
+    life, host = begin(lifespan_apps.living, how)
     assert words(noted) == ["lifespan.startup"]
     assert host.state == {"word": "kept", "shared": {"requests": 0}}
     life.end(5)
@@ -62,7 +62,7 @@ def test_from_start_to_end(begin: Begin, noted: Path, how: str) -> None:
 
 
 def test_off(begin: Begin, noted: Path) -> None:
-    life, host = begin(asgi_apps.living, "off")
+    life, host = begin(lifespan_apps.living, "off")
     life.end(5)
     assert host.state is None
     assert words(noted) == []
@@ -78,8 +78,8 @@ async def exits_at_once(scope: Scope, receive: Receive, send: Send) -> None:
 
 UNAWARE = {
     asgi_apps.app: "ValueError: no lifespan here",
-    asgi_apps.unaware: "AnswerError: 'http.response.start' is no message of a lifespan",
-    asgi_apps.silent: "it returned before lifespan.startup.complete",
+    lifespan_apps.unaware: "AnswerError: 'http.response.start' is no message of a lifespan",
+    lifespan_apps.silent: "it returned before lifespan.startup.complete",
     raises_at_once: "AssertionError",
     exits_at_once: "SystemExit: this is no lifespan for me",
 }
@@ -105,7 +105,7 @@ def test_an_app_that_ends_where_it_should_start_is_served_without(
 ) -> None:
     """ "If an exception is raised when calling the application callable with a lifespan.startup message or a scope of
     type lifespan, the server must continue but not send any lifespan events." But it is told."""
-    life, host = begin(asgi_apps.living, "auto", wrong)
+    life, host = begin(lifespan_apps.living, "auto", wrong)
     assert host.state is None
     life.end(5)
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
@@ -125,9 +125,9 @@ def test_an_app_that_ends_where_it_should_start_is_served_without(
 )
 def test_an_app_that_cannot_start(begin: Begin, how: str, wrong: str, why: str, traceback: bool) -> None:
     with pytest.raises(AppError) as caught:
-        begin(asgi_apps.living, how, wrong)
+        begin(lifespan_apps.living, how, wrong)
     assert str(caught.value).startswith(f"the app's start-up failed: {why}")
-    assert ("asgi_apps.py" in caught.value.traceback) == traceback
+    assert ("lifespan_apps.py" in caught.value.traceback) == traceback
     assert "/src/allcomers" not in caught.value.traceback
 
 
@@ -142,7 +142,7 @@ def test_an_app_that_cannot_start(begin: Begin, how: str, wrong: str, why: str, 
     ],
 )
 def test_an_app_that_ends_badly(begin: Begin, caplog: pytest.LogCaptureFixture, wrong: str, said: str) -> None:
-    life, _ = begin(asgi_apps.living, "auto", wrong)
+    life, _ = begin(lifespan_apps.living, "auto", wrong)
     life.end(0.05)
     assert said in caplog.text
     assert len(caplog.records) == 1
@@ -160,7 +160,7 @@ def test_an_app_that_asks_again_and_again(begin: Begin, noted: Path) -> None:
                 message = await asyncio.wait_for(receive(), 0.001)
             except TimeoutError:
                 continue
-            asgi_apps.note(str(noted), message["type"])
+            lifespan_apps.note(str(noted), message["type"])
             await send({"type": "lifespan.shutdown.complete"})
 
     life, host = begin(app)
@@ -176,14 +176,14 @@ def test_what_an_app_forgets_is_cancelled(begin: Begin, noted: Path) -> None:
         try:
             await asyncio.sleep(1000)
         finally:
-            asgi_apps.note(str(noted), "over")
+            lifespan_apps.note(str(noted), "over")
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         tasks.append(asyncio.create_task(work()))
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        asgi_apps.note(str(noted), "shuts down")
+        lifespan_apps.note(str(noted), "shuts down")
         await send({"type": "lifespan.shutdown.complete"})
 
     life, _ = begin(app)

@@ -19,7 +19,7 @@ _SIZES = st.integers(1, 40)
 
 
 def _bytes_of(spec: str, size: int) -> list[int]:
-    """The positions that a valid spec means, by a reading of RFC 9110 section 14.1.2 word for word."""
+    """Return the positions that a valid spec selects, by a literal reading of RFC 9110 section 14.1.2."""
     first, _, last = spec.partition("-")
     if not first:
         return [at for at in range(size) if at >= size - int(last)]

@@ -1,4 +1,4 @@
-"""Site over real files in a temporary folder, asked without a server."""
+"""Site over real files in a temporary folder, called without a server."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_leak() -> Iterator[None]:
-    """No test leaves a descriptor open."""
+    """Check that no test leaves a descriptor open."""
     before = set(Path("/dev/fd").iterdir())
     yield
     assert set(Path("/dev/fd").iterdir()) == before
 
 
 def ask(site: Site, target: str = "/", method: str = "GET", prefix: str = "", **fields: str) -> Response:
-    """One request; `if_match="x"` is the field If-Match. Its body is read, and closed as a server does."""
+    """Return the response to one request; `if_match="x"` is the field If-Match. Its body is read and closed."""
     pairs = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in fields.items()]
     request = Request(method=method, target=target, fields=pairs)
     request.prefix = prefix
@@ -593,7 +593,7 @@ def test_what_is_no_file_is_404_and_does_not_hang(root: Path, monkeypatch: pytes
 
 
 def test_unreadable_is_as_missing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """EACCES made here, as the tests may run as root, to whom nothing is unreadable."""
+    """EACCES is raised by a patch, for the tests may run as root, for whom all files are readable."""
     _open_fails(monkeypatch, b"index.html", errno.EACCES)
     response = ask(Site(root), "/index.html")
     assert response.status == 404
@@ -702,9 +702,9 @@ def test_a_deploy_that_swaps_the_root_is_seen(root: Path, tmp_path: Path) -> Non
 def test_only_who_asked_before_the_last_look_is_spared_one(root: Path) -> None:
     site = Site(root)
 
-    def body(told: float) -> object:
+    def body(ready_at: float) -> object:
         request = Request(method="GET", target="/index.html")
-        request.told = told
+        request.ready_at = ready_at
         return site(request).body
 
     body(0.0)  # from here on it is kept

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from allcomers.apps.static import listing
-from allcomers.apps.static.html import Entry, folder_page
+from allcomers.apps.static.html import FolderEntry, folder_page
 from allcomers.apps.static.site import Site
 from allcomers.protocol.message import Request, Response
 
@@ -67,13 +67,15 @@ def test_sizes_and_dates(tmp_path: Path) -> None:
     ],
 )
 def test_size_for_people(size: int, shown: str) -> None:
-    page = text_of(folder_page("/", [Entry(b"a", False, size, 0)], has_parent=False, left_out=0))
+    page = text_of(folder_page("/", [FolderEntry(b"a", False, size, 0)], has_parent=False, left_out=0))
     assert f">{shown}<" in page
 
 
 @pytest.mark.parametrize("moment", [1 << 70, -(1 << 70), -1])
 def test_dates_that_no_calendar_has(moment: int) -> None:
-    assert 'href="./a"' in text_of(folder_page("/", [Entry(b"a", False, 1, moment)], has_parent=False, left_out=0))
+    assert 'href="./a"' in text_of(
+        folder_page("/", [FolderEntry(b"a", False, 1, moment)], has_parent=False, left_out=0)
+    )
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ SECRET = b"secret"
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A site with a secret beside it, and links of every kind."""
+    """Make a site with a secret beside it, and links of every kind."""
     top = tmp_path_factory.mktemp("paths")
     root = top / "public"
     (root / "a" / "b").mkdir(parents=True)
@@ -167,7 +167,7 @@ def test_names_that_are_no_utf8(tmp_path: Path) -> None:
 
 
 def test_bad_input_72_folder_swapped_for_a_link_in_mid_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the opening of "a" and that of "b", somebody turns "b" into a link that leads out."""
+    """Another process turns "b" into a link that leads out, between the opening of "a" and that of "b"."""
     root = _race(tmp_path)
     _then(monkeypatch, os, "open", 2, lambda: _swap(root / "a" / "b", tmp_path / "secret"))
     response = get(Site(root), "/a/b/c.txt")
@@ -208,7 +208,7 @@ def _swap(path: Path, target: Path) -> None:
 
 
 def _then(monkeypatch: pytest.MonkeyPatch, module: object, name: str, nth: int, act: Callable[[], None]) -> None:
-    """After the n-th call of module.name, act() happens."""
+    """Run act() after the n-th call of module.name."""
     real = getattr(module, name)
     calls = iter(range(1, 1000))
 
@@ -247,7 +247,7 @@ def test_bad_input_71_72_no_target_reaches_a_secret(root: Path, rest: str) -> No
 @settings(max_examples=500, deadline=None)
 @given(st.lists(_PIECES, max_size=12))
 def test_what_is_opened_is_below_the_root(root: Path, names: Sequence[str]) -> None:
-    """By the descriptor itself, which /proc can name on Linux: an oracle that shares nothing with the walk."""
+    """The descriptor itself proves it, which /proc names on Linux: an oracle that shares nothing with the walk."""
     here = tree.Tree(os.fsencode(root), follow_links=False)
     try:
         opened = here.open(tree.split("/" + "/".join(names)))

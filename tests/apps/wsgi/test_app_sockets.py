@@ -20,7 +20,7 @@ import socketio
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from conftest import Certificate
+from support.certificates import Certificate
 from support.crowd import exchange
 from support.harness import ROOT, Server, chosen, receive_all, serving, wait_for
 
@@ -57,7 +57,7 @@ EVERY = [
 
 
 class Site(NamedTuple):
-    """A server of the app, and where what its calls note is written.
+    """A server of the app, and the file of its calls' notes.
 
     trusted  a client's context; None for plain HTTP
     """
@@ -75,7 +75,7 @@ class Site(NamedTuple):
         return connect(self.address("ws") + path, ssl=self.trusted, proxy=None, **options)
 
     def hello(self) -> bytes:
-        """What another client is answered."""
+        """Return the body of another client's response."""
         with self.server.connect(self.trusted) as sock:
             return exchange(sock).body
 
@@ -129,7 +129,7 @@ def test_the_app_closes(site: Site) -> None:
 
 
 def leave(websocket: ClientConnection) -> None:
-    """Be gone without a word."""
+    """Close the connection without a Close frame."""
     with suppress(OSError):
         websocket.socket.shutdown(socket.SHUT_RDWR)
     websocket.socket.close()
@@ -159,7 +159,7 @@ def test_one_that_sends_learns_it_too(site: Site) -> None:
 
 
 def test_an_app_that_fails_in_the_middle(site: Site) -> None:
-    """What it would answer is no answer any more: its client sees the end."""
+    """A response is impossible by then: the client sees the end."""
     with site.socket() as websocket:
         websocket.send("fail")
         with pytest.raises(ConnectionClosed):
@@ -242,17 +242,17 @@ def test_a_websocket_lasts_longer_than_a_call_may(site: Site) -> None:
 # ------------------------------------------------------------ Flask-SocketIO
 
 
-class Heard:
-    """A Socket.IO client, and what it has heard."""
+class SocketIoClient:
+    """A Socket.IO client, and the events it has received."""
 
     def __init__(self, site: Site, transports: list[str]) -> None:
         session = requests.Session()
         session.trust_env = False
         session.verify = False
-        self.told: SimpleQueue[Any] = SimpleQueue()
+        self.events: SimpleQueue[Any] = SimpleQueue()
         self.client = socketio.Client(http_session=session, ssl_verify=False, reconnection=False)
-        self.client.on("heard", self.told.put)
-        self.client.on("told", self.told.put)
+        self.client.on("heard", self.events.put)
+        self.client.on("told", self.events.put)
         self.client.connect(site.address("http"), transports=transports, wait_timeout=30)
 
     def close(self) -> None:
@@ -261,18 +261,18 @@ class Heard:
 
 
 @pytest.mark.parametrize("transports", [["websocket"], ["polling", "websocket"], ["polling"]], ids="+".join)
-@pytest.mark.filterwarnings("ignore")  # the clients' own: of certificates that they are told not to look at
+@pytest.mark.filterwarnings("ignore")  # the clients' own: of certificates that they do not check
 def test_socket_io(site: Site, transports: list[str]) -> None:
     if site.where.model == "process" and "polling" in transports:
         pytest.skip("each connection has a process of its own, and a session is in one")
-    one, other = Heard(site, transports), Heard(site, transports)
+    one, other = SocketIoClient(site, transports), SocketIoClient(site, transports)
     try:
         assert one.client.transport() == transports[-1]
         assert one.client.call("shout", "hello", timeout=30) == "5 letters"
-        assert one.told.get(timeout=30) == "HELLO"
+        assert one.events.get(timeout=30) == "HELLO"
         if site.where.model != "process":
             one.client.emit("all", "x" * 50_000)
-            assert one.told.get(timeout=30) == other.told.get(timeout=30) == "x" * 50_000
+            assert one.events.get(timeout=30) == other.events.get(timeout=30) == "x" * 50_000
     finally:
         one.close()
         other.close()
@@ -371,7 +371,7 @@ def test_elsewhere_the_answer_says_what_to_use(model: str, calls: str, pure: boo
             ]  # fmt: skip
         found = Site(server, Path(), Path(), Where(model, calls), None)
         if calls != "inline" and model != "iterative":  # else its own polling would keep it out
-            client = Heard(found, ["polling", "websocket"])
+            client = SocketIoClient(found, ["polling", "websocket"])
             assert client.client.transport() == "polling"
             assert client.client.call("shout", "hello", timeout=30) == "5 letters"
             client.close()

@@ -1,4 +1,4 @@
-"""WSGI on real servers: an app that wsgiref.validate judges, under every model, with calls inline and in a pool."""
+"""WSGI on real servers: an app that wsgiref.validate checks, under every model, with calls inline and in a pool."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     model, calls = request.param
     with serving("run", APP, "-m", model, "--calls", calls, quiet=False) as server:
         yield server
-        assert server.stderr.count("Traceback") == server.stderr.count("\napps.Deliberate")
+        assert server.stderr.count("Traceback") == server.stderr.count("\nsupport.apps.served.Deliberate")
         assert "garbage collected" not in server.stderr  # what the validator says of an iterable that was not closed
 
 
@@ -224,7 +224,7 @@ def test_a_unix_socket_a_root_path_and_what_host_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["epoll", "thread", "process"])
 def test_each_peer_is_told_the_address_that_it_came_to(tmp_path: Path, model: str) -> None:
-    """With several --bind; of one to all addresses, the one that this peer has used."""
+    """The listener counts under several --bind; under one to all addresses, the address that the peer used."""
     with serving("run", f"{APP}:told", "-m", model, "-b", "0.0.0.0:0", "-b", f"unix:{tmp_path / 'socket'}") as server:
         ports = [int(port) for port in re.findall(r"Listening at: http://.*:(\d+) ", server.stderr)]
         assert len(ports) == 2
@@ -259,7 +259,7 @@ def test_no_event_loop_runs_in_the_thread_of_a_call(model: str) -> None:
 
 
 def test_close_in_a_pool_holds_nobody_else_up(tmp_path: Path) -> None:
-    """What waits in close() waits in a thread of the pool; once it took its time, not even its client waits."""
+    """A slow close() waits in a thread of the pool; after the first one, not even its own client waits."""
     first, second = tmp_path / "first", tmp_path / "second"
     with serving("run", f"{APP}:slow_to_close", "-m", "epoll", "-t", "2") as server, wire(server.address, None) as peer:
         client = Client(peer)
@@ -277,7 +277,7 @@ def test_close_in_a_pool_holds_nobody_else_up(tmp_path: Path) -> None:
 
 
 def peak(server: Server) -> int:
-    """MiB that its worker has had resident at most."""
+    """Return the worker's peak of resident memory, in MiB."""
     (worker,) = server.workers()
     status = Path(f"/proc/{worker}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024

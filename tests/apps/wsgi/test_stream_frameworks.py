@@ -1,4 +1,4 @@
-"""Flask's and Django's streams: what they keep for a thread is opened, used and closed in the same one."""
+"""Flask's and Django's streams: resources of a thread are opened, used and closed in the same one."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_flask(model: str, calls: str, tmp_path: Path) -> None:
 
 
 def open_databases(server: Server, path: Path) -> int:
-    """How many descriptors the workers and their children have of this file."""
+    """Count the descriptors that the workers and their children have of this file."""
     count = 0
     for pid in server.workers():
         with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""An answer in pieces stays in one thread: the call of the app, each piece and close(), under every model and calls."""
+"""A streamed response stays in one thread: the call of the app, each piece and close(), under every model and calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from allcomers.models import TABLE
-from conftest import Certificate
+from support.certificates import Certificate
 from support.clients import Client, Lost, Wire, request, wire
 from support.harness import Server, chosen, serving, wait_for
 from support.staged import listens_no_more
@@ -98,7 +98,7 @@ LARGE = bytes(range(256)) * 80_000
 
 
 class Noted:
-    """What an app has noted: which thread did what, and how often."""
+    """An app's notes: the steps of each thread, and their number."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "noted"
@@ -126,7 +126,7 @@ def noted(tmp_path: Path) -> Noted:
 
 
 def ask(server: Server, target: str, times: int = 1) -> list[bytes]:
-    """The bodies of so many answers, on one connection as far as the server likes that."""
+    """Return the bodies of so many responses, on one connection as far as the server keeps it open."""
     bodies: list[bytes] = []
     while len(bodies) < times:
         with wire(server.address, None) as peer:
@@ -288,7 +288,7 @@ HOLDING = chosen(
 
 
 def slow_client(server: Server, target: str) -> Wire:
-    """One that has heard the beginning of its answer, and reads no further."""
+    """Return a client that has received the start of its response, and reads no further."""
     peer = wire(server.address, None, receive_buffer=4096)
     client = Client(peer)
     client.send(request("GET", target))
@@ -341,7 +341,7 @@ def test_a_slow_client_is_cut_in_time_and_its_thread_is_free(noted: Noted) -> No
 
 
 def test_the_clients_time_is_not_the_calls(noted: Noted) -> None:
-    """With --call-timeout each piece has the whole time, and what a client takes to read does not count."""
+    """Each piece has the whole time of --call-timeout, and the client's time to read does not count."""
     with serving("run", APP, "--calls", "pool", "--call-timeout", "1") as server:
         with wire(server.address, None, receive_buffer=4096) as peer:
             client = Client(peer)
@@ -398,7 +398,7 @@ def test_one_that_never_ends_does_not_keep_the_process(signum: int, noted: Noted
 
 
 def test_an_asyncio_loop_keeps_the_first_that_waits_and_gives_the_others_threads(noted: Noted) -> None:
-    """It cannot move: from then on no other call comes between two pieces, for all have threads of the pool."""
+    """The loop cannot move: from then on no other call runs between two pieces, for all have threads of the pool."""
     with serving("run", "tests/support/apps/stream_apps.py:Web", "-m", "asyncio", "--calls", "auto") as server:
         with slow_client(server, f"/?pieces=1000000&size=60000&{noted.query}"):
             noted.wait_for("piece", 2)

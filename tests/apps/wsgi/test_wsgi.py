@@ -1,4 +1,4 @@
-"""Wsgi, to the letter of PEP 3333: what an app is told, what it may say and when, what becomes of it."""
+"""Wsgi, to the letter of PEP 3333: the environ, the calls that an app may make and when, and the response."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Fields = Iterable[tuple[bytes, bytes]]
 
 
 def request(method: str = "GET", target: str = "/", *, body: bytes | None = None, **keywords: Any) -> Request:
-    """A request that is whole; what RequestHead says of a chunked one is said by `chunked=True`."""
+    """Return a whole request; `chunked=True` marks a chunked one, as RequestHead does."""
     chunked = keywords.pop("chunked", False)
     arrived = None
     if body is not None:
@@ -178,7 +178,7 @@ def test_names_that_clients_choose_are_not_kept_for_ever() -> None:
 
 
 def test_a_local_peer_on_http_1_0() -> None:
-    found = environ(request(minor=0))
+    found = environ(request(version="1.0"))
     assert (found["SERVER_PROTOCOL"], found["REMOTE_ADDR"]) == ("HTTP/1.0", "")
     assert not {"REMOTE_PORT", "HTTP_HOST", "CONTENT_LENGTH", "CONTENT_TYPE"} & found.keys()
     assert found["wsgi.input"].read() == b""
@@ -230,7 +230,7 @@ def test_errors_of_many_threads_stay_apart(capfd: pytest.CaptureFixture[str], mo
 
 
 class Result:
-    """What an app returns: blocks, and a close() that is counted. `answered`: what it is called with at each block."""
+    """An app's result: blocks, and a count of calls of close()."""
 
     def __init__(self, *blocks: Any) -> None:
         self.blocks = list(blocks)
@@ -247,7 +247,7 @@ class Result:
 
 
 class Answering:
-    """A Wsgi handler of an app that answers with `result`, and what it reported."""
+    """A Wsgi handler of an app that returns `result`, and its reports."""
 
     def __init__(
         self, result: Any, headers: Any = (), status: Any = "200 OK", *, inline: bool = True, app: Any = None
@@ -269,7 +269,7 @@ def calling(app: Callable[..., Any], **keywords: Any) -> Answering:
 
 
 def whole(response: Response) -> bytes:
-    """The whole body, and then close()."""
+    """Return the whole body, then call close()."""
     body = response.body
     pieces = [body] if isinstance(body, bytes | FileSlice) else list(body)
     data = b"".join(piece.read(len(piece)) if isinstance(piece, FileSlice) else piece for piece in pieces)
@@ -340,7 +340,7 @@ def test_close_is_called_once_and_after_the_last_block(
 
 
 def test_a_close_that_lasts_gets_a_call_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where calls have threads: the first one delays its answer, and from then on none does."""
+    """The first slow close() delays its response where calls have threads, and from then on none does."""
     result = Result(b"Hello")
     answering = Answering(result, [("Content-Length", "5")], inline=False)
     for closed in (1, 2):
@@ -555,11 +555,11 @@ def test_exc_info_without_a_call_before() -> None:
         (b"Hello", "an iterable of bytes, not bytes"),
         ("Hello", "an iterable of bytes, not str"),
         (5, "not int"),
-        (["Hello"], "gives bytes, not str"),
-        ([b"a", "b"], "gives bytes, not str"),
-        ([bytearray(b"a")], "gives bytes, not bytearray"),
-        (iter([None]), "gives bytes, not NoneType"),
-        (io.StringIO("Hello"), "gives bytes, not str"),
+        (["Hello"], "yields bytes, not str"),
+        ([b"a", "b"], "yields bytes, not str"),
+        ([bytearray(b"a")], "yields bytes, not bytearray"),
+        (iter([None]), "yields bytes, not NoneType"),
+        (io.StringIO("Hello"), "yields bytes, not str"),
     ],
 )
 def test_what_is_no_body(result: Any, says: str) -> None:
@@ -630,7 +630,7 @@ def test_much_that_is_written_waits_in_a_file_and_goes_out_from_there(result: An
 
 
 def test_the_file_is_closed_where_the_app_fails() -> None:
-    """A file that is left to the collector would be a ResourceWarning, and that an error here."""
+    """A file left to the collector would be a ResourceWarning, which is an error here."""
 
     def app(environ: Any, start_response: Any) -> Any:
         start_response("200 OK", [])(b"x" * SPOOL_AT * 2)
@@ -749,7 +749,7 @@ def test_a_temporary_file_goes_out_whole(make: Any) -> None:
 
 
 class Halves:
-    """Reads by halves; a position of its own, a descriptor of something else: as a gzip.GzipFile has it."""
+    """A file like gzip.GzipFile: it reads by halves, with its own position and the descriptor of another file."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
@@ -800,7 +800,7 @@ def test_an_empty_file_and_one_that_is_read_to_its_end(tmp_path: Path) -> None:
 
 def test_a_file_of_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
-    with (tmp_path / "file").open() as file, pytest.raises(AnswerError, match="gives bytes, not str"):
+    with (tmp_path / "file").open() as file, pytest.raises(AnswerError, match="yields bytes, not str"):
         wrapping(file)()
 
 

@@ -1,4 +1,4 @@
-"""WSGI's write(): what is written goes out while the app runs on, and no faster than its client reads (PEP 3333)."""
+"""WSGI's write(): data is sent while the app runs on, and no faster than its client reads (PEP 3333)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Certificate
 from support.apps.served import pattern
+from support.certificates import Certificate
 from support.clients import Client, Lost, request, wire
 from support.harness import Server, chosen, serving, wait_for
 from support.staged import listens_no_more
@@ -33,11 +33,11 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     model, calls = request.param
     with serving("run", APP, "-m", model, "--calls", calls, quiet=False) as server:
         yield server
-        assert server.stderr.count("Traceback") == server.stderr.count("\napps.Deliberate")
+        assert server.stderr.count("Traceback") == server.stderr.count("\nsupport.apps.served.Deliberate")
 
 
 class Noted:
-    """Where a call notes how far it is, and how it is told to go on."""
+    """The file of a call's progress, and the one that lets it continue."""
 
     def __init__(self, folder: Path) -> None:
         self.gate = folder / "gate"
@@ -103,7 +103,7 @@ def test_all_of_it_comes(server: Server, blocks: str, rest: int, length: bool) -
 
 @pytest.mark.parametrize("wrong", ["raises", "again"])
 def test_an_app_that_fails_after_it_has_written(server: Server, wrong: str) -> None:
-    """It cannot begin another answer: what has begun is cut, so that its client knows."""
+    """A second response is impossible: the first is cut, so that its client knows."""
     with wire(server.address, None) as peer, pytest.raises(Lost):
         Client(peer).ask(request("GET", f"/?blocks=5&wrong={wrong}"))
     with wire(server.address, None) as peer:
@@ -144,7 +144,7 @@ def test_an_app_writes_no_faster_than_its_client_reads(server: Server, noted: No
 
 
 def standstill(noted: Noted) -> int:
-    """Wait until no more is written; how many blocks are."""
+    """Wait until no more is written; return the number of blocks."""
     seen, since = 0, time.monotonic()
 
     def is_still() -> bool:
@@ -161,7 +161,7 @@ def standstill(noted: Noted) -> int:
     ("model", "calls"), chosen([("epoll", "pool")], [("epoll", "pool"), ("epoll", "auto"), ("thread", "pool")])
 )
 def test_a_pool_whose_threads_all_wait_for_clients_goes_on(model: str, calls: str, noted: Noted) -> None:
-    """Who does not read is cut at the deadline of any answer; then the thread is free, and nobody else was needed."""
+    """A client that does not read is cut at the deadline of any response; then its thread is free again."""
     with serving("run", APP, "-m", model, "--calls", calls, "-t", "2") as server:
         slow = [wire(server.address, None, receive_buffer=4096) for _ in range(2)]
         for peer in slow:

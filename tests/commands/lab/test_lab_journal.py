@@ -1,4 +1,4 @@
-"""What is done stays done: lines that are whole, one lab at a time, the same experiment."""
+"""The journal: complete lines are kept, for one lab at a time, of the same experiment."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from allcomers.commands.lab.analysis.figures import Trial
 from allcomers.commands.lab.run.journal import NAME, Journal
 from allcomers.errors import ConfigError
-from support.seen import EPOLL, ladder, usl
+from support.measured import EPOLL, ladder, usl
 
 ASKED = {"words": ["run", "app:app"], "budget": 60.0}
 
 
-def test_it_goes_on_where_it_ended(tmp_path: Path) -> None:
+def test_it_resumes_where_it_ended(tmp_path: Path) -> None:
     with Journal(tmp_path, ASKED, resume=False) as journal:
         seed = journal.records[0]["seed"]
         journal.add({"kind": "probe", "probe": {"cpu": 1}})
@@ -27,7 +27,7 @@ def test_it_goes_on_where_it_ended(tmp_path: Path) -> None:
         assert journal.find("stage", name="screen") is None
 
 
-def test_an_experiment_that_is_not_finished_is_not_written_over(tmp_path: Path) -> None:
+def test_an_unfinished_experiment_is_not_overwritten(tmp_path: Path) -> None:
     Journal(tmp_path, ASKED, resume=False).__exit__(None, None, None)
     with pytest.raises(ConfigError, match="not finished: --resume"):
         Journal(tmp_path, ASKED, resume=False)
@@ -37,7 +37,7 @@ def test_an_experiment_that_is_not_finished_is_not_written_over(tmp_path: Path) 
         assert [record["kind"] for record in journal.records] == ["begin"]
 
 
-def test_another_experiment_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_another_experiment_is_not_resumed(tmp_path: Path) -> None:
     Journal(tmp_path, ASKED, resume=False).__exit__(None, None, None)
     with pytest.raises(ConfigError, match="differs in budget"):
         Journal(tmp_path, {**ASKED, "budget": 61.0}, resume=True)
@@ -48,7 +48,7 @@ def test_one_lab_at_a_time(tmp_path: Path) -> None:
         Journal(tmp_path, ASKED, resume=True)
 
 
-def test_what_is_no_journal_is_left_as_it_is(tmp_path: Path) -> None:
+def test_another_file_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / NAME).write_text("dear diary\n")
     for resume in (False, True):
         with pytest.raises(ConfigError, match="no journal"):
@@ -56,7 +56,7 @@ def test_what_is_no_journal_is_left_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / NAME).read_text() == "dear diary\n"
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="file"):
         Journal(tmp_path / "file" / "folder", ASKED, resume=False)
@@ -71,16 +71,18 @@ def test_a_lab_that_was_killed_has_lost_at_most_the_line_that_it_wrote(
         for number in range(3):
             journal.add({"kind": "trial", "trial": {"number": number}})
     data = (folder / NAME).read_bytes()
-    begun = data.index(b"\n") + 1
-    cut = begun + cut % (len(data) - begun + 1)
+    started = data.index(b"\n") + 1
+    cut = started + cut % (len(data) - started + 1)
     (folder / NAME).write_bytes(data[:cut])
     with Journal(folder, ASKED, resume=True) as journal:
-        assert [trial["trial"]["number"] for trial in journal.all("trial")] == list(range(data[begun:cut].count(b"\n")))
+        assert [trial["trial"]["number"] for trial in journal.all("trial")] == list(
+            range(data[started:cut].count(b"\n"))
+        )
         journal.add({"kind": "end"})
     lines = (folder / NAME).read_text().splitlines()
     assert json.loads(lines[-1]) == {"kind": "end"}
 
 
-def test_a_trial_comes_back_as_it_was() -> None:
+def test_a_trial_is_restored_as_it_was() -> None:
     trial = ladder(EPOLL, usl(1000, 0.01, 0.0), rounds=1, curve=((0.01, 0.5), (0.02, 1.0)), series=(1.0, 2.0))[0]
     assert Trial.from_dict(json.loads(json.dumps(trial.as_dict()))) == trial

@@ -1,4 +1,4 @@
-"""The report in a real browser, Debian's Chromium: whole without a network, on a phone, by day and by night."""
+"""The report in a real browser, Debian's Chromium: complete without a network, on a phone, light and dark."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from allcomers.commands.lab.report import page
 from support import chromium
-from support.seen import everything
+from support.measured import everything
 
 pytestmark = chromium.NEEDED
 
@@ -54,7 +54,7 @@ def test_names_at_the_ends_of_lines_do_not_touch(browser: Browser, file: Path) -
     report.context.close()
 
 
-def test_it_has_a_night(browser: Browser, file: Path) -> None:
+def test_it_has_a_dark_scheme(browser: Browser, file: Path) -> None:
     colours = []
     for scheme in ("light", "dark"):
         report = opened(browser, file, 1280, scheme)

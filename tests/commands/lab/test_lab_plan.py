@@ -1,4 +1,4 @@
-"""What is tried: seeded from the cores and what a call costs, and fitted to the budget."""
+"""The plan: seeded from the cores and the cost of a call, and fitted to the budget."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def test_an_async_app_has_no_calls_to_choose() -> None:
     assert {one.model for one in found[:2]} == {"epoll", "asyncio"}
 
 
-def test_only_the_models_that_are_wanted() -> None:
+def test_only_the_given_models() -> None:
     assert {one.model for one in plan.candidates(AT_ONCE, 1, ("thread", "epoll"))} == {"thread", "epoll"}
 
 
-def test_a_candidate_is_told_to_the_server_as_it_is() -> None:
+def test_a_candidate_is_the_servers_options() -> None:
     candidate = Candidate(model="epoll", workers=2, calls="pool", threads=64)
     assert candidate.flags() == ["--model", "epoll", "--workers", "2", "--calls", "pool", "--threads", "64"]
     assert candidate.name == "2 × epoll + pool of 64"
@@ -81,7 +81,7 @@ def test_ladders_get_coarser_and_shorter(most: int, crowd: int) -> None:
 
 
 def cost(stage: Stage, overhead: float, pause: float) -> float:
-    """Seconds, of three rounds of the ladder and of all else."""
+    """Return seconds: of three rounds of the ladder, and of all else."""
     rounds = plan.ROUNDS[0] if stage.kind == "ladder" else stage.rounds
     return rounds * len(stage.entrants) * (overhead + stage.hold + len(stage.steps) * (stage.seconds + pause))
 
@@ -95,7 +95,7 @@ def test_stages_fit_the_budget(budget: float, overhead: float, pause: float, mos
     climbing, opened = (budget * part for part in (plan.LADDER, plan.OPEN))
     second = plan.climb(first.entrants, climbing, overhead, pause, plan.ladders(most, 64))
     third = plan.open_loop(second.entrants, opened, overhead, pause)
-    if len(second.entrants) > 2:  # two there always are, whatever they cost
+    if len(second.entrants) > 2:  # two always run, whatever they cost
         assert cost(second, overhead, pause) <= climbing * 1.01
     if len(third.entrants) > 2:
         assert cost(third, overhead, pause) <= opened * 1.01

@@ -1,4 +1,4 @@
-"""Plots and figures in words: whatever the figures are."""
+"""Plots and figures in words, for any figures."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from allcomers.commands.lab.report.plots import Axis, Row, Series
 
 POSITIVE = st.floats(1e-9, 1e12)
 POINTS = st.lists(st.tuples(POSITIVE, POSITIVE), max_size=8)
-AXIS = Axis(name="figures", told=wording.number)
+AXIS = Axis(name="figures", format=wording.number)
 PLACES = ("x", "y", "x1", "x2", "y1", "y2", "cx", "cy")
 
 
 def drawn(svg: str) -> ElementTree.Element:
-    """The plot, which must be whole, with every place in it a number."""
+    """Return the plot, which must be complete, with a number in every coordinate."""
     root = ElementTree.fromstring(svg)
     for element in root.iter():
         assert all(math.isfinite(float(element.get(place, "0"))) for place in PLACES)

@@ -1,4 +1,4 @@
-"""The lab, whole: real servers, real loads; killed, gone on with, and what it leaves behind."""
+"""The complete lab: real servers and loads; killed, resumed, and its remains."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ import pytest
 from allcomers.commands.lab.analysis.figures import Trial
 from allcomers.commands.lab.data.candidate import Candidate
 from allcomers.commands.lab.run import trial
+from allcomers.commands.lab.run.child_process import ChildProcess
 from allcomers.commands.lab.run.journal import NAME
-from allcomers.commands.lab.run.load_process import Driver
-from allcomers.commands.lab.run.server import Served
-from allcomers.commands.lab.run.server_process import Child
-from allcomers.commands.lab.run.trial import Bench, Wanted
+from allcomers.commands.lab.run.load_process import LoadRunner
+from allcomers.commands.lab.run.server import ServerSettings
+from allcomers.commands.lab.run.trial import Load, Setup
 from support.harness import ROOT, wait_for
 
 LAB = [sys.executable, "-m", "allcomers", "lab", "examples/calls.py:AtOnce"]
 SHORT = ["--budget", "6s", "--models", "epoll", "--clients", "8"]
-HUNDRED = Wanted(clients=4, seconds=0.3)
+HUNDRED = Load(clients=4, seconds=0.3)
 
 APP = """
 import os, signal
@@ -50,7 +50,8 @@ class Broken(allcomers.Web):
 
 
 def marked(mark: str) -> set[int]:
-    """The processes whose environment has this mark: all that a command has started, whoever is their parent now."""
+    """Return the processes whose environment has this mark: all that a command has started, whatever their parent is
+    now."""
     found = set()
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -63,7 +64,7 @@ def state(path: Path) -> str:
     return (path / "stat").read_text().rpartition(")")[2].split()[0]
 
 
-def begin(out: Path, mark: str, *more: str) -> subprocess.Popen[str]:
+def start(out: Path, mark: str, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*LAB, *SHORT, "--out", str(out), *more],
         cwd=ROOT,
@@ -75,7 +76,7 @@ def begin(out: Path, mark: str, *more: str) -> subprocess.Popen[str]:
 
 
 def trials(out: Path) -> list[dict[str, object]]:
-    """What the journal has so far."""
+    """Return the journal so far."""
     with suppress(FileNotFoundError):
         lines = (out / NAME).read_text().splitlines(keepends=True)
         records = [json.loads(line) for line in lines if line.endswith("\n")]
@@ -83,19 +84,19 @@ def trials(out: Path) -> list[dict[str, object]]:
     return []
 
 
-def test_a_lab_that_was_killed_goes_on_and_recommends(tmp_path: Path) -> None:
-    """Killed after its first trial, while a server and a load run; then gone on with."""
+def test_a_lab_that_was_killed_resumes_and_recommends(tmp_path: Path) -> None:
+    """Killed after its first trial, while a server and a load run; then resumed."""
     out, mark = tmp_path / "out", f"LAB_TEST={tmp_path}"
-    killed = begin(out, str(tmp_path))
+    killed = start(out, str(tmp_path))
     wait_for(lambda: trials(out) or killed.poll() is not None, "a trial", 60)
     before = trials(out)
     wait_for(lambda: len(marked(mark)) >= 3, "a server that runs beside the lab")
     killed.kill()
     killed.communicate()
     wait_for(lambda: not marked(mark), "all of a killed lab to be gone")
-    went_on = begin(out, str(tmp_path), "--resume")
-    said, complaint = went_on.communicate(timeout=100)
-    assert (went_on.returncode, marked(mark)) == (0, set()), complaint
+    resumed = start(out, str(tmp_path), "--resume")
+    said, complaint = resumed.communicate(timeout=100)
+    assert (resumed.returncode, marked(mark)) == (0, set()), complaint
     assert trials(out)[: len(before)] == before
     assert "Run epoll" in said
     look_at_results(out)
@@ -113,7 +114,7 @@ def look_at_results(out: Path) -> None:
 
 
 def look_at_plots(out: Path) -> None:
-    """Those of the page are files, too."""
+    """The page's plots are files, too."""
     page = (out / "report.html").read_text()
     files = list((out / "plots").glob("*.svg"))
     assert page.count("<svg") == len(files) >= 4
@@ -122,7 +123,7 @@ def look_at_plots(out: Path) -> None:
 
 
 def look_at_recommendation(out: Path) -> None:
-    """The server takes it as it is."""
+    """The server accepts it unchanged."""
     command = [sys.executable, "-m", "allcomers", "run", "--config", str(out / "allcomers.toml"), "--check-config"]
     checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
@@ -132,7 +133,7 @@ def look_at_recommendation(out: Path) -> None:
 
 def test_term_ends_it_in_order(tmp_path: Path) -> None:
     mark = f"LAB_TEST={tmp_path}"
-    lab = begin(tmp_path / "out", str(tmp_path))
+    lab = start(tmp_path / "out", str(tmp_path))
     wait_for(lambda: len(marked(mark)) >= 3, "a server that runs beside the lab", 60)
     lab.send_signal(signal.SIGTERM)
     _, complaint = lab.communicate(timeout=30)
@@ -162,39 +163,39 @@ def refused(*arguments: str) -> tuple[int, str]:
         (("app:app", "--load-cores", "x"), 2, "no list of cores"),
         (("app:app", "--clients", "0"), 2, "at least 1"),
         (("app:app", "--load", "'"), 2, "--load"),
-        (("app:app", "--", "--model", "epoll"), 2, "--model behind --: that is for the lab to choose"),
+        (("app:app", "--", "--model", "epoll"), 2, "--model after --: the lab chooses it"),
         (("examples/nothing.py",), 3, "examples/nothing.py"),
         (("examples/calls.py:AtOnce", "--", "--no-such"), 2, "--no-such"),
         (("examples/calls.py:AtOnce", "--path", "zz zz"), 2, "--path 'zz zz'"),
     ],
 )
-def test_a_bad_option_is_told_in_one_line(tmp_path: Path, arguments: Sequence[str], status: int, line: str) -> None:
+def test_a_bad_option_is_refused_in_one_line(tmp_path: Path, arguments: Sequence[str], status: int, line: str) -> None:
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
     given = [*own, *(["--out", str(tmp_path / "out")] if own else []), *arguments[len(own) :]]
     found, said = refused(*given)
     assert (found, line in said) == (status, True), said
 
 
-def test_an_app_that_answers_nothing_but_errors_is_told(tmp_path: Path) -> None:
+def test_an_app_that_answers_nothing_but_errors_is_reported(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     status, line = refused(f"{tmp_path}/app.py:Broken", "--out", str(tmp_path / "out"))
     assert status == 1
-    assert "requests were not answered well: status" in line
+    assert "requests failed: status" in line
     assert "--path" in line
 
 
 # ------------------------------------------------------------ one trial
 
 
-def bench(folder: Path, target: str) -> Bench:
-    served = Served(words=("run", target), cores=frozenset(), folder=folder)
-    driver = Driver(options=(), path="/", timeout=3.0, cores=frozenset(), folder=folder)
-    return Bench(served=served, driver=driver)
+def setup(folder: Path, target: str) -> Setup:
+    server_settings = ServerSettings(words=("run", target), cores=frozenset(), folder=folder)
+    runner = LoadRunner(options=(), path="/", timeout=3.0, cores=frozenset(), folder=folder)
+    return Setup(server_settings=server_settings, runner=runner)
 
 
 def run(folder: Path, target: str, **fields: object) -> Trial:
     candidate = Candidate(model="epoll", **fields)  # type: ignore[arg-type]
-    return trial.run(bench(folder, target), "ladder", 0, candidate, [HUNDRED, HUNDRED])
+    return trial.run(setup(folder, target), "ladder", 0, candidate, [HUNDRED, HUNDRED])
 
 
 def test_a_trial_knows_what_its_server_used(tmp_path: Path) -> None:
@@ -225,12 +226,12 @@ def test_a_trial_survives_a_server_that_refuses(tmp_path: Path) -> None:
     assert "--threads" in found.failure
 
 
-def test_a_child_that_does_not_heed_term_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+def test_a_child_that_ignores_term_is_killed_with_its_descendants(tmp_path: Path) -> None:
     program = (
         "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.fork(); print('up', flush=True);"
         " time.sleep(60)"
     )
-    child = Child([sys.executable, "-c", program], cores=(), output=tmp_path / "out")
-    wait_for(lambda: child.said().count("up") == 2, "both of them")
+    child = ChildProcess([sys.executable, "-c", program], cores=(), output=tmp_path / "out")
+    wait_for(lambda: child.output_tail().count("up") == 2, "both of them")
     assert not child.end(0.1)
     assert child.status == -signal.SIGKILL

@@ -1,4 +1,4 @@
-"""The knee and the Universal Scalability Law, on servers whose law is known."""
+"""The knee and the Universal Scalability Law, on servers of a known law."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allcomers.commands.lab.analysis.scaling import fit, knee
-from support.seen import CLIENTS, EPOLL, ladder, usl
+from support.measured import CLIENTS, EPOLL, ladder, usl
 
 
 def points(law: object, **keywords: object) -> list[list[tuple[float, float]]]:
@@ -48,15 +48,15 @@ def test_no_peak_is_claimed_where_there_is_none(seed: int) -> None:
     assert found.peak is None
 
 
-def test_a_law_that_does_not_hold_says_so() -> None:
-    """A pool of threads: throughput grows in a straight line, then not at all."""
+def test_a_law_that_does_not_fit_does_not_hold() -> None:
+    """A pool of threads: throughput grows linearly, then not at all."""
     found = fit(points(lambda clients: min(95.0 * clients, 3200.0), noise=0.01))
     assert found is not None
     assert not found.holds
     assert found.peak is None
 
 
-def test_too_few_sizes_of_crowd_say_nothing() -> None:
+def test_too_few_numbers_of_clients_give_no_law() -> None:
     assert fit(points(usl(1000, 0.02, 0.0), clients=CLIENTS[:3])) is None
     assert fit([]) is None
     assert fit([[(1, 0.0), (2, 0.0), (4, 0.0), (8, 0.0)]]) is None

@@ -1,4 +1,4 @@
-"""Ratios, ties and changes, on figures whose answer is known."""
+"""Ratios, ties and changes, on figures with a known result."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_of_one_trial_there_is_no_interval_and_of_none_nothing() -> None:
     assert math.isnan(ratio([(0.0, 1.0)]).value)
 
 
-def test_the_interval_has_the_truth_as_often_as_it_says() -> None:
+def test_the_interval_has_its_coverage() -> None:
     """Of 95 in 100, the percentile bootstrap of 20 values has some 92: it is known to be a little too narrow."""
     draw = Random(7)
     hits = sum(10.0 in typical([draw.gauss(10, 2) for _ in range(20)]) for _ in range(300))
@@ -57,12 +57,12 @@ def test_the_same_figures_give_the_same_interval() -> None:
 
 
 @given(st.lists(st.tuples(POSITIVE, POSITIVE), min_size=1, max_size=8))
-def test_a_ratio_and_its_inverse_say_the_same(pairs: list[tuple[float, float]]) -> None:
+def test_a_ratio_and_its_inverse_agree(pairs: list[tuple[float, float]]) -> None:
     there, back = ratio(pairs), ratio([(b, a) for a, b in pairs])
     assert there.value == pytest.approx(1 / back.value)
 
 
-def test_pairs_take_away_what_a_round_has_in_common() -> None:
+def test_pairs_cancel_the_state_of_a_round() -> None:
     """The machine is twice as fast in every other round; one is 10 % behind in each."""
     mood = [1.0, 2.0, 1.0, 2.0, 1.1, 1.9]
     found = ratio([(0.9 * m, m) for m in mood])
@@ -71,8 +71,8 @@ def test_pairs_take_away_what_a_round_has_in_common() -> None:
 
 
 def test_a_tie_is_called_a_tie() -> None:
-    assert is_tie(Interval(0.97, 0.9, 1.04, 3))  # 1 may be it
-    assert is_tie(Interval(0.985, 0.981, 0.989, 5))  # nobody would choose by that
+    assert is_tie(Interval(0.97, 0.9, 1.04, 3))  # it may be 1
+    assert is_tie(Interval(0.985, 0.981, 0.989, 5))  # too small to choose by
     assert not is_tie(Interval(0.9, 0.85, 1 - 1.1 * INDIFFERENT, 5))
     assert not is_tie(NOTHING)
 
@@ -82,13 +82,13 @@ def test_a_change_is_found_where_it_is() -> None:
     assert changepoints(noisy(100, 10) + noisy(60, 10, seed=2) + noisy(100, 10, seed=3)) == (10, 20)
 
 
-def test_noise_is_seldom_taken_for_a_change() -> None:
+def test_noise_is_seldom_a_change() -> None:
     seen = [changepoints(noisy(100, 20, seed=seed)) for seed in range(200)]
     assert sum(map(bool, seen)) <= 10
 
 
 @given(st.lists(st.floats(0, 1e9), max_size=40))
-def test_any_series_has_an_answer(series: list[float]) -> None:
+def test_any_series_has_a_course(series: list[float]) -> None:
     found = steadiness(series)
     assert list(found.changes) == sorted(set(found.changes))
     assert not found.levels or len(found.levels) == len(found.changes) + 1

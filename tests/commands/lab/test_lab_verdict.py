@@ -1,4 +1,4 @@
-"""From trials to a recommendation: of candidates whose laws are known, the right one, for the right reason."""
+"""From trials to a recommendation: of candidates with known laws, the right one, for the right reason."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import pytest
 
 from allcomers.commands.lab.analysis import analysis, results
 from allcomers.commands.lab.analysis.figures import Trial
-from allcomers.commands.lab.data.goal import goal, told
+from allcomers.commands.lab.data.goal import describe, goal
 from allcomers.commands.lab.data.plan import Probe
 from allcomers.commands.lab.report import page
-from support.seen import EPOLL, ITERATIVE, POOL, THREAD, WAITS, everything, grown, judged, ladder, pooled, step, usl
+from support.measured import EPOLL, ITERATIVE, POOL, THREAD, WAITS, everything, grown, judged, ladder, pooled, step, usl
 
 WORKS = Probe(response=0.005, cpu=0.005, is_async=False, start=0.2)
 
 
-def test_the_best_is_chosen_and_the_others_are_told_why() -> None:
+def test_the_best_is_chosen_and_the_others_have_reasons() -> None:
     found = judged(
         [
             *ladder(EPOLL, pooled(100), noise=0.02),
@@ -38,7 +38,7 @@ def test_the_best_is_chosen_and_the_others_are_told_why() -> None:
     assert "holds the loop up" in found.runners_up[1].why
 
 
-def test_of_the_tied_the_one_with_the_quicker_answers() -> None:
+def test_of_the_tied_the_one_with_the_quicker_responses() -> None:
     law = pooled(3000)
     slow = {"times": {"50": 0.01, "90": 0.02, "99": 0.09, "99.9": 0.2, "100": 0.3}}
     quick = {"times": {"50": 0.01, "90": 0.02, "99": 0.03, "99.9": 0.2, "100": 0.3}}
@@ -50,7 +50,7 @@ def test_of_the_tied_the_one_with_the_quicker_answers() -> None:
     assert "its p99 is 90 ms, not 30 ms" in found.runners_up[0].why
 
 
-def test_of_the_tied_the_one_that_takes_less_cpu() -> None:
+def test_of_the_tied_the_one_that_uses_less_cpu() -> None:
     trials = [*ladder(EPOLL, pooled(3000), cpu=2e-4), *ladder(POOL, pooled(3000), cpu=1e-4)]
     found = judged(trials).verdict
     assert found.chosen is not None
@@ -66,7 +66,7 @@ def test_of_equals_the_plainest() -> None:
     assert all("less plain" in place.why for place in found.runners_up)
 
 
-def test_who_died_is_not_chosen_and_is_told() -> None:
+def test_a_candidate_that_died_is_not_chosen_but_reported() -> None:
     dead = [replace(trial, failure="it ended with signal 9: Listening") for trial in ladder(THREAD, pooled(9000))]
     found = judged([*dead, *ladder(EPOLL, pooled(100))]).verdict
     assert found.chosen is not None
@@ -74,14 +74,14 @@ def test_who_died_is_not_chosen_and_is_told() -> None:
     assert found.others[0].why == "It failed: it ended with signal 9: Listening."
 
 
-def test_who_died_without_a_figure_is_told() -> None:
+def test_a_candidate_that_died_without_a_figure_is_reported() -> None:
     dead = Trial(stage="screen", number=0, candidate=ITERATIVE, failure="it did not listen")
     found = judged([dead, *ladder(EPOLL, pooled(100))])
     assert found.verdict.others[0].standing.candidate == ITERATIVE
     assert "it did not listen" in page.page(found)
 
 
-def test_nothing_that_could_be_measured_is_told() -> None:
+def test_no_figures_at_all_are_reported() -> None:
     dead = Trial(stage="screen", number=0, candidate=ITERATIVE, failure="it did not listen")
     for trials in ([dead], []):
         found = judged(trials)
@@ -90,7 +90,7 @@ def test_nothing_that_could_be_measured_is_told() -> None:
 
 
 def test_rates_that_miss_the_goal_do_not_count() -> None:
-    """A queue of 1,024 clients gives most; but who waits in it, waits for too long."""
+    """A queue of 1,024 clients gives most; but clients in it wait too long."""
     trials = ladder(EPOLL, usl(1000, 0.02, 0.0), limit=0.02)
     standing = analysis.standings(trials, 1)[0]
     assert standing.clients < 1024
@@ -101,7 +101,7 @@ def test_rates_that_miss_the_goal_do_not_count() -> None:
 
 
 def test_a_first_look_forgives_once() -> None:
-    """Who missed the goal by bad luck goes on before who is ten times slower; who is dead does not."""
+    """A candidate that missed the goal by bad luck precedes one that is ten times slower; a dead one is out."""
     unlucky = Trial(stage="screen", number=0, candidate=POOL, steps=(step(64, 3000, met=False),))
     slow = Trial(stage="screen", number=0, candidate=EPOLL, steps=(step(64, 100),))
     good = Trial(stage="screen", number=0, candidate=THREAD, steps=(step(64, 2000),))
@@ -109,8 +109,8 @@ def test_a_first_look_forgives_once() -> None:
     assert analysis.rank([slow, unlucky, dead, good], 1) == [THREAD, POOL, EPOLL]
 
 
-def test_a_load_generator_at_its_end_is_seen_through() -> None:
-    """Both give 20,000/s, for the load can do no more; one of them has half of its core left."""
+def test_a_load_generator_at_its_limit_is_detected() -> None:
+    """Both give 20,000/s, as the load can do no more; one of them has half of its core left."""
     trials = [
         *ladder(EPOLL, pooled(20_000, 1e-4), load_busy=0.99, busy=0.5, cpu=25e-6),
         *ladder(THREAD, pooled(20_000, 1e-4), load_busy=0.99, busy=0.95, cpu=48e-6),
@@ -123,8 +123,8 @@ def test_a_load_generator_at_its_end_is_seen_through() -> None:
     assert any("load generator" in caution for caution in found.cautions)
 
 
-def test_who_waits_for_the_load_is_not_better_for_being_seen_to() -> None:
-    """As with examples/calls.py:AtOnce: of two that are alike, the load was said to be at its end for one alone."""
+def test_a_limited_candidate_is_not_better_for_being_detected() -> None:
+    """As with examples/calls.py:AtOnce: of two that are alike, the load reached its limit for only one."""
     found = analysis.standings(
         [
             *ladder(EPOLL, pooled(80_000, 1e-4), load_busy=0.89, busy=0.84),
@@ -154,11 +154,11 @@ def test_the_highest_rate_that_was_kept_up_with() -> None:
 # ------------------------------------------------------------ the goal
 
 
-def test_the_goal_is_what_the_user_says_or_what_people_bear() -> None:
-    assert told(goal("p50<11ms,errors<2%", WAITS)) == "p50<11ms, errors<2%"
-    assert told(goal("p99<1s", WAITS)) == "p99<1s, errors<0.1%"
-    assert told(goal("", WAITS)) == "p99<100ms, errors<0.1%"
-    assert told(goal("", replace(WAITS, response=0.5))) == "p99<5000ms, errors<0.1%"
+def test_the_goal_is_the_users_or_the_default() -> None:
+    assert describe(goal("p50<11ms,errors<2%", WAITS)) == "p50<11ms, errors<2%"
+    assert describe(goal("p99<1s", WAITS)) == "p99<1s, errors<0.1%"
+    assert describe(goal("", WAITS)) == "p99<100ms, errors<0.1%"
+    assert describe(goal("", replace(WAITS, response=0.5))) == "p99<5000ms, errors<0.1%"
 
 
 # ------------------------------------------------------------ what is written
@@ -194,7 +194,7 @@ def test_the_page_needs_nothing_else_and_its_plots_are_whole() -> None:
                 assert math.isfinite(float(element.get(name, "0")))
 
 
-def test_what_a_user_typed_is_shown_as_text() -> None:
+def test_user_input_is_escaped() -> None:
     trials = ladder(EPOLL, pooled(100))
     found = replace(judged(trials), target="<script>alert(1)</script>", command="allcomers lab '<b>'")
     assert "<script>alert" not in page.page(found)

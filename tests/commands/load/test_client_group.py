@@ -1,4 +1,4 @@
-"""A load against servers whose behaviour is known: times that must come out, and every way to be no good server."""
+"""A load against servers of known behaviour: the times that must result, and every way to be a bad server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.measuring.known import ANSWER, Queue, due_at, waits
 
 from allcomers.commands.load.data.plan import Plan
 from allcomers.commands.load.data.result import Result
-from support.far import Talk, adds_up, assert_within, carried_out, heads, load, reset, serving, soon
+from support.known_servers import Talk, adds_up, assert_within, carried_out, heads, load, reset, serving, soon
 
 LAG = 0.03
 """Seconds by which a machine that is busy may be late."""
@@ -23,7 +23,7 @@ def milliseconds(found: Result, *percents: float) -> list[float]:
 # ---------------------------------------------------------------- times
 
 
-def test_a_server_that_takes_a_time_is_measured_to_take_it() -> None:
+def test_a_known_response_time_is_measured() -> None:
     def run() -> list[tuple[float, float]]:
         with Queue(0.05).serving() as url:
             found = load(url, clients=5, seconds=0.6)
@@ -45,8 +45,8 @@ def test_closed_loop_sends_no_more_than_its_clients_may() -> None:
 
 
 def test_a_queue_with_one_server_shows_what_the_theory_says() -> None:
-    """M/D/1 at 70 % of what it can do, with arrivals that are known. No answer comes sooner than the theory has it, and
-    each is measured to have come when the server, on whatever machine, did give it."""
+    """M/D/1 at 70 % of its capacity, with known arrivals. No response is sooner than in theory, and each is measured to
+    have come when the server, on whatever machine, sent it."""
 
     def run() -> list[tuple[float, float]]:
         queue, start = Queue(0.01, alone=True), soon()
@@ -69,7 +69,7 @@ def test_a_queue_with_one_server_shows_what_the_theory_says() -> None:
 
 
 @pytest.mark.parametrize("clients", [4, 300])
-def test_a_server_that_freezes_is_not_let_off(clients: int) -> None:
+def test_a_frozen_server_shows_in_response_times(clients: int) -> None:
     """Half of the run nothing is answered: of the requests that are due then, the median waits half of that time.
 
     With few clients most of them cannot even be sent; a closed loop would have left them out ("coordinated omission").
@@ -92,7 +92,7 @@ def test_a_server_that_freezes_is_not_let_off(clients: int) -> None:
     assert_within(run)
 
 
-def test_what_is_due_and_never_sent_is_told() -> None:
+def test_requests_due_and_never_sent_are_reported() -> None:
     with Queue(10.0).serving() as url:
         found = load(url, clients=2, rate=100.0, seconds=0.3, timeout=0.4)
     assert found.unsent >= 20
@@ -100,7 +100,7 @@ def test_what_is_due_and_never_sent_is_told() -> None:
     assert adds_up(found)
 
 
-def test_lateness_is_the_generators_own() -> None:
+def test_lateness_is_only_the_generators() -> None:
     """That no client is free is the server's fault, and no lateness."""
 
     def run() -> list[tuple[float, float]]:
@@ -117,20 +117,20 @@ def test_lateness_is_the_generators_own() -> None:
 OPTIONS = {"clients": 3, "seconds": 0.25}
 
 
-def says(words: bytes) -> Talk:
-    """For each request, these words."""
+def sends(data: bytes) -> Talk:
+    """Send this data for each request."""
 
     def talk(peer: socket.socket) -> None:
         for _ in heads(peer):
-            peer.sendall(words)
+            peer.sendall(data)
 
     return talk
 
 
-def says_and_closes(words: bytes) -> Talk:
+def sends_and_closes(data: bytes) -> Talk:
     def talk(peer: socket.socket) -> None:
         next(heads(peer), None)
-        peer.sendall(words)
+        peer.sendall(data)
 
     return talk
 
@@ -166,24 +166,24 @@ def silent(peer: socket.socket) -> None:
 @pytest.mark.parametrize(
     ("talk", "kinds"),
     [
-        (says(b"\x00\xff garbage\r\n\r\n"), {"malformed"}),
-        (says(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"), {"malformed"}),
-        (says(ANSWER + ANSWER), {"malformed"}),
-        (says(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"), {"malformed"}),
+        (sends(b"\x00\xff garbage\r\n\r\n"), {"malformed"}),
+        (sends(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"), {"malformed"}),
+        (sends(ANSWER + ANSWER), {"malformed"}),
+        (sends(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"), {"malformed"}),
         (endless, {"malformed"}),
-        (says_and_closes(ANSWER[:-1]), {"closed"}),
-        (says_and_closes(ANSWER[:10]), {"closed"}),
-        (says_and_closes(b""), {"closed"}),
+        (sends_and_closes(ANSWER[:-1]), {"closed"}),
+        (sends_and_closes(ANSWER[:10]), {"closed"}),
+        (sends_and_closes(b""), {"closed"}),
         (resets, {"reset"}),
         (resets_at_once, {"reset", "closed"}),
         (silent, {"time-out"}),
-        (says(ANSWER[:-1]), {"time-out"}),
+        (sends(ANSWER[:-1]), {"time-out"}),
         (trickle, {"time-out"}),
     ],
     ids=lambda value: "" if callable(value) else "+".join(sorted(value)),
 )
-def test_what_is_no_answer_is_counted_by_its_kind(talk: Talk, kinds: set[str]) -> None:
-    # By number, for no end is late enough for a busy machine; but connections that are gone at once may carry none.
+def test_failures_are_counted_by_kind(talk: Talk, kinds: set[str]) -> None:
+    # By number, as no end is late enough for a busy machine; but connections that are closed at once may carry none.
     options = OPTIONS if talk is resets_at_once else {"clients": 3, "requests": 6, "seconds": 0.0}
     with serving(talk) as url:
         found = load(url, timeout=0.15 if "time-out" in kinds else 20.0, **options)
@@ -195,7 +195,7 @@ def test_what_is_no_answer_is_counted_by_its_kind(talk: Talk, kinds: set[str]) -
     assert found.error_share == 1.0
 
 
-def test_nobody_listens() -> None:
+def test_refused_connections() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     found = load(f"http://127.0.0.1:{port}/", **OPTIONS)
@@ -204,8 +204,8 @@ def test_nobody_listens() -> None:
     assert found.errors["refused"] <= 3 * 6  # it does not spin
 
 
-def test_nobody_listens_and_the_requests_are_counted() -> None:
-    """It gives up, rather than wait for ever."""
+def test_refused_connections_end_a_counted_load() -> None:
+    """It gives up, rather than wait forever."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     found = load(f"http://127.0.0.1:{port}/", clients=2, seconds=0.0, requests=10, timeout=0.5)
@@ -213,7 +213,7 @@ def test_nobody_listens_and_the_requests_are_counted() -> None:
     assert found.errors["refused"] > 0
 
 
-def test_a_server_that_says_goodbye_is_asked_again_on_a_new_connection() -> None:
+def test_after_a_close_requests_go_to_a_new_connection() -> None:
     def talk(peer: socket.socket) -> None:
         for number, _ in enumerate(heads(peer)):
             if number == 2:
@@ -228,7 +228,7 @@ def test_a_server_that_says_goodbye_is_asked_again_on_a_new_connection() -> None
 
 
 def test_statuses_are_counted_and_those_of_400_and_above_are_errors() -> None:
-    with serving(says(ANSWER.replace(b"200 OK", b"503 No"))) as url:
+    with serving(sends(ANSWER.replace(b"200 OK", b"503 No"))) as url:
         found = load(url, clients=2, seconds=0.0, requests=10)
     assert (found.answered, found.failed) == (10, 0)
     assert (found.statuses, found.errors, found.error_share) == ({503: 10}, {"status": 10}, 1.0)
@@ -237,15 +237,15 @@ def test_statuses_are_counted_and_those_of_400_and_above_are_errors() -> None:
 @pytest.mark.parametrize(
     "values", [{"pipeline": 4}, {"keep_alive": False}, {"rate": 500.0}, {"rate": 300.0, "pipeline": 3}]
 )
-def test_so_many_requests_are_sent_and_no_more(values: dict[str, float]) -> None:
-    with serving(says(ANSWER)) as url:
+def test_the_number_of_requests_is_exact(values: dict[str, float]) -> None:
+    with serving(sends(ANSWER)) as url:
         found = load(url, clients=3, seconds=0.0, requests=50, **values)
     assert (found.sent, found.answered, found.failed, found.in_flight) == (50, 50, 0, 0)
     assert found.errors == {}
     assert found.connections_opened == (50 if "keep_alive" in values and "rate" not in values else 3)
 
 
-def test_connections_have_a_pace() -> None:
+def test_connections_per_second_are_limited() -> None:
     with serving(silent) as url:
         found = load(url, clients=50, connections_per_second=40.0, seconds=0.5, timeout=0.2)
     assert 1 <= found.connections_opened <= 22
@@ -259,36 +259,36 @@ def test_what_is_in_flight_at_the_end_is_waited_for() -> None:
     assert found.seconds < 1.0
 
 
-def test_a_long_answer_is_taken_piece_by_piece() -> None:
+def test_a_long_response_is_received_piece_by_piece() -> None:
     body = bytes(3_000_000)
-    with serving(says(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))) as url:
+    with serving(sends(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))) as url:
         found = load(url, clients=2, seconds=0.0, requests=4)
     assert (found.answered, found.failed) == (4, 0)
 
 
 def test_a_long_request_is_sent_piece_by_piece() -> None:
     size = 3_000_000
-    heard: list[int] = []
+    received: list[int] = []
 
     def talk(peer: socket.socket) -> None:
         count = 0
         while data := peer.recv(65536):
             count += len(data)
             if count >= size:
-                heard.append(count)
+                received.append(count)
                 peer.sendall(ANSWER)
                 return
 
     with serving(talk) as url:
         found = load(url, clients=1, seconds=0.0, requests=1, method="POST", body=bytes(size))
     assert found.answered == 1
-    assert heard[0] > size
+    assert received[0] > size
 
 
 # ---------------------------------------------------------------- a TCP service
 
 
-def test_a_service_is_asked_in_its_own_words() -> None:
+def test_a_service_is_sent_its_own_requests() -> None:
     def talk(peer: socket.socket) -> None:
         while data := peer.recv(4):
             peer.sendall(data.upper())

@@ -1,4 +1,4 @@
-"""What may be asked of the load generator, of which host, and in which words."""
+"""The options of the load generator, the hosts that it may load, and the requests that it sends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from allcomers.commands.load.data import options
-from allcomers.commands.load.data.plan import Plan, is_ours, locate
+from allcomers.commands.load.data.plan import Plan, is_private, resolve
 from allcomers.commands.load.run.requests import requests
 from allcomers.errors import ConfigError
 
@@ -21,7 +21,7 @@ def plan(*arguments: str) -> Plan:
 
 def sent(*arguments: str) -> list[bytes]:
     asked = plan(*arguments)
-    return requests(asked, locate(asked))
+    return requests(asked, resolve(asked))
 
 
 # ---------------------------------------------------------------- hosts
@@ -31,7 +31,7 @@ def sent(*arguments: str) -> list[bytes]:
     "address", ["127.0.0.1", "127.9.9.9", "::1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "fd00::1", "fe80::1%eth0"]
 )
 def test_this_machine_and_private_networks_may_be_loaded(address: str) -> None:
-    assert is_ours(address)
+    assert is_private(address)
 
 
 @pytest.mark.parametrize(
@@ -47,36 +47,41 @@ def test_this_machine_and_private_networks_may_be_loaded(address: str) -> None:
         "::ffff:8.8.8.8",
     ],
 )
-def test_others_may_not(address: str) -> None:
-    assert not is_ours(address)
+def test_other_hosts_may_not(address: str) -> None:
+    assert not is_private(address)
 
 
-def test_somebody_elses_host_must_be_said_to_be_ours() -> None:
-    url = "http://192.0.2.1/"  # RFC 5737: nobody's
+def test_a_public_host_needs_the_users_word() -> None:
+    url = "http://192.0.2.1/"  # RFC 5737: reserved for documentation
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1.*--i-own-this-host"):
-        locate(Plan.make(url=url))
-    assert locate(Plan.make(url=url, own_host=True)).address[:2] == ("192.0.2.1", 80)
+        resolve(Plan.make(url=url))
+    assert resolve(Plan.make(url=url, own_host=True)).address[:2] == ("192.0.2.1", 80)
 
 
-def test_a_host_is_looked_up_once_and_told_as_it_was_written() -> None:
-    place = locate(Plan.make(url="http://LOCALHOST:1/x"))
-    assert is_ours(place.address[0])
-    assert (place.name, place.authority, place.path, place.address[1]) == ("localhost", "localhost:1", "/x", 1)
-    assert locate(Plan.make(url="http://[::1]:8000")).authority == "[::1]:8000"
-    assert locate(Plan.make(url="https://127.0.0.1")).address[1] == 443
-    assert locate(Plan.make(url="https://127.0.0.1:443")).authority == "127.0.0.1"
+def test_a_host_is_resolved_once_and_named_as_written() -> None:
+    destination = resolve(Plan.make(url="http://LOCALHOST:1/x"))
+    assert is_private(destination.address[0])
+    assert (destination.name, destination.authority, destination.path, destination.address[1]) == (
+        "localhost",
+        "localhost:1",
+        "/x",
+        1,
+    )
+    assert resolve(Plan.make(url="http://[::1]:8000")).authority == "[::1]:8000"
+    assert resolve(Plan.make(url="https://127.0.0.1")).address[1] == 443
+    assert resolve(Plan.make(url="https://127.0.0.1:443")).authority == "127.0.0.1"
 
 
 def test_a_host_without_an_address() -> None:
     with pytest.raises(ConfigError, match="has no address"):
-        locate(Plan.make(url="http://nowhere.invalid/"))
+        resolve(Plan.make(url="http://nowhere.invalid/"))
 
 
 # ---------------------------------------------------------------- options
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "expected"),
     [
         (["ftp://127.0.0.1/"], "is not http://HOST, https://HOST, tcp://HOST:PORT or tls://HOST:PORT"),
         (["http://"], "is not http://HOST"),
@@ -90,7 +95,7 @@ def test_a_host_without_an_address() -> None:
             ["tcp://127.0.0.1:1", "--body", "x", "--expect", "y", "--expect-size", "1"],
             "either --expect or --expect-size",
         ),
-        (["tcp://127.0.0.1:1", "--body", "\\q", "--expect", "y"], "a backslash stands before"),
+        (["tcp://127.0.0.1:1", "--body", "\\q", "--expect", "y"], "a backslash must precede"),
         (["tcp://127.0.0.1:1", "--hostile", "slow-head"], "is for http"),
         ([URL, "--expect", "x"], "are for tcp://"),
         ([URL, "-c", "0"], "--clients is at least 1"),
@@ -103,11 +108,11 @@ def test_a_host_without_an_address() -> None:
         ([URL, "--arrivals", "bursts"], "constant or poisson"),
         ([URL, "-r", "1", "--think", "1"], "give one of them"),
         ([URL, "--hostile", "rude"], "choose one of slow-head"),
-        ([URL, "--hostile", "idle", "-r", "1"], "have a time of their own"),
+        ([URL, "--hostile", "idle", "-r", "1"], "set their own pace"),
         ([URL, "--pipeline", "2", "--no-keep-alive"], "not with --no-keep-alive"),
         ([URL, "-H", "nothing"], "is not NAME: VALUE"),
         ([URL, "-H", "A: b\r\nC: d"], "is not NAME: VALUE"),
-        ([URL, "-H", "Content-Length: 5"], "what frames a request"),
+        ([URL, "-H", "Content-Length: 5"], "decide on the framing"),
         ([URL, "-m", "GET /"], "is no method"),
         ([URL, "--body", "@/nowhere/at/all"], "No such file"),
         ([URL, "--urls", "/nowhere/at/all"], "No such file"),
@@ -115,12 +120,12 @@ def test_a_host_without_an_address() -> None:
         ([], "URL"),
     ],
 )
-def test_what_makes_no_sense_is_told(arguments: list[str], says: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(says)):
+def test_inconsistent_options_are_refused(arguments: list[str], expected: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(expected)):
         options.read(arguments)
 
 
-def test_what_is_not_said() -> None:
+def test_defaults() -> None:
     asked = plan()
     assert (asked.clients, asked.processes, asked.seconds, asked.requests, asked.is_open) == (10, 1, 10.0, 0, False)
     assert plan("-n", "5").seconds == 0.0
@@ -147,17 +152,17 @@ def test_a_browsers_head_has_ten_fields_unless_they_are_given() -> None:
     assert head.lower().count(b"accept: ") == 1
 
 
-def test_a_file_of_urls_is_asked_for_in_turn(tmp_path: Path) -> None:
+def test_a_file_of_urls_is_requested_in_turn(tmp_path: Path) -> None:
     urls = tmp_path / "urls"
     urls.write_text("# pages\n/one\n\nhttp://127.0.0.1:8000/two?x=1\n")
     assert [request.split()[1] for request in sent("--urls", str(urls))] == [b"/one", b"/two?x=1"]
-    for wrong, says in (
+    for wrong, expected in (
         ("http://127.0.0.1:9000/", "neither a path nor"),
         ("/a b", "is no path"),
-        ("# none", "no path in"),
+        ("# none", "contains no path"),
     ):
         urls.write_text(wrong)
-        with pytest.raises(ConfigError, match=says):
+        with pytest.raises(ConfigError, match=expected):
             plan("--urls", str(urls))
 
 
@@ -165,9 +170,9 @@ def test_a_service_is_sent_bytes(tmp_path: Path) -> None:
     file = tmp_path / "request"
     file.write_bytes(b"\x00\\n")
     url = "tcp://127.0.0.1:9000"
-    asked = options.read([url, "--body", r"a\n\r\t\0\x7f\\é", "--expect", "@" + str(file)])[0]
-    assert asked.body == "a\n\r\t\0\x7f\\é".encode()
-    assert asked.expect == b"\x00\\n"
+    plan_read = options.read([url, "--body", r"a\n\r\t\0\x7f\\é", "--expect", "@" + str(file)])[0]
+    assert plan_read.body == "a\n\r\t\0\x7f\\é".encode()
+    assert plan_read.expect == b"\x00\\n"
 
 
 def test_the_manual_has_every_option() -> None:

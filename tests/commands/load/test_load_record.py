@@ -1,4 +1,4 @@
-"""A process's numbers: both pens write the same, and records add up."""
+"""A process's figures: both recorders write the same, and records add up."""
 
 from __future__ import annotations
 
@@ -11,64 +11,67 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allcomers.commands.load.data.histogram import Histogram
-from allcomers.commands.load.data.record import ANSWERED, OPEN, PEAK, RESPONSE, SENT, SERVICE, SIZE, Pen, Record
+from allcomers.commands.load.data.record import ANSWERED, OPEN, PEAK, RESPONSE, SENT, SERVICE, SIZE, Record, Recorder
 from allcomers.commands.load.run import response_end_compiled
 
 NANOSECONDS = st.one_of(st.integers(0, 10**7), st.integers(0, 1 << 45))
 ANSWERS = st.lists(st.tuples(NANOSECONDS, NANOSECONDS, st.integers(0, 599)), max_size=30)
 
 
-def written(pen: object, answers: list[tuple[int, int, int]]) -> Record:
-    record = Record(pen)
+def written(recorder: object, responses: list[tuple[int, int, int]]) -> Record:
+    record = Record(recorder)
     now = 1 << 50
-    for waited, served, status in answers:
-        record.pen.answered(now - waited, now - served, now, status)
-        record.pen.late(waited)
+    for waited, served, status in responses:
+        record.recorder.answered(now - waited, now - served, now, status)
+        record.recorder.late(waited)
     return record
 
 
 @pytest.mark.skipif(not response_end_compiled.COMPILED, reason="nothing is compiled here")
 @settings(max_examples=30)
 @given(ANSWERS)
-def test_both_pens_write_the_same(answers: list[tuple[int, int, int]]) -> None:
-    assert written(response_end_compiled.Pen, answers).page.tobytes() == written(Pen, answers).page.tobytes()
+def test_both_recorders_write_the_same(responses: list[tuple[int, int, int]]) -> None:
+    assert (
+        written(response_end_compiled.Recorder, responses).counters.tobytes()
+        == written(Recorder, responses).counters.tobytes()
+    )
 
 
 @pytest.mark.skipif(not response_end_compiled.COMPILED, reason="nothing is compiled here")
-def test_the_compiled_pen_writes_into_nothing_but_a_page() -> None:
-    with pytest.raises(ValueError, match="no page"):
-        response_end_compiled.Pen(Record().page[1:])
+def test_the_compiled_recorder_writes_into_nothing_but_counters() -> None:
+    with pytest.raises(ValueError, match="not the counters"):
+        response_end_compiled.Recorder(Record().counters[1:])
     for status in (-1, 1000):
-        with pytest.raises(ValueError, match="no status"):
-            Record(response_end_compiled.Pen).pen.answered(0, 0, 0, status)
+        with pytest.raises(ValueError, match="not a status"):
+            Record(response_end_compiled.Recorder).recorder.answered(0, 0, 0, status)
 
 
 @pytest.mark.skipif(not response_end_compiled.COMPILED, reason="nothing is compiled here")
-def test_the_cyclic_collector_gives_the_page_back() -> None:
-    page = array("Q", bytes(8 * SIZE))
-    ring: list[object] = [response_end_compiled.Pen(page)]
+def test_the_cyclic_collector_frees_the_counters() -> None:
+    counters = array("Q", bytes(8 * SIZE))
+    ring: list[object] = [response_end_compiled.Recorder(counters)]
     ring.append(ring)
     del ring
     gc.collect()
-    page.append(0)  # BufferError, had anybody a buffer of it
+    counters.append(0)  # BufferError, if a buffer of it were left
 
 
 @settings(max_examples=10)
 @given(ANSWERS, ANSWERS)
 def test_records_add_up(one: list[tuple[int, int, int]], other: list[tuple[int, int, int]]) -> None:
-    whole = written(Pen, one)
-    whole.add(written(Pen, other))
-    assert whole.page.tobytes() == written(Pen, one + other).page.tobytes()
+    whole = written(Recorder, one)
+    whole.add(written(Recorder, other))
+    assert whole.counters.tobytes() == written(Recorder, one + other).counters.tobytes()
     assert whole.histogram(RESPONSE).count == whole.histogram(SERVICE).count == len(one + other)
 
 
 def test_intervals_are_what_came_since_the_last_one() -> None:
     record = Record()
     record.opened()
-    record.page[SENT] += 3
-    record.pen.answered(0, 0, 2_000_000, 200)
+    record.counters[SENT] += 3
+    record.recorder.answered(0, 0, 2_000_000, 200)
     record.end_interval(1.0)
-    record.page[SENT] += 1
+    record.counters[SENT] += 1
     record.failed(2, "reset")
     record.end_interval(0.5)
     first, second = record.intervals
@@ -81,10 +84,10 @@ def test_intervals_are_what_came_since_the_last_one() -> None:
 def test_intervals_of_two_processes_are_joined_one_by_one() -> None:
     records = [Record(), Record()]
     for record in records:
-        record.page[SENT] += 5
-        record.pen.answered(0, 0, 1000, 200)
+        record.counters[SENT] += 5
+        record.recorder.answered(0, 0, 1000, 200)
         record.end_interval(1.0)
-    records[1].page[SENT] += 2
+    records[1].counters[SENT] += 2
     records[1].end_interval(1.0)
     records[0].add(records[1])
     assert [interval.sent for interval in records[0].intervals] == [10, 2]
@@ -97,11 +100,11 @@ def test_the_peak_is_the_most_that_were_open_at_once() -> None:
         record.opened()
     record.closed()
     record.opened()
-    assert (record.page[OPEN], record.page[PEAK]) == (3, 3)
+    assert (record.counters[OPEN], record.counters[PEAK]) == (3, 3)
 
 
 def test_a_record_goes_through_a_pipe() -> None:
-    record = written(Pen, [(5, 5, 200)])
+    record = written(Recorder, [(5, 5, 200)])
     record.failed(1, "closed")
     again = pickle.loads(pickle.dumps(record))
-    assert (again.page, again.errors, again.page[ANSWERED]) == (record.page, record.errors, 1)
+    assert (again.counters, again.errors, again.counters[ANSWERED]) == (record.counters, record.errors, 1)

@@ -1,4 +1,4 @@
-"""`allcomers load` as a process, against our own server: what it prints, writes and leaves behind."""
+"""`allcomers load` as a process, against our own server: its output, its files and its processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import pytest
 import trustme
 
 from allcomers.commands.load.data.result import Result
-from conftest import Certificate
+from support.certificates import Certificate
 from support.harness import PATIENCE, ROOT, Server, serving, wait_for
 
 COMMAND = [sys.executable, "-m", "allcomers", "load"]
@@ -44,7 +44,7 @@ def load(*arguments: str, **keywords: Any) -> subprocess.CompletedProcess[str]:
 
 
 def found(*arguments: str, status: int = 0, **keywords: Any) -> Result:
-    """What came of it."""
+    """The result."""
     done = load(*arguments, "-q", "--json", "-", **keywords)
     assert (done.returncode, done.stderr) == (status, "")
     result = Result.from_json(done.stdout)
@@ -57,7 +57,7 @@ def children(pid: int) -> list[int]:
 
 
 def is_gone(pid: int) -> bool:
-    """Has it ended? A zombie of somebody else's has."""
+    """Return whether a process has ended; a zombie of another parent counts."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -67,7 +67,7 @@ def is_gone(pid: int) -> bool:
 # ---------------------------------------------------------------- loads
 
 
-def test_a_table_to_be_read_at_a_glance(server: Server) -> None:
+def test_the_table(server: Server) -> None:
     done = load(url(server), "-c", "4", "-n", "2000", "-t", "2")
     assert (done.returncode, done.stderr) == (0, "")
     for line in (
@@ -75,7 +75,7 @@ def test_a_table_to_be_read_at_a_glance(server: Server) -> None:
         r"  TPS +[\d,]+ +answered in full per second",
         r" +sent +2,000",
         r" +answered +2,000 +2,000 × 200",
-        r" +connections +4 +held of 4 asked; 4 opened in all",
+        r" +connections +4 +held of 4 planned; 4 opened in total",
         r" +p99\.99 +[\d.]+ .?s +█+.*",
         r" +≤ [\d.]+ .?s +[\d.]+% .*",
     ):
@@ -92,7 +92,7 @@ def test_a_table_to_be_read_at_a_glance(server: Server) -> None:
         ("--browser", "-m", "HEAD"),
     ],
 )
-def test_every_way_to_ask(server: Server, arguments: tuple[str, ...]) -> None:
+def test_every_kind_of_request(server: Server, arguments: tuple[str, ...]) -> None:
     result = found(url(server), "-n", "300", *arguments)
     assert (result.sent, result.answered, result.errors, result.statuses) == (300, 300, {}, {200: 300})
     assert result.response.count == result.service.count == 300
@@ -143,13 +143,13 @@ def test_a_thousand_connections_are_held(server: Server) -> None:
 
 @pytest.mark.parametrize("flags", [(), ("--no-keep-alive",), ("-r", "500", "--no-keep-alive")])
 def test_no_descriptor_is_left(server: Server, flags: tuple[str, ...]) -> None:
-    """It says so, does with what it has, and does not spin."""
+    """It warns, continues with the connections it has, and does not spin."""
     result = found(url(server), "-c", "100", "-d", "1", *flags, preexec_fn=few_descriptors)
     assert result.answered > 0
     if not flags:
         assert set(result.errors) == {"no descriptor left"}
         assert 10 <= result.connections_held < 50
-        assert any("100 connections were asked" in line for line in result.warnings)
+        assert any("100 connections were planned" in line for line in result.warnings)
 
 
 def few_descriptors() -> None:
@@ -167,7 +167,7 @@ def test_a_service_level_that_is_missed_is_4(server: Server) -> None:
     assert load(url(server), "-n", "100", "--slo", "p99<60s,errors<1%,tps>1").returncode == 0
 
 
-def test_nobody_there_is_1() -> None:
+def test_no_server_is_1() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     done = load(f"127.0.0.1:{port}", "-d", "0.2")
@@ -176,18 +176,18 @@ def test_nobody_there_is_1() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "expected"),
     [
         (["http://127.0.0.1/", "--rude"], "unrecognized arguments: --rude"),
         (["http://192.0.2.1/"], "--i-own-this-host"),
         (["http://127.0.0.1/", "--slo", "fast"], "'fast' is no term"),
     ],
 )
-def test_a_bad_option_is_2_and_one_line(arguments: list[str], says: str) -> None:
+def test_a_bad_option_is_2_and_one_line(arguments: list[str], expected: str) -> None:
     done = load(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
-    assert says in done.stderr
+    assert expected in done.stderr
 
 
 # ---------------------------------------------------------------- files
@@ -208,7 +208,7 @@ def test_the_files(server: Server, tmp_path: Path) -> None:
     )
 
     page = Path(names["html"]).read_text()
-    assert "<b>" not in page.partition("</h1>")[0]  # what a user gave is escaped
+    assert "<b>" not in page.partition("</h1>")[0]  # the user's input is escaped
     assert not re.search(r"(src|href|url)\s*[=(]", page)  # nothing from elsewhere
     assert page.count("<svg ") == 4
 
@@ -216,13 +216,13 @@ def test_the_files(server: Server, tmp_path: Path) -> None:
     assert re.search(r"TotalCount +=\s+200\]", summary)
 
 
-def test_a_file_that_cannot_be_written_is_told(server: Server, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported(server: Server, tmp_path: Path) -> None:
     done = load(url(server), "-n", "10", "-q", "--json", str(tmp_path / "no" / "such"))
     assert done.returncode == 1
     assert done.stderr.startswith("allcomers: cannot write")
 
 
-def test_json_on_standard_output_has_it_for_itself(server: Server) -> None:
+def test_json_has_standard_output_for_itself(server: Server) -> None:
     done = load(url(server), "-n", "10", "--json", "-")
     assert json.loads(done.stdout)["answered"] == 10
     assert "answered in full" in done.stderr
@@ -231,7 +231,7 @@ def test_json_on_standard_output_has_it_for_itself(server: Server) -> None:
 # ---------------------------------------------------------------- ends
 
 
-def test_ctrl_c_tells_what_there_is_so_far(server: Server) -> None:
+def test_ctrl_c_reports_the_result_so_far(server: Server) -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):
         process = subprocess.Popen([*COMMAND, url(server), "-d", "60", "-t", "2"], stdout=subprocess.PIPE, text=True)
         wait_for(lambda process=process: len(children(process.pid)) == 2, "both processes of the load")
@@ -259,18 +259,18 @@ def test_a_load_that_is_killed_leaves_no_process(server: Server) -> None:
     wait_for(lambda: all(map(is_gone, pids)), "them to be gone")
 
 
-def test_a_process_of_the_load_that_dies_is_told(server: Server) -> None:
+def test_a_process_of_the_load_that_dies_is_reported(server: Server) -> None:
     process = subprocess.Popen([*COMMAND, url(server), "-d", "1", "-t", "2"], stdout=subprocess.PIPE, text=True)
     wait_for(lambda: len(children(process.pid)) == 2, "both processes of the load")
     os.kill(children(process.pid)[0], signal.SIGKILL)
     out = process.communicate(timeout=60)[0]
-    assert "was killed by signal 9: what it saw is lost" in out
+    assert "was killed by signal 9: its figures are lost" in out
     assert process.returncode == 0
 
 
 @pytest.mark.parametrize("rich", [True, False])
-def test_a_terminal_sees_how_far_it_is(server: Server, rich: bool, tmp_path: Path) -> None:
-    (tmp_path / "rich.py").write_text("raise ImportError")  # as where it is not installed
+def test_a_terminal_shows_progress(server: Server, rich: bool, tmp_path: Path) -> None:
+    (tmp_path / "rich.py").write_text("raise ImportError")  # as if it were not installed
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "120", **({} if rich else {"PYTHONPATH": str(tmp_path)})}
     ours, theirs = pty.openpty()
     process = subprocess.Popen([*COMMAND, url(server), "-d", "1"], stdout=theirs, stderr=theirs, env=env)
@@ -286,7 +286,7 @@ def test_a_terminal_sees_how_far_it_is(server: Server, rich: bool, tmp_path: Pat
     assert re.search(rb"[1-9][\d,]* TPS, 10 connections, 0 failed", seen)
     assert b"Response time" in seen
     assert (b"\x1b[" in seen) is rich
-    assert not rich or seen.count(b"\x1b[?25l") == seen.count(b"\x1b[?25h")  # the cursor is there again
+    assert not rich or seen.count(b"\x1b[?25l") == seen.count(b"\x1b[?25h")  # the cursor is visible again
 
 
 # ---------------------------------------------------------------- hostile
@@ -296,7 +296,7 @@ def test_a_terminal_sees_how_far_it_is(server: Server, rich: bool, tmp_path: Pat
     ("kind", "statuses"), [("idle", set()), ("slow-head", {408}), ("slow-body", {408, 405, 501}), ("slow-read", {200})]
 )
 def test_our_server_stands_hostile_clients(server: Server, kind: str, statuses: set[int]) -> None:
-    """Those without a whole head in a second are sent away, and ordinary ones are answered beside them."""
+    """Clients without a complete head in a second are cut off, and ordinary ones are answered beside them."""
     hostile = subprocess.Popen(
         [*COMMAND, url(server), "--hostile", kind, "-c", "20", "-d", "2", "-q", "--json", "-"],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The load's figures beside the truth: a server in a process of its own, whose answer times are known."""
+"""The load's figures beside the truth: a server in a process of its own, with known response times."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from allcomers.commands.load.data.result import Result
-from allcomers.commands.load.run.precise_wait import Waiting, now_ns
+from allcomers.commands.load.run.precise_wait import PreciseWait, now_ns
 from support.harness import PATIENCE, ROOT
 
 SERVICE = 0.006
@@ -16,7 +16,7 @@ TRIES = 20
 
 
 def measured() -> Result:
-    """What `allcomers load` says of bench/measuring/known.py."""
+    """Return the result of `allcomers load` for bench/measuring/known.py."""
     with subprocess.Popen(
         [sys.executable, "-m", "bench.measuring.known", str(SERVICE)],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -32,11 +32,12 @@ def measured() -> Result:
 
 
 def test_response_times_are_within_3_percent_of_the_truth() -> None:
-    """Of an answer time of 6 ms that is constant; and requests go out when they are due.
+    """With a constant response time of 6 ms; and requests are sent when they are due.
 
-    What others do on the machine adds to the times, and never takes from them: so none may be below, and the twentieth
-    that was disturbed least, in one of some runs, must be as good as the generator is. All of them, and a queue, on a
-    quiet machine: `python -m bench generator --parts truth`."""
+    Other processes on the machine add to the times, and never shorten them: so none may be below, and the twentieth
+    that was disturbed least, in one of several runs, must be as good as the generator is. All of them, and a queue, on
+    a quiet machine: `python -m bench generator --parts truth`.
+    """
     over, late = [], []
     for _ in range(TRIES):
         found = measured()
@@ -49,32 +50,32 @@ def test_response_times_are_within_3_percent_of_the_truth() -> None:
     raise AssertionError(f"the best of {TRIES} runs is {min(over):.3f} of the truth, {1e6 * min(late):.0f} µs late")
 
 
-def moments_kept(answers: bool) -> list[int]:
-    """How late (ns) a Waiting is at moments 3 ms ahead, one after another."""
+def moments_kept(responses: bool) -> list[int]:
+    """Return how late (ns) a PreciseWait is at moments 3 ms ahead, one after another."""
     late = []
     with select.epoll() as epoll:
-        waiting = Waiting(epoll, 1)
+        waiting = PreciseWait(epoll, 1)
         for _ in range(100):
             moment = now_ns() + 3_000_000
             while now_ns() < moment:
-                assert waiting.until(moment, answers) == []
+                assert waiting.poll_until(moment, responses) == []
             late.append(now_ns() - moment)
         assert waiting.spun > 0
     return sorted(late)
 
 
-def test_it_is_there_when_the_moment_comes() -> None:
-    for answers in (False, True):
-        assert moments_kept(answers)[10] < 20_000
+def test_it_returns_on_time() -> None:
+    for responses in (False, True):
+        assert moments_kept(responses)[10] < 20_000
 
 
 def spun_share() -> float:
-    """How much of 1.5 s, as an answer is awaited, a Waiting spins."""
+    """Return how much of 1.5 s, while a response is awaited, a PreciseWait spins."""
     with select.epoll() as epoll:
-        waiting = Waiting(epoll, 1)
+        waiting = PreciseWait(epoll, 1)
         began = now = now_ns()
         while now < began + 1_500_000_000:
-            waiting.until(now + 3_000_000, answers=True)
+            waiting.poll_until(now + 3_000_000, awaits_responses=True)
             now = now_ns()
     return waiting.spun / (now - began)
 
@@ -84,8 +85,8 @@ def test_it_sleeps_while_another_wants_its_core() -> None:
     os.sched_setaffinity(0, {min(before)})
     hog = subprocess.Popen([sys.executable, "-c", "while True: pass"], stdout=subprocess.DEVNULL)
     try:
-        # It learns of the other by how often it is pushed from the core, and the kernel of a busy machine may do that
-        # seldom for a while. One that does not yield spins all the time, each time.
+        # It detects the other by its preemptions, which the kernel of a busy machine may make seldom for a while. A
+        # PreciseWait that does not yield spins all the time, each time.
         assert any(spun_share() < 0.5 for _ in range(TRIES))
     finally:
         hog.kill()

@@ -1,4 +1,4 @@
-"""Where an answer ends: the compiled cut against plain Python, however the bytes come, and what is no answer."""
+"""The framing of responses: the compiled cut against plain Python, in any pieces, and malformed responses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from allcomers.commands.load.run import response_end_compiled
-from allcomers.commands.load.run.response_end import CLOSES, LIMITS, HttpAnswers, TcpAnswers
+from allcomers.commands.load.run.response_end import CLOSES, LIMITS, HttpResponseFraming, TcpResponseFraming
 from allcomers.errors import Refusal
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -31,13 +31,13 @@ def build(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def read(stream: bytes, cuts: list[int], method: str = "GET") -> list[int]:
-    """All answers of `stream`, which comes in pieces."""
-    answers = HttpAnswers(method)
+    """Return all responses of `stream`, which comes in pieces."""
+    framing = HttpResponseFraming(method)
     places = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
     found = []
-    for begin, end in pairwise(places):
-        if begin < end:
-            found += answers.read(stream[begin:end])
+    for start, end in pairwise(places):
+        if start < end:
+            found += framing.receive(stream[start:end])
     return found
 
 
@@ -56,7 +56,7 @@ def read(stream: bytes, cuts: list[int], method: str = "GET") -> list[int]:
         (b"HTTP/1.1 503\r\nContent-Length:0\r\n\r\n", "GET", [503]),
     ],
 )
-def test_answers_are_cut_wherever_the_bytes_are(stream: bytes, method: str, expected: list[int]) -> None:
+def test_responses_are_cut_at_any_byte(stream: bytes, method: str, expected: list[int]) -> None:
     for cut in range(1, len(stream)):
         assert read(stream, [cut], method) == expected
     assert read(stream, list(range(len(stream))), method) == expected
@@ -82,27 +82,27 @@ def test_answers_are_cut_wherever_the_bytes_are(stream: bytes, method: str, expe
         CLOSE + OK,
     ],
 )
-def test_what_is_no_answer_is_refused(stream: bytes) -> None:
+def test_malformed_responses_are_refused(stream: bytes) -> None:
     with pytest.raises(Refusal):
         read(stream, [])
 
 
 @pytest.mark.usefixtures("build")
-def test_an_answer_without_a_length_ends_with_its_connection() -> None:
-    answers = HttpAnswers("GET")
-    assert answers.read(b"HTTP/1.1 200 OK\r\n\r\nsome") == []
-    assert answers.read(b"thing") == []
-    assert answers.end() == [200 | CLOSES]
-    assert answers.end() == []
+def test_a_response_without_a_length_ends_with_its_connection() -> None:
+    framing = HttpResponseFraming("GET")
+    assert framing.receive(b"HTTP/1.1 200 OK\r\n\r\nsome") == []
+    assert framing.receive(b"thing") == []
+    assert framing.receive_eof() == [200 | CLOSES]
+    assert framing.receive_eof() == []
 
 
 @pytest.mark.usefixtures("build")
-@pytest.mark.parametrize("begun", [OK[:-1], OK[:20], CHUNKED[:-3], OK + b"H"])
-def test_an_answer_that_is_cut_short_is_none(begun: bytes) -> None:
-    answers = HttpAnswers("GET")
-    answers.read(begun)
+@pytest.mark.parametrize("started", [OK[:-1], OK[:20], CHUNKED[:-3], OK + b"H"])
+def test_a_response_that_is_cut_short_is_refused(started: bytes) -> None:
+    framing = HttpResponseFraming("GET")
+    framing.receive(started)
     with pytest.raises(Refusal):
-        answers.end()
+        framing.receive_eof()
 
 
 # ---------------------------------------------------------------- differential
@@ -133,7 +133,7 @@ MESSAGES = st.builds(
 @given(st.lists(st.one_of(st.sampled_from([OK, CHUNKED, EMPTY, CLOSE]), MESSAGES), max_size=3), st.booleans())
 @example([OK[:-1]], False)
 @example([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n"], False)
-def test_what_is_cut_plain_python_takes_for_the_same(messages: list[bytes], bodiless: bool) -> None:
+def test_the_compiled_cut_agrees_with_plain_python(messages: list[bytes], bodiless: bool) -> None:
     stream = b"".join(messages)
     method = "HEAD" if bodiless else "GET"
     found: list[int] = []
@@ -141,30 +141,30 @@ def test_what_is_cut_plain_python_takes_for_the_same(messages: list[bytes], bodi
     assert 0 <= size <= len(stream)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(response_end_compiled, "COMPILED", False)
-        answers = HttpAnswers(method)
-        assert (answers.read(stream[:size]) if size else []) == found
-        assert answers.end() == []  # nothing was left of what is cut
+        framing = HttpResponseFraming(method)
+        assert (framing.receive(stream[:size]) if size else []) == found
+        assert framing.receive_eof() == []  # nothing was left after the cut
 
 
 # ---------------------------------------------------------------- tcp
 
 
 @given(st.binary(min_size=1, max_size=8), st.integers(1, 5), st.lists(st.integers(0, 40), max_size=5))
-def test_a_service_answers_in_the_bytes_that_are_expected(answer: bytes, count: int, cuts: list[int]) -> None:
+def test_a_service_sends_the_expected_bytes(answer: bytes, count: int, cuts: list[int]) -> None:
     stream = answer * count
     places = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
-    for answers in (TcpAnswers(answer, 0), TcpAnswers(b"", len(answer))):
-        found = [one for begin, end in pairwise(places) for one in answers.read(stream[begin:end])]
+    for framing in (TcpResponseFraming(answer, 0), TcpResponseFraming(b"", len(answer))):
+        found = [one for start, end in pairwise(places) for one in framing.receive(stream[start:end])]
         assert found == [0] * count
-        assert answers.end() == []
+        assert framing.receive_eof() == []
 
 
-def test_other_bytes_are_no_answer() -> None:
-    answers = TcpAnswers(b"pong\n", 0)
-    answers.read(b"po")
+def test_other_bytes_are_refused() -> None:
+    framing = TcpResponseFraming(b"pong\n", 0)
+    framing.receive(b"po")
     with pytest.raises(Refusal):
-        answers.read(b"xx")
-    cut_short = TcpAnswers(b"", 4)
-    cut_short.read(b"abc")
+        framing.receive(b"xx")
+    cut_short = TcpResponseFraming(b"", 4)
+    cut_short.receive(b"abc")
     with pytest.raises(Refusal):
-        cut_short.end()
+        cut_short.receive_eof()

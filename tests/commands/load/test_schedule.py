@@ -1,4 +1,4 @@
-"""When requests are due: the rate asked, however many processes share it."""
+"""When requests are due: the planned rate, however many processes share it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECOND = 10**9
 
 
 def due(count: int, process: int = 0, **values: Any) -> list[int]:
-    """The first moments of a process, in ns."""
+    """Return the first moments of a process, in ns."""
     plan = Plan.make(url="http://127.0.0.1/", clients=64, **{"rate": 100.0, **values})
     return list(islice(moments(plan, process), count))
 

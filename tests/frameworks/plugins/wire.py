@@ -87,7 +87,7 @@ class _Server:
         self.peers: Endpoint
 
     def _open(self) -> None:
-        peers = endpoint(self.app, self.config, None, page=self.share.page)
+        peers = endpoint(self.app, self.config, None, counters=self.share.counters)
         connect = peers.connect
 
         def counted(address: Any, now: float) -> Any:
@@ -157,7 +157,7 @@ class ThreadServer(_Server):
             self._ready.set()
         self.peers.serve(serving)
         if self.peers.life is not None:
-            self.peers.life.end(max(worker.LAST_WORDS, self.signals.deadline - monotonic()))
+            self.peers.life.end(max(worker.APP_SHUTDOWN, self.signals.deadline - monotonic()))
 
     def _close_loop(self) -> None:
         """Close the event loop of an app that has not started; a worker's ends with its process."""
@@ -188,7 +188,7 @@ class LoopServer(_Server):
         life: Any = self.peers.life
         self.signals.stop()
         await asyncio.wait_for(asyncio.shield(self._pump.over), PATIENCE)
-        patience = max(worker.LAST_WORDS, self.signals.deadline - monotonic())
+        patience = max(worker.APP_SHUTDOWN, self.signals.deadline - monotonic())
         await life._sharer.finish(patience)
         await life._lifespan.stop(patience)
         loop = self._pump._loop

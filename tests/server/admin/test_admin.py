@@ -1,4 +1,4 @@
-"""The admin's server: figures, health and metrics of a real server, whatever becomes of its workers; who may ask."""
+"""The admin's site: figures, health and metrics of a real server, whatever happens to its workers; and access to it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ASGI = f"{ROOT}/tests/support/apps/admin_asgi.py:app"
 
 
 class Admin:
-    """The admin's server of a Server."""
+    """The admin's site of a Server."""
 
     def __init__(self, server: Server) -> None:
         found = wait_for(lambda: re.search(r"Admin at: http://(.+):(\d+)", server.stderr), "the admin's address")
@@ -47,7 +47,7 @@ class Admin:
             connection.close()
 
     def status(self, path: str) -> int:
-        """0 where nobody answers."""
+        """Return the status of a GET; 0 if there is no response."""
         with suppress(OSError, http.client.HTTPException):
             return self.ask(path)[0]
         return 0
@@ -247,7 +247,7 @@ def test_it_answers_while_the_worker_hangs_and_says_so() -> None:
 
 
 def children(server: Server, admin: Admin) -> list[int]:
-    """The supervisor's, but for its workers."""
+    """Return the supervisor's child processes, except its workers."""
     workers = {worker["pid"] for worker in admin.stats()["workers"]}
     return [pid for pid in server.workers() if pid not in workers]
 
@@ -330,7 +330,7 @@ def test_a_reload_goes_on_counting() -> None:
 
 @pytest.fixture(scope="module")
 def admin() -> Iterator[Admin]:
-    """Of a server that nobody changes."""
+    """Yield the admin's site of a server that no test changes."""
     with watched() as (_, admin):
         yield admin
 
@@ -432,8 +432,8 @@ def test_a_door_for_all_is_opened_by_who_says_so(arguments: list[str], status: i
 
 
 def test_an_address_that_is_taken_is_told() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        server = Server("run", APP, "--admin", f"127.0.0.1:{taken.getsockname()[1]}")
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        server = Server("run", APP, "--admin", f"127.0.0.1:{occupied.getsockname()[1]}")
         assert server.process.wait(20) == 1
         assert "--admin takes another address" in server.stderr
         server.stop()

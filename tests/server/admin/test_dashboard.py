@@ -1,4 +1,4 @@
-"""The page with the live figures, in Chromium: it says what a load generator saw, in any light, on any screen."""
+"""The dashboard in Chromium: it shows the figures that a load generator measured, in any light, on any screen."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RATE, CLIENTS, SECONDS = 20, 24, 24
 
 @pytest.fixture
 def wrong() -> Iterator[list[str]]:
-    """What went wrong in pages; nothing is to."""
+    """Collect the errors of pages; there must be none."""
     found: list[str] = []
     yield found
     assert not found
@@ -36,9 +36,9 @@ def wrong() -> Iterator[list[str]]:
 def visit(browser: Browser, admin: Admin, wrong: list[str], **context: object) -> Page:
     page = browser.new_context(**context).new_page()  # type: ignore[arg-type]
     page.set_default_timeout(20_000)
-    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda asked: None if asked.url.startswith(origin(admin)) else elsewhere(asked.url, wrong))
+    page.on("request", lambda request: None if request.url.startswith(origin(admin)) else elsewhere(request.url, wrong))
     page.goto(f"{origin(admin)}/")
     page.wait_for_selector("[data-figure=tps][data-value]")
     return page
@@ -79,23 +79,23 @@ def test_it_agrees_with_the_load_generator(
     before = admin.stats()["number"]
     with subprocess.Popen([sys.executable, "-m", "allcomers", "load", url, *options], cwd=ROOT) as load:
         try:
-            begun = admin.stats_when(lambda stats: stats["windows"]["1"]["tps"] > RATE / 2, "the load to be under way")
-            assert begun["number"] > before
-            last = begun["number"] + 11  # from then on its window of 10 s has nothing but load
+            stats = admin.stats_when(lambda stats: stats["windows"]["1"]["tps"] > RATE / 2, "the load to be under way")
+            assert stats["number"] > before
+            last = stats["number"] + 11  # from then on its window of 10 s has nothing but load
             page.wait_for_function("([last]) => state.sample.number >= last", arg=[last])
             seen = page.evaluate("({...state.sample.windows['10'], users: state.sample.users})")
-            told = {name: figure(page, name) for name in ("tps", "qps", "bytes_in", "bytes_out", "users")}
+            shown = {name: figure(page, name) for name in ("tps", "qps", "bytes_in", "bytes_out", "users")}
             times = [figure(page, name) for name in ("p50", "p90", "p99")]
             assert load.wait(SECONDS + 40) == 0
         finally:
             load.kill()
     result = Result.from_json(out.read_text())
     assert result.failed == 0
-    assert told["tps"] == pytest.approx(result.tps, rel=0.05), seen
-    assert told["qps"] == pytest.approx(result.qps, rel=0.05), seen
-    assert told["bytes_out"] == pytest.approx(result.bytes_in_per_second, rel=0.05)
-    assert told["bytes_in"] == pytest.approx(result.bytes_out_per_second, rel=0.05)
-    assert told["users"] == result.connections_held == CLIENTS
+    assert shown["tps"] == pytest.approx(result.tps, rel=0.05), seen
+    assert shown["qps"] == pytest.approx(result.qps, rel=0.05), seen
+    assert shown["bytes_out"] == pytest.approx(result.bytes_in_per_second, rel=0.05)
+    assert shown["bytes_in"] == pytest.approx(result.bytes_out_per_second, rel=0.05)
+    assert shown["users"] == result.connections_held == CLIENTS
     assert times == pytest.approx(result.service.percentiles(50, 90, 99), rel=0.05)
     wait_for(lambda: admin.stats()["totals"]["requests"] == result.sent, "the next look to have them all")
 
@@ -156,6 +156,6 @@ def test_it_says_when_nobody_answers_and_goes_on(browser: Browser, server: tuple
     finally:
         os.kill(office, signal.SIGKILL)
     page.wait_for_selector("#lost:not([hidden])")
-    assert "does not answer" in page.inner_text("#lost")
+    assert "does not respond" in page.inner_text("#lost")
     page.wait_for_selector("#lost", state="hidden")
     page.wait_for_function("([number]) => state.sample.number !== number", arg=[number])

@@ -1,7 +1,7 @@
 """The ASGI apps that tests/apps/asgi/test_asgi.py has served. A path of `app` is the function of its name here.
 
-Nothing is kept in memory that a test asks for later, for another worker or process may get that question. What a test
-wants to know of a call, or tell it, goes through files that the request names.
+Nothing is kept in memory that a test asks for later, for another worker or process may get that question. Files that
+the request names carry what a test needs to know of a call, and what a call waits for.
 """
 
 from __future__ import annotations
@@ -12,61 +12,14 @@ import hashlib
 import http
 import json
 import os
-import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qsl
 
-from support.apps.served import PATIENCE, Deliberate, note, pattern
-
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+from support.apps.asgi_failing import chorus, fails, misspeaks, persistent
+from support.apps.asgi_messages import Receive, Scope, Send, answer, arguments, body, file, pieces, start
+from support.apps.served import note, pattern
 
 word: contextvars.ContextVar[str] = contextvars.ContextVar("word", default="none")
-
-
-# ---------------------------------------------------------------- what the paths below are made of
-
-
-def arguments(scope: Scope) -> dict[str, str]:
-    return dict(parse_qsl(scope["query_string"].decode("ascii"), keep_blank_values=True))
-
-
-async def start(send: Send, status: int = 200, *headers: tuple[bytes, bytes], **more: Any) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": headers, **more})
-
-
-async def body(send: Send, piece: Any = b"", more: bool = False) -> None:
-    await send({"type": "http.response.body", "body": piece, "more_body": more})
-
-
-async def answer(send: Send, piece: bytes = b"", status: int = 200, *headers: tuple[bytes, bytes]) -> None:
-    await start(send, status, *headers)
-    await body(send, piece)
-
-
-async def pieces(receive: Receive) -> AsyncIterator[bytes]:
-    """The request's body. Raises ConnectionError where it ends too early."""
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise ConnectionError(message["type"])
-        yield message["body"]
-        more = message["more_body"]
-
-
-async def file(path: str) -> None:
-    """Return once there is a file at `path`: how a test tells a call to go on."""
-    until = time.monotonic() + PATIENCE
-    while not Path(path).exists():
-        if time.monotonic() > until:
-            raise TimeoutError(path)
-        await asyncio.sleep(0.005)
 
 
 # ---------------------------------------------------------------- answers
@@ -288,92 +241,6 @@ async def hasty(scope: Scope, receive: Receive, send: Send) -> None:
     os.close(other)
 
 
-# ---------------------------------------------------------------- apps that fail
-
-
-async def fails(scope: Scope, receive: Receive, send: Send) -> None:
-    """Raises, returns or is cancelled, as `how` says it."""
-    given = arguments(scope)
-    if given["when"] == "middle":
-        await start(send)
-        await body(send, b"begun", more=True)
-    elif given["when"] == "started":
-        await start(send)
-    elif given["when"] == "waited":
-        await asyncio.sleep(0.001)
-    match given["how"]:
-        case "raise":
-            raise Deliberate(given["when"])
-        case "task":
-            await asyncio.create_task(leave(given["when"]))
-        case "exit":
-            try:
-                raise Deliberate(given["when"])
-            except Deliberate:
-                sys.exit(7)
-        case "cancel":
-            try:
-                raise Deliberate(given["when"])
-            except Deliberate as error:
-                raise asyncio.CancelledError from error
-    # else it returns
-
-
-async def leave(when: str) -> None:
-    sys.exit(f"Deliberate: {when}")
-
-
-async def misspeaks(scope: Scope, receive: Receive, send: Send) -> None:
-    """A message that is none, after `good` messages that are."""
-    given = arguments(scope)
-    bad: dict[str, Any] = {
-        "status-text": {"type": "http.response.start", "status": "200"},
-        "status-100": {"type": "http.response.start", "status": 100},
-        "status-none": {"type": "http.response.start"},
-        "name": {"type": "http.response.start", "status": 200, "headers": [(b"x\r\nevil", b"1")]},
-        "value": {"type": "http.response.start", "status": 200, "headers": [(b"x", b"1\r\nevil: 1")]},
-        "text": {"type": "http.response.start", "status": 200, "headers": [("x", "1")]},
-        "length": {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"+5")]},
-        "body-first": {"type": "http.response.body", "body": b"x"},
-        "unknown": {"type": "http.response.other"},
-        "typeless": {"status": 200},
-        "body-text": {"type": "http.response.body", "body": "text"},
-        "body-number": {"type": "http.response.body", "body": 5},
-        "body-none": {"type": "http.response.body", "body": None},
-        "second-start": {"type": "http.response.start", "status": 200},
-        "trailers": {"type": "http.response.trailers", "headers": []},
-        "hint": {"type": "http.response.early_hint", "links": [b"a\r\nevil: 1"]},
-        "pathsend": {"type": "http.response.pathsend", "path": "/nowhere/at/all"},
-    }[given["what"]]
-    if "started" in given:
-        await start(send)
-    await send(bad)
-    await body(send, b"good", more="stream" in given)
-    await body(send, b"better")
-
-
-async def persistent(scope: Scope, receive: Receive, send: Send) -> None:
-    """Goes on after the end: 40 messages that nobody hears."""
-    await answer(send, b"once")
-    for _ in range(20):
-        await body(send, b"again", more=True)
-        await start(send, 500)
-
-
-async def chorus(scope: Scope, receive: Receive, send: Send) -> None:
-    """Two tasks that send at once."""
-    await start(send)
-
-    async def sing(letter: bytes) -> None:
-        for _ in range(50):
-            await body(send, letter * 5000, more=True)
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(sing(b"a"))
-        group.create_task(sing(b"b"))
-    await body(send)
-
-
 # ---------------------------------------------------------------- what goes on behind
 
 
@@ -468,99 +335,3 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise ValueError(f"no {scope['type']} here")
     path = scope["path"].removeprefix(scope["root_path"])
     await PATHS.get("/" + path.split("/")[1], hello)(scope, receive, send)
-
-
-# ---------------------------------------------------------------- lifespans
-
-
-LIFE = os.environ.get("ASGI_LIFE", "/dev/null")
-"""Where the apps below note what they did."""
-
-
-async def living(scope: Scope, receive: Receive, send: Send) -> None:
-    """With a lifespan, and a state; how it goes wrong, if it is to, ASGI_WRONG says."""
-    if scope["type"] != "lifespan":
-        await app(scope, receive, send)
-        return
-    wrong = os.environ.get("ASGI_WRONG", "")
-    message = await receive()
-    note(LIFE, message["type"])
-    if wrong == "raises":
-        raise Deliberate("at the start")
-    if wrong == "exits":
-        sys.exit("at the start")
-    if wrong in ("says", "says-and-raises"):
-        await send({"type": "lifespan.startup.failed", "message": "the database is not there"})
-        if wrong == "says":
-            return
-        raise Deliberate("at the start")
-    if wrong == "returns":
-        return
-    scope["state"].update(word="kept", shared={"requests": 0})
-    await send({"type": "lifespan.startup.complete"})
-    if wrong == "dies":
-        raise Deliberate("while it serves")
-    message = await receive()
-    note(LIFE, message["type"])
-    if wrong == "hangs":
-        await asyncio.sleep(1000)
-    if wrong == "exits-at-the-end":
-        sys.exit("at the end")
-    if wrong == "raises-at-the-end":
-        raise Deliberate("at the end")
-    if wrong == "says-at-the-end":
-        await send({"type": "lifespan.shutdown.failed", "message": "could not flush"})
-        return
-    await asyncio.sleep(0.01)
-    note(LIFE, "shut down")
-    await send({"type": "lifespan.shutdown.complete"})
-
-
-async def unaware(scope: Scope, receive: Receive, send: Send) -> None:
-    """Looks at no type, and takes each talk for a request's."""
-    await receive()
-    await answer(send, b"unaware")
-
-
-async def silent(scope: Scope, receive: Receive, send: Send) -> None:
-    """Returns where it has nothing to say."""
-    if scope["type"] == "http":
-        await answer(send, b"silent")
-
-
-def starlette() -> Any:
-    """A factory: a Starlette app whose lifespan fails if ASGI_WRONG says so, and whose streams never end."""
-    from starlette.applications import Starlette
-    from starlette.middleware.base import BaseHTTPMiddleware
-    from starlette.requests import Request
-    from starlette.responses import Response, StreamingResponse
-    from starlette.routing import Route
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
-        if os.environ.get("ASGI_WRONG"):
-            raise Deliberate("in the lifespan")
-        note(LIFE, "started")
-        yield {"word": "kept"}
-        note(LIFE, "stopped")
-
-    async def forever(request: Request) -> Response:
-        async def lines() -> AsyncIterator[bytes]:
-            try:
-                while True:
-                    yield b"x" * 10_000
-                    await asyncio.sleep(0)
-            finally:
-                note(request.query_params["file"], "closed")
-
-        return StreamingResponse(lines())
-
-    async def through(request: Request, follow: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await follow(request)
-        response.headers["x-word"] = request.state.word
-        return response
-
-    routes = [Route("/forever", forever), Route("/middle/forever", forever)]
-    made = Starlette(routes=routes, lifespan=lifespan)
-    made.add_middleware(BaseHTTPMiddleware, dispatch=through)
-    return made

@@ -7,6 +7,7 @@ The query has `do`, a Python list of steps, and `file`, where notes go, one a li
     (9, {...})     send() it so many times
     "go"           wait until there is a file of the notes' name and ".go"
     "turn"         wait for one turn of the event loop
+    "pause"        wait for 50 ms
     "for ever"     wait for what never comes; "cancelled" is noted
     "raise"        raise Deliberate
     "told"         receive() until a disconnect comes, which is noted
@@ -55,6 +56,8 @@ async def run(steps: str, path: str, receive: Receive, send: Send) -> None:
                     await asyncio.sleep(0.005)
             case "turn":
                 await asyncio.sleep(0)
+            case "pause":
+                await asyncio.sleep(0.05)
             case "for ever":
                 await for_ever(path)
             case "raise":

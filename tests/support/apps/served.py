@@ -131,7 +131,7 @@ class Seen(Web):
             "path": request.prefix + request.path,
             "query": request.query,
             "host": request.host,
-            "minor": request.minor,
+            "version": request.version,
             "scheme": request.scheme,
             "peer": request.peer,
         }

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The common talk of an ASGI app, in C: its answer is whole before the app has waited for anything.
+"""The common call of an ASGI app, in C: its response is whole before the app has waited for anything.
 
-The plain Python of `http.Exchange`, `scope` and `async_call` is the specification. A EagerCall is what the app awaits receive()
-and send() of, until it does what is not common: a piece of a body of which more is to come, trailers, hints, a wait, an
-exception. From then on an Exchange goes on for it, which is told of what has been said (`adopt`).
+The plain Python of `http.HttpCall` and `scope` is the specification. An EagerCall has the receive() and send() of the
+app until that does what is not common: a piece of a body of which more is to come, trailers, hints, a wait, an
+exception. From then on an HttpCall goes on for it, from the messages that have come so far (`eager.eager_calls`).
 """
 
 from urllib.parse import unquote
@@ -31,7 +31,7 @@ cdef str _START = "http.response.start"
 cdef str _BODY = "http.response.body"
 
 
-# ---------------------------------------------------------------- what is awaited and is there
+# ---------------------------------------------------------------- awaitables of what is there
 
 cdef class Done:
     """An awaitable of what is there already (PEP 492): `await` goes on at once. A Coroutine as collections.abc has it,
@@ -69,7 +69,7 @@ cdef inline Done _done(value):
     return done
 
 
-# ---------------------------------------------------------------- a talk
+# ---------------------------------------------------------------- one call
 
 cdef enum State:
     NEW, STARTED, WHOLE
@@ -78,16 +78,16 @@ cdef enum State:
 cdef class EagerCall:
     """receive() and send() for one call of the app.
 
-    exchange  who goes on for it; None while it is common
+    successor  the HttpCall that goes on for it; None while it is common
     """
 
-    cdef EagerCalls _briefs
+    cdef EagerCalls _calls
     cdef Head _request
     cdef object _asker
     cdef object _scope
-    cdef object exchange
+    cdef object successor
     cdef State _state
-    cdef bint _told
+    cdef bint _received
     cdef object _status
     cdef bytes _body
     cdef tuple _fields  # but for Content-Length
@@ -96,24 +96,24 @@ cdef class EagerCall:
     cdef long long _length
 
     def receive(self):
-        """As Exchange.receive."""
-        if self.exchange is None and self._state != WHOLE and not self._told:
-            self._told = True
+        """Return a message, as HttpCall.receive does."""
+        if self.successor is None and self._state != WHOLE and not self._received:
+            self._received = True
             content = self._request.content
             return _done({"type": "http.request", "body": b"" if content is None else content, "more_body": False})
-        return self._full().receive()
+        return self._slow_call().receive()
 
     def send(self, message):
-        """As Exchange.send."""
-        if self.exchange is None and type(message) is dict and self._took(<dict>message):
+        """Send a message, as HttpCall.send does."""
+        if self.successor is None and type(message) is dict and self._accepts(<dict>message):
             return _NONE
-        return self._full().send(message)
+        return self._slow_call().send(message)
 
-    cdef bint _took(self, dict message) except -1:
-        """False for what is not common, of which nothing was noted."""
+    cdef bint _accepts(self, dict message) except -1:
+        """Note a common message. Return False for any other, of which nothing is noted."""
         cdef object kind = message.get(_TYPE), body
         if self._state == NEW and kind == _START:
-            return self._took_start(message)
+            return self._accepts_start(message)
         if self._state == STARTED and kind == _BODY:
             body = message.get("body", b"")
             if type(body) is bytes and not message.get("more_body", False) and (
@@ -124,7 +124,7 @@ cdef class EagerCall:
                 return True
         return False
 
-    cdef bint _took_start(self, dict message) except -1:
+    cdef bint _accepts_start(self, dict message) except -1:
         cdef list fields
         cdef object pair, known
         headers = message.get("headers", _NOTHING)
@@ -147,7 +147,7 @@ cdef class EagerCall:
             else:
                 fields.append(pair)
         self._fields = PyList_AsTuple(fields)
-        known = self._briefs.known(self._fields)
+        known = self._calls.known(self._fields)
         if known is None:
             return False
         self._block, self._headers = <tuple>known
@@ -155,28 +155,30 @@ cdef class EagerCall:
         self._state = STARTED
         return True
 
-    cdef object _full(self):
-        if self.exchange is None:
-            self.exchange = self._briefs.make(self._request, self._asker, self._scope)
-            self.exchange.adopt(None if self._state == NEW else self._start(), self._told, self._state == WHOLE)
-        return self.exchange
+    cdef object _slow_call(self):
+        if self.successor is None:
+            start = None if self._state == NEW else self._start()
+            self.successor = self._calls.make(
+                self._request, self._asker, self._scope, start, self._received, self._state == WHOLE
+            )
+        return self.successor
 
     cdef dict _start(self):
-        """The message as it was: the app may have changed its own since."""
+        """Return the first message as it was: the app may have changed its own since."""
         cdef tuple fields = self._fields
         if self._length >= 0:
             fields += ((b"content-length", b"%d" % self._length),)
         return {"type": _START, "status": self._status, "headers": fields}
 
-    cdef object _answer(self):
-        cdef Answer answer = new_object(self._briefs.response)
-        answer.body = self._body
-        answer.status = self._status
-        answer.headers = self._headers[:]
-        answer.trailers = _NOTHING
-        answer.block = self._block
-        answer.fields = PyList_GET_SIZE(self._headers)
-        return answer
+    cdef object _response(self):
+        cdef Answer response = new_object(self._calls.response)
+        response.body = self._body
+        response.status = self._status
+        response.headers = self._headers[:]
+        response.trailers = _NOTHING
+        response.block = self._block
+        response.fields = PyList_GET_SIZE(self._headers)
+        return response
 
 
 cdef inline bint _is_pair(pair):
@@ -193,22 +195,23 @@ cdef inline bint _is_length(bytes name):
 
 
 cdef inline long long _number(bytes text):
-    """A decimal number of at most 18 digits; -1 for what is none."""
+    """Return a decimal number of at most 18 digits; -1 for any other text."""
     return decimal(<Bytes>PyBytes_AS_STRING(text), 0, PyBytes_GET_SIZE(text))
 
 
-# ---------------------------------------------------------------- all talks of one app
+# ---------------------------------------------------------------- all calls of one app
 
 cdef class EagerCalls:
-    """Called with a request, its asker: the whole answer, or (an Exchange, what it says first).
+    """Start a call with a request and its asker: to its whole response, or to (an HttpCall, its first output).
 
-    runtime      the Host, of which `app`, `events` and `context` are
-    make      (request, asker, scope) to an Exchange
-    coroutine makes one of what the app returned that is no `coroutine_type`
-    common    a scope of all requests: what is not set anew for each; `root` is its root_path
-    encode    fields as bytes to their block and as a Response has them, None for those that are not common; `blocks`
-              are those it has told
-    otherwise the same as this for a request that is not common
+    runtime    the AsgiRuntime, with its `app`, `events` and `context`
+    make       (request, asker, scope, http.response.start or None, whether the body is delivered, whether the response
+               is whole) to an HttpCall
+    coroutine  makes a coroutine of an awaitable that is no `coroutine_type`
+    common     the part of a scope that all requests share; `root` is its root_path
+    encode     fields as bytes to (their block, fields as a Response has them); None for those that are not common;
+               `blocks` has results
+    otherwise  does the same as this for a request that is not common
     """
 
     cdef object _runtime, _app, _events, _task, _context, _coroutine, _coroutine_type, _encode, _otherwise
@@ -220,7 +223,7 @@ cdef class EagerCalls:
     def __init__(self, *, runtime, app, events, task, context, make, coroutine, coroutine_type, dict common not None,
                  str root not None, encode, dict blocks not None, otherwise, response):
         if not issubclass(response, Answer):
-            raise TypeError("this class has no slots of ours")
+            raise TypeError("response: a subclass of Answer is needed")
         self._runtime = runtime
         self._app = app
         self._events = events
@@ -241,37 +244,37 @@ cdef class EagerCalls:
         return self._encode(fields) if known is None else known
 
     def __call__(self, Head request not None, asker):
-        cdef EagerCall brief
+        cdef EagerCall call
         cdef object coroutine, task
         if request.read is None or (request.length and request.content is None) or request.chunked or self._runtime.limit is not None:
             return self._otherwise(request, asker)
-        brief = EagerCall.__new__(EagerCall)
-        brief._briefs = self
-        brief._request = request
-        brief._asker = asker
-        brief._scope = self._scope_of(request)
-        brief._length = -1
+        call = EagerCall.__new__(EagerCall)
+        call._calls = self
+        call._request = request
+        call._asker = asker
+        call._scope = self._scope_of(request)
+        call._length = -1
         try:
-            coroutine = self._app(brief._scope, brief.receive, brief.send)
+            coroutine = self._app(call._scope, call.receive, call.send)
             if type(coroutine) is not self._coroutine_type:
                 coroutine = self._coroutine(coroutine)
             task = self._task(coroutine, loop=self._events, eager_start=True, context=PyContext_Copy(self._context))
         except BaseException as error:  # SystemExit too, which a task lets through
-            return self._full(brief, None, error)
-        if brief._state == WHOLE and brief.exchange is None and _went_well(task):
-            return brief._answer()
-        return self._full(brief, task, None)
+            return self._go_on(call, None, error)
+        if call._state == WHOLE and call.successor is None and _succeeded(task):
+            return call._response()
+        return self._go_on(call, task, None)
 
-    cdef object _full(self, EagerCall brief, task, error):
-        cdef bint is_whole = brief._state == WHOLE
-        exchange = brief._full()
-        reply = exchange.adopted(task, error)
+    cdef object _go_on(self, EagerCall call, task, error):
+        cdef bint is_whole = call._state == WHOLE
+        http_call = call._slow_call()
+        output = http_call.adopt(task, error)
         if is_whole:
-            return brief._answer()
-        return exchange, reply
+            return call._response()
+        return http_call, output
 
     cdef dict _scope_of(self, Head request):
-        """As scope.http_scope has it."""
+        """Return the scope, as scope.http_scope does."""
         cdef FieldLines lines = request.read
         cdef str target = request.target
         cdef const char* at = PyUnicode_1BYTE_DATA(target)
@@ -308,5 +311,5 @@ cdef class EagerCalls:
         return scope
 
 
-cdef inline bint _went_well(task):
+cdef inline bint _succeeded(task):
     return task.done() and not task.cancelled() and task.exception() is None

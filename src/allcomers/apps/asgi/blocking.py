@@ -1,6 +1,6 @@
 """ASGI under the blocking models: a call runs to its end on an event loop of the thread's own, step by step.
 
-The loop runs until the app has something to send, then stands still until that has gone out: so an async answer is
+The loop runs until the app has something to send, then stands still until that has gone out: so an async response is
 pulled like any other, and a slow client holds no loop. In between nothing of the app runs, its own timers neither.
 """
 
@@ -13,11 +13,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeAlias, cast
 
+from allcomers.apps.asgi.call.response_writer import DONE
 from allcomers.apps.asgi.http import HttpCall
 from allcomers.apps.asgi.runtime import WIND_UP, App, AsgiRuntime
 from allcomers.apps.asgi.scope import HTTP_EXTENSIONS, http_scope
 from allcomers.connection.call import CONSUMED
 from allcomers.connection.http.response_body import EndOfBody, FinalPiece, StreamingBody
+from allcomers.connection.http.response_head import plain_response
 from allcomers.errors import ClientGone
 from allcomers.protocol.message import Piece, Request, Response
 from allcomers.system.asyncio_loops import new_selector_loop
@@ -25,21 +27,22 @@ from allcomers.system.asyncio_loops import new_selector_loop
 READ: Final = 64 * 1024
 """Bytes of a body that the app is given at once."""
 
-HEED: Final = 0.05
-"""Seconds after which an app that still waits is told when its client leaves: to look for that costs, too."""
+CLIENT_WATCH_DELAY: Final = 0.05
+"""Seconds after which the client of an app that still waits is watched for its end: the watch costs something, too."""
 
 
 Report: TypeAlias = Callable[[BaseException, Request], object]
 
 
-class Loops:
+class IdleLoops:
     """Event loops that no call uses now; each process has its own."""
 
     def __init__(self) -> None:
         self._idle: deque[asyncio.AbstractEventLoop] = deque()
         self._pid = os.getpid()
 
-    def take(self) -> asyncio.AbstractEventLoop:
+    def acquire(self) -> asyncio.AbstractEventLoop:
+        """Return an idle loop, or a new one."""
         if self._pid != os.getpid():  # after a fork: the parent's loops wait in the parent's kernel objects
             self._idle, self._pid = deque(), os.getpid()
         try:
@@ -48,13 +51,14 @@ class Loops:
             return new_selector_loop()
 
     def release(self, events: asyncio.AbstractEventLoop) -> None:
+        """Keep a loop for the next call."""
         self._idle.append(events)
 
 
 class BlockingAsgi:
-    """A Handler (protocol.message) that an ASGI app is behind.
+    """A Handler (protocol.message) that calls an ASGI app.
 
-    root_path, report, state, extensions, disconnect_grace  as a AsgiRuntime has them
+    root_path, report, state, extensions, disconnect_grace  as an AsgiRuntime has them
     """
 
     def __init__(
@@ -71,52 +75,51 @@ class BlockingAsgi:
         self._report = report
         self._extensions = extensions
         self._grace = disconnect_grace
-        self._loops = Loops()
+        self._loops = IdleLoops()
 
     async def finish(self, patience: float) -> None:
-        """No call outlives the thread that it is made in."""
+        """Return at once: no call outlives the thread that it is made in."""
 
     def __call__(self, request: Request) -> Response:
         if request.upgrades and request.named.get(b"upgrade", b"").strip().lower() == b"websocket":
-            text = b"WebSockets need a model with an event loop: --model asyncio, or a poller.\n"
-            return Response(text, status=501, headers=[("Content-Type", "text/plain; charset=utf-8")])
+            return plain_response(501, "WebSockets need a model with an event loop: --model asyncio, or a poller.")
         runtime = AsgiRuntime(
             app=self._app,
-            events=self._loops.take(),
+            events=self._loops.acquire(),
             report=self._report,
             root_path=self._root_path,
             state=self.state,
             extensions=self._extensions,
             disconnect_grace=self._grace,
         )
-        return Steps(runtime, request, self._loops).begin()
+        return BlockingCall(runtime, request, self._loops).begin()
 
 
-class Steps:
-    """One call: the driver of its HttpCall, and the iterable of its answer's pieces."""
+class BlockingCall:
+    """One call: the driver of its HttpCall, and the iterable of its response's pieces."""
 
-    def __init__(self, runtime: AsgiRuntime, request: Request, loops: Loops) -> None:
+    def __init__(self, runtime: AsgiRuntime, request: Request, loops: IdleLoops) -> None:
         self._runtime = runtime
         self._loops = loops
         self._body = request.stream
-        self._replies: deque[Any] = deque()
+        self._outputs: deque[Any] = deque()
         self._closing = False
-        self._look: select.epoll | None = None  # at the client's socket, for its end
+        self._client_watch: select.epoll | None = None  # for the end of the client's sending side
         self._first: Piece | FinalPiece | EndOfBody = b""
         scope = http_scope(request, runtime.root_path, runtime.state, runtime.extensions)
-        self._exchange = HttpCall(runtime, request, self, scope)
+        self._call = HttpCall(runtime, request, self, scope)
 
-    # ------------------------------------------------------------ for the exchange
+    # ------------------------------------------------------------ for the HttpCall
 
     @property
-    def driver(self) -> Steps:
+    def driver(self) -> BlockingCall:
         return self
 
     def said(self, reply: Any) -> None:
         if reply is CONSUMED:
             self._feed()
         else:
-            self._replies.append(reply)
+            self._outputs.append(reply)
             self._stop()
 
     def send(self, part: object) -> bool:
@@ -128,62 +131,62 @@ class Steps:
         raise AssertionError("an async app has receive() and send()")
 
     def fileno(self) -> int:
-        raise AssertionError("who asks has the request")
+        raise AssertionError("an HttpCall needs no socket: its request has one")
 
     def hint(self, links: Iterable[bytes]) -> None:
-        """What could be told before the answer goes out with it here: so it is not told."""
+        """Send nothing: what could go out before the response goes out with it here."""
 
     def _feed(self) -> None:
-        """The body is here whole: the app gets as much as it asks for."""
-        if self._exchange.hungry:
+        """Give the app as much of the body as it waits for: all of it is here."""
+        if self._call.hungry:
             piece = self._body.read(READ)
-            self._exchange.hear(piece, len(piece) == READ)
+            self._call.hear(piece, len(piece) == READ)
 
     # ------------------------------------------------------------ a client that leaves
 
-    def _heed(self) -> None:
-        """Have the app told when its client leaves: nobody reads what that says meanwhile, its end last of all.
+    def _watch_client(self) -> None:
+        """Notify the app when its client leaves: nobody reads what that sends meanwhile, its end last of all.
 
-        epoll(7) tells of an end behind bytes that nobody has read. Where there is none, the app is not told.
+        epoll(7) reports an end behind bytes that nobody has read. Where there is none, the app is not notified.
         """
-        driver = self._exchange.request.driver
+        driver = self._call.request.driver
         if driver is not None and hasattr(select, "epoll"):
-            self._look = select.epoll(1)
-            self._look.register(driver.fileno(), select.EPOLLRDHUP)  # an error, or both ends, it always tells
-            self._runtime.events.add_reader(self._look.fileno(), self._client_leaves)
+            self._client_watch = select.epoll(1)
+            self._client_watch.register(driver.fileno(), select.EPOLLRDHUP)  # beside errors and hang-ups
+            self._runtime.events.add_reader(self._client_watch.fileno(), self._client_leaves)
 
     def _client_leaves(self) -> None:
-        assert self._look is not None
-        gone = any(event & (select.EPOLLERR | select.EPOLLHUP) for _, event in self._look.poll(0))
-        self._heed_no_more()
+        assert self._client_watch is not None
+        gone = any(event & (select.EPOLLERR | select.EPOLLHUP) for _, event in self._client_watch.poll(0))
+        self._unwatch_client()
         if gone:
-            self._exchange.leave()
+            self._call.leave()
         else:
-            self._exchange.end()
+            self._call.end()
 
-    def _heed_no_more(self) -> None:
-        look, self._look = self._look, None
-        if look is not None:
-            self._runtime.events.remove_reader(look.fileno())
-            look.close()
+    def _unwatch_client(self) -> None:
+        watch, self._client_watch = self._client_watch, None
+        if watch is not None:
+            self._runtime.events.remove_reader(watch.fileno())
+            watch.close()
 
     # ------------------------------------------------------------ steps
 
     def begin(self) -> Response:
-        """The answer: whole, or with this as its body. Raises ClientGone: there is none."""
-        self._exchange.start()
-        assert self._exchange.task is not None
-        self._exchange.task.add_done_callback(self._stop)
-        reply = self._next()
-        if isinstance(reply, StreamingBody):
-            self._first = reply.first
-            response = reply.response
-            response.body = cast(Iterable[Piece], self)  # Last and EndOfBody too, which Pulled knows
-        elif reply is EndOfBody.ABORTED:
+        """Return the response: whole, or with this as its body. Raises ClientGone: there is none."""
+        self._call.start()
+        assert self._call.task is not None
+        self._call.task.add_done_callback(self._stop)
+        output = self._next()
+        if isinstance(output, StreamingBody):
+            self._first = output.first
+            response = output.response
+            response.body = cast(Iterable[Piece], self)  # FinalPiece and EndOfBody too, which PulledBody knows
+        elif output is EndOfBody.ABORTED:
             self.close()
-            raise ClientGone("the app answers nobody")
+            raise ClientGone("the app has sent no response, for its client has left")
         else:
-            response = reply
+            response = output
         response.close = self.close
         return response
 
@@ -192,37 +195,37 @@ class Steps:
             self._runtime.events.stop()
 
     def _next(self) -> Any:
-        """Let the app run until it has something to send."""
-        task = self._exchange.task
+        """Let the app run until it has something to send. Return that."""
+        task = self._call.task
         assert task is not None
-        heeding = self._runtime.events.call_later(HEED, self._heed)
-        while not self._replies and not task.done():
+        timer = self._runtime.events.call_later(CLIENT_WATCH_DELAY, self._watch_client)
+        while not self._outputs and not task.done():
             try:
                 self._runtime.events.run_forever()
-            except SystemExit as error:  # from a task that the app has begun
-                self._runtime.report(error, self._exchange.request)
-        heeding.cancel()
-        self._heed_no_more()
-        return self._replies.popleft() if self._replies else EndOfBody.ABORTED
+            except SystemExit as error:  # from a task that the app has started
+                self._runtime.report(error, self._call.request)
+        timer.cancel()
+        self._unwatch_client()
+        return self._outputs.popleft() if self._outputs else EndOfBody.ABORTED
 
     def __iter__(self) -> Iterator[Piece | FinalPiece | EndOfBody]:
         yield self._first
         while not isinstance(self._first, FinalPiece):
-            self._exchange.go_on()
-            reply = self._next()
-            yield reply
-            if isinstance(reply, FinalPiece | EndOfBody):
+            self._call.go_on()
+            output = self._next()
+            yield output
+            if isinstance(output, FinalPiece | EndOfBody):
                 return
 
     def close(self) -> None:
-        """The answer is sent, and the app may finish what it does behind it; or the client has gone."""
+        """Let the app finish what it does behind its response; or end it soon, where its client has gone."""
         self._closing = True
-        self._exchange.drop_file()
-        task = self._exchange.task
+        self._call.response.close_file()
+        task = self._call.task
         assert task is not None
         if not task.done():
-            patience = None if self._exchange.done else WIND_UP
-            if not self._exchange.done:
-                self._exchange.leave()
-            self._runtime.events.run_until_complete(self._runtime.finish(patience))
+            is_whole = self._call.response.state is DONE
+            if not is_whole:
+                self._call.leave()
+            self._runtime.events.run_until_complete(self._runtime.finish(None if is_whole else WIND_UP))
         self._loops.release(self._runtime.events)

@@ -1,4 +1,4 @@
-"""Which talk a request begins: HTTP, or a WebSocket."""
+"""The call that a request starts: of HTTP, or of a WebSocket."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from allcomers.apps.asgi.http import HttpCall
 from allcomers.apps.asgi.runtime import AsgiRuntime
 from allcomers.apps.asgi.scope import http_scope
 from allcomers.connection.http.async_call import Asker, AsyncCall
+from allcomers.connection.http.response_head import plain_response
 from allcomers.errors import HttpError
 from allcomers.protocol.message import Request, Response
 from allcomers.protocol.websocket import handshake
 
 _logger = logging.getLogger("allcomers.websocket")
 
-_TEXT = ("Content-Type", "text/plain; charset=utf-8")
-
 
 def answer(runtime: AsgiRuntime, request: Request, asker: Asker) -> AsyncCall:
-    """The AsyncCall that answers `request`, which `asker` has heard."""
+    """Return the AsyncCall for `request`, which has come on the connection `asker`."""
     if request.upgrades and handshake.asked(request):
         return _websocket(runtime, request, asker)
     return HttpCall(runtime, request, asker, http_scope(request, runtime.root_path, runtime.state, runtime.extensions))
@@ -30,23 +29,23 @@ def _websocket(runtime: AsgiRuntime, request: Request, asker: Asker) -> AsyncCal
     try:
         offer = handshake.offer(request)
     except HttpError as error:
-        return Refused(Response(f"{error.message}\n".encode(), status=error.status, headers=[_TEXT, *error.headers]))
+        return Refused(plain_response(error.status, error.message, error.headers))
     if runtime.websocket is None:
-        tell_of_missing()
-        return Refused(Response(b"This server speaks no WebSocket.\n", status=501, headers=[_TEXT]))
+        warn_of_missing()
+        return Refused(plain_response(501, "This server speaks no WebSocket."))
     from allcomers.apps.asgi.websocket import WebSocketCall  # late: most requests are none
 
     return WebSocketCall(runtime, request, asker, offer)
 
 
 @cache
-def tell_of_missing() -> None:
-    """Say it once a process."""
+def warn_of_missing() -> None:
+    """Log the missing library, once a process."""
     _logger.warning("a client asks for a WebSocket, which needs: pip install 'allcomers[websocket]'")
 
 
 class Refused:
-    """A AsyncCall whose answer is known before the app is asked."""
+    """An AsyncCall whose response is known without the app."""
 
     ahead = 0
     hungry = False

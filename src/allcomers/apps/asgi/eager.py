@@ -1,44 +1,44 @@
-"""Talks that are over at once: what an async app answers without waiting, for a driver that can send it itself.
+"""Calls that are over in their first step: an async app answers without waiting, and the driver sends it itself.
 
-Where the leaf is compiled such a talk is a `_brief.EagerCall`; what it needs to know of this package is said here.
+Where the package is compiled such a call is an `_eager.EagerCall`; this gives it what it needs of the package.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import CoroutineType
 from typing import Any, Final
 
+from allcomers.apps.asgi.call.messages import Message, decoded
+from allcomers.apps.asgi.call.response_writer import DONE
 from allcomers.apps.asgi.dispatch import answer
 from allcomers.apps.asgi.http import HttpCall
-from allcomers.apps.asgi.messages import decoded
 from allcomers.apps.asgi.runtime import EAGER, AsgiRuntime
-from allcomers.apps.asgi.scope import VERSION
+from allcomers.apps.asgi.scope import VERSION, Scope
 from allcomers.connection.http.async_call import Asker, AsyncCall
 from allcomers.protocol import compiled
-from allcomers.protocol.head import encode_fields, remember
+from allcomers.protocol.encode import encode_fields
+from allcomers.protocol.head import remember
 from allcomers.protocol.message import Request, Response
 
 Begin = Callable[[Request, Asker], Response | tuple[AsyncCall, Any]]
-"""Has an app answer: its whole answer where that is there at once; else who goes on with it, and what it says first."""
+"""Start a call: to its whole response, where that is there at once; else to (its AsyncCall, its first output)."""
 
 _Known = tuple[bytes, list[tuple[str, str]]]
-"""Fields as they go out, and as a Response has them."""
+"""Fields as they are sent, and as a Response has them."""
 
 _blocks: dict[tuple[tuple[bytes, bytes], ...], _Known] = {}
 _LONGEST_KNOWN: Final = 1024
 
 
 def eager_calls(runtime: AsgiRuntime) -> Begin:
-    """For the requests of one app."""
+    """Return the function that starts the calls of one app."""
 
     def begin(request: Request, asker: Asker) -> tuple[AsyncCall, Any]:
         async_call = answer(runtime, request, asker)
         return async_call, async_call.start()
-
-    def make(request: Request, asker: Asker, scope: dict[str, Any]) -> HttpCall:
-        return HttpCall(runtime, request, asker, scope)
 
     if not (compiled.COMPILED and EAGER):
         return begin
@@ -59,7 +59,7 @@ def eager_calls(runtime: AsgiRuntime) -> Begin:
         events=runtime.events,
         task=asyncio.Task,
         context=runtime.context,
-        make=make,
+        make=partial(_slow_call, runtime),
         coroutine=_coroutine,
         coroutine_type=CoroutineType,
         common=common,
@@ -71,17 +71,46 @@ def eager_calls(runtime: AsgiRuntime) -> Begin:
     )
 
 
+def _slow_call(
+    runtime: AsgiRuntime,
+    request: Request,
+    asker: Asker,
+    scope: Scope,
+    start: Message | None,
+    received: bool,
+    whole: bool,
+) -> HttpCall:
+    """Return the HttpCall that goes on for an EagerCall.
+
+    start     http.response.start, if the app has sent it
+    received  whether the app has received the body
+    whole     whether the response is whole
+    """
+    call = HttpCall(runtime, request, asker, scope)
+    if received:
+        call.body.next_message(_nothing)
+    if start is not None:
+        call.response.write(start, call)
+    if whole:
+        call.response.state = DONE
+    return call
+
+
+def _nothing() -> None:
+    """Report nothing: all of the body is here."""
+
+
 async def _coroutine(call: Awaitable[Any]) -> None:
-    """What an app returned that is awaited as a coroutine is, as a function that is wrapped may."""
+    """Await what an app returned that is no coroutine, as a wrapped function may."""
     await call
 
 
 def _block(fields: tuple[tuple[bytes, bytes], ...]) -> _Known | None:
-    """The fields of an answer; None for what is the server's to set, or cannot be sent."""
+    """Return the fields of a response; None where one is the server's to set, or cannot be sent."""
     try:
         headers = decoded(fields)
         block, ours = encode_fields(headers)
-    except Exception:  # the exchange that goes on tells what is wrong with them
+    except Exception:  # the HttpCall that goes on reports what is wrong with them
         return None
     if ours is not None:
         return None

@@ -7,7 +7,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from allcomers.apps.asgi.runtime import App, Message
+from allcomers.apps.asgi.call.messages import Message
+from allcomers.apps.asgi.runtime import App
 from allcomers.apps.loading import failure
 from allcomers.errors import AnswerError, AppError
 
@@ -15,7 +16,7 @@ _logger = logging.getLogger("allcomers.app")
 
 
 class Sharer(Protocol):
-    """Who hands the lifespan's state to the requests, and knows what still runs for them."""
+    """An AsgiRuntime or a BlockingAsgi: it hands the lifespan's state to the requests, and waits for their calls."""
 
     state: dict[str, Any] | None
 
@@ -23,10 +24,10 @@ class Sharer(Protocol):
 
 
 class Lifespan:
-    """One app's, in one worker, on one event loop.
+    """The lifespan of one app in one worker, on one event loop.
 
-    how    "on": the app must know the protocol, and start; "off": it is not asked; "auto": it need not know it
-    state  what the app leaves for its requests; None where it knows no lifespan
+    how    "on": the app must know the protocol, and start; "off": it is not called; "auto": it need not know it
+    state  the app's, for its requests; None where it knows no lifespan
     """
 
     def __init__(self, app: App, how: str) -> None:
@@ -34,15 +35,14 @@ class Lifespan:
         self._app = app
         self._how = how
         self._task: asyncio.Task[None] | None = None
-        self._error: BaseException | None = None  # what the app has raised
-        self._asked = False  # has the app received a message,
-        self._told = False  # and the last one too?
+        self._error: BaseException | None = None  # that the app has raised
+        self._received = 0  # messages that the app has received, of two
         self._leaving = asyncio.Event()
         self._started: asyncio.Future[str | None]  # None, or why it could not
         self._stopped: asyncio.Future[str | None]
 
     async def start(self) -> None:
-        """Until the app has started, or is seen not to know the protocol. Raises AppError: it failed."""
+        """Wait until the app has started, or shows that it does not know the protocol. Raises AppError: it failed."""
         if self._how == "off":
             return
         events = asyncio.get_running_loop()
@@ -55,14 +55,14 @@ class Lifespan:
         if not self._started.done():
             self._went_without()
         elif self._started.result() is not None:
-            await asyncio.wait({self._task}, timeout=1.0)  # it tells why, then it raises
+            await asyncio.wait({self._task}, timeout=1.0)  # after it has sent the reason, it raises
             raise self._failed(self._started.result() or "it does not say why")
         else:
             self.state = state
             self._task.add_done_callback(self._ended)
 
     async def stop(self, patience: float) -> None:
-        """Until the app has shut down, or `patience` seconds are over."""
+        """Wait until the app has shut down, or `patience` seconds are over."""
         task = self._task
         if task is None:
             return
@@ -85,22 +85,22 @@ class Lifespan:
             self._error = error
 
     def _went_without(self) -> None:
-        """The app ended before it had answered: it knows no lifespan, whatever it raises (ASGI, "Scope").
+        """Go on without a lifespan: the app ended before it had answered, whatever it raises (ASGI, "Scope").
 
-        Who raises when the start-up is asked of it may have tried, though, and that is told.
+        An app that raises after it has received the start-up may have tried, though, and that is logged.
         """
         self._task = None
         if self._how == "on":
             raise self._failed("it returned before lifespan.startup.complete")
-        if self._error is None or not self._asked:
+        if self._error is None or not self._received:
             _logger.debug("the app knows no lifespan: %r", self._error)
             return
         text = "the app raised %r when its start-up was due, and is served as one that knows no lifespan"
         _logger.warning(f"{text}; --lifespan on would stop here, off would not ask", self._error)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        said = self._stopped.done() and self._stopped.result() is not None  # then stop() tells why
-        if self._error is not None and not said:
+        is_reported = self._stopped.done() and self._stopped.result() is not None  # by stop()
+        if self._error is not None and not is_reported:
             _logger.error("the app's lifespan failed", exc_info=self._error)
 
     def _failed(self, why: str) -> AppError:
@@ -109,13 +109,13 @@ class Lifespan:
         return AppError(f"the app's start-up failed: {why}")
 
     async def _receive(self) -> Message:
-        if not self._asked:
-            self._asked = True
+        if self._received == 0:
+            self._received = 1
             return {"type": "lifespan.startup"}
         await self._leaving.wait()
-        if self._told:
-            await asyncio.get_running_loop().create_future()  # there is nothing more to hear
-        self._told = True
+        if self._received == 2:
+            await asyncio.get_running_loop().create_future()  # there is nothing more to receive
+        self._received = 2
         return {"type": "lifespan.shutdown"}
 
     async def _send(self, message: Message) -> None:
@@ -128,18 +128,18 @@ class Lifespan:
 
 
 async def _cancel_all() -> None:
-    """What the app has begun and waits for no more, as asyncio.run() does it."""
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
+    """Cancel what the app has started and waits for no more, as asyncio.run() does it."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
         task.cancel()
-    if left:
-        await asyncio.wait(left, timeout=1.0)
+    if tasks:
+        await asyncio.wait(tasks, timeout=1.0)
 
 
 class Life:
-    """An app's life in one worker: begun before the first request, ended after the last.
+    """An app's life in one worker: it starts before the first request, and ends after the last.
 
-    sharer  is given the lifespan's state: a Host or Stepped
+    sharer  gets the lifespan's state
     """
 
     def __init__(self, events: asyncio.AbstractEventLoop, lifespan: Lifespan, sharer: Sharer) -> None:
@@ -148,16 +148,16 @@ class Life:
         self._sharer = sharer
 
     def begin(self, listen: Callable[[], object] = lambda: None) -> None:
-        """Raises AppError: the app failed to start.
+        """Start the app. Raises AppError: it failed to start.
 
-        listen  takes the signals back that the event loop takes for itself when it begins, as uvloop does
+        listen  sets the signal handlers again that the event loop sets for itself when it starts, as uvloop does
         """
         self._events.call_soon(listen)
         self._events.run_until_complete(self._lifespan.start())
         self._sharer.state = self._lifespan.state
 
     def end(self, patience: float) -> None:
-        """What the app still does may take `patience` seconds, and its shut-down as long again."""
+        """End what the app still does, in `patience` seconds, and shut it down, in as many again."""
         self._events.run_until_complete(self._sharer.finish(patience))
         self._events.run_until_complete(self._lifespan.stop(patience))
         self._events.run_until_complete(_cancel_all())

@@ -1,4 +1,4 @@
-"""What all of an app's talks in one worker share: the app, the event loop, the tasks that run."""
+"""What all calls of an app in one worker share: the app, the event loop, the tasks that run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, Protocol, TypeAlias
 
+from allcomers.apps.asgi.call.late_heads import LateHeads
+from allcomers.apps.asgi.call.messages import Message, is_of_leaving
 from allcomers.apps.asgi.scope import HTTP_EXTENSIONS, Scope
-from allcomers.config.options import Limits, WebSocketLimits
+from allcomers.config.limits import Limits, WebSocketLimits
 from allcomers.protocol.message import Request
 from allcomers.system.counters import CounterRow
-
-Message: TypeAlias = dict[str, Any]
-"""An event of ASGI: str keys, values of many types."""
 
 App: TypeAlias = Callable[
     [Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[Any]
@@ -28,14 +27,14 @@ App: TypeAlias = Callable[
 _logger = logging.getLogger("allcomers.app")
 
 EAGER: Final = sys.version_info >= (3, 12)
-"""Does a task begin at once, rather than in the loop's next turn (asyncio.Task, eager_start)?"""
+"""Whether a task can start at once, rather than in the loop's next turn (asyncio.Task, eager_start)."""
 
 WIND_UP: Final = 2.0
-"""Seconds that an app has, once its client is gone and its thread or loop is wanted, before its task is cancelled."""
+"""Seconds that an app has, once its client is gone and its thread or loop is needed, before its task is cancelled."""
 
 
 class Limit(Protocol):
-    """A time limit of calls, as calls.tasks has one."""
+    """A time limit of calls, as calls.task_limit has one."""
 
     def begin(self, call: Any) -> object: ...
     def end(self, call: Any) -> object: ...
@@ -45,20 +44,21 @@ class Limit(Protocol):
 class AsgiRuntime:
     """One app in one worker.
 
-    report     called with an app's exception and the request that met it
-    root_path  where a proxy has mounted the app
-    state      what the lifespan has left for the requests; None where the app has no lifespan
-    limits     of its peers
-    websocket  of those that speak WebSocket; None where the library for that is missing
-    server     the line of a handshake that names the server, with its CRLF; b"" for none
-    limit      of the time until an answer begins; None for any time
-    counters       where the time that they take is counted
-    tasks      those that run, and since when
-    context    of which each talk has a copy
-    extensions        those that the scope of an HTTP request offers
+    report            called with an app's exception and the request of that call
+    root_path         the path at which a proxy has mounted the app
+    state             the lifespan's, for the requests; None where the app has no lifespan
+    limits            of its peers
+    websocket         limits of WebSockets; None where the library for them is missing
+    server            the line of a handshake that names the server, with its CRLF; b"" for none
+    limit             of the time until a response starts; None for any time
+    counters          count the calls and their time
+    tasks             the app's tasks that run, and since when
+    context           each call has a copy of it
+    extensions        that the scope of an HTTP request offers
     disconnect_grace  seconds that a call may go on once its client has left, before it is cancelled; 0 for any time
-    orphaned   of these, those whose client is gone, and the timer that cancels each
-    cancels    whether finish() has begun to cancel what runs
+    orphaned          tasks whose client has disconnected, and the timer that cancels each
+    cancels           whether finish() cancels what runs
+    late_heads        of responses, that go out by themselves
     """
 
     app: App
@@ -77,16 +77,20 @@ class AsgiRuntime:
     extensions: tuple[str, ...] = HTTP_EXTENSIONS
     disconnect_grace: float = 10.0
     cancels: bool = False
+    late_heads: LateHeads = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.late_heads = LateHeads(self.events)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], timed: bool = True) -> asyncio.Task[None]:
-        """Run it as a task, at once where Python can: one that never waits is over when this returns.
+        """Start a task, at once where Python can: one that never waits is over when this returns.
 
-        timed  its time counts as a call's: not that of a WebSocket, which is open for hours
+        timed  whether its time counts as a call's: not that of a WebSocket, which is open for hours
 
-        In a context of its own: of what called us, another request's task perhaps, it inherits nothing.
+        The task has a context of its own: from the caller, another request's task perhaps, it inherits nothing.
         """
         context = self.context.copy()
-        if EAGER and self.events.is_running():
+        if EAGER and asyncio._get_running_loop() is self.events:
             task = asyncio.Task(coroutine, loop=self.events, eager_start=True, context=context)
         else:
             task = self.events.create_task(coroutine, context=context)
@@ -95,7 +99,7 @@ class AsgiRuntime:
         return task
 
     def watch(self, task: asyncio.Task[Any], timed: bool = True) -> None:
-        """It runs, and nobody else waits for it."""
+        """Count a task that runs, and keep it alive until it ends."""
         self.tasks[task] = monotonic() if timed else math.inf
         task.add_done_callback(self._over)
 
@@ -106,22 +110,27 @@ class AsgiRuntime:
             timer.cancel()
 
     def orphan(self, task: asyncio.Task[None] | None, name: str) -> None:
-        """The client of this one is gone; `name` is that of its request, for the log."""
+        """Cancel `task` after the grace: its client is gone. `name` is that of its request, for the log."""
         if task is not None and not task.done() and task not in self.orphaned:
             grace = self.disconnect_grace
             self.orphaned[task] = self.events.call_later(grace, self.cancel, task, name) if grace else None
 
     def cancel(self, task: asyncio.Task[None] | None, name: str) -> None:
-        """Cancel this one, whose client left a while ago."""
+        """Cancel `task`, whose client left a while ago."""
         if task is not None and not task.done():
             _logger.debug("%s: cancelled, %g s after its client had left", name, self.disconnect_grace)
             task.cancel()
 
+    def report_failure(self, error: BaseException, request: Request, is_over: bool) -> None:
+        """Report what an app has raised, but not that its client has left, where the call `is_over` anyway."""
+        if not ((is_over or self.cancels) and is_of_leaving(error)):
+            self.report(error, request)
+
     async def finish(self, patience: float | None) -> None:
         """Wait for the tasks that run, then cancel those that take longer than `patience` seconds; None is for ever.
 
-        Those whose client is gone were told so; one that has not noticed in a moment waits for something else. A call
-        that is cancelled here says so with its CancelledError, which is no failure of the app.
+        Calls whose client is gone know it; one that does not end in a moment waits for something else. The
+        CancelledError of a call that is cancelled here is no failure of the app.
         """
         if self.orphaned:
             moment = WIND_UP if patience is None else min(WIND_UP, patience)
@@ -131,11 +140,11 @@ class AsgiRuntime:
                 task.cancel()
         if self.tasks:
             await asyncio.wait(self.tasks, timeout=patience)
-        left = list(self.tasks)
-        if left:
+        late = list(self.tasks)
+        if late:
             self.cancels = True
-            _logger.warning("calls that go on for too long, and are cancelled: %d", len(left))
-        for task in left:
+            _logger.warning("calls that go on for too long, and are cancelled: %d", len(late))
+        for task in late:
             task.cancel()
-        if left:
-            await asyncio.wait(left, timeout=1.0)
+        if late:
+            await asyncio.wait(late, timeout=1.0)

@@ -1,4 +1,4 @@
-"""What an ASGI app is told of a request: its scope (ASGI, HTTP & WebSocket Message Format, "Connection scope")."""
+"""The scope that an ASGI app gets of a request (ASGI, HTTP & WebSocket Message Format, "Connection scope")."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
 from allcomers.protocol import compiled
-from allcomers.protocol.head import Fields
 from allcomers.protocol.message import Request
 
 Scope: TypeAlias = dict[str, Any]
@@ -19,10 +18,10 @@ for that alone, and then never ends a stream that has nothing to send (starlette
 _WEBSOCKET_VERSION: Final = {"version": "3.0", "spec_version": "2.4"}
 
 HTTP_EXTENSIONS: Final = ("http.response.early_hint", "http.response.trailers")
-"""Those that are offered: no framework uses them unless the app does."""
+"""The extensions that are offered: no framework uses them unless the app does."""
 
 FILE_EXTENSIONS: Final = ("http.response.pathsend", "http.response.zerocopysend")
-"""Those that frameworks use of themselves where they are offered, and that most middlewares do not know."""
+"""Extensions that frameworks use by themselves where they are offered, and that most middlewares do not know."""
 
 _SCHEMES: Final = {"http": "ws", "https": "wss"}
 
@@ -30,7 +29,7 @@ _SCHEMES: Final = {"http": "ws", "https": "wss"}
 def http_scope(
     request: Request, root_path: str, state: dict[str, Any] | None, extensions: tuple[str, ...] = HTTP_EXTENSIONS
 ) -> Scope:
-    """The scope of an HTTP request. `state` is the lifespan's, of which each request gets a shallow copy."""
+    """Return the scope of an HTTP request. `state` is the lifespan's, of which each request gets a shallow copy."""
     scope = _scope("http", request, root_path, state)
     scope["asgi"] = VERSION.copy()
     scope["method"] = request.method
@@ -39,7 +38,7 @@ def http_scope(
 
 
 def websocket_scope(request: Request, root_path: str, state: dict[str, Any] | None, subprotocols: list[str]) -> Scope:
-    """The scope of a WebSocket: of the request that asks for one, and the subprotocols that it offers."""
+    """Return the scope of a WebSocket, for the request of its handshake and the subprotocols that this offers."""
     scope = _scope("websocket", request, root_path, state)
     scope["asgi"] = _WEBSOCKET_VERSION.copy()
     scope["scheme"] = _SCHEMES[request.scheme]
@@ -50,25 +49,23 @@ def websocket_scope(request: Request, root_path: str, state: dict[str, Any] | No
 
 def _scope(kind: str, request: Request, root_path: str, state: dict[str, Any] | None) -> Scope:
     raw_path, _, query = request.target.partition("?")
-    path = unquote(raw_path) if "%" in raw_path else raw_path  # what is no UTF-8 becomes U+FFFD: apps encode it again
+    path = unquote(raw_path) if "%" in raw_path else raw_path  # no UTF-8 becomes U+FFFD: apps encode it again
+    if request.lines is not None:
+        headers = compiled.scope_headers(request.lines)
+    else:
+        headers = [(name.lower(), value.rstrip(b" \t")) for name, value in request.fields]
     scope: Scope = {
         "type": kind,
-        "http_version": "1.1" if request.minor else "1.0",
+        "http_version": request.version,
         "scheme": request.scheme,
         "path": root_path + path,
         "raw_path": raw_path.encode("ascii"),
         "query_string": query.encode("ascii"),
         "root_path": root_path,
-        "headers": _headers(request),
+        "headers": headers,
         "client": (request.peer, request.port) if request.peer else None,
         "server": request.server,
     }
     if state is not None:
         scope["state"] = state.copy()
     return scope
-
-
-def _headers(request: Request) -> Fields:
-    if request.lines is not None:
-        return compiled.scope_headers(request.lines)
-    return [(name.lower(), value.rstrip(b" \t")) for name, value in request.fields]

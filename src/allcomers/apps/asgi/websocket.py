@@ -2,7 +2,7 @@
 
 A `WebSocketCall` stands between the app's task and two connections, one after the other: until the app accepts, it is
 the AsyncCall of the HTTP connection that the handshake came on; then the WebSocketConnection gives it messages and
-sends its own. send() returns when what was said has gone out as far as the connection's limit allows.
+sends its own. send() returns when no more is unsent than the connection's limit allows.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from allcomers.apps.asgi.call.messages import Message, decoded, internal_error
+from allcomers.apps.asgi.call.response_writer import DONE
+from allcomers.apps.asgi.call.waiters import Waiters
 from allcomers.apps.asgi.http import HttpCall
-from allcomers.apps.asgi.messages import decoded, internal_error, is_of_leaving
-from allcomers.apps.asgi.runtime import AsgiRuntime, Message
+from allcomers.apps.asgi.runtime import AsgiRuntime
 from allcomers.apps.asgi.scope import websocket_scope
 from allcomers.connection.base import HIGH_WATER, Connection
 from allcomers.connection.call import CONSUMED, PENDING
 from allcomers.connection.http.async_call import Asker, Upgrade
+from allcomers.connection.http.response_head import plain_response
 from allcomers.connection.websocket import RESTART, WebSocketConnection
 from allcomers.errors import AnswerError, ClientGone
-from allcomers.protocol.message import Request, Response, title
+from allcomers.protocol.message import Request, title
 from allcomers.protocol.websocket import session
 from allcomers.protocol.websocket.handshake import Offer
 from allcomers.protocol.websocket.session import WebSocket
@@ -30,34 +33,32 @@ from allcomers.protocol.websocket.session import WebSocket
 MESSAGE: int = 64
 """Bytes that a message counts for beside its own: a flood of empty ones has a limit too."""
 
-
-_TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
 _ABNORMAL: Final = 1006
 _NORMAL: Final = 1000
 _FAILED: Final = 1011
 
 
 class State(enum.Enum):
-    """What an app may send.
+    """The state of a WebSocket, by the messages that its app may send.
 
-    websocket.connect is no state: receive() gives it first, and an app may answer before it calls receive().
+    websocket.connect is no state: receive() returns it first, and an app may send before it calls receive().
     """
 
     CONNECTING = "the app is to accept or to refuse"
-    REFUSING = "the app sends an HTTP answer"
+    REFUSING = "the app sends an HTTP response"
     OPEN = "messages go both ways"
-    CLOSED = "the app has closed it, or was told that it is closed"
+    CLOSED = "the app has closed it, or knows that it is closed"
 
 
 DENIALS: Final = (
     (State.CONNECTING, "websocket.http.response.start"),
     (State.REFUSING, "websocket.http.response.body"),
 )
-"""Where the messages of an app's own refusal have their place (extension websocket.http.response)."""
+"""The states in which messages of an app's own refusal have their place (extension websocket.http.response)."""
 
 
 class WebSocketCall:
-    """One WebSocket: a Live, then the WebSocketCall of a WebSocketConnection; receive() and send() for the app."""
+    """One WebSocket: an AsyncCall, then the WebSocketApp of a WebSocketConnection; receive() and send() for the app."""
 
     hungry = False
 
@@ -74,19 +75,16 @@ class WebSocketCall:
         self._socket: WebSocket | None = None  # once the app has accepted
         self._conn: WebSocketConnection | None = None  # once start() has returned, too
         self._denial: HttpCall | None = None  # the app's own refusal (extension websocket.http.response)
-        self._waiting: list[asyncio.Future[None]] = []
-        self._starting = False
-        self._reply: Any = PENDING
+        self._waiters = Waiters()
+        self._first: Any = PENDING  # what start() is to return; None once it has
         self._task: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------ for the HTTP connection
 
     def start(self) -> Any:
-        self._starting = True
         self._task = self._runtime.spawn(self._run(), timed=False)
-        self._starting = False
-        reply, self._reply = self._reply, PENDING
-        return reply
+        first, self._first = self._first, None
+        return first
 
     def hear(self, piece: bytes, more: bool) -> None:
         raise AssertionError("a handshake has no body")
@@ -95,13 +93,13 @@ class WebSocketCall:
         self.leave()
 
     def drain(self) -> None:
-        """The server leaves: a client that has no answer yet is told to come again, as one that is connected is."""
+        """Turn away a client that has no response yet: it may come again, as one that is connected may."""
         self._runtime.events.call_soon(self._turn_away)
 
     def _turn_away(self) -> None:
         if self._state is State.CONNECTING and self._end is None:
             self.closed(RESTART, "")
-            self._say(Response(b"The server is about to stop.\n", status=503, headers=[_TEXT]))
+            self._post(plain_response(503, "The server is about to stop."))
 
     def leave(self) -> None:
         if self._denial is not None:
@@ -113,28 +111,16 @@ class WebSocketCall:
     def message(self, message: str | bytes) -> None:
         self._messages.append(message)
         self.ahead += len(message) + MESSAGE
-        self._wake()
+        self._waiters.wake()
 
     def closed(self, code: int, reason: str) -> None:
         if self._end is None:
             self._end = (code, reason)
             self._runtime.orphan(self._task, title(self._request))
-        self._wake()
+        self._waiters.wake()
 
     def sent(self) -> None:
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            for future in waiting:
-                if not future.done():
-                    future.set_result(None)
-
-    async def _wait(self) -> None:
-        future = self._runtime.events.create_future()
-        self._waiting.append(future)
-        await future
+        self._waiters.wake()
 
     # ------------------------------------------------------------ the app
 
@@ -155,24 +141,23 @@ class WebSocketCall:
         except GeneratorExit:
             raise
         except BaseException as error:  # SystemExit too: one request does not stop a server
-            if not (is_of_leaving(error) and (self._is_closed or runtime.cancels)):
-                runtime.report(error, request)
+            runtime.report_failure(error, request, self._is_closed)
             code = _FAILED
         await self._leave(code)
 
     async def _leave(self, code: int) -> None:
-        """The app is done with it, perhaps within start(): then the connection that follows finds it closed."""
+        """Close it behind the app, perhaps within start(): then the connection that follows finds it closed."""
         if self._state is State.OPEN and self._end is None and self._socket is not None:
             self._socket.close(code)
-            self._tell()
+            self._report_progress()
         elif self._state is State.CONNECTING:
-            self._say(internal_error())
-        elif self._denial is not None and not self._denial.done:
+            self._post(internal_error())
+        elif self._denial is not None and self._denial.response.state is not DONE:
             await self._denial.fail(internal_error())
         self._state = State.CLOSED
 
     async def receive(self) -> Message:
-        """websocket.connect, then each message, then websocket.disconnect."""
+        """Return websocket.connect, then each message, then websocket.disconnect."""
         if not self._connect_sent:
             self._connect_sent = True
             return {"type": "websocket.connect"}
@@ -180,29 +165,29 @@ class WebSocketCall:
             if self._end is not None:
                 self._state = State.CLOSED
                 return {"type": "websocket.disconnect", "code": self._end[0], "reason": self._end[1]}
-            await self._wait()
+            await self._waiters.wait(self._runtime.events)
         message = self._messages.popleft()
         full = self.ahead >= HIGH_WATER
         self.ahead -= len(message) + MESSAGE
         if full or (self._conn is not None and self._conn.socket.held):
-            self._tell()
+            self._report_progress()
         key = "text" if isinstance(message, str) else "bytes"
         return {"type": "websocket.receive", key: message}
 
     async def send(self, message: Message) -> None:
-        """Raises ClientGone; AnswerError for a message that has no place here."""
+        """Send a message. Raises ClientGone; AnswerError for one that has no place here."""
         kind = message["type"]
         if self._is_closed:
             raise ClientGone("the WebSocket is closed")
         if self._state is State.OPEN:
-            await self._speak(kind, message)
+            await self._send_open(kind, message)
         elif self._state is State.CONNECTING and kind == "websocket.accept":
             self._accept(message)
         elif self._state is State.CONNECTING and kind == "websocket.close":
             self._state = State.CLOSED
             self._end = (_ABNORMAL, "")
-            self._say(Response(b"Forbidden\n", status=403, headers=[_TEXT]))
-            self._wake()
+            self._post(plain_response(403, "Forbidden"))
+            self._waiters.wake()
         elif (self._state, kind) in DENIALS:
             await self._deny(kind, message)
         else:
@@ -226,20 +211,21 @@ class WebSocketCall:
             self._conn = WebSocketConnection(before, socket, self, runtime.limits, limits, early, now)
             return self._conn
 
-        self._say(Upgrade(head, connect))
+        self._post(Upgrade(head, connect))
 
     async def _deny(self, kind: str, message: Message) -> None:
-        """The app's own refusal (extension websocket.http.response), as any other answer of HTTP goes out."""
+        """Send a part of the app's own refusal (extension websocket.http.response), as any response of HTTP."""
         if self._denial is None:
-            self._denial = HttpCall(self._runtime, self._request, Denier(self._asker, self._say), {})
+            self._denial = HttpCall(self._runtime, self._request, Denier(self._asker, self._post), {})
+            self._denial.adopt(None, None)
         await self._denial.send({**message, "type": kind.removeprefix("websocket.")})
         self._state = State.REFUSING
-        if self._denial.done:
+        if self._denial.response.state is DONE:
             self._state = State.CLOSED
             self._end = (_ABNORMAL, "")
-            self._wake()
+            self._waiters.wake()
 
-    async def _speak(self, kind: str, message: Message) -> None:
+    async def _send_open(self, kind: str, message: Message) -> None:
         socket = self._socket
         assert socket is not None
         text, data = message.get("text"), message.get("bytes")
@@ -253,34 +239,34 @@ class WebSocketCall:
             socket.close(_NORMAL if code is None else code, message.get("reason") or "")
         else:
             raise AnswerError(f"{kind!r} has no place here, or nothing in it: {self._state.value}")
-        self._tell()
-        await self._flushed()
+        self._report_progress()
+        await self._wait_for_room()
 
-    async def _flushed(self) -> None:
-        """Until no more than HIGH_WATER waits to go out."""
+    async def _wait_for_room(self) -> None:
+        """Wait until no more than HIGH_WATER is unsent."""
         if self._conn is None:  # accepted within start(): the connection follows when that returns
             await asyncio.sleep(0)
         while self._end is None and self._conn is not None and self._conn.codec.unsent > HIGH_WATER:
-            await self._wait()
+            await self._waiters.wait(self._runtime.events)
 
-    def _say(self, reply: Any) -> None:
-        if self._starting:
-            self._reply = reply
+    def _post(self, output: Any) -> None:
+        if self._first is not None:
+            self._first = output
         elif self._asker.driver is not None:
-            self._asker.driver.said(reply)
+            self._asker.driver.said(output)
 
-    def _tell(self) -> None:
-        """Something is to be sent, or there is room for more messages."""
+    def _report_progress(self) -> None:
+        """Report that something is queued to be sent, or that there is room for more messages."""
         if self._conn is not None and self._conn.driver is not None:
             self._conn.driver.said(CONSUMED)
 
 
 class Denier:
-    """The Asker of a refusal: what that says goes through the WebSocketCall, which start() may have to return."""
+    """The Asker of a refusal: its outputs go through the WebSocketCall, whose start() may have to return them."""
 
-    def __init__(self, asker: Asker, say: Callable[[Any], None]) -> None:
+    def __init__(self, asker: Asker, post: Callable[[Any], None]) -> None:
         self._asker = asker
-        self.said = say
+        self.said = post
 
     @property
     def driver(self) -> Any:

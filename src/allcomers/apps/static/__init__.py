@@ -1,1 +1,1 @@
-"""Serve a folder of files: find them, choose among their forms, answer conditions and ranges."""
+"""Serve a folder of files: find them, choose a coding, evaluate conditions and ranges."""

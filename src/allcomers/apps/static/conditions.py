@@ -1,7 +1,6 @@
-"""Preconditions of a request: may this answer be sent, and need it be? (RFC 9110 section 13.)
+"""Preconditions of a request: the verdict to send a response, or not (RFC 9110 section 13).
 
-This file knows entity tags, HTTP dates and their order of strength. What is done about a verdict is known by
-the handler that asks.
+This file compares entity tags and HTTP dates, in their order of strength. The calling handler acts on the verdict.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ from collections.abc import Iterator, Mapping
 from allcomers.protocol.dates import parse_http_date
 
 CONDITIONAL = frozenset({"if-match", "if-unmodified-since", "if-none-match", "if-modified-since"})
-"""The fields that `verdict` looks at, lower-case."""
+"""The fields that `verdict` reads, lower-case."""
 
 
 def verdict(headers: Mapping[str, str], etag: str, modified: int) -> int:
-    """200: send it; 304: the client has it already; 412: the client's condition does not hold.
+    """Return 200: send it; 304: the client has it already; 412: the client's condition does not hold.
 
-    `etag` is strong and quoted; `modified` is seconds since 1970. For GET and HEAD of something that exists, in
-    the order of RFC 9110 section 13.2.2: a tag decides before a date is looked at.
+    `etag` is strong and quoted; `modified` is seconds since 1970. For GET and HEAD of a file that exists, in the order
+    of RFC 9110 section 13.2.2: a tag decides before a date.
     """
     wanted = headers.get("if-match")
     if wanted is not None:
@@ -33,27 +32,27 @@ def verdict(headers: Mapping[str, str], etag: str, modified: int) -> int:
 
 
 def range_holds(if_range: str | None, etag: str, modified: int) -> bool:
-    """Whether a Range may be looked at: If-Range is missing, or names exactly what we have (section 13.1.5)."""
-    if if_range is None or if_range == etag:  # as a string: a weak tag never is the same
+    """Return True if a Range counts: If-Range is missing, or names exactly our file (section 13.1.5)."""
+    if if_range is None or if_range == etag:  # as a string, so that a weak tag is never equal
         return True
     return '"' not in if_range and parse_http_date(if_range) == modified
 
 
 def _later(modified: int, date: str | None) -> bool | None:
-    """Whether the file is younger than `date`; None where that is missing or no date: it counts for nothing."""
+    """Return True if the file is younger than `date`; None where that is missing or no date, and so does not count."""
     seconds = None if date is None else parse_http_date(date)
     return None if seconds is None else modified > seconds
 
 
 def _matches(field: str, etag: str, *, weak: bool) -> bool:
-    """Whether a list of tags has ours; a weak one (W/) counts only where `weak` (section 8.8.3.2)."""
+    """Return True if a list of tags has ours; a weak one (W/) counts only where `weak` (section 8.8.3.2)."""
     if field.strip(" \t") == "*":
         return True
     return any(tag == etag and (weak or not is_weak) for tag, is_weak in _tags(field))
 
 
 def _tags(field: str) -> Iterator[tuple[str, bool]]:
-    """Each entity tag with its quotes, and whether it is weak. One pass: a tag cannot hold a quote."""
+    """Yield (an entity tag with its quotes, True if it is weak). One pass: a tag cannot hold a quote."""
     parts = field.split('"')
-    for before, tag, _after in zip(parts[0::2], parts[1::2], parts[2::2], strict=False):  # without an end it is none
+    for before, tag, _after in zip(parts[0::2], parts[1::2], parts[2::2], strict=False):  # an unclosed one is none
         yield f'"{tag}"', before.endswith("W/")

@@ -1,6 +1,6 @@
-"""The pages that Site writes itself: a short word on an error, and the list of a folder.
+"""The pages that Site writes itself: of an error, and the list of a folder.
 
-This file knows HTML. What is in a folder, and when which page is due, is known by its callers.
+This file writes HTML. Its callers choose the page and read the folder.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _PHRASES = {
 _HEADERS = [
     ("Content-Type", "text/html; charset=utf-8"),
     ("X-Content-Type-Options", "nosniff"),
-    # The names of files come from anybody who may write into the folder: should one ever get past the escaping,
-    # nothing in it runs or loads.
+    # File names come from anybody with write access to the folder: should one ever get past the escaping, nothing in
+    # it runs or loads.
     ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'"),
 ]
 
@@ -60,12 +60,12 @@ _PAGE = """<!doctype html>
 </html>
 """
 
-# What ends a text or an attribute. html.escape does the same; its module costs 3 ms at start-up for the entities.
+# Characters that end a text or an attribute. html.escape does the same; its module's entities cost 3 ms at start-up.
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 
 
-class Entry(NamedTuple):
-    """One line of a list: the name as the kernel has it, bytes, and when it was last written, in seconds."""
+class FolderEntry(NamedTuple):
+    """One line of a list: `name` as the kernel has it, bytes; `modified` in seconds since 1970."""
 
     name: bytes
     is_folder: bool
@@ -74,7 +74,7 @@ class Entry(NamedTuple):
 
 
 def error_page(status: int, headers: Iterable[tuple[str, str]] = ()) -> Response:
-    """A short page that says what `status` means and nothing of what was asked for."""
+    """Return a short page with the phrase of `status`, and nothing of the request."""
     return Response(_error_body(status), status=status, headers=[*_HEADERS, *headers])
 
 
@@ -83,8 +83,8 @@ def _error_body(status: int) -> bytes:
     return _page(f"{status} {_PHRASES[status]}", "")
 
 
-def folder_page(path: str, entries: Iterable[Entry], *, has_parent: bool, left_out: int) -> Response:
-    """The list of the folder at `path`, as the browser shows it; `left_out` is how many more it has."""
+def folder_page(path: str, entries: Iterable[FolderEntry], *, has_parent: bool, left_out: int) -> Response:
+    """Return the list of the folder at `path`, as the browser shows it; `left_out` is the number of further entries."""
     rows = [_row(b"../", "Parent folder", "", "")] if has_parent else []
     rows += map(_entry_row, entries)
     content = (
@@ -93,16 +93,16 @@ def folder_page(path: str, entries: Iterable[Entry], *, has_parent: bool, left_o
     )
     if left_out:
         content += f"\n<p>{left_out:,} more are not listed.</p>"
-    # The list changes without the folder's own date (a file grows), so there is nothing to compare: ask again.
+    # The list changes without the folder's own date (a file grows), so it has no validator: browsers fetch it again.
     return Response(_page(f"Index of {_shown(path)}", content), headers=[*_HEADERS, ("Cache-Control", "no-cache")])
 
 
 def _page(title: str, content: str) -> bytes:
     page = _PAGE.format(title=title, content=content, style=_STYLE)
-    return page.encode("utf-8", "replace")  # names that are no UTF-8 hold surrogates
+    return page.encode("utf-8", "replace")  # names that are not UTF-8 hold surrogates
 
 
-def _entry_row(entry: Entry) -> str:
+def _entry_row(entry: FolderEntry) -> str:
     name = os.fsdecode(entry.name)
     if entry.is_folder:
         return _row(entry.name + b"/", name + "/", "", _moment(entry.modified))
@@ -111,7 +111,7 @@ def _entry_row(entry: Entry) -> str:
 
 def _row(target: bytes, name: str, size: str, moment: str) -> str:
     # "./" and the quoted ":": a file may be called "javascript:alert(1)". <bdi>: a name in Arabic, or with a U+202E
-    # that would turn "gpj.exe" around, stays in its own cell.
+    # that would reverse "gpj.exe", stays in its own cell.
     return (
         f'<tr><td><a href="./{quote_from_bytes(target)}"><bdi>{_shown(name)}</bdi></a></td>'
         f'<td class="size">{size}</td><td>{moment}</td></tr>'
@@ -123,7 +123,7 @@ def _shown(text: str) -> str:
 
 
 def _size(count: int) -> str:
-    """Bytes for people, in powers of 1000 as in file managers and on disks: "1.5 MB"."""
+    """Return a size for people, in powers of 1000 as in file managers and on disks: "1.5 MB"."""
     if count < 1000:
         return f"{count} B"
     size, units = count / 1000, ["PB", "TB", "GB", "MB", "kB"]

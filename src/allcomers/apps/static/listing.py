@@ -1,25 +1,25 @@
-"""What a list of a folder shows: what may be asked for, and nothing else."""
+"""The entries in the list of a folder: the names that may be requested, and no others."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 
-from allcomers.apps.static.html import Entry
+from allcomers.apps.static.html import FolderEntry
 from allcomers.apps.static.tree import ABSENT, SHORT, Opened, Tree, is_hidden
 
 MAX_ENTRIES = 10_000
-"""Names on one page: a folder of a million files costs one reading of their names, not a page of 150 MB."""
+"""Names on one page: a folder of a million files costs one read of their names, not a page of 150 MB."""
 
 
-def entries(tree: Tree, names: Sequence[bytes], folder: Opened) -> tuple[list[Entry], int]:
-    """The first MAX_ENTRIES of an open folder, folders first, then by name without regard to case; and how many
+def entries(tree: Tree, names: Sequence[bytes], folder: Opened) -> tuple[list[FolderEntry], int]:
+    """Return the first MAX_ENTRIES of an open folder, folders first, then by name without regard to case; and how many
     more there are. Raises OSError as `Tree.open` does."""
     with os.scandir(folder.fileno()) as found:
-        seen = [entry for entry in found if not is_hidden(os.fsencode(entry.name))]
-    seen.sort(key=lambda entry: (not _is_folder(entry), entry.name.casefold(), entry.name))
-    shown = (_look(tree, names, entry) for entry in seen[:MAX_ENTRIES])
-    return [entry for entry in shown if entry], max(0, len(seen) - MAX_ENTRIES)
+        visible = [entry for entry in found if not is_hidden(os.fsencode(entry.name))]
+    visible.sort(key=lambda entry: (not _is_folder(entry), entry.name.casefold(), entry.name))
+    shown = (_folder_entry(tree, names, entry) for entry in visible[:MAX_ENTRIES])
+    return [entry for entry in shown if entry], max(0, len(visible) - MAX_ENTRIES)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -29,11 +29,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _look(tree: Tree, names: Sequence[bytes], entry: os.DirEntry[str]) -> Entry | None:
-    """One line, or None for what cannot be asked for: a fifo, or a link that leads out of the root."""
+def _folder_entry(tree: Tree, names: Sequence[bytes], entry: os.DirEntry[str]) -> FolderEntry | None:
+    """Return one line, or None where a request would fail: for a fifo, or a link that leads out of the root."""
     name = os.fsencode(entry.name)
     try:
-        if entry.is_symlink():  # only an attempt tells: where it leads, size and date included, may not be ours to say
+        if entry.is_symlink():  # opened like a request's: size and date of a file outside the root stay unknown
             return _opened_entry(name, tree.open([*names, name]))
         if not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
             return None
@@ -42,11 +42,11 @@ def _look(tree: Tree, names: Sequence[bytes], entry: os.DirEntry[str]) -> Entry 
         if error.errno in ABSENT or error.errno in SHORT:
             return None
         raise
-    return Entry(name, entry.is_dir(follow_symlinks=False), found.st_size, int(found.st_mtime))
+    return FolderEntry(name, entry.is_dir(follow_symlinks=False), found.st_size, int(found.st_mtime))
 
 
-def _opened_entry(name: bytes, opened: Opened) -> Entry:
+def _opened_entry(name: bytes, opened: Opened) -> FolderEntry:
     try:
-        return Entry(name, opened.is_folder, opened.size, opened.modified)
+        return FolderEntry(name, opened.is_folder, opened.size, opened.modified)
     finally:
         opened.close()

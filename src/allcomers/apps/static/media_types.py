@@ -1,8 +1,8 @@
 """The media type of a file by the ending of its name.
 
-A table of our own: the one of the standard library reads the files of the system as soon as it is asked
-(mimetypes.MimeTypes calls init()), which makes the answer depend on the machine, and differs from one Python
-to the next (3.11 has no type for webp or md).
+A table of our own: the one of the standard library reads files of the system at its first use (mimetypes.MimeTypes
+calls init()), so its types depend on the machine, and they differ from one Python to the next (3.11 has none for webp
+or md).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _read(table: str) -> dict[str, str]:
     types = {}
     for line in table.split("\n"):
         media_type, *endings = line.split() or [""]
-        if media_type.startswith("text/"):  # JSON and XML say their own (RFC 8259 section 8.1, RFC 7303 section 3)
+        if media_type.startswith("text/"):  # JSON and XML have their own (RFC 8259 section 8.1, RFC 7303 section 3)
             media_type += "; charset=utf-8"
         types.update(dict.fromkeys(endings, media_type))
     return types
@@ -122,9 +122,9 @@ TYPES: dict[str, str] = _read(_TABLE)
 A program may add its own before it serves."""
 
 UNKNOWN = "application/octet-stream"
-"""What a file without a known ending is: bytes, which a browser saves and never runs."""
+"""The type of a file without a known ending: bytes, which a browser saves and never runs."""
 
 
 def media_type(name: bytes) -> str:
-    """The Content-Type value for a file called `name`: b"a.CSS" → "text/css; charset=utf-8"."""
+    """Return the Content-Type value for a file called `name`: b"a.CSS" → "text/css; charset=utf-8"."""
     return TYPES.get(name.rpartition(b".")[2].lower().decode("latin-1"), UNKNOWN)

@@ -1,4 +1,4 @@
-"""Content codings that a client takes: the Accept-Encoding field (RFC 9110 section 12.5.3)."""
+"""Content codings that a client accepts: the Accept-Encoding field (RFC 9110 section 12.5.3)."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import NamedTuple
 
 
 class Coding(NamedTuple):
-    """`name` in HTTP, and the ending that a file coded so has beside the plain one."""
+    """A content coding: its `name` in HTTP, and the ending of a coded file beside the plain one."""
 
     name: str
     ending: bytes
 
 
 CODINGS = (Coding("br", b".br"), Coding("zstd", b".zst"), Coding("gzip", b".gz"))
-"""In the order that decides between equal weights: the smallest first."""
+"""The codings in the order that decides between equal weights: the smallest first."""
 
 MAX_FIELD = 256
-"""Characters of an Accept-Encoding that is looked at, ten times a browser's; to a longer one we send plain files.
-It also bounds what the cache below holds."""
+"""Characters of an Accept-Encoding that is parsed, ten times a browser's; for a longer one plain files are sent.
+It also bounds the memory of the cache below."""
 
 
 def preferred(field: str) -> tuple[Coding, ...]:
-    """The codings that the client likes at least as well as the plain file, the best first; () for no field.
+    """Return the codings that the client prefers to the plain file, or likes as much, the best first; () for no field.
 
-    A plain file not mentioned is taken, but last (section 12.5.3, rule 2).
+    A plain file not mentioned is acceptable, but last (section 12.5.3, rule 2).
     """
     return _preferred(field) if len(field) <= MAX_FIELD else ()
 
@@ -40,7 +40,7 @@ def _preferred(field: str) -> tuple[Coding, ...]:
 
 
 def _weights(field: str) -> dict[str, int]:
-    """Coding → its weight in thousandths."""
+    """Return the weights of codings, in thousandths."""
     weights = {}
     for element in field.lower().split(","):
         name, _, parameter = element.partition(";")
@@ -50,7 +50,7 @@ def _weights(field: str) -> dict[str, int]:
 
 
 def _weight(parameter: str) -> int:
-    """Thousandths of "q=0.5", 1000 where it is missing; 0 for what is no weight: better plain than unreadable."""
+    """Return thousandths of "q=0.5"; 1000 for none; 0 for a malformed one: better plain than unreadable."""
     if not parameter:
         return 1000
     name, _, value = parameter.partition("=")

@@ -1,6 +1,6 @@
-"""Parts of a file: the Range field and the multipart/byteranges answer (RFC 9110 section 14).
+"""Parts of a file: the Range field and the multipart/byteranges response (RFC 9110 section 14).
 
-This file knows numbers and framing; whether a range may be looked at is said by `conditions`.
+This file parses ranges and frames their parts; `conditions` decides if a Range counts.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from typing import TypeAlias
 from allcomers.protocol.message import File, FileSlice, Piece
 
 MAX_RANGES = 200
-"""Ranges that one request may ask for, as Apache's MaxRanges; beyond it the whole file is sent."""
+"""Ranges of one request, as Apache's MaxRanges; for more the whole file is sent."""
 
 Ranges: TypeAlias = list[tuple[int, int]]
-"""(first byte, count) of each part, count at least 1, in the order asked for."""
+"""(first byte, count) of each part, count at least 1, in the order of the request."""
 
 _HUGE = 1 << 63
 """Stands for any number beyond every file, so that no arithmetic overflows and int() stays short (nginx 2017-7529)."""
 
 
 def parse(field: str, size: int) -> Ranges | None:
-    """The parts of `size` bytes that a Range field asks for.
+    """Return the parts of `size` bytes that a Range field selects.
 
     None: the field is to be ignored, and the whole file sent (section 14.2): not valid, not in bytes, too many
     ranges, or together longer than the file, which only overlapping ones are. []: valid, but none of it in the
-    file: 416. An empty file has no parts to choose from, so is sent whole, as by Go.
+    file: 416. An empty file has no parts, so it is sent whole, as by Go.
     """
     unit, _, specs = field.partition("=")
     if unit.strip(" \t").lower() != "bytes" or specs.count(",") >= MAX_RANGES or not size:
@@ -43,9 +43,9 @@ def _trim(spec: str) -> str:
 
 
 def _resolve(spec: str, size: int) -> tuple[int, int]:
-    """(first, count) of "5-9", "5-" or "-5"; count 0 or less where the file has none of it.
+    """Return (first, count) of "5-9", "5-" or "-5"; count 0 or less where the file has none of it.
 
-    Raises ValueError where it is none of these, or runs backwards (section 14.1.1).
+    Raises ValueError for any other text, and for a range that runs backwards (section 14.1.1).
     """
     first, dash, last = spec.partition("-")
     if not dash:
@@ -68,14 +68,14 @@ def _number(digits: str) -> int:
 
 
 def content_range(first: int, count: int, size: int) -> str:
-    """The Content-Range value of one part (section 14.4): "bytes 0-4/10"."""
+    """Return the Content-Range value of one part (section 14.4): "bytes 0-4/10"."""
     return f"bytes {first}-{first + count - 1}/{size}"
 
 
 def multipart(file: File, size: int, media_type: str, ranges: Ranges) -> tuple[list[Piece], int, str]:
-    """The pieces of a multipart/byteranges body, their length in bytes, and its Content-Type (section 14.6).
+    """Return the pieces of a multipart/byteranges body, their length in bytes, and its Content-Type (section 14.6).
 
-    The boundary is random, so a file cannot have been written to forge the head of a part.
+    The boundary is random, so that no file can forge the head of a part.
     """
     boundary = os.urandom(16).hex()
     pieces: list[Piece] = []

@@ -1,15 +1,15 @@
-"""Site: a folder of files, answered over HTTP as nginx or Caddy would.
+"""Site: a folder of files, served over HTTP as nginx or Caddy would.
 
-This file knows which answer a path gets. How a path is kept inside the folder is known by `tree`; preconditions,
-ranges and codings by the files called so; what HTML we write by `pages`.
+This file chooses the response to a path. `tree` keeps a path inside the folder; `conditions`, `ranges` and
+`precompressed` read the fields of a request; `html` writes pages.
 
-An answer goes through these steps, each of which may end it:
+A request goes through these steps, each of which may end it:
 
     method → names in the path → open → index, redirect or list of a folder → the best coding beside the file
     → preconditions (304, 412) → ranges (206, 416) → the file
 
-What is not to be had is always the same 404, whether it is missing, hidden, unreadable, a link that leads out
-or a folder that has nothing to show: nobody learns from the answer what is there.
+The 404 is always the same, for a file that is missing, hidden or unreadable, a link that leads out, or a folder with
+nothing to show: the response does not reveal which names exist.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from allcomers.apps.static.listing import entries
 from allcomers.apps.static.media_types import media_type
 from allcomers.apps.static.precompressed import CODINGS, Coding, preferred
 from allcomers.apps.static.tree import ABSENT, SHORT, Opened, Tree, absent, split
-from allcomers.apps.web import REGISTERED
+from allcomers.apps.web import REGISTERED, HandlerObject
 from allcomers.errors import ConfigError
 from allcomers.protocol import dates
 from allcomers.protocol.message import SMALL, FileSlice, Request, Response
@@ -40,24 +40,24 @@ _NOSNIFF = ("X-Content-Type-Options", "nosniff")
 _VARY = ("Vary", "Accept-Encoding")
 _RANGES = ("Accept-Ranges", "bytes")
 
-_ASKS = conditions.CONDITIONAL | {"range"}
-"""Fields that change an answer; a request without them, the common one, is spared the looking."""
+_CONDITIONS = conditions.CONDITIONAL | {"range"}
+"""Fields that change a response; for a request without them, the common one, they cost nothing."""
 
 
-class Site:
+class Site(HandlerObject):
     """A handler that serves the files below the folder `root`.
 
     listing        list a folder that has no index.html; else it is 404
     cache_control  the Cache-Control value of each file, as "max-age=3600"; None sends none, and browsers guess
-    follow_links   serve what symbolic links lead to outside of the root, too. Links inside are always served
+    follow_links   serve the targets of symbolic links outside of the root, too. Links inside are always served
 
-    `site(request)` gives a Response; it opens no socket, and keeps no descriptor from one request to the next. Any
-    number of threads may call it at once. A file `404.html` in the root is the page for what is not found.
+    `site(request)` returns a Response; it opens no socket, and keeps no descriptor from one request to the next. Any
+    number of threads may call it at once. A file `404.html` in the root is the body of a 404.
 
     Raises ConfigError for a root that is no readable folder, and a cache_control that no header can hold.
     """
 
-    __slots__ = ("_cached", "_kept", "_listing", "_root", "_tree")
+    __slots__ = ("_cache", "_cache_control", "_listing", "_root", "_tree")
 
     def __init__(
         self,
@@ -70,17 +70,17 @@ class Site:
         self._root = _checked_root(root)
         self._tree = Tree(os.fsencode(self._root), follow_links=follow_links)
         self._listing = listing
-        self._kept = FileCache(_ASKS)
-        self._cached: Fields = [("Cache-Control", _checked_value(cache_control))] if cache_control else []
+        self._cache = FileCache(_CONDITIONS)
+        self._cache_control: Fields = [("Cache-Control", _checked_value(cache_control))] if cache_control else []
 
     def __repr__(self) -> str:
         return f"Site({self._root!r})"
 
     def __call__(self, request: Request) -> Response:
-        """The answer to one request: 200, 204, 206, 301, 304, 404, 405, 412, 416, 501, or 503 where this process has
-        no descriptor left. Raises OSError only for what is broken here, as a disk (EIO)."""
-        if kept := self._kept.find(request):
-            return kept
+        """Return the response to one request: 200, 204, 206, 301, 304, 404, 405, 412, 416, 501, or 503 where this
+        process has no descriptor left. Raises OSError only for a fault of the machine, as of a disk (EIO)."""
+        if cached := self._cache.find(request):
+            return cached
         if request.method not in ("GET", "HEAD"):
             return _without_file(request.method)
         try:
@@ -103,7 +103,7 @@ class Site:
         return self._file(request, names, opened)
 
     def _folder(self, request: Request, names: list[bytes]) -> Response:
-        """A path that ends in "/": its index.html, or its list."""
+        """Return the response to a path that ends in "/": its index.html, or its list."""
         index = [*names, INDEX]
         opened = self._index(index)
         if opened:
@@ -125,7 +125,7 @@ class Site:
         return None
 
     def _redirect(self, request: Request, names: list[bytes]) -> Response:
-        """A folder asked for without its last "/", by which the links in its page would lead elsewhere."""
+        """Redirect a folder's path without its last "/", with which the links in its page would lead elsewhere."""
         if not self._listing:
             opened = self._index([*names, INDEX])
             if opened is None:
@@ -133,8 +133,8 @@ class Site:
             opened.close()
         prefix = quote(request.prefix, encoding="utf-8", errors="surrogateescape").strip("/")
         path = quote_from_bytes(b"/".join(names))
-        # Made of names, none of which is empty, so that it cannot begin with "//" and lead to another host; and a
-        # backslash, which browsers take for a "/", is no part of any (tornado 2023-28370).
+        # Made of names, none of which is empty, so that it cannot start with "//" and lead to another host; and none
+        # has a backslash, which browsers treat as a "/" (tornado 2023-28370).
         location = "/".join(["", *filter(None, (prefix, path)), ""])
         query = quote(request.query, safe="%/:?[]@!$&'()*+,;=~", encoding="utf-8", errors="surrogateescape")
         return error_page(301, [("Location", f"{location}?{query}" if query else location)])
@@ -150,7 +150,7 @@ class Site:
         return folder_page(request.prefix + request.path, found, has_parent=bool(names), left_out=left_out)
 
     def _not_found(self) -> Response:
-        """The site's own page, whole and without validators: it stands for no file that was asked for."""
+        """Return the site's own page of a 404, whole and without validators: it is not the requested file."""
         try:
             opened = self._index([NOT_FOUND])
         except OSError:
@@ -160,8 +160,8 @@ class Site:
         return _send(opened, 0, opened.size, 404, [("Content-Type", media_type(NOT_FOUND)), _NOSNIFF])
 
     def _file(self, request: Request, names: list[bytes], opened: Opened) -> Response:
-        """What an open file gives; from here on `opened` is closed by whoever ends with it."""
-        if fields := self._kept.fields(request, opened.file_id):
+        """Return the response from an open file, which is closed here or by the response."""
+        if fields := self._cache.fields(request, opened.file_id):
             return _send(opened, 0, opened.size, 200, fields)
         path = self._tree.path(names)
         # PERF: 3 times 0.4 µs, where an attempt to open or stat costs 1.1 each (python bench/request/site.py).
@@ -173,16 +173,16 @@ class Site:
         try:
             response = self._represent(request, names[-1], opened, coding, varies=bool(found))
             if not found and response.status == 200:
-                self._kept.keep(request, path, opened.file_id, response)
+                self._cache.keep(request, path, opened.file_id, response)
             return response
         finally:
-            if response is None or response.close is None:  # nobody has it: an error, a 304, a small file
+            if response is None or response.close is None:  # not needed any more: an error, a 304, a small file
                 opened.close()
 
     def _coded(
         self, request: Request, names: list[bytes], plain: Opened, found: list[Coding]
     ) -> tuple[Opened, Coding | None]:
-        """The best of the coded files beside `plain` that the client takes; `plain` itself if there is none."""
+        """Return the best of the coded files beside `plain` for this client; `plain` itself if there is none."""
         for coding in preferred(request.headers.get("accept-encoding", "")):
             if coding not in found:
                 continue
@@ -200,29 +200,29 @@ class Site:
     def _represent(
         self, request: Request, name: bytes, opened: Opened, coding: Coding | None, *, varies: bool
     ) -> Response:
-        """The answer from a file that is chosen: whole, in parts, or only word of it."""
+        """Return the response from the chosen file: whole, in parts, or its head alone."""
         suffix = f"-{coding.name}" if coding else ""  # a tag for each coding (RFC 9110 section 8.8.3.3)
         etag = f'"{opened.mtime_ns:x}-{opened.size:x}{suffix}"'
         modified = min(max(opened.modified, 0), int(time.time()))  # never after Date (section 8.8.2.1)
-        about = [("ETag", etag), ("Last-Modified", dates.http_date(modified)), *self._cached]
+        fields = [("ETag", etag), ("Last-Modified", dates.http_date(modified)), *self._cache_control]
         if varies:
-            about.append(_VARY)
+            fields.append(_VARY)
         parts = None
-        if not _ASKS.isdisjoint(request.headers):
+        if not _CONDITIONS.isdisjoint(request.headers):
             status = conditions.verdict(request.headers, etag, modified)
             if status != 200:
-                return Response(status=304, headers=about) if status == 304 else error_page(status)
+                return Response(status=304, headers=fields) if status == 304 else error_page(status)
             parts = _parts(request, opened.size, etag, modified)
         if coding:
-            about.append(("Content-Encoding", coding.name))
+            fields.append(("Content-Encoding", coding.name))
         kind = media_type(name)
         if parts is None:
-            return _send(opened, 0, opened.size, 200, [("Content-Type", kind), _NOSNIFF, _RANGES, *about])
-        return _send_parts(opened, parts, kind, [_NOSNIFF, _RANGES, *about])
+            return _send(opened, 0, opened.size, 200, [("Content-Type", kind), _NOSNIFF, _RANGES, *fields])
+        return _send_parts(opened, parts, kind, [_NOSNIFF, _RANGES, *fields])
 
 
 def _parts(request: Request, size: int, etag: str, modified: int) -> ranges.Ranges | None:
-    """What a Range field asks for; None for the whole. GET alone has ranges (RFC 9110 section 14.2)."""
+    """Return the parts that a Range field selects; None for the whole. GET alone has ranges (RFC 9110 section 14.2)."""
     field = request.headers.get("range")
     if field is None or request.method != "GET":
         return None
@@ -245,9 +245,9 @@ def _send_parts(opened: Opened, parts: ranges.Ranges, kind: str, headers: Fields
 
 
 def _send(opened: Opened, first: int, count: int, status: int, headers: Fields) -> Response:
-    """`count` bytes from `first` on: read and closed at once if they are few, else as a FileSlice."""
+    """Return `count` bytes from `first` on: read and closed at once if they are few, else as a FileSlice."""
     body = FileSlice(opened, first, count)
-    data = body.whole(SMALL)  # None for a file that is being cut: as a slice its answer is cut too, never passed off
+    data = body.whole(SMALL)  # None for a file that is being cut: as a slice its response is visibly cut, too
     if data is None:
         return Response(body, status=status, headers=headers, close=opened.close)
     opened.close()
@@ -255,7 +255,7 @@ def _send(opened: Opened, first: int, count: int, status: int, headers: Fields) 
 
 
 def _without_file(method: str) -> Response:
-    """The answer to any method but GET and HEAD, the same for each path, so that it tells nothing about them."""
+    """Return the response to other methods than GET and HEAD: the same for each path, so it reveals no file."""
     if method == "OPTIONS":
         return Response(status=204, headers=[_ALLOW])
     if method in REGISTERED:
@@ -277,7 +277,7 @@ def _checked_root(root: str | os.PathLike[str]) -> str:
 
 
 def _checked_value(value: str) -> str:
-    """A field value as it can be sent (RFC 9110 section 5.5). Raises ConfigError."""
+    """Return `value` if it is a field value (RFC 9110 section 5.5). Raises ConfigError."""
     if not (value.isascii() and value.isprintable()):
         raise ConfigError(f"cache_control must be printable ASCII, not {value!r}")
     return value

@@ -1,18 +1,18 @@
 """The files below one folder, and no way out of it.
 
-Everything that turns what a client wrote into a descriptor is here; what is answered with it is not.
+All code that turns a client's path into a descriptor is here; the response is not.
 
 How a path stays inside. A check of the path before it is opened can be outrun: between the two a folder is
-swapped for a link. A check after it has opened something outside already, and the ways to ask where a
+swapped for a link. A check afterwards has opened something outside already, and the ways to find where a
 descriptor leads differ (/proc on Linux, F_GETPATH on macOS). So the path is walked name by name: each folder
 is opened relative to the one before (openat(2)) with O_NOFOLLOW, and since no name is "." or ".." or a link,
 there is no step that leads outside. Nothing but the folder's own files is ever opened, on any POSIX system,
-whoever renames what meanwhile.
+even if names change meanwhile.
 
 A link stops the walk (ELOOP, ENOTDIR). Links that stay inside are served all the same: Kubernetes mounts whole
-folders of them. realpath(3) says where the link leads; if that is inside, the real path, which has no links, is
-walked in the same way. Should somebody put a link into it at that moment, the second walk stops, and the file
-is not there.
+folders of them. realpath(3) finds where the link leads; if that is inside, the real path, which has no links, is
+walked in the same way. Should a link appear in it at that moment, the second walk stops, and the file
+is a 404.
 """
 
 # ruff: noqa: PTH116
@@ -33,7 +33,7 @@ ABSENT = frozenset(
         errno.ENOENT,
         errno.ENOTDIR,
         errno.ELOOP,
-        errno.EMLINK,  # FreeBSD's word for a link under O_NOFOLLOW
+        errno.EMLINK,  # FreeBSD, for a link under O_NOFOLLOW
         errno.ENAMETOOLONG,
         errno.EINVAL,
         errno.EILSEQ,  # macOS, for a name that is not UTF-8
@@ -41,20 +41,20 @@ ABSENT = frozenset(
         errno.ENODEV,
         errno.EOPNOTSUPP,  # macOS, for a socket
         errno.ESTALE,  # NFS, for a file deleted meanwhile
-        # A file that may not be read is not there either: with 403 in its place anybody could ask which names exist.
+        # An unreadable file counts as missing, too: a 403 in its place would reveal which names exist.
         errno.EACCES,
         errno.EPERM,
     }
 )
-"""Errors by which a path names nothing that we serve."""
+"""Errors of a path that names nothing to serve."""
 
 SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""Errors that mean that the system has no more to give just now."""
+"""Errors of a system that is out of descriptors or memory."""
 
 _LINK = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR})
-"""How O_NOFOLLOW says that a name is a link: ENOTDIR where O_DIRECTORY is asked for as well."""
+"""Errors of a link under O_NOFOLLOW: ENOTDIR together with O_DIRECTORY."""
 
-# O_NONBLOCK: a fifo without a writer opens at once, rather than never. O_NOCTTY: no terminal takes us over.
+# O_NONBLOCK: a fifo without a writer opens at once, rather than never. O_NOCTTY: no terminal becomes ours.
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 _FILE_NO_LINK = _FILE | os.O_NOFOLLOW
 # O_PATH (Linux): a folder on the way need not be readable, as for any other program; elsewhere it must.
@@ -62,9 +62,9 @@ _FOLDER_NO_LINK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOF
 
 
 def split(path: str) -> list[bytes]:
-    """The names in a decoded path: "/a/b.css" → [b"a", b"b.css"], "/a/" → [b"a", b""], "/" → [b""].
+    """Return the names in a decoded path: "/a/b.css" → [b"a", b"b.css"], "/a/" → [b"a", b""], "/" → [b""].
 
-    Raises FileNotFoundError where one of them may not be asked for: empty, hidden, "..", or with a NUL.
+    Raises FileNotFoundError where one of them may not be requested: empty, hidden, "..", or with a NUL.
     """
     raw = path.encode("utf-8", "surrogateescape")
     if raw[:1] != b"/" or b"//" in raw:  # not "/a//b" as "/a/b": one file, one address
@@ -76,7 +76,7 @@ def split(path: str) -> list[bytes]:
 
 
 def is_hidden(name: bytes) -> bool:
-    """Whether nobody may ask for a file of this name, or see it in a list: .git, .env; "." and ".." fall under it.
+    """Return True if a file of this name is neither served nor listed: .git, .env; "." and ".." are such names.
 
     Not .well-known (RFC 8615). A backslash is a letter like any other to POSIX, but a "/" to some browsers and to
     the machines behind some proxies.
@@ -85,21 +85,21 @@ def is_hidden(name: bytes) -> bool:
 
 
 class Opened:
-    """A file or a folder, open for reading, and what is known of it.
+    """A file or a folder, open for reading, and its metadata.
 
-    Size and date are those of this very descriptor, so they agree with what is read from it, whatever is renamed.
+    Size and date are those of this very descriptor, so they agree with the bytes read from it, whatever is renamed.
 
     size       int, bytes
-    mtime_ns   int, nanoseconds since 1970 when it was last written
+    mtime_ns   int, nanoseconds since 1970: the last write
     modified   int, the same in whole seconds
     is_folder  bool
-    file_id   as `kept` compares it
+    file_id    as `cache` compares it
     """
 
     __slots__ = ("_descriptor", "file_id", "is_folder", "modified", "mtime_ns", "size")
 
     def __init__(self, descriptor: int) -> None:
-        """Raises FileNotFoundError, with the descriptor closed, for a fifo, a socket or a device."""
+        """Read the metadata. Raises FileNotFoundError, with the descriptor closed, for a fifo, a socket or a device."""
         self._descriptor = descriptor
         found = os.fstat(descriptor)
         self.size = found.st_size
@@ -112,22 +112,22 @@ class Opened:
             raise absent()
 
     def fileno(self) -> int:
-        """The descriptor; -1 once closed, so that it can never be another file's."""
+        """Return the descriptor; -1 once closed, so that it can never be another file's."""
         return self._descriptor
 
     def close(self) -> None:
-        """Close it; the second time does nothing."""
+        """Close the descriptor; a second call does nothing."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
-    __del__ = close  # an answer that nobody sends or closes holds no descriptor either
+    __del__ = close  # a response that is neither sent nor closed holds no descriptor either
 
 
 class Tree:
     """The files below the folder `root`, an absolute path.
 
-    No descriptor of the root is held: a deploy that renames a new folder into its place is seen by the next request.
+    It holds no descriptor of the root: the next request sees a new folder that a deployment renamed into its place.
     """
 
     __slots__ = ("_follow_links", "_root")
@@ -137,11 +137,11 @@ class Tree:
         self._follow_links = follow_links
 
     def path(self, names: Sequence[bytes]) -> bytes:
-        """The absolute path of what `names` (of `split`) name; nothing has been checked."""
+        """Return the absolute path of `names` (of `split`), without a check."""
         return b"/".join((self._root, *names)) or b"/"
 
     def open(self, names: Sequence[bytes]) -> Opened:
-        """Open the file or folder that `names` name; [] is the root itself.
+        """Open the file or folder of `names`; [] is the root itself.
 
         Raises OSError: with an errno in ABSENT there is nothing to serve under that name, with one in SHORT the
         system is out of descriptors or memory.
@@ -156,8 +156,8 @@ class Tree:
         return Opened(self._open_linked(names))
 
     def _open_linked(self, names: Sequence[bytes]) -> int:
-        """Open what is behind a link on the way, if that is inside the root. What the link is called in there may
-        be hidden: the client cannot name it, only the owner of the folder can link to it."""
+        """Open the target of a link on the way, if it is inside the root. Its name there may be hidden: the client
+        cannot request it, only the owner of the folder can link to it."""
         path = self.path(names)
         os.stat(path)  # the kernel stops at 40 links and at PATH_MAX; realpath itself would run on
         root = os.path.realpath(self._root or b"/", strict=True).rstrip(b"/")
@@ -168,9 +168,9 @@ class Tree:
 
 
 def _walk(root: bytes, names: Sequence[bytes]) -> int:
-    """A descriptor of the last name, by a walk from `root` that follows no link below it.
+    """Return a descriptor of the last name, by a walk from `root` that follows no link below it.
 
-    PERF: 2.7 µs for three names, the same as one open() and a readlink() of /proc/self/fd, which can only look
+    PERF: 2.7 µs for three names, the same as one open() and a readlink() of /proc/self/fd, which can only check
     after the fact (python bench/request/site.py).
     """
     if not names:
@@ -189,5 +189,5 @@ def _walk(root: bytes, names: Sequence[bytes]) -> int:
 
 
 def absent() -> FileNotFoundError:
-    """The error for what is there and yet not served: the same as for what is missing."""
+    """Return the error for a file that exists and is not served: the same as for a missing one."""
     return FileNotFoundError(errno.ENOENT, "nothing to serve under this path")

@@ -9,7 +9,7 @@ class Common:
         wsgi: Callable[[Request], Response],
         app: Callable[..., Any],
         templates: dict[Any, dict[str, Any]] | None,
-        said: type,
+        state: type,
         response: type[Response],
         keys: dict[bytes, str],
         key_of: Callable[[bytes], str],

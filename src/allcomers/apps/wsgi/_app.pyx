@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The common call of a WSGI app, in C. The plain Python of `wsgi`, `environ` and `start_response` is the specification.
+"""The common call of a WSGI app, in C. The plain Python of `app`, `environ` and `start_response` is the specification.
 
 Common is a request whose head the leaf has read, and no chunks; an app that calls start_response once, with headers
-that were checked before; and an answer that is a list of one block, as long as its Content-Length says. For anything
-else the plain Python is asked: before the call, or with what the call has returned.
+that were checked before; and a response that is a list of one block, as long as its Content-Length. Anything else is
+left to the plain Python: before the call, or with the result of the call.
 """
 
 from cpython.bytes cimport PyBytes_GET_SIZE
@@ -30,7 +30,7 @@ from allcomers.protocol._raw cimport (
 cdef tuple _NOTHING = ()
 
 
-# ---------------------------------------------------------------- what an app says of its answer
+# ---------------------------------------------------------------- start_response
 
 cdef enum:
     PLAIN = 0  # as start_response._PLAIN and _LENGTH are numbered
@@ -39,14 +39,14 @@ cdef enum:
 cdef dict _statuses, _kinds, _blocks
 
 
-def remembered(dict statuses not None, dict kinds not None, dict blocks not None):
-    """What the plain Python remembers of statuses, of names of headers, and of whole lists of headers."""
+def use_memory(dict statuses not None, dict kinds not None, dict blocks not None):
+    """Use the memory of the plain Python: of statuses, of names of headers, and of whole lists of headers."""
     global _statuses, _kinds, _blocks
     _statuses, _kinds, _blocks = statuses, kinds, blocks
 
 
-cdef class Saying:
-    """The slots of `start_response.Said`; called, it is start_response."""
+cdef class StartResponseState:
+    """The slots of `start_response.StartResponse`; called, it is start_response."""
 
     cdef public object status
     cdef public list fields
@@ -69,7 +69,7 @@ cdef class Saying:
         return self.start(status, headers, exc_info)
 
     cdef bint _common(self, status, headers) except -1:
-        """False, and nothing is said, where it is the first such answer or is to be refused."""
+        """Note status and headers; return False, without an effect, where they are new or to be refused."""
         cdef list fields
         cdef long long size = -1
         cdef Py_ssize_t at
@@ -100,7 +100,7 @@ cdef class Saying:
                 return False
         try:
             block = _blocks.get(PyList_AsTuple(fields))
-        except TypeError:  # what cannot be looked up is no header
+        except TypeError:  # anything without a hash is no header
             return False
         if block is None:
             return False
@@ -114,7 +114,7 @@ cdef class Saying:
 
 
 cdef inline long long _number(object text):
-    """A decimal number of at most 18 digits; -1 for what is none."""
+    """Return a decimal number of at most 18 digits; -1 for anything else."""
     if type(text) is not str or not PyUnicode_IS_ASCII(text):
         return -1
     return decimal(<Bytes>PyUnicode_1BYTE_DATA(text), 0, PyUnicode_GET_LENGTH(text))
@@ -123,31 +123,31 @@ cdef inline long long _number(object text):
 # ---------------------------------------------------------------- the call
 
 cdef class Common:
-    """A Handler: the common call of a `wsgi.Wsgi`, which is asked for any other.
+    """A Handler: the common call of an `app.Wsgi`, which handles any other.
 
     app, templates      the Wsgi's; `templates` is None where an environ needs more than that
-    said, response      the classes of what an app says, and of its answer
-    keys, key_of        handlers.environ's
+    state, response     StartResponse and Response
+    keys, key_of        those of apps.wsgi.environ
     stream              makes an empty wsgi.input
     """
 
-    cdef object _wsgi, _app, _said, _response, _key_of, _stream
+    cdef object _wsgi, _app, _state_class, _response, _key_of, _stream
     cdef dict _templates, _keys
 
-    def __init__(self, wsgi, app, dict templates, said, response, dict keys not None, key_of, stream):
-        if not issubclass(said, Saying) or not issubclass(response, Answer):
+    def __init__(self, wsgi, app, dict templates, state, response, dict keys not None, key_of, stream):
+        if not issubclass(state, StartResponseState) or not issubclass(response, Answer):
             raise TypeError("these classes have no slots of ours")
         self._wsgi = wsgi
         self._app = app
         self._templates = templates
-        self._said = said
+        self._state_class = state
         self._response = response
         self._keys = keys
         self._key_of = key_of
         self._stream = stream
 
     def __call__(self, Head request not None):
-        cdef Saying said
+        cdef StartResponseState state
         cdef dict environ
         cdef object context, result
         if request.read is None or request.chunked or self._templates is None or not request.peer:
@@ -155,35 +155,35 @@ cdef class Common:
         environ = self._environ(request)
         if environ is None:
             return self._wsgi(request)
-        said = new_object(self._said)
-        said.request = request
+        state = new_object(self._state_class)
+        state.request = request
         context = PyContext_CopyCurrent()
         PyContext_Enter(context)
         try:
-            result = self._app(environ, said)
+            result = self._app(environ, state)
         except BaseException:
-            self._wsgi.give_up(request, said)
+            self._wsgi.give_up(request, state)
             raise
         finally:
             PyContext_Exit(context)
-        if type(result) is list and PyList_GET_SIZE(result) == 1 and said.block is not None and said.written is None and said.pushed is None:
+        if type(result) is list and PyList_GET_SIZE(result) == 1 and state.block is not None and state.written is None and state.pushed is None:
             body = <object>PyList_GET_ITEM(result, 0)
-            if type(body) is bytes and _fits(request, said, PyBytes_GET_SIZE(body)):
-                return self._whole(said, body)
-        return self._wsgi.answer(request, said, result, context.run)
+            if type(body) is bytes and _fits(request, state, PyBytes_GET_SIZE(body)):
+                return self._whole(state, body)
+        return self._wsgi.respond(request, state, result, context.run)
 
-    cdef object _whole(self, Saying said, bytes body):
-        cdef Answer answer = new_object(self._response)
-        answer.body = body
-        answer.status = said.status
-        answer.headers = said.fields
-        answer.trailers = _NOTHING
-        answer.block = said.block
-        answer.fields = PyList_GET_SIZE(said.fields)
-        return answer
+    cdef object _whole(self, StartResponseState state, bytes body):
+        cdef Answer response = new_object(self._response)
+        response.body = body
+        response.status = state.status
+        response.headers = state.fields
+        response.trailers = _NOTHING
+        response.block = state.block
+        response.fields = PyList_GET_SIZE(state.fields)
+        return response
 
     cdef dict _environ(self, Head request):
-        """As environ.Environs has it; None for a target that needs decoding."""
+        """Return the environ as environ.Environs; None for a target that needs decoding."""
         cdef FieldLines lines = request.read
         cdef str target = request.target
         cdef const char* at = PyUnicode_1BYTE_DATA(target)
@@ -194,7 +194,7 @@ cdef class Common:
             path = mark - at
         if memchr(at, c'%', path) is not NULL:
             return None
-        if template is None:  # the first that came to this address
+        if template is None:  # the first request at this listener
             return None
         if lines.template is template:
             environ = PyDict_Copy(lines.environ)
@@ -224,7 +224,7 @@ cdef class Common:
         return environ
 
 
-cdef inline bint _fits(Head request, Saying said, Py_ssize_t size):
-    """Is it an answer of the length that was said, to a request whose answer has a body?"""
-    status = said.status
-    return (said.size < 0 or said.size == size) and type(status) is int and status != 204 and status != 304 and request.method != "HEAD"
+cdef inline bint _fits(Head request, StartResponseState state, Py_ssize_t size):
+    """Return True for a body as long as its Content-Length, in a response that may have one."""
+    status = state.status
+    return (state.size < 0 or state.size == size) and type(status) is int and status != 204 and status != 304 and request.method != "HEAD"

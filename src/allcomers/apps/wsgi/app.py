@@ -4,17 +4,17 @@
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"Hello\\n"]
 
-This file knows how the app is called and how what it says becomes a Response. What it is told of the request is known
-by `environ`; how a Response looks on the wire (Content-Length, chunks, a HEAD's missing body), by the connection.
+This file calls the app and makes a Response of its result. `environ` describes the request to it; the connection turns
+a Response into bytes (Content-Length, chunks, a HEAD's missing body).
 
 The app's iterable is pulled within the call up to its first block that is not empty: until then the app may still
-change its mind about status and headers, and what it raises is a clean 500. Each further block is a call of its own,
-in the same thread (calls/producer.py), and so is close(). With `--calls inline` and a model with a loop, other requests
-run in between, in that thread; so each request has a context of its own (contextvars), in which the app's call, all
-its blocks and its close() run. Flask's `request` is such a variable: a generator that uses it finds its own.
+change status and headers, and an exception is a clean 500. Each further block is a call of its own, in the same thread
+(calls/producer.py), and so is close(). With `--calls inline` and a model with a loop, other requests run in between, in
+that thread; so each request has a context of its own (contextvars), in which the app's call, all its blocks and its
+close() run. Flask's `request` is such a variable: a generator that uses it finds its own.
 
-An answer whose first block is all that its Content-Length promises is whole: the app is not asked for more (PEP 3333,
-"Handling the Content-Length Header"), and the answer goes out in one piece.
+A response whose first block is as long as its Content-Length is whole: no further block is pulled (PEP 3333, "Handling
+the Content-Length Header"), and the response is sent in one piece.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from allcomers.protocol import compiled
 from allcomers.protocol.message import SMALL, SPOOL_AT, Body, FileSlice, Handler, Piece, Request, Response
 
 App: TypeAlias = Callable[[Environ, Callable[..., Callable[[bytes], None]]], Iterable[bytes]]
-"""A WSGI application; what it returns may have a close()."""
+"""A WSGI application; its result may have a close()."""
 
 Close: TypeAlias = Callable[[], object] | None
 
 JOINED: Final = 64 * 1024
-"""Bytes of a list of blocks up to which they are sent as one: it is there whole, so nothing is delayed."""
+"""Bytes of a list of blocks up to which they are sent as one: all of them exist, so nothing is delayed."""
 
 SLOW: Final = 0.005
-"""Seconds of a close() from which on the client had better not wait for it."""
+"""Seconds of a close() from which on the client should not wait for it."""
 
-_WARY: Final = 1000
-"""Answers after a slow close() for which a further one is expected."""
+_DEFERRED_CLOSES: Final = 1000
+"""Responses after a slow close() whose close() runs once they are sent."""
 
 _END: Final = object()
 
@@ -56,9 +56,8 @@ class Wsgi:
     """A Handler that calls a WSGI application.
 
     root_path, multithread, multiprocess  as Environs has them
-    inline  the thread that runs a call sends its answer, too: what the app does in close() may be done there, once the
-            answer has gone out
-    report  called with what an app's close() raises, and with what is wrong with an answer that goes out all the same
+    inline  the thread that runs a call sends its response, too: close() may run there once the response is sent
+    report  called with an exception of an app's close(), and with a fault of a response that is sent all the same
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class Wsgi:
         self._app = app
         self._report = report
         self._inline = inline
-        self._wary = 0
+        self._deferred_closes = 0  # still to come
         self.environs = Environs(
             root_path=root_path,
             multithread=multithread,
@@ -83,26 +82,26 @@ class Wsgi:
         )
 
     def __call__(self, request: Request) -> Response:
-        """Answer one request. Raises what the app raises, and AnswerError for an answer that breaks PEP 3333."""
+        """Return the response to `request`. Raises AnswerError if it breaks PEP 3333, and whatever the app raises."""
         environ = self.environs(request)
         found = offer(environ, request) if request.upgrades else None
         return self._call(request, environ) if found is None else self._call_with_socket(request, environ, found)
 
     def _call(self, request: Request, environ: Environ) -> Response:
-        said = StartResponse()
-        said.request = request
+        state = StartResponse()
+        state.request = request
         run = copy_context().run
         try:
-            result = run(self._app, environ, said.start)
+            result = run(self._app, environ, state.start)
         except BaseException:
-            self.give_up(request, said)
+            self.give_up(request, state)
             raise
-        return self.answer(request, said, result, run)
+        return self.respond(request, state, result, run)
 
     def _call_with_socket(self, request: Request, environ: Environ, found: UpgradedSocket) -> Response:
-        """The same for a request whose app may speak with its client itself: then what it returns is not sent.
+        """Call an app that may use its client's socket itself: then its result is not sent.
 
-        Raises ClientGone where it has, HttpError where it has tried to.
+        Raises ClientGone where it did, HttpError where it tried and had none.
         """
         try:
             response = self._call(request, environ)
@@ -117,57 +116,57 @@ class Wsgi:
                 self._report(error, request)
         raise outcome(found)
 
-    def answer(self, request: Request, said: StartResponse, result: Any, run: Callable[..., Any]) -> Response:
-        """What the app returned, and said before. Raises AnswerError, and what the app's iterable raises."""
+    def respond(self, request: Request, state: StartResponse, result: Any, run: Callable[..., Any]) -> Response:
+        """Return the response of an app's result. Raises AnswerError, and whatever the app's iterable raises."""
         close: Close = None
         try:
             app_close = getattr(result, "close", None)
             if app_close is not None:
                 closes_file = type(result) is FileWrapper and result.closes_file
                 close = app_close if closes_file else partial(run, app_close)
-            pieces, rest = _begin(said, result, run)
-            if said.written is not None:
-                close = partial(_close_both, close, said.written)
-            if said.pushed is not None:
-                return self._stream(request, said, chain(filter(None, pieces), rest or ()), close)
+            pieces, rest = _first_pieces(state, result, run)
+            if state.written is not None:
+                close = partial(_close_both, close, state.written)
+            if state.pushed is not None:
+                return self._stream(request, state, chain(filter(None, pieces), rest or ()), close)
             if rest is None:
-                return self._whole(request, said, pieces[0], close)
-            return self._stream(request, said, chain(pieces, rest), close)
+                return self._whole(request, state, pieces[0], close)
+            return self._stream(request, state, chain(pieces, rest), close)
         except BaseException:
-            self.give_up(request, said, close)
+            self.give_up(request, state, close)
             raise
 
-    def _whole(self, request: Request, said: StartResponse, body: Piece, close: Close) -> Response:
-        """An answer whose body is at hand."""
-        size, length = len(body), said.length
-        response = Response.short(body, said.fields)
-        response.status = said.checked_status
+    def _whole(self, request: Request, state: StartResponse, body: Piece, close: Close) -> Response:
+        """Return the response with a whole body."""
+        size, length = len(body), state.length
+        response = Response.short(body, state.fields)
+        response.status = state.checked_status
         response.close = close
         if length is None:
             if not size and request.method == "HEAD":
-                response.body = ()  # what GET would be given, nobody knows
+                response.body = ()  # the length of GET's body is unknown
                 return response
             length = size
         elif length != size and not _is_bare(request, response.status):
-            self._tell_of_length(request, length, size)
+            self._report_length(request, length, size)
         if close is not None and not self._inline and not _closes_what_is_sent(body, close):
-            self._close_in_a_call(request, response, close)
+            self._close_in_call(request, response, close)
         if length == size and response.body is body:
             return response
         response.headers.append(("Content-Length", str(length)))
         return response
 
-    def _close_in_a_call(self, request: Request, response: Response, close: Callable[[], object]) -> None:
-        """Have close() run in the thread of the call: now, or in a further call, once the answer has gone out.
+    def _close_in_call(self, request: Request, response: Response, close: Callable[[], object]) -> None:
+        """Run close() in the thread of the call: now, or in a further call, once the response is sent.
 
-        PERF: for a further call the thread must be told that the answer has gone out, which costs as much as all that
-        is done here for a request (9 and 10 µs, bench/request/micro.py). So one that is over at once runs before the
-        answer is on its way. Where it lasts, as work that is left for after the answer does, it runs then.
+        PERF: a further call needs a wake-up of the thread once the response is sent, which costs as much as all the
+        work here for a request (9 and 10 µs, bench/request/micro.py). So a quick close() runs before the response is
+        sent. A slow one, as of work that an app leaves for after the response, runs afterwards.
         """
         run = partial(self._close, request, close)
         body = response.body
-        if self._wary or isinstance(body, FileSlice):
-            self._wary = max(0, self._wary - 1)
+        if self._deferred_closes or isinstance(body, FileSlice):
+            self._deferred_closes = max(0, self._deferred_closes - 1)
             response.body = (body,) if body else ()
             response.close = run
         else:
@@ -175,52 +174,52 @@ class Wsgi:
             run()
 
     def _close(self, request: Request, close: Callable[[], object]) -> None:
-        """Run an app's close(), and see how long it takes."""
-        began = monotonic()
+        """Run an app's close(), and measure its time."""
+        started = monotonic()
         try:
             close()
         except BaseException as error:
             self._report(error, request)
-        if monotonic() - began > SLOW:
-            self._wary = _WARY
+        if monotonic() - started > SLOW:
+            self._deferred_closes = _DEFERRED_CLOSES
 
-    def _stream(self, request: Request, said: StartResponse, pieces: Iterator[Piece], close: Close) -> Response:
-        """An answer of which more is to come."""
-        response = said.begun(pieces)
+    def _stream(self, request: Request, state: StartResponse, pieces: Iterator[Piece], close: Close) -> Response:
+        """Return the response with a streamed body."""
+        response = state.partial_response(pieces)
         response.close = close
-        if said.length is not None and not _is_bare(request, response.status):
-            response.body = self._counted(request, pieces, said.length, said.pushed or 0)
+        if state.length is not None and not _is_bare(request, response.status):
+            response.body = self._counted(request, pieces, state.length, state.pushed or 0)
         return response
 
     def _counted(self, request: Request, pieces: Iterator[Piece], length: int, size: int) -> Iterator[Piece]:
-        """The same, after `size` bytes; and who looks for a client's broken download finds a line in the log."""
+        """Yield the pieces of a body of which `size` bytes were sent; report one that is not of its Content-Length."""
         for piece in pieces:
             size += len(piece)
             if size > length:
                 break
             yield piece
         if size != length:
-            self._tell_of_length(request, length, size)
+            self._report_length(request, length, size)
         if size > length:
             yield piece
 
-    def _tell_of_length(self, request: Request, length: int, size: int) -> None:
+    def _report_length(self, request: Request, length: int, size: int) -> None:
         self._report(AnswerError(f"Content-Length is {length}, but the app gave {size} bytes"), request)
 
-    def give_up(self, request: Request, said: StartResponse, close: Close = None) -> None:
-        """There will be no Response to close what the app has opened."""
+    def give_up(self, request: Request, state: StartResponse, close: Close = None) -> None:
+        """Close the app's result and files, for which there will be no Response."""
         try:
             if close is not None:
                 close()
         except BaseException as error:
             self._report(error, request)
         finally:
-            if said.written is not None:
-                said.written.close()
+            if state.written is not None:
+                state.written.close()
 
 
 def handler(app: App, **options: Any) -> Handler:
-    """A Handler for `app`, with the options of a Wsgi: where the leaf is compiled, common calls do without that."""
+    """Return a Handler for `app`, with the options of a Wsgi: the compiled leaf, if there is one, for common calls."""
     wsgi = Wsgi(app, **options)
     if not compiled.COMPILED:
         return wsgi
@@ -229,32 +228,32 @@ def handler(app: App, **options: Any) -> Handler:
     return Common(wsgi, app, wsgi.environs.templates, StartResponse, Response, known_keys, key_of, BytesIO)
 
 
-def _begin(
-    said: StartResponse, result: Iterable[bytes], run: Callable[..., Any]
+def _first_pieces(
+    state: StartResponse, result: Iterable[bytes], run: Callable[..., Any]
 ) -> tuple[list[Piece], Iterator[Piece] | None]:
-    """What goes out at first, at least one piece, and the iterator of what follows; None where nothing does.
+    """Return the pieces to send first, at least one, and an iterator of further ones; None where there are none.
 
-    Raises AnswerError, and what the app's iterable raises.
+    Raises AnswerError, and whatever the app's iterable raises.
     """
-    if said.written is None and said.pushed is None:
+    if state.written is None and state.pushed is None:
         if isinstance(result, list | tuple) and (joined := _joined(result)) is not None:
             return [joined], None
-        if type(result) is FileWrapper and (part := result.slice()) is not None:
-            data = part.whole(SMALL)  # and is closed in this call
-            return [part if data is None else data], None
+        if type(result) is FileWrapper and (file := result.slice()) is not None:
+            data = file.whole(SMALL)  # which is closed in this call
+            return [file if data is None else data], None
     blocks = run(_iterate, result)
     first = run(_first, blocks)
-    said.sent = True
+    state.sent = True
     pieces: list[Piece] = [first] if first else []
-    if said.written is not None:
-        pieces.insert(0, _spooled(said.written))
-    if not first or (said.written is None and said.pushed is None and len(first) == said.length):
+    if state.written is not None:
+        pieces.insert(0, _spooled(state.written))
+    if not first or (state.written is None and state.pushed is None and len(first) == state.length):
         return pieces or [b""], None
     return pieces, iter(partial(run, next, blocks, _END), _END)
 
 
 def _joined(blocks: list[bytes] | tuple[bytes, ...]) -> bytes | None:
-    """The blocks as one; None where that would be a large copy."""
+    """Return the blocks as one; None where that would be a large copy."""
     for block in blocks:
         _check(block)
     if len(blocks) == 1:
@@ -272,7 +271,7 @@ def _iterate(result: Any) -> Iterator[bytes]:
 
 
 def _first(blocks: Iterator[bytes]) -> bytes:
-    """The first block that is not empty; b"" where there is none."""
+    """Return the first block that is not empty; b"" where there is none."""
     for block in blocks:
         _check(block)
         if block:
@@ -282,11 +281,11 @@ def _first(blocks: Iterator[bytes]) -> bytes:
 
 def _check(block: object) -> None:
     if not isinstance(block, bytes):
-        raise AnswerError(f"what a WSGI app returns gives bytes, not {type(block).__name__}")
+        raise AnswerError(f"the iterable of a WSGI app yields bytes, not {type(block).__name__}")
 
 
 def _spooled(written: Body) -> Piece:
-    """What write() was given."""
+    """Return the data given to write()."""
     written.rewind()  # which writes what the file still had in its buffer
     if written.size > SPOOL_AT:
         return FileSlice(written.file, 0, written.size)
@@ -302,10 +301,10 @@ def _close_both(close: Close, written: Body) -> None:
 
 
 def _closes_what_is_sent(body: Piece, close: Callable[[], object]) -> bool:
-    """Whether this closes the file that goes out, and nothing else: once it is sent, any thread may do that."""
+    """Return True if `close` closes the file of `body` and nothing else: once that is sent, any thread may do so."""
     return isinstance(body, FileSlice) and getattr(close, "__self__", None) is body.file
 
 
 def _is_bare(request: Request, status: int) -> bool:
-    """Is it an answer without a body, whatever the app gives? (RFC 9112, 6.3, rule 1)"""
+    """Return True for a response without a body, whatever the app returns (RFC 9112, 6.3, rule 1)."""
     return request.method == "HEAD" or status == 204 or status == 304

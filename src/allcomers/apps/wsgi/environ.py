@@ -1,6 +1,6 @@
-"""environ: what a WSGI app is told of a request (PEP 3333, "environ Variables").
+"""environ: the description of a request for a WSGI app (PEP 3333, "environ Variables").
 
-This file knows what each entry is made of. Who calls the app, and what becomes of its answer, is known by `wsgi`.
+This file makes each entry. `app` calls the app and handles its result.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from allcomers.protocol.head import Fields, remember
 from allcomers.protocol.message import Request
 
 Environ: TypeAlias = dict[str, Any]
-"""A dict of str keys; what CGI knows has str values, what begins with "wsgi." has values of many types."""
+"""A dict of str keys; CGI's have str values, those that start with "wsgi." have values of many types."""
 
 _UNPREFIXED: Final = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
 
 _DROPPED: Final = frozenset((b"proxy", b"transfer-encoding"))
-"""HTTP_PROXY is what many HTTP clients take for a setting (https://httpoxy.org). The body is no longer in chunks, and
-CONTENT_LENGTH says how long it is: waitress does the same."""
+"""HTTP_PROXY is a setting to many HTTP clients (https://httpoxy.org). The body is no longer in chunks, and
+CONTENT_LENGTH has its length: waitress does the same."""
 
 _LONGEST_KEY: Final = 64
 
 known_keys: dict[bytes, str] = {}
-"""What key_of() has told."""
+"""Results of key_of()."""
 
 
 def key_of(name: bytes) -> str:
-    """The key for a field's name, b"User-Agent" → "HTTP_USER_AGENT"; "" for a field that apps are not to see."""
+    """Return the key of a field's name, b"User-Agent" → "HTTP_USER_AGENT"; "" for a field hidden from apps."""
     lower = name.lower()
     key = _UNPREFIXED.get(lower) or "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
     if lower in _DROPPED:
@@ -43,17 +43,17 @@ def key_of(name: bytes) -> str:
 
 
 def latin(text: str) -> str:
-    """`text` as PEP 3333 has it: its bytes in UTF-8, each as the character of the same number."""
+    """Return `text` as PEP 3333 has it: its bytes in UTF-8, each as the character of the same number."""
     return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 class Environs:
     """Makes the environ of each request.
 
-    root_path     where the app is mounted, decoded: SCRIPT_NAME. A path that begins with it has it taken off; another
-                  is taken as it is, for there are proxies that take it off themselves
-    multithread   may the app be called while another call of it runs in this process?
-    multiprocess  ... in another process?
+    root_path     the path where the app is mounted, decoded: SCRIPT_NAME. It is removed from a path that starts with
+                  it; any other path stays, for some proxies remove it themselves
+    multithread   the app may be called while another call of it runs in this process
+    multiprocess  ... in another process
     file_wrapper  for wsgi.file_wrapper
     """
 
@@ -95,12 +95,12 @@ class Environs:
 
     @property
     def templates(self) -> dict[Server | None, Environ] | None:
-        """By where they came to, what requests have in common; None where the app is mounted below the root."""
+        """The common entries of requests, by listener; None where the app is mounted below the root."""
         return None if self._root else self._templates
 
     # PERF: a template that is copied, remembered names: 3.1 µs for a browser's ten fields (bench/request/micro.py)
     def __call__(self, request: Request) -> Environ:
-        """The environ of `request`, whose body is at its start."""
+        """Return the environ of `request`, whose body is at its start."""
         server = request.server
         environ = (self._templates.get(server) or self._template_of(server)).copy()
         target = request.target
@@ -109,7 +109,7 @@ class Environs:
         environ["PATH_INFO"] = self._below_root(path)
         environ["QUERY_STRING"] = query
         environ["REQUEST_URI"] = environ["RAW_URI"] = target
-        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.minor else "HTTP/1.0"
+        environ["SERVER_PROTOCOL"] = f"HTTP/{request.version}"
         environ["REMOTE_ADDR"] = request.peer
         if request.port:
             environ["REMOTE_PORT"] = str(request.port)
@@ -126,12 +126,12 @@ class Environs:
             stream.seek(0)
         if request.host:
             environ["HTTP_HOST"] = request.host  # of an absolute target, whatever the field says (RFC 9112, 3.2.2)
-            if server is None or server[1] is None:  # a Unix socket: what Host says stands for it
+            if server is None or server[1] is None:  # a Unix socket: Host stands for it
                 environ["SERVER_NAME"], environ["SERVER_PORT"] = _name_and_port(request.host, scheme)
         return environ
 
     def _template_of(self, server: Server | None) -> Environ:
-        """What all requests that came to `server` have in common."""
+        """Return the common entries of all requests at the listener `server`."""
         template = self._template.copy()
         if server is not None and server[1] is not None:
             host, port = server
@@ -141,13 +141,13 @@ class Environs:
         return template
 
     def _below_root(self, path: str) -> str:
-        """PATH_INFO for the path of a target."""
+        """Return PATH_INFO for the path of a target."""
         if "%" in path:
             path = unquote_to_bytes(path).decode("latin-1")
         root = self._root
         if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
             return path[len(root) :]
-        return "" if path == "*" else path  # OPTIONS *: of the server as a whole, and the app is that
+        return "" if path == "*" else path  # OPTIONS *: the server as a whole, which is the app
 
 
 def _add(environ: Environ, fields: Fields) -> None:
@@ -162,7 +162,7 @@ def _add(environ: Environ, fields: Fields) -> None:
 
 
 def _joined(key: str, text: str, value: bytes) -> str:
-    """A field that repeats (RFC 9110, 5.3; RFC 6265, 5.4)."""
+    """Join a repeated field (RFC 9110, 5.3; RFC 6265, 5.4)."""
     separator = "; " if key == "HTTP_COOKIE" else ", "
     return text + separator + value.decode("latin-1").rstrip(" \t")
 
@@ -175,7 +175,7 @@ def _name_and_port(host: str, scheme: str) -> tuple[str, str]:
 
 
 class ErrorStream:
-    """wsgi.errors: the server's standard error, for any number of threads; each write() is there at once and whole."""
+    """wsgi.errors: the server's standard error, for any number of threads; each write() is flushed whole."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -193,4 +193,4 @@ class ErrorStream:
         self.write("".join(lines))
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Flush nothing: write() holds no text back."""

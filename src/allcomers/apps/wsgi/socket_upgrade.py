@@ -1,9 +1,9 @@
-"""An app that speaks with its client itself: what WSGI has for WebSockets, which PEP 3333 does not know.
+"""Apps that use their client's socket themselves: WSGI's way to WebSockets, of which PEP 3333 says nothing.
 
-werkzeug's and gunicorn's servers put a client's socket into the environ, where WebSocket libraries look for it. So a
-request that asks for another protocol finds it here, too, where a call may keep its thread and its client for as long
-as it likes. Elsewhere it finds what says so when it is used. An app that does not look at either answers as ever
-(RFC 9110, 7.8).
+werkzeug's and gunicorn's servers put a client's socket into the environ, where WebSocket libraries look for it. So
+does this server for a request that wants another protocol, where a call may keep its thread and its client for as long
+as it likes. Elsewhere the entry is a NoSocket, whose use raises. An app that uses neither responds as ever (RFC 9110,
+7.8).
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from allcomers.protocol.websocket import handshake
 KEYS: Final = ("werkzeug.socket", "gunicorn.socket")
 
 QUIET: Final = (StopIteration, ConnectionError)
-"""What the libraries raise at the end to tell werkzeug and gunicorn that there is no other answer."""
+"""Exceptions that the libraries raise at the end, so that werkzeug and gunicorn send no other response."""
 
 _TEXT: Final = "WebSockets of WSGI apps need --model thread, thread-pool or process."
 
 
 class UpgradedSocket(Protocol):
-    """What is put there.
+    """The client's socket in the environ.
 
-    taken  bool: the app has used it, so that there can be no other answer
+    taken  bool: the app has used it, so that there can be no other response
     """
 
     taken: bool
 
 
 class NoSocket:
-    """In the place of a socket where the app cannot have it."""
+    """Stands in place of a socket that the app cannot have."""
 
     def __init__(self) -> None:
         self.taken = False
@@ -45,7 +45,7 @@ class NoSocket:
 
 
 def offer(environ: dict[str, Any], request: Request) -> UpgradedSocket | None:
-    """Put the client's socket into the environ of a request that asks for another protocol; None for any other."""
+    """Put the client's socket into the environ of a request for another protocol, and return it; None for any other."""
     if not handshake.asks_for_upgrade(request):
         return None
     driver = request.driver
@@ -57,7 +57,7 @@ def offer(environ: dict[str, Any], request: Request) -> UpgradedSocket | None:
 
 
 def outcome(found: UpgradedSocket) -> Exception:
-    """What the call of an app that has used it comes to: no answer, or where that could not be, one that says so."""
+    """Return the exception that ends the call of an app that has used a socket: ClientGone, or 501 for a NoSocket."""
     if isinstance(found, NoSocket):
         return HttpError(501, _TEXT)
-    return ClientGone("the app has spoken with its client itself")
+    return ClientGone("the app has used its client's socket itself")

@@ -1,6 +1,6 @@
-"""start_response: what a WSGI app says of its answer before, or while, it gives the body (PEP 3333).
+"""start_response: status and headers of a WSGI app's response, before its body or together with it (PEP 3333).
 
-This file knows what an app may say, and when. What is said goes out by `wsgi` and the connection.
+This file knows what is allowed, and when. `app` and the connection send the response.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from allcomers.errors import AnswerError
 from allcomers.protocol import compiled
-from allcomers.protocol.head import encode_fields, known_blocks, named_status, remember
+from allcomers.protocol.encode import encode_fields, known_blocks, named_status
+from allcomers.protocol.head import remember
 from allcomers.protocol.message import Body, Request, Response
 
 _PLAIN, _LENGTH, _DROPPED, _HOP = range(4)
-"""What an app's header is: one like any other, or one that is looked at."""
+"""The kinds of an app's headers: one like any other, or one with a rule of its own."""
 
 _KINDS: Final = {
     "content-length": _LENGTH,
@@ -42,7 +43,7 @@ _STATUS: Final = re.compile(r"([2-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?")
 
 
 def _kind(name: str) -> int:
-    """What a header of this name is. Raises AnswerError for what is no name."""
+    """Return the kind of a header of this name. Raises AnswerError for anything but a str."""
     if not isinstance(name, str):
         raise AnswerError(f"a header is a pair of str; its name is {name!r:.80}")
     kind = _KINDS.get(name.lower(), _PLAIN)
@@ -52,15 +53,15 @@ def _kind(name: str) -> int:
 
 
 def _status(status: str) -> int:
-    """`status` as a number, of which the reason is remembered if it is not the usual one. Raises AnswerError.
+    """Return `status` as a number, a NamedStatus if its reason is not the usual one. Raises AnswerError.
 
-    A bare "404" is taken too: gunicorn does, and what is meant is plain.
+    A bare "404" is accepted, too, as by gunicorn: it is plain.
     """
     if not isinstance(status, str):
         raise AnswerError(f"a status is a str such as '200 OK', not {status!r:.80}")
     match = _STATUS.fullmatch(status)
     if match is None:
-        raise AnswerError(f"{status!r:.80} is no status for an answer: that is '200 OK', from 200 on")
+        raise AnswerError(f"{status!r:.80} is no status for a response: that is '200 OK', from 200 on")
     reason = (match[2] or "").strip(" \t").encode("latin-1")
     number = named_status(int(match[1]), reason)
     if len(status) <= _LONGEST_KNOWN:
@@ -69,9 +70,9 @@ def _status(status: str) -> int:
 
 
 if compiled.COMPILED and not TYPE_CHECKING:
-    from allcomers.apps.wsgi._app import remembered
+    from allcomers.apps.wsgi._app import StartResponseState, use_memory
 
-    remembered(_statuses, _kinds, known_blocks)
+    use_memory(_statuses, _kinds, known_blocks)
 else:
 
     class StartResponseState:
@@ -90,15 +91,15 @@ else:
 
 
 class StartResponse(StartResponseState):
-    """What an app has said of its answer so far.
+    """An app's response so far, as start_response and write() have it.
 
-    request  to which it answers
+    request  the request
     status   0 until start_response was called
     fields   its headers, but for Content-Length
-    length   Content-Length, if it was given
-    sent     True once a block was taken: it goes out with these headers
+    length   Content-Length, if there is one
+    sent     True once a block was pulled: it is sent with these headers
     pushed   bytes that write() has sent while the call runs; None where it has sent none
-    written  what write() was given and could not send: under a loop whose own thread runs the call
+    written  data that write() could not send: under a loop whose own thread runs the call
     """
 
     __slots__ = ()
@@ -111,8 +112,8 @@ class StartResponse(StartResponseState):
         return self.status
 
     def start(self, status: str, headers: Iterable[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
-        """start_response of PEP 3333. Raises AnswerError for what cannot be sent, and what `exc_info` has where it
-        comes too late."""
+        """Run start_response of PEP 3333. Raises AnswerError for a response that cannot be sent, and the exception of
+        `exc_info` where it comes too late."""
         if exc_info:
             try:
                 if self.sent or self.written is not None or self.pushed is not None:
@@ -127,13 +128,13 @@ class StartResponse(StartResponseState):
         return self.write
 
     def write(self, data: bytes) -> None:
-        """What start_response returns: sends `data`, and waits until it has gone out.
+        """Send `data`, and wait until it is sent: the write() of PEP 3333, which start_response returns.
 
         Where the thread must not wait, it is kept, in memory or in a temporary file, until the app has returned, and
-        goes out before the first block of that. Raises AnswerError, and ClientGone.
+        sent before the first block of the result. Raises AnswerError, and ClientGone.
         """
         if self.sent:
-            raise AnswerError("write() was called after the first block of what the app returned")
+            raise AnswerError("write() was called after the first block of the app's iterable")
         if not isinstance(data, bytes):
             raise AnswerError(f"write() takes bytes, not {type(data).__name__}")
         if data and not self._push(data):
@@ -142,26 +143,26 @@ class StartResponse(StartResponseState):
             self.written.write(data)
 
     def _push(self, data: bytes) -> bool:
-        """Send it now, if that can be."""
+        """Send `data` now, if possible; return False if not."""
         driver = self.request.driver if self.request is not None else None
         if driver is None or self.written is not None:
             return False
         before = self.pushed or 0
         if self.length is not None and before + len(data) > self.length:
             raise AnswerError(f"Content-Length is {self.length}, and write() was given more")
-        if not driver.push(self.begun(data) if self.pushed is None else data):
+        if not driver.push(self.partial_response(data) if self.pushed is None else data):
             return False
         self.pushed = before + len(data)
         return True
 
-    def begun(self, body: Any) -> Response:
-        """An answer of which `body` is a part, or gives the parts."""
+    def partial_response(self, body: Any) -> Response:
+        """Return a response with a part of its body, or with an iterable of the parts."""
         length = () if self.length is None else (("Content-Length", str(self.length)),)
         return Response(body, status=self.checked_status, headers=[*self.fields, *length])
 
 
 def _checked(headers: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], int | None]:
-    """(the headers, but for Content-Length; Content-Length). Raises AnswerError."""
+    """Return (the headers, but for Content-Length; Content-Length). Raises AnswerError."""
     fields = []
     length: int | None = None
     try:
@@ -178,9 +179,8 @@ def _checked(headers: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]],
                 fields.append(field)
     except (TypeError, ValueError):
         raise AnswerError(f"headers are a list of pairs of str, not {headers!r:.200}") from None
-    encode_fields(
-        fields
-    )  # PERF: 0.2 µs where it knows them, as it will when the answer is made (bench/request/micro.py)
+    # PERF: 0.2 µs for fields that it knows, as it will for the response (bench/request/micro.py).
+    encode_fields(fields)
     return fields, length
 
 
@@ -193,7 +193,7 @@ def _length(value: str, before: int | None) -> int:
 
 
 def _closes(name: str, value: str) -> bool:
-    """Is it `Connection: close`? False for keep-alive. Raises AnswerError for any other hop-by-hop header."""
+    """Return True for `Connection: close`, False for keep-alive. Raises AnswerError for any other hop-by-hop header."""
     options = {option.strip(" \t") for option in str(value).lower().split(",")}
     if name.lower() != "connection" or not options <= {"close", "keep-alive"}:
         raise AnswerError(f"the header {name!r} is the server's own (hop-by-hop, PEP 3333): leave it out")

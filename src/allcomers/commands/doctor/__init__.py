@@ -1,22 +1,24 @@
-"""The doctor: looks at this system, the options and the app, and says what will hurt, each with its mend.
+"""The doctor: examines this system, the options and the app, and finds what will hurt, each with its remedy.
 
-facts      what there is to know; a finding
-system     facts about this system           ┐
-named      facts about what options name     ├ read once, nothing is changed
-app        facts about the app               ┘
-plan       what the options come to
-capacity   traffic   exposure   runtime      the rules: facts and options in, a finding or None out
-report     how findings are told
+facts          the types: facts, a finding, a diagnosis
+system_facts   facts about this system                  ┐
+option_facts   facts about the files and addresses      ├ read once, nothing is changed
+               that options name                        │
+app_facts      facts about the app                      ┘
+plan           the effect of the options together
+capacity   traffic   exposure   runtime                 the rules: facts and options in, a finding or None out
+report         the output
+command        the command line
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from allcomers.commands.doctor import capacity, exposure, runtime, traffic
-from allcomers.commands.doctor.facts import Address, Certificate, Facts, Finding, Weight
+from allcomers.commands.doctor.facts import Address, Certificate, Diagnosis, Facts, Finding, Weight
 from allcomers.config.options import Config
 
 Rule: TypeAlias = Callable[[Facts, Config], Finding | None]
@@ -84,21 +86,8 @@ OF_A_CERTIFICATE: Final[tuple[Callable[[Certificate, Facts, Config], Finding | N
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """What was found, the heaviest first, of how many things that were looked at."""
-
-    facts: Facts
-    findings: tuple[Finding, ...]
-    looked_at: int
-
-    @property
-    def will_fail(self) -> bool:
-        return any(finding.weight is Weight.FAILS for finding in self.findings)
-
-
 def examine(config: Config, target: str = "") -> Diagnosis:
-    """Read the facts and judge. Raises ConfigError where an address is none, or a model cannot run here."""
+    """Read the facts and judge them. Raises ConfigError for a bad address, and for a model that cannot run here."""
     from allcomers import models
     from allcomers.commands.doctor import option_facts, system_facts
 
@@ -108,30 +97,30 @@ def examine(config: Config, target: str = "") -> Diagnosis:
     if target:
         from allcomers.commands.doctor import app_facts
 
-        facts = replace(facts, app=app_facts.look(target, config))
+        facts = replace(facts, app=app_facts.read(target, config))
     return judge(facts, config)
 
 
 def judge(facts: Facts, config: Config) -> Diagnosis:
-    """Ask every rule that there is something for."""
-    answers = list(_answers(facts, config))
-    found = [finding for finding in answers if finding is not None]
+    """Apply every rule that has a subject among the facts."""
+    results = list(_results(facts, config))
+    found = [finding for finding in results if finding is not None]
     weights = list(Weight)
-    return Diagnosis(facts, tuple(sorted(found, key=lambda finding: weights.index(finding.weight))), len(answers))
+    return Diagnosis(facts, tuple(sorted(found, key=lambda finding: weights.index(finding.weight))), len(results))
 
 
-def _answers(facts: Facts, config: Config) -> Iterator[Finding | None]:
+def _results(facts: Facts, config: Config) -> Iterator[Finding | None]:
     for rule in RULES + (OF_THE_APP if facts.app else ()):
-        yield _signed(rule(facts, config), rule.__name__)
+        yield _named(rule(facts, config), rule.__name__)
     for address in facts.addresses:
         for of_address in OF_AN_ADDRESS:
-            yield _signed(of_address(address, facts, config), of_address.__name__)
+            yield _named(of_address(address, facts, config), of_address.__name__)
     for certificate in facts.certificates:
         for of_certificate in OF_A_CERTIFICATE:
-            yield _signed(of_certificate(certificate, facts, config), of_certificate.__name__)
+            yield _named(of_certificate(certificate, facts, config), of_certificate.__name__)
     if facts.certificates:
-        yield _signed(exposure.certificate_names(facts, config), exposure.certificate_names.__name__)
+        yield _named(exposure.certificate_names(facts, config), exposure.certificate_names.__name__)
 
 
-def _signed(finding: Finding | None, name: str) -> Finding | None:
+def _named(finding: Finding | None, name: str) -> Finding | None:
     return finding and replace(finding, name=name)

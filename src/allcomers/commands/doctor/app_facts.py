@@ -1,7 +1,7 @@
-"""Facts about the app: loaded as a worker would load it, in a process of its own that then tells and ends.
+"""Facts about the app: loaded as a worker would load it, in a process of its own that reports and ends.
 
-In a process of its own, for an app may start threads, open ports, print or crash as it is imported. What it writes to
-standard output goes to standard error, so that the report stays the doctor's.
+It has a process of its own because an app may start threads, open ports, print or crash when it is imported. Its
+standard output goes to standard error, so that standard output has the report only.
 """
 
 from __future__ import annotations
@@ -29,33 +29,34 @@ PATIENCE: Final = 60.0
 """Seconds for an app to load."""
 
 _CLIENTS: Final = ("requests", "httpx", "urllib3", "redis", "pymongo", "boto3", "grpc")
-"""Modules whose calls wait for another server."""
+"""Modules with calls that wait for another server."""
 
 
-def look(target: str, config: Config) -> App:
-    """Load `target` elsewhere; what it is, or why it cannot be loaded."""
+def read(target: str, config: Config) -> App:
+    """Load `target` in another process; return the facts about it, or the reason why it cannot be loaded."""
     reader, writer = os.pipe()
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
         _be_child(target, config, writer)
     os.close(writer)
-    told = _read(reader, monotonic() + PATIENCE)
+    message = _read_all(reader, monotonic() + PATIENCE)
     os.close(reader)
-    if told is None:
+    if message is None:
         os.kill(child, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if told is None:
-        return App(target=target, problem=f"it was not loaded after {PATIENCE:g} s")
-    if not told:
+    if message is None:
+        return App(target=target, problem=f"it was not loaded within {PATIENCE:g} s")
+    if not message:
         how = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
         return App(target=target, problem=f"loading it ended the process ({how})")
-    fields: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(told).items()}
+    facts = json.loads(message)
+    fields: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
     return App(**fields)
 
 
-def _read(fd: int, until: float) -> bytes | None:
-    """All that comes before the pipe's end; None if that does not come in time."""
+def _read_all(fd: int, until: float) -> bytes | None:
+    """Return all bytes up to the pipe's end; None if it is not reached in time."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     pieces: list[bytes] = []
@@ -71,9 +72,9 @@ def _read(fd: int, until: float) -> bytes | None:
 def _be_child(target: str, config: Config, writer: int) -> NoReturn:
     try:
         os.dup2(2, 1)
-        found = _load(App(target=target), config)
+        app = _load(App(target=target), config)
         with open(writer, "wb") as pipe:
-            pipe.write(json.dumps(asdict(found)).encode())
+            pipe.write(json.dumps(asdict(app)).encode())
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
@@ -86,13 +87,13 @@ def _load(app: App, config: Config) -> App:
     from allcomers.server.endpoint import endpoint
 
     before = _listening()
-    began = perf_counter()
+    started = perf_counter()
     try:
-        kind, found = detection.detect(targets.load(app.target), config)
-        seconds = perf_counter() - began
-        # All that a worker loads with it, for its size; certificates are another matter.
+        kind, target = detection.detect(targets.load(app.target), config)
+        seconds = perf_counter() - started
+        # Load all that a worker loads with it, to measure its size; certificates are checked elsewhere.
         plain = config._replace(interface=kind, factory=False, certfile=(), keyfile=(), ca_certs="")
-        served = endpoint(found, plain, None)
+        served = endpoint(target, plain, None)
     except OperatorError as error:
         return replace(app, problem=str(error), traceback=getattr(error, "traceback", ""))
     return replace(
@@ -113,7 +114,7 @@ def _loaded(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _own_memory() -> int:
-    """Bytes of this process that no other shares; where the kernel does not tell (proc(5), smaps_rollup), its peak."""
+    """Return the bytes that only this process has (proc(5), smaps_rollup); without that file, its peak."""
     with suppress(OSError):
         rows = (line.split() for line in Path("/proc/self/smaps_rollup").read_text().splitlines())
         return sum(int(row[1]) for row in rows if row[0] in ("Private_Clean:", "Private_Dirty:")) * 1024
@@ -124,7 +125,7 @@ def _own_memory() -> int:
 
 
 def _threads() -> list[str]:
-    """Names of all threads but the main one; of those that Python did not start, as the kernel has them."""
+    """Return the names of all threads but the main one; the kernel's names for those that Python did not start."""
     python = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
     known = {thread.native_id for thread in python} | {os.getpid()}
     others = []
@@ -135,7 +136,7 @@ def _threads() -> list[str]:
 
 
 def _listening() -> dict[int, str]:
-    """Descriptors of this process at which it listens, and their addresses."""
+    """Return {descriptor: address} of the sockets on which this process listens."""
     found = {}
     for fd in _sockets():
         with suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
@@ -147,6 +148,6 @@ def _listening() -> dict[int, str]:
 
 def _sockets() -> Iterator[int]:
     for path in Path("/dev/fd").iterdir():
-        with suppress(OSError):  # the listing's own is gone again
+        with suppress(OSError):  # the descriptor of the listing is closed by now
             if stat.S_ISSOCK(os.fstat(int(path.name)).st_mode):
                 yield int(path.name)

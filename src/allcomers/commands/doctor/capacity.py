@@ -1,4 +1,4 @@
-"""Rules about how much there is of what: cores, memory, descriptors, threads, places in the kernel's queues, disk."""
+"""Rules about quantities: cores, memory, descriptors, threads, places in the kernel's queues, disk."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from allcomers.protocol.message import SPOOL_AT
 from allcomers.system.sockets import FD_SETSIZE
 
 _FULL: Final = 0.8
-"""The part of a memory limit that workers may fill: the rest is for requests and for what an app gathers as it runs."""
+"""The part of a memory limit that workers may fill: the rest is for requests, and for the growth of an app."""
 
 _UNSENT: Final = 64 << 10
-"""Bytes of an answer that are held for a slow reader, and as many that it has pipelined."""
+"""Bytes of a response that are kept for a slow reader, and as many of requests that it has pipelined."""
 
 
 def workers_over_quota(facts: Facts, config: Config) -> Finding | None:
-    """More processes than the cgroup has time for: each period's time is used up early, and then all stand still."""
+    """Find more processes than the cgroup has time for: they use up each period's time early, and then stand still."""
     if config.workers <= ceil(facts.usable) or facts.quota >= facts.cores:
         return None
     part = facts.quota / min(config.workers, facts.cores)
@@ -28,27 +28,27 @@ def workers_over_quota(facts: Facts, config: Config) -> Finding | None:
         Weight.HURTS,
         f"{many(config.workers, 'worker')}, and a cgroup quota of {facts.quota:.3g} of {many(facts.cores, 'core')}",
         f"when all are busy, they use it up in the first {part:.0%} of each period (100 ms) and stand still for the"
-        " rest: answers take so much longer",
+        " rest: responses take that much longer",
         f"--workers {ceil(facts.quota)}{hint}, or a higher quota",
     )
 
 
 def workers_over_cores(facts: Facts, config: Config) -> Finding | None:
-    """More processes than cores."""
+    """Find more processes than cores."""
     if config.workers <= facts.cores or facts.quota < facts.cores:
         return None
     harsh = config.workers > 2 * facts.cores + 1  # gunicorn's rule of thumb is this many, for calls that wait
     return Finding(
         Weight.HURTS if harsh else Weight.KNOW,
         f"{many(config.workers, 'worker')} on {many(facts.cores, 'core')}",
-        "no more run at once than there are cores; each of the others costs a copy of the app in memory"
-        + (", and takes the caches from those that run" if harsh else ""),
-        "--workers auto; for calls that wait, threads do: --calls pool --threads N",
+        "only as many run at once as there are cores; each of the others costs a copy of the app in memory"
+        + (", and evicts the caches of those that run" if harsh else ""),
+        "--workers auto; for calls that wait, use threads: --calls pool --threads N",
     )
 
 
 def idle_cores(facts: Facts, config: Config) -> Finding | None:
-    """One process of an interpreter with a GIL uses one core."""
+    """Find cores that one process of an interpreter with a GIL leaves idle."""
     usable = floor(facts.usable)
     if config.workers > 1 or usable < 2 or not facts.gil or plan.model(facts, config) == "process":
         return None
@@ -65,8 +65,8 @@ def _memory(facts: Facts) -> tuple[float, str]:
 
 
 def memory_of_workers(facts: Facts, config: Config) -> Finding | None:
-    """The app in each of the workers, against what there is."""
-    limit, whose = _memory(facts)
+    """Compare the memory of the app in all workers with the limit."""
+    limit, owner = _memory(facts)
     each = facts.app.memory if facts.app else 0
     need = each * config.workers
     if not each or need <= limit * _FULL:
@@ -75,28 +75,28 @@ def memory_of_workers(facts: Facts, config: Config) -> Finding | None:
     return Finding(
         Weight.FAILS if need > limit else Weight.HURTS,
         f"{many(config.workers, 'worker')} of {size(each)} each take {size(need)} before the first request, and"
-        f" {whose} is {size(limit)}",
-        "the kernel kills a worker when it is full, with all requests that it has",
+        f" {owner} is {size(limit)}",
+        "when it is full, the kernel kills a worker and all its requests",
         f"--workers {fit}" if fit else f"a limit of {size(need / _FULL)} or more",
     )
 
 
 def max_memory_over_limit(facts: Facts, config: Config) -> Finding | None:
-    """--max-memory that the workers cannot reach before the kernel acts."""
-    limit, whose = _memory(facts)
+    """Find a --max-memory that the workers cannot reach before the kernel kills one."""
+    limit, owner = _memory(facts)
     if config.max_memory * config.workers <= limit:
         return None
     return Finding(
         Weight.HURTS,
-        f"{many(config.workers, 'worker')} may grow to {size(config.max_memory)} each (--max-memory), and {whose} is"
+        f"{many(config.workers, 'worker')} may grow to {size(config.max_memory)} each (--max-memory), and {owner} is"
         f" {size(limit)}",
-        "the kernel kills a worker before --max-memory can replace it in peace",
+        "the kernel kills a worker before --max-memory replaces it without loss",
         f"--max-memory {floor(limit * _FULL / config.workers / (1 << 20))}M",
     )
 
 
 def memory_of_requests(facts: Facts, config: Config) -> Finding | None:
-    """Clients that upload at once: up to 512 KiB of each body is in memory, and nothing bounds how many they are."""
+    """Find no bound on clients that upload at once: up to 512 KiB of each body is kept in memory."""
     if facts.memory_limit == inf:
         return None
     each = SPOOL_AT + _UNSENT
@@ -107,60 +107,60 @@ def memory_of_requests(facts: Facts, config: Config) -> Finding | None:
         return None
     return Finding(
         Weight.KNOW,
-        f"a memory limit of {size(facts.memory_limit)}, and {_how_many(clients)} at once",
-        f"{room / each:,.0f} of them that upload at once fill it (512 KiB of each body is held in memory), and the"
+        f"a memory limit of {size(facts.memory_limit)}, and {_clients(clients)} at once",
+        f"{room / each:,.0f} of them that upload at once fill it (512 KiB of each body is kept in memory), and the"
         " kernel kills a worker",
         f"--max-connections {max(1, floor(room * _FULL / each / config.workers))}",
     )
 
 
-def _how_many(clients: float) -> str:
+def _clients(clients: float) -> str:
     return f"up to {many(clients, 'client')}" if clients < inf else "any number of clients"
 
 
 def descriptors(facts: Facts, config: Config) -> Finding | None:
-    """Each peer is a descriptor; the soft limit of most systems is 1024."""
+    """Compare the limit of descriptors with the peers: each has one. The soft limit of most systems is 1024."""
     usable = max(0, facts.nofile - plan.SPARE)
-    if plan.model(facts, config) == "process":  # the acceptor gives each peer's away
+    if plan.model(facts, config) == "process":  # the acceptor keeps none of them
         return None
     wanted = plan.places(facts, config)
     if usable >= min(wanted, 4096):
         return None
     if usable < 1:
-        weight, harm = Weight.FAILS, "the server needs some tens for itself"
+        weight, harm = Weight.FAILS, "the server itself needs some tens"
     else:
         weight = Weight.KNOW if wanted == inf and facts.nofile >= 1024 else Weight.HURTS
-        harm = f"a worker lets in about {usable:,.0f} clients; all others wait in the backlog"
-    return Finding(weight, f"{_asked(config, wanted)}{facts.nofile:,.0f} descriptors (ulimit -n)", harm, _more(facts))
+        harm = f"a worker accepts about {usable:,.0f} clients; all others wait in the backlog"
+    return Finding(weight, f"{_places(config, wanted)}{facts.nofile:,.0f} descriptors (ulimit -n)", harm, _more(facts))
 
 
-def _asked(config: Config, wanted: float) -> str:
+def _places(config: Config, wanted: float) -> str:
     if wanted == inf:
         return ""
     return f"{'--max-connections ' if config.max_connections else 'places for '}{wanted:,.0f}, and "
 
 
 def _more(facts: Facts) -> str:
-    wide = 65536 if facts.nofile_hard == inf else int(min(65536, facts.nofile_hard))
+    most = 65536 if facts.nofile_hard == inf else int(min(65536, facts.nofile_hard))
     services = "LimitNOFILE=65536 in a systemd unit, --ulimit nofile=65536 for a container"
-    return f"ulimit -n {wide}; {services}" if facts.nofile_hard > facts.nofile else services
+    return f"ulimit -n {most}; {services}" if facts.nofile_hard > facts.nofile else services
 
 
 def select_limit(facts: Facts, config: Config) -> Finding | None:
-    """select(2) sees descriptors below FD_SETSIZE alone."""
+    """Find more peers than select(2) can watch: their descriptors are below FD_SETSIZE."""
     most = FD_SETSIZE - plan.SPARE
     if plan.model(facts, config) != "select" or facts.nofile <= FD_SETSIZE or plan.places(facts, config) <= most:
         return None
     return Finding(
         Weight.HURTS,
-        f"-m select, and {_how_many(plan.places(facts, config))} a worker",
-        f"select(2) watches descriptors below {FD_SETSIZE:,}: whoever comes when {most} are in is answered 503",
+        f"-m select, and {_clients(plan.places(facts, config))} a worker",
+        f"select(2) watches descriptors below {FD_SETSIZE:,}: with {most} clients connected, any other gets 503",
         f"--max-connections {most}, or -m poll",
     )
 
 
 def tasks(facts: Facts, config: Config) -> Finding | None:
-    """Threads and processes, against pids.max of the cgroup or ulimit -u."""
+    """Compare threads and processes with pids.max of the cgroup, or with ulimit -u."""
     each = plan.tasks(facts, config)
     need = 1 + each * config.workers
     if need <= facts.tasks:
@@ -170,7 +170,7 @@ def tasks(facts: Facts, config: Config) -> Finding | None:
         Weight.HURTS if by_peer else Weight.FAILS,
         f"{many(config.workers, 'worker')} may have {many(each, 'thread')} or processes each, {need:,.0f} in all, and"
         f" {facts.tasks_by} leaves {facts.tasks:,.0f}",
-        "clients beyond that are turned away" if by_peer else "a worker that cannot start its threads ends",
+        "more clients are refused" if by_peer else "a worker that cannot start its threads ends",
         f"{_fewer_tasks(facts, config)}TasksMax=infinity in a systemd unit, --pids-limit -1 for a container",
     )
 
@@ -185,7 +185,7 @@ def _fewer_tasks(facts: Facts, config: Config) -> str:
 
 
 def stacks(facts: Facts, config: Config) -> Finding | None:
-    """Threads' stacks, where address space is counted: vm.overcommit_memory=2, ulimit -v."""
+    """Compare the stacks of threads with a limit of address space: vm.overcommit_memory=2, ulimit -v."""
     threads = 1 if plan.model(facts, config) == "process" else plan.tasks(facts, config)
     space, commit = threads * facts.stack, threads * config.workers * facts.stack
     if space <= facts.address_space and commit <= facts.commit_room:
@@ -200,25 +200,25 @@ def stacks(facts: Facts, config: Config) -> Finding | None:
             if over
             else f"{size(facts.address_space)} of address space (ulimit -v)"
         ),
-        "threads can no longer be started: who comes then is turned away",
+        "no more threads can be started: clients are then refused",
         "sysctl -w vm.overcommit_memory=0" if over else "ulimit -v unlimited",
     )
 
 
 def backlog(facts: Facts, config: Config) -> Finding | None:
-    """listen(2) cuts the backlog to somaxconn, and says nothing."""
+    """Find a backlog that listen(2) reduces to somaxconn without a word."""
     if config.backlog <= facts.somaxconn:
         return None
     return Finding(
         Weight.HURTS,
         f"--backlog {config.backlog:,}, and net.core.somaxconn is {facts.somaxconn:,.0f}",
-        f"the kernel lets {facts.somaxconn:,.0f} wait; in a burst the others try again a second later",
+        f"the kernel queues {facts.somaxconn:,.0f}; in a burst, the others try again a second later",
         f"sysctl -w net.core.somaxconn={config.backlog}, --sysctl net.core.somaxconn={config.backlog} for a container",
     )
 
 
 def syn_backlog(facts: Facts, config: Config) -> Finding | None:
-    """Without SYN cookies, handshakes under way are bounded by a queue of their own."""
+    """Find a queue of unfinished handshakes that is shorter than the backlog, without SYN cookies."""
     if facts.syncookies or config.backlog <= facts.syn_backlog:
         return None
     return Finding(
@@ -230,27 +230,27 @@ def syn_backlog(facts: Facts, config: Config) -> Finding | None:
 
 
 def resets_on_overflow(facts: Facts, config: Config) -> Finding | None:
-    """A full backlog that resets instead of waiting for another try."""
+    """Find a backlog that resets connections when it is full, instead of dropping them for another try."""
     if not facts.abort_on_overflow:
         return None
     return Finding(
         Weight.HURTS,
         "net.ipv4.tcp_abort_on_overflow is 1",
-        "when the backlog is full, clients are reset; they would try again a second later by themselves",
+        "when the backlog is full, connections are reset; otherwise clients try again a second later",
         "sysctl -w net.ipv4.tcp_abort_on_overflow=0",
     )
 
 
 def temp_folder(facts: Facts, config: Config) -> Finding | None:
-    """Bodies above 512 KiB go there."""
+    """Find a temporary folder, for bodies above 512 KiB, that is read-only or too small."""
     if config.max_body <= SPOOL_AT:
         return None
     if facts.temp_problem:
         return Finding(
             Weight.FAILS,
             f"the temporary folder {facts.temp}: {facts.temp_problem}",
-            f"bodies above {size(SPOOL_AT)} wait there: such requests are answered 503",
-            "TMPDIR=/var/tmp, or whatever folder the workers may write",
+            f"bodies above {size(SPOOL_AT)} are kept there: such requests get 503",
+            "TMPDIR=/var/tmp, or any folder that the workers can write to",
         )
     if facts.temp_free >= 16 * config.max_body:
         return None
@@ -259,23 +259,23 @@ def temp_folder(facts: Facts, config: Config) -> Finding | None:
     return Finding(
         Weight.KNOW if fits else Weight.HURTS,
         f"{size(facts.temp_free)} free in {facts.temp} ({facts.temp_kind}), and --max-body is {size(config.max_body)}",
-        f"{room}; who sends one then is answered 503",
+        f"{room}; any other request gets 503",
         f"TMPDIR=FOLDER with more room, or --max-body {max(1, floor(facts.temp_free / 16 / (1 << 20)))}M",
     )
 
 
 def temp_in_memory(facts: Facts, config: Config) -> Finding | None:
-    """A tmpfs is memory, and the cgroup counts it (tmpfs(5))."""
+    """Find a temporary folder in memory, which the cgroup counts (tmpfs(5))."""
     if facts.temp_kind not in ("tmpfs", "ramfs") or config.max_body <= SPOOL_AT:
         return None
-    limit, whose = _memory(facts)
+    limit, owner = _memory(facts)
     if 8 * config.max_body <= limit:
         return None
     return Finding(
         Weight.HURTS,
-        f"the temporary folder {facts.temp} is a {facts.temp_kind}, --max-body is {size(config.max_body)}, and {whose}"
+        f"the temporary folder {facts.temp} is a {facts.temp_kind}, --max-body is {size(config.max_body)}, and {owner}"
         f" is {size(limit)}",
-        f"bodies above {size(SPOOL_AT)} wait in memory after all: {many(ceil(limit / config.max_body), 'upload')} fill"
+        f"bodies above {size(SPOOL_AT)} are kept in memory then: {many(ceil(limit / config.max_body), 'upload')} fill"
         " it, and the kernel kills a worker",
-        "TMPDIR=/var/tmp, or whatever folder is on a disk",
+        "TMPDIR=/var/tmp, or any folder on a disk",
     )

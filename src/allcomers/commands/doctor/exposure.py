@@ -1,4 +1,4 @@
-"""Rules about who may do what: users, networks, certificates, files, and what belongs on a desk and not in public."""
+"""Rules about permissions: users, networks, certificates, files, and options for development used in public."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from allcomers.config.options import Config
 
 _DAY: Final = 86400.0
 _SOON: Final = 14 * _DAY
-"""Who renews by itself does so long before: certbot 30 days ahead."""
+"""Seconds. Automatic renewal is earlier: certbot renews 30 days ahead."""
 
 _CONTAINED: Final = frozenset({"container", "kubernetes", "ecs", "heroku"})
-"""Places where a network of its own stands between us and everybody."""
+"""Places with a network of their own between the server and the public."""
 
 
 def root(facts: Facts, config: Config) -> Finding | None:
-    """The app runs as who starts the server, unless --user."""
+    """Find an app that runs as root."""
     if facts.uid != 0 or config.user:
         return None
     return Finding(
         Weight.KNOW if facts.places & _CONTAINED else Weight.HURTS,
         "started as root, without --user",
-        "the app runs as root: a hole in it is a hole in everything",
-        "--user www-data (sockets are opened before); in a container: USER in the Dockerfile",
+        "the app runs as root: a vulnerability in it exposes the whole machine",
+        "--user www-data (sockets are opened first); in a container: USER in the Dockerfile",
     )
 
 
 def user(facts: Facts, config: Config) -> Finding | None:
-    """--user and --group that cannot be had."""
+    """Find a --user or a --group that does not exist."""
     if not facts.user_problem:
         return None
     given = [f"{option} {name}" for option, name in (("--user", config.user), ("--group", config.group)) if name]
@@ -37,12 +37,12 @@ def user(facts: Facts, config: Config) -> Finding | None:
         Weight.FAILS,
         " ".join(given),
         f"{facts.user_problem}: the server does not start",
-        "useradd --system NAME, or one that `getent passwd` lists",
+        "useradd --system NAME, or a name that `getent passwd` lists",
     )
 
 
 def plain_in_public(facts: Facts, config: Config) -> Finding | None:
-    """No TLS, no sign of a proxy, and anybody may connect."""
+    """Find a public address without TLS and without a proxy."""
     behind = config.forwarded_allow_ips or config.proxy_protocol or facts.places & _CONTAINED
     public = [address.text for address in facts.addresses if address.is_public]
     if not public or config.certfile or behind or facts.kind == "service":
@@ -50,65 +50,68 @@ def plain_in_public(facts: Facts, config: Config) -> Finding | None:
     return Finding(
         Weight.HURTS,
         f"--bind {', '.join(public)}, and neither a certificate nor a proxy (--forwarded-allow-ips)",
-        "whoever is on the way reads and changes what passes",
+        "anyone on the network path can read and change the traffic",
         "--certfile FILE --keyfile FILE; behind a proxy on this machine: --bind 127.0.0.1:8000",
     )
 
 
 def believes_anybody(facts: Facts, config: Config) -> Finding | None:
-    """What only a proxy should say, taken from everybody."""
+    """Find trust in proxy headers from every peer."""
     anybody = "*" in config.forwarded_allow_ips.replace(",", " ").split()
     if not facts.is_public or not (anybody or (config.proxy_protocol and not config.forwarded_allow_ips)):
         return None
     option = "--forwarded-allow-ips '*'" if anybody else "--proxy-protocol"
     return Finding(
         Weight.KNOW if facts.places & _CONTAINED else Weight.HURTS,
-        f"{option}, and others than this machine can connect",
-        "anybody can claim any address, and that it was https: in the log, to the app, to its limits by address",
-        "--forwarded-allow-ips ADDRESS of the proxy, or a firewall that lets nobody else connect",
+        f"{option}, and other machines can connect",
+        "any client can claim any address, and https: in the log, to the app, to its limits by address",
+        "--forwarded-allow-ips ADDRESS of the proxy, or a firewall that lets only the proxy connect",
     )
 
 
 def reload_in_public(facts: Facts, config: Config) -> Finding | None:
-    """--reload where others depend on the server."""
+    """Find --reload on a server that others depend on."""
     if not config.reload or not (facts.is_public or config.workers > 1):
         return None
     return Finding(
         Weight.HURTS,
-        "--reload, and " + ("others can connect" if facts.is_public else f"{config.workers} workers"),
-        "a file that is half written is served; the server watches all files of the app",
-        "without --reload; a new version is taken by HUP, with no request lost",
+        "--reload, and " + ("other machines can connect" if facts.is_public else f"{config.workers} workers"),
+        "a half-written file is loaded and served; the server watches all files of the app",
+        "without --reload; HUP loads a new version, and no request is lost",
     )
 
 
 def reload_without_watcher(facts: Facts, config: Config) -> Finding | None:
-    """--reload needs a package."""
+    """Find --reload without the package that it needs."""
     if not config.reload or "watchfiles" in facts.packages:
         return None
     return Finding(
-        Weight.FAILS, "--reload, and watchfiles is not installed", "nobody watches", "pip install 'allcomers[reload]'"
+        Weight.FAILS,
+        "--reload, and watchfiles is not installed",
+        "no file is watched",
+        "pip install 'allcomers[reload]'",
     )
 
 
 def debug_log(facts: Facts, config: Config) -> Finding | None:
-    """--log-level debug, where others can connect."""
+    """Find --log-level debug on a public address."""
     if config.log_level != "debug" or not facts.is_public:
         return None
     return Finding(
         Weight.HURTS,
-        "--log-level debug, and others can connect",
-        "libraries log what they are given at that level, secrets too; each line costs time and disk",
+        "--log-level debug, and other machines can connect",
+        "at that level libraries log their arguments, secrets too; each line costs time and disk",
         "--log-level info",
     )
 
 
 def access_log(facts: Facts, config: Config) -> Finding | None:
-    """A log that cannot be written."""
+    """Find an access log that cannot be written."""
     return _unusable("--access-log", config.access_log, facts.log_problem)
 
 
 def pid_file(facts: Facts, config: Config) -> Finding | None:
-    """A file that cannot be written."""
+    """Find a PID file that cannot be written."""
     return _unusable("--pid", config.pid, facts.pid_problem)
 
 
@@ -124,13 +127,13 @@ def _unusable(option: str, path: str, problem: str) -> Finding | None:
 
 
 def address(address: Address, facts: Facts, config: Config) -> Finding | None:
-    """An address that cannot be listened on."""
-    if address.is_taken:
+    """Find an address that cannot be listened on."""
+    if address.is_in_use:
         return Finding(
             Weight.KNOW,
-            f"--bind {address.text}: somebody listens there",
-            "if that is not this server, already running, a start fails",
-            f"ss -ltnp 'sport = :{address.port}' tells who it is",
+            f"--bind {address.text}: a process listens there",
+            "unless it is this server, already running, a start fails",
+            f"ss -ltnp 'sport = :{address.port}' names it",
         )
     if not address.problem:
         return None
@@ -146,41 +149,41 @@ def address(address: Address, facts: Facts, config: Config) -> Finding | None:
 
 
 def certificate(certificate: Certificate, facts: Facts, config: Config) -> Finding | None:
-    """A certificate that cannot be used, or not for long."""
-    what = f"--certfile {certificate.certfile}"
+    """Find a certificate that cannot be used, or not for long."""
+    option = f"--certfile {certificate.certfile}"
     renew = "renew it, then kill -HUP: no request is lost"
     if certificate.problem:
-        return Finding(Weight.FAILS, what, certificate.problem, "--certfile FILE --keyfile FILE, both in PEM form")
+        return Finding(Weight.FAILS, option, certificate.problem, "--certfile FILE --keyfile FILE, both in PEM form")
     if certificate.begins > facts.now:
         days = (certificate.begins - facts.now) / _DAY
         return Finding(
             Weight.FAILS,
-            f"{what}: valid in {days:.1f} days",
-            "no client accepts it before",
-            "date; if the clock is right: " + renew,
+            f"{option}: valid in {days:.1f} days",
+            "no client accepts it before then",
+            "check `date`; if the clock is right: " + renew,
         )
     left = (certificate.expires - facts.now) / _DAY
     if left <= 0:
-        return Finding(Weight.FAILS, f"{what}: expired {-left:.0f} days ago", "no client accepts it", renew)
+        return Finding(Weight.FAILS, f"{option}: expired {-left:.0f} days ago", "no client accepts it", renew)
     if left * _DAY > _SOON:
         return None
-    return Finding(Weight.HURTS, f"{what}: expires in {left:.0f} days", "from then on no client accepts it", renew)
+    return Finding(Weight.HURTS, f"{option}: expires in {left:.0f} days", "from then on no client accepts it", renew)
 
 
 def certificate_key(certificate: Certificate, facts: Facts, config: Config) -> Finding | None:
-    """A private key that everybody may read."""
+    """Find a private key that every user can read."""
     if not certificate.mode & 0o004:
         return None
     return Finding(
         Weight.HURTS,
         f"{certificate.keyfile} has mode {certificate.mode:04o}",
-        "everybody on this machine can read the private key, and be this server",
+        "every user of this machine can read the private key, and impersonate this server",
         f"chmod o= {certificate.keyfile}",
     )
 
 
 def certificate_names(facts: Facts, config: Config) -> Finding | None:
-    """Names that clients come by and no certificate is for. What is known of them are the names in --bind."""
+    """Find host names without a certificate. The only known names are those in --bind."""
     names = [name for certificate in facts.certificates for name in certificate.names]
     usable = facts.certificates and not any(certificate.problem for certificate in facts.certificates)
     if usable and not names:
@@ -197,8 +200,8 @@ def certificate_names(facts: Facts, config: Config) -> Finding | None:
     return Finding(
         Weight.HURTS,
         f"--bind {', '.join(missing)}, and the certificates are for {', '.join(names)}",
-        "who connects by that name refuses the certificate",
-        "a further --certfile for it",
+        "clients that connect by that name refuse the certificate",
+        "another --certfile for it",
     )
 
 

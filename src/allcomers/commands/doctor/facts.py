@@ -1,8 +1,8 @@
-"""What the doctor knows: facts about this system, about what the options name, and about the app; and a finding.
+"""The doctor's types: facts about this system, the options and the app; findings; a diagnosis.
 
-Facts are values: read once, by `system`, `named` and `app`, and looked at by the rules. A limit that is not set, or
-that this system does not tell, is `math.inf`: nothing is wrong with it. The defaults are those of a system on which
-nothing is wrong, so a test says only what it is about.
+Facts are values: read once, by `system_facts`, `option_facts` and `app_facts`, and judged by the rules. A limit that is
+not set, or that this system does not report, is `math.inf`: nothing is wrong with it. The defaults describe a system on
+which nothing is wrong, so a test states only its own subject.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ DRIVERS: Final = {
     **dict.fromkeys(("psycopg", "psycopg2", "asyncpg", "pg8000"), "PostgreSQL"),
     **dict.fromkeys(("MySQLdb", "pymysql", "mysql.connector", "aiomysql", "asyncmy"), "MySQL"),
 }
-"""Modules that talk to a database, and which."""
+"""{a module that connects to a database: the database}."""
 
 
 class Weight(Enum):
-    """How much a finding matters, the heaviest first. The value is how it is said."""
+    """The weight of a finding, the heaviest first. The value is a heading of the report."""
 
     FAILS = "will fail"
     HURTS = "will hurt"
@@ -29,12 +29,12 @@ class Weight(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that hurts here, with these options.
+    """A problem here, with these options.
 
-    seen  what was seen, with its figures
-    harm  what that does
-    mend  what to type
-    name  of the rule that found it, for who reads the JSON
+    seen  the observation, with its figures
+    harm  its effect
+    mend  the remedy: options or commands to type
+    name  the rule that found it, for programs that read the JSON
     """
 
     weight: Weight
@@ -49,12 +49,12 @@ class Address:
     """An address of --bind, tried.
 
     text       as it was given
-    host       "127.0.0.1", "example.org"; empty where it is none of TCP
-    port       0 where it is none of TCP, or any free one is meant
-    is_public  can others than this machine connect?
-    is_local   TCP, from this machine only
-    problem    why it cannot be listened on
-    is_taken   somebody listens there: this server, already running, perhaps
+    host       "127.0.0.1", "example.org"; empty if it is not a TCP address
+    port       0 if it is not a TCP address, or if it stands for any free port
+    is_public  whether other machines can connect
+    is_local   whether it is a TCP address to which only this machine can connect
+    problem    the reason why it cannot be listened on
+    is_in_use  whether a process listens there: perhaps this server, already running
     """
 
     text: str
@@ -63,7 +63,7 @@ class Address:
     is_public: bool = False
     is_local: bool = False
     problem: str = ""
-    is_taken: bool = False
+    is_in_use: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class Certificate:
     """A certificate of --certfile and its key.
 
     certfile, keyfile  their paths
-    problem            why they cannot be used
+    problem            the reason why they cannot be used
     names              the host names it is for, as in subjectAltName: "example.org", "*.example.org"
     begins, expires    seconds since the epoch
     mode               permission bits of the key's file
@@ -88,19 +88,19 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
-    """What TARGET turned out to be, once loaded in a process of its own.
+    """TARGET, loaded in a process of its own.
 
     target     as it was given
-    kind       "wsgi", "asgi", "web", "service"; empty where it could not be loaded
-    problem    why it could not be loaded or served
+    kind       "wsgi", "asgi", "web", "service"; empty if it could not be loaded
+    problem    the reason why it could not be loaded or served
     traceback  the app's own part of it
-    seconds    that loading took
-    memory     bytes that a further worker with it takes: what it shares with nobody
+    seconds    the time of loading
+    memory     bytes that one more worker with it takes: those that it does not share
     threads    names of the threads that run after the import
-    listening  addresses that the app itself listens on after the import
-    calls      where its calls run, by the options
+    listening  addresses on which the app itself listens after the import
+    calls      where its calls run: "inline", "pool" or "auto"
     drivers    database drivers that it has loaded: "psycopg"
-    clients    what else it has loaded that waits for others: "requests"
+    clients    other modules that it has loaded with calls that wait: "requests"
     """
 
     target: str
@@ -118,33 +118,33 @@ class App:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """All that the rules look at, beside the options. Sizes in bytes.
+    """All that the rules judge, beside the options. Sizes in bytes.
 
-    cores               that this process may use
-    quota               cores' worth of time that the cgroup grants
-    memory              the machine's
-    memory_limit        the cgroup's
-    commit_room         that may still be allocated, where the kernel does not overcommit (vm.overcommit_memory=2)
+    cores               cores that this process may use
+    quota               CPU time that the cgroup grants, in cores
+    memory              of the machine
+    memory_limit        of the cgroup
+    commit_room         left to allocate, if the kernel does not overcommit (vm.overcommit_memory=2)
     address_space       ulimit -v
     stack               of a thread
-    nofile, nofile_hard descriptors a process may have; may be raised to
-    tasks               processes and threads that may still be started, and `tasks_by` what limits them
+    nofile, nofile_hard descriptors that a process may have; and may raise that to
+    tasks               processes and threads that may still be started; `tasks_by` names the limit
     somaxconn, syn_backlog, syncookies, abort_on_overflow    of the kernel's queues of connections
-    tw_reuse            may a client on this machine take a port anew that is in TIME_WAIT?
-    ports, reserved     the range from which the kernel picks a client's port; (first, last) it leaves alone
-    temp                the temporary folder: `temp_kind` of its file system, `temp_free`, `temp_problem` to write there
+    tw_reuse            whether a client on this machine may reuse a port that is in TIME_WAIT
+    ports, reserved     the range from which the kernel picks a client's port; ranges (first, last) that it excludes
+    temp                the temporary folder; `temp_kind` is its file system, `temp_problem` the reason if read-only
     uid                 0 is root
-    places              where we seem to be: kubernetes, heroku, ecs, container, systemd; google
+    places              platforms recognized: kubernetes, heroku, ecs, container, systemd; google
     system              "Linux 6.1"
-    leaf                whether the compiled part runs
+    leaf                "compiled" or "plain Python"
     version             of Python: (3, 13)
-    is_debug            a debug build of Python
-    is_dev              python -X dev, or PYTHONDEVMODE
-    is_optimized        built with profile-guided optimization
-    is_free_threaded    built without the GIL; `gil` says whether it is on all the same
-    packages            of those that we could use, which are installed
+    is_debug            whether Python is a debug build
+    is_dev              whether it runs in development mode: -X dev, PYTHONDEVMODE
+    is_optimized        whether it was built with profile-guided optimization
+    is_free_threaded    whether it was built without the GIL; `gil` is whether the GIL is on nevertheless
+    packages            optional packages that are installed
     now                 seconds since the epoch
-    log_problem, pid_problem, user_problem    why that option will not do
+    log_problem, pid_problem, user_problem    the reason why that option cannot be used
     """
 
     cores: int = 1
@@ -190,22 +190,35 @@ class Facts:
 
     @property
     def is_public(self) -> bool:
-        """Can others than this machine connect?"""
+        """Whether other machines can connect."""
         return any(address.is_public for address in self.addresses)
 
     @property
     def usable(self) -> float:
-        """Cores' worth of time that there is."""
+        """The CPU time available, in cores."""
         return min(self.cores, self.quota)
 
     @property
     def kind(self) -> str:
-        """Of the app, if it was looked at."""
+        """The kind of the app; "" without one."""
         return self.app.kind if self.app else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """The findings, the heaviest first, and the number of rules that were applied."""
+
+    facts: Facts
+    findings: tuple[Finding, ...]
+    looked_at: int
+
+    @property
+    def will_fail(self) -> bool:
+        return any(finding.weight is Weight.FAILS for finding in self.findings)
+
+
 def size(count: float) -> str:
-    """Bytes as a person says them: "512 KiB", "1.5 GiB"."""
+    """Return a number of bytes as text: "512 KiB", "1.5 GiB"."""
     for unit, bits in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
         if count >= 1 << bits:
             return f"{count / (1 << bits):.3g} {unit}"
@@ -213,5 +226,5 @@ def size(count: float) -> str:
 
 
 def many(count: float, noun: str) -> str:
-    """ "1 worker", "8,000 workers"."""
+    """Return a count with its noun: "1 worker", "8,000 workers"."""
     return f"{count:,.0f} {noun}{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""Facts about what the options name: addresses, certificates, files, users. Tries them, and leaves nothing behind."""
+"""Facts about the addresses, certificates, files and users that options name. Tries them, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def read(facts: Facts, config: Config) -> Facts:
-    """`facts`, and those about what `config` names. Raises ConfigError where an address is none."""
+    """Return `facts` with those about `config`. Raises ConfigError for a bad address."""
     return replace(
         facts,
         addresses=tuple(_address(text) for text in config.bind),
@@ -54,12 +54,12 @@ def _address(text: str) -> Address:
         is_public=not all(loopback),
         is_local=all(loopback),
         problem=os.strerror(number) if number not in (0, errno.EADDRINUSE) else "",
-        is_taken=number == errno.EADDRINUSE,
+        is_in_use=number == errno.EADDRINUSE,
     )
 
 
 def _bind_error(family: int, address: Any) -> int:
-    """The errno of taking this address, which is given back at once: nobody can connect meanwhile. 0 if it is free."""
+    """Return the errno of binding this address, 0 if it is free. It is released at once, and never listened on."""
     try:
         with socket.socket(family, socket.SOCK_STREAM) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -73,7 +73,7 @@ def _bind_error(family: int, address: Any) -> int:
 
 def _unix_problem(path: Path) -> str:
     try:
-        return "" if stat.S_ISSOCK(path.lstat().st_mode) else "there is a file that is no socket"
+        return "" if stat.S_ISSOCK(path.lstat().st_mode) else "there is a file that is not a socket"
     except FileNotFoundError:
         return _folder_problem(path.parent)
     except OSError as error:
@@ -81,7 +81,7 @@ def _unix_problem(path: Path) -> str:
 
 
 def _file_problem(name: str) -> str:
-    """Why this file cannot be written; one that is not there is not made."""
+    """Return the reason why this file cannot be written, or "". A missing file is not created."""
     path = Path(name)
     if path.is_dir():
         return "it is a folder"
@@ -97,21 +97,21 @@ def _folder_problem(folder: Path) -> str:
 
 
 def _user_problem(user: str, group: str) -> str:
-    """A name that nobody has; that only root may become somebody else is checked with the options."""
+    """Return the reason why a name is unknown, or "". The permission to change is checked with the options."""
     import grp
     import pwd
 
-    for name, find, what in ((user, pwd.getpwnam, "user"), (group, grp.getgrnam, "group")):
+    for name, look_up, noun in ((user, pwd.getpwnam, "user"), (group, grp.getgrnam, "group")):
         try:
             if name and not name.isdigit():
-                find(name)
+                look_up(name)
         except KeyError:
-            return f"there is no {what} {name!r}"
+            return f"there is no {noun} {name!r}"
     return ""
 
 
 def _certificates(certfiles: Sequence[str], keyfiles: Sequence[str]) -> list[Certificate]:
-    pairs = zip(certfiles, keyfiles or certfiles, strict=False)  # that they are as many is checked by the server
+    pairs = zip(certfiles, keyfiles or certfiles, strict=False)  # the server checks that there are as many
     return [_certificate(certfile, keyfile) for certfile, keyfile in pairs]
 
 

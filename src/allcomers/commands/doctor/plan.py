@@ -1,4 +1,4 @@
-"""What the options come to once the server chooses what they leave open: model, calls, how much a worker has."""
+"""The effect of the options, once the server has chosen those left open: model, calls, the size of a worker."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from allcomers.commands.doctor.facts import Facts
 from allcomers.config.options import Config
 
 SPARE: Final = 64
-"""Descriptors of a worker that are no peer's: log, listeners, pipes, the poller's, files that are being sent."""
+"""Descriptors of a worker beside those of peers: log, listeners, pipes, the poller, files being sent."""
 
 _THREAD_PLACES: Final = 1000
 _PROCESS_PLACES: Final = 256
-"""As in models.thread and models.process, which would load all that a server needs; a test compares."""
+"""As in models.thread and models.process, which would load a whole server; a test compares them."""
 
 
 def model(facts: Facts, config: Config) -> str:
-    """The model that will run."""
+    """Return the model that will run."""
     return config.model or ("asyncio" if facts.kind == "asgi" else models.best())
 
 
 def is_blocking(facts: Facts, config: Config) -> bool:
-    """Is each peer served by a thread or process that waits for it?"""
+    """Return True if each peer has a thread or process that waits for it."""
     return models.get(model(facts, config)).events is None
 
 
 def calls(facts: Facts, config: Config) -> str:
-    """Where the app's calls will run."""
+    """Return where the app's calls will run: "inline", "pool" or "auto"."""
     if config.calls:
         return models.where(config.calls, config)
     return facts.app.calls if facts.app else "inline"
 
 
-def keeps_others_waiting(facts: Facts, config: Config) -> bool:
-    """Does a call that waits keep all peers of its worker waiting?"""
+def blocks_others(facts: Facts, config: Config) -> bool:
+    """Return True if a call that waits makes all peers of its worker wait."""
     return calls(facts, config) == "inline" and model(facts, config) not in ("process", "thread", "thread-pool")
 
 
 def places(facts: Facts, config: Config) -> float:
-    """Peers that a worker lets in at once, by its model and options; descriptors are another matter."""
+    """Return the peers that a worker accepts at once, by its model and options, not by its descriptors."""
     which = model(facts, config)
     if which == "iterative":
         return 1
@@ -50,7 +50,7 @@ def places(facts: Facts, config: Config) -> float:
 
 
 def tasks(facts: Facts, config: Config) -> float:
-    """Threads and processes of one worker when it is full, itself among them."""
+    """Return the threads and processes of one full worker, itself included."""
     which = model(facts, config)
     own = places(facts, config) if which in ("process", "thread", "thread-pool") else 0
     pool = {"inline": 0, "pool": config.threads, "auto": config.threads + 1}[calls(facts, config)]
@@ -58,7 +58,7 @@ def tasks(facts: Facts, config: Config) -> float:
 
 
 def calls_at_once(facts: Facts, config: Config) -> float:
-    """Calls of the app that one worker may run at the same time."""
+    """Return the calls of the app that one worker may run at the same time."""
     if calls(facts, config) != "inline" and model(facts, config) != "process":
         return config.threads
-    return 1 if keeps_others_waiting(facts, config) else places(facts, config)
+    return 1 if blocks_others(facts, config) else places(facts, config)

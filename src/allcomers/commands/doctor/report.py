@@ -1,4 +1,4 @@
-"""How the doctor tells: text for a person, an object of JSON for a program."""
+"""The doctor's report: text for a person, an object of JSON for a program."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from textwrap import fill
 from typing import Any, Final, TextIO
 
 import allcomers
-from allcomers.commands.doctor import Diagnosis
-from allcomers.commands.doctor.facts import Facts, Finding, Weight, many, size
+from allcomers.commands.doctor.facts import Diagnosis, Facts, Finding, Weight, many, size
 
 _COLOURS: Final = {Weight.FAILS: "1;31", Weight.HURTS: "1;33", Weight.KNOW: "1;36"}
 """Select Graphic Rendition (ECMA-48, 8.3.117): bold, in red, yellow, cyan."""
@@ -22,7 +21,7 @@ _KINDS: Final = {"wsgi": "a WSGI app", "asgi": "an ASGI app", "web": "a web hand
 
 
 def text(diagnosis: Diagnosis, stream: TextIO) -> str:
-    """The report for `stream`: in colour on a terminal, unless NO_COLOR is set (no-color.org)."""
+    """Return the report for `stream`: in colour on a terminal, unless NO_COLOR is set (no-color.org)."""
     if not stream.isatty():
         return "\n".join(_lines(diagnosis, False, 100))
     width = os.get_terminal_size(stream.fileno()).columns
@@ -30,7 +29,7 @@ def text(diagnosis: Diagnosis, stream: TextIO) -> str:
 
 
 def _lines(diagnosis: Diagnosis, coloured: bool, width: int) -> Iterator[str]:
-    yield _wrapped(_here(diagnosis.facts), "", width)
+    yield _wrapped(_subject(diagnosis.facts), "", width)
     for weight, findings in groupby(diagnosis.findings, key=lambda finding: finding.weight):
         yield ""
         yield f"\033[{_COLOURS[weight]}m{weight.value}\033[0m" if coloured else weight.value
@@ -40,11 +39,11 @@ def _lines(diagnosis: Diagnosis, coloured: bool, width: int) -> Iterator[str]:
             yield _wrapped(f"→ {finding.mend}", "    ", width)
     yield ""
     found = len(diagnosis.findings)
-    yield f"{many(diagnosis.looked_at, 'thing')} looked at, {'nothing else found' if found else 'nothing found'}."
+    yield f"{many(diagnosis.looked_at, 'thing')} checked, {'nothing else found' if found else 'nothing found'}."
 
 
 def _wrapped(text: str, indent: str, width: int) -> str:
-    # What can be typed is not broken where it has a hyphen.
+    # No break at hyphens: commands stay whole.
     return fill(
         text,
         width,
@@ -55,8 +54,8 @@ def _wrapped(text: str, indent: str, width: int) -> str:
     )
 
 
-def _here(facts: Facts) -> str:
-    """What was looked at, in a line or two."""
+def _subject(facts: Facts) -> str:
+    """Return a line or two about this system and the app."""
     limit = min(facts.memory, facts.memory_limit)
     parts = [
         f"allcomers {allcomers.__version__} ({facts.leaf}) on Python {sys.version.split()[0]}, {facts.system}",
@@ -70,7 +69,7 @@ def _here(facts: Facts) -> str:
 
 
 def as_json(diagnosis: Diagnosis) -> str:
-    """The same for a program: an object; null is no limit."""
+    """Return the report as an object of JSON; null is no limit."""
     return json.dumps(_whole(diagnosis), indent=2, ensure_ascii=False)
 
 

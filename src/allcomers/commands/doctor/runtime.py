@@ -10,13 +10,13 @@ from allcomers.commands.doctor.facts import Facts, Finding, Weight, many
 from allcomers.config.options import Config
 
 _ENDS: Final = {(3, 11): (2027, 10), (3, 12): (2028, 10), (3, 13): (2029, 10), (3, 14): (2030, 10), (3, 15): (2031, 10)}
-"""The month in which a version of Python gets its last fixes (PEPs 664, 693, 719, 745 and 790)."""
+"""{a version of Python: the month of its last fixes} (PEPs 664, 693, 719, 745 and 790)."""
 
 _SLOW_IMPORT: Final = 3.0
 
 
 def old_python(facts: Facts, config: Config) -> Finding | None:
-    """A version that gets no fixes any more."""
+    """Find a version of Python that gets no more fixes."""
     year, month = _ENDS.get(facts.version, (9999, 1))
     if facts.now < timegm((year, month, 31, 0, 0, 0)):
         return None
@@ -24,19 +24,19 @@ def old_python(facts: Facts, config: Config) -> Finding | None:
     return Finding(
         Weight.HURTS,
         f"Python {version}",
-        f"its holes are no longer mended since {year}-{month:02}",
+        f"its vulnerabilities have not been fixed since {year}-{month:02}",
         "a newer one: `python3.14 -m venv`",
     )
 
 
 def debug_python(facts: Facts, config: Config) -> Finding | None:
-    """Builds and modes for who looks for faults in Python."""
+    """Find a build or a mode for debugging Python."""
     if not facts.is_debug and not facts.is_dev:
         return None
     return Finding(
         Weight.HURTS,
         "a debug build of Python" if facts.is_debug else "Python in development mode (-X dev, PYTHONDEVMODE)",
-        "it checks each step that it takes: all is several times slower"
+        "it checks each of its own steps: all code is several times slower"
         if facts.is_debug
         else "it checks more, and is slower",
         "a release build" if facts.is_debug else "unset PYTHONDEVMODE",
@@ -44,13 +44,13 @@ def debug_python(facts: Facts, config: Config) -> Finding | None:
 
 
 def slow_build(facts: Facts, config: Config) -> Finding | None:
-    """Built without profiles, as pyenv does by default."""
+    """Find a Python built without profiles, as pyenv builds it by default."""
     if facts.is_optimized or facts.is_debug:
         return None
     return Finding(
         Weight.KNOW,
         "this Python was built without --enable-optimizations",
-        "its interpreter is slower than it could be: CPython's documentation has the option for best performance",
+        "its interpreter is slower than it could be: CPython's documentation recommends the option",
         "PYTHON_CONFIGURE_OPTS='--enable-optimizations --with-lto' pyenv install "
         + ".".join(map(str, facts.version))
         + ", or the distribution's Python",
@@ -58,19 +58,19 @@ def slow_build(facts: Facts, config: Config) -> Finding | None:
 
 
 def free_threads_with_gil(facts: Facts, config: Config) -> Finding | None:
-    """A free-threaded build whose GIL is on."""
+    """Find a free-threaded build whose GIL is on."""
     if not facts.is_free_threaded or not facts.gil:
         return None
     return Finding(
         Weight.HURTS,
         "a free-threaded build of Python, and its GIL is on",
         "threads do not run in parallel, and each is slower than in the usual build",
-        "PYTHON_GIL=0, if all extension modules can do without; else the usual build",
+        "PYTHON_GIL=0, if all extension modules support it; else the usual build",
     )
 
 
 def no_uvloop(facts: Facts, config: Config) -> Finding | None:
-    """asyncio's own loop, in plain Python."""
+    """Find asyncio's own loop, which is plain Python."""
     if "uvloop" in facts.packages or (facts.kind != "asgi" and plan.model(facts, config) != "asyncio"):
         return None
     return Finding(
@@ -82,7 +82,7 @@ def no_uvloop(facts: Facts, config: Config) -> Finding | None:
 
 
 def no_websockets(facts: Facts, config: Config) -> Finding | None:
-    """An ASGI app may want them."""
+    """Find an ASGI app without the package that WebSockets need."""
     if facts.kind != "asgi" or "websockets" in facts.packages:
         return None
     return Finding(
@@ -94,7 +94,7 @@ def no_websockets(facts: Facts, config: Config) -> Finding | None:
 
 
 def blocked_websockets(facts: Facts, config: Config) -> Finding | None:
-    """Under a blocking model nobody can speak while somebody listens."""
+    """Find an ASGI app under a blocking model, which cannot send while it waits to receive."""
     if facts.kind != "asgi" or not plan.is_blocking(facts, config):
         return None
     return Finding(
@@ -106,7 +106,7 @@ def blocked_websockets(facts: Facts, config: Config) -> Finding | None:
 
 
 def app_problem(facts: Facts, config: Config) -> Finding | None:
-    """It cannot be loaded."""
+    """Find an app that cannot be loaded."""
     if facts.app is None or not facts.app.problem:
         return None
     return Finding(
@@ -118,38 +118,38 @@ def app_problem(facts: Facts, config: Config) -> Finding | None:
 
 
 def slow_import(facts: Facts, config: Config) -> Finding | None:
-    """Each start, reload and replacement waits for it."""
+    """Find a slow import, for which each start, reload and replacement waits."""
     if facts.app is None or facts.app.seconds < _SLOW_IMPORT:
         return None
     return Finding(
         Weight.KNOW,
         f"loading {facts.app.target} takes {facts.app.seconds:.1f} s",
-        "each start, each HUP and each worker that takes another's place waits that long",
-        f"python -X importtime -c 'import {facts.app.target.partition(':')[0]}' tells which part",
+        "each start, each HUP and each replacement of a worker waits that long",
+        f"python -X importtime -c 'import {facts.app.target.partition(':')[0]}' shows the slow part",
     )
 
 
 def threads_before_fork(facts: Facts, config: Config) -> Finding | None:
-    """A fork copies one thread; locks that others held stay locked (fork(2))."""
+    """Find threads before a fork, which copies one thread and the locks that others hold (fork(2))."""
     if facts.app is None or not facts.app.threads or plan.model(facts, config) != "process":
         return None
     return Finding(
         Weight.HURTS,
         f"-m process, and {_threads(facts)} when {facts.app.target} is imported",
-        "the process of a connection has none of them, and whatever lock one held stays locked: it may hang",
+        "a connection's process has none of them, and a lock that one held stays locked: it may hang",
         "-m thread or -m epoll --calls pool, or start them at the first request",
     )
 
 
 def threads_in_each_worker(facts: Facts, config: Config) -> Finding | None:
-    """A scheduler that is started at import runs in each worker."""
+    """Find threads, such as a scheduler, that each worker starts at import."""
     if facts.app is None or not facts.app.threads or config.workers == 1:
         return None
     return Finding(
         Weight.KNOW,
         f"{_threads(facts)} when {facts.app.target} is imported, and there are {many(config.workers, 'worker')}",
-        f"each worker has its own: what they do at set times is done {config.workers} times",
-        "do that in a process of its own, or --workers 1",
+        f"each worker has its own: a scheduled job is done {config.workers} times",
+        "run them in a process of their own, or --workers 1",
     )
 
 
@@ -160,7 +160,7 @@ def _threads(facts: Facts) -> str:
 
 
 def listening_app(facts: Facts, config: Config) -> Finding | None:
-    """A port of the app's own, opened at import, in each worker."""
+    """Find a port that the app itself opens at import, in each worker."""
     if facts.app is None or not facts.app.listening or config.workers == 1:
         return None
     return Finding(

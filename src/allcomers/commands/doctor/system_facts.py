@@ -1,7 +1,7 @@
-"""Facts about this system: what the kernel, the cgroup and the interpreter say. Looks at no option.
+"""Facts about this system: the kernel, the cgroup and the interpreter. Independent of the options.
 
-The kernel's own are read from files below `root`, so that a test can point to a tree that it has made. What a file does
-not say, or says in a form that is not known here, is as if there were no limit: proc(5), cgroups(7), and the kernel's
+Those of the kernel are read from files below `root`, so that a test can supply a tree of its own. A value that is
+missing, or in an unknown form, counts as no limit: proc(5), cgroups(7), and the kernel's
 Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/ and networking/ip-sysctl.rst.
 """
 
@@ -12,6 +12,7 @@ import platform
 import resource
 import sys
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 from math import inf
 from pathlib import Path
@@ -20,16 +21,19 @@ from allcomers.commands.doctor.facts import Facts
 
 _PACKAGES = ("uvloop", "watchfiles", "websockets")
 _STACK_IF_UNLIMITED = 2 << 20
-"""glibc gives a thread so much where `ulimit -s` is unlimited (pthread_create(3))."""
+"""glibc's stack of a thread if `ulimit -s` is unlimited (pthread_create(3))."""
 
 
 def read(root: str = "/") -> Facts:
-    """All that can be known without the options."""
+    """Return all facts that do not depend on the options."""
     files = Files(Path(root))
+    return _with_interpreter(_with_network(_with_temp(_machine(files), files), files))
+
+
+def _machine(files: Files) -> Facts:
     cgroup = Cgroup(files)
     uid = os.geteuid()
     tasks, tasks_by = _tasks(cgroup, uid)
-    temp = _temp()
     stack = _limit(resource.RLIMIT_STACK)[0]
     nofile, nofile_hard = _limit(resource.RLIMIT_NOFILE)
     return Facts(
@@ -44,20 +48,40 @@ def read(root: str = "/") -> Facts:
         nofile_hard=nofile_hard,
         tasks=tasks,
         tasks_by=tasks_by,
+        uid=uid,
+        places=_places(files, dict(os.environ)),
+        system=f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
+        now=time.time(),
+    )
+
+
+def _with_network(facts: Facts, files: Files) -> Facts:
+    return replace(
+        facts,
         somaxconn=files.number("proc/sys/net/core/somaxconn"),
         syn_backlog=files.number("proc/sys/net/ipv4/tcp_max_syn_backlog"),
         syncookies=files.number("proc/sys/net/ipv4/tcp_syncookies") > 0,
         abort_on_overflow=files.words("proc/sys/net/ipv4/tcp_abort_on_overflow") == ["1"],
-        tw_reuse=files.number("proc/sys/net/ipv4/tcp_tw_reuse") > 0,  # 2: for this machine alone
+        tw_reuse=files.number("proc/sys/net/ipv4/tcp_tw_reuse") > 0,  # 2: for connections of this machine to itself
         ports=_ports(files),
         reserved=_reserved(files),
+    )
+
+
+def _with_temp(facts: Facts, files: Files) -> Facts:
+    temp = _temp()
+    return replace(
+        facts,
         temp=temp,
         temp_kind=_filesystem(files, temp),
         temp_free=_free(temp),
         temp_problem="" if os.access(temp, os.W_OK | os.X_OK) else "it cannot be written to",
-        uid=uid,
-        places=_places(files, dict(os.environ)),
-        system=f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
+    )
+
+
+def _with_interpreter(facts: Facts) -> Facts:
+    return replace(
+        facts,
         version=sys.version_info[:2],
         is_debug=hasattr(sys, "gettotalrefcount"),
         is_dev=sys.flags.dev_mode,
@@ -66,19 +90,18 @@ def read(root: str = "/") -> Facts:
         gil=getattr(sys, "_is_gil_enabled", lambda: True)(),
         packages=frozenset(name for name in _PACKAGES if find_spec(name)),
         leaf=leaf(),
-        now=time.time(),
     )
 
 
 def leaf() -> str:
-    """What handles heads and answers: "compiled" or "plain Python"."""
+    """Return the kind of code that handles heads and responses: "compiled" or "plain Python"."""
     from allcomers.protocol.compiled import KIND
 
     return KIND
 
 
 class Files:
-    """The kernel's small files below a root. None of these raises: what is not there says nothing."""
+    """The kernel's small files below a root. No method raises: a missing file counts as empty."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -93,12 +116,12 @@ class Files:
         return self.text(path).split()
 
     def number(self, path: str | Path) -> float:
-        """A file that is one number; inf for "max", -1 (no limit, in cgroup v1) and whatever is none."""
+        """Return the number in a file; inf for "max", -1 (no limit, in cgroup v1) and all that is not a number."""
         words = self.words(path)
         return int(words[0]) if len(words) == 1 and words[0].isdigit() else inf
 
     def table(self, path: str | Path) -> dict[str, int]:
-        """A file of lines "Name:  123 kB", in bytes."""
+        """Return the bytes in a file of lines "Name:  123 kB", by name."""
         rows = (line.split() for line in self.text(path).splitlines())
         return {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows if len(row) == 3 and row[1].isdigit()}
 
@@ -107,7 +130,7 @@ class Files:
 
 
 class Cgroup:
-    """What the control groups of this process grant it: the least of its own and all above it (cgroups(7))."""
+    """The limits of this process's control groups: the least of its own and of all above it (cgroups(7))."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
@@ -118,7 +141,7 @@ class Cgroup:
                 self._paths[controller] = path
 
     def quota(self) -> float:
-        """Cores' worth of time."""
+        """Return the CPU time granted, in cores."""
         quotas = [inf]
         for folder in self._folders():
             words = self._files.words(folder / "cpu.max")
@@ -131,11 +154,11 @@ class Cgroup:
         return min(quotas)
 
     def memory(self) -> float:
-        """Bytes."""
+        """Return the limit in bytes."""
         return self._least("memory.max", "memory", "memory.limit_in_bytes")
 
     def tasks(self) -> float:
-        """Processes and threads that may still be started."""
+        """Return the number of processes and threads that may still be started."""
         rooms = [inf]
         for folder in (*self._folders(), *self._folders("pids")):
             most = self._files.number(folder / "pids.max")
@@ -147,14 +170,14 @@ class Cgroup:
     def _least(self, file: str, controller: str, old_file: str) -> float:
         new = [self._files.number(folder / file) for folder in self._folders()]
         old = [self._files.number(folder / old_file) for folder in self._folders(controller)]
-        # Version 1 says "no limit" as the largest multiple of a page.
+        # In version 1, no limit is the largest multiple of a page.
         return min((limit for limit in (*new, *old) if limit < 1 << 62), default=inf)
 
     def _folders(self, controller: str = "") -> list[Path]:
-        """Of our group and those above it, wherever the hierarchy is mounted.
+        """Return the folders of our group and of those above it, at each usual mount point.
 
-        In a container of version 1 the path is the host's and leads nowhere, and our group is the mount itself: the
-        last of what is looked at.
+        In a container of version 1 the path is the host's and leads nowhere; our group is then the mount itself, which
+        is the last folder.
         """
         path = self._paths.get(controller)
         if path is None:
@@ -169,13 +192,13 @@ def _cores() -> int:
 
 
 def _limit(number: int) -> tuple[float, float]:
-    """(soft, hard) of a resource limit."""
+    """Return (soft, hard) of a resource limit."""
     soft, hard = (inf if value == resource.RLIM_INFINITY else value for value in resource.getrlimit(number))
     return soft, hard
 
 
 def _tasks(cgroup: Cgroup, uid: int) -> tuple[float, str]:
-    """How many more may be started, and what says so. `ulimit -u` does not bind root (getrlimit(2))."""
+    """Return (the tasks that may still be started, the limit's name). `ulimit -u` does not bind root (getrlimit(2))."""
     own = inf if uid == 0 else _limit(resource.RLIMIT_NPROC)[0]
     room = cgroup.tasks()
     return (own, "ulimit -u") if own < room else (room, "the cgroup's pids.max")
@@ -194,7 +217,7 @@ def _ports(files: Files) -> tuple[int, int]:
 
 
 def _reserved(files: Files) -> tuple[tuple[int, int], ...]:
-    """ "8080,9000-9010" as ((8080, 8080), (9000, 9010))."""
+    """Return "8080,9000-9010" as ((8080, 8080), (9000, 9010))."""
     ranges = []
     for part in files.text("proc/sys/net/ipv4/ip_local_reserved_ports").strip().split(","):
         first, _, last = part.partition("-")
@@ -204,7 +227,7 @@ def _reserved(files: Files) -> tuple[tuple[int, int], ...]:
 
 
 def _temp() -> str:
-    """Where request bodies will go: what `tempfile` takes, without the file that it writes to try it."""
+    """Return the folder of request bodies: the choice of `tempfile`, without the file that it writes as a test."""
     named = [folder for name in ("TMPDIR", "TEMP", "TMP") if (folder := os.environ.get(name))]
     folders = [folder for folder in (*named, "/tmp", "/var/tmp", "/usr/tmp", ".") if Path(folder).is_dir()]
     usable = (folder for folder in folders if os.access(folder, os.W_OK | os.X_OK))
@@ -220,7 +243,7 @@ def _free(folder: str) -> float:
 
 
 def _filesystem(files: Files, folder: str) -> str:
-    """The type of the file system that `folder` is on: of the longest mount point above it, the last mounted."""
+    """Return the type of the file system of `folder`: of the longest mount point above it, the last mounted."""
     whole = Path(folder).resolve()
     best, kind = -1, ""
     for line in files.text("proc/self/mounts").splitlines():
@@ -232,9 +255,9 @@ def _filesystem(files: Files, folder: str) -> str:
 
 
 def _places(files: Files, environ: dict[str, str]) -> frozenset[str]:
-    """Where we seem to be, by what each place leaves for those in it to see."""
+    """Return the platforms that this process seems to run on, by the traces that each leaves."""
     vendor = files.text("sys/class/dmi/id/product_name").strip()
-    signs = {
+    traces = {
         "kubernetes": "KUBERNETES_SERVICE_HOST" in environ,
         "heroku": "DYNO" in environ,
         "ecs": "ECS_CONTAINER_METADATA_URI_V4" in environ,
@@ -242,16 +265,16 @@ def _places(files: Files, environ: dict[str, str]) -> frozenset[str]:
         "container": files.exists(".dockerenv") or files.exists("run/.containerenv"),
         "systemd": files.exists("run/systemd/system"),  # sd_booted(3)
     }
-    return frozenset(place for place, seen in signs.items() if seen)
+    return frozenset(place for place, seen in traces.items() if seen)
 
 
 def _build(name: str) -> object:
-    import sysconfig  # late: its table takes some milliseconds to load
+    import sysconfig  # here, because its table takes some milliseconds to load
 
     return sysconfig.get_config_var(name)
 
 
 def _is_optimized() -> bool:
-    """Built with profiles? What a distribution has built (below /usr) does not tell, and is taken for good."""
+    """Return False if Python was built without profiles. A distribution's (below /usr) does not record that: True."""
     arguments = _build("CONFIG_ARGS")
     return sys.base_prefix == "/usr" or not isinstance(arguments, str) or "--enable-optimizations" in arguments

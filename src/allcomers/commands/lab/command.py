@@ -1,4 +1,4 @@
-"""`allcomers lab`: what is needed is there, signals are ours; from then on it is a session."""
+"""`allcomers lab`: check the requirements, handle signals, then run a session."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from allcomers.commands.lab.data.options import read
 from allcomers.errors import ConfigError
 
 INTERRUPTED: Final = 130
-"""The exit status after Ctrl-C, as shells have it."""
+"""Exit status after Ctrl-C, as shells have it."""
 
 _NEEDS: Final = ("numpy", "scipy", "rich")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status: 0; 1 where nothing could be measured, 130 after Ctrl-C. Raises OperatorError."""
+    """Return the exit status: 0; 1 if nothing could be measured, 130 after Ctrl-C. Raises OperatorError."""
     options = read(arguments)
     missing = [name for name in _NEEDS if find_spec(name) is None]
     if missing:
@@ -32,10 +32,10 @@ def main(arguments: Sequence[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="allcomers-lab-") as folder:
             from allcomers.commands.lab.session import run
 
-            typed = shlex.join(word for word in arguments if word != "--resume")
-            return run(options, f"allcomers lab {typed}", Path(folder))
+            command = shlex.join(argument for argument in arguments if argument != "--resume")
+            return run(options, f"allcomers lab {command}", Path(folder))
     except KeyboardInterrupt:
-        print(f"\nallcomers: interrupted; --resume goes on where {options.out} ends", file=sys.stderr)
+        print(f"\nallcomers: interrupted; --resume continues from {options.out}", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -1,4 +1,4 @@
-"""One run of the lab, from what was asked to what is written: who is who, and in which order."""
+"""One run of the lab, from its options to its files: the probe, the experiment, the report."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from pathlib import Path
 from typing import Final
 
 from allcomers.commands.lab.analysis import results
-from allcomers.commands.lab.data.goal import goal, patience, told
+from allcomers.commands.lab.data.goal import describe, goal, patience
 from allcomers.commands.lab.data.options import Options
 from allcomers.commands.lab.data.plan import Probe
 from allcomers.commands.lab.report import report
 from allcomers.commands.lab.report.terminal import Progress
+from allcomers.commands.lab.run.child_process import most_descriptors
 from allcomers.commands.lab.run.experiment import Conditions, Experiment, trials
 from allcomers.commands.lab.run.journal import Journal
-from allcomers.commands.lab.run.load_process import Driver
+from allcomers.commands.lab.run.load_process import LoadRunner
 from allcomers.commands.lab.run.probing import probe
-from allcomers.commands.lab.run.server import Served
-from allcomers.commands.lab.run.server_process import most_descriptors
-from allcomers.commands.lab.run.trial import Bench
+from allcomers.commands.lab.run.server import ServerSettings
+from allcomers.commands.lab.run.trial import Setup
 
 _TIMEOUT: Final = (3.0, 10.0)
-"""Seconds for an answer at least, and times what a lone request takes: what is slower meets no goal."""
+"""Seconds for a response at least, and as a multiple of a lone request's time: a slower one meets no goal."""
 
 
 def run(options: Options, command: str, folder: Path) -> int:
-    """The exit status. `folder` is for what is not to stay."""
-    with Journal(options.out, options.as_asked(), resume=options.resume) as journal:
-        probed, aim = _experiment(options, journal, folder)
-        found = report.made(
+    """Run the lab; return the exit status. `folder` is for temporary files."""
+    with Journal(options.out, options.fingerprint(), resume=options.resume) as journal:
+        probed, terms = _experiment(options, journal, folder)
+        found = report.analyse(
             trials(journal),
             probed,
-            aim,
+            terms,
             command=command,
             words=options.words,
             place=results.surroundings(options.server_cores, options.load_cores),
@@ -47,11 +47,11 @@ def run(options: Options, command: str, folder: Path) -> int:
 
 
 def _experiment(options: Options, journal: Journal, folder: Path) -> tuple[Probe, str]:
-    """Until all is in the journal; what one call costs, and what counts."""
+    """Run the experiment until the journal is complete; return the probe and the goal in words."""
     descriptors = most_descriptors()
     with Progress(options.budget) as progress:
-        bench = _bench(options, folder, progress.words)
-        probed = _probed(journal, bench)
+        setup = _setup(options, folder, progress.activity)
+        probed = _probed(journal, setup)
         progress.probed(probed)
         terms = goal(options.slo, probed)
         conditions = Conditions(
@@ -64,24 +64,24 @@ def _experiment(options: Options, journal: Journal, folder: Path) -> tuple[Probe
             think=options.think,
             is_race=options.race,
         )
-        patient = max(_TIMEOUT[0], _TIMEOUT[1] * probed.response)
-        bench = replace(bench, driver=replace(bench.driver, timeout=patient, goal=terms))
-        Experiment(bench, journal, conditions, progress).run(probed)
-    return probed, told(terms)
+        timeout = max(_TIMEOUT[0], _TIMEOUT[1] * probed.response)
+        setup = replace(setup, runner=replace(setup.runner, timeout=timeout, goal=terms))
+        Experiment(setup, journal, conditions, progress).run(probed)
+    return probed, describe(terms)
 
 
-def _bench(options: Options, folder: Path, tell: Callable[[str], object]) -> Bench:
+def _setup(options: Options, folder: Path, report: Callable[[str], object]) -> Setup:
     server, load = frozenset(options.server_cores), frozenset(options.load_cores)
     if load:
-        os.sched_setaffinity(0, load)  # the lab looks on from there, too
-    served = Served(words=options.words, cores=server, folder=folder)
-    driver = Driver(options=options.load, path=options.path, think=options.think, cores=load, folder=folder)
-    return Bench(served=served, driver=driver, tell=tell)
+        os.sched_setaffinity(0, load)  # the lab itself runs there, too
+    server_settings = ServerSettings(words=options.words, cores=server, folder=folder)
+    runner = LoadRunner(options=options.load, path=options.path, think=options.think, cores=load, folder=folder)
+    return Setup(server_settings=server_settings, runner=runner, report=report)
 
 
-def _probed(journal: Journal, bench: Bench) -> Probe:
+def _probed(journal: Journal, setup: Setup) -> Probe:
     record = journal.find("probe")
     if record is None:
-        record = {"kind": "probe", "probe": probe(bench).as_dict()}
+        record = {"kind": "probe", "probe": probe(setup).as_dict()}
         journal.add(record)
     return Probe(**record["probe"])

@@ -1,4 +1,4 @@
-"""`allcomers load`: the options read, the load carried out, its result shown, and what the exit status says of it."""
+"""`allcomers load`: read the options, run the load, show the result, return the exit status."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from allcomers.commands.load.report import figures, terminal
 from allcomers.errors import OperatorError
 
 MISSED = 4
-"""The exit status where --slo is missed."""
+"""Exit status if --slo is missed."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status: 0, 1 where nothing was answered, 4 where --slo is missed. Raises ConfigError, OperatorError."""
+    """Return the exit status: 0; 1 if nothing was answered, 4 if --slo is missed. Raises ConfigError, OperatorError."""
     plan, outputs = options.read(arguments)
-    terms = slo.read(outputs.slo)
+    terms = slo.parse(outputs.slo)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with terminal.Meter(plan) as meter:
-            result = load.run(plan, (lambda progress: None) if outputs.quiet else meter.tell)
+            result = load.run(plan, (lambda progress: None) if outputs.quiet else meter.report)
     except KeyboardInterrupt:
-        raise OperatorError("interrupted before there was anything to tell") from None
+        raise OperatorError("interrupted before there was a result") from None
     finally:
         signal.signal(signal.SIGTERM, before)
     if not outputs.quiet:
-        # What a program reads from standard output is not to be mixed with what a person reads.
+        # Standard output is for programs if a file goes there; the table for people then goes to standard error.
         terminal.show(figures.headline(result), figures.sections(result, terms), _beside(outputs))
     _write(result, terms, outputs)
     return _status(result, terms)
@@ -47,8 +47,8 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def _status(result: Result, terms: Sequence[Term]) -> int:
-    met_anybody = result.connections_opened if result.plan["hostile"] else result.answered
-    if not met_anybody:
+    has_result = result.connections_opened if result.plan["hostile"] else result.answered
+    if not has_result:
         return 1
     return 0 if all(term.met(result) for term in terms) else MISSED
 
@@ -59,7 +59,7 @@ def _beside(outputs: Outputs) -> TextIO:
 
 
 def _write(result: Result, terms: Sequence[Term], outputs: Outputs) -> None:
-    """The files that were asked for."""
+    """Write the files that the options name."""
     _file(outputs.json, lambda out: print(result.to_json(), file=out))
     _file(outputs.hgrm, lambda out: write_hgrm(result.response, out))
     if outputs.csv:

@@ -1,6 +1,6 @@
-"""`allcomers top`: the live figures of a server in a terminal, asked of its --admin from another process.
+"""`allcomers top`: the live figures of a server in a terminal, requested from its --admin by another process.
 
-ask      the figures, from /stats.json
-screen   how they look
-command  the command line, the keys, once a second
+source   requests the figures: /stats.json
+screen   renders them
+command  the command line, the keys, the update once a second
 """

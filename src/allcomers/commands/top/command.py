@@ -1,4 +1,4 @@
-"""The command: a screen of its own in the terminal, once a second, until q or Ctrl-C; elsewhere, the figures once."""
+"""The command: a screen in the terminal, updated once a second until q or Ctrl-C; elsewhere, the figures once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from allcomers.commands.top.ask import Source
+from allcomers.commands.top.source import Source
+from allcomers.config import sources
 from allcomers.errors import ConfigError, SilentError
 
 if TYPE_CHECKING:
@@ -21,39 +22,45 @@ if TYPE_CHECKING:
 HELP: Final = """\
 usage: allcomers top [ADDR] [--once | --json]
 
-The live figures of a server in the terminal; q or Ctrl-C leaves.
+Show the live figures of a server in the terminal; q or Ctrl-C leaves.
 
-ADDR is what the server has as --admin, HOST:PORT or unix:PATH; by default what
-its options here say (ALLCOMERS_ADMIN, allcomers.toml, pyproject.toml).
+ADDR is the server's --admin, HOST:PORT or unix:PATH; by default the one that is
+set here (ALLCOMERS_ADMIN, allcomers.toml, pyproject.toml).
 
-  --once   print them once, and end
-  --json   print what /stats.json says, once
+  --once   print the figures once, and end
+  --json   print /stats.json once, and end
 
-Ends with 1 if nobody answers.
+Ends with 1 if no server responds.
 """
 
-EVERY: Final = 1.0
+INTERVAL: Final = 1.0
+"""Seconds between two updates."""
 
-NEEDS_RICH: Final = "allcomers top needs rich: pip install 'allcomers[admin]' (--json does without)"
+NEEDS_RICH: Final = "allcomers top needs rich: pip install 'allcomers[admin]' (--json does not)"
 
 
-def main(arguments: Sequence[str], default: Callable[[], str]) -> int:
-    """`default`: the address where none is given, "" for none. Raises ConfigError, SilentError."""
+def main(arguments: Sequence[str]) -> int:
+    """Show the figures; return 0. Raises ConfigError, SilentError."""
     if "-h" in arguments or "--help" in arguments:
         print(HELP, end="")
         return 0
-    known = ("--once", "--json")
-    words = [word for word in arguments if word not in known]
+    switches = ("--once", "--json")
+    words = [word for word in arguments if word not in switches]
     if len(words) > 1 or any(word.startswith("-") for word in words):
-        raise ConfigError(f"allcomers top takes one address, {' and '.join(known)} (see allcomers top --help)")
-    address = words[0] if words else default()
+        raise ConfigError(f"allcomers top takes one address, {' and '.join(switches)} (see allcomers top --help)")
+    address = words[0] if words else _default_address()
     if not address:
-        raise ConfigError("where is the server? allcomers top HOST:PORT, with what it has as --admin")
+        raise ConfigError("the address is missing: allcomers top HOST:PORT, the --admin of the server")
     source = Source(address)
     if "--json" in arguments:
         print(json.dumps(source.stats(), indent=2))
         return 0
     return _show(source, once="--once" in arguments or not sys.stdout.isatty())
+
+
+def _default_address() -> str:
+    """Return the --admin that files and the environment set here; "" for none."""
+    return sources.gather("run", {}, os.environ).config.admin
 
 
 def _show(source: Source, once: bool) -> int:
@@ -73,7 +80,7 @@ def _show(source: Source, once: bool) -> int:
 
 
 def _watch(source: Source, console: Console, stats: dict[str, Any]) -> None:
-    """Until somebody leaves. The terminal is as it was, however that happens."""
+    """Update the screen until the user leaves; then restore the terminal, in every case."""
     from rich.live import Live
 
     from allcomers.commands.top.screen import screen
@@ -84,7 +91,7 @@ def _watch(source: Source, console: Console, stats: dict[str, Any]) -> None:
         with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
                 live.update(screen(list(past), console.width, trouble), refresh=True)
-                if pressed(EVERY) in ("q", "Q"):
+                if pressed(INTERVAL) in ("q", "Q"):
                     return
                 try:
                     past.append(source.stats())
@@ -97,7 +104,7 @@ def _watch(source: Source, console: Console, stats: dict[str, Any]) -> None:
 
 @contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
-    """What waits for a key for so many seconds, and says which; "" for none. Keys are not echoed meanwhile."""
+    """Yield a function that waits for a key for some seconds and returns it, "" for none. Keys are not echoed."""
     if not sys.stdin.isatty():
         yield _wait
         return
@@ -105,19 +112,19 @@ def _keys() -> Iterator[Callable[[float], str]]:
     import tty
 
     fd = sys.stdin.fileno()
-    before = termios.tcgetattr(fd)
+    saved = termios.tcgetattr(fd)
     tty.setcbreak(fd)
     try:
         yield lambda seconds: _key(fd, seconds)
     finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        termios.tcsetattr(fd, termios.TCSADRAIN, saved)
 
 
 def _key(fd: int, seconds: float) -> str:
     until = monotonic() + seconds
     while (left := until - monotonic()) > 0:
         if select.select([fd], [], [], left)[0]:
-            return os.read(fd, 1).decode("ascii", "replace") or "q"  # the terminal is gone
+            return os.read(fd, 1).decode("ascii", "replace") or "q"  # the terminal was closed
     return ""
 
 

@@ -1,4 +1,4 @@
-"""How the figures look in a terminal: a line for what serves, figures, a minute of bars, the workers."""
+"""The figures in a terminal: a headline, figures, bars of the last seconds, the workers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from allcomers.commands.load.report.figures import size, span
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 
 WINDOW: Final = "10"
-"""Seconds over which the figures are."""
+"""Seconds over which the figures are computed."""
 
 _STATES: Final = {
     "serving": "green", "ready": "green", "starting": "yellow", "leaving": "yellow", "draining": "yellow",
@@ -24,19 +24,19 @@ _STATES: Final = {
 
 
 def screen(past: Sequence[dict[str, Any]], width: int, trouble: str) -> RenderableType:
-    """What is seen. `past`: the samples until now, the last one too; `trouble`: why there is no newer one."""
+    """Return the screen. `past`: all samples, the last included; `trouble`: the reason for no newer one, or ""."""
     stats = past[-1]
     bars, leave = _bars(past, width), Text(" q leaves", style="dim")
     return Group(_headline(stats, trouble), _figures(stats), bars, _workers(stats["workers"]), leave)
 
 
 def page(stats: dict[str, Any]) -> RenderableType:
-    """The same once, for a printer."""
+    """Return the figures of one sample, to print them once."""
     return Group(_headline(stats, ""), _figures(stats), _workers(stats["workers"]))
 
 
 def _headline(stats: dict[str, Any], trouble: str) -> Text:
-    stage = "nobody answers" if stats["stage"] == "serving" and not stats["ready"] else stats["stage"]
+    stage = "no worker ready" if stats["stage"] == "serving" and not stats["ready"] else stats["stage"]
     models = sorted({worker["model"] for worker in stats["workers"] if worker["model"]})
     ready = sum(worker["state"] == "ready" for worker in stats["workers"])
     line = Text.assemble(
@@ -51,7 +51,7 @@ def _headline(stats: dict[str, Any], trouble: str) -> Text:
 
 
 def _figures(stats: dict[str, Any]) -> Table:
-    """The words of docs/admin.md, and what they are."""
+    """Return a grid of the figures, by their names in docs/admin.md."""
     over = stats["windows"][WINDOW]
     failed = float(over["answers"].get("5xx", 0)) + over["aborted"]
     grid = Table.grid(padding=(0, 3), pad_edge=True)
@@ -72,7 +72,7 @@ def _figure(name: str, value: str) -> Text:
 
 
 def _bars(past: Sequence[dict[str, Any]], width: int) -> Table:
-    """The last seconds, one column each."""
+    """Return the bars of the last seconds, one column each."""
     room = max(10, min(120, width - 26))
     table = Table.grid(padding=(0, 1), pad_edge=True)
     for name, key, style, shown in (("TPS", "tps", "cyan", _number), ("p99", "p99", "magenta", _span)):
@@ -109,7 +109,7 @@ def _workers(workers: Sequence[dict[str, Any]]) -> Panel:
 
 
 def _plain(text: str) -> str:
-    """What a terminal shows, and does nothing else for."""
+    """Return `text` without characters that control a terminal."""
     return "".join(char if char.isprintable() else "�" for char in text)
 
 

@@ -1,8 +1,8 @@
-"""Moving over: the flags of gunicorn and of uvicorn, as far as they mean something here.
+"""Migration: the flags of gunicorn and of uvicorn, translated to ours.
 
-Imported only where a command line is not understood as it stands, so nobody else pays for it. Each flag is taken for
-one of ours, or is ignored because it is not needed, or is refused with what to do instead; all but the last say so in a
-line. docs/moving.md has them all; a test holds the two together.
+Imported only for a command line that is not understood as it stands, so other starts do not pay for it. Each flag is
+translated, or ignored because it is not needed, or refused with an alternative; the first two are reported in a line.
+docs/moving.md lists all flags; a test compares it with the tables here.
 """
 
 from __future__ import annotations
@@ -28,30 +28,29 @@ _VALUES: Final[dict[tuple[str, str | None], list[str]]] = {
     ("--proxy-protocol", "v1"): ["--proxy-protocol"],
     ("--proxy-protocol", "v2"): ["--proxy-protocol"],
 }
-"""Values that only the others know, of flags that we have, too: what they are here."""
-
+"""Values that only the other servers know, of flags that we share, and their translation."""
 
 _GUNICORN: Final[dict[str, tuple[str, rules.Rule]]] = {
     "-m": (r"\d.*", rules.umask),
     "-t": ("0", rules.to("--hang-timeout")),
 }
-"""Short flags that mean something else in gunicorn: values that only make sense there, and what is done with them."""
+"""Short flags with another meaning in gunicorn: a pattern of values that make sense only there, and their rule."""
 
 _USUAL: Final = ("-b", "--bind", "-w", "--workers")
-"""Flags that most command lines of gunicorn have, and that are the same here."""
+"""Flags of most command lines of gunicorn, with the same meaning here."""
 
 
 def translate(arguments: list[str], environ: Mapping[str, str]) -> Translation | None:
-    """`arguments` of `run` with the flags of others in our words; None where there are none.
+    """Return the `arguments` of `run` with all flags translated; None if no flag is of another server.
 
-    Raises ConfigError for a flag that has no equal here and cannot be ignored.
+    Raises ConfigError for a flag that has no equivalent here and cannot be ignored.
     """
     reading = Reading()
     rest = list(arguments)
     while rest:
         item = rest.pop(0)
         if item.startswith("--") or (item.startswith("-") and len(item) > 1):
-            flag, value = _parted(item)
+            flag, value = _split(item)
             if flag in RULES:
                 takes_value, rule = RULES[flag]
                 if takes_value and value is None:
@@ -61,22 +60,22 @@ def translate(arguments: list[str], environ: Mapping[str, str]) -> Translation |
             else:
                 _own(reading, flag, value if value is not None else _value(flag, rest))
         else:
-            reading.moved.arguments.append(item)
-    if not reading.moved.lines and not reading.given:
+            reading.translation.arguments.append(item)
+    if not reading.translation.lines and not reading.given:
         return None
     for finish in combined.ALL:
         finish(reading, environ)
-    return reading.moved
+    return reading.translation
 
 
 def doubts(arguments: list[str]) -> list[str]:
-    """Return lines about `arguments` of `run`, all of them ours, that mean something else to gunicorn's users."""
+    """Return warnings about `arguments` of `run` that are all ours, but have another meaning in gunicorn."""
     given: dict[str, str] = {}
     rest = list(arguments)
     while rest:
         item = rest.pop(0)
         if item.startswith("-"):
-            flag, value = _parted(item)
+            flag, value = _split(item)
             given[flag] = value if value is not None else rest.pop(0) if rest and _takes_value(flag) else ""
     count = given.get("-t", "")
     if given.keys().isdisjoint(_USUAL) or not (count.isdigit() and int(count) >= 25 and int(count) % 5 == 0):
@@ -84,8 +83,8 @@ def doubts(arguments: list[str]) -> list[str]:
     return [f"-t {count}: taken as --threads {count}; gunicorn's -t is --timeout"]
 
 
-def _parted(item: str) -> tuple[str, str | None]:
-    """(flag, its value if that is part of the same word): --port=80, -kgthread."""
+def _split(item: str) -> tuple[str, str | None]:
+    """Return (the flag, its value if it is in the same word) of --port=80, of -kgthread."""
     if item.startswith("--"):
         flag, equals, value = item.partition("=")
         return flag, value if equals else None
@@ -99,11 +98,11 @@ def _next(flag: str, rest: list[str]) -> str:
 
 
 def _value(flag: str, rest: list[str]) -> str | None:
-    """What follows a flag of ours as its value; None for one that takes none, or has none by others' rules."""
-    if flag == "--proxy-protocol":  # gunicorn's, with or without
+    """Return the value that follows a flag of ours; None for a switch, and for a flag that is a switch elsewhere."""
+    if flag == "--proxy-protocol":  # gunicorn's, with or without a value
         return rest.pop(0) if rest and (flag, rest[0]) in _VALUES else None
     if flag == "--access-log" and (not rest or (rest[0].startswith("-") and rest[0] != "-")):
-        return None  # uvicorn's, which is on or off
+        return None  # uvicorn's, which is a switch
     return _next(flag, rest) if _takes_value(flag) else None
 
 
@@ -113,7 +112,7 @@ def _takes_value(flag: str) -> bool:
 
 
 def _own(reading: Reading, flag: str, value: str | None) -> None:
-    """A flag of ours, or one that nobody knows: argparse will say so. Some have values that only others know."""
+    """Keep a flag of ours, or an unknown one, which argparse refuses; translate a value that only others know."""
     theirs = _GUNICORN.get(flag)
     if theirs is not None and re.fullmatch(theirs[0], value or ""):
         reading.gunicorn = True
@@ -122,8 +121,8 @@ def _own(reading: Reading, flag: str, value: str | None) -> None:
     other = _VALUES.get((flag, value))
     if other is None:
         reading.ours[flag] = value or ""
-        reading.moved.arguments.append(flag if value is None else f"{flag}={value}")
+        reading.translation.arguments.append(flag if value is None else f"{flag}={value}")
         return
-    taken = " ".join(other).replace("=", " ")
-    reading.say(f"{typed(flag, value or '')}: {f'taken as {taken}' if taken else 'ignored, it is the default'}")
-    reading.moved.arguments += other
+    ours = " ".join(other).replace("=", " ")
+    reading.report(f"{typed(flag, value or '')}: {f'taken as {ours}' if ours else 'ignored, it is the default'}")
+    reading.translation.arguments += other

@@ -1,4 +1,4 @@
-"""What can be told only when all is read: flags that mean something together, or where another is missing."""
+"""Rules for after the whole command line is read: flags that have a meaning together, or without another."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def bind(reading: Reading, environ: Mapping[str, str]) -> None:
     for bind in binds:
         reading.add("--bind", bind)
     if binds:
-        reading.say(f"{reading.said('--host', '--port', '--uds', '--fd')}: taken as --bind {' --bind '.join(binds)}")
+        reading.report(
+            f"{reading.quote('--host', '--port', '--uds', '--fd')}: taken as --bind {' --bind '.join(binds)}"
+        )
 
 
 def worker_class(reading: Reading, environ: Mapping[str, str]) -> None:
@@ -48,7 +50,7 @@ def worker_class(reading: Reading, environ: Mapping[str, str]) -> None:
         wanted = {"--calls": "inline"}
     elif re.fullmatch(r"g?gevent(_wsgi|_pywsgi|\.\w+)?|g?eventlet(\.\w+)?", kind):
         wanted = {"--calls": "pool"}
-        note = "; calls wait in threads, not in greenlets, and nothing is patched: --threads is how many at once"
+        note = "; calls wait in threads, not in greenlets, and nothing is patched: --threads limits them"
     else:
         raise ConfigError(f"{flag} {name}: {_other_worker(kind)} (docs/moving.md)")
     added = {ours: value for ours, value in wanted.items() if reading.ours.keys().isdisjoint(_names(ours))}
@@ -57,23 +59,28 @@ def worker_class(reading: Reading, environ: Mapping[str, str]) -> None:
     shown = [typed(ours, value) for ours, value in added.items()]
     if threads and wanted.get("--calls") == "pool":
         shown.append(f"--threads {threads}")
-    reading.say(f"{flag} {name}: " + (f"taken as {' '.join(shown)}{note}" if shown else "ignored, you say it yourself"))
+    reading.report(
+        f"{flag} {name}: " + (f"taken as {' '.join(shown)}{note}" if shown else "ignored, your own flags set it")
+    )
 
 
 def _other_worker(kind: str) -> str:
-    """What to do instead of running this worker class."""
+    """Return the alternative to this worker class."""
     if kind.startswith("aiohttp."):
-        return "an app of aiohttp brings its own server with it: run it by aiohttp.web.run_app"
+        return "an app of aiohttp has a server of its own: run it by aiohttp.web.run_app"
     if "websocket" in kind.lower() or kind.startswith("socketio."):
-        return "WebSockets are for ASGI apps here: -k gevent serves the rest of the app, with long polling"
+        return (
+            "there is no gevent here: WebSockets of a WSGI app need --model thread and a library that runs in threads,"
+            " as simple-websocket does; -k gevent serves the rest of the app, with long polling"
+        )
     return (
-        "there is no such worker here: leave it out, or choose by --model and --calls; if it extends uvicorn's, write"
+        "there is no such worker here: leave it out, or use --model and --calls; if it extends uvicorn's, write"
         " -k uvicorn.workers.UvicornWorker"
     )
 
 
 def _names(flag: str) -> tuple[str, ...]:
-    """All names of an option of ours."""
+    """Return all names of an option of ours."""
     return next(option.flags for _, _, option in configs.options() if flag in option.flags)
 
 
@@ -81,59 +88,64 @@ _HEAD: Final = ("--limit-request-line", "--limit-request-field_size", "--h11-max
 
 
 def head(reading: Reading, environ: Mapping[str, str]) -> None:
-    """Ours is one limit for the request line and all fields; theirs are for parts of it, and 0 is none."""
+    """Translate limits of parts of a head, 0 for none, to our one limit of the whole."""
     given = {flag: reading.given[flag] for flag in _HEAD if flag in reading.given}
     if not given:
         return
     for flag, value in given.items():
         if not (value.isascii() and value.isdigit()):
-            raise ConfigError(f"{typed(flag, value)}: it is no number of bytes")
+            raise ConfigError(f"{typed(flag, value)}: it is not a number of bytes")
     most = 1 << 20 if "0" in given.values() else max(map(int, given.values()))
     ours = "--max-head-size"
     if ours in reading.ours or most <= configs.Config().max_head_size:
-        reading.say(f"{reading.said(*_HEAD)}: ignored, {ours} is for the whole head (32K, unless you say another)")
+        reading.report(f"{reading.quote(*_HEAD)}: ignored, {ours} limits the whole head (32K by default)")
         return
     reading.add(ours, str(most))
-    reading.say(f"{reading.said(*_HEAD)}: taken as {ours} {most}")
+    reading.report(f"{reading.quote(*_HEAD)}: taken as {ours} {most}")
 
 
 _REQUIRE: Final = ("--cert-reqs", "--ssl-cert-reqs")
 
 
 def certificates(reading: Reading, environ: Mapping[str, str]) -> None:
-    """CERT_NONE 0, CERT_OPTIONAL 1, CERT_REQUIRED 2 (module ssl): --ca-certs here is the last."""
+    """Translate CERT_NONE 0 and CERT_REQUIRED 2 (module ssl), which is our --ca-certs; refuse CERT_OPTIONAL 1."""
     given = reading.given
     level = next((given[flag] for flag in _REQUIRE if flag in given), "0")
-    said = reading.said("--ssl-ca-certs", *_REQUIRE)
-    if not said:
+    quoted = reading.quote("--ssl-ca-certs", *_REQUIRE)
+    if not quoted:
         return
     if level not in ("0", "2"):
-        raise ConfigError(f"{said}: clients must show a certificate (2, --ca-certs) or are not asked (0), nothing else")
+        raise ConfigError(
+            f"{quoted}: clients need a certificate (2, --ca-certs) or none (0); an optional one is not supported"
+        )
     if level == "0" and "--ca-certs" in reading.ours:
-        raise ConfigError(f"{said}: leave --ca-certs out, with which clients must show a certificate")
+        raise ConfigError(f"{quoted}: leave out --ca-certs, which makes clients show a certificate")
     authorities = given.get("--ssl-ca-certs", "") if level == "2" else ""
     if authorities:
         reading.add("--ca-certs", authorities)
     elif level == "2" and "--ca-certs" not in reading.ours:
-        raise ConfigError(f"{said}: name by --ca-certs who has signed the clients' certificates")
-    taken = f"taken as --ca-certs {authorities}" if authorities else ""
-    reading.say(f"{said}: {taken or ('as --ca-certs has it' if level == '2' else 'ignored, clients are not asked')}")
+        raise ConfigError(f"{quoted}: name by --ca-certs the authorities that signed the clients' certificates")
+    if authorities:
+        result = f"taken as --ca-certs {authorities}"
+    else:
+        result = "as --ca-certs sets it" if level == "2" else "ignored, clients need no certificate"
+    reading.report(f"{quoted}: {result}")
 
 
 def gunicorn(reading: Reading, environ: Mapping[str, str]) -> None:
-    """What gunicorn's users might else believe to be done."""
+    """Report the sources of gunicorn's options that are not read, and refuse an ambiguous -t."""
     if not reading.gunicorn:
         return
     if "-t" in reading.ours:
         value = reading.ours["-t"]
         raise ConfigError(
-            "-t is --threads here and --timeout in gunicorn: write out which you mean,"
+            "-t is --threads here and --timeout in gunicorn: write the one that you mean,"
             f" --timeout {value} or --threads {value}"
         )
     if environ.get("GUNICORN_CMD_ARGS"):
-        reading.say("GUNICORN_CMD_ARGS is not read: options stand in ALLCOMERS_* (docs/running.md, Configuration)")
+        reading.report("GUNICORN_CMD_ARGS is not read: set options in ALLCOMERS_* (docs/running.md, Configuration)")
     if Path("gunicorn.conf.py").is_file():
-        reading.say("gunicorn.conf.py is not read: options stand in allcomers.toml (docs/running.md, Configuration)")
+        reading.report("gunicorn.conf.py is not read: set options in allcomers.toml (docs/running.md, Configuration)")
 
 
 ALL: Final = (gunicorn, bind, worker_class, head, certificates)

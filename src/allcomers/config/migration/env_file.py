@@ -1,4 +1,4 @@
-"""Files of variables, as python-dotenv has them, less its interpolation: NAME=VALUE, a line each."""
+"""Files of variables, NAME=VALUE on each line, as python-dotenv reads them, without its interpolation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def variables(name: str) -> dict[str, str]:
-    """The variables that the file `name` has. Raises ConfigError where a line is of another form."""
+    """Return the variables of the file `name`. Raises ConfigError for a line of another form."""
     try:
         text = Path(name).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The flags of gunicorn and of uvicorn, less those that have the same name and meaning here.
+"""The flags of gunicorn and of uvicorn, except those with the same name and meaning here.
 
 gunicorn  https://gunicorn.org/reference/settings/ (27.0.1)
 uvicorn   https://uvicorn.dev/settings/ (0.54.0)
@@ -11,20 +11,18 @@ from typing import Final
 from allcomers.config.migration import rules
 from allcomers.config.migration.rules import Rule
 
-_NO_HTTP2 = "there is HTTP/1.1 alone: let a proxy in front speak HTTP/2 (docs/running.md, Behind nginx)"
-_NO_LOOSE = "a request that leaves room for interpretation is refused here, and no option changes that: mend the client"
+_NO_HTTP2 = "only HTTP/1.1 is served: let a proxy in front speak HTTP/2 (docs/running.md, Behind nginx)"
+_NO_LOOSE = "an ambiguous request is refused here, and no option changes that: repair the client"
 _NO_STATSD = "there is no statsd client: read the access log (--access-log-format json)"
-_NO_SYSLOG = "there is no syslog client: systemd's journal takes standard error, or pipe it into logger(1)"
+_NO_SYSLOG = "there is no syslog client: systemd's journal records standard error, or pipe it into logger(1)"
 _NO_LOG_CONFIG = (
-    "the log is Python's own (`logging`, below the name allcomers): call logging.config in the app's module instead"
+    "the log is Python's own (`logging`, under the name allcomers): call logging.config in the app's module instead"
 )
 _NO_DIRTY = "there are no dirty workers: a task queue does such work"
-_NO_CONTROL = "there is no control socket: signals do its work (docs/options.md, Signals)"
-_RELOADS = "--reload looks at the .py files in --reload-dir"
-_TLS_VERSION = "TLS 1.2 and 1.3 are spoken, as OpenSSL has them"
-_NO_CIPHERS = (
-    "there is no such option: OpenSSL's own choice is taken; where another is asked for, let a proxy speak TLS"
-)
+_NO_CONTROL = "there is no control socket: send signals instead (docs/options.md, Signals)"
+_RELOADS = "--reload watches the .py files in --reload-dir"
+_TLS_VERSION = "TLS 1.2 and 1.3 are supported, as by OpenSSL"
+_NO_CIPHERS = "there is no such option: OpenSSL's own choice is used; for another, let a proxy speak TLS"
 
 GUNICORN: Final[dict[str, Rule]] = {
     "-c FILE": rules.to("--config"),
@@ -34,27 +32,27 @@ GUNICORN: Final[dict[str, Rule]] = {
     "--limit-request-line BYTES": rules.keep,
     "--limit-request-fields N": rules.to("--max-headers"),
     "--limit-request-field_size BYTES": rules.keep,
-    "--reload-engine NAME": rules.no_need("--reload looks by watchfiles"),
+    "--reload-engine NAME": rules.no_need("--reload uses watchfiles"),
     "--reload-extra-file FILE": rules.instead("name its folder by --reload-dir"),
     "--spew": rules.instead("run the app under `python -m trace` instead"),
     "--preload": rules.no_need("each worker loads the app, so HUP renews it"),
-    "--no-sendfile": rules.no_need("files go out by sendfile(2), and no option changes that"),
+    "--no-sendfile": rules.no_need("files are sent by sendfile(2), and no option changes that"),
     "--reuse-port": rules.no_need("the workers share the sockets that the supervisor has opened"),
     "-D --daemon": rules.instead(
         "a server stays in the foreground: let systemd start it (docs/running.md), or a shell's `&`"
     ),
     "-e --env NAME=VALUE": rules.environment,
     "-p FILE": rules.to("--pid"),
-    "--worker-tmp-dir DIR": rules.no_need("workers tell that they live without a file"),
+    "--worker-tmp-dir DIR": rules.no_need("workers report without a file that they are alive"),
     "-u NAME": rules.to("--user"),
     "-g NAME": rules.to("--group"),
     "--umask MASK": rules.umask,
-    "--initgroups": rules.no_need("--user takes the user's groups, too"),
+    "--initgroups": rules.no_need("--user sets the user's groups, too"),
     "--access-logfile FILE": rules.to("--access-log"),
     "--disable-redirect-access-to-syslog": rules.no_need("there is no syslog client"),
     "--access-logformat FORMAT": rules.to("--access-log-format"),
     "--error-logfile --log-file FILE": rules.error_log,
-    "--capture-output": rules.no_need("what the app prints goes to standard output and error as it is"),
+    "--capture-output": rules.no_need("the app's output goes to standard output and error unchanged"),
     "--logger-class NAME": rules.only("gunicorn.glogging.Logger", _NO_LOG_CONFIG),
     "--log-config FILE": rules.instead(_NO_LOG_CONFIG),
     "--log-config-json FILE": rules.instead(_NO_LOG_CONFIG),
@@ -73,15 +71,15 @@ GUNICORN: Final[dict[str, Rule]] = {
         "write a module that has app = paste.deploy.loadapp('config:FILE'), and run that"
     ),
     "--paste-global NAME=VALUE": rules.instead(
-        "give it to paste.deploy.loadapp as global_conf, in a module of your own"
+        "pass it to paste.deploy.loadapp as global_conf, in a module of your own"
     ),
-    "--proxy-allow-from LIST": rules.only("*", "who can connect is believed: let nobody but the proxy connect"),
-    "--protocol NAME": rules.only("http", "HTTP alone is spoken: have the proxy use it (nginx: proxy_pass)"),
-    "--uwsgi-allow-from LIST": rules.no_need("uwsgi's protocol is not spoken"),
+    "--proxy-allow-from LIST": rules.only("*", "every peer that can connect is trusted: let only the proxy connect"),
+    "--protocol NAME": rules.only("http", "only HTTP is supported: let the proxy use it (nginx: proxy_pass)"),
+    "--uwsgi-allow-from LIST": rules.no_need("uwsgi's protocol is not supported"),
     "--ssl-version N": rules.no_need(_TLS_VERSION),
     "--cert-reqs N": rules.keep,
-    "--suppress-ragged-eofs": rules.no_need("a connection that ends without a word is no error"),
-    "--do-handshake-on-connect": rules.no_need("a handshake keeps nobody waiting"),
+    "--suppress-ragged-eofs": rules.no_need("a connection that ends without close_notify is no error"),
+    "--do-handshake-on-connect": rules.no_need("a handshake makes no other client wait"),
     "--ciphers LIST": rules.instead(_NO_CIPHERS),
     "--http-protocols LIST": rules.only("h1", _NO_HTTP2),
     "--http2-cleartext HOW": rules.only("off", _NO_HTTP2),
@@ -96,7 +94,7 @@ GUNICORN: Final[dict[str, Rule]] = {
     "--casefold-http-method": rules.instead(_NO_LOOSE),
     "--forwarder-headers LIST": rules.instead("no request may set SCRIPT_NAME: --root-path does"),
     "--header-map HOW": rules.only(
-        "drop", "a field whose name has an underscore is dropped, and no option changes that"
+        "drop", "a header whose name has an underscore is dropped, and no option changes that"
     ),
     "--asgi-loop NAME": rules.no_need("the asyncio model runs on uvloop where that is installed"),
     "--asgi-lifespan HOW": rules.to("--lifespan"),
@@ -112,7 +110,7 @@ GUNICORN: Final[dict[str, Rule]] = {
     "--control-socket-mode MODE": rules.instead(_NO_CONTROL),
     "--no-control-socket": rules.no_need("there is none"),
 }
-"""A flag, its other name, and a word for its value: what is done with it."""
+"""{a flag, its other name, and a word for its value: the rule for it}."""
 
 UVICORN: Final[dict[str, Rule]] = {
     "--host HOST": rules.keep,
@@ -121,12 +119,12 @@ UVICORN: Final[dict[str, Rule]] = {
     "--fd N": rules.keep,
     "--reload-include GLOB": rules.no_need(_RELOADS),
     "--reload-exclude GLOB": rules.no_need(_RELOADS),
-    "--reload-delay S": rules.no_need("--reload is told of changes by the kernel"),
+    "--reload-delay S": rules.no_need("the kernel reports changes to --reload"),
     "--loop NAME": rules.no_need("the asyncio model runs on uvloop where that is installed"),
     "--http NAME": rules.no_need("there is one parser"),
     "--http2": rules.instead(_NO_HTTP2),
     "--ws NAME": rules.no_need("there is one WebSocket library"),
-    "--ws-max-queue N": rules.no_need("what an app does not take is not read"),
+    "--ws-max-queue N": rules.no_need("a message is read only when the app receives it"),
     "--ws-per-message-deflate BOOL": rules.deflate,
     "--env-file FILE": rules.env_file,
     "--log-config FILE": rules.instead(_NO_LOG_CONFIG),
@@ -136,7 +134,7 @@ UVICORN: Final[dict[str, Rule]] = {
     "--proxy-headers": rules.proxy_headers,
     "--no-proxy-headers": rules.no_proxy_headers,
     "--date-header": rules.no_need("Date is always sent"),
-    "--no-date-header": rules.instead("Date is always sent, as RFC 9110 asks (6.6.1)"),
+    "--no-date-header": rules.instead("Date is always sent, as RFC 9110 requires (6.6.1)"),
     "--limit-concurrency N": rules.to("--max-connections"),
     "--limit-max-requests N": rules.to("--max-requests"),
     "--limit-max-requests-jitter N": rules.to("--max-requests-jitter"),
@@ -146,13 +144,13 @@ UVICORN: Final[dict[str, Rule]] = {
     "--ssl-keyfile FILE": rules.to("--keyfile"),
     "--ssl-certfile FILE": rules.to("--certfile"),
     "--ssl-keyfile-password TEXT": rules.instead(
-        "a key must not be encrypted: `openssl pkey -in KEY -out PLAIN` makes one"
+        "a key must not be encrypted: decrypt it by `openssl pkey -in KEY -out PLAIN`"
     ),
     "--ssl-version N": rules.no_need(_TLS_VERSION),
     "--ssl-cert-reqs N": rules.keep,
     "--ssl-ca-certs FILE": rules.keep,
     "--ssl-ciphers LIST": rules.instead(_NO_CIPHERS),
-    "--header NAME:VALUE": rules.instead("let the app send it, or a proxy"),
+    "--header NAME:VALUE": rules.instead("let the app or a proxy send it"),
     "--app-dir DIR": rules.python_path,
     "--h11-max-incomplete-event-size BYTES": rules.keep,
     "--reset-contextvars": rules.no_need("each request has a context of its own"),
@@ -160,7 +158,7 @@ UVICORN: Final[dict[str, Rule]] = {
 
 
 def _flags(table: dict[str, Rule]) -> dict[str, tuple[bool, Rule]]:
-    """{flag: (does it take a value, what is done with it)}."""
+    """Return {flag: (whether it takes a value, its rule)}."""
     flags: dict[str, tuple[bool, Rule]] = {}
     for key, rule in table.items():
         words = key.split()

@@ -1,4 +1,4 @@
-"""What a command line of another server comes to, and what was read of it so far."""
+"""The translation of another server's command line, and the state of reading it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from allcomers.config.sources import Layer
 
 @dataclass(slots=True)
 class Translation:
-    """A command line in our own words.
+    """A command line with our flags.
 
-    lines        what each flag was taken for
-    weak         what is to be instead of defaults
-    environment  variables to be set
-    env_files    files with variables, for those that are not set
-    paths        folders where modules are looked for
-    umask        of the process
-    joins_output  bool: standard error goes where standard output goes
+    lines         a report for each flag
+    weak          options that replace defaults
+    environment   variables to set
+    env_files     files with variables, for those that are not set
+    paths         folders to add to sys.path
+    umask         of the process
+    joins_output  whether standard error goes where standard output goes
     """
 
     arguments: list[str] = field(default_factory=list)
@@ -36,9 +36,9 @@ class Translation:
     joins_output: bool = False
 
     def apply(self) -> None:
-        """Do what is no option of ours but a state of the process; doing it again changes nothing.
+        """Change the process as flags without an option of ours demand. Another call changes nothing.
 
-        Raises ConfigError: a file with variables that cannot be read.
+        Raises ConfigError for a file with variables that cannot be read.
         """
         for name in self.env_files:
             for variable, value in variables(name).items():
@@ -46,11 +46,11 @@ class Translation:
                     os.environ[variable] = _set[variable] = value
         os.environ.update(self.environment)
         if "TZ" in os.environ:
-            time.tzset()  # a variable that is set here is to mean what one of the shell's does
+            time.tzset()  # a TZ set here acts as one from the shell
         if self.umask is not None:
             os.umask(self.umask)
         if self.joins_output:
-            with suppress(OSError):  # there is no standard output
+            with suppress(OSError):  # no standard output is open
                 os.dup2(1, 2)
         here = str(Path.cwd())
         for folder in (here, *(str(Path(path).resolve()) for path in reversed(self.paths))):
@@ -59,31 +59,31 @@ class Translation:
 
 
 _set: dict[str, str] = {}
-"""What apply() has set from files: that may change when they are read again (HUP)."""
+"""The variables that apply() has set from files: they may change when the files are read again (HUP)."""
 
 
 @dataclass(slots=True)
 class Reading:
-    """What was read of a command line so far.
+    """The state of reading a command line.
 
-    ours      our own flags that were given, and their values
-    given     values of flags that mean something only together
-    gunicorn  bool: was there a flag that gunicorn alone has?
+    ours      the flags of ours that were given, and their values
+    given     the flags that the rules in `combined` handle, and their values
+    gunicorn  whether a flag was given that only gunicorn has
     """
 
-    moved: Translation = field(default_factory=Translation)
+    translation: Translation = field(default_factory=Translation)
     ours: dict[str, str] = field(default_factory=dict)
     given: dict[str, str] = field(default_factory=dict)
     gunicorn: bool = False
 
     def add(self, flag: str, value: str = "") -> None:
-        self.moved.arguments.append(f"{flag}={value}" if value else flag)
+        self.translation.arguments.append(f"{flag}={value}" if value else flag)
 
-    def say(self, line: str) -> None:
-        self.moved.lines.append(line)
+    def report(self, line: str) -> None:
+        self.translation.lines.append(line)
 
-    def said(self, *flags: str) -> str:
-        """Those of `flags` that were given, with their values: what a line begins with."""
+    def quote(self, *flags: str) -> str:
+        """Return those of `flags` that were given, with their values, for the start of a line."""
         return " ".join(typed(flag, self.given[flag]) for flag in flags if flag in self.given)
 
 

@@ -1,4 +1,4 @@
-"""What can be done with a flag that is not ours: taken for one of ours, ignored, refused, kept until all is read."""
+"""Rules for a flag that is not ours: translate it, ignore it, refuse it, or keep it until all flags are read."""
 
 from __future__ import annotations
 
@@ -12,49 +12,51 @@ from allcomers.config.migration.result import Reading, typed
 from allcomers.errors import ConfigError
 
 Rule: TypeAlias = Callable[[Reading, str, str], None]
-"""(what was read so far, the flag as it was given, its value or "")."""
+"""Called with (the state of reading, the flag as it was given, its value or "")."""
 
 
 def to(ours: str) -> Rule:
-    """Taken as a flag of ours, with the same value."""
+    """Return a rule that translates a flag to one of ours, with the same value."""
 
     def rule(reading: Reading, flag: str, value: str) -> None:
         reading.ours[ours] = value
         reading.add(ours, value)
-        reading.say(f"{typed(flag, value)}: taken as {typed(ours, value)}")
+        reading.report(f"{typed(flag, value)}: taken as {typed(ours, value)}")
 
     return rule
 
 
-def no_need(why: str) -> Rule:
+def no_need(reason: str) -> Rule:
+    """Return a rule that ignores a flag, for this reason."""
+
     def rule(reading: Reading, flag: str, value: str) -> None:
-        reading.say(f"{typed(flag, value)}: ignored, {why}")
+        reading.report(f"{typed(flag, value)}: ignored, {reason}")
 
     return rule
 
 
-def instead(what: str) -> Rule:
-    """Refused, with what to do."""
+def instead(alternative: str) -> Rule:
+    """Return a rule that refuses a flag, and names an alternative."""
 
     def rule(reading: Reading, flag: str, value: str) -> None:
-        raise ConfigError(f"{flag}: {what}")
+        raise ConfigError(f"{flag}: {alternative}")
 
     return rule
 
 
 def only(default: str, otherwise: str) -> Rule:
-    """A flag of which one value asks for nothing: others are refused."""
+    """Return a rule that ignores a flag with the value `default`, and refuses any other."""
 
     def rule(reading: Reading, flag: str, value: str) -> None:
         if value != default:
             raise ConfigError(f"{typed(flag, value)}: {otherwise}")
-        reading.say(f"{typed(flag, value)}: ignored, it is so in any case")
+        reading.report(f"{typed(flag, value)}: ignored, that is always so")
 
     return rule
 
 
 def keep(reading: Reading, flag: str, value: str) -> None:
-    """To be looked at when all is read."""
+    """Keep the value for the rules in `combined`."""
     reading.given[flag] = value
 
 
@@ -67,43 +69,43 @@ def deflate(reading: Reading, flag: str, value: str) -> None:
 
 
 def disconnect_grace(reading: Reading, flag: str, value: str) -> None:
-    """0 is at once for gunicorn, and never here."""
+    """Translate gunicorn's grace period, in which 0 is at once; ours is then never."""
     to("--disconnect-grace")(reading, flag, "0.001" if value.strip() == "0" else value)
 
 
 def no_access_log(reading: Reading, flag: str, value: str) -> None:
     reading.add("--access-log", "off")
-    reading.say(f"{flag}: taken as --access-log off")
+    reading.report(f"{flag}: taken as --access-log off")
 
 
 def proxy_headers(reading: Reading, flag: str, value: str) -> None:
     local = "127.0.0.1,::1"  # uvicorn's default
-    reading.moved.weak["forwarded_allow_ips"] = (local, flag)
-    reading.say(f"{flag}: taken as --forwarded-allow-ips {local}, unless you say who else is to be believed")
+    reading.translation.weak["forwarded_allow_ips"] = (local, flag)
+    reading.report(f"{flag}: taken as --forwarded-allow-ips {local}, unless you name other proxies")
 
 
 def no_proxy_headers(reading: Reading, flag: str, value: str) -> None:
-    reading.moved.arguments.append("--forwarded-allow-ips=")
-    reading.say(f"{flag}: taken as --forwarded-allow-ips '': nobody is believed")
+    reading.translation.arguments.append("--forwarded-allow-ips=")
+    reading.report(f"{flag}: taken as --forwarded-allow-ips '': no proxy is trusted")
 
 
 def environment(reading: Reading, flag: str, value: str) -> None:
     name, equals, text = value.partition("=")
     if not name or not equals:
         raise ConfigError(f"{typed(flag, value)}: it is not NAME=VALUE")
-    reading.moved.environment[name] = text
-    reading.say(f"{flag} {name}=...: set in the environment")
+    reading.translation.environment[name] = text
+    reading.report(f"{flag} {name}=...: set in the environment")
 
 
 def env_file(reading: Reading, flag: str, value: str) -> None:
-    reading.moved.env_files.append(value)
-    reading.say(f"{flag} {value}: what it has is set in the environment, unless it is set already")
+    reading.translation.env_files.append(value)
+    reading.report(f"{flag} {value}: its variables are set in the environment, unless they are set already")
 
 
 def python_path(reading: Reading, flag: str, value: str) -> None:
     paths = [path for path in value.split(",") if path] if flag == "--pythonpath" else [value]
-    reading.moved.paths += paths
-    reading.say(f"{typed(flag, value)}: taken as PYTHONPATH={os.pathsep.join(paths)}")
+    reading.translation.paths += paths
+    reading.report(f"{typed(flag, value)}: taken as PYTHONPATH={os.pathsep.join(paths)}")
 
 
 def umask(reading: Reading, flag: str, value: str) -> None:
@@ -112,9 +114,9 @@ def umask(reading: Reading, flag: str, value: str) -> None:
         if not 0 <= mask <= 0o777:
             raise ValueError
     except ValueError:
-        raise ConfigError(f"{typed(flag, value)}: it is no mask from 0 to 0777") from None
-    reading.moved.umask = mask
-    reading.say(f"{typed(flag, value)}: the process's umask is set to {mask:04o}")
+        raise ConfigError(f"{typed(flag, value)}: it is not a mask from 0 to 0777") from None
+    reading.translation.umask = mask
+    reading.report(f"{typed(flag, value)}: the process's umask is set to {mask:04o}")
 
 
 _STANDARD: Final = re.compile(r"/dev/(?:std(out|err)|fd/([12]))|/proc/self/fd/([12])")
@@ -122,13 +124,13 @@ _STANDARD: Final = re.compile(r"/dev/(?:std(out|err)|fd/([12]))|/proc/self/fd/([
 
 
 def error_log(reading: Reading, flag: str, value: str) -> None:
-    """Where gunicorn's own log goes: standard error is where ours is; to standard output it can be led."""
+    """Translate the place of gunicorn's log: ours is standard error, which can be joined to standard output."""
     found = _STANDARD.fullmatch(value)
     if value == "-" or (found is not None and ("err" in found.groups() or "2" in found.groups())):
-        reading.say(f"{typed(flag, value)}: ignored, the log goes to standard error in any case")
+        reading.report(f"{typed(flag, value)}: ignored, the log always goes to standard error")
     elif found is not None:
-        reading.moved.joins_output = True
-        reading.say(f"{typed(flag, value)}: taken as 2>&1, standard error goes where standard output goes")
+        reading.translation.joins_output = True
+        reading.report(f"{typed(flag, value)}: taken as 2>&1, standard error goes where standard output goes")
     else:
         raise ConfigError(
             f"{typed(flag, value)}: the log goes to standard error: write 2>>{value} in a shell, or"

@@ -1,35 +1,41 @@
-"""The call of an async app: its request may still come and its answer goes out while it runs."""
+"""The call of an async app: its request may still come and its response goes out while it runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from allcomers.connection.base import Connection
-from allcomers.connection.call import Driver
 
-if TYPE_CHECKING:
-    pass
+
+class ReplyTarget(Protocol):
+    """The recipient of what an AsyncCall replies after its start()."""
+
+    def said(self, reply: Any) -> None:
+        """Handle a reply. In the thread of the loop, never from within start()."""
+        ...
 
 
 class Asker(Protocol):
-    """What a AsyncCall knows of the connection that it answers."""
+    """What an AsyncCall knows of its exchange."""
 
     @property
-    def driver(self) -> Driver | None: ...
+    def driver(self) -> ReplyTarget | None:
+        """The recipient of its replies; None where the connection has ended."""
+        ...
 
     def hint(self, links: Iterable[bytes]) -> None:
-        """Tell the client of these links before the answer (RFC 8297)."""
+        """Send these links ahead of the response (RFC 8297). Raises AnswerError."""
         ...
 
 
 class AsyncCall(Protocol):
-    """The call of an async app: it goes on while its request still comes and while its answer goes out.
+    """The call of an async app: it goes on while its request still comes and while its response goes out.
 
-    It answers as any other call does: with a Response, or a Stream that it fills, and then its pieces; at the end with
-    Last. `Upgrade` is an answer too. What it says later than in start() goes to the driver's said().
+    It replies as any other call does: with a Response, or a StreamingBody that it fills, and then its pieces; at the
+    end with FinalPiece. `Upgrade` is a reply, too. Replies later than that of start() go to the driver's said().
 
-    ahead   int: bytes of the body that it was given and has not taken
+    ahead   int: bytes of the body that it was given and has not consumed
     hungry  bool: it waits for more of the body
     """
 
@@ -37,31 +43,31 @@ class AsyncCall(Protocol):
     hungry: bool
 
     def start(self) -> Any:
-        """The call itself (Work): its answer, or LATER."""
+        """Run the call (Call): return its reply, or PENDING."""
         ...
 
     def hear(self, piece: bytes, more: bool) -> None:
-        """The client said `piece` of the body; is there more to come?"""
+        """Receive `piece` of the body; `more`: the body goes on after it."""
         ...
 
     def end(self) -> None:
-        """The client says no more; it may still read."""
+        """Note the client's end of file: it sends no more, and may still read."""
         ...
 
     def drain(self) -> None:
-        """The server leaves: an answer that never ends by itself is to end."""
+        """End a response that never ends by itself: the server leaves."""
         ...
 
     def leave(self) -> None:
-        """The client is gone, or gets another answer."""
+        """Note that the client is gone, or gets another response."""
         ...
 
 
 class Upgrade:
-    """The answer 101: from here on this connection speaks another protocol (RFC 9110, 7.8).
+    """The response 101: from here on this connection uses another protocol (RFC 9110, 7.8).
 
-    head     the answer's bytes
-    connect  (the HTTP connection, what the peer has said already, now) to its successor
+    head     the response's bytes
+    connect  (the HTTP connection, what the peer has sent already, now) to its successor, which it replaces itself with
     """
 
     __slots__ = ("connect", "head")

@@ -1,7 +1,7 @@
-"""Call a handler, and turn what it returns or raises into an answer.
+"""Call a handler, and turn what it returns or raises into a response.
 
 A call runs wherever `--calls` says: in the connection's own thread or in another. It touches no connection: it gets a
-Request and returns an answer, or a StreamingBody with its first piece, and it never raises. So an app's failure is one
+Request and returns a response, or a StreamingBody with its first piece, and it never raises. So an app's failure is one
 client's 500.
 """
 
@@ -9,38 +9,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Any
 
 from allcomers.connection.call import CallStatus
+from allcomers.connection.http.endpoint import HttpEndpoint
 from allcomers.connection.http.response_body import WHOLE, EndOfBody, PulledBody, StreamingBody
+from allcomers.connection.http.response_head import plain_response
 from allcomers.errors import AnswerError, ClientGone, HttpError
 from allcomers.protocol.message import FileSlice, Piece, Request, Response, title
 
-if TYPE_CHECKING:
-    pass
-from allcomers.connection.http.endpoint import HttpEndpoint
-
-_TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
-
 
 class HandlerCall(partial[Response | StreamingBody | EndOfBody]):
-    """`call` with its arguments. Where calls have a time limit, it is asked its name, and to forget its answer."""
+    """`call` with its arguments: a call.Call of `exchange`. A time limit uses its name, and forget()."""
 
-    __slots__ = ()
+    __slots__ = ("exchange",)
+    exchange: Any  # an Exchange, which imports this
 
     @property
     def name(self) -> str:
         return title(self.args[1])
 
     def forget(self, reply: Response | StreamingBody | EndOfBody | CallStatus) -> None:
-        """It has returned `reply` too late for anybody, or is OVERDUE before it began: close what it has open."""
+        """Close what is open: the call returned `reply` too late, or was TIMED_OUT before it started."""
         endpoint, request = self.args
         forget(reply, endpoint, request)
         request.drop()
 
 
 def forget(reply: object, endpoint: HttpEndpoint, request: Request) -> None:
-    """This answer cannot be sent, or nobody is there to take it: close what it has open."""
+    """Close what `reply` has open: it cannot be sent, or its client has gone."""
     if isinstance(reply, StreamingBody):
         reply.close()
     elif isinstance(reply, Response):
@@ -48,13 +45,12 @@ def forget(reply: object, endpoint: HttpEndpoint, request: Request) -> None:
 
 
 def overdue() -> Response:
-    """What a client is told whose call takes too long. The call may read the request still, so the connection ends."""
-    fields = [_TEXT, ("Connection", "close")]
-    return Response(b"The application did not answer in time.\n", status=503, headers=fields)
+    """Return the response for a call that takes too long. It may read the request still, so the connection ends."""
+    return plain_response(503, "The application did not answer in time.", close=True)
 
 
 def call(endpoint: HttpEndpoint, request: Request) -> Response | StreamingBody | EndOfBody:
-    """Call the handler, and pull the first piece of its answer: what fails by then is still a 500."""
+    """Call the handler, and pull the first piece of its response: what fails by then is still a 500."""
     try:
         return checked(endpoint, request, endpoint.handler(request))
     except BaseException as error:  # SystemExit too: one request does not stop a server
@@ -62,7 +58,7 @@ def call(endpoint: HttpEndpoint, request: Request) -> Response | StreamingBody |
 
 
 def checked(endpoint: HttpEndpoint, request: Request, response: object) -> Response | StreamingBody:
-    """What a handler returned, checked; an iterable with its first piece. Raises AnswerError, and what that raises."""
+    """Check what a handler returned; pull the first piece of an iterable. Raises AnswerError, and what that raises."""
     if not isinstance(response, Response):
         raise AnswerError(f"a handler returns a Response, not {type(response).__name__}")
     body = response.body
@@ -85,7 +81,7 @@ def checked(endpoint: HttpEndpoint, request: Request, response: object) -> Respo
 
 
 def _with_length(response: Response, body: Piece) -> Response:
-    """`response`, whose body goes out as an iterable does, to be closed in the thread of its call after that."""
+    """Return `response` for a body that goes out as an iterable does, and is closed in the thread of its call."""
     response = _without_body(response)
     if all(name.lower() != "content-length" for name, _ in response.headers):
         response.headers = [*response.headers, ("Content-Length", str(len(body)))]
@@ -93,7 +89,7 @@ def _with_length(response: Response, body: Piece) -> Response:
 
 
 def _without_body(response: Response) -> Response:
-    """A copy: an app may return one object again and again, and its iterable is to end with the stream."""
+    """Copy `response`: an app may return one object again and again, and its iterable is to end with the stream."""
     copy = Response.__new__(Response)
     copy.body, copy.status, copy.headers = b"", response.status, response.headers
     copy.trailers, copy.close = response.trailers, response.close
@@ -101,38 +97,38 @@ def _without_body(response: Response) -> Response:
 
 
 def _is_bound(response: Response, body: object) -> bool:
-    """Whether it takes code of the app to go through `body`, or to close it."""
+    """Return whether code of the app runs when `body` is iterated, or closed."""
     if type(body) is not list and type(body) is not tuple:
         return True
     return response.close is not None and not any(_is_file_of(piece, response.close) for piece in body)
 
 
 def _is_file_of(piece: object, close: Callable[[], object]) -> bool:
-    """Whether `close` closes the file that is sent, and nothing else: any thread may do that."""
+    """Return whether `close` closes the file that is sent, and nothing else: any thread may do that."""
     return isinstance(piece, FileSlice) and getattr(close, "__self__", None) is piece.file
 
 
 def response_to_error(endpoint: HttpEndpoint, request: Request, error: BaseException) -> Response | EndOfBody:
-    """The answer to a request whose call raised `error`."""
+    """Return the response to a request whose call raised `error`."""
     if isinstance(error, ClientGone):
         return EndOfBody.ABORTED
     if isinstance(error, HttpError):
-        text = (error.message or "refused") + "\n"
-        return Response(text.encode("utf-8", "replace"), status=error.status, headers=[_TEXT, *error.headers])
+        return plain_response(error.status, error.message or "refused", error.headers)
     return failed(endpoint, error, request)
 
 
 def timed_call(endpoint: HttpEndpoint, request: Request) -> Response | StreamingBody | EndOfBody:
-    """The same, and how long it takes."""
+    """Call the handler, and measure how long it takes."""
     assert request.times is not None
     with request.times:
         return call(endpoint, request)
 
 
 def failed(endpoint: HttpEndpoint, error: BaseException, request: Request) -> Response:
+    """Report `error`; return the response in the place of one that failed."""
     endpoint.report(error, request)
     return internal_error()
 
 
 def internal_error() -> Response:
-    return Response(b"Internal Server Error\n", status=500, headers=[_TEXT])
+    return plain_response(500, "Internal Server Error")

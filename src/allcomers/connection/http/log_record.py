@@ -1,34 +1,31 @@
-"""What an answer leaves behind, until it has gone out: then its file is closed, and its line is written.
+"""What a response leaves behind until it has gone out: then its file is closed, and its line is written.
 
-When that is, the connection knows.
+The connection knows when that is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from allcomers.connection.call import PartialResponse
-from allcomers.connection.http.endpoint import HttpEndpoint
-from allcomers.errors import ClientGone
+from allcomers.connection.http.endpoint import HttpEndpoint, Log
 from allcomers.protocol.message import Request
 
 GONE: Final = 499
-"""What the log has for a client that left before it had any of an answer: nginx's, no status that is ever sent."""
+"""The logged status of a client that left before it had any of a response: nginx's, and never sent."""
 
 
 class AccessRecord:
-    """An answer to be noted once it has gone out: the log's Entry, see logformat.
+    """A response to be logged once it has gone out: the log's Entry, see config.log_format.
 
-    head     the request's; None where it was not understood
+    head     the request; None where it was not understood
     sent     bytes of its body; less what has not gone out after all
-    adopt    when its first byte came
-    headers  of the app's answer
-    close    what is to be closed then
+    started  when the request's first byte came
+    headers  of the app's response
+    close    closes what is open, then
     """
 
     __slots__ = (
-        "adopt",
         "app",
         "close",
         "head",
@@ -39,6 +36,7 @@ class AccessRecord:
         "seconds",
         "sent",
         "stamp",
+        "started",
         "status",
         "wait",
         "when",
@@ -48,10 +46,10 @@ class AccessRecord:
     def __init__(
         self,
         head: Request | None,
-        request_line: tuple[str, str, int],
+        request_line: tuple[str, str, str],
         status: int,
         sent: int,
-        adopt: float,
+        started: float,
         headers: Iterable[tuple[str, str]] = (),
         close: Callable[[], object] | None = None,
     ) -> None:
@@ -59,7 +57,7 @@ class AccessRecord:
         self.request_line = request_line
         self.status = status
         self.sent = sent
-        self.adopt = adopt
+        self.started = started
         self.headers = headers
         self.close = close
 
@@ -74,11 +72,16 @@ class AccessRecord:
     def answer_field(self, name: str) -> str:
         return ", ".join(value for other, value in self.headers if other.lower() == name)
 
-    def note(self, endpoint: HttpEndpoint, peer: str, now: float) -> None:
-        """Write its line; `peer` is the one that we are connected with."""
-        assert endpoint.log is not None
+    def finish(self, endpoint: HttpEndpoint, peer: str, now: float) -> None:
+        """Close what is open, and write the line; `peer` is the one that we are connected with."""
+        if self.close is not None:
+            _close(self.close, self.head, endpoint, peer)
+        if endpoint.log is not None:
+            self._write(endpoint, endpoint.log, peer, now)
+
+    def _write(self, endpoint: HttpEndpoint, log: Log, peer: str, now: float) -> None:
         head = self.head
-        self.seconds = seconds = now - self.adopt
+        self.seconds = seconds = now - self.started
         self.when = endpoint.wall() - seconds
         self.peer = peer if head is None else head.peer
         self.line = self.stamp = ""
@@ -87,29 +90,13 @@ class AccessRecord:
             times = head.times
             self.wait, self.app = times.wait, times.app
             self.write = max(0.0, now - times.due - self.wait - self.app)
-        endpoint.log.log(self)
+        log.log(self)
 
 
-def note_all(
-    endpoint: HttpEndpoint, records: Sequence[AccessRecord | PartialResponse], unsent: int, peer: str, now: float
-) -> None:
-    """What they are the records of has gone out, but for `unsent` bytes at its end."""
-    of_parts = unsent  # the record of an answer has the bytes of its parts, too
-    for record in reversed(records):
-        if isinstance(record, PartialResponse):
-            record.end(ClientGone("the client has gone") if of_parts else None)
-            of_parts -= min(of_parts, record.sent)
-        else:
-            missing = min(unsent, record.sent)
-            record.sent -= missing
-            unsent -= missing
+def finish_all(endpoint: HttpEndpoint, records: Iterable[AccessRecord], peer: str, now: float) -> None:
+    """Finish `records`: their responses were sent whole."""
     for record in records:
-        if isinstance(record, PartialResponse):
-            continue
-        if record.close is not None:
-            _close(record.close, record.head, endpoint, peer)
-        if endpoint.log is not None:
-            record.note(endpoint, peer, now)
+        record.finish(endpoint, peer, now)
 
 
 def _close(close: Callable[[], object], head: Request | None, endpoint: HttpEndpoint, peer: str) -> None:

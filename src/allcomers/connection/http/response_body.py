@@ -1,4 +1,4 @@
-"""An answer whose body comes in pieces: its state, and the steps that give the next piece.
+"""A response whose body comes in pieces: its state, and the steps that give the next piece.
 
 A step runs wherever `--calls` says, as every call of the app does; it touches no connection, and never raises.
 """
@@ -17,12 +17,12 @@ from allcomers.protocol.message import FileSlice, Piece, Request, Response, Segm
 ENDLESS: Final = 1 << 62
 """The length of a body that nothing limits."""
 
-WHOLE: Final = (bytes, FileSlice)  # a tuple: `bytes | FileSlice` would make a new union for each question
+WHOLE: Final = (bytes, FileSlice)  # a tuple: `bytes | FileSlice` would make a new union for each test
 """A body that is at hand; any other is an iterable of these."""
 
 
 def cut(piece: Piece, size: int) -> Piece:
-    """The first `size` bytes of `piece`; all of a shorter one."""
+    """Return the first `size` bytes of `piece`; all of a shorter one."""
     if len(piece) <= size:
         return piece
     return FileSlice(piece.file, piece.offset, size) if isinstance(piece, FileSlice) else piece[:size]
@@ -45,7 +45,7 @@ class EndOfBody(enum.Enum):
 
 
 class StreamingBody:
-    """An answer whose body comes in pieces, each by a call of one step, wherever calls run.
+    """A response whose body comes in pieces, each by a call of one step, wherever calls run.
 
     first                    its first piece
     most, chunked, persists  as its Plan has them
@@ -68,42 +68,42 @@ class StreamingBody:
 
     @property
     def is_whole(self) -> bool:
-        """Has all been sent that the head promises?"""
+        """Whether all has been sent that the head promises."""
         return self.most in (ENDLESS, self.sent)
 
     def framed(self, piece: Piece) -> Iterable[Segment]:
-        """What goes out for a further piece; of what is beyond its Content-Length nothing (RFC 9112, 6.3)."""
+        """Frame a further piece; drop what is beyond its Content-Length (RFC 9112, 6.3)."""
         piece = cut(piece, self.left)
         self.sent += len(piece)
         return http1.chunk(piece) if self.chunked else (piece,)
 
     def tail(self, request: Request, report: Callable[[BaseException, Request], object]) -> bytes:
-        """The end of a body in chunks, once; b"" of any other. Trailers are for a client that says it takes them
-        (RFC 9110, 6.5.1)."""
+        """Return the end of a body in chunks, once; b"" of any other. Trailers are for a client that declares that it
+        accepts them (RFC 9110, 6.5.1)."""
         if not self.chunked or not self.is_whole:
             return b""
         self.chunked = False
         if self.response.trailers and b"trailers" in request.named.get(b"te", b"").lower():
             try:
                 return http1.last_chunk(self.response.trailers)
-            except Exception as error:  # the app's iterable; the answer is out, all but its trailers
+            except Exception as error:  # the app's iterable; the response is out, all but its trailers
                 report(error, request)
         return http1.last_chunk()
 
     def step(self) -> Any:
-        """A call: the next piece, or the end. Once the piece before has gone out."""
+        """Return the next piece, or the end: a Call, once the piece before has gone out."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Nobody takes any more of it."""
+        """Close what is open: no more of it is sent."""
         raise NotImplementedError
 
     def follow(self, before: StreamingBody) -> None:
-        """This one goes on with the answer that `before` has begun."""
+        """Continue the response that `before` has begun."""
         self.most, self.chunked, self.persists, self.sent = before.most, before.chunked, before.persists, before.sent
 
     def stand_in(self) -> StreamingBody:
-        """What the connection goes on with when a step takes too long: the step runs on, and closes this one."""
+        """Return a body in the place of this one, whose step takes too long: that runs on, and closes this one."""
         other = StreamingBody(Response(status=self.response.status))
         other.most, other.chunked, other.sent = self.most, self.chunked, self.sent
         return other
@@ -126,8 +126,8 @@ class PulledBody(StreamingBody):
     """A StreamingBody whose pieces come from an iterable.
 
     report    called with what that raises, and the request
-    is_bound  app code runs when a piece is asked for, or at the end: all of it in the thread that has called the app
-    may_be_cut  its head may promise an end that the iterable does not know of: `most` tells, once that is queued
+    is_bound  app code runs when a piece is pulled, or at the end: all of it in the thread that has called the app
+    may_be_cut  its head may promise an end that the iterable does not know of: `most`, once that is queued
     """
 
     __slots__ = ("_pieces", "_report", "_request", "is_bound", "may_be_cut")
@@ -176,15 +176,15 @@ class PulledBody(StreamingBody):
         return EndOfBody.COMPLETE
 
     def step(self) -> Any:
-        """A call: the next piece, or close where the iterable ends or the client has all that it was promised."""
+        """Return the next piece; close where the iterable ends or the client has all that it was promised: a Call."""
         return self._timed(self._step)
 
     def next(self) -> Any:
-        """A call: the next piece, or the end, which is not closed yet."""
+        """Return the next piece, or the end, which is not closed yet: a Call."""
         return self._timed(self._next)
 
     def end(self) -> None:
-        """A call: close()."""
+        """Run close(): a Call."""
         self._timed(self.close)
 
     def _timed(self, call: Callable[[], Any]) -> Any:
@@ -224,34 +224,34 @@ class PulledBody(StreamingBody):
         self._report(error, self._request)
 
     def forget(self, reply: object) -> None:
-        """As Call.forget: what was asked of this comes too late for anybody."""
+        """Close, and drop the request: the piece comes too late for anybody."""
         self.close()
         self._request.drop()
 
 
 class BodySource(Protocol):
-    """Who is told how it goes out: http.Exchange."""
+    """The app's side of a PushedBody: asgi's HttpCall."""
 
     def go_on(self) -> Any:
-        """The piece before has gone out: the next, or LATER."""
+        """Note that the piece before has gone out; return the next, or PENDING."""
         ...
 
     def leave(self) -> None:
-        """Nobody takes any more of it."""
+        """Note that no more of it is sent."""
         ...
 
 
 class PushedBody(StreamingBody):
     """A StreamingBody that the app fills, rather than one that is pulled."""
 
-    __slots__ = ("_talk",)
+    __slots__ = ("_source",)
 
-    def __init__(self, response: Response, first: Piece | FinalPiece, talk: BodySource) -> None:
+    def __init__(self, response: Response, first: Piece | FinalPiece, source: BodySource) -> None:
         super().__init__(response, first)
-        self._talk = talk
+        self._source = source
 
     def step(self) -> Any:
-        return self._talk.go_on()
+        return self._source.go_on()
 
     def close(self) -> None:
-        self._talk.leave()
+        self._source.leave()

@@ -1,6 +1,6 @@
-"""The heads of answers: how each one's body is framed, and whether the connection stays open (RFC 9112, 6.3 and 9.3).
+"""The heads of responses: how each body is framed, and whether the connection stays open (RFC 9112, 6.3 and 9.3).
 
-This file knows one answer at a time; when it is due and what comes after it, the connection knows.
+This file knows one response at a time; when it is due and what comes after it, the connection knows.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 from allcomers.connection.http.response_body import ENDLESS
 from allcomers.errors import AnswerError, Refusal
 from allcomers.protocol import compiled
-from allcomers.protocol.head import STATUS_LINES, encode_fields, known_blocks, status_line
+from allcomers.protocol.encode import STATUS_LINES, encode_fields, known_blocks, status_line
 from allcomers.protocol.http1 import CRLF
 from allcomers.protocol.message import Response
 
@@ -22,17 +22,18 @@ _CLOSE: Final = b"Connection: close\r\n"
 _TEXT: Final = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
 
 Plan: TypeAlias = tuple[bytes, int, bool, bool]
-"""How an answer goes out: its head; how many bytes its body has at most; does it go in chunks; does the connection
-stay open after it."""
+"""How a response goes out: (head, most bytes of its body, whether it goes in chunks, whether the connection stays open
+after it)."""
 
 
 def plan(
-    request_line: tuple[str, str, int], response: Response, size: int | None, persists: bool, date: bytes, server: bytes
+    request_line: tuple[str, str, str], response: Response, size: int | None, persists: bool, date: bytes, server: bytes
 ) -> Plan:
-    """How `response` goes out, whose body has `size` bytes, or nobody knows how many.
+    """Return how `response` goes out.
 
-    request_line     the request's method, target and minor version
-    persists  may the connection stay open, as far as the request and the server are concerned?
+    request_line  the request's method, target and version
+    size          bytes of the body; None where nobody knows
+    persists      whether request and server let the connection stay open
     date, server  the server's own lines, with their CRLF: for where the app gives no such field
 
     Raises AnswerError.
@@ -41,7 +42,7 @@ def plan(
         found = compiled.plan(request_line, response, size, persists, date, server, known_blocks, STATUS_LINES)
         if found is not None:
             return found
-    method, _, minor = request_line
+    method, _, version = request_line
     fields, ours = encode_fields(response.headers)
     if ours is not None:
         if "content-length" in ours:
@@ -57,12 +58,12 @@ def plan(
         framing, most = b"Content-Length: %d\r\n" % size, size
     else:
         most = ENDLESS
-        chunked = minor == 1
+        chunked = version == "1.1"
         persists = persists and chunked
         framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
     if method == "HEAD":
         most, chunked = 0, False
-    connection = (b"Connection: keep-alive\r\n" if minor == 0 else b"") if persists else _CLOSE
+    connection = (b"Connection: keep-alive\r\n" if version == "1.0" else b"") if persists else _CLOSE
     line = (STATUS_LINES.get(status) if type(status) is int else None) or status_line(status)
     block = b"".join((line, fields, date, server, framing, connection, CRLF))
     return block, most, chunked, persists
@@ -75,32 +76,35 @@ def _declared(value: str) -> int:
 
 
 def _own(name: str, ours: dict[str, str]) -> bytes:
-    """The line of the app's own field of this name; b"" where it gave none."""
+    """Return the line of the app's own field of this name; b"" where it gave none."""
     value = ours.get(name.lower())
     return f"{name}: {value}\r\n".encode("latin-1") if value is not None else b""
 
 
+def plain_response(
+    status: int, text: str, headers: Iterable[tuple[str, str]] = (), *, close: bool = False
+) -> Response:  # fmt: skip
+    """Return a response in plain text, with a line end. `close`: the connection ends with it."""
+    fields = [("Content-Type", "text/plain; charset=utf-8"), *headers]
+    if close:
+        fields.append(("Connection", "close"))
+    return Response(f"{text}\n".encode("utf-8", "replace"), status=status, headers=fields)
+
+
 def hints(links: Iterable[bytes]) -> bytes:
-    """The interim answer 103 with these links (RFC 8297). Raises AnswerError."""
+    """Return the interim response 103 with these links (RFC 8297). Raises AnswerError."""
     fields, _ = encode_fields([("Link", link.decode("latin-1")) for link in links])
     return b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % fields
 
 
 def refused(refusal: Refusal, date: bytes, server: bytes) -> tuple[bytes, bytes]:
-    """The head and the body of a refusal, after which the connection is closed."""
+    """Return the head and the body of a refusal, after which the connection is closed."""
     body = refusal.reason.encode("ascii") + b".\n"
     return b"".join((status_line(refusal.status), _TEXT % len(body), date, server, _CLOSE, CRLF)), body
 
 
 def busy(date: bytes, server: bytes) -> bytes:
-    """What a client is told for whom there is no place: 503, to be sent as it is (RFC 9110, 15.6.4)."""
+    """Return the 503 for a client that no place is left for, to be sent as it is (RFC 9110, 15.6.4)."""
     body = b"There is no place free; try again in a moment.\n"
     fields = _TEXT % len(body) + b"Retry-After: 1\r\n"
     return b"".join((status_line(503), fields, date, server, _CLOSE, CRLF, body))
-
-
-def plain_response(status: int, text: str) -> Response:
-    """Return a small response in plain text."""
-    return Response(
-        text.encode("utf-8", "replace"), status=status, headers=[("Content-Type", "text/plain; charset=utf-8")]
-    )

@@ -20,7 +20,7 @@ from time import monotonic
 from typing import Any
 
 from allcomers.calls.protocols import Calls
-from allcomers.connection import call
+from allcomers.connection import call as calls_of_apps
 from allcomers.connection.base import CALL, IDLE, READ, WRITE, Connection, Work
 from allcomers.connection.call import PartialResponse
 from allcomers.connection.codec import Clear
@@ -39,11 +39,12 @@ def converse(sock: socket.socket, conn: Connection, calls: Calls, policy: LeaveP
     try:
         while conn.wants and not policy.over:
             if conn.wants & CALL:
-                reply = driver.run(calls, conn.take_call())
+                call = conn.take_call()
+                reply = driver.run(calls, call)
                 conn = driver.conn  # another, if the call speaks with its client itself
                 if patience := policy.wanted():
                     conn.drain(monotonic(), patience)
-                conn.answered(reply, monotonic())
+                conn.answered(call, reply, monotonic())
             else:
                 driver.send_or_receive()
     except (OSError, PeerError):
@@ -118,7 +119,7 @@ class _Driver:
         conn = self.conn
         with self.turn:
             try:
-                conn.answered(part, monotonic())
+                conn.answered(None, part, monotonic())
                 while not part.over and not self._policy.over:
                     self.send_or_receive()
             except (OSError, PeerError):
@@ -128,7 +129,10 @@ class _Driver:
         return True
 
     def push(self, said: Any) -> bool:
-        return call.push(self, said)
+        return calls_of_apps.push(self, said)
+
+    def post(self, call: Any, reply: Any) -> None:
+        raise AssertionError("no call here answers later")
 
     def said(self, reply: Any) -> None:
         raise AssertionError("no call here answers later")
@@ -154,7 +158,7 @@ class _Driver:
         with self.turn:
             conn = self.conn
             if not conn.is_streaming:
-                conn.answered(Upgrade(b"", connect), monotonic())
+                conn.answered(None, Upgrade(b"", connect), monotonic())
             if conn.successor is None:
                 raise BrokenPipeError(errno.EPIPE, "a response has begun, or the client has gone")
             self.conn, conn.driver = conn.successor, None

@@ -18,16 +18,12 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from allcomers.calls.protocols import Calls
-from allcomers.connection import call
+from allcomers.connection import call as calls_of_apps
 from allcomers.connection.base import CALL, PATIENCE, READ, RUNNING, WRITE, Connection
 from allcomers.connection.call import CONSUMED, PENDING, Driver, PartialResponse
-from allcomers.connection.http.async_call import AsyncCall
-from allcomers.connection.http.http1 import HttpConnection
-from allcomers.connection.http.response_head import hints
 from allcomers.errors import PeerError
 from allcomers.models.driver.poller import Poller
 from allcomers.models.fastpath.setup import FastState
-from allcomers.protocol.message import Request
 from allcomers.system import nonblocking, sockets
 from allcomers.system.deadlines import NEVER, Deadlines
 
@@ -67,8 +63,8 @@ class Home(Protocol):
     has_fast_path: bool
     turned: Callable[[float], object]
 
-    def post(self, channel: Channel, reply: Any) -> None:
-        """Bring the result of a call to the loop's own thread. Called in any thread."""
+    def post(self, channel: Channel, call: Any, reply: Any) -> None:
+        """Bring the result of `call` to the loop's own thread. Called in any thread."""
         ...
 
     def close(self, channel: Channel) -> None: ...
@@ -165,22 +161,22 @@ class Channel(FastState):
     def _call(self, conn: Connection, now: float) -> float:
         """Run the call that is due, or submit it. Return the time after it, if it ran here."""
         home = self.home
-        work = conn.take_call()
+        call = conn.take_call()
         if not (home.calls.inline or conn.is_streaming):
-            home.calls.submit(work, partial(home.post, self))
+            home.calls.submit(call, partial(home.post, self, call))
             return now
         started, due = monotonic(), now
-        reply = home.here(work)
+        reply = home.here(call)
         now = monotonic()
         conn.counters.called(started - due, now - started)
-        self._report(conn, reply, now)
+        self._report(conn, call, reply, now)
         return now
 
-    def _report(self, conn: Connection, reply: Any, now: float) -> None:
+    def _report(self, conn: Connection, call: Any, reply: Any, now: float) -> None:
         if reply is PENDING:
-            conn.consumed(now)
+            conn.consumed(call, now)
         else:
-            conn.answered(reply, now)
+            conn.answered(call, reply, now)
 
     def resume(self, now: float) -> None:
         """Go on after the result of a call that took its time: the peer may have gone."""
@@ -222,12 +218,11 @@ class Channel(FastState):
     def _keep_thread(self, conn: Connection) -> None:
         """Give a response that waits, and whose iterable is bound to this thread, from here: the loop goes on in
         another."""
-        assert isinstance(conn, HttpConnection)
-        stream = conn.release_stream()
+        stream = conn.release_body()
         if stream is not None:
             self.home.at = self
             self.home.calls.stay(stream)
-            conn.answered(b"", monotonic())  # the loop cannot move: the next piece is pulled as this one was
+            conn.answered(None, b"", monotonic())  # the loop cannot move: the next piece is pulled as this one was
 
     def _succeed(self, conn: Connection, now: float) -> None:
         """Drive the connection of another protocol from here on."""
@@ -261,76 +256,74 @@ class Channel(FastState):
             self.conn.count_served(self.count, self.since)
             self.count = 0
         if self.handed_off is not None:
-            (request, asked, _), self.handed_off = self.handed_off, None
-            self.conn.adopt(b"", (request, asked), None, b"", self.ready_at, self.ready_at)
+            (request, line, _), self.handed_off = self.handed_off, None
+            self.conn.adopt(b"", None, (request, line), None, b"", self.ready_at, self.ready_at)
 
     @property
     def driver(self) -> Driver | None:
         return self.conn.driver
 
     def hint(self, links: Iterable[bytes]) -> None:
-        """Send these links to the client before the response (Asker)."""
+        """Send these links ahead of the response (async_call.Asker). Raises AnswerError."""
         if self.is_idle:  # its first step is not over: they go out when it is
             links = list(links)
-            hints(links)  # raises for what no Link field can carry
+            self.conn.check_hint(links)
             self.hinted = (*self.hinted, links)[:HINTS]
         else:
-            assert isinstance(self.conn, HttpConnection)
             self.conn.hint(links)
 
-    def adopt(
-        self, unsent: bytes, request: Request | None, async_call: AsyncCall | None, heard: bytes, now: float
-    ) -> None:
-        """Hand over to the connection what the fast path has begun (HttpConnection.adopt)."""
+    def adopt(self, unsent: bytes, request: Any, async_call: Any, received: bytes, now: float) -> None:
+        """Have the connection go on with what the fast path has served so far: see its adopt()."""
         self.sync()
-        noted, self.noted = self.noted, None
-        if noted:
-            assert isinstance(self.conn, HttpConnection)
-            self.conn.note(*noted)
-        self.conn.adopt(unsent, request, async_call, heard, self.ready_at, now)
+        records, self.noted = self.noted, None
+        self.conn.adopt(unsent, records, request, async_call, received, self.ready_at, now)
         hinted, self.hinted = self.hinted, ()
         for links in hinted:
             self.hint(links)
 
     def fall_back(
-        self, unsent: bytes, call: tuple[Request, Any] | None, heard: bytes | PeerError | None, now: float
+        self, unsent: bytes, call: tuple[Any, Any] | None, received: bytes | PeerError | None, now: float
     ) -> None:
         """Go on where the fast path has met what is not common (fastpath.setup.FallBack)."""
         self.home.at = self
         if call is not None:
-            assert isinstance(heard, bytes)
+            assert isinstance(received, bytes)
             request, reply = call
             async_call, reply = reply if type(reply) is tuple else (None, reply)
-            self.adopt(unsent, request, async_call, heard, now)
-            self._report(self.conn, reply, now)
+            self.adopt(unsent, request, async_call, received, now)
+            self._report(self.conn, None, reply, now)
         else:
             self.adopt(unsent, None, None, b"", now)
-            if heard is not None:
+            if received is not None:
                 self.readable = self.readable or self.home.poller.errs_once
-                self.conn.opened(heard, now)
+                self.conn.opened(received, now)
         self.drive(now)
 
     # ------------------------------------------------------------ Driver, of a call that runs
 
-    def said(self, reply: Any) -> None:
+    def post(self, call: Any, reply: Any) -> None:
         """Report the result of a call that runs on the event loop, a part of it, or CONSUMED. In the loop's thread."""
         conn, now = self.conn, monotonic()
         if reply is CONSUMED:
-            conn.consumed(now)
+            conn.consumed(call, now)
         else:
-            conn.answered(reply, now)
+            conn.answered(call, reply, now)
         self.resume(now)
         self.home.turned(now)
+
+    def said(self, reply: Any) -> None:
+        """Report a result of the one call that runs, which began without the connection."""
+        self.post(None, reply)
 
     def send(self, part: PartialResponse) -> bool:
         """Post a part of the response, for the loop's own thread to send. Called in the thread of the call."""
         if not self.home.calls.release_loop():
             return False
-        self.home.post(self, part)
+        self.home.post(self, None, part)
         return True
 
     def push(self, said: Any) -> bool:
-        return call.push(self, said)
+        return calls_of_apps.push(self, said)
 
     def fileno(self) -> int:
         return self.fd

@@ -206,7 +206,7 @@ class Conversations(AcceptLoop):
         try:
             self._start(sock, address)
         except (OSError, RuntimeError):  # the system has no more processes or threads
-            sockets.refuse(sock, self._serving.busy)
+            sockets.refuse(sock, self._serving.endpoint.busy)
             return
         self._present += 1
         self._serving.slot.counters.add(ACCEPTED)

@@ -48,18 +48,18 @@ class EventLoop:
         self._signals = serving.signals
         self._poller = poller
         self._events: Iterator[tuple[int, int]] = iter(())  # reported and not handled
-        self._results: Iterator[tuple[Channel, Any]] = iter(())  # of calls; posted and not reported
+        self._results: Iterator[tuple[Channel, Any, Any]] = iter(())  # of calls; posted and not reported
         self.peers = peers = Peers(serving, poller, loop_turn)
         self._channels = peers.channels
         self._fast_path = setup.fast_path(
-            serving.http,
-            serving.service,
+            serving.endpoint.http,
+            serving.endpoint.service,
             serving.calls,
             peers.channels,
             self._handle,
             Channel.fall_back,
             peers.close,
-            peers.post,
+            peers.post_handed_off,
         )
         peers.has_fast_path = self._fast_path is not None
         self.handle = self._handle if self._fast_path is None else self._fast_path.handle
@@ -91,13 +91,13 @@ class EventLoop:
         """Detach the loop from this thread, which stays inside an app call. Return the callback for that call's result;
         another thread then calls run()."""
         if self._fast_path is not None and (left := self._fast_path.leave()):
-            channel, unsent, request, heard = left
-            channel.adopt(unsent, request, None, heard, monotonic())
+            channel, unsent, request, received = left
+            channel.adopt(unsent, request, None, received, monotonic())
         else:
             channel = self.peers.at
-            channel.conn.consumed(monotonic())  # it is not over, as it was to be
+            channel.conn.consumed(None, monotonic())  # it is not over, as it was to be
         self.peers.again.append(channel)
-        return partial(self.peers.post, channel)
+        return partial(self.peers.post, channel, None)
 
     def _handle(self, fd: int, events: int, now: float) -> None:
         channel = self._channels.get(fd)
@@ -120,12 +120,12 @@ class EventLoop:
 
     def turn(self, now: float) -> float | None:
         """Carry out what is due by the clock. Return the seconds until more may be; None for never."""
-        for channel, reply in self._results:
+        for channel, call, reply in self._results:
             now = monotonic()  # before, it may not have been there
             if channel.handed_off is not None and self._fast_path is not None:
                 self._fast_path.answered(channel, reply, now)
                 continue
-            channel.conn.answered(reply, now)
+            channel.conn.answered(call, reply, now)
             again = self.peers.again
             if not isinstance(reply, PartialResponse):
                 channel.resume(now)

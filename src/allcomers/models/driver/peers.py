@@ -47,7 +47,7 @@ class Peers:
         self.evicting = serving.slot.leaving_soon
         self._serving = serving
         self._slot = serving.slot
-        self._inbox: Inbox[tuple[Channel, Any]] = Inbox()
+        self._inbox: Inbox[tuple[Channel, Any, Any]] = Inbox()
         self._acceptor = Acceptor(self, serving)
 
     def open(self, results: Action) -> None:
@@ -62,12 +62,16 @@ class Peers:
 
     # ------------------------------------------------------------ calls in other threads
 
-    def post(self, channel: Channel, reply: Any) -> None:
-        """Bring the result of a call to the loop's own thread. Called in any thread."""
-        self._inbox.put((channel, reply))
+    def post(self, channel: Channel, call: Any, reply: Any) -> None:
+        """Bring the result of `call` to the loop's own thread. Called in any thread."""
+        self._inbox.put((channel, call, reply))
 
-    def results(self) -> list[tuple[Channel, Any]]:
-        """Return the results that were posted, each with its peer."""
+    def post_handed_off(self, channel: Channel, reply: Any) -> None:
+        """Bring the result of a call that the fast path has handed over: the connection has no name for it."""
+        self._inbox.put((channel, None, reply))
+
+    def results(self) -> list[tuple[Channel, Any, Any]]:
+        """Return the results that were posted, each with its peer and its call."""
         return self._inbox.take()
 
     # ------------------------------------------------------------ time
@@ -105,9 +109,9 @@ class Peers:
 
     def add(self, sock: socket.socket, address: Address, now: float) -> None:
         if sock.fileno() >= self.poller.most:
-            sockets.refuse(sock, self._serving.busy)
+            sockets.refuse(sock, self._serving.endpoint.busy)
             return
-        channel = Channel(self, sock, self._serving.connect(address, now))
+        channel = Channel(self, sock, self._serving.endpoint.connect(address, now))
         channel.conn.driver = channel
         self.channels[channel.fd] = channel
         self._slot.count(len(self.channels))

@@ -1,9 +1,9 @@
-"""What a model serves."""
+"""The arguments of a model's serve(), with the endpoint that it serves."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import socket
@@ -16,27 +16,56 @@ if TYPE_CHECKING:
     from allcomers.system.signals import Signals
 
 
-class Serving(NamedTuple):
-    """All that a model needs.
+class Lifetime(Protocol):
+    """The start-up of an app before the first peer, and its shut-down after the last."""
 
-    listeners        sockets that listen, non-blocking, perhaps shared with other workers
-    connect          maps (peer's address, now) to the Connection of a peer that was accepted
-    calls            where calls run
-    signals          the signals of this process
-    slot             this worker's part of the peers, which come to all workers by the same listeners
-    busy             sent to a peer that cannot be served
-    threads          the threads of the thread-pool
-    max_connections  peers at once, at most; None for the model's own limit
-    http, service    the endpoint that answers all peers: one of the two
+    def begin(self, listen: Callable[[], object]) -> None: ...
+    def end(self, patience: float) -> None: ...
+
+
+class Endpoint(NamedTuple):
+    """The endpoint that peers connect to, and the model that serves it.
+
+    scheme   of its addresses: "http", "https", "tcp", "tls"
+    connect  (peer's address, now) to a Connection
+    serve    the model
+    busy     bytes for a peer that cannot be served; b"" for none
+    calls    where calls run, as --calls names it
+    life     the lifetime of an async app; None if it has none
+    http, service  the endpoint behind `connect`: one of the two
     """
 
-    listeners: list[socket.socket]
+    scheme: str
     connect: Callable[[Address, float], Connection]
+    serve: Callable[[Serving], None]
+    busy: bytes = b""
+    calls: str = "inline"
+    life: Lifetime | None = None
+    http: HttpEndpoint | None = None
+    service: ServiceEndpoint | None = None
+
+    @property
+    def is_async(self) -> bool:
+        """Whether calls are tasks of the model's event loop, whatever --calls names. Their time limit is there, too."""
+        return self.http is not None and self.http.async_call is not None
+
+
+class Serving(NamedTuple):
+    """The arguments of a model's serve().
+
+    endpoint         the endpoint that peers connect to
+    listeners        listening sockets, non-blocking, perhaps shared with other workers
+    calls            runs the app's calls
+    signals          the signals of this process
+    slot             this worker's share of the peers, which reach all workers through the same listeners
+    threads          size of the thread pool
+    max_connections  most peers at once; None for the model's own limit
+    """
+
+    endpoint: Endpoint
+    listeners: list[socket.socket]
     calls: Calls
     signals: Signals
     slot: WorkerSlot
-    busy: bytes = b""
     threads: int = 32
     max_connections: int | None = None
-    http: HttpEndpoint | None = None
-    service: ServiceEndpoint | None = None

@@ -17,7 +17,7 @@ from libc.stdlib cimport free, malloc
 from allcomers.calls._ownership cimport Ownership
 from allcomers.protocol._response cimport Answer
 from allcomers.protocol._bytes cimport Bytes
-from allcomers.protocol._head cimport Head, take_head
+from allcomers.protocol._head cimport Head, minor_of, take_head, version_of
 from allcomers.models.fastpath._serializer cimport MOST_HEAD, SMALL, Serializer
 from allcomers.models.fastpath._sockets cimport MSG_NOSIGNAL, POLLIN, POLLOUT, recv, send
 from allcomers.system._counters cimport BYTES_IN, BYTES_OUT, REQUESTS, CounterRow
@@ -117,7 +117,7 @@ cdef class HttpFastPath:
                  response, or to an AsyncCall and its first result
     checked, response_to_error  as handler_call has them
     record       makes the AccessRecord of a response; None where there is no access log
-    note         (records, bytes of them not sent, peer, now): logs records whose responses have gone out
+    note         (records, peer, now): logs records whose responses have gone out
     is_sealed    do connections have a codec of TLS (tls.Tls)?
     request      the class of requests, `response` of responses; `serializer` encodes those
     hosts        Host fields that were checked before
@@ -196,7 +196,8 @@ cdef class HttpFastPath:
         cdef bytes unsent
         cdef Head request
         try:
-            (request, (buffers.method, buffers.target, buffers.minor), buffers.persists), state.handed_off = state.handed_off, None
+            (request, (buffers.method, buffers.target, version), buffers.persists), state.handed_off = state.handed_off, None
+            buffers.minor = minor_of(version)
             if not self._put(buffers, reply, now):
                 self._fall_back(state, b"", (_with_line(buffers, request), reply), b"", now)
                 return
@@ -290,7 +291,7 @@ cdef class HttpFastPath:
         self._set_origin(state, request)
         request.ready_at = ready_at
         request.driver = state
-        state.handed_off = request, (request.method, request.target, request.minor), request.persists
+        state.handed_off = request, (request.method, request.target, version_of(request.minor)), request.persists
         self._counters.at[REQUESTS] += 1
         self._submit(_work(self, state, request), partial(self._post, state))
         return 0
@@ -311,7 +312,7 @@ cdef class HttpFastPath:
         if unsent is not None:
             state.noted = buffers.records
         elif buffers.records is not None:
-            self._note(buffers.records, 0, state.peer, now)
+            self._note(buffers.records, state.peer, now)
         return unsent
 
     cdef int _end(self, FastState state, bytes unsent, double now) except -1:
@@ -462,4 +463,4 @@ cdef inline tuple _with_line(Buffers buffers, Head request):
 
 
 cdef inline tuple _line(Buffers buffers):
-    return buffers.method, buffers.target, buffers.minor
+    return buffers.method, buffers.target, version_of(buffers.minor)

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from allcomers.calls.protocols import LoopHost
 from allcomers.connection.http import handler_call
-from allcomers.connection.http.log_record import AccessRecord, note_all
+from allcomers.connection.http.log_record import AccessRecord, finish_all
 from allcomers.connection.service import CloseAfter, failed
 from allcomers.errors import LoopMoved, PeerError
 from allcomers.protocol import compiled
 from allcomers.protocol.compiled import Server
+from allcomers.protocol.encode import STATUS_LINES, encode_fields, known_blocks
 from allcomers.protocol.framing import Raw
-from allcomers.protocol.head import STATUS_LINES, encode_fields, known_blocks, known_hosts
+from allcomers.protocol.head import known_hosts
 from allcomers.protocol.message import Request, Response
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ else:
         since: float
         ready_at: float
         noted: list[AccessRecord] | None
-        handed_off: tuple[Request, tuple[str, str, int], bool] | None
+        handed_off: tuple[Request, tuple[str, str, str], bool] | None
 
 
 Handle = Callable[[int, int, float], object]
@@ -173,7 +174,7 @@ def _for_http(
         submit=None if host is None and calls.inline else calls.submit,
         post=post,
         record=AccessRecord if http.log else None,
-        note=partial(note_all, http),
+        note=partial(finish_all, http),
     )
 
 

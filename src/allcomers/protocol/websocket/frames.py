@@ -1,8 +1,8 @@
-"""What is built upon the sans-IO layer of `websockets`, by its own means: frames to messages, and their compression.
+"""Extensions of the sans-IO layer of `websockets`: frames to messages, and their compression.
 
 The library reads and writes frames, and knows their order and the closing handshake. Assembly and Deflate are
-extensions to it, which see each frame before the next one is looked at. Importing this file imports the library, in
-30 ms (python -m bench websocket): whoever serves no WebSocket does not.
+extensions to it, which get each frame before the next one is parsed. An import of this file imports the library, in
+30 ms (python -m bench websocket): a server without WebSockets does not.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from websockets.protocol import Protocol, Side, State
 from allcomers.protocol.websocket.handshake import Offer
 
 FRAGMENTS: Final = 128 * 1024
-"""Frames that one message may come in; more is 1008. Precedent: ws had as many, and found that 16,384 are too few.
+"""Frames that one message may have; more is 1008. Precedent: ws had as many, and found that 16,384 are too few.
 
-They cost no memory, for what they bring is put together at once. The limit ends a message of empty ones.
+They cost no memory, for their data is joined at once. The limit ends a message of empty ones.
 """
 
 DEFLATE_FROM: Final = 512
-"""Bytes from which on a message is compressed: the shorter ones fit a packet anyway. Precedent: coder/websocket."""
+"""Bytes from which on a message is compressed: shorter ones fit a packet anyway. Precedent: coder/websocket."""
 
 CONTROL_SIZE: Final = 125
-"""Bytes that a control frame has at most (RFC 6455, 5.5)."""
+"""The most bytes of a control frame (RFC 6455, 5.5)."""
 
 CONT, TEXT, CLOSE, PONG = Opcode.CONT, Opcode.TEXT, Opcode.CLOSE, Opcode.PONG
 
 NO_CODE: Final = 1005
-"""What stands for the code of a Close frame that has none (RFC 6455, 7.1.5)."""
+"""The code of a Close frame that has none (RFC 6455, 7.1.5)."""
 
 _NORMAL: Final = 1000
 _TOO_MANY: Final = 1008
@@ -51,11 +51,11 @@ _LEAST_BITS: Final = 9  # zlib does not compress with 8 (https://github.com/madl
 _FACTORY: Final = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
 
 _logger: Final = logging.getLogger("allcomers.websocket")
-_logger.setLevel(logging.WARNING)  # the library says when each connection closes, and debugs every frame
+_logger.setLevel(logging.WARNING)  # the library logs the end of each connection, and every frame for debugging
 
 
 def agree(offer: Offer) -> tuple[Deflate | None, str]:
-    """The first offer of permessage-deflate that can be taken, and what is said to it; (None, "") where there is none.
+    """Return the first acceptable offer of permessage-deflate, and the header value for it; (None, "") if none.
 
     `offer.extensions` are well-formed.
     """
@@ -63,20 +63,20 @@ def agree(offer: Offer) -> tuple[Deflate | None, str]:
         for name, parameters in parse_extension(value):
             if name == _FACTORY.name:
                 try:
-                    answer, agreed = _FACTORY.process_request_params(parameters, [])
+                    accepted, agreed = _FACTORY.process_request_params(parameters, [])
                 except NegotiationError:  # there may be another offer
                     continue
-                if agreed.local_max_window_bits >= _LEAST_BITS:  # library versions up to 16 take less
+                if agreed.local_max_window_bits >= _LEAST_BITS:  # library versions up to 16 accept fewer
                     deflate = Deflate(agreed.remote_max_window_bits, min(_WINDOW_BITS, agreed.local_max_window_bits))
-                    return deflate, build_extension([(name, answer)])
+                    return deflate, build_extension([(name, accepted)])
     return None, ""
 
 
 class Frames(Protocol):
-    """The library's part: frames, their order, what is answered to them; with the messages in `assembly`."""
+    """The library's part: frames, their order, the replies to them; with the messages in `assembly`."""
 
     def __init__(self, max_size: int, deflate: Deflate | None) -> None:
-        # Room for a control frame: the library counts it as a part of the message that it stands in.
+        # Room for a control frame: the library counts one within a message as part of that message.
         super().__init__(Side.SERVER, max_size=max_size + CONTROL_SIZE, logger=_logger)
         self.assembly = Assembly(self, max_size)
         self.extensions = [self.assembly] if deflate is None else [self.assembly, deflate]
@@ -85,33 +85,33 @@ class Frames(Protocol):
     def fail(self, code: int, reason: str = "") -> None:
         close = self.close_rcvd
         if close is not None and self.state is State.OPEN:
-            # The client closes within a message. The library finds fault with that; RFC 6455, 5.4 does not.
+            # The client closes within a message. The library rejects that; RFC 6455, 5.4 allows it.
             code, reason = close.code if close.code != NO_CODE else _NORMAL, close.reason
         elif code == _TOO_BIG:
             reason = f"a message is larger than {self._limit} bytes"
         super().fail(code, reason)
 
     def forget(self) -> None:
-        """No frame comes any more: give back now what it took to hear them. These objects refer to each other."""
+        """Free the memory for incoming frames, of which none will come. These objects refer to each other."""
         self.assembly.clear()
         self.assembly.messages = []
         self.extensions = []
 
 
 class Assembly(Extension):
-    """Puts messages together out of frames, as one of the library's extensions: so it sees each before the next.
+    """Joins frames to messages, as one of the library's extensions: so it gets each before the next.
 
-    Fragments are decoded and put together as they come. A list of them would cost a multiple of the message.
+    Fragments are decoded and joined as they come. A list of them would cost a multiple of the message.
 
-    messages  those that are whole, each until the library gives out the last frame of it
-    deaf      messages are not wanted any more
+    messages  the whole ones, each until the library yields its last frame
+    discards  messages are dropped
     """
 
     name = "allcomers-assembly"  # type: ignore[assignment]
 
     def __init__(self, protocol: Protocol, max_size: int) -> None:
         self.messages: list[str | bytes] = []
-        self.deaf = False
+        self.discards = False
         self._protocol = protocol
         self._max_size = max_size
         self.clear()
@@ -127,9 +127,9 @@ class Assembly(Extension):
         return frame
 
     def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
-        """A frame has come. Raises UnicodeDecodeError, ProtocolError.
+        """Add a received frame. Raises UnicodeDecodeError, ProtocolError.
 
-        Whether it may come now is checked by the library after this.
+        The library checks afterwards that it was allowed at this point.
         """
         opcode = frame.opcode
         if opcode >= CLOSE:
@@ -144,10 +144,10 @@ class Assembly(Extension):
 
     def _refuse(self, code: int, reason: str = "") -> None:
         self._protocol.fail(code, reason)
-        raise ProtocolError(reason)  # the code is said already: this ends the frames
+        raise ProtocolError(reason)  # the code is sent already: this ends the frames
 
     def _add(self, frame: Frame) -> None:
-        """A fragment of a message."""
+        """Add a fragment of a message."""
         if frame.opcode is TEXT:
             self._decoder = codecs.getincrementaldecoder("utf-8")()
             self._text = io.StringIO(newline="")
@@ -156,9 +156,9 @@ class Assembly(Extension):
         self._count(len(frame.data))
         if self._text is not None and self._decoder is not None:
             piece = self._decoder.decode(bytes(frame.data), frame.fin)
-            if not self.deaf:
+            if not self.discards:
                 self._text.write(piece)
-        elif self._data is not None and not self.deaf:
+        elif self._data is not None and not self.discards:
             self._data.write(frame.data)
         if frame.fin:
             whole = self._text or self._data
@@ -181,12 +181,12 @@ class Deflate(PerMessageDeflate):
         super().__init__(True, True, remote_bits, local_bits)
 
     def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
-        if frame.rsv1 and frame.opcode is CONT:  # library versions 14 to 16 take it
+        if frame.rsv1 and frame.opcode is CONT:  # library versions 14 to 16 accept it
             raise ProtocolError("RSV1 bit set in continuation frame")
         return super().decode(frame, max_size=max_size)
 
     def encode(self, frame: Frame) -> Frame:
-        """Compress a message, unless it is short or does not get shorter: that is ours to choose (RFC 7692, 6)."""
+        """Compress a message, unless it is short or would not shrink: RFC 7692, 6 leaves the choice to us."""
         size = len(frame.data)
         if size < DEFLATE_FROM or frame.opcode >= CLOSE:
             return frame

@@ -1,7 +1,7 @@
-"""The handshake of a WebSocket, as far as HTTP goes: does a request ask for one, and rightly? (RFC 6455, 4.2)
+"""The HTTP part of a WebSocket's handshake: the requests for one, and their checks (RFC 6455, 4.2).
 
-This file knows heads. It needs no library, so that a server without one can still say what is missing. The frames that
-follow a handshake are known by `websocket`, which also agrees on extensions.
+This file reads heads. It needs no library, so that a server without one can still report what is missing. `session`
+has the frames that follow a handshake, and agrees on extensions.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import re
 from typing import Final, NamedTuple
 
 from allcomers.errors import HttpError
-from allcomers.protocol.head import RequestHead
+from allcomers.protocol.head import TOKEN, RequestHead
 
 VERSION: Final = b"13"
 
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")  # 16 bytes in base64
-_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_TOKEN: Final = rb"%b++" % TOKEN
 _LIST: Final = rb"(?:[ \t]*+,)*+[ \t]*+%b(?:[ \t]*+,[ \t]*+(?:%b)?)*+[ \t]*+"
 _PROTOCOLS: Final = re.compile(_LIST % (_TOKEN, _TOKEN))
 _PARAMETER: Final = rb'[ \t]*+;[ \t]*+%b(?:[ \t]*+=[ \t]*+(?:%b|"%b"))?+' % (_TOKEN, _TOKEN, _TOKEN)
@@ -24,7 +24,7 @@ _EXTENSIONS: Final = re.compile(_LIST % (_EXTENSION, _EXTENSION))  # RFC 6455, 9
 
 
 class Offer(NamedTuple):
-    """What a client offers in its handshake.
+    """A client's offer in its handshake.
 
     key           Sec-WebSocket-Key, as sent
     subprotocols  in the client's order of preference
@@ -37,26 +37,26 @@ class Offer(NamedTuple):
 
 
 def asked(head: RequestHead) -> bool:
-    """Does this request ask for a WebSocket, rightly or wrongly?
+    """Return True if this request wants a WebSocket, valid or not.
 
-    An Upgrade that the Connection field does not name came from further away than this connection reaches; HTTP/1.0
-    has none (RFC 9110, 7.8).
+    An Upgrade that the Connection field does not name was meant for another connection; HTTP/1.0 has none (RFC 9110,
+    7.8).
     """
     return asks_for_upgrade(head) and b"websocket" in _options(head, b"upgrade")
 
 
 def asks_for_upgrade(head: RequestHead) -> bool:
-    """Whether this request asks for another protocol on its connection."""
-    return bool(head.minor) and b"upgrade" in head.named and b"upgrade" in _options(head, b"connection")
+    """Return True if this request wants another protocol on its connection."""
+    return head.version == "1.1" and b"upgrade" in head.named and b"upgrade" in _options(head, b"connection")
 
 
 def offer(head: RequestHead) -> Offer:
-    """What a request offers that asked() for a WebSocket.
+    """Return the offer of a request for which asked() is True.
 
-    Raises HttpError: 426 for a version that is not spoken here, 400 for all else that RFC 6455, 4.2.1 does not allow.
+    Raises HttpError: 426 for another version, 400 for all else that RFC 6455, 4.2.1 does not allow.
     """
     if head.method != "GET":
-        raise HttpError(400, "A WebSocket is asked for with GET.")
+        raise HttpError(400, "A request for a WebSocket has the method GET.")
     if head.length or head.chunked:
         raise HttpError(400, "A request for a WebSocket has no body.")
     if _values(head, b"sec-websocket-version") != [VERSION]:
@@ -79,7 +79,7 @@ def offer(head: RequestHead) -> Offer:
 
 
 def _values(head: RequestHead, name: bytes) -> list[bytes]:
-    """The values of all fields called `name`, which is in lower case."""
+    """Return the values of all fields called `name`, which is in lower case."""
     if name not in head.named:
         return []
     return [value.rstrip(b" \t") for field, value in head.fields if field.lower() == name]

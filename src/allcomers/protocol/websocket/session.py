@@ -1,9 +1,9 @@
 """WebSockets after the handshake: bytes to messages and back (RFC 6455, with permessage-deflate of RFC 7692).
 
 The frames themselves are the work of the sans-IO layer of the package `websockets` (the extra allcomers[websocket]);
-importing this file imports it. This file adds what a server needs around it: messages put together in bounded memory,
-text checked fragment by fragment, a compression that leaves nothing behind between two messages, and a limit to what
-one read may lead to. It knows one peer at a time; who waits, and until when, is known by the connection.
+importing this file imports it. This file adds a server's needs: messages joined in bounded memory, text checked
+fragment by fragment, a compression that keeps nothing between two messages, and a limit to the work of one read. It
+knows one peer at a time; the connection knows who waits, and until when.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from websockets.frames import Close, Frame
 from websockets.protocol import State
 
 from allcomers.errors import AnswerError
-from allcomers.protocol.head import encode_fields
+from allcomers.protocol.encode import encode_fields
 from allcomers.protocol.http1 import CRLF
 from allcomers.protocol.websocket.frames import CLOSE, CONTROL_SIZE, NO_CODE, PONG, Deflate, Frames, agree
 from allcomers.protocol.websocket.handshake import Offer
 
 STEP: Final = 8 * 1024
-"""Bytes that are looked at before it is asked whether that was enough: they inflate to 8 MiB at most, beside a message.
+"""Bytes that are parsed before the next check of the batch's limits: they inflate to 8 MiB at most, beside a message.
 
 PERF: with steps a message of 64 KB takes 20 µs more, but 64 KB of empty pings hold others up for 8 ms and not for 70
 (python -m bench websocket).
@@ -33,17 +33,17 @@ PERF: with steps a message of 64 KB takes 20 µs more, but 64 KB of empty pings 
 
 BATCH_FRAMES: Final = 64
 BATCH_SIZE: Final = 64 * 1024
-"""Frames, and bytes in them, after which the rest of what was heard is left for go_on()."""
+"""Frames, and bytes in them, after which the rest of the received bytes is left for go_on()."""
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _ABNORMAL: Final = 1006
 
 
 class Closed(NamedTuple):
-    """The last event: nothing comes after it.
+    """The last event.
 
-    code    int: what the peer's Close frame says, 1005 where it says nothing; where it sent none, what ours said; 1006
-            where the connection ended without any
+    code    int: the code of the peer's Close frame, 1005 where that has none; without a frame of the peer, the code of
+            ours; 1006 where the connection ended without any
     reason  str
     """
 
@@ -55,7 +55,7 @@ Event: TypeAlias = str | bytes | Closed
 """A text message, a binary message, the end."""
 
 
-# ---------------------------------------------------------------- the handshake's answer
+# ---------------------------------------------------------------- the handshake's response
 
 
 def accept(
@@ -67,11 +67,11 @@ def accept(
     headers: Iterable[tuple[str, str]] = (),
     server: bytes = b"",
 ) -> tuple[bytes, WebSocket]:
-    """The head of the answer 101, and what speaks from there on.
+    """Return the head of the response 101, and the WebSocket of the bytes that follow.
 
-    max_size  of a message, in bytes as they are before compression
+    max_size  of a message, in bytes before compression
     deflate   compress where the client offers it
-    headers   of the app's; `server` is the line that names the server, for an app that does not
+    headers   the app's; `server` is the Server line, for an app that sets none
 
     Raises AnswerError for a subprotocol that was not offered, and for headers that the app may not set.
     """
@@ -93,7 +93,7 @@ def accept(
 
 def _fields(headers: Iterable[tuple[str, str]], server: bytes) -> bytes:
     """Return the lines of the app's headers, and of Server. Of those that encode_fields sets apart, an app may choose
-    Server and Date, as in any other answer; the rest is decided by the handshake."""
+    Server and Date, as in any other response; the handshake decides the rest."""
     pairs = list(headers)
     block, ours = encode_fields(pairs)
     for name, _ in pairs:
@@ -110,44 +110,47 @@ def _fields(headers: Iterable[tuple[str, str]], server: bytes) -> bytes:
 class WebSocket:
     """The server's end of one WebSocket.
 
-    What it has to say is put together by its verbs and given out by data_to_send(). Nothing that a peer sends makes it
-    raise: what breaks the protocol is answered with a Close frame of the right code. Text is checked as
-    each frame of it is whole.
+    Its verbs queue bytes, and data_to_send() returns them. Nothing that a peer sends makes it raise: it responds to a
+    break of the protocol with a Close frame of the right code. Text is checked frame by frame.
 
-    held          int: bytes fed that are not looked at yet; go_on() looks at more of them
-    awaits_pong   bool: the peer has not answered our last ping()
+    held  int: bytes fed and not parsed yet; go_on() parses more of them
     """
 
-    __slots__ = ("_ended", "_frames", "_held", "_pings", "_told", "awaits_pong")
+    __slots__ = ("_close_reported", "_ended", "_expected_pong", "_frames", "_held", "_pings")
 
     def __init__(self, *, max_size: int, deflate: Deflate | None = None) -> None:
         self._frames = Frames(max_size, deflate)
         self._held = b""
         self._pings = 0
-        self._ended = False  # the peer says no more
-        self._told = False  # has Closed been given out?
-        self.awaits_pong = False
+        self._ended = False  # the peer sends no more
+        self._close_reported = False
+        self._expected_pong = b""  # the payload of the last ping(), until the peer has answered it
 
     @property
     def open(self) -> bool:
-        """May messages be sent? What is sent later is dropped."""
+        """Whether messages may be sent. Later ones are dropped."""
         return self._frames.state is State.OPEN
 
     @property
     def over(self) -> bool:
-        """Once data_to_send() has gone out, the connection is to be closed; what the peer says is not heard."""
+        """Whether the connection is to be closed once data_to_send() is sent; bytes of the peer are ignored."""
         return self._frames.eof_sent
+
+    @property
+    def awaits_pong(self) -> bool:
+        """Whether the peer has not answered our last ping()."""
+        return self._expected_pong != b""
 
     @property
     def held(self) -> int:
         return len(self._held)
 
-    # ------------------------------------------------------------ what the peer says
+    # ------------------------------------------------------------ receiving
 
     def feed(self, data: bytes) -> list[Event]:
-        """The peer has said `data`; b"" is the end of what it says. What that was, as far as it is whole.
+        """Parse `data` from the peer, b"" at its end, and return the events that are whole.
 
-        Of much data a part may be left: see `held`. Pings are answered, without an event.
+        Much data may be parsed in part: see `held`. A ping gets its pong, without an event.
         """
         if not data:
             self._ended = True
@@ -156,7 +159,7 @@ class WebSocket:
         return self.go_on()
 
     def go_on(self) -> list[Event]:
-        """What else is there of what was fed."""
+        """Parse more of the bytes fed before, and return their events."""
         events: list[Event] = []
         held, protocol = self._held, self._frames
         at = frames = size = 0
@@ -167,7 +170,7 @@ class WebSocket:
                 assert isinstance(frame, Frame)
                 frames += 1
                 size += len(frame.data)
-                self._take(frame, events)
+                self._receive(frame, events)
                 frame.data = b""  # the library's parser refers to the last frame until the next one comes
         self._held = b"" if protocol.eof_sent else held[at:]
         if self._ended and not self._held and protocol.state is not State.CLOSED:
@@ -176,33 +179,33 @@ class WebSocket:
             self._end(events)
         return events
 
-    def _take(self, frame: Frame, events: list[Event]) -> None:
+    def _receive(self, frame: Frame, events: list[Event]) -> None:
         if frame.opcode < CLOSE:
             if frame.fin:
                 message = self._frames.assembly.messages.pop(0)
-                if not self._frames.assembly.deaf:
+                if not self._frames.assembly.discards:
                     events.append(message)
         elif frame.opcode is PONG:
-            if frame.data == self._payload():
-                self.awaits_pong = False
+            if frame.data == self._expected_pong:
+                self._expected_pong = b""
         elif frame.opcode is CLOSE:
-            self._tell(events)
+            self._report_close(events)
 
-    def _tell(self, events: list[Event]) -> None:
-        if not self._told:
-            self._told = True
+    def _report_close(self, events: list[Event]) -> None:
+        if not self._close_reported:
+            self._close_reported = True
             close = self._frames.close_rcvd or self._frames.close_sent
             events.append(Closed(_ABNORMAL, "") if close is None else Closed(int(close.code), close.reason))
 
     def _end(self, events: list[Event]) -> None:
-        """Nothing is heard from here on: what it took to hear is given back now."""
-        self._tell(events)
+        """Report the end, and free the memory for incoming frames: later bytes are ignored."""
+        self._report_close(events)
         self._frames.forget()
 
-    # ------------------------------------------------------------ what we say
+    # ------------------------------------------------------------ sending
 
     def text(self, message: str) -> None:
-        """Raises AnswerError for what is no text: half of a surrogate pair."""
+        """Send a text message. Raises AnswerError for half of a surrogate pair, which is no text."""
         if self.open:
             try:
                 data = message.encode()
@@ -215,36 +218,33 @@ class WebSocket:
             self._frames.send_binary(message)
 
     def ping(self) -> None:
-        """Ask for a sign of life: `awaits_pong` until it comes."""
+        """Send a ping: `awaits_pong` is True until the peer's pong comes."""
         if self.open:
             self._pings += 1
-            self._frames.send_ping(self._payload())
-            self.awaits_pong = True
-
-    def _payload(self) -> bytes:
-        return (self._pings & 0xFFFFFFFF).to_bytes(4, "big")
+            self._expected_pong = (self._pings & 0xFFFFFFFF).to_bytes(4, "big")
+            self._frames.send_ping(self._expected_pong)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """We say no more; the peer is to say the same, and messages of it are not heard any more.
+        """Send a Close frame; the peer is to do so, too, and its messages are dropped from here on.
 
         The reason is cut to the 123 bytes that a Close frame holds. Raises AnswerError for a code that it cannot hold
         (RFC 6455, 7.4); 1005 sends none.
         """
         if not self.open:
             return
-        self._frames.assembly.deaf = True
+        self._frames.assembly.discards = True
         if code == NO_CODE:
             self._frames.send_close()
         else:
             self._frames.send_close(*_checked(code, reason))
 
     def fail(self, code: int, reason: str = "") -> None:
-        """As close(), but without a wait for the peer's word: it is over."""
+        """Send a Close frame as close(), and end without a wait for the peer's."""
         if not self.over:
             self._frames.fail(*_checked(code, reason))
 
     def data_to_send(self) -> list[bytes]:
-        """What the verbs, and the answers to pings and to Close, have put together since this was last asked."""
+        """Return the bytes queued since the last call: by the verbs, for pings and for Close."""
         return [data for data in self._frames.data_to_send() if data]
 
 

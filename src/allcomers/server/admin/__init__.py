@@ -1,14 +1,13 @@
-"""What an operator sees of a server that runs: metrics, health, figures and a page with all of them.
+"""Live figures of a running server for its operator: metrics, health, and a dashboard.
 
-look      the board and /proc, read once: counts since the server began
-span      what happened between two looks: rates, and percentiles of response times
-history   a look each second, for the last minutes; who waits for the next one
-site      the answers: /metrics, /health/…, /stats.json, /events and the page
-metrics   the same for Prometheus
-page      the page, one file made of three
-host      by which names it may be called
-top       the figures in a terminal, from another process
+snapshot       the counter board and /proc, read once: counts since the server started
+interval       the figures between two snapshots: rates, and percentiles of response times
+history        a sample each second, for the last minutes; watchers wait for the next one
+site           the responses: /metrics, /health/…, /stats.json, /events and the page
+prometheus     the figures for Prometheus
+page           the dashboard, one file made of three
+allowed_hosts  the names that a request may have in Host
 
-It is a server of our own in a process of its own (office.py): it answers while all workers hang, and whatever becomes
-of it, the supervisor and the workers go on. It reads, and changes nothing.
+The site runs in a process of its own (supervisor/admin_process.py): it responds while all workers hang; if it fails,
+the supervisor and the workers go on. It reads, and changes nothing. `allcomers top` shows the same in a terminal.
 """

@@ -1,6 +1,7 @@
-"""A look each second, kept for ten minutes; and who waits for the next one.
+"""A sample of the figures each second, kept for ten minutes; watchers wait for the next one.
 
-One thread looks, whoever asks: so a second has the same figures for all, and who watches costs nothing but the sending.
+One thread takes the samples: so a second has the same figures for all watchers, and one more of them costs only the
+sending.
 """
 
 from __future__ import annotations
@@ -14,29 +15,29 @@ from dataclasses import replace
 from typing import Any, Final
 
 from allcomers.server.admin import interval
-from allcomers.server.admin.snapshot import Look, look
+from allcomers.server.admin.snapshot import Snapshot, snapshot
 from allcomers.system.counters import CounterBoard
 
 _logger = logging.getLogger("allcomers.admin")
 
 EVERY: Final = 1.0
-"""Seconds between two looks."""
+"""Seconds between two samples."""
 
 KEPT: Final = 600
-"""Looks whose figures are kept."""
+"""Samples that are kept."""
 
 WINDOWS: Final = (1, 10, 60)
-"""Seconds over which figures are given."""
+"""Spans of the figures, in seconds."""
 
-_BRIEF: Final = (
+_SUMMARY: Final = (
     "qps", "tps", "answers", "aborted", "bytes_in", "bytes_out", "p50", "p90", "p99", "p99.9", "max", "busy", "lag",
     "in_app", "wait",
 )  # fmt: skip
-"""Of each second that is past."""
+"""Figures that are kept of each past second."""
 
 
 class History:
-    """Samples, by their numbers: 1 is the first.
+    """Samples, numbered from 1.
 
     A sample has the server's state, its gauges (users, in_progress, queue), the figures over each of WINDOWS, the heat
     of its second, and the workers.
@@ -44,41 +45,41 @@ class History:
 
     def __init__(self, board: CounterBoard) -> None:
         self._board = board
-        self._looks: deque[Look] = deque(maxlen=WINDOWS[-1] + 1)  # of older ones, without their workers
+        self._snapshots: deque[Snapshot] = deque(maxlen=WINDOWS[-1] + 1)  # older ones without their workers
         self._cpu: deque[float] = deque(maxlen=WINDOWS[-1])
         self._past: deque[dict[str, Any]] = deque(maxlen=KEPT)
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._last: dict[str, Any] = {}
-        self._looks.append(look(board))
+        self._snapshots.append(snapshot(board))
 
     def start(self) -> None:
-        """Begin to look, in a thread of its own, for as long as the process lives."""
-        threading.Thread(target=self._run, name="looks", daemon=True).start()
+        """Take samples in a thread, until the process ends."""
+        threading.Thread(target=self._run, name="samples", daemon=True).start()
 
     def _run(self) -> None:
         due = time.monotonic()
         while True:
-            due = max(due + EVERY, time.monotonic())  # who was stopped for a while does not make up for it
+            due = max(due + EVERY, time.monotonic())  # seconds in which the process was stopped are skipped
             time.sleep(max(0.0, due - time.monotonic()))
             try:
-                self.take()
-            except Exception:  # the next second may be told again
-                _logger.exception("a look at the figures failed")
+                self.sample()
+            except Exception:  # the next sample may succeed
+                _logger.exception("a sample of the figures failed")
 
-    def take(self) -> None:
-        """Look now."""
-        after, before = look(self._board), self._looks[-1]
+    def sample(self) -> None:
+        """Take a sample now."""
+        after, before = snapshot(self._board), self._snapshots[-1]
         sample = self._sample(before, after)
-        self._looks[-1] = replace(before, workers=[])
-        self._looks.append(after)
-        with self._news:
+        self._snapshots[-1] = replace(before, workers=[])
+        self._snapshots.append(after)
+        with self._changed:
             self._last = sample
-            self._past.append(brief(sample))
-            self._news.notify_all()
+            self._past.append(summary(sample))
+            self._changed.notify_all()
 
-    def _sample(self, before: Look, after: Look) -> dict[str, Any]:
+    def _sample(self, before: Snapshot, after: Snapshot) -> dict[str, Any]:
         self._cpu.append(interval.cpu(before, after))
-        then = {worker.place: worker for worker in before.workers}
+        earlier = {worker.place: worker for worker in before.workers}
         seconds = max(1e-3, after.time - before.time)
         return {
             "number": self._last.get("number", 0) + 1,
@@ -93,19 +94,19 @@ class History:
             "heat": interval.heat(before, after),
             "totals": interval.totals(after.total),
             "workers": [
-                shortened(interval.of_worker(then.get(worker.place), worker, seconds, after.time))
+                shortened(interval.of_worker(earlier.get(worker.place), worker, seconds, after.time))
                 for worker in after.workers
                 if worker.state != "free"
             ],
         }
 
-    def _window(self, size: int, after: Look) -> dict[str, Any]:
-        looks = self._looks
+    def _window(self, size: int, after: Snapshot) -> dict[str, Any]:
+        snapshots = self._snapshots
         recent = list(self._cpu)[-size:]
-        figures = interval.between(looks[max(0, len(looks) - size)], after)
+        figures = interval.between(snapshots[max(0, len(snapshots) - size)], after)
         return {**figures, "cpu": sum(recent) / len(recent)}
 
-    # ------------------------------------------------------------ for who watches
+    # ------------------------------------------------------------ for watchers
 
     @property
     def last(self) -> Mapping[str, Any]:
@@ -113,26 +114,26 @@ class History:
         return self._last
 
     def past(self) -> list[dict[str, Any]]:
-        """The seconds that are kept, in brief, the oldest first."""
-        with self._news:
+        """Return summaries of the seconds that are kept, the oldest first."""
+        with self._changed:
             return list(self._past)
 
     def after(self, number: int, patience: float) -> Mapping[str, Any] | None:
-        """The last sample, once it is a later one than `number`; None if none comes in so many seconds."""
-        with self._news:
-            self._news.wait_for(lambda: self._last.get("number", 0) > number, patience)
+        """Wait for a sample after `number` and return the last one; None if none comes within `patience` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._last.get("number", 0) > number, patience)
             return self._last if self._last.get("number", 0) > number else None
 
 
-def brief(sample: Mapping[str, Any]) -> dict[str, Any]:
-    """What is kept of a second."""
+def summary(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a sample that is kept."""
     second = sample["windows"]["1"]
     names = ("number", "time", "stage", "users", "in_progress", "queue", "memory", "heat")
-    return {name: sample[name] for name in names} | {name: second[name] for name in (*_BRIEF, "cpu")}
+    return {name: sample[name] for name in names} | {name: second[name] for name in (*_SUMMARY, "cpu")}
 
 
 def shortened(value: Any) -> Any:
-    """A figure to four digits."""
+    """Round a figure to four digits; in dicts, each."""
     if isinstance(value, float):
         return float(f"{value:.4g}")
     if isinstance(value, dict):

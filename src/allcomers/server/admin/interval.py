@@ -1,7 +1,7 @@
-"""What happened between two looks: rates, means, and percentiles of the response times counted in between.
+"""The figures between two snapshots: rates, means, and percentiles of the response times counted in between.
 
-A percentile is read from buckets of 1/16 of the time; within one it is where it would be if the bucket's times were
-spread evenly. So it is right to 6 %, and mostly to much less.
+A percentile comes from buckets of 1/16 of the time, and is interpolated within one as if its times were spread evenly.
+So its error is at most 6 %, and mostly much less.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from allcomers.models import TABLE
-from allcomers.server.admin.snapshot import Look, WorkerLook
+from allcomers.server.admin.snapshot import Snapshot, WorkerSnapshot
 from allcomers.system import counters
 from allcomers.system.counters import bucket_start
 
@@ -18,7 +18,7 @@ PERCENTILES: Final = (50.0, 90.0, 99.0, 99.9)
 
 
 def percentile(counts: Sequence[int], share: float) -> float:
-    """Seconds that `share` percent of the response times do not exceed; 0.0 where there are none."""
+    """Return the seconds that `share` percent of the response times do not exceed; 0.0 if there are none."""
     wanted = sum(counts) * share / 100
     if not wanted:
         return 0.0
@@ -36,20 +36,20 @@ def percentile(counts: Sequence[int], share: float) -> float:
 
 
 def highest(counts: Sequence[int]) -> int:
-    """The last index that has a count; -1 where none has."""
+    """Return the last index that has a count; -1 if none has."""
     return next((index for index in range(len(counts) - 1, -1, -1) if counts[index]), -1)
 
 
 def differences(before: Sequence[int], after: Sequence[int]) -> list[int]:
-    """Cell by cell; gauges as they are now. Never less than 0: a place's first look may be a later one's."""
-    gone = [max(0, now - then) for then, now in zip(before, after, strict=True)]
+    """Subtract cell by cell; gauges stay as they are now. None is below 0, also for a place that is new."""
+    changes = [max(0, now - then) for then, now in zip(before, after, strict=True)]
     for gauge in (counters.CONNECTIONS, counters.POOLED):
-        gone[gauge] = after[gauge]
-    return gone
+        changes[gauge] = after[gauge]
+    return changes
 
 
 def figures(cells: Sequence[int], seconds: float) -> dict[str, Any]:
-    """What the cells of a span of so many seconds come to. Times are seconds, rates per second."""
+    """Return the figures of a span from its cells. Times are in seconds, rates per second."""
     answers = cells[counters.ANSWERED : counters.ANSWERED + counters.CLASSES]
     times = cells[counters.TIMES :]
     lags = cells[counters.LAG : counters.LAG + counters.LAGS]
@@ -79,7 +79,7 @@ _CLASSES: Final = ("other", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
 def gauges(cells: Sequence[int]) -> dict[str, int]:
-    """How it is at one look."""
+    """Return the gauges of one snapshot."""
     answered = sum(cells[counters.ANSWERED : counters.ANSWERED + counters.CLASSES])
     return {
         "users": cells[counters.CONNECTIONS],
@@ -89,7 +89,7 @@ def gauges(cells: Sequence[int]) -> dict[str, int]:
 
 
 def totals(cells: Sequence[int]) -> dict[str, Any]:
-    """Counts since the server began."""
+    """Return the counts since the server started."""
     answers = cells[counters.ANSWERED : counters.ANSWERED + counters.CLASSES]
     return {
         "requests": cells[counters.REQUESTS],
@@ -103,21 +103,21 @@ def totals(cells: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def between(before: Look, after: Look) -> dict[str, Any]:
-    """The figures of all workers from one look to a later one."""
+def between(before: Snapshot, after: Snapshot) -> dict[str, Any]:
+    """Return the figures of all workers from one snapshot to a later one."""
     seconds = max(1e-3, after.time - before.time)
     return {"seconds": seconds, **figures(differences(before.total, after.total), seconds)}
 
 
-def cpu(before: Look, after: Look) -> float:
-    """Cores that the workers kept busy: those that were there at both looks."""
-    then = {worker.pid: worker.cpu for worker in before.workers if worker.pid}
-    used = sum(max(0.0, worker.cpu - then[worker.pid]) for worker in after.workers if worker.pid in then)
+def cpu(before: Snapshot, after: Snapshot) -> float:
+    """Return how many cores the workers used. Only workers in both snapshots count."""
+    earlier = {worker.pid: worker.cpu for worker in before.workers if worker.pid}
+    used = sum(max(0.0, worker.cpu - earlier[worker.pid]) for worker in after.workers if worker.pid in earlier)
     return used / max(1e-3, after.time - before.time)
 
 
-def of_worker(before: WorkerLook | None, after: WorkerLook, seconds: float, now: float) -> dict[str, Any]:
-    """One worker's, for a row of a table."""
+def of_worker(before: WorkerSnapshot | None, after: WorkerSnapshot, seconds: float, now: float) -> dict[str, Any]:
+    """Return the figures of one worker, for a row of a table."""
     cells = after.cells if before is None else differences(before.cells, after.cells)
     used = after.cpu - before.cpu if before is not None and before.pid == after.pid else 0.0
     own = figures(cells, seconds)
@@ -137,8 +137,8 @@ def of_worker(before: WorkerLook | None, after: WorkerLook, seconds: float, now:
     }
 
 
-def heat(before: Look, after: Look) -> list[list[int]]:
-    """[step, count] of the response times of a span; a step is half a power of two: 8 buckets."""
+def heat(before: Snapshot, after: Snapshot) -> list[list[int]]:
+    """Return [step, count] of the response times of a span. A step is half a power of two: 8 buckets."""
     times = differences(before.total, after.total)[counters.TIMES :]
     steps = [sum(times[at : at + 8]) for at in range(0, len(times), 8)]
     return [[at, count] for at, count in enumerate(steps) if count]

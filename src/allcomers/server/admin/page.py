@@ -1,6 +1,6 @@
-"""The page: one file made of three, which the browser loads nothing else for (docs/admin.md shows it).
+"""The dashboard: one file made of three, so that the browser loads nothing else (docs/admin.md shows it).
 
-Its policy names its style and its script by their hashes: whatever a name or a figure might contain, nothing else runs
+Its policy allows its style and its script by their hashes: no other code runs, whatever a name or a figure contains
 (https://www.w3.org/TR/CSP3/#framework-directive-source-list).
 """
 

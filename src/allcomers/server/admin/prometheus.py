@@ -1,41 +1,50 @@
-"""The figures for Prometheus, by its own client library's exposition (the extra `allcomers[admin]`).
+"""The figures for Prometheus, encoded by its own client library (the extra `allcomers[admin]`).
 
-Names and units are as Prometheus has them (https://prometheus.io/docs/practices/naming/): base units, `_total` for what
-only grows. Of the response times' buckets each eighth is told, one for each half of a power of two: quantiles
-that Prometheus reckons from them are coarser than those of the page.
+Names and units follow its conventions (https://prometheus.io/docs/practices/naming/): base units, `_total` for
+counters. The histogram has every eighth bucket of the response times, one for each half of a power of two: so its
+quantiles are coarser than those of the page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from allcomers.server.admin.interval import gauges
-from allcomers.server.admin.snapshot import Look, look
+from allcomers.server.admin.snapshot import Snapshot, WorkerSnapshot, snapshot
 from allcomers.system import counters
 from allcomers.system.counters import CounterBoard, bucket_start
 
 MISSING: Final = "This needs prometheus_client: pip install 'allcomers[admin]'\n"
 
 _COUNTERS: Final = (
-    ("accepted_connections", "Connections that were let in.", counters.ACCEPTED, 1.0),
-    ("requests", "Requests, or a service's messages, that have arrived.", counters.REQUESTS, 1.0),
-    ("aborted_requests", "Requests that were not answered in full: the peer went.", counters.ABORTED, 1.0),
-    ("received_bytes", "As the sockets carried them.", counters.BYTES_IN, 1.0),
-    ("sent_bytes", "As the sockets carried them.", counters.BYTES_OUT, 1.0),
+    ("accepted_connections", "Connections accepted.", counters.ACCEPTED, 1.0),
+    ("requests", "Requests, or messages to a service, that have arrived.", counters.REQUESTS, 1.0),
+    ("aborted_requests", "Requests not answered in full because the client left.", counters.ABORTED, 1.0),
+    ("received_bytes", "Bytes received by the sockets.", counters.BYTES_IN, 1.0),
+    ("sent_bytes", "Bytes sent by the sockets.", counters.BYTES_OUT, 1.0),
     ("calls", "Calls of the app.", counters.CALLS, 1.0),
     ("app_seconds", "Time in calls of the app.", counters.APP_TIME, 1e9),
-    ("wait_seconds", "Time that calls have waited for the loop or for a thread.", counters.WAIT_TIME, 1e9),
+    ("wait_seconds", "Time that calls waited for the loop or for a thread.", counters.WAIT_TIME, 1e9),
     ("loop_turns", "Turns of the loops.", counters.TURNS, 1.0),
-    ("loop_busy_seconds", "Time in which the loops did not wait.", counters.BUSY_TIME, 1e9),
+    ("loop_busy_seconds", "Time in which the loops did not wait for sockets.", counters.BUSY_TIME, 1e9),
     ("hand_overs", "Times that a loop moved on to another thread.", counters.HAND_OVERS, 1.0),
+)
+
+_GAUGES: Final[tuple[tuple[str, str, Callable[[WorkerSnapshot], float]], ...]] = (
+    ("connections", "Open connections: the concurrent users.", lambda worker: gauges(worker.cells)["users"]),
+    ("requests_in_progress", "Requests not answered yet.", lambda worker: gauges(worker.cells)["in_progress"]),
+    ("queued_calls", "Calls that wait for a thread.", lambda worker: gauges(worker.cells)["queue"]),
+    ("cpu_seconds", "CPU time of the worker's process.", lambda worker: worker.cpu),
+    ("resident_bytes", "Resident memory of the worker's process.", lambda worker: worker.memory),
+    ("silent_seconds", "Time since a ping that the worker has not answered.", lambda worker: worker.silent),
 )
 
 _CLASSES: Final = ("other", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
 class Exposition:
-    """Raises ImportError where the library is missing."""
+    """An encoder of the figures. Raises ImportError without the library."""
 
     def __init__(self, board: CounterBoard, labels: dict[str, str]) -> None:
         from prometheus_client import CollectorRegistry
@@ -43,8 +52,8 @@ class Exposition:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(Figures(board, labels))
 
-    def answer(self, accept: str) -> tuple[bytes, str]:
-        """(what is told now, its Content-Type) for a client that takes what `accept` says."""
+    def encode(self, accept: str) -> tuple[bytes, str]:
+        """Return (the figures now, their Content-Type) in a form that the field Accept allows."""
         from prometheus_client.exposition import choose_encoder
 
         encode, kind = choose_encoder(accept)
@@ -52,7 +61,7 @@ class Exposition:
 
 
 class Figures:
-    """A collector of prometheus_client's."""
+    """A collector for prometheus_client."""
 
     def __init__(self, board: CounterBoard, labels: dict[str, str]) -> None:
         self._board = board
@@ -61,50 +70,45 @@ class Figures:
     def collect(self) -> Iterator[Any]:
         from prometheus_client import metrics_core as core
 
-        now = look(self._board)
+        now = snapshot(self._board)
         places = [(str(worker.place), worker) for worker in now.workers]
-        yield core.InfoMetricFamily("allcomers_server", "What serves.", self._labels)
+        yield core.InfoMetricFamily("allcomers_server", "The server.", self._labels)
         for name, about, slot, unit in _COUNTERS:
             counter = core.CounterMetricFamily(f"allcomers_{name}", about, labels=["worker"])
             for place, worker in places:
                 counter.add_metric([place], worker.cells[slot] / unit)
             yield counter
-        answers = core.CounterMetricFamily("allcomers_answers", "Answered in full.", labels=["worker", "status"])
+        answers = core.CounterMetricFamily(
+            "allcomers_answers", "Requests answered in full.", labels=["worker", "status"]
+        )
         for place, worker in places:
             for at, name in enumerate(_CLASSES):
                 answers.add_metric([place, name], worker.cells[counters.ANSWERED + at])
         yield answers
         yield from self._gauges(core, now)
         times = core.HistogramMetricFamily(
-            "allcomers_response_seconds", "From a request's first byte to its answer's last.", labels=["worker"]
+            "allcomers_response_seconds", "From a request's first byte to its response's last.", labels=["worker"]
         )
         for place, worker in places:
             buckets = list(_buckets(worker.cells[counters.TIMES :]))
             times.add_metric([place], buckets, worker.cells[counters.RESPONSE_TIME] / 1e9)
         yield times
 
-    def _gauges(self, core: Any, now: Look) -> Iterator[Any]:
-        there = [worker for worker in now.workers if worker.state != "free"]
-        own = [(str(worker.place), gauges(worker.cells), worker) for worker in there]
-        for name, about, values in (
-            ("connections", "Open now: the concurrent users.", [(place, now["users"]) for place, now, _ in own]),
-            ("requests_in_progress", "Not answered yet.", [(place, now["in_progress"]) for place, now, _ in own]),
-            ("queued_calls", "Calls that wait for a thread.", [(place, now["queue"]) for place, now, _ in own]),
-            ("cpu_seconds", "CPU time of the worker's process.", [(place, worker.cpu) for place, _, worker in own]),
-            ("resident_bytes", "Memory of it.", [(place, float(worker.memory)) for place, _, worker in own]),
-            ("silent_seconds", "For which it owes a sign of life.", [(place, each.silent) for place, _, each in own]),
-        ):
+    def _gauges(self, core: Any, now: Snapshot) -> Iterator[Any]:
+        present = [worker for worker in now.workers if worker.state != "free"]
+        for name, about, value in _GAUGES:
             gauge = core.GaugeMetricFamily(f"allcomers_{name}", about, labels=["worker"])
-            for place, value in values:
-                gauge.add_metric([place], value)
+            for worker in present:
+                gauge.add_metric([str(worker.place)], value(worker))
             yield gauge
-        yield core.GaugeMetricFamily("allcomers_workers", "That are ready.", sum(w.state == "ready" for w in there))
-        yield core.GaugeMetricFamily("allcomers_workers_wanted", "As many are to be.", now.wanted)
-        yield core.GaugeMetricFamily("allcomers_ready", "1 while /health/ready says yes.", int(now.ready))
+        ready = sum(worker.state == "ready" for worker in present)
+        yield core.GaugeMetricFamily("allcomers_workers", "Workers that are ready.", ready)
+        yield core.GaugeMetricFamily("allcomers_workers_wanted", "Workers that are wanted.", now.wanted)
+        yield core.GaugeMetricFamily("allcomers_ready", "1 while /health/ready responds 200.", int(now.ready))
 
 
 def _buckets(times: Sequence[int]) -> Iterator[tuple[str, float]]:
-    """(at most so many seconds, so many) of a histogram, each count with those below it."""
+    """Yield (upper bound in seconds, count) of a histogram; each count includes those below it."""
     seen = 0
     for at in range(0, len(times) - 8, 8):
         seen += sum(times[at : at + 8])

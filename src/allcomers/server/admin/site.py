@@ -1,12 +1,12 @@
-"""What the admin's server answers. Everything is GET and changes nothing.
+"""The admin's site. Every request is a GET and changes nothing.
 
-/              the page
+/              the dashboard
 /events        server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html): `past`, the
                seconds that are kept; then `sample`, one a second
-/stats.json    the last sample, and what serves
+/stats.json    the last sample, and facts about the server
 /metrics       for Prometheus
-/health/live   200 while the supervisor goes round, else 503: start it anew
-/health/ready  200 while requests should come, else 503: while it starts, and from the moment when it is told to leave
+/health/live   200 while the supervisor runs, else 503: restart the server
+/health/ready  200 while requests should come, else 503: while it starts, and from the signal to stop
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, Final
 import allcomers
 from allcomers.apps.routes import routes
 from allcomers.apps.web import Web
+from allcomers.connection.http.response_head import plain_response
 from allcomers.errors import HttpError
 from allcomers.models import TABLE
 from allcomers.protocol.compiled import KIND
@@ -29,18 +30,18 @@ from allcomers.server.admin import page
 from allcomers.server.admin.allowed_hosts import is_allowed
 from allcomers.server.admin.history import History
 from allcomers.server.admin.prometheus import MISSING, Exposition
-from allcomers.server.admin.snapshot import look
+from allcomers.server.admin.snapshot import snapshot
 from allcomers.system.counters import CounterBoard
 
 WATCHERS: Final = 32
-"""Streams of events at once. Each has a thread; the other places are for who asks once."""
+"""Most streams of events at once. Each has a thread; the other connections are for single requests."""
 
-PLACES: Final = 2 * WATCHERS
+CONNECTIONS: Final = 2 * WATCHERS
 
 SILENCE: Final = 15.0
-"""Seconds after which a watcher is sent a comment, if there is nothing else: who has gone is found out so."""
+"""Seconds after which a stream without samples sends a comment, which finds out whether the client has left."""
 
-_SAFE: Final = [
+_FIELDS: Final = [
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
@@ -49,7 +50,11 @@ _SAFE: Final = [
 
 
 def site(board: CounterBoard, about: dict[str, Any], names: Sequence[str]) -> Handler:
-    """The handler of all of it. `names`: by which it may be called, beside addresses and localhost."""
+    """Return the handler of the whole site.
+
+    about  facts about the server, for the page
+    names  host names that requests may have, besides addresses and localhost
+    """
     history = History(board)
     history.start()
     about = {**_about(), **about}
@@ -59,23 +64,23 @@ def site(board: CounterBoard, about: dict[str, Any], names: Sequence[str]) -> Ha
             "/events": Events(history, about),
             "/stats.json": Stats(history, about),
             "/metrics": Metrics(board, about),
-            "/health/live": Health(lambda: look(board).live),
-            "/health/ready": Health(lambda: look(board).ready),
+            "/health/live": Health(lambda: snapshot(board).live),
+            "/health/ready": Health(lambda: snapshot(board).ready),
         }
     )
 
     def handler(request: Request) -> Response:
-        if not is_allowed(request.host, names) and request.peer:  # a browser does not come by a Unix socket
-            raise HttpError(421, "This server is not called that; --admin-hosts says what it is called.")
+        if not is_allowed(request.host, names) and request.peer:  # browsers do not use Unix sockets
+            raise HttpError(421, "This server does not have that host name; --admin-hosts sets its names.")
         response = inner(request)
-        response.headers += _SAFE
+        response.headers += _FIELDS
         return response
 
     return handler
 
 
 def _about() -> dict[str, Any]:
-    """What of the server is the same for as long as this process lives."""
+    """Return the facts that stay the same as long as this process runs."""
     return {
         "version": allcomers.__version__,
         "build": KIND,
@@ -107,13 +112,13 @@ class Events(Web):
     def __init__(self, history: History, about: dict[str, Any]) -> None:
         self._history = history
         self._about = about
-        self._places = threading.BoundedSemaphore(WATCHERS)
+        self._streams = threading.BoundedSemaphore(WATCHERS)
 
     def get(self, request: Request) -> Response:
-        if not self._places.acquire(blocking=False):
-            raise HttpError(503, f"There are {WATCHERS} who watch already.", headers=[("Retry-After", "10")])
+        if not self._streams.acquire(blocking=False):
+            raise HttpError(503, f"There are {WATCHERS} streams already.", headers=[("Retry-After", "10")])
         fields = [("Content-Type", "text/event-stream"), ("X-Accel-Buffering", "no")]
-        return Response(self._events(), headers=fields, close=self._places.release)
+        return Response(self._events(), headers=fields, close=self._streams.release)
 
     def _events(self) -> Iterator[bytes]:
         past = self._history.past()
@@ -139,18 +144,16 @@ class Metrics(Web):
     def get(self, request: Request) -> Response:
         if self._exposition is None:
             raise HttpError(501, MISSING.strip())
-        body, kind = self._exposition.answer(request.headers.get("accept", ""))
+        body, kind = self._exposition.encode(request.headers.get("accept", ""))
         return Response(body, headers=[("Content-Type", kind)])
 
 
 class Health(Web):
-    def __init__(self, is_well: Callable[[], bool]) -> None:
-        self._is_well = is_well
+    def __init__(self, is_healthy: Callable[[], bool]) -> None:
+        self._is_healthy = is_healthy
 
     def get(self, request: Request) -> Response:
-        well = self._is_well()
-        fields = [("Content-Type", "text/plain; charset=utf-8")]
-        return Response(b"yes\n" if well else b"no\n", status=200 if well else 503, headers=fields)
+        return plain_response(200, "yes") if self._is_healthy() else plain_response(503, "no")
 
 
 def _event(name: str, data: Any) -> bytes:

@@ -1,7 +1,7 @@
-"""One look at the board and at /proc: what each worker has done since the server began, and how it is now.
+"""A snapshot of the counter board and /proc: the counts of each worker since the server started, and its state now.
 
-Rows are read while others write them: a look may see a request that is counted and its bytes that are not yet. Each
-number by itself is whole, for it is one word of memory.
+Rows are read while workers write them: a snapshot may count a request but not yet its bytes. Each number by itself is
+consistent, because it is one word of memory.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerLook:
-    """A place that has a worker, or had one: its counters go on with the next.
+class WorkerSnapshot:
+    """A place that has a worker, or had one; the next worker goes on with its counters.
 
-    state   one of stats.STATES
-    silent  seconds for which it has owed a sign of life
-    cells   its row and its children's, added up
-    cpu     seconds of CPU time that the worker has used; 0.0 where the system does not tell
-    memory  bytes of it that are in memory
+    state   one of counters.STATES
+    silent  seconds since a ping that it has not answered
+    cells   its row and those of its children, added up
+    cpu     seconds of CPU time that the worker has used; 0.0 if the system does not report it
+    memory  its resident bytes
     """
 
     place: int
@@ -42,14 +42,14 @@ class WorkerLook:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """All of them at one time.
+class Snapshot:
+    """The server at one time.
 
     time     seconds of the monotonic clock
-    stage    one of stats.STAGES
-    scheme   of the addresses that are served; "" before it is known
-    wanted   how many workers
-    beat     when the supervisor last went round, on the same clock
+    stage    one of counters.STAGES
+    scheme   of the addresses; "" before it is known
+    wanted   how many workers are wanted
+    beat     the supervisor's last sign of life, on the same clock
     total    the cells of all places, added up
     """
 
@@ -58,29 +58,30 @@ class Look:
     scheme: str
     wanted: int
     beat: float
-    workers: list[WorkerLook]
+    workers: list[WorkerSnapshot]
     total: list[int]
 
     @property
     def ready(self) -> bool:
-        """Should a load balancer send somebody? One worker at least answers, and the server does not leave."""
+        """Whether a load balancer should send requests: a worker answers, and the server is not about to stop."""
         serves = any(worker.state == "ready" and worker.silent == 0 for worker in self.workers)
         return self.stage == "serving" and serves
 
     @property
     def live(self) -> bool:
-        """Does the supervisor go round?"""
-        return self.time - self.beat < STILL
+        """Whether the supervisor runs."""
+        return self.time - self.beat < BEAT_TIMEOUT
 
 
-STILL: Final = 30.0
-"""Seconds after which a supervisor that has not gone round is taken for dead; it does each second."""
+BEAT_TIMEOUT: Final = 30.0
+"""Seconds without a sign of life after which the supervisor counts as dead; it gives one each second."""
 
 
-def look(board: CounterBoard) -> Look:
+def snapshot(board: CounterBoard) -> Snapshot:
+    """Read the board and /proc now."""
     head = board.head
     workers = [_worker(board, place) for place in range(1, head[counters.HIGHEST] + 1)]
-    return Look(
+    return Snapshot(
         time=monotonic_ns() / 1e9,
         stage=counters.STAGES[head[counters.STAGE]],
         scheme=counters.SCHEMES[head[counters.SCHEME]],
@@ -91,12 +92,12 @@ def look(board: CounterBoard) -> Look:
     )
 
 
-def _worker(board: CounterBoard, place: int) -> WorkerLook:
+def _worker(board: CounterBoard, place: int) -> WorkerSnapshot:
     own = board.row(place)
     state = counters.STATES[own[counters.STATE]]
     pid = own[counters.PID] if state != "free" else 0
     cpu, memory = usage(pid) if pid else (0.0, 0)
-    return WorkerLook(
+    return WorkerSnapshot(
         place=place,
         state=state,
         pid=pid,
@@ -115,12 +116,12 @@ def _sum(rows: list[list[int]]) -> list[int]:
 
 
 def usage(pid: int) -> tuple[float, int]:
-    """(CPU seconds, resident bytes) of a process; of the process model, the children that are gone are in it, too.
+    """Return (CPU seconds, resident bytes) of a process. The CPU time includes children that have ended.
 
-    (0.0, 0) where the system does not tell, or the process is gone (proc_pid_stat(5)).
+    Return (0.0, 0) if the process has ended, or the system does not report them (proc_pid_stat(5)).
     """
     try:
-        # The name of the program stands in parentheses, and may have some itself.
+        # The name of the program is in parentheses, and may contain some.
         fields = (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return 0.0, 0

@@ -1,7 +1,7 @@
-"""The admin's server, as the supervisor has it: a process beside the workers, started, watched, replaced as they are.
+"""The admin's process, seen from the supervisor: it runs beside the workers and is started, watched and replaced alike.
 
-It has a Workers of its own, so nothing that happens here counts for the server: if it cannot begin, or dies, that is
-logged, and requests are served on. It is the last to leave, for until then it tells load balancers that we do.
+It has a Workers of its own, so its failures do not affect the server: if it cannot start, or dies, that is logged, and
+requests are still served. It stops last, because until then it reports to load balancers that the server stops.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from allcomers.server.control_pipe import WorkerEnd
 from allcomers.server.supervisor.listeners import Listeners
 from allcomers.server.supervisor.liveness import Heartbeat
 from allcomers.server.supervisor.workers import Worker, Workers
-from allcomers.server.worker import MERCY, Job, work
+from allcomers.server.worker import KILL_MARGIN, Job, work
 from allcomers.system import counters
 from allcomers.system.accept_balance import WorkerSlot
 from allcomers.system.counters import CounterBoard
@@ -32,21 +32,23 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("allcomers.supervisor")
 
 PATIENCE: Final = 1.0
-"""Seconds that it has to end what it has begun: its streams never end by themselves."""
+"""Seconds that it has for its requests: its streams never end by themselves."""
 
-HANGS: Final = 30.0
+HANG_TIMEOUT: Final = 30.0
 """Seconds without a sign of life after which it is replaced."""
 
 EVERY: Final = 1.0
-"""Seconds between two signs of life of the supervisor, and between two looks of it at how the workers are."""
+"""Seconds between two writes of the supervisor's state to the board: of its sign of life, and of its workers."""
 
 
 class AdminProcess:
-    """Made before the workers are forked.
+    """The admin's process. Create it before the workers are forked.
 
-    board      what it shows
-    inherited  gives the descriptors that a predecessor left, by the text of filenos()
-    leave_all  closes, in its process, what belongs to the server
+    board      the counters that it shows
+    inherited  returns the descriptors that an old server passed, by the text of filenos()
+    leave_all  closes the server's descriptors in the admin's process
+
+    due        when to call publish() next
 
     Raises ListenError, ConfigError.
     """
@@ -64,36 +66,36 @@ class AdminProcess:
         self._listeners = Listeners()
         self._listeners.open([config.admin], 128, lambda text: inherited(_mark(text)), "--admin")
         self._workers = Workers(self._serve, 1, PATIENCE, "the admin's process")
-        self._heartbeat = Heartbeat(HANGS)
+        self._heartbeat = Heartbeat(HANG_TIMEOUT)
         self._since = time.time()
-        self.due = 0.0  # when publish() is to be called next
+        self.due = 0.0
 
-    # ------------------------------------------------------------ for the supervisor
+    # ------------------------------------------------------------ in the supervisor
 
     @property
     def names(self) -> list[str]:
         return self._listeners.names("http")
 
     def filenos(self) -> list[tuple[str, list[int]]]:
-        """What a successor inherits."""
+        """Return each bind and its descriptors, for a new server to inherit."""
         return [(_mark(text), fds) for text, fds in self._listeners.filenos()]
 
     def turn(self, now: float) -> None:
-        """Do what is due."""
+        """Carry out all work that is due."""
         if self._workers.failure:
             self._workers.failure = 0
             self._workers.on_hold = True
-            _logger.error("there is no admin's server: it could not begin; requests are served all the same")
+            _logger.error("the admin's process could not start; requests are served all the same")
         for worker in self._heartbeat.ping(now, self._workers.all.values()):
             self._workers.kill_hung(worker)
         self._workers.reconcile(now)
 
     def timeout(self) -> float:
-        """When turn() or publish() has something to do."""
+        """Return the time at which turn() or publish() has work."""
         return min(self.due, self._workers.due(), self._heartbeat.due)
 
     def actions(self) -> dict[int, Callable[[], object]]:
-        """What to do when which descriptor is readable."""
+        """Map each descriptor to the action for when it is readable."""
         return {
             worker.control.fileno(): partial(self._workers.receive, worker) for worker in self._workers.all.values()
         }
@@ -102,12 +104,12 @@ class AdminProcess:
         self._workers.reap()
 
     def renew(self, config: Config) -> None:
-        """The options have changed."""
+        """Restart with new options."""
         self._config = config
         self._workers.replace_all()
 
     def publish(self, stage: int, workers: Workers, now: float) -> None:
-        """Write down how the server is and its workers are, each once a second at least."""
+        """Write the state of the server and its workers to the board, at least once a second."""
         head = self._board.head
         head[counters.STAGE] = stage
         head[counters.WANTED] = workers.wanted
@@ -119,18 +121,18 @@ class AdminProcess:
         self.due = now + EVERY
 
     def close_here(self) -> None:
-        """In a worker: nothing of this is its own."""
+        """Close all descriptors in a worker, which does not own them."""
         self._listeners.close()
         for worker in self._workers.all.values():
             worker.control.close()
 
     def end(self, *, is_last: bool) -> None:
-        """All have left: so does this. Takes no longer than MERCY. `is_last`: nobody else has its socket."""
+        """Stop after all workers have stopped, within KILL_MARGIN. `is_last`: no other process has its socket."""
         if is_last:
             self._listeners.shut_out()
         self._listeners.close()
         self._workers.leave(signal.SIGINT)
-        until = monotonic() + MERCY
+        until = monotonic() + KILL_MARGIN
         while self._workers.all and monotonic() < until:
             self._workers.reap()
             time.sleep(0.01)
@@ -142,11 +144,11 @@ class AdminProcess:
 
     def _serve(self, slot: WorkerSlot, control: WorkerEnd) -> int:
         self._leave_all()
-        from allcomers.server.admin.site import PLACES
+        from allcomers.server.admin.site import CONNECTIONS
 
         own = Config(
             interface="web", model="thread", calls="inline", access_log="off", graceful_timeout=PATIENCE, max_body=1,
-            max_connections=PLACES, user=self._config.user, group=self._config.group,
+            max_connections=CONNECTIONS, user=self._config.user, group=self._config.group,
             log_level=self._config.log_level, server_header=self._config.server_header,
         )  # fmt: skip
         return work(Job(config=own, load=self._site), self._listeners.all, slot, control)
@@ -158,13 +160,13 @@ class AdminProcess:
         return site(self._board, self._about(), names_of(self._config.admin, self._config.admin_hosts))
 
     def _about(self) -> dict[str, Any]:
-        """What serves, as long as it does."""
+        """Return the facts about the server that stay the same."""
         config = self._config
         return {"pid": os.getppid(), "since": self._since, "bind": list(config.bind), "threads": config.threads}
 
 
 def _mark(text: str) -> str:
-    """What is listened on here is not what a --bind of the same words is for."""
+    """Return a name for an --admin that differs from a --bind of the same text."""
     return f"--admin {text}"
 
 

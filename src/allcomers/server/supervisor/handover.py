@@ -1,11 +1,11 @@
 """USR2: a new server takes over the listening sockets from this one, with new code of allcomers and of everything else.
 
 The old supervisor starts the same command again, in the folder where it was started itself, with its sockets open and
-a pipe to tell through. The new one starts its workers; once they serve, it says so, and the old one drains and ends. If
-the new one ends before that, the old one stays what it is. At each moment somebody accepts from the same sockets, so no
-connection is lost.
+a pipe to report through. The new one starts its workers; once they serve, it reports so, and the old one drains and
+ends. If the new one ends before that, the old one goes on. At each moment one of them accepts from the same sockets, so
+no connection is lost.
 
-What is handed over stands in a variable, for the process named there alone:
+An environment variable describes what is handed over, for the process named there alone:
 
     ALLCOMERS_SUCCEEDS={"pid": 4711, "pipe": 9, "sockets": [["127.0.0.1:8000", [5]]]}
 """
@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 from allcomers.server import systemd
+from allcomers.server.supervisor.workers import ending
 from allcomers.system.signals import blocked_signals, release
 
 _logger = logging.getLogger("allcomers.supervisor")
@@ -29,24 +30,89 @@ VARIABLE: Final = "ALLCOMERS_SUCCEEDS"
 _READY: Final = b"ready\n"
 
 
-class NewServer:
-    """The new server, as the old one has it.
+class Handover:
+    """The start of a new server, up to the moment when it takes over or ends.
 
-    sockets  each bind and its descriptors
-    start    the folder to start in
-    forget   called in the child: signals are not the parent's any more
-
-    Raises OSError where no process can be had.
+    folder     the folder to start it in
+    hand_over  called with the new server's process id once it serves
     """
 
-    def __init__(self, sockets: Sequence[tuple[str, list[int]]], start: str, forget: Callable[[], object]) -> None:
+    def __init__(self, folder: str, hand_over: Callable[[int], object]) -> None:
+        self._folder = folder
+        self._hand_over = hand_over
+        self._new: NewServer | None = None
+        self._abandoned = False
+
+    @property
+    def is_running(self) -> bool:
+        return self._new is not None
+
+    def start(self, sockets: Sequence[tuple[str, list[int]]], forget: Callable[[], object]) -> None:
+        """Start a new server with `sockets`, unless one is starting; `forget` is as for NewServer."""
+        if self._new is not None:
+            _logger.warning("a new server is starting already: process %d", self._new.pid)
+            return
+        try:
+            self._new = NewServer(sockets, self._folder, forget)
+        except OSError as error:
+            _logger.error("no new server can be started: %s; this one serves on", error.strerror)
+            return
+        _logger.info("a new server starts, to take over: process %d", self._new.pid)
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when receive() has something to do; -1 if there is none."""
+        return -1 if self._new is None else self._new.fileno()
+
+    def receive(self) -> None:
+        """Hand over to the new server if it serves. If it has failed, reap() logs how it ended."""
+        new = self._new
+        if new is not None and new.serves() and not self._abandoned:
+            self._new = None
+            _logger.info("process %d has taken over; this one finishes its requests", new.pid)
+            self._hand_over(new.pid)
+
+    def abandon(self, signum: int) -> None:
+        """Stop the new server, which does not serve yet, because this one must stop."""
+        self._abandoned = True
+        if self._new is not None:
+            os.kill(self._new.pid, signum)
+
+    def reap(self) -> None:
+        """Collect the new server's exit status if it has ended."""
+        if self._new is None:
+            return
+        pid, status = os.waitpid(self._new.pid, os.WNOHANG)
+        if pid:
+            self._new.close()
+            self._new = None
+            if not self._abandoned:
+                text = "the new server, process %d, %s before it served: this one serves on"
+                _logger.error(text, pid, ending(os.waitstatus_to_exitcode(status)))
+
+    def close_here(self) -> None:
+        """Close the pipe in a forked process, which does not own it."""
+        if self._new is not None:
+            self._new.close()
+
+
+class NewServer:
+    """The new server, seen from the old one.
+
+    sockets  each bind and its descriptors
+    folder   the folder to start in
+    forget   called in the child, to drop the parent's signal handling
+
+    Raises OSError if no process can be started.
+    """
+
+    def __init__(self, sockets: Sequence[tuple[str, list[int]]], folder: str, forget: Callable[[], object]) -> None:
         reader, writer = os.pipe()
         try:
             with blocked_signals():
                 self.pid = os.fork()
                 if self.pid == 0:
                     forget()
-                    _become(sockets, start, writer)
+                    _become(sockets, folder, writer)
         except OSError:
             os.close(reader)
             raise
@@ -55,14 +121,14 @@ class NewServer:
         self.pipe = reader
 
     def fileno(self) -> int:
-        """Readable when it is known whether it serves."""
+        """Return the descriptor that is readable once serves() has a result; -1 after that."""
         return self.pipe
 
     def serves(self) -> bool:
-        """Does it? Else it is about to end, or has ended. Only when fileno() is readable."""
-        said = os.read(self.pipe, 64)
+        """Return whether it serves; if not, it has ended or soon will. Call only when fileno() is readable."""
+        data = os.read(self.pipe, 64)
         self.close()
-        return said == _READY
+        return data == _READY
 
     def close(self) -> None:
         if self.pipe >= 0:
@@ -70,8 +136,8 @@ class NewServer:
             self.pipe = -1
 
 
-def _become(sockets: Sequence[tuple[str, list[int]]], start: str, pipe: int) -> NoReturn:
-    """In the child: never return into the supervisor's code."""
+def _become(sockets: Sequence[tuple[str, list[int]]], folder: str, pipe: int) -> NoReturn:
+    """Execute the new server in the child; never return into the supervisor's code."""
     try:
         import json
 
@@ -81,8 +147,8 @@ def _become(sockets: Sequence[tuple[str, list[int]]], start: str, pipe: int) -> 
             if os.environ.get(variable) == str(os.getppid()):
                 os.environ[variable] = str(os.getpid())
         os.environ[VARIABLE] = json.dumps({"pid": os.getpid(), "pipe": pipe, "sockets": sockets})
-        if start:
-            os.chdir(start)
+        if folder:
+            os.chdir(folder)
         release()
         os.execv(sys.executable, sys.orig_argv)
     except BaseException as error:
@@ -92,9 +158,9 @@ def _become(sockets: Sequence[tuple[str, list[int]]], start: str, pipe: int) -> 
 
 
 class OldServer:
-    """What this process has from the server that it is to follow; nothing, if there is none.
+    """The server that this process must replace, and its descriptors; empty if there is none.
 
-    pid  the old server's; 0 if there is none
+    pid  its process id until stop(); 0 if there is none
     """
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
@@ -103,9 +169,9 @@ class OldServer:
         self._sockets: list[tuple[str, list[int]]] = []
         text = environ.pop(VARIABLE, "")
         if text:
-            self._take(text)
+            self._inherit(text)
 
-    def _take(self, text: str) -> None:
+    def _inherit(self, text: str) -> None:
         import json
 
         given: dict[str, Any] = json.loads(text)
@@ -116,22 +182,23 @@ class OldServer:
             os.set_inheritable(self._pipe, False)
 
     def sockets(self, bind: str) -> list[int]:
-        """Those that it had open for this --bind; each time those of another, if it was given again."""
-        for place in self._sockets:
-            if place[0] == bind:
-                self._sockets.remove(place)
-                return place[1]
+        """Return its descriptors for this --bind. If the same --bind is given again, return the next ones."""
+        for entry in self._sockets:
+            if entry[0] == bind:
+                self._sockets.remove(entry)
+                return entry[1]
         return []
 
     def stop(self) -> None:
-        """We serve: it can go."""
+        """Report that this process serves, so that the old server drains and ends."""
+        self.pid = 0
         if self._pipe >= 0:
-            with suppress(OSError):  # it is gone already
+            with suppress(OSError):  # it has ended already
                 os.write(self._pipe, _READY)
         self.forget()
 
     def forget(self) -> None:
-        """Close what we have of it and did not take: its sockets at addresses that are not ours; in a worker too."""
+        """Close, in workers too, the descriptors that sockets() has not returned: their --bind is given no more."""
         for fd in (self._pipe, *(fd for _, fds in self._sockets for fd in fds)):
             if fd >= 0:
                 os.close(fd)

@@ -1,8 +1,8 @@
-"""The listening sockets, as the supervisor has them: opened once, shared by all workers, and left to others at the end.
+"""The listening sockets of the supervisor: opened once, shared by all workers.
 
-Whose they are decides how they are left. Nobody else has what we opened: so newcomers are kept out before the last is
-closed. What was handed to us (fd://N, by systemd or a parent) others may hold too, and what we hand to a successor they
-surely do: there, who comes now is served by the next who accepts, so nothing is done but close.
+Their owner decides how they are closed. No other process has the sockets that the supervisor opened: so they refuse new
+connections before the last one is closed. Sockets passed in (fd://N, by systemd or a parent) may be open elsewhere, and
+those passed to a new server are: there the next process that accepts serves new connections, so they are only closed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from allcomers.system import sockets
 from allcomers.system.sockets import Bind
 
 
-class _Place(NamedTuple):
-    """What one --bind opened. `path`: (device, inode) of a Unix socket's path as we made it."""
+class _Entry(NamedTuple):
+    """The sockets of one --bind. `path`: (device, inode) of a Unix socket's path when it was created."""
 
     bind: Bind
     sockets: list[socket.socket]
@@ -26,15 +26,17 @@ class _Place(NamedTuple):
 
 
 class Listeners:
-    """The sockets of a server, by the --bind that asked for them."""
+    """The sockets of a server, by --bind."""
 
     def __init__(self) -> None:
-        self._places: list[_Place] = []
+        self._entries: list[_Entry] = []
 
     def open(
         self, binds: Sequence[str], backlog: int, inherited: Callable[[str], list[int]], option: str = "--bind"
     ) -> None:
-        """Listen; `inherited` gives the descriptors that a predecessor left for a bind, `option` what asks for it.
+        """Listen at each of `binds`, which `option` has set.
+
+        inherited  returns the descriptors that an old server passed for a bind
 
         Raises ListenError, ConfigError.
         """
@@ -42,37 +44,37 @@ class Listeners:
             bind = Bind(text, option)
             fds = inherited(text)
             found = [sockets.adopt(fd, bind, backlog) for fd in fds] if fds else sockets.listen(bind, backlog)
-            self._places.append(_Place(bind, found, _identity(bind.path)))
+            self._entries.append(_Entry(bind, found, _identity(bind.path)))
 
     @property
     def all(self) -> list[socket.socket]:
-        return [sock for place in self._places for sock in place.sockets]
+        return [sock for entry in self._entries for sock in entry.sockets]
 
     def names(self, scheme: str) -> list[str]:
         return [sockets.name(sock, scheme) for sock in self.all]
 
     def filenos(self) -> list[tuple[str, list[int]]]:
-        """Each bind and its descriptors: what a successor inherits."""
-        return [(place.bind.text, [sock.fileno() for sock in place.sockets]) for place in self._places]
+        """Return each bind and its descriptors, for a new server to inherit."""
+        return [(entry.bind.text, [sock.fileno() for sock in entry.sockets]) for entry in self._entries]
 
     def shut_out(self) -> None:
-        """Let nobody new come where that is ours to say; who waits already can still be accepted, by the workers."""
-        own = [place for place in self._places if place.bind.fd < 0]
-        sockets.deafen(sock for place in own for sock in place.sockets)
-        for place in own:
-            if place.path is not None and place.path == _identity(place.bind.path):
+        """Refuse new connections to sockets that this process owns. Workers can still accept those in the backlog."""
+        own = [entry for entry in self._entries if entry.bind.fd < 0]
+        sockets.deafen(sock for entry in own for sock in entry.sockets)
+        for entry in own:
+            if entry.path is not None and entry.path == _identity(entry.bind.path):
                 with suppress(OSError):
-                    os.unlink(place.bind.path)  # noqa: PTH108
+                    os.unlink(entry.bind.path)  # noqa: PTH108
 
     def close(self) -> None:
-        """In this process alone."""
+        """Close the sockets in this process alone."""
         for sock in self.all:
             sock.close()
-        self._places.clear()
+        self._entries.clear()
 
 
 def _identity(path: str) -> tuple[int, int] | None:
-    """Which file `path` is; None where there is none."""
+    """Return (device, inode) of `path`; None if it does not exist."""
     try:
         status = os.stat(path)  # noqa: PTH116
     except OSError:

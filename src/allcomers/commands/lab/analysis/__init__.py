@@ -1,1 +1,1 @@
-"""From measured trials to a verdict: statistics, scaling laws, and their wording."""
+"""From measured trials to a verdict: statistics, scaling, standings, wording."""

@@ -1,134 +1,48 @@
-"""From trials to standings: what each candidate gave, how sure that is, and how it compares with the best. Pure."""
+"""From trials to standings: the capacity of each candidate, its confidence, and its ratio to the best. Pure."""
 
 from __future__ import annotations
 
 import statistics as middle
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from math import inf, isfinite, nan
 from typing import Final
 
 from allcomers.commands.lab.analysis import scaling, statistics
 from allcomers.commands.lab.analysis.figures import Step, Trial
-from allcomers.commands.lab.analysis.scaling import Law
-from allcomers.commands.lab.analysis.statistics import NOTHING, Interval, Steadiness
+from allcomers.commands.lab.analysis.standing import OpenRung, Rung, Standing
+from allcomers.commands.lab.analysis.statistics import Interval, Steadiness
 from allcomers.commands.lab.data.candidate import Candidate
 
 _STRAINED: Final = 0.75
-"""The part of its cores from which on the load generator holds up a server that uses less of its own. Well below 1, for
-of candidates that all wait for the load some are seen just below its end and some just above."""
+"""Share of its cores from which on the load generator limits a server that uses less of its own. Well below 1: of
+candidates that all wait for the load some are measured just below its limit and some just above."""
 
 _KEPT_UP: Final = 0.98
-"""The part of a rate that must be answered, for a server to have kept up with it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rung:
-    """All trials' steps with so many clients: requests/s, and medians of the rest. `traffic`: bytes/s, both ways."""
-
-    clients: int
-    tps: Interval
-    p50: float
-    p99: float
-    p999: float
-    traffic: float
-    cpu: float
-    memory: float
-    failing: float
-    held: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenRung:
-    """All trials' steps at a part of the peak: requests/s that were due and that were answered, and medians."""
-
-    rate: float
-    tps: float
-    p50: float
-    p99: float
-    p999: float
-    failing: float
-    met: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """A candidate after all its trials. Times are seconds, memory bytes.
-
-    stage       the last that it was in
-    capacity    requests/s, the best step of each trial that met the goal; `limited`: by what the load generator could
-                do, so that it is an estimate from the CPU that the server left idle
-    clients     at that step
-    to_best     its capacity to that of the best, round by round; `tied`: nobody could tell them apart
-    alone       response time of a lone client
-    knee        N* = (Rmin + Z)·Xmax
-    memory      for each connection
-    sustained   requests/s, the highest rate of the open loop that met the goal; 0 where there was none
-    switches    context switches for each answer
-    threads, processes   at most, at once
-    curve       (response time, part of answers) in the open loop, at the step nearest to 80 % of the peak
-    """
-
-    candidate: Candidate
-    stage: str
-    failure: str = ""
-    capacity: Interval = NOTHING
-    limited: bool = False
-    clients: int = 0
-    to_best: Interval = NOTHING
-    tied: bool = False
-    alone: float = nan
-    knee: float = nan
-    law: Law | None = None
-    cpu: Interval = NOTHING
-    memory: float = nan
-    switches: float = nan
-    threads: int = 0
-    processes: int = 0
-    rungs: tuple[Rung, ...] = ()
-    open_rungs: tuple[OpenRung, ...] = ()
-    curve: tuple[tuple[float, float], ...] = ()
-    sustained: float = 0.0
-    steadiness: Steadiness = statistics.UNKNOWN
-    errors: tuple[tuple[str, int], ...] = ()
-
-    @property
-    def is_best(self) -> bool:
-        """Is it the one that all are compared with?"""
-        return self.to_best.count > 0 and self.to_best.low == self.to_best.high == 1
-
-    def rung(self, clients: int) -> Rung | None:
-        """That of so many clients, or of the next fewer that were tried; None if there is none."""
-        return next((rung for rung in reversed(self.rungs) if rung.clients <= clients), None)
-
-    def p99(self, clients: int) -> float:
-        """Seconds, with so many clients or the next fewer; nan if there were none."""
-        rung = self.rung(clients)
-        return rung.p99 if rung else nan
+"""Share of a rate that must be answered, for a server to have kept up with it."""
 
 
 def capacity(step: Step, cores: int) -> float:
-    """Requests/s; where the load generator was at its end and the server was not, what the server's CPU would give."""
+    """Return requests/s; if the load generator was the limit, those for which the server's CPU would suffice."""
     return step.tps * cores / step.busy if is_limited(step, cores) else step.tps
 
 
 def is_limited(step: Step, cores: int) -> bool:
-    """Was the load generator at its end before the server was?"""
+    """Whether the load generator reached its limit before the server did."""
     return step.load_busy > max(_STRAINED, step.busy / cores) and step.busy > 0
 
 
 def score(trial: Trial, cores: int) -> tuple[float, Step | None]:
-    """(capacity, step) of the best step of the closed loop that met the goal; (0, None) without one."""
+    """Return (capacity, step) of the best step of the closed loop that met the goal; (0, None) without one."""
     fit = [step for step in trial.steps if not step.rate and step.met]
     best = max(fit, key=lambda step: capacity(step, cores), default=None)
     return (capacity(best, cores) if best else 0.0), best
 
 
 def rank(trials: Sequence[Trial], cores: int) -> list[Candidate]:
-    """By capacity in the trials given, the best first; who failed is not in it.
+    """Return the candidates by capacity in the trials given, the best first, without those that failed.
 
-    What missed the goal counts half: one look may be unlucky.
+    A trial that missed the goal counts half: one look may be unlucky.
     """
     found: dict[Candidate, list[float]] = {}
     for trial in trials:
@@ -139,9 +53,9 @@ def rank(trials: Sequence[Trial], cores: int) -> list[Candidate]:
 
 
 def standings(trials: Sequence[Trial], cores: int, think: float = 0.0) -> list[Standing]:
-    """Of all candidates, compared with the best: those of the ladder first, by capacity.
+    """Return the standings of all candidates, compared with the best: those of the ladder first, by capacity.
 
-    think  seconds from an answer to the client's next request
+    think  seconds from a response to the client's next request
     """
     order = list(dict.fromkeys(trial.candidate for trial in trials))
     last = "ladder" if any(trial.stage == "ladder" for trial in trials) else "screen"
@@ -156,7 +70,7 @@ def standings(trials: Sequence[Trial], cores: int, think: float = 0.0) -> list[S
 
 
 def _scores(trials: Iterable[Trial], candidate: Candidate, stage: str, cores: int) -> dict[int, float]:
-    """By the number of the round."""
+    """Return the capacity in each round, by its number."""
     own = [trial for trial in trials if trial.candidate == candidate and trial.stage == stage]
     return {trial.number: score(trial, cores)[0] for trial in own if trial.steps}
 
@@ -205,12 +119,12 @@ def _standing(
 
 
 def _to_best(mine: dict[int, float], best: dict[int, float]) -> Interval:
-    """Over the rounds that both have."""
+    """Return the ratio over the rounds that both have."""
     return statistics.ratio([(mine[number], best[number]) for number in mine.keys() & best.keys()])
 
 
 def _failure(own: Sequence[Trial]) -> str:
-    """Why a trial failed, the last that did."""
+    """Return the reason of the last trial that failed."""
     return next((trial.failure for trial in reversed(own) if trial.failure), "")
 
 
@@ -237,7 +151,7 @@ def _rungs(trials: Sequence[Trial]) -> tuple[Rung, ...]:
 
 
 def _open_rungs(steps: Sequence[Step]) -> tuple[OpenRung, ...]:
-    """One for each rate, from the lowest; met where most trials met the goal and kept up."""
+    """Return one rung for each rate, from the lowest; met if most trials met the goal and kept up."""
     rates: dict[float, list[Step]] = {}
     for step in steps:
         rates.setdefault(step.rate, []).append(step)
@@ -256,7 +170,7 @@ def _open_rungs(steps: Sequence[Step]) -> tuple[OpenRung, ...]:
 
 
 def _curve(steps: Sequence[Step], rungs: Sequence[OpenRung]) -> tuple[tuple[float, float], ...]:
-    """Of the first trial's step at 80 % of the highest but one rate: the peak, for the highest is above it."""
+    """Return the curve of the first trial's step at 80 % of the peak, which is the last rate but one."""
     if not rungs:
         return ()
     wanted = 0.8 * rungs[-1].rate / 1.1
@@ -264,13 +178,13 @@ def _curve(steps: Sequence[Step], rungs: Sequence[OpenRung]) -> tuple[tuple[floa
 
 
 def _steadiness(holds: Sequence[Step]) -> Steadiness:
-    """Of the longest time at the peak; the last second is no whole one."""
+    """Return the steadiness of the longest time at the peak; the last second is incomplete."""
     longest = max(holds, key=lambda step: step.seconds, default=None)
     return statistics.steadiness(longest.series[:-1] if longest else ())
 
 
 def _memory(trials: Sequence[Trial]) -> float:
-    """Bytes for each connection: the median slope between any two steps of a trial (Theil 1950, Sen 1968)."""
+    """Return bytes for each connection: the median slope between any two steps of a trial (Theil 1950, Sen 1968)."""
     slopes = [
         (b.memory - a.memory) / (b.held - a.held)
         for trial in trials
@@ -287,6 +201,11 @@ def _errors(own: Sequence[Trial]) -> tuple[tuple[str, int], ...]:
             for kind, count in step.errors.items():
                 found[kind] = found.get(kind, 0) + count
     return tuple(sorted(found.items()))
+
+
+def disturbance(trials: Sequence[Trial]) -> float:
+    """Return the cores that other processes used, the median over all steps."""
+    return middle.median([step.others for done in trials for step in done.steps] or [0.0])
 
 
 def _median(values: Iterable[float]) -> float:

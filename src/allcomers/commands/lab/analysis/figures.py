@@ -1,4 +1,4 @@
-"""What a trial gives: a Step for each load, a Trial for all of one server's. Values that go to JSON and back."""
+"""The figures of a trial: a Step for each load, a Trial for all of one server's. Values with a form in JSON."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Any, Final
 from allcomers.commands.lab.data.candidate import Candidate
 
 PERCENTILES: Final = ("50", "90", "99", "99.9", "100")
-"""Of response times, that are kept."""
+"""Percentiles of response times that are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One load on a server. Times are seconds, memory and traffic bytes, rates per second.
 
-    clients     that were asked for; `held`: how many connections there were at once
+    clients     planned; `held`: connections open at once
     rate        requests/s that were due; 0 in a closed loop
     answered    requests, whatever the status
-    failing     the part of requests and connections that failed, or were answered 400 and above; `errors`: by kind
-    met         was the goal met, if there was one?
+    failing     share of requests and connections that failed, or got 400 and above; `errors`: by kind
+    met         whether the goal was met, if there was one
     tps, qps    answered in full and well, and sent
     times       response time by percentile, as in PERCENTILES
-    curve       (response time, part of all that took no longer), for a plot
-    series      answers of each second
-    load_busy   the part of its cores that the load generator used
-    cpu         of the server, for each answer; busy: cores that it used
-    others      cores of the server's and the load's that somebody else used
+    curve       (response time, share of all that took no longer), for a plot
+    series      responses of each second
+    load_busy   share of its cores that the load generator used
+    cpu         of the server, for each response; busy: cores that it used
+    others      cores of the server's and the load's that other processes used
     memory      anonymous, of all its processes, while the load ran
-    warnings    why not to trust it
+    warnings    reasons to distrust it
     """
 
     clients: int
@@ -58,7 +58,7 @@ class Step:
     warnings: tuple[str, ...] = ()
 
     def time(self, percentile: str) -> float:
-        """Seconds; nan where nothing was answered."""
+        """Return a percentile in seconds; nan if nothing was answered."""
         return self.times.get(percentile, nan)
 
     @classmethod
@@ -78,9 +78,9 @@ class Trial:
     number    of the round, from 0
     start     seconds until it listened
     memory    bytes before the first step, warmed up
-    switches  context switches for each answer; nan where the kernel did not tell
-    took      seconds in all
-    failure   why it ended before its time; "" if it did not
+    switches  context switches for each response; nan if the kernel does not report them
+    took      seconds in total
+    failure   why it ended early; "" if it did not
     """
 
     stage: str

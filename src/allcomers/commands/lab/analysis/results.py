@@ -1,4 +1,5 @@
-"""What stays: results.json, with all that was seen and concluded, and allcomers.toml, with what is recommended."""
+"""The files of an experiment: results.json, with all figures and conclusions, and allcomers.toml, the
+recommendation."""
 
 from __future__ import annotations
 
@@ -16,21 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import allcomers
-from allcomers.commands.lab.analysis.analysis import Standing
 from allcomers.commands.lab.analysis.figures import Trial
-from allcomers.commands.lab.analysis.verdict import Place, Verdict
+from allcomers.commands.lab.analysis.standing import Ranked, Standing, Verdict
 from allcomers.commands.lab.data.plan import Probe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """An experiment, whole.
+    """A complete experiment.
 
-    command   as it was typed
-    target    what was served
-    words     what follows `allcomers` to serve it: "run", the target, the user's own options
+    command   the command line
+    target    the app or folder that was served
+    words     the arguments of `allcomers` that serve it: "run", the target, the user's own options
     goal      in words
-    others    cores that somebody else used meanwhile
+    place     the environment
+    others    cores that other processes used meanwhile
     is_race   nothing is recommended: the verdict's runners-up are the racers
     """
 
@@ -48,17 +49,17 @@ class Results:
 
     @property
     def rounds(self) -> int:
-        """Of the ladder."""
+        """Number of rounds of the ladder."""
         return len({trial.number for trial in self.trials if trial.stage == "ladder"})
 
     @property
     def seconds(self) -> float:
-        """That all trials took."""
+        """Seconds that all trials took."""
         return sum(trial.took for trial in self.trials)
 
 
 def surroundings(server: Sequence[int], load: Sequence[int]) -> dict[str, Any]:
-    """Where and with what: figures mean nothing elsewhere."""
+    """Return the environment, without which figures mean nothing."""
     from allcomers.protocol.compiled import KIND
 
     return {
@@ -82,7 +83,7 @@ def _cpu() -> str:
 
 
 def save(results: Results, folder: Path) -> None:
-    """results.json; what is not known is null."""
+    """Write results.json; unknown figures are null."""
     whole = _plain(asdict(results))
     for standing, kept in zip(results.standings, whole["standings"], strict=True):
         kept["name"] = standing.candidate.name
@@ -101,7 +102,7 @@ def _plain(value: Any) -> Any:
 
 
 def write(path: Path, text: str) -> None:
-    """Whole or not at all."""
+    """Write a file completely or not at all."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
@@ -110,13 +111,13 @@ def write(path: Path, text: str) -> None:
 # ------------------------------------------------------------ allcomers.toml
 
 
-def save_toml(results: Results, chosen: Place, folder: Path) -> None:
-    """What `allcomers run --config` (or `serve`) takes as it is."""
+def save_toml(results: Results, chosen: Ranked, folder: Path) -> None:
+    """Write the file that `allcomers run --config` (or `serve`) accepts."""
     write(folder / "allcomers.toml", toml(results, chosen, own_options(results.words)))
 
 
-def toml(results: Results, chosen: Place, own: Sequence[str]) -> str:
-    """own: lines of the options that the user had given."""
+def toml(results: Results, chosen: Ranked, own: Sequence[str]) -> str:
+    """Return the configuration as TOML. own: lines of the options that the user gave."""
     settings = chosen.standing.candidate.settings()
     lines = [
         *_comment(f"Made by `{results.command}`, {results.place['when']}:"),
@@ -134,7 +135,7 @@ def _comment(text: str) -> list[str]:
 
 
 def own_options(words: Sequence[str]) -> list[str]:
-    """The target and the options in `words`, as TOML: those of --print-config that the command line had given."""
+    """Return target and options in `words` as TOML: those of --print-config that the command line set."""
     command = [sys.executable, "-m", "allcomers", *words, "--print-config"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = []

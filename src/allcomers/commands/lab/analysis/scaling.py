@@ -1,18 +1,18 @@
-"""How a server behaves as clients grow: the knee by Little's law, and the Universal Scalability Law. Pure.
+"""Throughput against clients: the knee by Little's law, and the Universal Scalability Law. Pure.
 
-With N clients that each ask again after a think time Z, a server that needs Rmin for a lone request and can give Xmax
-requests/s at most gives
+With N clients that each send their next request after a think time Z, a server that needs Rmin for a lone request and
+gives Xmax requests/s at most gives
 
     X(N) ≤ min(N / (Rmin + Z), Xmax)         (the asymptotic bounds; Denning and Buzen 1978)
 
 which meet at the knee N* = (Rmin + Z)·Xmax. Below, clients wait for the app; above, they wait for each other.
 
-The Universal Scalability Law (Gunther 2007) says how throughput bends and falls:
+The Universal Scalability Law (Gunther 2007) describes how throughput bends and falls:
 
     X(N) = λN / (1 + α(N - 1) + βN(N - 1))
 
 α is what is done one after another (contention), β what each must learn of each other (coherency). Only β > 0 makes a
-peak, at N = √((1 - α)/β); where its interval includes 0, no peak is claimed.
+peak, at N = √((1 - α)/β); if its interval includes 0, no peak is claimed.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from allcomers.commands.lab.analysis.statistics import Interval
 
 RESAMPLES: Final = 100
 FITS: Final = 0.1
-"""The typical error, as a part of the figure, above which the law does not describe what was seen."""
+"""Typical error, relative to the figure, above which the law does not fit."""
 
 _FEWEST: Final = 4
-"""Sizes of crowd below which three parameters say nothing."""
+"""Numbers of clients below which three parameters cannot be fitted."""
 
 
 def knee(alone: float, most: float, think: float = 0.0) -> float:
-    """N* = (Rmin + Z)·Xmax: seconds, requests/s, seconds."""
+    """Return N* = (Rmin + Z)·Xmax: seconds, requests/s, seconds."""
     return (alone + think) * most
 
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """A fit.
+    """A fit of the law.
 
     rate        λ: requests/s of one client
     contention  α
     coherency   β
-    error       the typical (root mean square) error of the fit, as a part of the figure
+    error       typical (root mean square) error of the fit, relative to the figure
     """
 
     rate: Interval
@@ -56,18 +56,18 @@ class Law:
 
     @property
     def holds(self) -> bool:
-        """Does it describe what was seen?"""
+        """Whether the law fits the figures."""
         return self.error <= FITS
 
     @property
     def peak(self) -> float | None:
-        """Clients at which throughput is highest; None where the interval of β includes 0, or the law does not hold."""
+        """Clients at which throughput is highest; None if the interval of β includes 0, or the law does not hold."""
         if not self.holds or self.coherency.low <= 0 or self.contention.value >= 1:
             return None
         return math.sqrt((1 - self.contention.value) / self.coherency.value)
 
     def at(self, clients: float) -> float:
-        """Requests/s."""
+        """Return requests/s by the law."""
         return float(_law(clients, self.rate.value, self.contention.value, self.coherency.value))
 
     def as_dict(self) -> dict[str, Any]:
@@ -86,10 +86,10 @@ def _law(clients: Any, rate: Any, contention: Any, coherency: Any) -> Any:
 
 
 def fit(trials: Sequence[Sequence[tuple[float, float]]]) -> Law | None:
-    """The law of trials, each (clients, requests/s) of its steps; None of too few sizes of crowd.
+    """Fit the law to trials, each (clients, requests/s) of its steps; return None if there are too few steps.
 
     Errors are relative: a figure ten times as large may be wrong by ten times as much. An interval is the fit's own
-    (Student's t), and as wide as the bootstrap over trials says where there are three or more: the one knows nothing of
+    (Student's t), and as wide as the bootstrap over trials has it if there are three or more: the one knows nothing of
     trials, the other is too narrow for few.
     """
     given = [[(clients, rate) for clients, rate in trial if clients > 0 and rate > 0] for trial in trials]
@@ -113,7 +113,7 @@ def fit(trials: Sequence[Sequence[tuple[float, float]]]) -> Law | None:
 
 
 def _fit(points: Sequence[tuple[float, float]]) -> tuple[Any, Any] | None:
-    """(λ, α, β) and their standard deviations; β may come out below 0, else nobody could say that it is not 0."""
+    """Return (λ, α, β) and their standard deviations. β may be below 0, else no interval could include 0."""
     import warnings
 
     from scipy.optimize import OptimizeWarning, curve_fit
@@ -132,7 +132,7 @@ def _fit(points: Sequence[tuple[float, float]]) -> tuple[Any, Any] | None:
 
 
 def _straight(clients: Any, rates: Any) -> Any:
-    """Where to begin: N/X is a straight line in 1/λ, α/λ and β/λ, so that its least squares need no search."""
+    """Return start values: N/X is linear in 1/λ, α/λ and β/λ, so that its least squares need no search."""
     columns = np.stack([np.ones_like(clients), clients - 1, clients * (clients - 1)], axis=1)
     weights = rates / clients
     (inverse, contention, coherency), *_ = np.linalg.lstsq(
@@ -144,13 +144,13 @@ def _straight(clients: Any, rates: Any) -> Any:
 
 
 def _bent(clients: Any, log_rate: float, contention: float, coherency: float) -> Any:
-    """The logarithm of the law; far below where its denominator is not positive, so that no fit stays there."""
+    """Return the logarithm of the law; far below if its denominator is not positive, so that no fit stays there."""
     below = 1 + contention * (clients - 1) + coherency * clients * (clients - 1)
     return log_rate + np.log(clients) - np.log(np.maximum(below, 1e-9))
 
 
 def _resampled(trials: Sequence[Sequence[tuple[float, float]]], best: Any) -> tuple[Any, Any]:
-    """Of each parameter the lowest and the highest that 95 % of the bootstrap's samples have."""
+    """Return the bounds of each parameter that enclose 95 % of the bootstrap's samples."""
     draw = np.random.default_rng(len(trials))
     fits = [best]
     for _ in range(RESAMPLES):

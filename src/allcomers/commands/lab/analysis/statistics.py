@@ -1,8 +1,8 @@
-"""What repeated trials tell: ratios and how sure they are, ties, and whether a series is steady. Pure.
+"""Statistics of repeated trials: ratios and their confidence, ties, and the steadiness of a series. Pure.
 
 A trial, one server from its start to its end, is the unit: what differs from start to start (where memory lies, in
-which order threads came) is the same for all that one trial measures, so a thousand seconds of one trial are one
-sample. Two candidates are compared within a round, which the machine's mood has in common.
+which order threads started) is the same for all that one trial measures, so a thousand seconds of one trial are one
+sample. Two candidates are compared within a round, as both then had the machine in the same state.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ import numpy as np
 RESAMPLES: Final = 4000
 LEVEL: Final = 0.95
 INDIFFERENT: Final = 0.02
-"""A difference below this is none that anybody would choose by."""
+"""A difference below this is too small to choose by."""
 
 SHORTEST: Final = 8
 """Points of a series in which a change can be told from noise."""
 
 _SEGMENT: Final = 3
 _ALIKE: Final = 0.05
-"""Levels that differ by less are one."""
+"""Levels that differ by less count as one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate and where it lies with 95 % confidence; `count` trials (or pairs of them) say so.
+    """An estimate and its 95 % confidence interval, from `count` trials (or pairs of them).
 
-    nan where there is nothing to tell from; low = high = value of one trial alone.
+    nan if there is nothing to estimate from; low = high = value of one trial alone.
     """
 
     value: float
@@ -52,9 +52,9 @@ NOTHING: Final = Interval(math.nan, math.nan, math.nan, 0)
 
 
 def typical(values: Sequence[float]) -> Interval:
-    """The median, by the bootstrap's percentiles (Efron 1979): trials drawn anew, with replacement.
+    """Return the median, by the bootstrap's percentiles (Efron 1979): trials drawn anew, with replacement.
 
-    The median, for something else may run during one trial and slow it down. The same values give the same interval. Of
+    The median, as something else may run during one trial and slow it down. The same values give the same interval. Of
     fewer than five it is too narrow.
     """
     known = np.array([value for value in values if math.isfinite(value)], dtype=float)
@@ -68,14 +68,14 @@ def typical(values: Sequence[float]) -> Interval:
 
 
 def ratio(pairs: Sequence[tuple[float, float]]) -> Interval:
-    """The median of a / b over rounds, by its logarithm, each a pair (a, b) of positive figures, or not counted."""
+    """Return the median of a / b over rounds, by its logarithm; pairs (a, b) that are not positive do not count."""
     logs = [math.log(a / b) for a, b in pairs if a > 0 and b > 0]
     found = typical(logs)
     return Interval(math.exp(found.value), math.exp(found.low), math.exp(found.high), found.count)
 
 
 def is_tie(found: Interval) -> bool:
-    """Is a ratio to the best one that nobody could tell from 1, or would care to?"""
+    """Whether a ratio to the best may be 1, or differs from it by too little to matter."""
     return found.count > 0 and found.high >= 1 - INDIFFERENT
 
 
@@ -83,7 +83,7 @@ def is_tie(found: Interval) -> bool:
 
 
 class Course(Enum):
-    """How a series went (after Barrett et al., "Virtual machine warmup blows hot and cold", OOPSLA 2017)."""
+    """The course of a series (after Barrett et al., "Virtual machine warmup blows hot and cold", OOPSLA 2017)."""
 
     SHORT = "too short to tell"
     FLAT = "steady"
@@ -94,7 +94,7 @@ class Course(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Steadiness:
-    """changes  where a new level begins; `levels` one more than those; `since`: where the last level begins."""
+    """changes  where new levels begin; `levels`: one more than those; `since`: where the last level begins."""
 
     course: Course
     changes: tuple[int, ...] = ()
@@ -106,10 +106,10 @@ UNKNOWN: Final = Steadiness(Course.SHORT)
 
 
 def changepoints(series: Sequence[float]) -> tuple[int, ...]:
-    """Where the mean of a series changes: the cheapest cut into segments of three points or more.
+    """Return where the mean of a series changes: the cheapest cut into segments of three points or more.
 
     A segment costs its squares about its mean, and 5 σ² ln n beside, σ from the differences of neighbours: few
-    changes are then seen where there are none (Killick et al. 2012 have the cost; this is their search without
+    changes are then found where there are none (Killick et al. 2012 have the cost; this is their search without
     pruning, O(n²)).
     """
     values = np.asarray(series, dtype=float)
@@ -123,11 +123,11 @@ def changepoints(series: Sequence[float]) -> tuple[int, ...]:
     best[0] = -penalty
     last = np.zeros(count + 1, dtype=int)
     for end in range(_SEGMENT, count + 1):
-        begins = np.arange(0, end - _SEGMENT + 1)
-        length = end - begins
-        spread = squares[end] - squares[begins] - (sums[end] - sums[begins]) ** 2 / length
-        costs = best[begins] + np.maximum(spread, 0) + penalty
-        last[end] = begins[int(np.argmin(costs))]
+        starts = np.arange(0, end - _SEGMENT + 1)
+        length = end - starts
+        spread = squares[end] - squares[starts] - (sums[end] - sums[starts]) ** 2 / length
+        costs = best[starts] + np.maximum(spread, 0) + penalty
+        last[end] = starts[int(np.argmin(costs))]
         best[end] = costs.min()
     return _walk_back(last, count)
 
@@ -140,14 +140,14 @@ def _walk_back(last: Any, end: int) -> tuple[int, ...]:
 
 
 def _noise(values: Any) -> float:
-    """Standard deviation without the changes: from the differences of neighbours, robustly; never nothing at all."""
+    """Return the standard deviation without the changes: robust, from the differences of neighbours, never 0."""
     differences = np.diff(values)
     deviation = float(np.median(np.abs(differences))) / 0.6745 / math.sqrt(2)
     return max(deviation, 1e-3 * float(np.abs(values).mean()), 1e-12)
 
 
 def steadiness(series: Sequence[float]) -> Steadiness:
-    """Is there a level that a series has come to, and does it last for its second half?"""
+    """Return whether a series reaches a level that lasts for its second half."""
     values = [value for value in series if math.isfinite(value)]
     if len(values) < SHORTEST:
         return UNKNOWN

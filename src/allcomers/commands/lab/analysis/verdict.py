@@ -1,31 +1,30 @@
-"""From standings to a recommendation: which to run and why, which comes next, and why not the others. Pure.
+"""From standings to a recommendation: which candidate to run and why, which comes next, and why not the others. Pure.
 
-Who gives as many requests/s as the best, as far as anybody can tell, is tied with it. Of the tied that seem to be
-within 5 % of it, one filter after another keeps those that are close to the best of them: the slowest answers (p99 with
-as many clients as the best had), then CPU for each request. What is left is taken by plainness: fewer workers, fewer
-threads, the default model first.
+A candidate whose requests/s cannot be told from the best one's is tied with it. Of the tied that seem to be within 5 %
+of it, one filter after another keeps those that are close to the best of them: the slowest responses (p99 with as many
+clients as the best had), then CPU for each request. Of the rest the plainest is chosen: fewer workers, fewer threads,
+the default model first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Final
 
 from allcomers.commands.lab.analysis import wording
-from allcomers.commands.lab.analysis.analysis import Standing
+from allcomers.commands.lab.analysis.standing import Ranked, Rung, Standing, Verdict
 from allcomers.commands.lab.analysis.statistics import Course
 from allcomers.commands.lab.data.candidate import POOLED, Candidate, has_loop
 from allcomers.commands.lab.data.plan import Probe
 from allcomers.models import TABLE, best
 
 _NEAR: Final = 0.95
-"""Of the best; who is tied only because nobody knows better is not taken for another's sake."""
+"""Of the best; a candidate that is tied only for want of precision is not preferred to another."""
 
 _SLOWER: Final = 1.25
 _DEARER: Final = 1.05
-"""Times the best of the tied, above which p99 and CPU for each request count against a candidate."""
+"""Multiples of the best of the tied, above which p99 and CPU for each request count against a candidate."""
 
 _DISTURBED: Final = 0.2
 """Cores that others may use before figures suffer."""
@@ -33,43 +32,25 @@ _DISTURBED: Final = 0.2
 _NEXT: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A candidate and why it has its place, in a sentence or two."""
-
-    standing: Standing
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """chosen is None where nothing could be measured. `cautions`: what to know before believing, or using, it."""
-
-    chosen: Place | None
-    runners_up: tuple[Place, ...]
-    others: tuple[Place, ...]
-    cautions: tuple[str, ...]
-
-
 def judge(standings: Sequence[Standing], probe: Probe, *, goal: str, others: float, cores: int) -> Verdict:
-    """standings as `analysis` gives them; `others`: cores that somebody else used meanwhile; `goal` in words."""
+    """Judge standings as `analysis` returns them; `others`: cores that other processes used; `goal` in words."""
     order = preferred(standings)
     if not order:
-        places = tuple(Place(one, _why_not(one, None, probe)) for one in standings)
-        return Verdict(chosen=None, runners_up=(), others=places, cautions=disturbed(others))
+        ranked = tuple(Ranked(one, _why_not(one, None, probe)) for one in standings)
+        return Verdict(chosen=None, runners_up=(), others=ranked, cautions=disturbed(others))
     chosen = order[0]
-    told = [Place(one, _why_not(one, chosen, probe)) for one in order[1:]]
-    rest = [Place(one, _why_not(one, chosen, probe)) for one in standings if one not in order]
+    reasons = [Ranked(one, _why_not(one, chosen, probe)) for one in order[1:]]
+    rest = [Ranked(one, _why_not(one, chosen, probe)) for one in standings if one not in order]
     return Verdict(
-        chosen=Place(chosen, _why(chosen, probe, goal)),
-        runners_up=tuple(told[:_NEXT]),
-        others=(*told[_NEXT:], *rest),
+        chosen=Ranked(chosen, _why(chosen, probe, goal)),
+        runners_up=tuple(reasons[:_NEXT]),
+        others=(*reasons[_NEXT:], *rest),
         cautions=(*_cautions(chosen, cores), *disturbed(others)),
     )
 
 
 def preferred(standings: Sequence[Standing]) -> list[Standing]:
-    """The chosen first, then who would be chosen without it, and so on; of those on the ladder, if there are any."""
+    """Return the chosen first, then the choice without it, and so on; of those on the ladder, if there are any."""
     able = [one for one in standings if one.capacity.count and one.capacity.value > 0 and not one.failure]
     order: list[Standing] = []
     left = [one for one in able if one.stage != "screen"] or able
@@ -90,13 +71,13 @@ def _choose(able: Sequence[Standing]) -> Standing:
 
 
 def _close(tied: Sequence[Standing], measure: Callable[[Standing], float], most: float) -> list[Standing]:
-    """Who is within `most` times the least; a figure that is not known is as high as can be."""
+    """Return the candidates within `most` times the least; an unknown figure is infinite."""
     known = {one.candidate: value if isfinite(value := measure(one)) else inf for one in tied}
     return [one for one in tied if known[one.candidate] <= most * min(known.values())]
 
 
 def plainness(candidate: Candidate) -> tuple[int, int, int]:
-    """Less is plainer."""
+    """Return a sort key: less is plainer."""
     order = list(TABLE)
     place = -1 if candidate.model == best() else order.index(candidate.model)
     return candidate.workers, candidate.threads, place
@@ -108,23 +89,25 @@ def plainness(candidate: Candidate) -> tuple[int, int, int]:
 def _why(chosen: Standing, probe: Probe, goal: str) -> str:
     p99 = chosen.p99(chosen.clients)
     about = "about " if chosen.limited else ""
-    said = [
+    sentences = [
         f"It answered {about}{wording.rate(chosen.capacity.value)} with {wording.many(chosen.clients, 'client')}"
         f" (p99 {wording.seconds(p99)}, {wording.seconds(chosen.cpu.value)} of CPU a request), within {goal}."
     ]
-    said.append(_nature(chosen.candidate, probe))
+    sentences.append(_nature(chosen.candidate, probe))
     if chosen.sustained:
-        said.append(f"In the open loop it kept up with {wording.rate(chosen.sustained)} and stayed within the goal.")
+        sentences.append(
+            f"In the open loop it kept up with {wording.rate(chosen.sustained)} and stayed within the goal."
+        )
     if chosen.law and chosen.law.peak:
-        said.append(f"Throughput falls beyond about {wording.many(chosen.law.peak, 'client')}.")
-    return " ".join(said)
+        sentences.append(f"Throughput falls beyond about {wording.many(chosen.law.peak, 'client')}.")
+    return " ".join(sentences)
 
 
 def _nature(candidate: Candidate, probe: Probe) -> str:
-    """What the app is like, and what that asks of a model."""
+    """Describe the app, and what it needs of a model."""
     call = f"A lone request takes {wording.seconds(probe.response)}, {wording.seconds(probe.cpu)} of it on a core"
     if not probe.waits:
-        return f"{call}: it hardly waits, so more calls at once gain nothing on one core."
+        return f"{call}: it hardly waits, so concurrent calls gain nothing on one core."
     if probe.is_async:
         return f"{call}: calls wait, and the event loop serves others meanwhile."
     at_once = probe.response / probe.cpu
@@ -152,7 +135,7 @@ def _why_not(one: Standing, chosen: Standing | None, probe: Probe) -> str:
     if one.stage == "screen" and chosen.stage != "screen":
         return f"Left out after the first look: {wording.rate(one.capacity.value)} there.{_cause(one.candidate, probe)}"
     if one.tied and one.to_best.value < _NEAR:
-        return f"{wording.ratio(one.to_best)} of the best one's requests/s: perhaps as good, but it was not seen to be."
+        return f"{wording.ratio(one.to_best)} of the best one's requests/s: perhaps as good, but that was not measured."
     if one.tied:
         seen = "the most, by no more than chance" if one.is_best else f"{wording.ratio(one.to_best)} of the best"
         return f"Tied on requests/s ({seen}): {_lost_tie(one, chosen)}."
@@ -174,7 +157,7 @@ def _lost_tie(one: Standing, chosen: Standing) -> str:
 
 
 def _cause(candidate: Candidate, probe: Probe) -> str:
-    """What in its nature explains it; with a blank before, "" if nothing does."""
+    """Return the cause that lies in the candidate, with a blank before; "" if there is none."""
     if candidate.model == "iterative":
         return " It serves one client at a time."
     if candidate.model == "process":
@@ -193,29 +176,64 @@ def _cause(candidate: Candidate, probe: Probe) -> str:
 
 
 def _cautions(chosen: Standing, cores: int) -> list[str]:
-    said = []
+    sentences = []
     candidate = chosen.candidate
     if candidate.threads or candidate.model == "thread":
-        said.append("Calls run in several threads at once: the app must be made for that.")
+        sentences.append("Calls run in several threads at once: the app must be made for that.")
     if candidate.workers > 1 or candidate.model == "process":
-        said.append("Each process has its own memory: what the app keeps in variables, others do not see.")
+        sentences.append("Each process has its own memory: what the app keeps in variables, others cannot read.")
     if chosen.limited:
-        said.append(
-            "The load generator was at its end before the server was: requests/s are estimated from the CPU that the"
+        sentences.append(
+            "The load generator reached its limit before the server did: requests/s are estimated from the CPU that the"
             " server had left, and response times have the generator's own queue in them."
         )
     if chosen.steadiness.course not in (Course.FLAT, Course.SHORT):
-        said.append(f"At its peak it was not the same all the time: {chosen.steadiness.course.value}.")
+        sentences.append(f"At its peak it was not the same all the time: {chosen.steadiness.course.value}.")
     if cores == 1 and candidate.workers == 1 and candidate.model != "process":
-        said.append("The server had one core here. On more, give it a worker for each: that was not measured.")
-    return said
+        sentences.append("The server had one core here. On more, give it a worker for each: that was not measured.")
+    return sentences
 
 
 def disturbed(others: float) -> tuple[str, ...]:
-    """What to know where somebody else used so many cores."""
+    """Return a caution if other processes used so many cores."""
     if others < _DISTURBED:
         return ()
     return (
-        f"Somebody else used {wording.number(others)} cores of these meanwhile (the median over all steps): figures are"
-        " lower and less sure than on a quiet machine; the order suffers less, as all had the same.",
+        f"Other processes used {wording.number(others)} of these cores meanwhile (the median over all steps): figures"
+        " are lower and less sure than on a quiet machine; the order suffers less, as all had the same.",
     )
+
+
+# ------------------------------------------------------------ a race
+
+_MORE: Final = 1.1
+"""Multiple of the throughput with most clients, above which a smaller crowd is mentioned."""
+
+
+def race_results(standings: Sequence[Standing]) -> tuple[Ranked, ...]:
+    """Return what most clients did to each candidate, in a sentence."""
+    return tuple(Ranked(one, _story(one)) for one in standings)
+
+
+def _story(one: Standing) -> str:
+    if not one.rungs:
+        return f"It failed: {one.failure}."
+    peak, last = max(one.rungs, key=lambda rung: rung.tps.value), one.rungs[-1]
+    sentences = [_crowded(last)]
+    if peak.tps.value > _MORE * last.tps.value:
+        sentences.append(
+            f"At its best it gave {wording.rate(peak.tps.value)}, with {wording.many(peak.clients, 'client')}."
+        )
+    if one.failure:
+        sentences.append(f"It failed: {one.failure}.")
+    return " ".join(sentences)
+
+
+def _crowded(last: Rung) -> str:
+    with_all = f"With {wording.many(last.clients, 'client')}"
+    if not last.tps.value:
+        return f"{with_all} no answer came in time."
+    held = f", of which {last.held:,.0f} were let in," if last.held < 0.98 * last.clients else ""
+    lost = f"; {wording.percent(last.failing)} of requests failed" if last.failing > 0.001 else ""
+    times = f"p50 {wording.seconds(last.p50)}, p99 {wording.seconds(last.p99)}"
+    return f"{with_all}{held} it answered {wording.rate(last.tps.value)}: {times}{lost}."

@@ -1,17 +1,16 @@
-"""Figures as one reads them: "12,300/s", "1.2 ms", "38 KB"."""
+"""Figures for people: "12,300/s", "1.2 ms", "38 KB"."""
 
 from __future__ import annotations
 
 from math import floor, isfinite, log10
 
-from allcomers.commands.lab.analysis.analysis import Standing
 from allcomers.commands.lab.analysis.statistics import Interval
 
 _NOTHING = "–"
 
 
 def number(value: float) -> str:
-    """Three significant digits, and all of those before the point."""
+    """Return three significant digits, and all of those before the point."""
     if not isfinite(value):
         return _NOTHING
     if value == 0:
@@ -48,19 +47,19 @@ def percent(value: float) -> str:
 
 
 def ratio(found: Interval) -> str:
-    """ "0.81 (0.78–0.84)"; no interval of one alone."""
+    """Return "0.81 (0.78–0.84)"; no interval for a single value."""
     if not found.count:
         return _NOTHING
     return f"{found.value:.2f} ({found.low:.2f}–{found.high:.2f})" if found.count > 1 else f"{found.value:.2f}"
 
 
-def to_best(one: Standing) -> str:
-    """Its ratio to the best, and whether that is a tie; the best itself is just the best."""
-    return "best" if one.is_best else ratio(one.to_best) + (" tie" if one.tied else "")
+def to_best(found: Interval, *, is_best: bool, tied: bool) -> str:
+    """Return the ratio to the best candidate, marked where it is a tie; "best" for the best itself."""
+    return "best" if is_best else ratio(found) + (" tie" if tied else "")
 
 
 def spread(found: Interval) -> str:
-    """ "12,300 (11,900–12,700)"."""
+    """Return "12,300 (11,900–12,700)"."""
     if not found.count:
         return _NOTHING
     return (

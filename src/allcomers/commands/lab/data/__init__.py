@@ -1,1 +1,1 @@
-"""Plain data of an experiment: candidates, a goal, a plan."""
+"""Plain data of an experiment: options, candidates, a goal, a plan, a race."""

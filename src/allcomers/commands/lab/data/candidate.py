@@ -1,4 +1,4 @@
-"""A candidate: the options that the lab chooses, as a value. It knows their names, not what is good."""
+"""A candidate: the options that the lab chooses, as a value. It knows their names, not which are good."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ POOLED: Final = ("pool", "auto")
 class Candidate:
     """One way to serve.
 
-    calls            "" where it is not for the user to say: an async app's calls are tasks of the loop
-    threads          of the pool or of thread-pool; 0 where there are none to be chosen
-    max_connections  0 for the model's own measure
+    calls            "" if there is no choice: an async app's calls are tasks of the loop
+    threads          of the pool or of thread-pool; 0 if there are none to choose
+    max_connections  0 for the model's own limit
     """
 
     model: str
@@ -31,7 +31,7 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """Short, and different for each: "2 × epoll + pool of 64"."""
+        """A short, unique name: "2 × epoll + pool of 64"."""
         text = f"{self.workers} × {self.model}" if self.workers > 1 else self.model
         if self.model == "thread-pool":
             text += f" of {self.threads}"
@@ -40,12 +40,16 @@ class Candidate:
         return f"{text} ≤ {self.max_connections:,}" if self.max_connections else text
 
     def settings(self) -> dict[str, str | int]:
-        """The options by their names in allcomers.toml."""
+        """Return the options by their names in allcomers.toml."""
         return {name: value for name, value in self.as_dict().items() if value}
 
     def flags(self) -> list[str]:
-        """The same for the command line."""
-        return [word for name, value in self.settings().items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        """Return the options for the command line."""
+        return [
+            argument
+            for name, value in self.settings().items()
+            for argument in (f"--{name.replace('_', '-')}", str(value))
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -56,17 +60,17 @@ class Candidate:
 
 
 def has_loop(model: str) -> bool:
-    """Does one thread watch all sockets, so that a call can hold others up?"""
+    """Return whether one thread watches all sockets, so that a call can hold others up."""
     return TABLE[model].events is not None
 
 
 def runnable() -> Iterator[str]:
-    """The models that this system has."""
+    """Return the models that run on this system."""
     return (name for name, model in TABLE.items() if not model.obstacle)
 
 
-def takes(option: str, value: str) -> bool:
-    """Does this version's `option`, by its field's name, have such a value?"""
+def accepts(option: str, value: str) -> bool:
+    """Return whether `option`, a field's name, has this value in this version."""
     check = next(entry.check for name, _, entry in options() if name == option)
     try:
         check(value)

@@ -1,4 +1,4 @@
-"""What an answer must be for it to count: the terms of `allcomers load --slo`, and those of a user who has none."""
+"""The goal that responses must meet to count: the terms of `allcomers load --slo`, with defaults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from allcomers.commands.load.data import slo
 from allcomers.commands.load.data.slo import Term
 
 _SLOWEST: Final = 0.1
-"""Seconds: what people take for at once (Nielsen 1993, after Miller 1968)."""
+"""Seconds: the limit of what people perceive as instantaneous (Nielsen 1993, after Miller 1968)."""
 
 _TIMES_ALONE: Final = 10
 
@@ -18,19 +18,19 @@ _ERRORS: Final = "errors<0.1%"
 
 
 def goal(text: str, probe: Probe) -> tuple[Term, ...]:
-    """Of --slo; else p99 below 0.1 s, or ten times what a lone request takes. Errors are always bounded.
+    """Return the terms of --slo; else p99 below 0.1 s, or ten times a lone request's time. Errors always have a limit.
 
     Raises ConfigError.
     """
     given = text or f"p99<{1000 * max(_SLOWEST, _TIMES_ALONE * probe.response):.0f}ms"
-    terms = slo.read(given)
-    return terms if any(term.name == "errors" for term in terms) else (*terms, *slo.read(_ERRORS))
+    terms = slo.parse(given)
+    return terms if any(term.name == "errors" for term in terms) else (*terms, *slo.parse(_ERRORS))
 
 
 def patience(terms: Sequence[Term]) -> float:
-    """Seconds that the strictest term leaves for an answer."""
+    """Return the seconds that the strictest term allows for a response."""
     return min((term.limit for term in terms if term.unit and term.unit != "%"), default=_SLOWEST)
 
 
-def told(terms: Sequence[Term]) -> str:
+def describe(terms: Sequence[Term]) -> str:
     return ", ".join(term.text for term in terms)

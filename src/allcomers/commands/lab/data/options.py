@@ -1,4 +1,4 @@
-"""The options of `allcomers lab`: argv to what was asked, checked."""
+"""The options of `allcomers lab`: argv to checked Options."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from allcomers.commands.load.data import slo
 from allcomers.errors import ConfigError
 
 _ABOUT: Final = """\
-Measure every model on an app, and say which to run and why. TARGET is what `allcomers run` takes, or a folder; what
+Measure every model on an app, and recommend one, with reasons. TARGET is that of `allcomers run`, or a folder; what
 follows `--` are options for the server: allcomers lab app:app -- --factory"""
 
 _EPILOG: Final = """\
-In DIR it leaves report.html (open it), results.json, and allcomers.toml, which `allcomers run --config` takes as it is.
-docs/lab.md says what is measured, and how."""
+DIR then has report.html (open it), results.json, and allcomers.toml, which `allcomers run --config` accepts.
+docs/lab.md explains what is measured, and how."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What was asked. `words`: what follows `allcomers` to serve the app."""
+    """The options of one run. `words`: the arguments of `allcomers` that serve the app."""
 
     words: tuple[str, ...]
     target: str
@@ -43,8 +43,8 @@ class Options:
     resume: bool
     race: bool
 
-    def as_asked(self) -> dict[str, Any]:
-        """What makes an experiment the same when it goes on."""
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the options that must be the same when an experiment is resumed."""
         names = (
             "words",
             "budget",
@@ -68,37 +68,42 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    made = _Parser(
+    arguments_parser = _Parser(
         "allcomers lab", usage="allcomers lab TARGET|DIR [OPTIONS] [-- OPTIONS OF THE SERVER]", description=_ABOUT,
         epilog=_EPILOG, add_help=False, allow_abbrev=False,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=100),
     )  # fmt: skip
-    add = made.add_argument_group("options").add_argument
+    add = arguments_parser.add_argument_group("options").add_argument
     add("target", metavar="TARGET|DIR", help="MODULE:NAME, FILE.py:NAME or a folder")
-    add("--budget", metavar="TIME", default="5m", type=_duration, help="how long it may take: 90s, 5m, 1h (5m)")
+    add("--budget", metavar="TIME", default="5m", type=_duration, help="time limit: 90s, 5m, 1h (5m)")
     add(
         "--slo",
         metavar="'TERMS'",
         default="",
-        help="what an answer must be: 'p99<50ms,errors<0.1%%' (p99 below 0.1 s,\n"
-        "or ten times what a lone request takes)",
+        help="goal for responses: 'p99<50ms,errors<0.1%%' (p99 below 0.1 s,\nor ten times a lone request's time)",
     )
-    add("--path", metavar="PATH", default="/", help="what is asked for (/)")
+    add("--path", metavar="PATH", default="/", help="path to request (/)")
     add("--load", metavar="'OPTIONS'", default="", help="further options of `allcomers load`: '--browser -m POST'")
-    add("--think", metavar="S", default=0.0, type=_seconds, help="that a client waits before it asks again (0)")
-    add("--models", metavar="LIST", default="", help="no others than these: epoll,thread")
-    add("--clients", metavar="N", dest="most", default=10_000, type=int, help="at most (10,000)")
+    add(
+        "--think",
+        metavar="S",
+        default=0.0,
+        type=_seconds,
+        help="seconds from a response to the client's next request (0)",
+    )
+    add("--models", metavar="LIST", default="", help="only these models: epoll,thread")
+    add("--clients", metavar="N", dest="most", default=10_000, type=int, help="most concurrent clients (10,000)")
     add("--server-cores", metavar="LIST", default="", help="cores of the server: 0,1 or 0-3")
-    add("--load-cores", metavar="LIST", default="", help="cores of the load; neither may use the other's")
-    add("--out", metavar="DIR", default="allcomers-lab", type=Path, help="where results go (allcomers-lab)")
-    add("--resume", action="store_true", help="go on with what is in DIR")
-    add("--race", action="store_true", help="show what many clients do to each model, rather than to recommend one")
-    add("-h", "--help", action="help", help="show this")
-    return made
+    add("--load-cores", metavar="LIST", default="", help="cores of the load; separate from the server's")
+    add("--out", metavar="DIR", default="allcomers-lab", type=Path, help="folder for results (allcomers-lab)")
+    add("--resume", action="store_true", help="continue the experiment in DIR")
+    add("--race", action="store_true", help="show how each model stands many clients, instead of recommending one")
+    add("-h", "--help", action="help", help="show this help")
+    return arguments_parser
 
 
 def read(arguments: Sequence[str]) -> Options:
-    """Raises ConfigError."""
+    """Parse the arguments. Raises ConfigError."""
     words = list(arguments)
     own = words[: words.index("--")] if "--" in words else words
     given = vars(parser().parse_args(own))
@@ -108,7 +113,7 @@ def read(arguments: Sequence[str]) -> Options:
     if given["most"] < 1:
         raise ConfigError("--clients is at least 1")
     if given["slo"]:
-        slo.read(given["slo"])
+        slo.parse(given["slo"])
     if not re.fullmatch(r"/[\x21-\x7e]*", given["path"]):
         raise ConfigError(f"--path {given['path']!r} begins with / and has no blank")
     target = given["target"]
@@ -144,7 +149,7 @@ _CHOSEN: Final = ("-m", "--model", "-w", "--workers", "--calls", "-t", "--thread
 def _check_further(words: Sequence[str]) -> None:
     for word in words:
         if word.partition("=")[0] in _CHOSEN:
-            raise ConfigError(f"{word} behind --: that is for the lab to choose")
+            raise ConfigError(f"{word} after --: the lab chooses it")
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -163,7 +168,7 @@ def _models(text: str) -> tuple[str, ...] | None:
 
 
 def _cores(server: str, load: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(the server's, the load's): a third for the load unless it is said; the same where there is one alone."""
+    """Return (the server's, the load's): a third for the load by default; the same if there is only one."""
     if not hasattr(os, "sched_getaffinity"):
         return (), ()
     ours = sorted(os.sched_getaffinity(0))
@@ -179,7 +184,7 @@ def _cores(server: str, load: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _numbers(flag: str, text: str) -> list[int]:
-    """ "0,2-4" is 0, 2, 3, 4. Raises ConfigError."""
+    """Return 0, 2, 3, 4 for "0,2-4". Raises ConfigError."""
     found: list[int] = []
     for part in filter(None, text.split(",")):
         match = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", part, re.ASCII)

@@ -1,12 +1,12 @@
-"""What to try, with how many clients, for how long: from what one call of the app costs, the cores and the budget.
+"""The plan: what to try, with how many clients, for how long, from the cost of a call, the cores and the budget.
 
-Pure. Three stages, each planned when the one before has told how long a trial takes here:
+Pure. Three stages, each planned when the one before has shown how long a trial takes here:
 
-    screen   every candidate once, with clients enough to keep the cores busy: who has a chance
+    screen   every candidate once, with clients enough to keep the cores busy: which have a chance
     ladder   the finalists, closed loop, from one client to very many, in rounds
-    open     the best of them, open loop, at a given part of the rate that they reached
+    open     the best of them, open loop, at given fractions of the rate that they reached
 
-Little's law gives the first guess of how many calls are under way when the cores are just busy: with a response time
+Little's law gives the first guess of how many calls are in progress when the cores are just busy: with a response time
 R of which C is CPU, one core is busy with R / C calls at once (Little, 1961).
 """
 
@@ -17,23 +17,24 @@ from dataclasses import dataclass
 from math import ceil, log2
 from typing import Any, Final
 
-from allcomers.commands.lab.data.candidate import Candidate, has_loop, runnable, takes
+from allcomers.commands.lab.data.candidate import Candidate, accepts, has_loop, runnable
 from allcomers.models import best
 from allcomers.system.sockets import FD_SETSIZE
 
 MOST_CLIENTS: Final = 10_000
 MOST_THREADS: Final = 1024
 FRACTIONS: Final = (0.5, 0.7, 0.8, 0.9, 1.0, 1.1)
-"""Of the peak, in the open loop."""
+"""Fractions of the peak, in the open loop."""
 
 SCREEN, LADDER, OPEN = 0.34, 0.42, 0.24
-"""The parts of the budget."""
+"""Shares of the budget."""
 
 STEP: Final = (0.6, 5.0)
-"""Seconds of a step, at least and at most: below, the response time's tail is not seen; above, rounds tell more."""
+"""Seconds of a step, at least and at most: below, the tail of response times is not seen; above, more rounds are
+better."""
 
 HOLD: Final = (8.0, 60.0)
-"""Seconds at the peak, to see whether it lasts: a change cannot be told in fewer than eight points."""
+"""Seconds at the peak, to see whether it lasts: a change cannot be detected in fewer than eight points."""
 
 ROUNDS: Final = (3, 15)
 _FINALISTS: Final = 6
@@ -49,12 +50,12 @@ _SPARE_FDS: Final = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """One client, one call after another.
+    """The costs of one call, with one client, one call after another.
 
-    response  seconds, the mean: what Little's law asks for
+    response  seconds, the mean: R of Little's law
     cpu       seconds of the server's CPU for each, at least 1 µs
     is_async  the app runs on an event loop
-    start     seconds from the start of a server to its first answer
+    start     seconds from the start of a server to its first response
     """
 
     response: float
@@ -64,12 +65,12 @@ class Probe:
 
     @property
     def waiting(self) -> float:
-        """The part of the response time in which the server does nothing, 0 to 1."""
+        """Share of the response time in which the server does nothing, 0 to 1."""
         return max(0.0, 1 - self.cpu / self.response)
 
     @property
     def waits(self) -> bool:
-        """Is that most of it, and more than the way of a request through the kernel takes?"""
+        """Whether waiting is most of it, and more than a request's way through the kernel takes."""
         return self.waiting > 0.5 and self.response - self.cpu > _ROUND_TRIP
 
     def as_dict(self) -> dict[str, Any]:
@@ -81,9 +82,9 @@ class Stage:
     """Trials that are alike.
 
     kind       "screen", "ladder" or "open"
-    entrants   who takes part
-    rounds     how often at most: the ladder has as many as there is time for
-    steps      clients of each step; in "open", parts of the peak
+    entrants   candidates that take part
+    rounds     at most: the ladder has as many as there is time for
+    steps      clients of each step; in "open", fractions of the peak
     seconds    of a step
     hold       seconds at the peak before the open loop; 0 for none
     """
@@ -106,20 +107,20 @@ class Stage:
 
 
 def at_once(probe: Probe, cores: int) -> int:
-    """Calls under way when `cores` are just busy: Little's law; a power of two."""
+    """Return the calls in progress when `cores` are just busy: Little's law; a power of two."""
     return _power(min(MOST_THREADS, max(1.0, cores * probe.response / probe.cpu)))
 
 
 def _power(value: float) -> int:
-    """The power of two that is next above."""
+    """Return the next power of two above."""
     return int(2 ** ceil(log2(max(1.0, value))))
 
 
 def candidates(probe: Probe, cores: int, models: Iterable[str] | None = None) -> list[Candidate]:
-    """All that are worth a look, the likeliest first: a short budget leaves out the last.
+    """Return all candidates worth a look, the likeliest first: a short budget leaves out the last.
 
-    cores   that the server has
-    models  no others than these
+    cores   number of the server's cores
+    models  names to choose from; None for all
     """
     wanted = [name for name in runnable() if models is None or name in models]
     found = [candidate for name in wanted for candidate in _of_model(name, probe, cores)]
@@ -136,20 +137,20 @@ def _of_model(name: str, probe: Probe, cores: int) -> list[Candidate]:
 
 
 def _calls(name: str, probe: Probe) -> list[tuple[str, int]]:
-    """(--calls, --threads) for a worker: Python code of one process runs on one core at a time."""
+    """Return (--calls, --threads) for a worker: Python code of one process runs on one core at a time."""
     usual = max(8, at_once(probe, 1))
     around = sorted({usual // 2, usual, min(MOST_THREADS, 2 * usual)})
     if name == "thread-pool":
         return [("", threads) for threads in around]
     if not has_loop(name) or probe.is_async:
         return [("", 0)]
-    choices = [("inline", 0), *([("auto", usual)] if takes("calls", "auto") else []), ("pool", usual)]
+    choices = [("inline", 0), *([("auto", usual)] if accepts("calls", "auto") else []), ("pool", usual)]
     others = [("pool", threads) for threads in around if threads != usual] if name == best() else []
     return choices + others
 
 
 def _unlikely(candidate: Candidate, cores: int) -> int:
-    """How many things about it are unusual."""
+    """Return the number of unusual features."""
     of_async = has_loop(candidate.model) and not candidate.calls
     oddities = (
         candidate.model != best() and not (of_async and candidate.model == "asyncio"),
@@ -162,20 +163,20 @@ def _unlikely(candidate: Candidate, cores: int) -> int:
 
 
 def crowd(probe: Probe, cores: int, patience: float) -> int:
-    """Clients that keep `cores` busy, with a queue before them in which nobody waits for half of `patience` seconds."""
+    """Return the clients that keep `cores` busy, with a queue in which none waits for half of `patience` seconds."""
     queue = int(0.5 * patience * cores / probe.cpu)
     return max(2 * at_once(probe, cores), min(_QUEUE, queue))
 
 
 def most_clients(candidate: Candidate, descriptors: int, most: int = MOST_CLIENTS) -> int:
-    """How many it can have at once: each is a descriptor of the server, and one of the load."""
+    """Return the most clients at once: each is a descriptor of the server, and one of the load."""
     if candidate.model == "select":
         most = min(most, (FD_SETSIZE - _SPARE_FDS) * candidate.workers)
     return max(1, min(most, descriptors - _SPARE_FDS))
 
 
 def ladder(most: int, ratio: int = 2) -> tuple[int, ...]:
-    """1, 2, 4 … and `most` itself as the last."""
+    """Return 1, 2, 4 … and `most` itself as the last."""
     rungs = []
     clients = 1
     while clients < most:
@@ -190,7 +191,7 @@ def ladder(most: int, ratio: int = 2) -> tuple[int, ...]:
 def screen(
     entrants: Sequence[Candidate], clients: int, budget: float, overhead: float, least: float = STEP[0]
 ) -> Stage:
-    """Each once; those that do not fit are left out from the end.
+    """Plan each candidate once; those that do not fit are left out from the end.
 
     budget    seconds for all
     overhead  seconds that a trial takes beside its steps
@@ -211,7 +212,7 @@ def climb(
     ladders: Sequence[tuple[int, ...]],
     least: float = STEP[0],
 ) -> Stage:
-    """As many of the `ranked` as fit, three rounds of them at least; rather a worse ladder than fewer than four.
+    """Plan as many of the `ranked` as fit, in three rounds at least; a coarser ladder is preferred to fewer than four.
 
     pause    seconds that a step takes beside its measuring
     ladders  the best first
@@ -226,7 +227,7 @@ def climb(
 
 
 def ladders(most: int, crowd: int) -> list[tuple[int, ...]]:
-    """From the finest to the coarsest: all the way up, to ten times as many clients as keep cores busy, four rungs."""
+    """Return ladders from the finest to the coarsest: all the way up, to ten times the crowd, four rungs."""
     short = min(most, _BEYOND * crowd)
     four = sorted({min(most, max(1, clients)) for clients in (1, crowd // 4, crowd, 4 * crowd)})
     return [*(ladder(top, ratio) for top in dict.fromkeys((most, short)) for ratio in _RATIOS), tuple(four)]
@@ -240,7 +241,7 @@ def _climb(
     pause: float,
     least: float,
 ) -> Stage:
-    """The length of a step is such that five rounds fit, if three do; while there is time, there are more."""
+    """Plan steps of such a length that five rounds fit, if three do; while there is time, there are more."""
     each = available / max(1, len(chosen))
     rounds = int(_within(each / (overhead + len(rungs) * (least + pause)), (ROUNDS[0], 5)))
     seconds = _within((each / rounds - overhead) / len(rungs) - pause, (least, max(least, STEP[1])))
@@ -250,7 +251,7 @@ def _climb(
 def open_loop(
     ranked: Sequence[Candidate], available: float, overhead: float, pause: float, least: float = STEP[0]
 ) -> Stage:
-    """The open loop for the first of the `ranked`; the time at the peak is a third of it, or none."""
+    """Plan the open loop for the first of the `ranked`; the time at the peak is a third of it, or none."""
     chosen = tuple(ranked[:_IN_OPEN])
     parts = len(FRACTIONS)
     bare = overhead + parts * (least + pause)

@@ -1,1 +1,1 @@
-"""Show an experiment: in the terminal, and as a page with plots."""
+"""The report of an experiment: in the terminal, and as a page with plots."""

@@ -1,4 +1,4 @@
-"""report.html: one file that needs nothing else, with what is recommended, the plots and all figures."""
+"""report.html: one self-contained file, with the recommendation, the plots and all figures."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from html import escape
 from math import isfinite, nan
 
 from allcomers.commands.lab.analysis import wording
-from allcomers.commands.lab.analysis.analysis import Rung, Standing
 from allcomers.commands.lab.analysis.results import Results
-from allcomers.commands.lab.analysis.verdict import Place
+from allcomers.commands.lab.analysis.standing import Ranked, Rung, Standing
 from allcomers.commands.lab.report import plots
 from allcomers.commands.lab.report.plots import Axis, Row, Series
 
@@ -40,26 +39,26 @@ tr.best td { font-weight: 600; color: var(--c0) } tr.left td { color: var(--soft
 
 _LOW = ("ratio", "cpu", "memory")
 
-CLIENTS = Axis(name="clients", told=lambda value: f"{value:,.0f}")
-RATE = Axis(told=wording.number)
-TIME = Axis(name="response time", told=wording.seconds)
-PART = Axis(told=lambda value: f"{value:.0%}", parts=True)
+CLIENTS = Axis(name="clients", format=lambda value: f"{value:,.0f}")
+RATE = Axis(format=wording.number)
+TIME = Axis(name="response time", format=wording.seconds)
+PART = Axis(format=lambda value: f"{value:.0%}", parts=True)
 
 
 def page(results: Results) -> str:
-    """The whole page."""
+    """Return the whole page."""
     verdict = results.verdict
     plotted = _gallery(pictures(results))
     target = f"<code>{escape(results.target)}</code>"
     parts: tuple[str, ...]
     if results.is_race:
-        title = f"What many clients do to {target}"
-        parts = (plotted, _places("Each model in turn", verdict.runners_up))
+        title = f"{target} under many clients"
+        parts = (plotted, _ranking("Each model in turn", verdict.runners_up))
     else:
-        title = f"Which model for {target}?"
+        title = f"The model for {target}"
         chosen = _chosen(results, verdict.chosen)
         next_, others = "Which comes next", "Why not the others"
-        parts = (chosen, _places(next_, verdict.runners_up), plotted, _places(others, verdict.others))
+        parts = (chosen, _ranking(next_, verdict.runners_up), plotted, _ranking(others, verdict.others))
     return "\n".join(
         (
             '<!doctype html><html lang="en"><meta charset="utf-8">',
@@ -76,7 +75,8 @@ def page(results: Results) -> str:
 
 
 def _gallery(plotted: dict[str, str]) -> str:
-    """Two in a row where there is room; those of rows are low, so three of them stand where one other does."""
+    """Arrange plots two in a row where there is room; those of rows are low, so three of them stand beside one
+    other."""
     low = "".join(svg for name, svg in plotted.items() if name in _LOW)
     high = "".join(svg for name, svg in plotted.items() if name not in _LOW)
     return f'<div class="plots">{high}<div class="stack">{low}</div></div>'
@@ -85,42 +85,44 @@ def _gallery(plotted: dict[str, str]) -> str:
 def _circumstances(results: Results) -> str:
     place = results.place
     cores = f"server on core {_cores(place['server_cores'])}, load on core {_cores(place['load_cores'])}"
-    told = (
+    text = (
         f"{place['when']} · {place['cpu']} · {cores} · {place['system']} · Python {place['python']} ·"
         f" allcomers {place['allcomers']} ({place['leaf']}) · {wording.many(len(results.trials), 'trial')},"
         f" {wording.many(results.rounds, 'round')}, {results.seconds / 60:.1f} minutes ·"
         f" <code>{escape(results.command)}</code>"
     )
-    return f'<p class="soft">{told}</p>'
+    return f'<p class="soft">{text}</p>'
 
 
 def _cores(cores: Sequence[int]) -> str:
     return ", ".join(map(str, cores))
 
 
-def _chosen(results: Results, place: Place | None) -> str:
-    if place is None:
+def _chosen(results: Results, ranked: Ranked | None) -> str:
+    if ranked is None:
         return '<section class="card chosen"><h2>Nothing could be measured</h2></section>'
-    one = place.standing
+    one = ranked.standing
     numbers = {
-        "answers per second": ("≈ " if one.limited else "") + wording.number(one.capacity.value),
+        "responses per second": ("≈ " if one.limited else "") + wording.number(one.capacity.value),
         f"p99 with {wording.many(one.clients, 'client')}": wording.seconds(one.p99(one.clients)),
-        "CPU for each answer": wording.seconds(one.cpu.value),
+        "CPU for each response": wording.seconds(one.cpu.value),
         "memory for each connection": wording.size(one.memory),
         "clients at the knee": wording.number(one.knee),
     }
     shown = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in numbers.items())
     command = " ".join(["allcomers", *results.words, *one.candidate.flags()])
     return (
-        f'<section class="card chosen"><h2>Run {escape(one.candidate.name)}</h2><p>{escape(place.why)}</p>'
+        f'<section class="card chosen"><h2>Run {escape(one.candidate.name)}</h2><p>{escape(ranked.why)}</p>'
         f'<div class="numbers">{shown}</div><pre><code>{escape(command)}</code></pre></section>'
     )
 
 
-def _places(title: str, places: Sequence[Place]) -> str:
-    if not places:
+def _ranking(title: str, ranking: Sequence[Ranked]) -> str:
+    if not ranking:
         return ""
-    items = "".join(f"<li><b>{escape(place.standing.candidate.name)}</b>: {escape(place.why)}</li>" for place in places)
+    items = "".join(
+        f"<li><b>{escape(ranked.standing.candidate.name)}</b>: {escape(ranked.why)}</li>" for ranked in ranking
+    )
     return f'<h2>{title}</h2><section class="card"><ol>{items}</ol></section>'
 
 
@@ -133,12 +135,12 @@ def _know(cautions: Sequence[str]) -> str:
 
 
 def shown(results: Results) -> list[Standing]:
-    """Those with a line of their own: all that climbed the ladder, as many as there are colours."""
+    """Return the candidates with a line of their own: all that climbed the ladder, up to the number of colours."""
     return [one for one in results.standings if one.stage != "screen" and one.rungs][: plots.COLOURS]
 
 
 def pictures(results: Results) -> dict[str, str]:
-    """The plots by name."""
+    """Return the plots by name."""
     drawn = shown(results)
     found = {
         "response-time": plots.lines(
@@ -147,21 +149,24 @@ def pictures(results: Results) -> dict[str, str]:
         "slowest": plots.lines(
             "The slowest in a hundred (p99) against clients", _series(drawn, lambda rung: rung.p99), CLIENTS, TIME
         ),
-        "tps": plots.lines("Answers per second against clients, and the USL", _tps(drawn), CLIENTS, RATE),
+        "tps": plots.lines("Responses per second against clients, and the USL", _tps(drawn), CLIENTS, RATE),
         "open": plots.lines(
             "The slowest in a hundred (p99) at a given rate", _opened(drawn),
-            Axis(name="requests per second that were due", told=wording.number), TIME,
+            Axis(name="requests per second that were due", format=wording.number), TIME,
         ),
         "cdf": plots.lines("Response times at 80 % of the peak", _curves(drawn), TIME, PART),
-        "ratio": plots.rows("Answers per second, × the best of the same round, 95 %", _ratios(drawn), _TIMES, mark=1.0),
-        "cpu": plots.rows("CPU for each answer, 95 %", _cpu(drawn), Axis(name="less is better", told=wording.seconds)),
+        "ratio": plots.rows(
+            "Responses per second, × the best of the same round, 95 %", _ratios(drawn), _TIMES, mark=1.0
+        ),
+        "cpu": plots.rows("CPU for each response, 95 %", _cpu(drawn), _SECONDS),
         "memory": plots.rows("Memory for each connection", _memory(drawn), _SIZES),
     }  # fmt: skip
     return {name: svg for name, svg in found.items() if "nothing to show" not in svg}
 
 
-_SIZES = Axis(name="less is better", told=wording.size)
-_TIMES = Axis(name="more is better", told=lambda value: f"{value:.2f}")
+_SECONDS = Axis(name="less is better", format=wording.seconds)
+_SIZES = Axis(name="less is better", format=wording.size)
+_TIMES = Axis(name="more is better", format=lambda value: f"{value:.2f}")
 
 
 def _series(drawn: Sequence[Standing], value: Callable[[Rung], float]) -> list[Series]:
@@ -188,7 +193,7 @@ def _tps(drawn: Sequence[Standing]) -> list[Series]:
 
 
 def _fit(one: Standing) -> list[tuple[float, float]]:
-    """The law's curve over what was measured, where it holds."""
+    """Return the law's curve over the measured range, if it holds."""
     if one.law is None or not one.law.holds:
         return []
     most = one.rungs[-1].clients
@@ -224,7 +229,7 @@ def _ratios(drawn: Sequence[Standing]) -> list[Row]:
             value=one.to_best.value,
             low=one.to_best.low,
             high=one.to_best.high,
-            label=wording.to_best(one),
+            label=wording.to_best(one.to_best, is_best=one.is_best, tied=one.tied),
         )
         for number, one in enumerate(drawn)
     ]
@@ -287,7 +292,7 @@ def _cells(one: Standing) -> tuple[str, ...]:
     return (
         one.candidate.name,
         ("≈ " if one.limited else "") + wording.spread(one.capacity) if one.capacity.count else one.failure or "–",
-        wording.to_best(one),
+        wording.to_best(one.to_best, is_best=one.is_best, tied=one.tied),
         f"{one.clients:,}" if one.clients else "–",
         *(wording.seconds(value) for value in ((best.p50, best.p99, best.p999) if best else (nan, nan, nan))),
         f"{wording.size(best.traffic)}/s" if best else "–",

@@ -1,7 +1,7 @@
 """Plots as SVG, of nothing but text, lines and circles: no script, no outside resource, light and dark.
 
-Two kinds: lines over a logarithmic axis, each named where it ends; and rows with a dot and its interval. A plot takes
-its colours from STYLE, which a page has once and a picture of its own brings along (`alone`).
+Two kinds: lines over a logarithmic axis, each named at its end; and rows with a dot and its interval. A plot takes
+its colours from STYLE, which a page has once and a single picture includes (`alone`).
 """
 
 from __future__ import annotations
@@ -93,10 +93,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """`told` writes a value; the axis is logarithmic unless it is of `parts`, 0 to 1. What y is, the title says."""
+    """`format` formats a value; the axis is logarithmic unless it is of `parts`, 0 to 1. The title names y."""
 
     name: str = ""
-    told: Callable[[float], str]
+    format: Callable[[float], str]
     parts: bool = False
     least: float = 0.0
 
@@ -105,7 +105,7 @@ Scale = Callable[[float], float]
 
 
 def lines(title: str, series: Sequence[Series], x: Axis, y: Axis, mark: tuple[float, str] | None = None) -> str:
-    """Lines over an axis; `mark` is a value of y with a line of its own, and what that is."""
+    """Plot lines over an axis; `mark` is a value of y with a line of its own, and its label."""
     seen = [point for one in series for point in (*one.points, *one.fit)]
     if not seen:
         return _svg(title, 90, [_text(_LEFT, 60, "nothing to show", "small")])
@@ -114,8 +114,8 @@ def lines(title: str, series: Sequence[Series], x: Axis, y: Axis, mark: tuple[fl
     across = _scale(x, left, right, _LEFT, WIDTH - _RIGHT)
     up = _scale(y, low, high, _HEIGHT - _BOTTOM, _TOP)
     parts = [_text(WIDTH - _RIGHT, _HEIGHT - 8, x.name, "small", "end")]
-    parts += [_column(across(tick), x.told(tick)) for tick in _ticks(x, left, right, 9)]
-    parts += [_level(up(tick), y.told(tick)) for tick in _ticks(y, low, high, 6)]
+    parts += [_column(across(tick), x.format(tick)) for tick in _ticks(x, left, right, 9)]
+    parts += [_level(up(tick), y.format(tick)) for tick in _ticks(y, low, high, 6)]
     if mark and low <= mark[0] <= high:
         parts += [_line("mark", _LEFT, up(mark[0]), WIDTH - _RIGHT, up(mark[0]))]
         parts += [_text(_LEFT + 6, up(mark[0]) - 5, mark[1], "small")]
@@ -124,7 +124,7 @@ def lines(title: str, series: Sequence[Series], x: Axis, y: Axis, mark: tuple[fl
 
 
 def rows(title: str, items: Sequence[Row], axis: Axis, mark: float | None = None) -> str:
-    """A row for each; `mark` is a value that all are compared with."""
+    """Plot a row for each item; `mark` is a value that all are compared with."""
     known = [item for item in items if all(map(math.isfinite, (item.low, item.value, item.high))) and item.value > 0]
     height = _TOP + _ROW * max(1, len(known)) + _BOTTOM
     if not known:
@@ -135,7 +135,7 @@ def rows(title: str, items: Sequence[Row], axis: Axis, mark: float | None = None
     parts = [_text(WIDTH - _RIGHT, height - 8, axis.name, "small", "end")]
     for tick in _ticks(axis, low, high, 7):
         parts += [_line("grid", across(tick), _TOP - 4, across(tick), height - _BOTTOM + 4)]
-        parts += [_text(across(tick), height - 24, axis.told(tick), "small", "middle")]
+        parts += [_text(across(tick), height - 24, axis.format(tick), "small", "middle")]
     if mark:
         parts.append(_line("mark", across(mark), _TOP - 4, across(mark), height - _BOTTOM + 4))
     parts += [_row(item, _TOP + _ROW * number + _ROW / 2, across, low) for number, item in enumerate(known)]
@@ -143,7 +143,7 @@ def rows(title: str, items: Sequence[Row], axis: Axis, mark: float | None = None
 
 
 def alone(svg: str) -> str:
-    """A plot as a file of its own."""
+    """Return a plot as a file of its own."""
     return svg.replace(">", f"><style>{STYLE}</style>", 1) + "\n"
 
 
@@ -159,15 +159,15 @@ def _bounds(axis: Axis, values: Sequence[float]) -> tuple[float, float]:
     return (low * 0.87, high * 1.15) if high < low * 3 else (low * 0.8, high * 1.25)
 
 
-def _scale(axis: Axis, low: float, high: float, begin: float, end: float) -> Scale:
+def _scale(axis: Axis, low: float, high: float, start: float, end: float) -> Scale:
     if axis.parts:
-        return lambda value: begin + (end - begin) * min(max(value, 0.0), 1.0)
+        return lambda value: start + (end - start) * min(max(value, 0.0), 1.0)
     wide = math.log(high / low)
-    return lambda value: begin + (end - begin) * math.log(min(max(value, low), high) / low) / wide
+    return lambda value: start + (end - start) * math.log(min(max(value, low), high) / low) / wide
 
 
 def _ticks(axis: Axis, low: float, high: float, most: int) -> list[float]:
-    """Round values in between: of 1, 2, 5 times the powers of ten, or 1 alone, what leaves room for their names."""
+    """Return round values between: 1, 2, 5 times the powers of ten, or 1 alone, as far as there is room for labels."""
     if axis.parts:
         return [0.0, 0.25, 0.5, 0.75, 0.9, 1.0]
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -187,9 +187,9 @@ def _drawn(one: Series, across: Scale, up: Scale, x: Axis, y: Axis) -> str:
     parts.append(f'<path class="line c{one.colour}" d="{_path(one.points, across, up)}"/>')
     if len(one.points) <= 20:
         for a, b in one.points:
-            told = escape(f"{one.name}: {x.told(a)}, {y.told(b)}")
+            title = escape(f"{one.name}: {x.format(a)}, {y.format(b)}")
             dot = f'cx="{across(a):.1f}" cy="{up(b):.1f}" r="3.4"'
-            parts.append(f'<circle class="f{one.colour}" {dot}><title>{told}</title></circle>')
+            parts.append(f'<circle class="f{one.colour}" {dot}><title>{title}</title></circle>')
     return "".join(parts)
 
 
@@ -198,13 +198,13 @@ def _path(points: Sequence[tuple[float, float]], across: Scale, up: Scale) -> st
 
 
 def _names(series: Sequence[Series], up: Scale) -> list[str]:
-    """Each where its line ends, moved apart where two would touch."""
+    """Place each name at the end of its line, moved apart where two would touch."""
     ends = sorted((up(one.points[-1][1]), one.name, one.colour) for one in series if one.points)
     placed: list[float] = []
     for wanted, _, _ in ends:
         placed.append(max(wanted, placed[-1] + _APART) if placed else wanted)
     over = max(0.0, placed[-1] - (_HEIGHT - _BOTTOM + 4)) if placed else 0.0
-    for place in range(len(placed) - 1, -1, -1):  # what hangs over the edge moves up, and pushes the others
+    for place in range(len(placed) - 1, -1, -1):  # a name beyond the edge moves up, and pushes the others
         limit = placed[place + 1] - _APART if place + 1 < len(placed) else math.inf
         placed[place] = min(placed[place] - (over if place == len(placed) - 1 else 0), limit)
     return [

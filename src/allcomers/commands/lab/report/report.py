@@ -1,4 +1,4 @@
-"""From the journal to what is told and written: the one place where analysis, verdict and pages come together."""
+"""From the journal to the report: the place where analysis, verdict and pages come together."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from typing import Any
 from allcomers.commands.lab.analysis import analysis, results, verdict
 from allcomers.commands.lab.analysis.figures import Trial
 from allcomers.commands.lab.analysis.results import Results
-from allcomers.commands.lab.analysis.verdict import Verdict
+from allcomers.commands.lab.analysis.standing import Verdict
 from allcomers.commands.lab.data.plan import Probe
 from allcomers.commands.lab.report import page, plots, terminal
-from allcomers.commands.lab.run import race
-from allcomers.commands.lab.run.experiment import disturbance
 
 
-def made(
+def analyse(
     trials: Sequence[Trial],
     probe: Probe,
     goal: str,
@@ -27,13 +25,13 @@ def made(
     think: float,
     is_race: bool,
 ) -> Results:
-    """All that can be said of the trials."""
+    """Return the results of the trials."""
     cores = len(place["server_cores"]) or 1
     standings = analysis.standings(trials, cores, think)
-    others = disturbance(trials)
+    others = analysis.disturbance(trials)
     if is_race:
-        runners = race.told(standings)
-        judged = Verdict(chosen=None, runners_up=runners, others=(), cautions=verdict.disturbed(others))
+        ranked = verdict.race_results(standings)
+        judged = Verdict(chosen=None, runners_up=ranked, others=(), cautions=verdict.disturbed(others))
     else:
         judged = verdict.judge(standings, probe, goal=goal, others=others, cores=cores)
     return Results(
@@ -52,7 +50,8 @@ def made(
 
 
 def write(found: Results, folder: Path) -> list[Path]:
-    """results.json, report.html, its plots and, where there is a recommendation, allcomers.toml; which to look at."""
+    """Write results.json, report.html, its plots and, with a recommendation, allcomers.toml; return the files to look
+    at."""
     results.save(found, folder)
     results.write(folder / "report.html", page.page(found))
     (folder / "plots").mkdir(exist_ok=True)
@@ -66,6 +65,6 @@ def write(found: Results, folder: Path) -> list[Path]:
 
 
 def show(found: Results, written: Sequence[Path]) -> None:
-    """On standard output."""
+    """Show the results on standard output."""
     terminal.show(found)
     print("\n" + "\n".join(map(str, written)))

@@ -1,4 +1,4 @@
-"""How the lab speaks on a terminal: a bar with the time left while it runs, a table and a paragraph when it is done."""
+"""The lab's output in a terminal: a bar with the time left while it runs, a table and a paragraph at the end."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from rich.table import Table
 from rich.text import Text
 
 from allcomers.commands.lab.analysis import wording
-from allcomers.commands.lab.analysis.analysis import Standing
 from allcomers.commands.lab.analysis.results import Results
-from allcomers.commands.lab.analysis.verdict import Place
+from allcomers.commands.lab.analysis.standing import Ranked, Standing
 from allcomers.commands.lab.data.plan import Probe, Stage
 
 _STAGES = {
-    "screen": "1 of 3, a first look",
+    "screen": "1 of 3, first look",
     "ladder": "2 of 3, from one client to many",
     "open": "3 of 3, at a given rate",
 }
 
 _WIDE = 120
-"""Columns, where there is no terminal to ask."""
+"""Columns, if there is no terminal."""
 
 
 class Progress:
-    """On standard error: a bar on a terminal, else a line for each stage. No thread draws it: fork is near."""
+    """The progress on standard error: a bar on a terminal, else a line for each stage. No thread draws it: fork is
+    near."""
 
     def __init__(self, budget: float) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._budget = budget
-        self._stage = self._trial = self._words = ""
+        self._stage = self._trial = self._doing = ""
         self._spent, self._since = 0.0, time.monotonic()
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
@@ -47,17 +47,17 @@ class Progress:
 
     def stage(self, stage: Stage) -> None:
         self._stage = _STAGES[stage.kind]
-        who = wording.many(len(stage.entrants), "candidate")
+        count = wording.many(len(stage.entrants), "candidate")
         if not self._console.is_terminal:
-            self._console.print(f"{self._stage}: {who}")
+            self._console.print(f"{self._stage}: {count}")
 
     def trial(self, number: int, spent: float) -> None:
         self._trial, self._spent, self._since = f"trial {number}", spent, time.monotonic()
         self._draw()
 
-    def words(self, text: str) -> None:
-        """What is being done."""
-        self._words = text
+    def activity(self, text: str) -> None:
+        """Show the current activity."""
+        self._doing = text
         self._draw()
 
     def _draw(self) -> None:
@@ -69,7 +69,7 @@ class Progress:
             f"{left // 60:.0f}:{left % 60:02.0f} left",
             f"{self._stage}, {self._trial}",
         )
-        self._live.update(Group(bar, Text(f"  {self._words}", style="dim")), refresh=True)
+        self._live.update(Group(bar, Text(f"  {self._doing}", style="dim")), refresh=True)
 
     def __enter__(self) -> Progress:
         self._live.start()
@@ -82,29 +82,29 @@ class Progress:
 
 
 def show(results: Results) -> None:
-    """The table and the recommendation, on standard output."""
+    """Show the table and the recommendation on standard output."""
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _WIDE)
     console.print()
     console.print(_table(results))
     verdict = results.verdict
     console.print()
     if results.is_race:
-        for place in verdict.runners_up:
-            console.print(Text.assemble((f"{place.standing.candidate.name}. ", "bold"), place.why))
+        for ranked in verdict.runners_up:
+            console.print(Text.assemble((f"{ranked.standing.candidate.name}. ", "bold"), ranked.why))
     elif verdict.chosen is None:
         console.print("[bold red]Nothing could be measured.[/]")
     else:
-        _place(console, "Run", verdict.chosen, "bold green")
-        for number, place in enumerate(verdict.runners_up):
-            _place(console, "Next" if number == 0 else "Then", place, "bold")
-    for place in verdict.others:
-        console.print(Text.assemble((f"Not {place.standing.candidate.name}. ", "dim bold"), (place.why, "dim")))
+        _show_ranked(console, "Run", verdict.chosen, "bold green")
+        for number, ranked in enumerate(verdict.runners_up):
+            _show_ranked(console, "Next" if number == 0 else "Then", ranked, "bold")
+    for ranked in verdict.others:
+        console.print(Text.assemble((f"Not {ranked.standing.candidate.name}. ", "dim bold"), (ranked.why, "dim")))
     for caution in verdict.cautions:
         console.print(Text.assemble(("Know: ", "bold yellow"), caution))
 
 
-def _place(console: Console, word: str, place: Place, style: str) -> None:
-    console.print(Text.assemble((f"{word} {place.standing.candidate.name}. ", style), place.why))
+def _show_ranked(console: Console, lead: str, ranked: Ranked, style: str) -> None:
+    console.print(Text.assemble((f"{lead} {ranked.standing.candidate.name}. ", style), ranked.why))
 
 
 def _table(results: Results) -> Padding:
@@ -126,7 +126,7 @@ def _cells(one: Standing) -> list[str]:
     return [
         one.candidate.name,
         ("≈ " if one.limited else "") + wording.spread(one.capacity),
-        wording.to_best(one),
+        wording.to_best(one.to_best, is_best=one.is_best, tied=one.tied),
         f"{one.clients:,}" if one.clients else "–",
         wording.seconds(at_best.p50 if at_best else nan),
         wording.seconds(at_best.p99 if at_best else nan),

@@ -1,1 +1,1 @@
-"""Run an experiment: server processes, load processes, trials, a journal."""
+"""Run an experiment: server processes, load processes, trials, and the journal."""

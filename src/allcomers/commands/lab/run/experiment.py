@@ -1,4 +1,4 @@
-"""Which trials, in which order: three stages, each planned when the one before is known. What the journal has, is done.
+"""The order of trials: three stages, each planned when the one before is known. What the journal has, is done.
 
 Rounds are shuffled, each anew, and each trial starts its server anew: what drifts, or lasts, is the same for all.
 """
@@ -8,23 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from statistics import fmean, median
+from statistics import fmean
 from typing import Final, Protocol
 
 from allcomers.commands.lab.analysis import analysis, verdict
 from allcomers.commands.lab.analysis.figures import Step, Trial
-from allcomers.commands.lab.data import plan
+from allcomers.commands.lab.data import plan, race
 from allcomers.commands.lab.data.candidate import Candidate
 from allcomers.commands.lab.data.plan import Probe, Stage
-from allcomers.commands.lab.run import race, trial
+from allcomers.commands.lab.run import trial
 from allcomers.commands.lab.run.journal import Journal
-from allcomers.commands.lab.run.trial import Bench, Wanted
+from allcomers.commands.lab.run.trial import Load, Setup
 
 STAGES: Final = ("screen", "ladder", "open")
 
 
-class Telling(Protocol):
-    """Who hears how it goes."""
+class ProgressListener(Protocol):
+    """The receiver of progress."""
 
     def stage(self, stage: Stage) -> None: ...
     def trial(self, number: int, spent: float) -> None: ...
@@ -32,15 +32,15 @@ class Telling(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """What an experiment is under.
+    """The conditions of an experiment.
 
     budget       seconds
-    cores        of the server, how many
-    descriptors  that a process may have
-    most         clients, at most
-    models       no others than these; None for all
-    patience     seconds that the goal leaves for an answer
-    think        seconds from an answer to the client's next request
+    cores        number of the server's cores
+    descriptors  limit of a process
+    most         limit of clients
+    models       names to choose from; None for all
+    patience     seconds that the goal allows for a response
+    think        seconds from a response to the client's next request
     is_race      see race.py
     """
 
@@ -55,34 +55,34 @@ class Conditions:
 
     @property
     def least(self) -> float:
-        """Seconds of a step at least: each client asks some times."""
+        """Least seconds of a step: enough for several requests of each client."""
         return max(plan.STEP[0], 4 * self.think)
 
 
 class Experiment:
-    """Runs, or goes on, until all is in the journal."""
+    """Runs, or resumes, until the journal is complete."""
 
-    def __init__(self, bench: Bench, journal: Journal, conditions: Conditions, telling: Telling) -> None:
-        self._bench = bench
+    def __init__(self, setup: Setup, journal: Journal, conditions: Conditions, listener: ProgressListener) -> None:
+        self._bench = setup
         self._journal = journal
         self._conditions = conditions
-        self._telling = telling
+        self._listener = listener
 
     @property
     def trials(self) -> list[Trial]:
-        """All that were made so far."""
+        """All trials so far."""
         return trials(self._journal)
 
     @property
     def spent(self) -> float:
         """Seconds of all trials so far."""
-        return sum(made.took for made in self.trials)
+        return sum(done.took for done in self.trials)
 
     def run(self, probe: Probe) -> None:
         for kind in ("ladder",) if self._conditions.is_race else STAGES:
-            stage = self._planned(kind, probe)
-            self._telling.stage(stage)
-            self._carry_out(stage)
+            stage = self._stage(kind, probe)
+            self._listener.stage(stage)
+            self._run_stage(stage)
 
     def _race(self, probe: Probe) -> Stage:
         given = self._conditions
@@ -90,7 +90,7 @@ class Experiment:
         most = max(plan.most_clients(one, given.descriptors, given.most) for one in entrants)
         return race.stage(entrants, given.budget, probe.start + 2.0, 0.5, most, given.least)
 
-    def _planned(self, kind: str, probe: Probe) -> Stage:
+    def _stage(self, kind: str, probe: Probe) -> Stage:
         record = self._journal.find("stage", name=kind)
         if record is None:
             stage = self._plan(kind, probe)
@@ -118,20 +118,20 @@ class Experiment:
         return plan.open_loop(ranked, given.budget - self.spent, overhead, pause, given.least)
 
     def _plainest(self) -> Candidate:
-        """Of all that were looked at."""
+        """Return the plainest candidate of the screen."""
         stage = self._journal.find("stage", name="screen")
         assert stage is not None
         return Stage.from_dict(stage["stage"]).entrants[0]
 
-    def _carry_out(self, stage: Stage) -> None:
+    def _run_stage(self, stage: Stage) -> None:
         for count, (number, candidate) in enumerate(_order(stage, self._journal.records[0]["seed"]), 1):
-            self._telling.trial(count, self.spent)
+            self._listener.trial(count, self.spent)
             if self._is_done(stage, number, candidate):
                 continue
             if self._is_late(stage, number):
                 return
             loads = self._loads(stage, candidate)
-            made = trial.run(
+            done = trial.run(
                 self._bench,
                 stage.kind,
                 number,
@@ -139,17 +139,17 @@ class Experiment:
                 loads,
                 patience=trial.FOREVER if self._conditions.is_race else 1 if number else 2,
             )
-            self._journal.add({"kind": "trial", "trial": made.as_dict()})
+            self._journal.add({"kind": "trial", "trial": done.as_dict()})
 
     def _is_done(self, stage: Stage, number: int, candidate: Candidate) -> bool:
-        return any((made.stage, made.number, made.candidate) == (stage.kind, number, candidate) for made in self.trials)
+        return any((done.stage, done.number, done.candidate) == (stage.kind, number, candidate) for done in self.trials)
 
     def _is_late(self, stage: Stage, number: int) -> bool:
-        """Is there no time for another trial? Two of the first look, and one round of the ladder, there are always."""
-        alike = [made for made in self.trials if made.stage == stage.kind]
+        """Whether there is no time for another trial. Two of the screen, and one round of the ladder, always run."""
+        alike = [done for done in self.trials if done.stage == stage.kind]
         if len(alike) < 2 or (stage.kind == "ladder" and not number):
             return stage.kind == "open" and self.spent > self._allowed("open")
-        return self.spent + 0.5 * fmean(made.took for made in alike) > self._allowed(stage.kind)
+        return self.spent + 0.5 * fmean(done.took for done in alike) > self._allowed(stage.kind)
 
     def _allowed(self, kind: str) -> float:
         if self._conditions.is_race:
@@ -157,35 +157,37 @@ class Experiment:
         parts = {"screen": plan.SCREEN, "ladder": plan.SCREEN + plan.LADDER, "open": 1.0}
         return parts[kind] * self._conditions.budget
 
-    def _loads(self, stage: Stage, candidate: Candidate) -> Iterator[Wanted]:
+    def _loads(self, stage: Stage, candidate: Candidate) -> Iterator[Load]:
         most = plan.most_clients(candidate, self._conditions.descriptors, self._conditions.most)
         if stage.kind != "open":
             rungs = sorted({min(int(clients), most) for clients in stage.steps})
-            yield from (Wanted(clients=clients, seconds=stage.seconds) for clients in rungs)
+            yield from (Load(clients=clients, seconds=stage.seconds) for clients in rungs)
             return
         peak = self._peak(candidate)
         if peak is None:
             return
         if stage.hold:
-            yield Wanted(clients=peak.clients, seconds=stage.hold)
-        clients = min(most, max(2 * peak.clients, 64))  # an open loop needs a free connection whenever one is due
+            yield Load(clients=peak.clients, seconds=stage.hold)
+        clients = min(
+            most, max(2 * peak.clients, 64)
+        )  # an open loop needs a free connection for each request that is due
         for part in stage.steps:
-            yield Wanted(clients=clients, seconds=stage.seconds, rate=part * peak.tps)
+            yield Load(clients=clients, seconds=stage.seconds, rate=part * peak.tps)
 
     def _peak(self, candidate: Candidate) -> Step | None:
-        """Of the trial that is the median of its ladder: the same for all rounds of the open loop."""
-        own = [made for made in self.trials if made.candidate == candidate and made.stage == "ladder"]
-        found = [step for step in (analysis.score(made, self._conditions.cores)[1] for made in own) if step]
+        """Return the peak of the candidate's median ladder: the same for all rounds of the open loop."""
+        own = [done for done in self.trials if done.candidate == candidate and done.stage == "ladder"]
+        found = [step for step in (analysis.score(done, self._conditions.cores)[1] for done in own) if step]
         return sorted(found, key=lambda step: step.tps)[len(found) // 2] if found else None
 
 
 def trials(journal: Journal) -> list[Trial]:
-    """All that a journal has."""
+    """Return all trials of a journal."""
     return [Trial.from_dict(record["trial"]) for record in journal.all("trial")]
 
 
 def _varied(ranked: Sequence[Candidate], plainest: Candidate) -> list[Candidate]:
-    """The best four, with the plainest of all to compare with; then the best of each other model, then the rest."""
+    """Return the best four, the plainest of all among them; then the best of each other model, then the rest."""
     first = list(ranked[:4] if plainest in ranked[:4] or plainest not in ranked else [*ranked[:3], plainest])
     for candidate in ranked:
         if candidate.model not in {one.model for one in first}:
@@ -194,7 +196,7 @@ def _varied(ranked: Sequence[Candidate], plainest: Candidate) -> list[Candidate]
 
 
 def _order(stage: Stage, seed: int) -> Iterator[tuple[int, Candidate]]:
-    """Each round in an order of its own, the same whenever it is asked for."""
+    """Yield each round in an order of its own, which a seed decides."""
     for number in range(stage.rounds):
         entrants = list(stage.entrants)
         Random(f"{seed} {stage.kind} {number}").shuffle(entrants)
@@ -202,12 +204,7 @@ def _order(stage: Stage, seed: int) -> Iterator[tuple[int, Candidate]]:
 
 
 def _costs(trials: Sequence[Trial]) -> tuple[float, float]:
-    """(seconds of a trial beside its steps, seconds of a step beside its measuring), as far as they were seen."""
-    whole = [made.took - sum(step.seconds for step in made.steps) for made in trials if made.steps and not made.failure]
+    """Return measured (seconds of a trial beside its steps, seconds of a step beside its measuring)."""
+    whole = [done.took - sum(step.seconds for step in done.steps) for done in trials if done.steps and not done.failure]
     beside = fmean(whole) if whole else 2.0
     return 0.7 * beside, 0.3 * beside
-
-
-def disturbance(trials: Sequence[Trial]) -> float:
-    """Cores that somebody else used, the median over all steps."""
-    return median([step.others for made in trials for step in made.steps] or [0.0])

@@ -1,12 +1,12 @@
-"""The journal: a line of JSON for each thing that is done, on the disk before the next is begun.
+"""The journal: a line of JSON for each step of the work, on disk before the next one starts.
 
-    {"kind": "begin", ...}    what was asked: it must be the same to go on; and a seed for the order of all
-    {"kind": "probe", ...}    what one call costs
-    {"kind": "stage", ...}    a plan, as it was made
-    {"kind": "trial", ...}    a trial, whole
+    {"kind": "begin", ...}    the settings, which must be the same to resume; and a seed for the order of all
+    {"kind": "probe", ...}    the cost of one call
+    {"kind": "stage", ...}    a plan
+    {"kind": "trial", ...}    a complete trial
     {"kind": "end"}           all is done
 
-A line that is not whole, the last of a lab that was killed, is as if it had never been begun.
+An incomplete line, the last of a lab that was killed, is ignored.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ NAME: Final = "journal.jsonl"
 
 
 class Journal:
-    """In `folder`, which is made. One lab at a time has it.
+    """A journal in `folder`, which is made. One lab at a time has it.
 
-    asked    what makes an experiment the same: JSON's types
-    resume   go on with what is there
+    settings  what identifies the experiment, in JSON's types
+    resume    continue the experiment in the journal
 
-    Raises ConfigError: another lab is at it, what is there is unfinished and is not to be gone on with, or is another
-    experiment, or is no journal.
+    Raises ConfigError: another lab has it, the experiment in it is unfinished and is not resumed, or is a different
+    one, or the file is no journal.
     """
 
-    def __init__(self, folder: Path, asked: dict[str, Any], *, resume: bool) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any], *, resume: bool) -> None:
         self.folder = folder
         path = folder / NAME
         try:
@@ -46,7 +46,7 @@ class Journal:
         try:
             self._lock()
             self.records = self._read()
-            self._begin(asked, resume)
+            self._start(settings, resume)
         except BaseException:
             self._file.close()
             raise
@@ -57,26 +57,26 @@ class Journal:
         except OSError:
             raise ConfigError(f"{self.folder}: another lab writes there; --out names another folder") from None
 
-    def _begin(self, asked: dict[str, Any], resume: bool) -> None:
-        asked = {"kind": "begin", "version": VERSION, **asked}
+    def _start(self, settings: dict[str, Any], resume: bool) -> None:
+        settings = {"kind": "begin", "version": VERSION, **settings}
         if not resume:
             if self.records and not self.find("end"):
                 raise ConfigError(
-                    f"{self.folder} has an experiment that was not finished: --resume goes on with it,"
+                    f"{self.folder} has an experiment that was not finished: --resume continues it,"
                     " --out names another folder"
                 )
             self.records = []
         if not self.records:
             self._file.seek(0)
             self._file.truncate()
-            self.add({**asked, "seed": secrets.randbelow(1 << 32)})
-        elif differing := [name for name in asked if asked[name] != self.records[0].get(name)]:
+            self.add({**settings, "seed": secrets.randbelow(1 << 32)})
+        elif differing := [name for name in settings if settings[name] != self.records[0].get(name)]:
             raise ConfigError(
                 f"{self.folder} has another experiment (it differs in {', '.join(differing)}): --out, or no --resume"
             )
 
     def _read(self) -> list[dict[str, Any]]:
-        """All whole lines; the file's position is behind the last of them, and nothing is behind that."""
+        """Return all complete lines; truncate the file after the last of them."""
         records = []
         whole = 0
         for line in self._file:
@@ -94,14 +94,14 @@ class Journal:
         return records
 
     def add(self, record: dict[str, Any]) -> None:
-        """Write it down for good."""
+        """Write a record to disk."""
         self._file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
         self.records.append(record)
 
     def find(self, kind: str, **fields: Any) -> dict[str, Any] | None:
-        """The first record of a kind that has these fields."""
+        """Return the first record of a kind that has these fields."""
         return next(
             (
                 record

@@ -10,36 +10,36 @@ from pathlib import Path
 from typing import Final
 
 from allcomers.commands.lab.analysis.figures import PERCENTILES, Step
-from allcomers.commands.lab.run.server_process import Child, wait_until
-from allcomers.commands.load import Histogram, Result
-from allcomers.commands.load.data.histogram import highest
+from allcomers.commands.lab.run.child_process import ChildProcess, wait_until
+from allcomers.commands.load.data.histogram import Histogram, highest
+from allcomers.commands.load.data.result import Result
 from allcomers.commands.load.data.slo import Term
 
 MIDWAY: Final = 0.7
-"""The part of a load after which one looks at the server: all clients are there."""
+"""Fraction of a load after which the server's size is measured: all clients are connected."""
 
 _GRACE: Final = 30.0
-"""Seconds that a load may take beside its duration and time-out: ten thousand connections take some."""
+"""Seconds that a load may take beside its duration and time-out: ten thousand connections need some."""
 
 _POINTS: Final = 60
-"""Of the curve of response times, at most."""
+"""Points of the curve of response times, at most."""
 
 
 class LoadFailedError(Exception):
-    """The load generator gave no figures: why, in one line."""
+    """The load generator delivered no figures: the reason, in one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Driver:
-    """How loads are made.
+class LoadRunner:
+    """Runs loads.
 
     options  further options of `allcomers load`
-    path     what is asked for, of HTTP
-    timeout  seconds for an answer
-    goal     what an answer must be
-    think    seconds that a client waits before it asks again, in a closed loop
-    cores    that the load may use; all if there are none
-    folder   where its figures go
+    path     path to request, for HTTP
+    timeout  seconds for a response
+    goal     the terms that responses must meet
+    think    seconds from a response to the client's next request, in a closed loop
+    cores    cores that the load may use; all if empty
+    folder   folder for its figures
     """
 
     options: tuple[str, ...]
@@ -50,7 +50,7 @@ class Driver:
     cores: frozenset[int]
     folder: Path
 
-    def drive(
+    def run(
         self,
         scheme: str,
         address: str,
@@ -60,7 +60,7 @@ class Driver:
         rate: float = 0.0,
         midway: Callable[[], object] = lambda: None,
     ) -> tuple[Step, float]:
-        """One load, and the CPU that it took in all, in seconds; `midway` is called while it runs.
+        """Run one load; return its figures and its CPU time in seconds. `midway` is called while it runs.
 
         Raises LoadFailedError.
         """
@@ -68,7 +68,7 @@ class Driver:
         figures.unlink(missing_ok=True)
         url = f"{scheme}://{address}{self.path if scheme.startswith('http') else ''}"
         command = self._command(url, clients, seconds, rate, figures)
-        child = Child(command, cores=self.cores, output=self.folder / "load.log")
+        child = ChildProcess(command, cores=self.cores, output=self.folder / "load.log")
         try:
             until = time.monotonic() + seconds * MIDWAY
             wait_until(lambda: child.status is not None or time.monotonic() >= until, seconds)
@@ -83,18 +83,18 @@ class Driver:
         return step, child.spent.cpu if child.spent else 0.0
 
     def _command(self, url: str, clients: int, seconds: float, rate: float, figures: Path) -> list[str]:
-        asked = {"-c": clients, "-d": f"{seconds:.3f}", "-t": min(max(1, len(self.cores)), clients)}
-        think = f"{self.think:.3f}"  # clients that do begin one after another, or all of them would ask in step
+        settings = {"-c": clients, "-d": f"{seconds:.3f}", "-t": min(max(1, len(self.cores)), clients)}
+        think = f"{self.think:.3f}"  # clients that think start one after another, or all of them would send in step
         due = {"-r": f"{rate:.3f}"} if rate else {"--think": think, "--ramp": think}
-        words = [str(word) for pair in (asked | due).items() for word in pair]
-        waiting = ["--timeout", f"{self.timeout:.3f}"]  # before the user's own, which are stronger
+        flags = [str(value) for pair in (settings | due).items() for value in pair]
+        waiting = ["--timeout", f"{self.timeout:.3f}"]  # before the user's own, which take precedence
         start = [sys.executable, "-m", "allcomers", "load", url]
-        return [*start, *waiting, *self.options, *words, "-q", "--json", str(figures)]
+        return [*start, *waiting, *self.options, *flags, "-q", "--json", str(figures)]
 
 
-def _why(child: Child, ended: bool) -> str:
-    said = [line for line in child.said().splitlines() if line.strip()]
-    last = said[-1].removeprefix("allcomers: ")[:300] if said else "it said nothing"
+def _why(child: ChildProcess, ended: bool) -> str:
+    lines = [line for line in child.output_tail().splitlines() if line.strip()]
+    last = lines[-1].removeprefix("allcomers: ")[:300] if lines else "no output"
     return f"the load generator {'gave no figures' if ended else 'did not end'}: {last}"
 
 
@@ -122,14 +122,14 @@ def _step(result: Result, clients: int, rate: float) -> Step:
 
 
 def _curve(times: Histogram) -> tuple[tuple[float, float], ...]:
-    """(seconds, part of all that took no longer): some points, the last of them the longest."""
+    """Return (seconds, share of all that took no longer): some points, the last of them the longest."""
     pairs = list(times.pairs())
     total = sum(count for _, count in pairs)
     points: list[tuple[float, float]] = []
-    seen = told = 0
-    for place, count in pairs:
+    seen = plotted = 0
+    for bucket, count in pairs:
         seen += count
-        if seen - told >= total / _POINTS or seen == total:
-            points.append((highest(place) / 1e9, seen / total))
-            told = seen
+        if seen - plotted >= total / _POINTS or seen == total:
+            points.append((highest(bucket) / 1e9, seen / total))
+            plotted = seen
     return tuple(points)

@@ -1,4 +1,4 @@
-"""What one call of the app costs: before anything is planned, a lone client asks, and then many."""
+"""The first look: the cost of one call of the app, measured with one client, then with many."""
 
 from __future__ import annotations
 
@@ -13,42 +13,44 @@ from allcomers.commands.lab.data.candidate import Candidate
 from allcomers.commands.lab.data.plan import Probe
 from allcomers.commands.lab.run import trial
 from allcomers.commands.lab.run.load_process import LoadFailedError
-from allcomers.commands.lab.run.server import PATIENCE, Served, Server, ServerFailedError, serving
-from allcomers.commands.lab.run.trial import Bench, Wanted
+from allcomers.commands.lab.run.server import PATIENCE, Server, ServerFailedError, ServerSettings, running_server
+from allcomers.commands.lab.run.trial import Load, Setup
 from allcomers.errors import AppError, ConfigError, ListenError
 from allcomers.models import best
 
 _SECONDS: Final = (1.0, 6.0)
-"""Of the probe; the second where an answer takes so long that the first tells little."""
+"""Seconds of the probe; the second if responses take so long that the first has few."""
 
 _ENOUGH: Final = 20
-"""Answers that say how long one takes."""
+"""Responses that give a mean."""
 
 _MANY: Final = 64
-"""Clients, and threads, that keep the server at work, so that few requests cost it a sleep and an awakening."""
+"""Clients, and threads, that keep the server busy, so that few requests cost it a sleep and a wake-up."""
 
 _WRONG: Final = 0.01
-"""The part of the answers that may be errors."""
+"""Share of the responses that may be errors."""
 
 
-def probe(bench: Bench) -> Probe:
-    """Raises ConfigError, AppError, ListenError: the app cannot be loaded, or does not answer as it should."""
-    is_async = _is_async(bench.served)
-    bench = replace(bench, driver=replace(bench.driver, think=0.0))
-    alone, start = _asked(bench, Candidate(model=best(), calls="" if is_async else "inline"), 1)
+def probe(setup: Setup) -> Probe:
+    """Measure the app. Raises ConfigError, AppError, ListenError: it cannot be loaded, or does not answer as it
+    should."""
+    is_async = _is_async(setup.server_settings)
+    setup = replace(setup, runner=replace(setup.runner, think=0.0))
+    alone, start = _measure(setup, Candidate(model=best(), calls="" if is_async else "inline"), 1)
     pooled = Candidate(model=best()) if is_async else Candidate(model=best(), calls="pool", threads=_MANY)
-    crowded, _ = _asked(bench, pooled, _MANY)
+    crowded, _ = _measure(setup, pooled, _MANY)
     response = alone.seconds / alone.answered
     cpu = min(cost for cost in (alone.cpu, crowded.cpu, response) if isfinite(cost))
     return Probe(response=response, cpu=max(cpu, 1e-6), is_async=is_async, start=start)
 
 
-def _asked(bench: Bench, candidate: Candidate, clients: int) -> tuple[Step, float]:
-    """So many clients, for longer if answers take so long that there are few; and how long the server took to start."""
+def _measure(setup: Setup, candidate: Candidate, clients: int) -> tuple[Step, float]:
+    """Return a step with so many clients, longer if there are few responses; and the seconds that the server took to
+    start."""
     try:
-        with serving(bench.served, candidate) as server:
+        with running_server(setup.server_settings, candidate) as server:
             for seconds in _SECONDS:
-                step = trial.measure(bench, server, Wanted(clients=clients, seconds=seconds))
+                step = trial.measure(setup, server, Load(clients=clients, seconds=seconds))
                 server.check()
                 if step.answered >= _ENOUGH:
                     break
@@ -61,21 +63,21 @@ def _asked(bench: Bench, candidate: Candidate, clients: int) -> tuple[Step, floa
 def _check(step: Step, server: Server) -> None:
     if step.answered and step.failing <= _WRONG:
         return
-    kinds = ", ".join(f"{kind} ({count:,})" for kind, count in step.errors.items()) or "no answer at all"
-    said = [line for line in server.child.said().splitlines() if "Listening at" not in line]
-    hint = f"the server said: {said[-1][:300]}" if said else "--path says what is asked for"
-    raise ListenError(f"requests were not answered well: {kinds}; {hint}")
+    kinds = ", ".join(f"{kind} ({count:,})" for kind, count in step.errors.items()) or "no response at all"
+    lines = [line for line in server.child.output_tail().splitlines() if "Listening at" not in line]
+    hint = f"the server's last line: {lines[-1][:300]}" if lines else "--path sets the path to request"
+    raise ListenError(f"requests failed: {kinds}; {hint}")
 
 
-def _is_async(served: Served) -> bool:
-    """Does the app run on an event loop? `--check-config` loads it as a worker would, and says so."""
-    command = [sys.executable, "-m", "allcomers", *served.words, "--check-config"]
+def _is_async(server_settings: ServerSettings) -> bool:
+    """Return whether the app runs on an event loop: `--check-config` loads it as a worker would, and reports it."""
+    command = [sys.executable, "-m", "allcomers", *server_settings.words, "--check-config"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     except subprocess.TimeoutExpired:
         raise AppError(f"the app was not loaded after {PATIENCE:g} s") from None
     if done.returncode:
-        *before, last = done.stderr.strip().splitlines() or ["it said nothing"]
+        *before, last = done.stderr.strip().splitlines() or ["no output"]
         error = ConfigError if done.returncode == 2 else AppError if done.returncode == 3 else ListenError
         if error is AppError:
             raise AppError(last.removeprefix("allcomers: "), "\n".join(before))

@@ -12,28 +12,28 @@ from pathlib import Path
 from typing import Final
 
 from allcomers.commands.lab.data.candidate import Candidate
-from allcomers.commands.lab.run.server_process import Child, wait_until
+from allcomers.commands.lab.run.child_process import ChildProcess, wait_until
 
 PATIENCE: Final = 60.0
 """Seconds for an app to load."""
 
 DRAIN: Final = 2
-"""Seconds of --graceful-timeout: who is measured has no client that would wait longer."""
+"""Seconds of --graceful-timeout: the server under test has no client that would wait longer."""
 
 _LISTENING: Final = re.compile(r"Listening at: (\w+)://(\S+?:\d+) ")
 
 
 class ServerFailedError(Exception):
-    """A server did not start, or died: why, in one line."""
+    """A server did not start, or died: the reason, in one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """What is served, and where.
+class ServerSettings:
+    """The app and the resources of its server.
 
-    words    what follows `allcomers`: "run", the target and the user's own options; without those that the lab chooses
-    cores    that the server may use; all if there are none
-    folder   where its output goes
+    words    arguments of `allcomers`: "run", the target and the user's own options; without those that the lab chooses
+    cores    cores that the server may use; all if empty
+    folder   folder for its output
     """
 
     words: tuple[str, ...]
@@ -43,9 +43,9 @@ class Served:
 
 @dataclass(slots=True)
 class Server:
-    """It listens at `address` (HOST:PORT), with `scheme`; it took `start` seconds to."""
+    """A server that listens at `address` (HOST:PORT), with `scheme`; it needed `start` seconds to."""
 
-    child: Child
+    child: ChildProcess
     scheme: str
     address: str
     start: float
@@ -55,40 +55,40 @@ class Server:
         return self.child.pid
 
     def check(self) -> None:
-        """Raises ServerFailedError if it has died."""
+        """Raises ServerFailedError if the server has died."""
         if self.child.status is not None:
-            raise ServerFailedError(_told(self.child))
+            raise ServerFailedError(_last_words(self.child))
 
 
 @contextmanager
-def serving(served: Served, candidate: Candidate | None) -> Iterator[Server]:
-    """A server from when it listens to the end of the block; with no candidate, as its defaults are.
+def running_server(settings: ServerSettings, candidate: Candidate | None) -> Iterator[Server]:
+    """Run a server from when it listens to the end of the block; without a candidate, with its defaults.
 
     Raises ServerFailedError if it does not listen.
     """
-    began = time.monotonic()
-    child = Child(command(served, candidate), cores=served.cores, output=served.folder / "server.log")
+    start = time.monotonic()
+    child = ChildProcess(command(settings, candidate), cores=settings.cores, output=settings.folder / "server.log")
     try:
-        wait_until(lambda: child.status is not None or bool(_LISTENING.search(child.said())), PATIENCE)
-        found = _LISTENING.search(child.said())
+        wait_until(lambda: child.status is not None or bool(_LISTENING.search(child.output_tail())), PATIENCE)
+        found = _LISTENING.search(child.output_tail())
         if child.status is not None or found is None:
-            raise ServerFailedError(_told(child))
-        yield Server(child, found[1], found[2], time.monotonic() - began)
+            raise ServerFailedError(_last_words(child))
+        yield Server(child, found[1], found[2], time.monotonic() - start)
     finally:
         child.end(DRAIN + 3)
 
 
-def command(served: Served, candidate: Candidate | None) -> list[str]:
+def command(settings: ServerSettings, candidate: Candidate | None) -> list[str]:
     more: Sequence[str] = candidate.flags() if candidate else ()
     own = ("--bind", "127.0.0.1:0", "--graceful-timeout", str(DRAIN), "--access-log", "off")
-    return [sys.executable, "-m", "allcomers", *served.words, *own, *more]
+    return [sys.executable, "-m", "allcomers", *settings.words, *own, *more]
 
 
-def _told(child: Child) -> str:
-    """How it ended and the last thing it said."""
+def _last_words(child: ChildProcess) -> str:
+    """Return how the server ended and the last line of its output."""
     status = child.status
-    lines = [line.strip() for line in child.said().splitlines() if line.strip()]
-    last = (lines or ["it said nothing"])[-1][:300]
+    lines = [line.strip() for line in child.output_tail().splitlines() if line.strip()]
+    last = (lines or ["no output"])[-1][:300]
     if status is None:
         return f"it did not listen after {PATIENCE:g} s: {last}"
     how = f"signal {-status}" if status < 0 else f"exit status {status}"

@@ -1,4 +1,4 @@
-"""One trial: start the server anew, warm it up, load it step by step, end it. It survives what the server does not."""
+"""One trial: start the server anew, warm it up, load it step by step, end it. It survives a server that dies."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Final
 from allcomers.commands.lab.analysis.figures import Step, Trial
 from allcomers.commands.lab.data.candidate import Candidate
 from allcomers.commands.lab.run import usage
-from allcomers.commands.lab.run.load_process import Driver, LoadFailedError
-from allcomers.commands.lab.run.server import Served, Server, ServerFailedError, serving
+from allcomers.commands.lab.run.load_process import LoadFailedError, LoadRunner
+from allcomers.commands.lab.run.server import Server, ServerFailedError, ServerSettings, running_server
 
 WARM_UP: Final = 0.4
 """Seconds."""
@@ -23,15 +23,15 @@ FOREVER: Final = 1 << 30
 """Patience without end."""
 
 _BETTER: Final = 1.1
-"""Times the best rate so far: who gives so much with more clients may give yet more with yet more."""
+"""Multiple of the best rate so far: a server that gains so much with more clients may gain more with yet more."""
 
 _SETTLE: Final = 0.05
 """Seconds for the server to notice that the clients have gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """A load: so many clients, for so many seconds, so many requests/s (0: each asks again when it is answered)."""
+class Load:
+    """A load: so many clients, for so many seconds, so many requests/s (0: a closed loop)."""
 
     clients: int
     seconds: float
@@ -39,50 +39,51 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """What all trials share. `tell` hears what is being done, in a few words."""
+class Setup:
+    """The resources that all trials share. `report` receives the current activity, in a few words."""
 
-    served: Served
-    driver: Driver
-    tell: Callable[[str], object] = lambda words: None
+    server_settings: ServerSettings
+    runner: LoadRunner
+    report: Callable[[str], object] = lambda activity: None
 
 
 def run(
-    bench: Bench, stage: str, number: int, candidate: Candidate, loads: Iterable[Wanted], *, patience: int = 2
+    setup: Setup, stage: str, number: int, candidate: Candidate, loads: Iterable[Load], *, patience: int = 2
 ) -> Trial:
-    """Whatever happens to the server, there is a Trial: with the steps until then, and with the reason.
+    """Run a trial. Whatever happens to the server, return a Trial: with the steps until then, and with the reason.
 
-    patience  steps in a row that miss the goal and gain nothing, after which more clients are spared
+    patience  steps in a row that miss the goal and gain nothing, after which more clients are not tried
     """
-    began = time.monotonic()
+    start = time.monotonic()
     trial = Trial(stage=stage, number=number, candidate=candidate)
     steps: list[Step] = []
     server: Server | None = None
     try:
-        with serving(bench.served, candidate) as server:
-            _warm_up(bench, server)
+        with running_server(setup.server_settings, candidate) as server:
+            _warm_up(setup, server)
             trial = replace(trial, start=server.start, memory=usage.size(server.pid).memory)
-            _climb(bench, server, candidate, loads, steps, patience)
+            _climb(setup, server, candidate, loads, steps, patience)
     except (ServerFailedError, LoadFailedError) as error:
         trial = replace(trial, failure=str(error))
     return replace(
-        trial, steps=tuple(steps), switches=_switches(server, steps), took=round(time.monotonic() - began, 3)
+        trial, steps=tuple(steps), switches=_switches(server, steps), took=round(time.monotonic() - start, 3)
     )
 
 
-def _warm_up(bench: Bench, server: Server) -> None:
-    bench.driver.drive(server.scheme, server.address, clients=WARM_CLIENTS, seconds=WARM_UP)
+def _warm_up(setup: Setup, server: Server) -> None:
+    setup.runner.run(server.scheme, server.address, clients=WARM_CLIENTS, seconds=WARM_UP)
     server.check()
 
 
 def _climb(
-    bench: Bench, server: Server, candidate: Candidate, loads: Iterable[Wanted], steps: list[Step], patience: int
+    setup: Setup, server: Server, candidate: Candidate, loads: Iterable[Load], steps: list[Step], patience: int
 ) -> None:
-    """Up to where the goal is missed and no more is gained, `patience` times in a row, for one may be bad luck."""
+    """Add clients until the goal is missed and nothing is gained, `patience` times in a row, for one may be bad
+    luck."""
     worse = 0
     for load in loads:
-        bench.tell(f"{candidate.name}: {_words(load)}")
-        steps.append(measure(bench, server, load))
+        setup.report(f"{candidate.name}: {_describe(load)}")
+        steps.append(measure(setup, server, load))
         server.check()
         best = max((step.tps for step in steps[:-1]), default=0.0)
         worse = 0 if steps[-1].met or steps[-1].tps > _BETTER * best else worse + 1
@@ -90,17 +91,17 @@ def _climb(
             return
 
 
-def _words(load: Wanted) -> str:
+def _describe(load: Load) -> str:
     clients = f"{load.clients:,} client" + ("s" if load.clients > 1 else "")
     return f"{load.rate:,.0f} requests/s" if load.rate else clients
 
 
-def measure(bench: Bench, server: Server, load: Wanted) -> Step:
-    """One load, and what the server uses under it. Raises LoadFailedError."""
-    cores = bench.served.cores | bench.driver.cores
-    before, busy, began = usage.cpu(server.pid), usage.busy(cores), time.monotonic()
+def measure(setup: Setup, server: Server, load: Load) -> Step:
+    """Run one load, and measure what the server uses under it. Raises LoadFailedError."""
+    cores = setup.server_settings.cores | setup.runner.cores
+    before, busy, start = usage.cpu(server.pid), usage.busy(cores), time.monotonic()
     sizes: list[usage.Size] = []
-    step, driving = bench.driver.drive(
+    step, load_cpu = setup.runner.run(
         server.scheme,
         server.address,
         clients=load.clients,
@@ -109,13 +110,13 @@ def measure(bench: Bench, server: Server, load: Wanted) -> Step:
         midway=lambda: sizes.append(usage.size(server.pid)),
     )
     time.sleep(_SETTLE)
-    took, used = time.monotonic() - began, usage.cpu(server.pid) - before
+    took, used = time.monotonic() - start, usage.cpu(server.pid) - before
     size = sizes[0] if sizes else usage.Size()
     return replace(
         step,
         cpu=used / step.answered if step.answered else nan,
-        busy=used / step.seconds if step.seconds else 0.0,  # not of `took`: there the load has yet to start
-        others=max(0.0, usage.busy(cores) - busy - used - driving) / took,
+        busy=used / step.seconds if step.seconds else 0.0,  # not of `took`, which includes the start of the load
+        others=max(0.0, usage.busy(cores) - busy - used - load_cpu) / took,
         memory=size.memory,
         threads=size.threads,
         processes=size.processes,

@@ -1,4 +1,4 @@
-"""What a process and all that it has started use at this moment (proc(5)); without a /proc nothing is known."""
+"""Resources that a process and all its descendants use at this moment (proc(5)); 0 without a /proc."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from allcomers.commands.lab.run.server_process import stat, tasks, tree
+from allcomers.commands.lab.run.child_process import stat, tasks, tree
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
@@ -24,7 +24,7 @@ class Size:
 
 
 def cpu(pid: int) -> float:
-    """Seconds that a tree was on a core, with all that it has waited for.
+    """Return the seconds that a tree was on a core, with all that it has waited for.
 
     The ticks of proc_pid_stat(5), mostly 10 ms; of a process whose threads all live its schedstat, which has ns.
     """
@@ -46,17 +46,17 @@ def _on_core(pid: int) -> Iterator[float]:
 
 
 def busy(cores: Collection[int]) -> float:
-    """Seconds that these cores have worked for anybody (proc_stat(5))."""
+    """Return the seconds that these cores have worked for any process (proc_stat(5))."""
     names = {f"cpu{core}" for core in cores}
     with suppress(OSError):
         lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())
         spent = (list(map(int, line[1:9])) for line in lines if line[0] in names)
-        return sum(sum(times) - times[3] - times[4] for times in spent) / _TICKS  # but idle and iowait
+        return sum(sum(times) - times[3] - times[4] for times in spent) / _TICKS  # except idle and iowait
     return 0.0
 
 
 def size(pid: int) -> Size:
-    """Of a tree as it is now. What ends meanwhile is not in it."""
+    """Return the size of a tree as it is now. A process that ends meanwhile is not in it."""
     members = tree(pid)
     threads = [int(fields[17]) for fields in map(stat, members) if fields and fields[0] != "Z"]
     return Size(sum(_anonymous(members)), sum(threads), len(threads))

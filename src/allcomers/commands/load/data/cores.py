@@ -1,7 +1,7 @@
-"""Do the server and the load run on the same core? Linux's /proc tells, where the server is on this machine.
+"""Detect whether server and load share a core, by Linux's /proc, if the server is on this machine.
 
-A look compares the cores on which those threads ran last that have used CPU since the look before (proc_pid_stat(5)).
-What cannot be read is left out: to look must never cost a run.
+A sample compares the cores on which those threads last ran that have used CPU since the sample before
+(proc_pid_stat(5)). Unreadable entries are left out: sampling must never cost a run.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from allcomers.commands.load.data.plan import Place
+from allcomers.commands.load.data.plan import Destination
 
 _LISTENS: Final = "0A"
-_MOST_THREADS: Final = 64  # of a server, that are looked at
+_MOST_THREADS: Final = 64  # of a server
 
-_UTIME, _STIME, _PROCESSOR = 11, 12, 36  # places in stat after the name, which may hold blanks
+_UTIME, _STIME, _PROCESSOR = 11, 12, 36  # fields of stat after the name, which may contain blanks
 
 
-def server_pids(place: Place) -> list[int]:
-    """The processes of this machine that listen at `place`, as far as this user may see them."""
-    sockets = {f"socket:[{inode}]" for inode in _listeners(place.address[1])}
+def server_pids(destination: Destination) -> list[int]:
+    """Return the processes of this machine that listen at `destination`, as far as this user may see them."""
+    sockets = {f"socket:[{inode}]" for inode in _listeners(destination.address[1])}
     return [pid for pid in _processes() if sockets and sockets & set(_files(pid))]
 
 
@@ -47,29 +47,29 @@ def _files(pid: int) -> Iterator[str]:
                 yield os.readlink(f"/proc/{pid}/fd/{name}")  # noqa: PTH115
 
 
-class Cores:
-    """Looks from time to time; `shared` says at what share of the looks both ran on one core."""
+class CoreSampler:
+    """Samples the cores of both sides; `shared` is the share of samples in which both ran on one core."""
 
     def __init__(self, servers: Iterable[int], load: Iterable[int]) -> None:
         self._servers = list(servers)
         self._load = list(load)
         self._ticks: dict[str, int] = {}
-        self.looks = 0
-        """At how many of them both had used CPU."""
-        self._same = 0
+        self.samples = 0
+        """Samples in which both had used CPU."""
+        self._same_core = 0
 
     @property
     def shared(self) -> float:
-        return self._same / self.looks if self.looks else 0.0
+        return self._same_core / self.samples if self.samples else 0.0
 
-    def look(self) -> None:
-        theirs, ours = self._busy(self._servers), self._busy(self._load)
-        if theirs and ours:
-            self.looks += 1
-            self._same += bool(theirs & ours)
+    def sample(self) -> None:
+        server, load = self._busy(self._servers), self._busy(self._load)
+        if server and load:
+            self.samples += 1
+            self._same_core += bool(server & load)
 
     def _busy(self, pids: list[int]) -> set[int]:
-        """The cores of those threads that have used CPU since they were looked at last."""
+        """Return the cores of those threads that have used CPU since their last sample."""
         found = set()
         for stat in _stats(pids):
             with suppress(OSError, ValueError, IndexError):

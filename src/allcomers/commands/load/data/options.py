@@ -1,4 +1,4 @@
-"""The options of `allcomers load`: argv to a Plan and to what is to be made of its result."""
+"""The options of `allcomers load`: argv to a Plan and its outputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from allcomers.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What is to be written: "" for a file that is not asked for, "-" for standard output."""
+    """Files to write: "" for none, "-" for standard output."""
 
     json: str = ""
     csv: str = ""
@@ -32,14 +32,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 _ABOUT: Final = """\
-Ask a server as many clients would, and say how it answered. Ends with 0; 1 where nothing was
-answered, 2 for a bad option, 4 where --slo is missed. Ctrl-C ends it before its time and tells
-what there is so far."""
+Load a server with many clients, and report how it answered. Ends with 0; 1 if nothing was
+answered, 2 for a bad option, 4 if --slo is missed. Ctrl-C ends the run early and reports the
+result so far."""
 
 _EPILOG: Final = """\
-A closed loop asks again when it is answered, and so never asks a slow server too much. An open loop
-(-r) asks when it is time to, and response times run from then: that is how users come.
-docs/load.md has examples, and every word."""
+A client of a closed loop sends its next request after a response, so a slow server gets fewer. An
+open loop (-r) sends each request when it is due, and response times run from then: users arrive
+like that. docs/load.md has examples, and defines every word."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,25 +58,25 @@ def _add_loads(made: argparse.ArgumentParser) -> None:
     group = made.add_argument_group("load")
     add = group.add_argument
     add("url", metavar="URL", help="http://, https://, tcp:// or tls://HOST:PORT, with a path where there is one")
-    add("-c", "--clients", metavar="N", type=_whole, help="connections at once (10)")
-    add("-t", "--threads", metavar="N", type=_whole, dest="processes", help="processes that they are spread over (1)")
+    add("-c", "--clients", metavar="N", type=_whole, help="concurrent connections (10)")
+    add("-t", "--threads", metavar="N", type=_whole, dest="processes", help="processes that share the clients (1)")
     add("-d", "--duration", metavar="S", type=_number, dest="seconds", help="seconds (10, or until -n is reached)")
-    add("-n", "--requests", metavar="N", type=_whole, help="requests in all (no limit)")
-    add("-r", "--rate", metavar="N", type=_number, help="an open loop: requests per second in all, when they are due")
+    add("-n", "--requests", metavar="N", type=_whole, help="total number of requests (no limit)")
+    add("-r", "--rate", metavar="N", type=_number, help="open loop: requests per second in total, sent when due")
     add("--arrivals", metavar="HOW", help="constant or poisson (constant)")
-    add("--think", metavar="S", type=_number, help="a closed loop: seconds from an answer to the next request (0)")
+    add("--think", metavar="S", type=_number, help="closed loop: seconds from a response to the next request (0)")
     add("--ramp", metavar="S", type=_number, help="seconds in which clients, or the rate, grow from 0 (0)")
-    add("--connections-per-second", metavar="N", type=_number, help="opened at most (no limit)")
+    add("--connections-per-second", metavar="N", type=_number, help="at most so many are opened (no limit)")
     add("--no-keep-alive", action="store_false", dest="keep_alive", help="a connection for each request")
-    add("--pipeline", metavar="N", type=_whole, help="requests under way on a connection (1)")
-    add("--timeout", metavar="S", type=_number, help="seconds for a connection, and for an answer (10)")
-    add("--hostile", metavar="KIND", help=f"clients that mean ill: {', '.join(HOSTILE)}")
-    add("--seed", metavar="N", type=_whole, help="of the random numbers (1)")
+    add("--pipeline", metavar="N", type=_whole, help="requests in flight on a connection (1)")
+    add("--timeout", metavar="S", type=_number, help="seconds for a connection, and for a response (10)")
+    add("--hostile", metavar="KIND", help=f"clients that attack: {', '.join(HOSTILE)}")
+    add("--seed", metavar="N", type=_whole, help="seed of the random numbers (1)")
     add(
         "--i-own-this-host",
         action="store_true",
         dest="own_host",
-        help="load it although it is not in a private network",
+        help="load a host outside private networks",
     )
 
 
@@ -87,24 +87,24 @@ def _add_requests(made: argparse.ArgumentParser) -> None:
     add(
         "--body",
         metavar="TEXT",
-        help="or @FILE; of tcp:// and tls:// the request, where \\n, \\r, \\t, \\0, \\xHH and \\\\ are bytes",
+        help="body, or @FILE; for tcp:// and tls:// the request, where \\n, \\r, \\t, \\0, \\xHH and \\\\ are bytes",
     )
-    add("--browser", action="store_true", help="the ten fields that a browser sends")
-    add("--urls", metavar="FILE", help="paths or URLs of this server, a line each: asked for in turn")
-    add("--expect", metavar="TEXT", help="tcp: the answer, exactly; written as --body")
-    add("--expect-size", metavar="N", type=_whole, help="tcp: the size of the answer in bytes")
-    add("--ca-certs", metavar="FILE", help="https, tls: whom to trust (any certificate will do)")
+    add("--browser", action="store_true", help="send the ten header fields of a browser")
+    add("--urls", metavar="FILE", help="paths or URLs of this server, a line each: requested in turn")
+    add("--expect", metavar="TEXT", help="tcp: the exact response, written as --body")
+    add("--expect-size", metavar="N", type=_whole, help="tcp: the size of the response in bytes")
+    add("--ca-certs", metavar="FILE", help="https, tls: trusted certificates (any certificate is accepted)")
 
 
 def _add_outputs(made: argparse.ArgumentParser) -> None:
     add = made.add_argument_group("output; FILE may be -").add_argument
-    add("--json", metavar="FILE", help="everything, for programs")
+    add("--json", metavar="FILE", help="all figures, for programs")
     add("--csv", metavar="FILE", help="a row for each second")
-    add("--html", metavar="FILE", help="a page with plots, whole in one file")
+    add("--html", metavar="FILE", help="a page with plots, in one file")
     add("--hgrm", metavar="FILE", help="response times as HdrHistogram's percentile distribution")
-    add("--slo", metavar="'TERMS'", help="as 'p99<50ms,errors<0.1%%,tps>1000': exit status 4 where it is missed")
-    add("-q", "--quiet", action="store_true", help="no progress and no table")
-    add("-h", "--help", action="help", help="show this")
+    add("--slo", metavar="'TERMS'", help="as 'p99<50ms,errors<0.1%%,tps>1000': exit status 4 if missed")
+    add("-q", "--quiet", action="store_true", help="show no progress and no table")
+    add("-h", "--help", action="help", help="show this help")
 
 
 def _whole(text: str) -> int:
@@ -120,7 +120,7 @@ def _number(text: str) -> float:
 
 
 def read(arguments: Sequence[str]) -> tuple[Plan, Outputs]:
-    """Raises ConfigError."""
+    """Parse the arguments. Raises ConfigError."""
     given: dict[str, Any] = vars(parser().parse_args(arguments))
     outputs = Outputs(**{name: given.pop(name) for name in Outputs.__slots__ if name in given})
     url = given["url"] = _with_scheme(given["url"])
@@ -156,14 +156,14 @@ _ESCAPES: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"0": b"\0", b"\\": b"
 
 
 def _unescaped(flag: str, data: bytes) -> bytes:
-    def one(found: re.Match[bytes]) -> bytes:
+    def replacement(found: re.Match[bytes]) -> bytes:
         if found[1][:1] == b"x" and len(found[1]) == 3:
             return bytes.fromhex(found[1][1:].decode())
         if found[1] not in _ESCAPES:
-            raise ConfigError(f"{flag}: a backslash stands before n, r, t, 0, xHH or another backslash")
+            raise ConfigError(f"{flag}: a backslash must precede n, r, t, 0, xHH or another backslash")
         return _ESCAPES[found[1]]
 
-    return re.sub(rb"\\(x[0-9A-Fa-f]{2}|.|\Z)", one, data, flags=re.DOTALL)
+    return re.sub(rb"\\(x[0-9A-Fa-f]{2}|.|\Z)", replacement, data, flags=re.DOTALL)
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -174,18 +174,18 @@ def _header(text: str) -> tuple[str, str]:
 
 
 def _targets(path: str, url: str) -> tuple[str, ...]:
-    """The paths in the file; a URL in it must lead to the same server."""
+    """Return the paths in a file; a URL in it must lead to the same server."""
     lines = _file("--urls", path).decode("utf-8", "replace").splitlines()
     targets = tuple(_target(line.strip(), url) for line in lines if line.strip() and not line.startswith("#"))
     if not targets:
-        raise ConfigError(f"--urls {path!r}: there is no path in it")
+        raise ConfigError(f"--urls {path!r}: it contains no path")
     return targets
 
 
 def _target(line: str, url: str) -> str:
     if line.startswith("/"):
         return line
-    asked, here = urlsplit(line), urlsplit(url)
-    if (asked.scheme, asked.netloc) != (here.scheme, here.netloc):
-        raise ConfigError(f"--urls: {line!r} is neither a path nor a URL of {here.scheme}://{here.netloc}")
-    return path_of(asked)
+    target, server = urlsplit(line), urlsplit(url)
+    if (target.scheme, target.netloc) != (server.scheme, server.netloc):
+        raise ConfigError(f"--urls: {line!r} is neither a path nor a URL of {server.scheme}://{server.netloc}")
+    return path_of(target)

@@ -1,6 +1,6 @@
-"""What is asked of the load generator: one frozen Plan, checked; and the host that it is for.
+"""A load as one frozen, checked Plan; and the host that it is for.
 
-Its own file of options, beside the server's: a load has other words.
+The options of a load are its own, apart from the server's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HOSTILE: Final = ("slow-head", "slow-body", "slow-read", "idle", "reconnect")
 
 _PORTS: Final = {"http": 80, "https": 443}
 
-_OURS: Final = tuple(
+_PRIVATE: Final = tuple(
     ip_network(text)
     for text in ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10")
 )
@@ -34,26 +34,26 @@ DEFAULT_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A load. Made by `make`, which checks it; times are seconds, rates per second.
+    """A load. `make` makes and checks it; times are seconds, rates per second.
 
     url          http://, https://, tcp:// or tls:// (a service behind TLS) with host and port
-    targets      paths that are asked for in turn; empty for that of `url`
-    clients      connections at once; in an open loop, at most so many
-    processes    that they are spread over
-    rate         0: a closed loop, each client asks again when it is answered; else requests per second in all, sent
-                 when they are due (an open loop)
-    arrivals     "constant" or "poisson": how they are due
-    seconds      how long; 0 for DEFAULT_SECONDS, or for as long as `requests` take
-    requests     how many in all; 0 for no limit
-    think        what a client waits from an answer to its next request (closed loop)
-    ramp         in which clients (closed loop) or rate (open loop) grow from 0
-    connections_per_second   that are opened at most; 0 for no limit
-    pipeline     requests under way on one connection at once
-    timeout      for a connection to open, for an answer to come whole, and for what is under way at the end
-    expect       tcp, tls: the answer, exactly; or
-    expect_size  tcp, tls: so many bytes of it
-    ca_certs     https, tls: whom to trust; without, any certificate will do
-    own_host     the user says that a host which is neither this one nor in a private network is theirs
+    targets      paths, requested in turn; empty for that of `url`
+    clients      concurrent connections; in an open loop, the most
+    processes    processes that share the clients
+    rate         0: a closed loop, each client sends its next request after a response; else requests per second,
+                 of all clients, sent when they are due (an open loop)
+    arrivals     "constant" or "poisson": how requests are due
+    seconds      duration; 0 for DEFAULT_SECONDS, or for as long as `requests` take
+    requests     total number; 0 for no limit
+    think        time from a response to the client's next request (closed loop)
+    ramp         time in which clients (closed loop) or rate (open loop) grow from 0
+    connections_per_second   most connections to open; 0 for no limit
+    pipeline     requests in flight on one connection
+    timeout      for a connection to open, for a complete response, and for requests in flight at the end
+    expect       tcp, tls: the exact response; or
+    expect_size  tcp, tls: its size in bytes
+    ca_certs     https, tls: trusted certificates; without it, any certificate is accepted
+    own_host     the user owns a host that is neither this machine nor in a private network
     """
 
     url: str
@@ -83,7 +83,7 @@ class Plan:
 
     @classmethod
     def make(cls, **values: Any) -> Self:
-        """A plan that can be carried out as far as its own words go. Raises ConfigError."""
+        """Return a plan whose values are complete and consistent. Raises ConfigError."""
         plan = cls(**values)
         if not plan.seconds and not plan.requests:
             plan = replace(plan, seconds=DEFAULT_SECONDS)
@@ -96,7 +96,7 @@ class Plan:
 
     @property
     def is_open(self) -> bool:
-        """Are requests sent when they are due, answered or not?"""
+        """Whether requests are sent when they are due, answered or not."""
         return self.rate > 0
 
     @property
@@ -105,7 +105,7 @@ class Plan:
 
     @property
     def is_raw(self) -> bool:
-        """Is it a service of its own, that does not speak HTTP?"""
+        """Whether the server is a TCP service that does not speak HTTP."""
         return self.scheme in ("tcp", "tls")
 
     @property
@@ -113,7 +113,7 @@ class Plan:
         return self.scheme in ("https", "tls")
 
     def share(self, process: int, of: int) -> int:
-        """How many of `of` things, dealt out in turn, are this process's."""
+        """Return this process's part of `of` things that are dealt out in turn."""
         return len(range(process, of, self.processes))
 
 
@@ -140,15 +140,15 @@ def _check_together(plan: Plan) -> None:
     if plan.arrivals not in ("constant", "poisson"):
         raise ConfigError("--arrivals is constant or poisson")
     if plan.is_open and plan.think:
-        raise ConfigError("--think is of a closed loop, --rate of an open one: give one of them")
+        raise ConfigError("--think is for a closed loop, --rate for an open one: give one of them")
     if plan.hostile and plan.hostile not in HOSTILE:
         raise ConfigError(f"--hostile {plan.hostile!r} is not known; choose one of {', '.join(HOSTILE)}")
     if plan.hostile and (plan.is_open or plan.requests or plan.think):
-        raise ConfigError("--hostile clients have a time of their own: no --rate, --requests or --think")
+        raise ConfigError("--hostile clients set their own pace: no --rate, --requests or --think")
     if plan.hostile and plan.is_raw and plan.hostile not in ("idle", "reconnect"):
-        raise ConfigError(f"--hostile {plan.hostile} is for http; a tcp service gets idle or reconnect")
+        raise ConfigError(f"--hostile {plan.hostile} is for http; for a tcp service choose idle or reconnect")
     if plan.pipeline > 1 and not plan.keep_alive:
-        raise ConfigError("--pipeline needs connections that are kept: not with --no-keep-alive")
+        raise ConfigError("--pipeline needs persistent connections: not with --no-keep-alive")
 
 
 def _check_request(plan: Plan) -> None:
@@ -157,17 +157,17 @@ def _check_request(plan: Plan) -> None:
             raise ConfigError("a tcp:// or tls:// target needs --body, and either --expect or --expect-size")
         return
     if plan.expect or plan.expect_size:
-        raise ConfigError("--expect and --expect-size are for tcp:// and tls://; HTTP says itself where an answer ends")
+        raise ConfigError("--expect and --expect-size are for tcp:// and tls://; HTTP itself frames its responses")
     if not _METHOD.fullmatch(plan.method) or plan.method == "CONNECT":
-        raise ConfigError(f"--method {plan.method!r} is no method that can be asked for")
+        raise ConfigError(f"--method {plan.method!r} is no method for a load")
     for target in plan.targets:
         if not target.startswith("/") or not _TARGET.fullmatch(target):
-            raise ConfigError(f"{target!r} is no path to ask for: it begins with / and has no blank")
+            raise ConfigError(f"{target!r} is no path: a path begins with / and has no blank")
     for name, value in plan.headers:
         if not _FIELD.fullmatch(name) or not _VALUE.fullmatch(value):
             raise ConfigError(f"--header {name + ': ' + value!r} is not NAME: VALUE")
         if name.lower() in ("content-length", "transfer-encoding", "connection"):
-            raise ConfigError(f"--header {name}: what frames a request follows from --body and --no-keep-alive")
+            raise ConfigError(f"--header {name}: --body and --no-keep-alive decide on the framing")
 
 
 def _split(url: str) -> SplitResult:
@@ -189,29 +189,29 @@ def _split(url: str) -> SplitResult:
 
 
 def path_of(parts: SplitResult) -> str:
-    """What is asked for: "/a?b=c"."""
+    """Return path and query: "/a?b=c"."""
     return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a plan's connections go.
+class Destination:
+    """The server of a plan's connections.
 
     address  as connect() takes it, of `family`
     name     the host as the URL has it: for Host and for TLS
     """
 
     family: int
-    address: Any  # its shape is the family's
+    address: Any  # its shape depends on the family
     name: str
     authority: str
     path: str
 
 
-def locate(plan: Plan) -> Place:
-    """Look the host up, once. Raises ConfigError where it has no address, or one that is not ours to load.
+def resolve(plan: Plan) -> Destination:
+    """Resolve the host, once. Raises ConfigError if it has no address, or one that may not be loaded.
 
-    Of several addresses the first is taken that somebody listens on, or else the first.
+    Of several addresses the first that accepts connections is chosen, else the first.
     """
     parts = _split(plan.url)
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
@@ -219,30 +219,32 @@ def locate(plan: Plan) -> Place:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise ConfigError(f"{plan.url!r}: {host} has no address: {error.strerror}") from None
-    places = [(family, address) for family, _, _, _, address in found]
-    for _, address in places:
-        if not plan.own_host and not is_ours(str(address[0])):
+    candidates = [(family, address) for family, _, _, _, address in found]
+    for _, address in candidates:
+        if not plan.own_host and not is_private(str(address[0])):
             raise ConfigError(
                 f"{host} is {address[0]}, neither this machine nor in a private network; to load it is an attack"
-                " unless it is yours: if it is, say --i-own-this-host"
+                " unless you own it: if you do, give --i-own-this-host"
             )
-    family, address = next((place for place in places[1:] and places if _is_open(*place)), places[0])
+    family, address = next(
+        (candidate for candidate in candidates[1:] and candidates if _is_open(*candidate)), candidates[0]
+    )
     authority = f"[{host}]" if ":" in host else host
     if parts.port and parts.port != _PORTS.get(parts.scheme):
         authority += f":{parts.port}"
-    return Place(family, address, host, authority, path_of(parts))
+    return Destination(family, address, host, authority, path_of(parts))
 
 
-def is_loopback(place: Place) -> bool:
-    return ip_address(str(place.address[0]).partition("%")[0]).is_loopback
+def is_loopback(destination: Destination) -> bool:
+    return ip_address(str(destination.address[0]).partition("%")[0]).is_loopback
 
 
-def is_ours(text: str) -> bool:
-    """Is this address of this machine, or of a private network?"""
+def is_private(text: str) -> bool:
+    """Whether the address is of this machine or of a private network."""
     address: IPv4Address | IPv6Address = ip_address(text.partition("%")[0])
     if isinstance(address, IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
-    return any(address in network for network in _OURS)
+    return any(address in network for network in _PRIVATE)
 
 
 def _is_open(family: int, address: Any) -> bool:

@@ -1,10 +1,10 @@
-"""What one process of the load generator has seen, in one array of numbers that can be written cheaply and added up.
+"""The figures of one process of the load generator, in one array of counters that is cheap to write and to add up.
 
-Counters, the statuses of answers, the current interval's times at a low resolution, and three histograms: response time
-(from the moment a request was due), service time (from the moment it was sent), and lateness (how much later than it
-could the generator sent it). `Pen` writes what each answer costs most for; `_wire.pyx` has the same pen compiled.
+Counters, the statuses of responses, the current interval's times at a low resolution, and three histograms: response
+time (from the moment a request was due), service time (from the moment it was sent), and lateness (how much later than
+possible the generator sent it). `Recorder` does what is done for each response; `_response_end.pyx` has it compiled.
 
-It knows numbers. When requests are due, and what an answer is, others know.
+It knows numbers, neither when requests are due nor what a response is.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ ANSWERED: Final = 1
 FAILED: Final = 2
 BYTES_OUT: Final = 3
 BYTES_IN: Final = 4
-OPENED: Final = 5  # connections that were ever open
-OPEN: Final = 6  # … and are now
-PEAK: Final = 7  # … and were at most, at one moment
+OPENED: Final = 5  # connections opened so far
+OPEN: Final = 6  # … open now
+PEAK: Final = 7  # … open at once, at most
 _COUNTERS: Final = 16
 
-STATUSES: Final = _COUNTERS  # answers by status, 0 to 999
+STATUSES: Final = _COUNTERS  # responses by status, 0 to 999
 COARSE: Final = STATUSES + 1000  # this interval's response times
-COARSE_SHIFT: Final = 5  # 32 places of the histogram in one: 32 parts of each doubling, 3 %
+COARSE_SHIFT: Final = 5  # 32 buckets of the histogram in one: 32 parts of each doubling, 3 %
 _COARSE_SIZE: Final = histogram.SIZE >> COARSE_SHIFT
 RESPONSE: Final = COARSE + _COARSE_SIZE
 SERVICE: Final = RESPONSE + histogram.SIZE
@@ -36,35 +36,35 @@ LATENESS: Final = SERVICE + histogram.SIZE
 SIZE: Final = LATENESS + histogram.SIZE
 
 
-class Pen:
-    """Writes answers into a page. The plain twin of `_wire.Pen`."""
+class Recorder:
+    """Counts responses. The plain twin of `_response_end.Recorder`."""
 
-    __slots__ = ("_page",)
+    __slots__ = ("_counters",)
 
-    def __init__(self, page: array[int]) -> None:
-        self._page = page
+    def __init__(self, counters: array[int]) -> None:
+        self._counters = counters
 
     def answered(self, due: int, sent: int, now: int, status: int) -> None:
-        """An answer is whole at `now`; its request was due and was sent then (ns of one clock)."""
-        page = self._page
-        page[ANSWERED] += 1
-        page[STATUSES + status] += 1
-        place = histogram.index(now - due)
-        page[RESPONSE + place] += 1
-        page[COARSE + (place >> COARSE_SHIFT)] += 1
-        page[SERVICE + (place if sent == due else histogram.index(now - sent))] += 1
+        """Count a response that was complete at `now`; `due` and `sent` are its request's times (ns of one clock)."""
+        counters = self._counters
+        counters[ANSWERED] += 1
+        counters[STATUSES + status] += 1
+        bucket = histogram.index(now - due)
+        counters[RESPONSE + bucket] += 1
+        counters[COARSE + (bucket >> COARSE_SHIFT)] += 1
+        counters[SERVICE + (bucket if sent == due else histogram.index(now - sent))] += 1
 
     def late(self, by: int) -> None:
-        """A request went out so many ns after it could have."""
-        self._page[LATENESS + histogram.index(by)] += 1
+        """Count a request that was sent `by` ns later than possible."""
+        self._counters[LATENESS + histogram.index(by)] += 1
 
 
 class Interval(NamedTuple):
-    """One second of a run, or however long an interval is: counts, not rates.
+    """One second of a run, or another length: counts, not rates.
 
-    seconds  how long it was
+    seconds  length
     open     connections at its end
-    times    pairs (place in a Histogram, count): the response times that ended in it, to 3 %
+    times    pairs (bucket of a Histogram, count): the response times that ended in it, to 3 %
     """
 
     seconds: float
@@ -74,58 +74,58 @@ class Interval(NamedTuple):
     bytes_out: int
     bytes_in: int
     open: int
-    times: tuple[tuple[int, int], ...]  # what a Histogram is made of
+    times: tuple[tuple[int, int], ...]  # makes a Histogram
 
 
 _EACH: Final = (SENT, ANSWERED, FAILED, BYTES_OUT, BYTES_IN)
 
 
 class Record:
-    """The numbers of one process; `pen` writes them, `add` joins those of another."""
+    """The figures of one process; `recorder` writes them, `add` joins those of another."""
 
-    def __init__(self, pen: Any = Pen) -> None:
-        self.page: array[int] = array("Q", bytes(8 * SIZE))
-        self.pen = pen(self.page)
+    def __init__(self, recorder: Any = Recorder) -> None:
+        self.counters: array[int] = array("Q", bytes(8 * SIZE))
+        self.recorder = recorder(self.counters)
         self.errors: Counter[str] = Counter()
-        """By kind: those of requests, and those of connections that never carried one."""
+        """Errors by kind: of requests, and of connections that never carried one."""
         self.intervals: list[Interval] = []
         self.in_flight = 0
         self.unsent = 0
         """Requests that were due and never sent."""
         self.cpu = 0.0
-        """Seconds of CPU that the process took while it measured, over the seconds that it measured."""
+        """Seconds of CPU that the process used while it measured, over the seconds that it measured."""
         self._before = [0] * len(_EACH)
 
     def failed(self, count: int, kind: str) -> None:
-        """`count` requests that were sent get no answer."""
-        self.page[FAILED] += count
+        """Count `count` sent requests that get no response."""
+        self.counters[FAILED] += count
         self.errors[kind] += count
 
     def opened(self) -> None:
-        page = self.page
-        page[OPENED] += 1
-        page[OPEN] += 1
-        page[PEAK] = max(page[PEAK], page[OPEN])
+        counters = self.counters
+        counters[OPENED] += 1
+        counters[OPEN] += 1
+        counters[PEAK] = max(counters[PEAK], counters[OPEN])
 
     def closed(self) -> None:
-        self.page[OPEN] -= 1
+        self.counters[OPEN] -= 1
 
     def end_interval(self, seconds: float) -> None:
-        """What came since the last one is an interval of its own; it took so long."""
-        page = self.page
-        so_far = [page[counter] for counter in _EACH]
+        """End the interval, which lasted `seconds`: the counts since the last one are its own."""
+        counters = self.counters
+        so_far = [counters[counter] for counter in _EACH]
         sent, answered, failed, size_out, size_in = (a - b for a, b in zip(so_far, self._before, strict=True))
         self._before = so_far
-        coarse = page[COARSE:RESPONSE]
+        coarse = counters[COARSE:RESPONSE]
         times = tuple(((k << COARSE_SHIFT) + (1 << COARSE_SHIFT) - 1, n) for k, n in enumerate(coarse) if n)
-        page[COARSE:RESPONSE] = array("Q", bytes(8 * _COARSE_SIZE))
-        self.intervals.append(Interval(seconds, sent, answered, failed, size_out, size_in, page[OPEN], times))
+        counters[COARSE:RESPONSE] = array("Q", bytes(8 * _COARSE_SIZE))
+        self.intervals.append(Interval(seconds, sent, answered, failed, size_out, size_in, counters[OPEN], times))
 
     def add(self, other: Record) -> None:
-        """Another process's numbers beside these: all is added, the peaks too."""
-        for place, count in enumerate(other.page):
+        """Add another process's figures to these, the peaks too."""
+        for bucket, count in enumerate(other.counters):
             if count:
-                self.page[place] += count
+                self.counters[bucket] += count
         self.errors += other.errors
         self.in_flight += other.in_flight
         self.unsent += other.unsent
@@ -133,17 +133,17 @@ class Record:
         longest = max(len(self.intervals), len(other.intervals))
         self.intervals = [_joined(self.intervals[i : i + 1] + other.intervals[i : i + 1]) for i in range(longest)]
 
-    def histogram(self, begin: int) -> Histogram:
-        """The one that begins there in the page: RESPONSE, SERVICE or LATENESS."""
-        return Histogram(self.page[begin : begin + histogram.SIZE])
+    def histogram(self, offset: int) -> Histogram:
+        """Return the histogram that begins at an offset of the counters: RESPONSE, SERVICE or LATENESS."""
+        return Histogram(self.counters[offset : offset + histogram.SIZE])
 
     @property
     def statuses(self) -> dict[int, int]:
-        return {status: count for status, count in enumerate(self.page[STATUSES:COARSE]) if count}
+        return {status: count for status, count in enumerate(self.counters[STATUSES:COARSE]) if count}
 
     def __getstate__(self) -> dict[str, Any]:
-        """For the way to the parent process: the pen stays."""
-        return {name: value for name, value in self.__dict__.items() if name != "pen"}
+        """Return the state for the parent process, without the recorder."""
+        return {name: value for name, value in self.__dict__.items() if name != "recorder"}
 
 
 def _joined(intervals: list[Interval]) -> Interval:
@@ -151,8 +151,8 @@ def _joined(intervals: list[Interval]) -> Interval:
         return intervals[0]
     times: Counter[int] = Counter()
     for interval in intervals:
-        for place, count in interval.times:
-            times[place] += count
+        for bucket, count in interval.times:
+            times[bucket] += count
     seconds = max(interval.seconds for interval in intervals)
     sent, answered, failed, size_out, size_in, now_open = (
         sum(column) for column in zip(*(interval[1:7] for interval in intervals), strict=True)

@@ -1,4 +1,4 @@
-"""What a load has shown: one frozen Result, as an object of JSON and back, with nothing lost."""
+"""The result of a load: one frozen Result, to JSON and back without loss."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from allcomers.commands.load.data.record import (
 )
 
 PERCENTS: Final = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99)
-"""Percentiles that are told without being asked for."""
+"""Percentiles that are always reported."""
 
 _HISTOGRAMS: Final = ("response", "service", "lateness")
 
@@ -32,27 +32,27 @@ _HISTOGRAMS: Final = ("response", "service", "lateness")
 class Result:
     """Times are seconds, rates per second, sizes bytes.
 
-    plan              what was asked, as in Plan (bodies as text)
-    seconds           how long it was measured; all rates are of this time
-    interrupted       it was ended before its time
-    sent              requests, of which so many were
+    plan              the Plan as a dict (bodies as text)
+    seconds           measured duration; all rates are of this time
+    interrupted       whether the run ended early
+    sent              requests, of which
     answered          … answered in full, whatever their status,
-    failed            … given up: their connection broke, their time was over, their answer was none,
+    failed            … given up: the connection broke, the time was over, the response was malformed,
     in_flight         … neither, at the end
     unsent            requests of an open loop that were due and never sent
-    qps, tps          requests sent, and answered, per second while it was measured
-    bytes_out_per_second, bytes_in_per_second   what sockets took and gave, TLS not counted
+    qps, tps          requests sent, and answered, per second of the measured duration
+    bytes_out_per_second, bytes_in_per_second   of sockets, without TLS
     errors            by kind: refused, reset, closed, time-out, malformed, tls, ...: failed requests, and connections
-                      that could not be opened; and status: answers of 400 and above
-    statuses          answers by status; 0 where there is none (tcp)
-    connections_asked, connections_held   how many were to be open at once, and were
-    connections_opened   in all
-    cpu               of the busiest process of the load: the share of a core that it took, 0 to 1
+                      that could not be opened; and status: responses of 400 and above
+    statuses          responses by status; 0 where there is none (tcp)
+    connections_asked, connections_held   planned to be open at once, and open at once at most
+    connections_opened   in total
+    cpu               share of a core that the busiest process of the load used, 0 to 1
     response          Histogram of response times: from when a request was due (open loop) or sent (closed loop)
     service           … from when it was sent
-    lateness          … of sends: how long after the moment that they could have gone out (open loop)
-    intervals         one for each second (of long runs: for each few): see Interval
-    warnings          why this result is not to be trusted, a line each
+    lateness          … of sends: how much later than possible a request was sent (open loop)
+    intervals         one for each second (in long runs for several): see Interval
+    warnings          reasons to distrust this result, a line each
     """
 
     plan: Mapping[str, Any]
@@ -87,20 +87,21 @@ class Result:
         return wrong / ended if ended else 0.0
 
     def to_json(self) -> str:
-        """An object with a name for each field. A histogram is its count, mean, min, max and percentiles, and `counts`:
-        pairs (place, count), from which Histogram makes it again."""
+        """Return a JSON object with a name for each field. A histogram is its count, mean, min, max and percentiles,
+        and `counts`: pairs (bucket, count), from which Histogram restores it."""
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         for name in _HISTOGRAMS:
-            values[name] = _told(values[name])
+            values[name] = _histogram_values(values[name])
         values["intervals"] = [interval._asdict() for interval in self.intervals]
         return json.dumps(values, indent=1, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """What to_json has written. Raises ValueError, KeyError, TypeError where it is something else."""
+        """Return the Result that to_json wrote. Raises ValueError, KeyError, TypeError if the text is something
+        else."""
         values = json.loads(text)
         for name in _HISTOGRAMS:
-            values[name] = Histogram((place, count) for place, count in values[name]["counts"])
+            values[name] = Histogram((bucket, count) for bucket, count in values[name]["counts"])
         values["statuses"] = {int(status): count for status, count in values["statuses"].items()}
         values["intervals"] = tuple(
             Interval(**{**interval, "times": tuple(map(tuple, interval["times"]))}) for interval in values["intervals"]
@@ -109,7 +110,7 @@ class Result:
         return cls(**values)
 
 
-def _told(histogram: Histogram) -> dict[str, Any]:
+def _histogram_values(histogram: Histogram) -> dict[str, Any]:
     percentiles = zip(PERCENTS, histogram.percentiles(*PERCENTS), strict=True)
     return {
         "count": histogram.count,
@@ -121,18 +122,18 @@ def _told(histogram: Histogram) -> dict[str, Any]:
     }
 
 
-def result(plan: Plan, record: Record, interrupted: bool) -> Result:
-    """Of the numbers of all processes; what is wrong with them, `trust` says."""
-    page, intervals = record.page, record.intervals
+def summarize(plan: Plan, record: Record, interrupted: bool) -> Result:
+    """Return the result of all processes' figures; `trust` adds the warnings."""
+    counters, intervals = record.counters, record.intervals
     seconds = sum(interval.seconds for interval in intervals)
     bad = sum(count for status, count in record.statuses.items() if status >= 400)
     return Result(
         plan=_plain(plan),
         seconds=seconds,
         interrupted=interrupted,
-        sent=page[SENT],
-        answered=page[ANSWERED],
-        failed=page[FAILED],
+        sent=counters[SENT],
+        answered=counters[ANSWERED],
+        failed=counters[FAILED],
         in_flight=record.in_flight,
         unsent=record.unsent,
         qps=_rate(intervals, "sent", seconds),
@@ -142,8 +143,8 @@ def result(plan: Plan, record: Record, interrupted: bool) -> Result:
         errors=dict(record.errors) | ({"status": bad} if bad else {}),
         statuses=record.statuses,
         connections_asked=plan.clients,
-        connections_held=page[PEAK],
-        connections_opened=page[OPENED],
+        connections_held=counters[PEAK],
+        connections_opened=counters[OPENED],
         cpu=record.cpu,
         response=record.histogram(RESPONSE),
         service=record.histogram(SERVICE),
@@ -157,7 +158,7 @@ def _rate(intervals: list[Interval], name: str, seconds: float) -> float:
 
 
 def _plain(plan: Plan) -> dict[str, Any]:
-    """What JSON can carry."""
+    """Return the plan in JSON's types."""
     return {
         name: value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
         for name, value in asdict(plan).items()

@@ -1,7 +1,7 @@
 """When requests are due in an open loop: one schedule, from which each process takes its own share.
 
-A rate is asked of all processes together, so process i of t takes every t-th moment from the i-th on; all make the same
-moments, by the same random numbers. With a ramp the rate grows from 0 in a straight line. Times are ns since the start.
+The rate is that of all processes together, so process i of t takes every t-th moment from the i-th on; all make the
+same moments, by the same random numbers. With a ramp the rate grows linearly from 0. Times are ns since the start.
 
 It knows no clock and no request.
 """
@@ -17,7 +17,7 @@ from allcomers.commands.load.data.plan import Plan
 
 
 def moments(plan: Plan, process: int) -> Iterator[int]:
-    """The moments that are this process's, without end."""
+    """Return the moments of this process, without end."""
     return islice(_moments(plan), process, None, plan.processes)
 
 
@@ -27,7 +27,7 @@ def _moments(plan: Plan) -> Iterator[int]:
 
 
 def _poisson(seed: int) -> Iterator[float]:
-    """The moments of a Poisson process of rate 1."""
+    """Yield the moments of a Poisson process of rate 1."""
     draw = Random(seed).expovariate
     at = 0.0
     while True:
@@ -36,7 +36,7 @@ def _poisson(seed: int) -> Iterator[float]:
 
 
 def _when(number: float, rate: float, ramp: float) -> float:
-    """The second at which so many requests are due: rate·t²/2·ramp in the ramp, a straight line after it."""
+    """Return the second at which `number` requests are due: rate·t²/2·ramp in the ramp, a straight line after it."""
     within = rate * ramp / 2
     if number < within:
         return math.sqrt(2 * number * ramp / rate)

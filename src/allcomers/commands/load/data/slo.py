@@ -1,6 +1,6 @@
-"""A service level objective: 'p99<50ms,errors<0.1%,tps>1000', read and judged.
+"""A service level objective, 'p99<50ms,errors<0.1%,tps>1000': parsed and judged.
 
-A term is a name, a comparison and a limit. p50 to p99.999, mean and max are response times, with us, ms or s behind the
+A term is a name, a comparison and a limit. p50 to p99.999, mean and max are response times, with us, ms or s after the
 limit; errors is a share, with %, or a count; qps and tps are per second.
 """
 
@@ -36,7 +36,7 @@ class Term:
     unit: str | None
 
     def measured(self, result: Result) -> float | None:
-        """What the result has for it; None for a response time where nothing was answered."""
+        """Return the result's value for this term; None for a response time if nothing was answered."""
         if self.name in ("qps", "tps"):
             return result.qps if self.name == "qps" else result.tps
         if self.name == "errors":
@@ -52,8 +52,8 @@ class Term:
         return value is not None and _COMPARE[self.comparison](value, self.limit)
 
 
-def read(text: str) -> tuple[Term, ...]:
-    """Raises ConfigError."""
+def parse(text: str) -> tuple[Term, ...]:
+    """Parse terms, separated by commas. Raises ConfigError."""
     return tuple(_term(part) for part in text.split(",")) if text else ()
 
 

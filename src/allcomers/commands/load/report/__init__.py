@@ -1,7 +1,7 @@
-"""How a result is shown.
+"""The report of a result.
 
-figures      in words and figures
-terminal     those in the terminal, and how far a load is
-plots page   those on a page, with plots
-rows         as comma-separated values
+figures      rows of names and figures
+terminal     the table in the terminal, and the progress of a load
+plots, page  the page, with plots
+rows         comma-separated values
 """

@@ -1,4 +1,4 @@
-"""A result in words and figures, in sections of rows: what the terminal and the page both show."""
+"""A result in words and figures, in sections of rows, for the terminal and the page."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from allcomers.commands.load.data.result import PERCENTS, Result
 from allcomers.commands.load.data.slo import Term
 
 BANDS: Final = 12
-"""How many bars the histogram has, at most."""
+"""Bars of the histogram, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A figure: `bar` is 0 to 1, below 0 for none; `good` is None where it is not judged."""
+    """A figure: `bar` is 0 to 1, below 0 for none; `good` is None if it is not judged."""
 
     name: str
     value: str
@@ -33,7 +33,7 @@ class Section:
 
 
 def span(seconds: float) -> str:
-    """A time with three digits: "635 µs", "1.47 ms", "12.3 s"."""
+    """Return a time with three digits: "635 µs", "1.47 ms", "12.3 s"."""
     for factor, unit in ((1e6, "µs"), (1e3, "ms")):
         if seconds * factor < 999.5:
             return f"{_three(seconds * factor)} {unit}"
@@ -41,7 +41,7 @@ def span(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """ "1.50 KB", in powers of 1,000, as rates of networks are told."""
+    """Return a size, "1.50 KB", in powers of 1,000, as network rates are given."""
     for factor, unit in ((1e0, "B"), (1e3, "KB"), (1e6, "MB")):
         if count / factor < 999.5:
             return f"{_three(count / factor)} {unit}"
@@ -55,20 +55,20 @@ def _three(value: float) -> str:
 
 
 def headline(result: Result) -> str:
-    """What was done, in a line."""
+    """Return the load in a line."""
     plan = result.plan
     clients = f"{plan['clients']:,} clients" + (f" in {plan['processes']} processes" if plan["processes"] > 1 else "")
     if plan["hostile"]:
-        how = f"{clients} that mean ill: {plan['hostile']}"
+        how = f"{clients} that attack: {plan['hostile']}"
     elif plan["rate"]:
         how = f"open loop, {plan['rate']:,g} requests per second ({plan['arrivals']}), at most {clients}"
     else:
-        how = f"closed loop, {clients}" + (f", {span(plan['think'])} of thought" if plan["think"] else "")
+        how = f"closed loop, {clients}" + (f", think time {span(plan['think'])}" if plan["think"] else "")
     return f"{plan['url']}: {how}, {result.seconds:.1f} s" + (" (interrupted)" if result.interrupted else "")
 
 
 def sections(result: Result, slo: Sequence[Term] = ()) -> list[Section]:
-    """All that is worth a look, in this order."""
+    """Return all sections, in the order in which they are shown."""
     found = [Section("Rates", list(_rates(result))), Section("Requests", list(_requests(result)))]
     if result.response.count:
         found += [Section("Response time", list(_times(result))), Section("Histogram", list(_bands(result.response)))]
@@ -100,11 +100,11 @@ def _requests(result: Result) -> Iterator[Row]:
 
 
 def _connections(result: Result) -> str:
-    return f"held of {result.connections_asked:,} asked; {result.connections_opened:,} opened in all"
+    return f"held of {result.connections_asked:,} planned; {result.connections_opened:,} opened in total"
 
 
 def _times(result: Result) -> Iterator[Row]:
-    """Percentiles of response times; of service times beside them where those are others."""
+    """Yield the percentiles of response times, with those of service times where these differ."""
     response = result.response.percentiles(*PERCENTS)
     service = result.service.percentiles(*PERCENTS)
     differs = list(result.service.pairs()) != list(result.response.pairs())
@@ -116,7 +116,7 @@ def _times(result: Result) -> Iterator[Row]:
 
 
 def _log(value: float, most: float) -> float:
-    """Where a time stands between 10 µs and the longest, on a scale of powers."""
+    """Return the position of a time between 10 µs and the longest, on a logarithmic scale, 0 to 1."""
     least = 1e-5
     if value <= least or most <= least:
         return 0.0
@@ -124,12 +124,12 @@ def _log(value: float, most: float) -> float:
 
 
 def _bands(histogram: Histogram) -> Iterator[Row]:
-    """Shares of all answers, in at most BANDS steps of equal ratio from the shortest time to the longest."""
+    """Yield shares of all responses, in at most BANDS steps of equal ratio from the shortest time to the longest."""
     total, low, high = histogram.count, max(histogram.min, 1e-6), histogram.max
     ratio = max((high / low) ** (1 / BANDS), 1.05)
     counts: dict[int, int] = {}
-    for place, count in histogram.pairs():
-        band = min(BANDS - 1, max(0, int(math.log(max(middle(place) / 1e9, low) / low) / math.log(ratio))))
+    for bucket, count in histogram.pairs():
+        band = min(BANDS - 1, max(0, int(math.log(max(middle(bucket) / 1e9, low) / low) / math.log(ratio))))
         counts[band] = counts.get(band, 0) + count
     most = max(counts.values())
     for band in range(max(counts) + 1):
@@ -145,10 +145,10 @@ def _errors(result: Result) -> Iterator[Row]:
 _MEANS: Final = {
     "refused": "nobody listened",
     "reset": "the connection was reset",
-    "closed": "the connection was closed before the answer was whole",
-    "time-out": "no connection, or no whole answer, in time (--timeout)",
-    "malformed": "what came was no answer",
-    "status": "answers of 400 and above",
+    "closed": "the connection was closed before the response was complete",
+    "time-out": "no connection, or no complete response, in time (--timeout)",
+    "malformed": "the response was malformed",
+    "status": "responses of 400 and above",
     "tls": "the handshake, or a record, was broken",
     "no port left": "this machine has no local port left: fewer connections, or keep-alive",
     "no descriptor left": "this process has no descriptor left: ulimit -n, or more processes (-t)",
@@ -158,10 +158,10 @@ _MEANS: Final = {
 def _verdict(term: Term, result: Result) -> Row:
     value = term.measured(result)
     if value is None:
-        told = "nothing was answered"
+        measured = "nothing was answered"
     elif term.name == "errors":
-        told = f"{value:.3%}" if term.unit == "%" else f"{value:,.0f}"
+        measured = f"{value:.3%}" if term.unit == "%" else f"{value:,.0f}"
     else:
-        told = f"{value:,.0f}" if term.name in ("qps", "tps") else span(value)
+        measured = f"{value:,.0f}" if term.name in ("qps", "tps") else span(value)
     met = term.met(result)
-    return Row(term.text, told, "met" if met else "missed", good=met)
+    return Row(term.text, measured, "met" if met else "missed", good=met)

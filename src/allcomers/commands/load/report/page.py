@@ -1,4 +1,4 @@
-"""A result as a page: one file, nothing from elsewhere, light and dark, printable."""
+"""A result as a page: one self-contained file, light and dark, printable."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ _TILES: Final = ("TPS", "QPS", "p50", "p99", "max", "connections", "failed")
 
 
 def write(result: Result, slo: Sequence[Term], out: TextIO) -> None:
-    """The whole page. What a user gave, the URL above all, is escaped."""
-    told = sections(result, slo)
+    """Write the whole page. All input of the user, the URL above all, is escaped."""
+    found = sections(result, slo)
     title = escape(headline(result))
     out.write(f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n')
     out.write(
@@ -55,10 +55,10 @@ def write(result: Result, slo: Sequence[Term], out: TextIO) -> None:
     )
     out.write(f"<body>\n<h1>{title}</h1>\n")
     out.writelines(_warnings(result))
-    out.writelines(_tiles(told))
+    out.writelines(_tiles(found))
     out.write('<div class="panels">\n')
     out.writelines(_panel(plot.name, plot.svg()) for plot in _plots(result))
-    out.writelines(_panel(section.title, _table(section)) for section in told if section.title != "Not to be trusted")
+    out.writelines(_panel(section.title, _table(section)) for section in found if section.title != "Not to be trusted")
     out.write(f"</div>\n<footer>allcomers load {escape(allcomers.__version__)}</footer>\n</body>\n</html>\n")
 
 
@@ -67,8 +67,8 @@ def _warnings(result: Result) -> Iterator[str]:
         yield f'<p class="panel warning">Not to be trusted: {escape(line)}</p>\n'
 
 
-def _tiles(told: Sequence[Section]) -> Iterator[str]:
-    rows = {row.name: row for section in told for row in section.rows}
+def _tiles(found: Sequence[Section]) -> Iterator[str]:
+    rows = {row.name: row for section in found for row in section.rows}
     yield '<div class="tiles">\n'
     for name in _TILES:
         if row := rows.get(name):
@@ -114,7 +114,7 @@ def _plots(result: Result) -> Iterator[Plot]:
 
 
 def _steps(result: Result, values: Sequence[float]) -> Points:
-    """A value for each interval, from its beginning to its end."""
+    """Return a value for each interval, from its beginning to its end."""
     ends = list(accumulate((interval.seconds for interval in result.intervals), initial=0.0))
     return [point for begin, end, y in zip(ends, ends[1:], values, strict=False) for point in ((begin, y), (end, y))]
 
@@ -144,7 +144,7 @@ def _connections(result: Result) -> Plot:
 
 
 def _heat(result: Result) -> Plot:
-    """A box for each interval and each thirty-second part of a doubling: the more answers in it, the darker."""
+    """Plot a box for each interval and each 32nd of a doubling: the more responses in it, the darker."""
     high = max(result.response.max, 1e-6)
     plot = Plot(
         linear(result.seconds, "seconds", exact=True),
@@ -156,8 +156,8 @@ def _heat(result: Result) -> Plot:
     for interval in result.intervals:
         end = begin + interval.seconds
         most = max((count for _, count in interval.times), default=0)
-        for place, count in interval.times:
-            low, top = lowest(place - (1 << COARSE_SHIFT) + 1) / 1e9, highest(place) / 1e9
+        for bucket, count in interval.times:
+            low, top = lowest(bucket - (1 << COARSE_SHIFT) + 1) / 1e9, highest(bucket) / 1e9
             if low > 0:
                 plot.box((begin, end), (low, top), "blue", 0.12 + 0.88 * count / most, f"{span(top)}: {count:,}")
         if interval.times:
@@ -171,10 +171,10 @@ def _heat(result: Result) -> Plot:
 
 
 def _by_percentile(result: Result) -> Plot:
-    """As HdrHistogram plots it: each step to the right is a tenth of what is left."""
+    """Plot percentiles as HdrHistogram does: each step to the right is a tenth of what is left."""
     nines = max(2, len(str(result.response.count)) - 1)
     steps = [1 - 10 ** (-i / 8) for i in range(8 * nines + 1)]
-    x = logarithmic(1, 10.0**nines, "of all answers", lambda beyond: f"{100 - 100 / beyond:.6g} %")
+    x = logarithmic(1, 10.0**nines, "of all responses", lambda beyond: f"{100 - 100 / beyond:.6g} %")
     response = result.response.percentiles(*(100 * step for step in steps))
     service = result.service.percentiles(*(100 * step for step in steps))
     plot = Plot(x, linear(max(response) * 1000, "ms"), "Response time by percentile")

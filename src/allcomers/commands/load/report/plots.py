@@ -1,4 +1,4 @@
-"""Plots as SVG: lines, bars and a heat map on axes that are linear or logarithmic. Text in, text out.
+"""Plots as SVG: lines, bars and a heat map on linear or logarithmic axes. Text in, text out.
 
 Colours are the page's CSS variables, so that a plot is light or dark as the page is.
 """
@@ -20,7 +20,7 @@ Points: TypeAlias = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """From `low` to `high`; `ticks` are (value, text)."""
+    """An axis from `low` to `high`; `ticks` are (value, text)."""
 
     low: float
     high: float
@@ -29,7 +29,7 @@ class Axis:
     log: bool = False
 
     def share(self, value: float) -> float:
-        """Where a value lies: 0 at `low`, 1 at `high`."""
+        """Return the position of a value: 0 at `low`, 1 at `high`."""
         if self.log:
             value = max(value, self.low)
             return math.log(value / self.low) / math.log(self.high / self.low)
@@ -37,7 +37,7 @@ class Axis:
 
 
 def linear(high: float, title: str, exact: bool = False) -> Axis:
-    """From 0 on, with about five round ticks; to `high` exactly, or to the tick after it."""
+    """Return an axis from 0 on, with about five round ticks; to `high` exactly, or to the tick after it."""
     high = max(high, 1e-9)
     step = 10 ** math.floor(math.log10(high / 4))
     step *= next(factor for factor in (1, 2, 2.5, 5, 10) if high / (step * factor) <= 6)
@@ -45,17 +45,17 @@ def linear(high: float, title: str, exact: bool = False) -> Axis:
     return Axis(0.0, high if exact else count * step, title, [(i * step, f"{i * step:,g}") for i in range(count + 1)])
 
 
-def logarithmic(low: float, high: float, title: str, told: Callable[[float], str]) -> Axis:
-    """An axis with a tick at each power of ten."""
+def logarithmic(low: float, high: float, title: str, text: Callable[[float], str]) -> Axis:
+    """Return an axis with a tick at each power of ten; `text` formats a value."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     last = max(last, first + 1)
-    ticks = [(10.0**power, told(10.0**power)) for power in range(first, last + 1)]
+    ticks = [(10.0**power, text(10.0**power)) for power in range(first, last + 1)]
     return Axis(10.0**first, 10.0**last, title, ticks, log=True)
 
 
 @dataclass(slots=True)
 class Plot:
-    """Axes, and what is drawn on them, from the back to the front."""
+    """Axes and the marks on them, from back to front."""
 
     x: Axis
     y: Axis
@@ -74,7 +74,7 @@ class Plot:
             self._keys.append((colour, key))
 
     def box(self, x: tuple[float, float], y: tuple[float, float], colour: str, opacity: float, title: str) -> None:
-        """A rectangle; `title` is shown where a pointer rests on it."""
+        """Add a rectangle; `title` is its tooltip."""
         left, right = self._x(x[0]), self._x(x[1])
         top, bottom = self._y(y[1]), self._y(y[0])
         self._parts.append(

@@ -1,4 +1,4 @@
-"""A result as rows of comma-separated values: one for each interval (RFC 4180)."""
+"""A result as comma-separated values: a row for each interval (RFC 4180)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A result, and how far it is, in the terminal: with rich where it is installed, as plain text where not."""
+"""A result, and the progress of a load, in the terminal: with rich if it is installed, else as plain text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 
 
 def show(headline: str, sections: Sequence[Section], out: TextIO) -> None:
-    """The table of a result."""
+    """Write the table of a result."""
     if HAS_RICH and out.isatty():
         _show_rich(headline, sections, out)
     else:
@@ -34,13 +34,13 @@ def show(headline: str, sections: Sequence[Section], out: TextIO) -> None:
 
 
 def bar(share: float, width: int = _BAR) -> str:
-    """A bar of block characters, to an eighth of one."""
+    """Return a bar of block characters, to an eighth of one."""
     eighths = round(max(0.0, min(share, 1.0)) * width * 8)
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
 
 
 def plain(headline: str, sections: Sequence[Section]) -> str:
-    """The table without a colour."""
+    """Return the table without colours."""
     lines = [headline]
     for section in sections:
         names = max(len(row.name) for row in section.rows)
@@ -82,7 +82,7 @@ def _grid(section: Section) -> Any:
 
 
 class Meter:
-    """How far a load is, on a terminal: a bar, or with no rich a line that is written anew; elsewhere nothing."""
+    """The progress of a load on a terminal: a bar, or without rich a line that is rewritten; elsewhere nothing."""
 
     def __init__(self, plan: Plan, out: TextIO = sys.stderr) -> None:
         self._plan = plan
@@ -103,8 +103,8 @@ class Meter:
             self._out.write("\r" + " " * self._width + "\r")
             self._out.flush()
 
-    def tell(self, progress: Progress) -> None:
-        """To be called a few times a second."""
+    def report(self, progress: Progress) -> None:
+        """Show the progress. Called a few times a second."""
         passed = progress.seconds - self._before.seconds
         if not self._shown or progress.seconds < 0 or passed < 0.2:
             return
@@ -126,7 +126,7 @@ class Meter:
         return min(1.0, max(by_time, by_count))
 
     def _move(self, progress: Progress, text: str) -> None:
-        if self._bar is None:  # not before: rich must not begin before the fork
+        if self._bar is None:  # not earlier: rich must not start before the fork
             self._bar = _bar_on(self._out)
             self._task = self._bar.add_task("", total=1.0)
             self._bar.start()

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""What each answer costs the load generator most for, as typed loops: `wire` says when it runs.
+"""The most expensive work for each response, as typed loops: `response_end_compiled` says when it runs.
 
-The plain Python is the specification: `answers.HttpAnswers` of `cut`, `record.Pen` of `Pen`. `cut` does the common case,
-an HTTP/1.1 answer that is here whole; with anything else, and all that is malformed, it stops, and the plain Python goes
-on from there. So there is one set of refusals. Every pointer has its end beside it.
+The plain Python is the specification: `response_end.HttpResponseFraming` of `cut`, `record.Recorder` of `Recorder`. `cut`
+does the common case, an HTTP/1.1 response that is here completely; at anything else, and all that is malformed, it stops,
+and the plain Python goes on from there. So there is one set of refusals. Every pointer has its end beside it.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -12,12 +12,12 @@ from libc.string cimport memcmp
 
 ctypedef const unsigned char* Bytes
 
-# ---------------------------------------------------------------- answers
+# ---------------------------------------------------------------- responses
 
 cdef enum:
     TOKEN = 1  # RFC 9110, 5.6.2
     VALUE = 2  # RFC 9110, 5.5: anything but control bytes
-    CLOSES = 1024  # answers.CLOSES
+    CLOSES = 1024  # response_end.CLOSES
     MOST_DIGITS = 18
 
 cdef unsigned char _kinds[256]
@@ -48,11 +48,11 @@ cdef struct Head:
     bint closes
     bint has_connection
     bint chunked
-    int64_t length  # -1: not said
+    int64_t length  # -1: none given
 
 
 cdef inline bint _is(Bytes at, Py_ssize_t size, const char* lower, Py_ssize_t expected) noexcept:
-    """Is it this word of letters and hyphens, whatever its case?"""
+    """Return whether the text is this word of letters and hyphens, in any case."""
     cdef Py_ssize_t i
     if size != expected:
         return False
@@ -63,7 +63,7 @@ cdef inline bint _is(Bytes at, Py_ssize_t size, const char* lower, Py_ssize_t ex
 
 
 cdef Py_ssize_t _status_line(Bytes at, Py_ssize_t here, Py_ssize_t end, Head* head) noexcept:
-    """Where the line after it begins; 0 if it is not a common one."""
+    """Return where the next line begins; 0 if this line is not a common one."""
     if end - here < 14 or memcmp(at + here, b"HTTP/1.1 ", 9) != 0:
         return 0
     here += 9
@@ -80,8 +80,8 @@ cdef Py_ssize_t _status_line(Bytes at, Py_ssize_t here, Py_ssize_t end, Head* he
     return here + 2
 
 
-cdef bint _note(Bytes at, Py_ssize_t name, Py_ssize_t size, Py_ssize_t value, Py_ssize_t end, Head* head) noexcept:
-    """A field that decides something; False where it says what is not common."""
+cdef bint _read_field(Bytes at, Py_ssize_t name, Py_ssize_t size, Py_ssize_t value, Py_ssize_t end, Head* head) noexcept:
+    """Read a field that decides on framing; return False if its value is not a common one."""
     cdef Py_ssize_t i
     while end > value and (at[end - 1] == c' ' or at[end - 1] == c'\t'):
         end -= 1
@@ -109,7 +109,7 @@ cdef bint _note(Bytes at, Py_ssize_t name, Py_ssize_t size, Py_ssize_t value, Py
 
 
 cdef Py_ssize_t _head(Bytes at, Py_ssize_t here, Py_ssize_t end, int most, Head* head) noexcept:
-    """Where the body begins; 0 where the head is not whole, malformed or not common."""
+    """Return where the body begins; 0 if the head is incomplete, malformed or not common."""
     cdef Py_ssize_t name, size, value
     here = _status_line(at, here, end, head)
     if here == 0:
@@ -134,14 +134,14 @@ cdef Py_ssize_t _head(Bytes at, Py_ssize_t here, Py_ssize_t end, int most, Head*
             here += 1
         if end - here < 2 or at[here] != c'\r' or at[here + 1] != c'\n':
             return 0
-        if not _note(at, name, size, value, here, head):
+        if not _read_field(at, name, size, value, here, head):
             return 0
         here += 2
     return 0
 
 
 cdef Py_ssize_t _chunks(Bytes at, Py_ssize_t here, Py_ssize_t end) noexcept:
-    """Where a body in chunks ends; 0 where it is not whole, has extensions or trailers, or is malformed."""
+    """Return where a chunked body ends; 0 if it is incomplete, malformed, or has extensions or trailers."""
     cdef Py_ssize_t begin
     cdef uint64_t size
     while True:
@@ -164,7 +164,7 @@ cdef Py_ssize_t _chunks(Bytes at, Py_ssize_t here, Py_ssize_t end) noexcept:
 
 
 def cut(bytes data not None, bint bodiless, Py_ssize_t max_head, int max_headers, list found not None):
-    """Append to `found` the common answers that `data` begins with; so many bytes they have."""
+    """Append to `found` the common responses that `data` begins with; return their size in bytes."""
     cdef Bytes at = <Bytes>PyBytes_AS_STRING(data)
     cdef Py_ssize_t end = PyBytes_GET_SIZE(data), here = 0, after
     cdef Head head
@@ -190,9 +190,9 @@ def cut(bytes data not None, bint bodiless, Py_ssize_t max_head, int max_headers
     return here
 
 
-# ---------------------------------------------------------------- the pen
+# ---------------------------------------------------------------- the recorder
 
-cdef enum:  # the places of record.py, and of histogram.py
+cdef enum:  # the offsets of record.py, and those of histogram.py
     ANSWERED = 1
     STATUSES = 16
     COARSE = 1016
@@ -210,7 +210,7 @@ cdef int64_t LARGEST = (<int64_t>1 << 42) - 1
 
 
 cdef inline Py_ssize_t _index(int64_t value) noexcept:
-    """As histogram.index."""
+    """Return the bucket of a value, as histogram.index does."""
     cdef int shift
     if value < (1 << DIGITS):
         return <Py_ssize_t>value if value > 0 else 0
@@ -220,24 +220,24 @@ cdef inline Py_ssize_t _index(int64_t value) noexcept:
     return (<Py_ssize_t>shift << (DIGITS - 1)) + <Py_ssize_t>(value >> shift)
 
 
-cdef class Pen:
-    """Writes answers into a page: as record.Pen."""
+cdef class Recorder:
+    """Counts responses, as record.Recorder does."""
 
     cdef unsigned long long[::1] _counters
 
-    def __init__(self, page):
-        self._counters = page
+    def __init__(self, counters):
+        self._counters = counters
         if self._counters.shape[0] != SIZE:
-            raise ValueError("this is no page of a record")
+            raise ValueError("these are not the counters of a record")
 
     def answered(self, int64_t due, int64_t sent, int64_t now, int status):
-        cdef Py_ssize_t place = _index(now - due)
+        cdef Py_ssize_t bucket = _index(now - due)
         if not 0 <= status < 1000:
-            raise ValueError("this is no status")
+            raise ValueError("not a status")
         self._counters[ANSWERED] += 1
         self._counters[STATUSES + status] += 1
-        self._counters[RESPONSE + place] += 1
-        self._counters[COARSE + (place >> COARSE_SHIFT)] += 1
+        self._counters[RESPONSE + bucket] += 1
+        self._counters[COARSE + (bucket >> COARSE_SHIFT)] += 1
         self._counters[SERVICE + _index(now - sent)] += 1
 
     def late(self, int64_t by):

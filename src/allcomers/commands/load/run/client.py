@@ -1,10 +1,10 @@
-"""A client: one non-blocking connection at a time, from its beginning to its end.
+"""A client: one non-blocking connection at a time, from connect to close.
 
-The crew tells it what has happened (`ready`, `woken`); what it then does is a matter of its phase. `Client` knows how
-to connect, to encrypt, to send and to leave. What it has to say, and what it makes of what it hears, its subclasses
-know: `asker.Asker` asks and is answered, those in `hostile` do what nobody should.
+The group reports events (`ready`, `expired`); the client's phase decides what follows. `Client` connects, encrypts,
+sends and closes. Subclasses decide what to send, and handle what is received: `request_client.RequestClient` sends
+requests and counts responses, those in `hostile_client` attack.
 
-Times are ns of the monotonic clock. A client has one moment at which it must be looked at, whatever happens: `wake`.
+Times are ns of the monotonic clock. A client has one moment at which it must be looked at in any case: `deadline`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any, Final, Protocol
 
-from allcomers.commands.load.data.plan import Place, Plan
+from allcomers.commands.load.data.plan import Destination, Plan
 from allcomers.commands.load.data.record import Record
 from allcomers.errors import Refusal
 from allcomers.system.deadlines import Deadlines
@@ -26,14 +26,14 @@ READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 
 SHORT: Final = 16 * 1024
-"""Bytes asked of a socket at once, at first. PERF: 0.6 µs a request less than with RECEIVE, for which more memory is
-taken and given back (user time, `python -m bench generator --parts cost`)."""
+"""Bytes received at once, at first. PERF: 0.6 µs a request less than with RECEIVE, for which more memory is allocated
+and freed (user time, `python -m bench generator --parts cost`)."""
 
 RECEIVE: Final = 64 * 1024
-"""… of one that has given as many as it was asked for."""
+"""Bytes received at once after a full SHORT."""
 
 FIRST_PAUSE: Final = 50_000_000
-"""ns before a second try at what failed; they double, up to LONGEST_PAUSE. The first try comes at once."""
+"""ns before the second try after a failure; doubled each time, up to LONGEST_PAUSE. The first try is immediate."""
 
 LONGEST_PAUSE: Final = 1_000_000_000
 
@@ -52,26 +52,26 @@ _KINDS: Final = {
 
 
 def kind_of(error: OSError) -> str:
-    """The kind of error that this is counted as."""
+    """Return the kind of error that `error` is counted as."""
     if isinstance(error, ssl.SSLError):
         return "closed" if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError) else "tls"
     return _KINDS.get(error.errno or 0, "other")
 
 
 class Phase(Enum):
-    AWAY = "no connection"
-    CONNECTING = "connect(2) is under way"
-    SHAKING = "the TLS handshake is under way"
+    DISCONNECTED = "no connection"
+    CONNECTING = "connect(2) is in progress"
+    HANDSHAKE = "the TLS handshake is in progress"
     OPEN = "the connection carries data"
 
 
-class Driver(Protocol):
-    """What a client needs of the crew that it is one of."""
+class Group(Protocol):
+    """The group as its clients see it."""
 
     plan: Plan
-    place: Place
+    destination: Destination
     record: Record
-    pen: Any  # record.Pen or _wire.Pen
+    recorder: Any  # record.Recorder or _response_end.Recorder
     tls: ssl.SSLContext | None
     deadlines: Deadlines
     schedule: Iterator[int] | None
@@ -83,31 +83,31 @@ class Driver(Protocol):
     keep_alive: bool
 
     def watch(self, client: Client, fd: int, mask: int) -> None:
-        """Tell it when its socket is ready so."""
+        """Report when the client's socket is ready in this way."""
 
     def modify(self, fd: int, mask: int) -> None:
-        """… or so, from now on."""
+        """Change the events that are reported."""
 
     def forget(self, sock: socket.socket) -> None:
-        """Its owner is about to close it."""
+        """Forget a socket that is about to be closed."""
 
     def may_connect(self, client: Client) -> bool:
-        """At once? If not, `connect_now` is called when it is its turn."""
+        """Return True if the client may connect at once; else queue it and call `connect_now` in its turn."""
         ...
 
     def connect_ended(self) -> None:
-        """A connection that might be made is open, or has come to nothing."""
+        """Count a connection that is open now, or has failed."""
 
-    def may_ask(self) -> bool:
-        """Is there another request to be sent? Then it is the caller's."""
+    def claim_request(self) -> bool:
+        """Return True and count one request, if another one may be sent."""
         ...
 
-    def asks_on(self) -> bool:
-        """Will there be another request, for somebody?"""
+    def has_more_requests(self) -> bool:
+        """Whether any client will have another request to send."""
         ...
 
-    def is_free(self, client: Any) -> None:
-        """It waits for a request that is due."""
+    def add_free(self, client: Any) -> None:
+        """Add a client that can send the next request that is due."""
 
     def count_in(self, size: int) -> None: ...
 
@@ -115,48 +115,57 @@ class Driver(Protocol):
 
 
 class Client:
-    """What all clients share. The crew calls start, ready and woken; subclasses override what they care about."""
+    """The base of all clients. The group calls `ready` and `expired`; subclasses override the hooks."""
 
-    __slots__ = ("_crew", "_mask", "_pause", "_unsent", "in_line", "key", "phase", "since", "sock", "take", "wake")
+    __slots__ = (
+        "_group",
+        "_mask",
+        "_pause",
+        "_unsent",
+        "awaits_turn",
+        "deadline",
+        "key",
+        "phase",
+        "receive_size",
+        "sock",
+    )
 
-    def __init__(self, crew: Driver, key: int) -> None:
-        self._crew = crew
+    def __init__(self, group: Group, key: int) -> None:
+        self._group = group
         self.key = key
-        self.phase = Phase.AWAY
+        self.phase = Phase.DISCONNECTED
         self.sock: socket.socket | None = None
-        self.since = 0
-        """When this phase began."""
-        self.wake = 0
-        self.take = SHORT
-        """Bytes asked of the socket at once."""
+        self.deadline = 0
+        self.receive_size = SHORT
+        """Bytes received from the socket at once."""
         self._mask = 0
         self._pause = 0
         self._unsent = b""
-        self.in_line = False
-        """Does it wait for its turn to connect? (line)"""
+        self.awaits_turn = False
+        """Whether it is queued for its turn to connect; set by ConnectQueue."""
 
-    # ------------------------------------------------------------ for subclasses
+    # ------------------------------------------------------------ hooks of subclasses
 
     def in_flight(self) -> int:
-        """Requests that are neither answered nor given up."""
+        """Return the number of requests that are neither answered nor given up."""
         return 0
 
     def opened(self, now: int) -> None:
-        """The connection is there, and all that `_unsent` had is sent."""
+        """Handle an open connection: all of `_unsent` has been sent."""
 
-    def heard(self, data: bytes, now: int) -> None:
-        """The server has said this; b"" is its end. Raises Refusal where it is no answer."""
+    def received(self, data: bytes, now: int) -> None:
+        """Handle data from the server; b"" is its end. Raises Refusal if it is no response."""
 
-    def due(self, now: int) -> None:
-        """`wake` has come while the connection was open, or while there was none."""
+    def on_timer(self, now: int) -> None:
+        """Handle `deadline`, on an open connection or without one."""
 
     def lost(self, kind: str, now: int) -> None:
-        """The connection could not be opened or has broken; it is gone already."""
+        """Handle a connection that could not be opened or has broken; it is closed already."""
 
-    # ------------------------------------------------------------ what the crew tells
+    # ------------------------------------------------------------ events from the group
 
     def ready(self, mask: int, now: int) -> None:
-        """Its socket is ready as `mask` says (epoll_ctl(2))."""
+        """Handle a socket that is ready, as `mask` says (epoll_ctl(2))."""
         if self.phase is Phase.OPEN:
             if mask & WRITE:
                 self._flush(now)
@@ -164,54 +173,54 @@ class Client:
                 self.receive(now)
         elif self.phase is Phase.CONNECTING:
             self._connected(now)
-        elif self.phase is Phase.SHAKING:
-            self._shake(now)
+        elif self.phase is Phase.HANDSHAKE:
+            self._handshake(now)
 
-    def woken(self, now: int) -> None:
-        """Perhaps its moment has come."""
-        if now < self.wake:
-            self._crew.deadlines.set(self.key, self.wake)
-        elif self.phase in (Phase.CONNECTING, Phase.SHAKING):
+    def expired(self, now: int) -> None:
+        """Check the deadline, which may have moved."""
+        if now < self.deadline:
+            self._group.deadlines.set(self.key, self.deadline)
+        elif self.phase in (Phase.CONNECTING, Phase.HANDSHAKE):
             self.fail("time-out", now)
         else:
-            self.due(now)
+            self.on_timer(now)
 
     # ------------------------------------------------------------ verbs
 
-    def wake_at(self, when: int) -> None:
-        self.wake = when
-        self._crew.deadlines.set(self.key, when)
+    def set_deadline(self, when: int) -> None:
+        self.deadline = when
+        self._group.deadlines.set(self.key, when)
 
     def connect(self, now: int) -> None:
-        """Begin to connect; in its turn, where many do."""
-        if self._crew.may_connect(self):
+        """Connect, or queue for a turn if too many connect."""
+        if self._group.may_connect(self):
             self.connect_now(now)
 
     def connect_now(self, now: int) -> None:
-        crew = self._crew
+        group = self._group
         try:
-            sock = socket.socket(crew.place.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            sock = socket.socket(group.destination.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         except OSError as error:
-            crew.connect_ended()
+            group.connect_ended()
             self.lost(kind_of(error), now)
             return
         self.sock = sock
-        self._enter(Phase.CONNECTING, now)
-        self.wake_at(now + crew.timeout)
+        self.phase = Phase.CONNECTING
+        self.set_deadline(now + group.timeout)
         self.tune(sock)
-        code = sock.connect_ex(crew.place.address)
+        code = sock.connect_ex(group.destination.address)
         if code and code != errno.EINPROGRESS:
             self.fail(_KINDS.get(code, "other"), now)
             return
         self._mask = WRITE
-        crew.watch(self, sock.fileno(), WRITE)
+        group.watch(self, sock.fileno(), WRITE)
 
     def tune(self, sock: socket.socket) -> None:
-        """Set what must be set before the connection is made."""
+        """Set the options that must be set before the connection is made."""
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, data: bytes, now: int) -> None:
-        """Send it, behind what could not be sent yet."""
+        """Send data, after what is still unsent."""
         if self._unsent:
             self._unsent += data
             return
@@ -219,84 +228,85 @@ class Client:
         self._flush(now)
 
     def receive(self, now: int) -> None:
-        """Hear what there is."""
+        """Receive what is there."""
         assert self.sock is not None
         try:
-            data = self.sock.recv(self.take)
+            data = self.sock.recv(self.receive_size)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
         except OSError as error:
             self.fail(kind_of(error), now)
             return
-        now = self._crew.clock()  # to read it is a part of its time, what follows is not
+        now = self._group.clock()  # receiving is part of the response time, what follows is not
         size = len(data)
         if size == SHORT:
-            self.take = RECEIVE
-        self._crew.count_in(size)
+            self.receive_size = RECEIVE
+        self._group.count_in(size)
         try:
-            self.heard(data, now)
+            self.received(data, now)
         except Refusal:
             self.fail("malformed" if data else "closed", now)
-        if self._crew.tls and self.phase is Phase.OPEN and isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
-            self.receive(now)  # the kernel has nothing more to tell of what OpenSSL holds
+        if (
+            self._group.tls
+            and self.phase is Phase.OPEN
+            and isinstance(self.sock, ssl.SSLSocket)
+            and self.sock.pending()
+        ):
+            self.receive(now)  # the kernel reports nothing of what OpenSSL holds
 
-    def look_away(self) -> None:
-        """Hear nothing from now on, unless asked to."""
+    def stop_reading(self) -> None:
+        """Receive nothing from now on, except by receive()."""
         self._watch(0)
 
-    def leave(self, now: int) -> None:
-        """Close the connection, in whatever phase."""
+    def disconnect(self, now: int) -> None:
+        """Close the connection, in any phase."""
         before = self.phase
         self._unsent = b""
-        self._enter(Phase.AWAY, now)
+        self.phase = Phase.DISCONNECTED
         if self.sock is not None:
-            self._crew.forget(self.sock)
+            self._group.forget(self.sock)
             self.sock.close()
             self.sock = None
         if before is Phase.OPEN:
-            self._crew.record.closed()
-        elif before is not Phase.AWAY:
-            self._crew.connect_ended()
+            self._group.record.closed()
+        elif before is not Phase.DISCONNECTED:
+            self._group.connect_ended()
 
     def fail(self, kind: str, now: int) -> None:
-        """The connection is of no more use: `kind` says why."""
-        self.leave(now)
+        """Close a connection that is of no more use, for the reason `kind`."""
+        self.disconnect(now)
         self.lost(kind, now)
 
-    def pause(self) -> int:
-        """How long to wait before the next try, in ns: twice as long as before."""
-        pause = self._pause
-        self._pause = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
-        return pause
+    def next_pause(self) -> int:
+        """Return the time to wait before the next try, in ns: twice as long as before."""
+        next_pause = self._pause
+        self._pause = min(max(2 * next_pause, FIRST_PAUSE), LONGEST_PAUSE)
+        return next_pause
 
-    # ------------------------------------------------------------ how it goes on
-
-    def _enter(self, phase: Phase, now: int) -> None:
-        self.phase = phase
-        self.since = now
+    # ------------------------------------------------------------ phases
 
     def _watch(self, mask: int) -> None:
         if mask != self._mask:
             self._mask = mask
             assert self.sock is not None
-            self._crew.modify(self.sock.fileno(), mask)
+            self._group.modify(self.sock.fileno(), mask)
 
     def _connected(self, now: int) -> None:
         assert self.sock is not None
         code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             self.fail(_KINDS.get(code, "other"), now)
-        elif self._crew.tls is None:
+        elif self._group.tls is None:
             self._open(now)
         else:
-            self._enter(Phase.SHAKING, now)
-            self.sock = self._crew.tls.wrap_socket(
-                self.sock, server_hostname=self._crew.place.name, do_handshake_on_connect=False,
+            self.phase = Phase.HANDSHAKE
+            self.sock = self._group.tls.wrap_socket(
+                self.sock, server_hostname=self._group.destination.name, do_handshake_on_connect=False,
                 suppress_ragged_eofs=False,
             )  # fmt: skip
-            self._shake(now)
+            self._handshake(now)
 
-    def _shake(self, now: int) -> None:
+    def _handshake(self, now: int) -> None:
         assert isinstance(self.sock, ssl.SSLSocket)
         try:
             self.sock.do_handshake()
@@ -310,10 +320,10 @@ class Client:
             self._open(now)
 
     def _open(self, now: int) -> None:
-        self._enter(Phase.OPEN, now)
+        self.phase = Phase.OPEN
         self._watch(READ)
-        self._crew.connect_ended()
-        self._crew.record.opened()
+        self._group.connect_ended()
+        self._group.record.opened()
         if self._unsent:
             self._flush(now)
         if self.phase is Phase.OPEN:
@@ -329,7 +339,7 @@ class Client:
         except OSError as error:
             self.fail(kind_of(error), now)
             return
-        self._crew.count_out(count)
+        self._group.count_out(count)
         self._unsent = data[count:]
         if self._unsent:
             self._watch(self._mask | WRITE)

@@ -1,10 +1,11 @@
-"""One process of the load: all its clients on one epoll, and what they do when.
+"""One process of the load: all its clients on one epoll.
 
-A turn: wait until a socket is ready or a moment has come, tell those clients, send what is due. In an open loop a
-request goes to whichever client has been free the longest; where none is free it waits, and its response time runs.
+A turn: wait until a socket is ready or a deadline has passed, notify those clients, send what is due. In an open loop a
+request goes to the client that has been free the longest; if none is free the request waits, and its response time
+runs.
 
-It knows who does what when. What a client says is known by `asker` and `hostile`; that there are other processes, by
-`processes`.
+It decides which client acts when. `request_client` and `hostile_client` decide what is sent; `processes` knows that
+there are other processes.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from collections.abc import Callable, Iterator
 from itertools import cycle
 from typing import Final
 
-from allcomers.commands.load.data.plan import Place, Plan
-from allcomers.commands.load.data.record import ANSWERED, BYTES_IN, BYTES_OUT, FAILED, OPEN, SENT, Pen, Record
+from allcomers.commands.load.data.plan import Destination, Plan
+from allcomers.commands.load.data.record import ANSWERED, BYTES_IN, BYTES_OUT, FAILED, OPEN, SENT, Record, Recorder
 from allcomers.commands.load.data.schedule import moments
 from allcomers.commands.load.run import response_end_compiled
-from allcomers.commands.load.run.asking_client import Asker
 from allcomers.commands.load.run.client import READ, Client
-from allcomers.commands.load.run.connect_queue import Line
-from allcomers.commands.load.run.hostile_client import Hostile
-from allcomers.commands.load.run.precise_wait import Waiting
+from allcomers.commands.load.run.connect_queue import ConnectQueue
+from allcomers.commands.load.run.hostile_client import HostileClient
+from allcomers.commands.load.run.precise_wait import PreciseWait
+from allcomers.commands.load.run.request_client import RequestClient
 from allcomers.commands.load.run.requests import requests
 from allcomers.errors import ConfigError
 from allcomers.system.deadlines import NEVER, Deadlines
@@ -34,27 +35,27 @@ from allcomers.system.deadlines import NEVER, Deadlines
 SECOND: Final = 1_000_000_000
 
 TURN: Final = 64
-"""Sockets that are looked at in one turn: what is due meanwhile waits no longer than these take."""
+"""Sockets handled in one turn: a request that comes due meanwhile waits no longer than these take."""
 
 INTERVALS: Final = 900
-"""A run has about as many intervals at most: each is a second, or of a longer run several."""
+"""Intervals of a run, at most about: each is a second, or several in a longer run."""
 
 now_ns = time.monotonic_ns
 
 
-class Crew:
+class ClientGroup:
     """The clients of one process.
 
-    plan, place   what is to be done, and where
-    process       which share of it
-    start         when it begins (ns)
-    leash         a descriptor: once it can be read from, that is the end
+    plan, destination   the load and its server
+    process             index of this process's share
+    start               when the load starts (ns)
+    stop_fd             a descriptor: the load stops once it is readable
     """
 
-    def __init__(self, plan: Plan, place: Place, process: int, start: int, leash: int) -> None:
+    def __init__(self, plan: Plan, destination: Destination, process: int, start: int, stop_fd: int) -> None:
         self.clock = now_ns
         self.plan = plan
-        self.place = place
+        self.destination = destination
         self.start = start
         self.timeout = int(plan.timeout * SECOND)
         self.think = int(plan.think * SECOND)
@@ -62,40 +63,40 @@ class Crew:
         self.keep_alive = plan.keep_alive
         self.tls = context(plan) if plan.is_tls else None
         self.deadlines = Deadlines()
-        self.record = Record(response_end_compiled.Pen if response_end_compiled.COMPILED else Pen)
-        self.pen = self.record.pen
+        self.record = Record(response_end_compiled.Recorder if response_end_compiled.COMPILED else Recorder)
+        self.recorder = self.record.recorder
         self.schedule: Iterator[int] | None = moments(plan, process) if plan.is_open else None
-        self.next_request: Callable[[], bytes] = cycle(requests(plan, place)).__next__
+        self.next_request: Callable[[], bytes] = cycle(requests(plan, destination)).__next__
         self._end = start + int(plan.seconds * SECOND) if plan.seconds else NEVER
-        self._left = plan.share(process, plan.requests) if plan.requests else 1 << 62
+        self._requests_left = plan.share(process, plan.requests) if plan.requests else 1 << 62
         self._epoll = select.epoll()
-        self._waiting = Waiting(self._epoll, TURN)
-        self._leash = leash
-        self._epoll.register(leash, READ)
+        self._precise_wait = PreciseWait(self._epoll, TURN)
+        self._stop_fd = stop_fd
+        self._epoll.register(stop_fd, READ)
         self._owners: dict[int, Client] = {}
         self._clients: list[Client] = []
-        self._free: deque[Asker] = deque()
-        self._due = NEVER  # when the next request of the schedule is
-        self._line: Line[Client] = Line(plan.connections_per_second / plan.processes, start)
-        self._begun = self._ending = self._stopped = False
+        self._free: deque[RequestClient] = deque()
+        self._due = NEVER  # when the next request of the schedule is due
+        self._connect_queue: ConnectQueue[Client] = ConnectQueue(plan.connections_per_second / plan.processes, start)
+        self._started = self._ending = self._stopped = False
         self._interval = SECOND * max(1, -(-int(plan.seconds) // INTERVALS))
-        self._interval_began = start
+        self._interval_start = start
         self._tick_at: float = start
-        self._worked_before = 0.0
-        self._alive = start  # when there was a connection at last
-        self._hire(process)
+        self._cpu_before = 0.0
+        self._last_open = start  # when a connection was last open
+        self._add_clients(process)
 
-    def _hire(self, process: int) -> None:
+    def _add_clients(self, process: int) -> None:
         plan = self.plan
         ramp = 0 if plan.is_open else int(plan.ramp * SECOND)
         for number in range(process, plan.clients, plan.processes):
-            begins = self.start + ramp * number // plan.clients
+            client_start = self.start + ramp * number // plan.clients
             key = len(self._clients)
-            client: Client = Hostile(self, key) if plan.hostile else Asker(self, key, begins)
+            client: Client = HostileClient(self, key) if plan.hostile else RequestClient(self, key, client_start)
             self._clients.append(client)
-            client.wake_at(begins if ramp else 0)
+            client.set_deadline(client_start if ramp else 0)
 
-    # ------------------------------------------------------------ what clients ask for: client.Driver
+    # ------------------------------------------------------------ for clients: client.Group
 
     def watch(self, client: Client, fd: int, mask: int) -> None:
         self._owners[fd] = client
@@ -105,58 +106,58 @@ class Crew:
         self._epoll.modify(fd, mask)
 
     def forget(self, sock: socket.socket) -> None:
-        self._owners.pop(sock.fileno(), None)  # to close it takes it off epoll, too
+        self._owners.pop(sock.fileno(), None)  # close() removes it from epoll, too
 
     def may_connect(self, client: Client) -> bool:
-        return self._line.may_connect(client)
+        return self._connect_queue.may_connect(client)
 
     def connect_ended(self) -> None:
-        self._line.ended()
+        self._connect_queue.connect_ended()
 
-    def may_ask(self) -> bool:
-        if not self.asks_on():
+    def claim_request(self) -> bool:
+        if not self.has_more_requests():
             return False
-        self._left -= 1
+        self._requests_left -= 1
         return True
 
-    def asks_on(self) -> bool:
-        return self._due < NEVER if self.schedule is not None else self._left > 0 and not self._ending
+    def has_more_requests(self) -> bool:
+        return self._due < NEVER if self.schedule is not None else self._requests_left > 0 and not self._ending
 
-    def is_free(self, client: Asker) -> None:
-        if not client.queued:
-            client.queued = True
+    def add_free(self, client: RequestClient) -> None:
+        if not client.in_free_list:
+            client.in_free_list = True
             self._free.append(client)
 
     def count_in(self, size: int) -> None:
-        self.record.page[BYTES_IN] += size
+        self.record.counters[BYTES_IN] += size
 
     def count_out(self, size: int) -> None:
-        self.record.page[BYTES_OUT] += size
+        self.record.counters[BYTES_OUT] += size
 
     # ------------------------------------------------------------ the run
 
-    def run(self, tell: Callable[[Record], None]) -> Record:
-        """Do it all; `tell` is called from time to time. The record at the end."""
-        self._advance()
+    def run(self, report: Callable[[Record], None]) -> Record:
+        """Run the load; `report` is called from time to time. Return the record at the end."""
+        self._advance_schedule()
         while not self._is_over(now_ns()):
             self._turn()
-            tell(self.record)
+            report(self.record)
         return self._finish(now_ns())
 
     def _turn(self) -> None:
         owners = self._owners
         events = self._wait()
-        # All owners are looked up first: one that closes its socket now may see its number taken by the next.
+        # All owners are looked up first: a client that closes its socket now may see its number reused by the next.
         for owner, mask in [(owners.get(fd), mask) for fd, mask in events]:
             if owner is None:
-                self._stopped = True  # the leash
+                self._stopped = True  # stop_fd
             else:
                 owner.ready(mask, now_ns())
         now = now_ns()
         for key in self.deadlines.due(now):
-            self._clients[key].woken(now)
-        if self.asks_on():
-            for client in self._line.turns(now):
+            self._clients[key].expired(now)
+        if self.has_more_requests():
+            for client in self._connect_queue.due(now):
                 client.connect_now(now)
         if self._due <= now:
             self._send_due(now)
@@ -167,87 +168,87 @@ class Crew:
         until = min(self.deadlines.next(), self._tick_at)
         if self._free:
             until = min(until, self._due)
-        if self.asks_on():
-            until = min(until, self._line.next_turn())
+        if self.has_more_requests():
+            until = min(until, self._connect_queue.next_turn())
         if self.schedule is None:
             return self._epoll.poll(max(0.0, (until - now_ns()) / SECOND), TURN)
-        return self._waiting.until(until, self._awaits_answers())
+        return self._precise_wait.poll_until(until, self._awaits_responses())
 
-    def _awaits_answers(self) -> bool:
-        page = self.record.page
-        return page[SENT] > page[ANSWERED] + page[FAILED]
+    def _awaits_responses(self) -> bool:
+        counters = self.record.counters
+        return counters[SENT] > counters[ANSWERED] + counters[FAILED]
 
     # ------------------------------------------------------------ an open loop
 
-    def _advance(self) -> None:
-        """On to the next moment of the schedule."""
+    def _advance_schedule(self) -> None:
+        """Move on to the next moment of the schedule."""
         if self.schedule is not None:
             moment = self.start + next(self.schedule)
-            self._due = moment if moment < self._end and self._left else NEVER
-            self._left -= 1
+            self._due = moment if moment < self._end and self._requests_left else NEVER
+            self._requests_left -= 1
 
     def _send_due(self, now: int) -> None:
         while self._due <= now and self._free:
             client = self._free.popleft()
-            client.queued = False
+            client.in_free_list = False
             if client.has_room:
                 due = int(self._due)
-                self._advance()
-                self.pen.late(now - max(due, client.rested))
-                client.ask(due, now)
+                self._advance_schedule()
+                self.recorder.late(now - max(due, client.free_since))
+                client.send_request(due, now)
                 if client.has_room:
-                    self.is_free(client)
+                    self.add_free(client)
                 now = now_ns()
 
     # ------------------------------------------------------------ intervals, and the end
 
     def _tick(self, now: int) -> None:
-        """An interval has ended, or the first begins."""
-        if not self._begun:
-            self._begun = True
-            self._worked_before = self._worked()
+        """End an interval, or start the first."""
+        if not self._started:
+            self._started = True
+            self._cpu_before = self._cpu_seconds()
             now = self.start
         else:
-            self.record.end_interval((now - self._interval_began) / SECOND)
-            if self.record.page[OPEN]:
-                self._alive = now
-            elif not self.plan.seconds and now - self._alive > self.timeout:
-                self._stopped = True  # nobody is there to take the requests that are left
-        self._interval_began = now
+            self.record.end_interval((now - self._interval_start) / SECOND)
+            if self.record.counters[OPEN]:
+                self._last_open = now
+            elif not self.plan.seconds and now - self._last_open > self.timeout:
+                self._stopped = True  # no server is there for the requests that are left
+        self._interval_start = now
         self._tick_at = min(now + self._interval, self._end)
 
     def _is_over(self, now: int) -> bool:
         if now >= self._end and not self._ending:
-            self._end_window(now)
+            self._end_measuring(now)
         if self._stopped or now >= self._end + (0 if self.plan.hostile else self.timeout):
             return True
         if self.plan.hostile:
             return False
-        if self._awaits_answers() or self._due < NEVER:
+        if self._awaits_responses() or self._due < NEVER:
             return False
-        return self._ending or self._left <= 0
+        return self._ending or self._requests_left <= 0
 
-    def _end_window(self, now: int) -> None:
-        """What comes from now on is no part of any rate: it is only waited for."""
+    def _end_measuring(self, now: int) -> None:
+        """Stop measuring: what follows is no part of any rate, it is only waited for."""
         self._ending = True
-        if self._begun:
+        if self._started:
             self._tick(now)
             self._tick_at = self._end + self.timeout
-            self.record.cpu = (self._worked() - self._worked_before) * SECOND / max(now - self.start, 1)
+            self.record.cpu = (self._cpu_seconds() - self._cpu_before) * SECOND / max(now - self.start, 1)
 
-    def _worked(self) -> float:
-        """Seconds of CPU that were more than waiting."""
-        return time.process_time() - self._waiting.spun / SECOND
+    def _cpu_seconds(self) -> float:
+        """Return the seconds of CPU spent on work, not on spinning."""
+        return time.process_time() - self._precise_wait.spun / SECOND
 
     def _finish(self, now: int) -> Record:
         if not self._ending:
-            self._end_window(now)
+            self._end_measuring(now)
         record = self.record
         record.in_flight = sum(client.in_flight() for client in self._clients)
         until = min(now, self._end)
         while self._due <= until:
             record.unsent += 1
-            self._advance()
+            self._advance_schedule()
         for client in self._clients:
             if client.sock is not None:
                 client.sock.close()
@@ -256,7 +257,7 @@ class Crew:
 
 
 def context(plan: Plan) -> ssl.SSLContext:
-    """TLS in the client's role. Raises ConfigError."""
+    """Return a TLS context for clients. Raises ConfigError."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if not plan.ca_certs:
         made.check_hostname = False

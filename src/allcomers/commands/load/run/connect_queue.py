@@ -1,4 +1,4 @@
-"""Who may connect now, and who waits for a turn: so many under way at most, and so many begun per second."""
+"""A limit on connecting clients: so many connections in progress at most, and so many started per second."""
 
 from __future__ import annotations
 
@@ -9,55 +9,55 @@ from typing import Final, Generic, Protocol, TypeVar
 from allcomers.system.deadlines import NEVER
 
 MOST_CONNECTING: Final = 256
-"""Connections that one process has under way at once: a server's backlog is of this order, and what does not fit into
-it is tried again by the kernel after a whole second (tcp(7), tcp_syn_retries)."""
+"""Connections that one process has in progress at once: a server's backlog is of this order, and for what does not fit
+into it the kernel tries again after a whole second (tcp(7), tcp_syn_retries)."""
 
 _SECOND: Final = 1_000_000_000
 
 
 class Waiter(Protocol):
-    """Somebody who wants to connect."""
+    """A client that wants to connect."""
 
-    in_line: bool
-    """Does it wait here? The line's to set."""
+    awaits_turn: bool
+    """Whether it is queued here; set by the queue."""
 
 
 W = TypeVar("W", bound=Waiter)
 
 
-class Line(Generic[W]):
-    """`pace`: connections per second that may begin, from `start` (ns) on; 0 for no limit."""
+class ConnectQueue(Generic[W]):
+    """A queue of clients. `pace`: connections per second that may start, from `start` (ns) on; 0 for no limit."""
 
     def __init__(self, pace: float, start: int) -> None:
         self._gap = int(_SECOND / pace) if pace else 0
         self._next = start
-        self._under_way = 0
+        self._connecting = 0
         self._waiting: deque[W] = deque()
 
     def may_connect(self, waiter: W) -> bool:
-        """At once? Else it waits, until `turns` gives it."""
-        if self._under_way < MOST_CONNECTING and not self._gap:
-            self._under_way += 1
+        """Return True if the client may connect at once; else queue it until `due` yields it."""
+        if self._connecting < MOST_CONNECTING and not self._gap:
+            self._connecting += 1
             return True
-        if not waiter.in_line:
-            waiter.in_line = True
+        if not waiter.awaits_turn:
+            waiter.awaits_turn = True
             self._waiting.append(waiter)
         return False
 
-    def ended(self) -> None:
-        """A connection that was under way is open, or has come to nothing."""
-        self._under_way -= 1
+    def connect_ended(self) -> None:
+        """Count a connection that is open now, or has failed."""
+        self._connecting -= 1
 
     def next_turn(self) -> float:
-        """When somebody's turn comes (ns); NEVER where that is when a connection under way has ended."""
-        return self._next if self._waiting and self._under_way < MOST_CONNECTING else NEVER
+        """Return when the next client's turn comes (ns); NEVER if a connection in progress must end first."""
+        return self._next if self._waiting and self._connecting < MOST_CONNECTING else NEVER
 
-    def turns(self, now: int) -> Iterator[W]:
-        """Those whose turn has come: each is to connect before the next is asked for."""
+    def due(self, now: int) -> Iterator[W]:
+        """Yield the clients whose turn has come: each must start to connect before the next is yielded."""
         while self.next_turn() <= now:
-            # Who looks late makes up for it, but not for long.
+            # A late call makes up for lost turns, but not for long.
             self._next = max(self._next + self._gap, now - 10 * self._gap)
             waiter = self._waiting.popleft()
-            waiter.in_line = False
-            self._under_way += 1
+            waiter.awaits_turn = False
+            self._connecting += 1
             yield waiter

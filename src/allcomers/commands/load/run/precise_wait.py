@@ -1,9 +1,9 @@
-"""To wait on an epoll until a moment, and be there when it comes.
+"""Wait on an epoll until a moment, and return on time.
 
-Who sleeps is woken some 50 µs late, and goes on with cold caches: there and back that is 3 % of an answer that takes
-6 ms. So an open loop does not sleep while an answer is awaited, nor just before a request is due. It does sleep while
-others want its core: a server that shares it would be the slower, and who has slept comes on sooner than who has not.
-What was waited without sleep is told apart, as no work (`spun`).
+A sleeping process is woken some 50 µs late, with cold caches: there and back that is 3 % of a response that takes 6 ms.
+So an open loop does not sleep while it awaits a response, nor just before a request is due. It does sleep while others
+want its core: a server that shares it would be the slower, and a process that has slept is scheduled sooner. Time that
+was waited without sleep is counted apart, as no work (`spun`).
 """
 
 from __future__ import annotations
@@ -14,55 +14,56 @@ import time
 from typing import Final
 
 SPIN: Final = 200_000
-"""ns before a moment from which on nobody sleeps: more than almost all wake-ups are late by."""
+"""ns before a moment in which the process spins: almost no wake-up is later than that."""
 
-SELDOM: Final = 10
-"""It is seldom enough to do so for others who want the core, too, when it slept so many times longer before."""
+SLEEP_RATIO: Final = 10
+"""Spinning is rare enough, even if others want the core, after a sleep so many times longer."""
 
-LOOK: Final = 50_000_000
-"""ns from one look to the next, whether others want the core."""
+CHECK_INTERVAL: Final = 50_000_000
+"""ns between two checks whether others want the core."""
 
-OFTEN: Final = 3
-"""Times that it was pushed from its core between two looks …"""
+MOST_PREEMPTIONS: Final = 3
+"""Preemptions between two checks …"""
 
-MUCH: Final = 1 / 16
-"""… and share of the time, that it was kept from it: by others. The kernel has its own work only now and then."""
+MOST_STOLEN: Final = 1 / 16
+"""… and share of the time that others took, from which on the core is contended. The kernel has its own work only now
+and then."""
 
-YIELDING: Final = 500_000_000
-"""ns for which it then sleeps as others do."""
+YIELD_TIME: Final = 500_000_000
+"""ns for which the process then sleeps instead of spinning."""
 
 now_ns = time.monotonic_ns
 
 
-class Waiting:
-    """`most`: sockets that are told of at once."""
+class PreciseWait:
+    """Waits on an epoll. `most`: sockets that one call reports."""
 
     def __init__(self, epoll: select.epoll, most: int) -> None:
         self._epoll = epoll
         self._most = most
-        self._looked = now_ns()
-        self._look_at = 0
+        self._checked = now_ns()
+        self._check_at = 0
         self._spin_from = 0
-        self._pushed = 0
-        self._worked = 0
+        self._preemptions = 0
+        self._cpu = 0
         self._slept = 0
         self.spun = 0
         """ns that were waited without sleep."""
 
-    def until(self, moment: float, answers: bool) -> list[tuple[int, int]]:
-        """What epoll has, as soon as it has something, or [] at `moment` (ns). `answers`: are any awaited?
+    def poll_until(self, moment: float, awaits_responses: bool) -> list[tuple[int, int]]:
+        """Return epoll's events as soon as there are any, or [] at `moment` (ns).
 
-        It may come back with nothing before the moment, to be asked again.
+        It may return [] earlier, to be called again. `awaits_responses`: whether any request is in flight.
         """
         events = self._epoll.poll(0, self._most)
         if events:
             return events
         now = now_ns()
-        alone = self._is_alone(now)
-        if alone and answers:
-            return self._spin(min(moment, self._look_at))
-        spin = SPIN if alone or moment - now > SELDOM * SPIN else 0
-        # epoll_wait(2) counts in ms; select(2) on the epoll itself in µs, and what is due is not to be late.
+        owns_core = self._owns_core(now)
+        if owns_core and awaits_responses:
+            return self._spin(min(moment, self._check_at))
+        spin = SPIN if owns_core or moment - now > SLEEP_RATIO * SPIN else 0
+        # epoll_wait(2) counts in ms; select(2) on the epoll itself in µs, and a request must not be sent late.
         sleep = (moment - spin - now) / 1e9
         if sleep > 0:
             ready = select.select((self._epoll,), (), (), sleep)[0]
@@ -73,23 +74,23 @@ class Waiting:
 
     def _spin(self, until: float) -> list[tuple[int, int]]:
         poll, most = self._epoll.poll, self._most
-        began = now = now_ns()
+        start = now = now_ns()
         events: list[tuple[int, int]] = []
         while not events and now < until:
             events = poll(0, most)
             now = now_ns()
-        self.spun += now - began
+        self.spun += now - start
         return events
 
-    def _is_alone(self, now: int) -> bool:
-        """Has nobody kept this process from its core lately? (getrusage(2): ru_nivcsw)"""
-        if now >= self._look_at:
-            pushed = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-            worked = time.process_time_ns()
-            passed = now - self._looked
-            kept_from_it = passed - self._slept - (worked - self._worked)
-            if pushed - self._pushed >= OFTEN and kept_from_it > MUCH * passed:
-                self._spin_from = now + YIELDING
-            self._pushed, self._worked, self._slept = pushed, worked, 0
-            self._looked, self._look_at = now, now + LOOK
+    def _owns_core(self, now: int) -> bool:
+        """Whether no other process wanted this core lately (getrusage(2): ru_nivcsw)."""
+        if now >= self._check_at:
+            preemptions = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+            cpu = time.process_time_ns()
+            passed = now - self._checked
+            stolen = passed - self._slept - (cpu - self._cpu)
+            if preemptions - self._preemptions >= MOST_PREEMPTIONS and stolen > MOST_STOLEN * passed:
+                self._spin_from = now + YIELD_TIME
+            self._preemptions, self._cpu, self._slept = preemptions, cpu, 0
+            self._checked, self._check_at = now, now + CHECK_INTERVAL
         return now >= self._spin_from

@@ -1,8 +1,8 @@
-"""The processes of a load: forked, told when to begin and when to stop, heard, and always reaped.
+"""The processes of a load: forked, given a start time, stopped, and always reaped.
 
-The caller has no thread beside its own, or the fork is not safe. Each child has two pipes: on one it tells how far it
-is, and at last what it has seen (pickled, each message behind its length); the end of the other, its leash, tells it to
-stop. Since that comes with the parent's death, too, no child is left behind, whatever happens.
+The caller must have one thread only, or the fork is not safe. Each child has two pipes: on one it sends its progress
+and at last its record (pickled, each message after its length); the end of the other, `stop_fd`, makes it stop. Since
+the parent's death closes it too, no child is left behind, whatever happens.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
-from allcomers.commands.load.data.plan import Place, Plan
+from allcomers.commands.load.data.plan import Destination, Plan
 from allcomers.commands.load.data.record import ANSWERED, FAILED, OPEN, SENT, Record
-from allcomers.commands.load.run.client_group import SECOND, Crew, now_ns
+from allcomers.commands.load.run.client_group import SECOND, ClientGroup, now_ns
 from allcomers.errors import OperatorError
 from allcomers.protocol.framing import LengthPrefixed
 
-TELL: Final = SECOND // 4
-"""ns from one word of a child to the next."""
+REPORT_INTERVAL: Final = SECOND // 4
+"""ns between two progress messages of a child."""
 
-PATIENCE: Final = 5.0
-"""Seconds that a child has to say its last word once it is to stop."""
+STOP_TIMEOUT: Final = 5.0
+"""Seconds that a child has to send its record after it was stopped."""
 
-TIMED_OUT: Final = 30.0
-"""Seconds after the end of its time from which on a child that is still there is given up."""
+OVERDUE: Final = 30.0
+"""Seconds after the end of its time from which on a running child is killed."""
 
 _INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -40,7 +40,7 @@ _FRAMES: Final = LengthPrefixed(8, max_size=1 << 32)
 
 
 class Progress(NamedTuple):
-    """How far it is: sums over all processes."""
+    """The progress of a load: sums over all processes."""
 
     seconds: float
     sent: int
@@ -52,55 +52,55 @@ class Progress(NamedTuple):
 class Child:
     """One process of the load, as its parent has it."""
 
-    def __init__(self, number: int, pid: int, words: int, leash: int) -> None:
+    def __init__(self, number: int, pid: int, report_fd: int, stop_fd: int) -> None:
         self.number = number
         self.pid = pid
-        self.words = words
-        self.leash = leash
-        self.said: tuple[int, int, int, int] = (0, 0, 0, 0)
+        self.report_fd = report_fd
+        self.stop_fd = stop_fd
+        self.progress: tuple[int, int, int, int] = (0, 0, 0, 0)
         self.record: Record | None = None
         self.status = 0
-        self._held = b""
+        self._buffer = b""
 
-    def hear(self) -> bool:
-        """Read what it says; False once it says no more."""
-        data = os.read(self.words, 1 << 20)
-        messages, self._held = _FRAMES.split(self._held + data)
+    def receive(self) -> bool:
+        """Receive messages; return False at the end of the pipe."""
+        data = os.read(self.report_fd, 1 << 20)
+        messages, self._buffer = _FRAMES.split(self._buffer + data)
         for message in messages:
-            word = pickle.loads(message)
-            if isinstance(word, Record):
-                self.record = word
+            content = pickle.loads(message)
+            if isinstance(content, Record):
+                self.record = content
             else:
-                self.said = word
+                self.progress = content
         return bool(data)
 
     def stop(self) -> None:
-        """Let go of its leash."""
-        if self.leash >= 0:
-            os.close(self.leash)
-            self.leash = -1
+        """Stop the child: close this end of its stop pipe."""
+        if self.stop_fd >= 0:
+            os.close(self.stop_fd)
+            self.stop_fd = -1
 
     def reap(self) -> None:
-        """Wait until it is gone; it must be told, or killed, before."""
+        """Wait until the child has exited; stop or kill it before."""
         self.stop()
-        os.close(self.words)
+        os.close(self.report_fd)
         self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-class Family:
+class Processes:
     """All children of one run."""
 
-    def __init__(self, plan: Plan, place: Place, start: int) -> None:
+    def __init__(self, plan: Plan, destination: Destination, start: int) -> None:
         self._start = start
-        self._until = start / SECOND + plan.seconds + plan.timeout + TIMED_OUT if plan.seconds else float("inf")
+        self._until = start / SECOND + plan.seconds + plan.timeout + OVERDUE if plan.seconds else float("inf")
         self._children: list[Child] = []
-        self._heard = selectors.DefaultSelector()
+        self._selector = selectors.DefaultSelector()
         self.interrupted = False
-        # From here until somebody listens, an interrupt waits: there must be somebody to tell it to the children.
+        # From here until the parent polls, interrupts are blocked: the parent must be ready to stop the children.
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
         try:
             for number in range(plan.processes):
-                self._children.append(self._fork(plan, place, number))
+                self._children.append(self._fork(plan, destination, number))
         except BaseException:
             self._end()
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
@@ -110,53 +110,57 @@ class Family:
     def pids(self) -> list[int]:
         return [child.pid for child in self._children]
 
-    def _fork(self, plan: Plan, place: Place, number: int) -> Child:
-        words, word_end = os.pipe()
-        leash, leash_end = os.pipe()
+    def _fork(self, plan: Plan, destination: Destination, number: int) -> Child:
+        report_fd, report_end = os.pipe()
+        stop_fd, stop_end = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
-            for fd in (words, leash_end, *(fd for child in self._children for fd in (child.words, child.leash))):
-                os.close(fd)  # an end that is kept here would keep the pipe open when the parent is gone
-            _child(plan, place, number, self._start, word_end, leash, self._mask)
-        os.close(word_end)
-        os.close(leash)
-        child = Child(number, pid, words, leash_end)
-        self._heard.register(words, selectors.EVENT_READ, child)
+            for fd in (
+                report_fd,
+                stop_end,
+                *(fd for child in self._children for fd in (child.report_fd, child.stop_fd)),
+            ):
+                os.close(fd)  # an end that is kept here would keep the pipe open after the parent's death
+            _run_child(plan, destination, number, self._start, report_end, stop_fd, self._mask)
+        os.close(report_end)
+        os.close(stop_fd)
+        child = Child(number, pid, report_fd, stop_end)
+        self._selector.register(report_fd, selectors.EVENT_READ, child)
         return child
 
-    def wait(self, tell: Callable[[Progress], None]) -> list[Child]:
-        """Until all have said their last word, or were interrupted and have; then all are gone."""
+    def wait(self, report: Callable[[Progress], None]) -> list[Child]:
+        """Wait until all have sent their records, or were interrupted and have; then all have exited."""
         try:
-            self._listen(tell)
+            self._receive(report)
         finally:
             self._end()
         return self._children
 
-    def _listen(self, tell: Callable[[Progress], None]) -> None:
+    def _receive(self, report: Callable[[Progress], None]) -> None:
         until = self._until
-        while self._heard.get_map() and time.monotonic() < until:
+        while self._selector.get_map() and time.monotonic() < until:
             try:
                 signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-                for key, _ in self._heard.select(TELL / SECOND):
-                    if not key.data.hear():
-                        self._heard.unregister(key.fileobj)
-                tell(self._progress())
+                for key, _ in self._selector.select(REPORT_INTERVAL / SECOND):
+                    if not key.data.receive():
+                        self._selector.unregister(key.fileobj)
+                report(self._progress())
             except KeyboardInterrupt:
                 if self.interrupted:
                     return
                 self.interrupted = True
-                until = time.monotonic() + PATIENCE
+                until = time.monotonic() + STOP_TIMEOUT
                 for child in self._children:
                     child.stop()
 
     def _progress(self) -> Progress:
-        sums = [sum(column) for column in zip(*(child.said for child in self._children), strict=True)]
+        sums = [sum(column) for column in zip(*(child.progress for child in self._children), strict=True)]
         return Progress((now_ns() - self._start) / SECOND, *sums)
 
     def _end(self) -> None:
-        self._heard.close()
+        self._selector.close()
         for child in self._children:
             if child.record is None:
                 with suppress(ProcessLookupError):
@@ -164,37 +168,43 @@ class Family:
             child.reap()
 
 
-def _child(
-    plan: Plan, place: Place, number: int, start: int, words: int, leash: int, mask: set[signal.Signals | int]
+def _run_child(
+    plan: Plan,
+    destination: Destination,
+    number: int,
+    start: int,
+    report_fd: int,
+    stop_fd: int,
+    mask: set[signal.Signals | int],
 ) -> NoReturn:
     status = 1
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent lets go of the leash
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent closes the stop pipe
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         with suppress(
             OSError
-        ):  # else the kernel wakes us up to 50 µs after a request is due (proc_pid_timerslack_ns(5))
+        ):  # else the kernel wakes the process up to 50 µs after a request is due (proc_pid_timerslack_ns(5))
             Path("/proc/self/timerslack_ns").write_text("1")
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        crew = Crew(plan, place, number, start, leash)
-        said = now_ns()
+        group = ClientGroup(plan, destination, number, start, stop_fd)
+        progress = now_ns()
 
-        def tell(record: Record) -> None:
-            nonlocal said
+        def report(record: Record) -> None:
+            nonlocal progress
             now = now_ns()
-            if now - said >= TELL:
-                said = now
-                page = record.page
-                _say(words, (page[SENT], page[ANSWERED], page[FAILED], page[OPEN]))
+            if now - progress >= REPORT_INTERVAL:
+                progress = now
+                counters = record.counters
+                _send(report_fd, (counters[SENT], counters[ANSWERED], counters[FAILED], counters[OPEN]))
 
-        _say(words, crew.run(tell))
+        _send(report_fd, group.run(report))
         status = 0
     except OperatorError as error:
         print(f"allcomers: {error}", file=sys.stderr, flush=True)
         status = error.exit_code
-    except BrokenPipeError:  # the parent is gone
+    except BrokenPipeError:  # the parent has exited
         pass
     except BaseException:
         sys.excepthook(*sys.exc_info())
@@ -202,14 +212,14 @@ def _child(
         os._exit(status)
 
 
-def _say(words: int, word: object) -> None:
-    data = memoryview(_FRAMES.wrap(pickle.dumps(word)))
+def _send(report_fd: int, message: object) -> None:
+    data = memoryview(_FRAMES.wrap(pickle.dumps(message)))
     while data:
-        data = data[os.write(words, data) :]
+        data = data[os.write(report_fd, data) :]
 
 
 def connections_possible(processes: int = 1) -> int:
-    """How many connections a load of so many processes can have open to one address: descriptors and local ports.
+    """Return how many connections so many processes can have open to one address: descriptors and local ports.
 
     Each process keeps 32 descriptors for itself. The ports are those of ip_local_port_range (ip(7)), which others may
     use, too.

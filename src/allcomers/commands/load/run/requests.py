@@ -1,11 +1,11 @@
-"""What is sent: the bytes of each request, made once before the first is due."""
+"""The bytes of each request, made once, before the first is due."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from allcomers.commands.load.data.plan import Place, Plan
-from allcomers.protocol.head import request_head
+from allcomers.commands.load.data.plan import Destination, Plan
+from allcomers.protocol.encode import request_head
 
 BROWSER: Final = (
     ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
@@ -18,20 +18,20 @@ BROWSER: Final = (
     ("Sec-Fetch-Mode", "navigate"),
     ("Sec-Fetch-Site", "none"),
 )
-"""The fields beside Host that a browser sends with a page's first request."""
+"""The header fields beside Host that a browser sends with a page's first request."""
 
 _WITH_BODY: Final = ("POST", "PUT", "PATCH")
 
 
-def requests(plan: Plan, place: Place) -> list[bytes]:
-    """All that are sent in turn."""
+def requests(plan: Plan, destination: Destination) -> list[bytes]:
+    """Return all requests, which are sent in turn."""
     if plan.is_raw:
         return [plan.body]
-    return [head(plan, place, target) + plan.body for target in plan.targets or (place.path,)]
+    return [head(plan, destination, target) + plan.body for target in plan.targets or (destination.path,)]
 
 
-def head(plan: Plan, place: Place, target: str, length: int | None = None) -> bytes:
-    """A request's head; its body has `length` bytes, or is the plan's."""
+def head(plan: Plan, destination: Destination, target: str, length: int | None = None) -> bytes:
+    """Return a request head; its body has `length` bytes, or is the plan's."""
     given = {name.lower() for name, _ in plan.headers}
     fields = [field for field in BROWSER if plan.browser and field[0].lower() not in given]
     fields += [field for field in plan.headers if field[0].lower() != "host"]
@@ -40,5 +40,5 @@ def head(plan: Plan, place: Place, target: str, length: int | None = None) -> by
         fields.append(("Content-Length", str(size)))
     if not plan.keep_alive:
         fields.append(("Connection", "close"))
-    host = next((value for name, value in plan.headers if name.lower() == "host"), place.authority)
+    host = next((value for name, value in plan.headers if name.lower() == "host"), destination.authority)
     return request_head(plan.method, target, host, fields)

@@ -1,7 +1,7 @@
-"""Where one answer ends and the next begins: what comes back on one connection, cut into whole answers.
+"""The framing of responses: what comes back on one connection, cut into complete responses.
 
-An answer is a number: its status, with CLOSES added where nothing follows it on this connection; a TCP service's is 0.
-What is no answer is a Refusal. `_wire.cut` does the common case, an HTTP answer that has come whole; for all else, and
+A response is a number: its status, plus CLOSES if none follows it on this connection; a TCP service's is 0. Malformed
+data is a Refusal. `_response_end.cut` does the common case, an HTTP response that is here completely; for all else, and
 where nothing is compiled, `protocol.http1.Responses` does it.
 """
 
@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from allcomers.commands.load.data.plan import Plan
 from allcomers.commands.load.run import response_end_compiled
-from allcomers.config.options import Limits
+from allcomers.config.limits import Limits
 from allcomers.errors import Refusal
 from allcomers.protocol.head import ResponseHead
 from allcomers.protocol.http1 import Responses
@@ -20,33 +20,33 @@ CLOSES: Final = 1024
 STATUS: Final = CLOSES - 1
 
 LIMITS: Final = Limits(max_body=1 << 62)
-"""The body of an answer may be of any size: it is thrown away as it comes. A head has the server's own limits."""
+"""The body of a response may have any size: it is discarded as it comes. A head has the server's own limits."""
 
 
-class Answers(Protocol):
-    """The answers of one connection, as they come."""
+class ResponseFraming(Protocol):
+    """The responses of one connection, as they come."""
 
-    def read(self, data: bytes) -> list[int]:
-        """The answers that `data` makes whole. Raises Refusal where it is none."""
+    def receive(self, data: bytes) -> list[int]:
+        """Return the responses that `data` completes. Raises Refusal if it is malformed."""
         ...
 
-    def end(self) -> list[int]:
-        """The peer has closed: the answer that this makes whole, if it does. Raises Refusal where it cuts one short."""
+    def receive_eof(self) -> list[int]:
+        """Return the response that the end of the stream completes. Raises Refusal if it cuts one short."""
         ...
 
 
-class HttpAnswers:
-    """What a server answers to requests of one method."""
+class HttpResponseFraming:
+    """The responses to requests of one method."""
 
     __slots__ = ("_bodiless", "_head", "_method", "_responses")
 
     def __init__(self, method: str) -> None:
         self._method = method
         self._bodiless = method == "HEAD"
-        self._responses: Responses | None = None  # made for the first answer that is not common
-        self._head: ResponseHead | None = None  # of the answer whose body comes
+        self._responses: Responses | None = None  # made for the first response that is not common
+        self._head: ResponseHead | None = None  # of the response whose body is coming
 
-    def read(self, data: bytes) -> list[int]:
+    def receive(self, data: bytes) -> list[int]:
         found: list[int] = []
         if response_end_compiled.COMPILED and self._responses is None:
             size = response_end_compiled.cut(data, self._bodiless, LIMITS.max_head, LIMITS.max_headers, found)
@@ -54,11 +54,11 @@ class HttpAnswers:
                 return found
             data = data[size:]
         if found and found[-1] & CLOSES:
-            raise Refusal(400, "something follows the last answer")
-        self._slowly(data, found)
+            raise Refusal(400, "data after the last response")
+        self._parse(data, found)
         return found
 
-    def _slowly(self, data: bytes, found: list[int]) -> None:
+    def _parse(self, data: bytes, found: list[int]) -> None:
         responses = self._responses
         if responses is None:
             responses = self._responses = Responses(LIMITS)
@@ -71,44 +71,44 @@ class HttpAnswers:
             responses.body()
             if not responses.complete:
                 return
-            self._done(found)
+            self._complete(found)
         if not responses.buffer:
             self._responses = None
 
-    def _done(self, found: list[int]) -> None:
+    def _complete(self, found: list[int]) -> None:
         head, self._head = self._head, None
         assert head is not None
         if head.status < 200:
             if head.status == 101:
-                raise Refusal(400, "the server changes to a protocol that nobody asked for")
+                raise Refusal(400, "the server switches to a protocol that was not requested")
             return
         if found and found[-1] & CLOSES:
-            raise Refusal(400, "something follows the last answer")
+            raise Refusal(400, "data after the last response")
         found.append(head.status if head.persists else head.status | CLOSES)
 
-    def end(self) -> list[int]:
+    def receive_eof(self) -> list[int]:
         responses = self._responses
         if responses is None:
             return []
         responses.end()
         found: list[int] = []
         if self._head is not None:
-            self._done(found)
+            self._complete(found)
         self._responses = None
         return found
 
 
-class TcpAnswers:
-    """What a service answers: given bytes, or a number of bytes."""
+class TcpResponseFraming:
+    """The responses of a TCP service: given bytes, or a number of bytes."""
 
     __slots__ = ("_at", "_expected", "_size")
 
     def __init__(self, expected: bytes, size: int) -> None:
         self._expected = expected
         self._size = len(expected) or size
-        self._at = 0  # so many bytes of an answer have come
+        self._at = 0  # bytes received of a response
 
-    def read(self, data: bytes) -> list[int]:
+    def receive(self, data: bytes) -> list[int]:
         if self._expected:
             self._compare(data)
         whole, self._at = divmod(self._at + len(data), self._size)
@@ -117,14 +117,14 @@ class TcpAnswers:
     def _compare(self, data: bytes) -> None:
         repeats = (self._at + len(data)) // self._size + 1
         if not (self._expected * repeats).startswith(data, self._at):
-            raise Refusal(400, "the answer is not the one expected")
+            raise Refusal(400, "the response is not the one expected")
 
-    def end(self) -> list[int]:
+    def receive_eof(self) -> list[int]:
         if self._at:
-            raise Refusal(400, "the connection ended in the middle of an answer")
+            raise Refusal(400, "the connection ended in the middle of a response")
         return []
 
 
-def answers(plan: Plan) -> Answers:
-    """For a new connection."""
-    return TcpAnswers(plan.expect, plan.expect_size) if plan.is_raw else HttpAnswers(plan.method)
+def response_framing(plan: Plan) -> ResponseFraming:
+    """Return the framing for a new connection."""
+    return TcpResponseFraming(plan.expect, plan.expect_size) if plan.is_raw else HttpResponseFraming(plan.method)

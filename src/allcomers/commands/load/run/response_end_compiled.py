@@ -1,6 +1,6 @@
-"""The generator's compiled part, where it is (`_wire.pyx`): answers cut out of bytes, and the pen that counts them.
+"""The generator's compiled part, if there is one (`_response_end.pyx`): responses cut out of bytes, and their recorder.
 
-Its callers ask `COMPILED` first and go on in plain Python where it is False. `ALLCOMERS_PURE=1` leaves it alone.
+Callers check `COMPILED` and use plain Python if it is False. `ALLCOMERS_PURE=1` disables it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import os
 COMPILED = False
 try:
     if not os.environ.get("ALLCOMERS_PURE"):
-        from allcomers.commands.load.run._response_end import Pen as Pen
+        from allcomers.commands.load.run._response_end import Recorder as Recorder
         from allcomers.commands.load.run._response_end import cut as cut
 
         COMPILED = True
-except ImportError:  # no compiler was at hand when this was installed
+except ImportError:  # there was no compiler when this was installed
     pass

@@ -1,11 +1,11 @@
 "use strict";
-// Draws what the server tells: `past` once, then a `sample` each second. All figures are reckoned there; here is no sum.
+// Draws the samples of the server: `past` once, then a `sample` each second. The server computes all figures.
 
-const KEPT = 300; // seconds that are drawn
+const KEPT = 300; // seconds in the charts
 const state = { about: {}, past: [], sample: null, window: "10", hover: null };
 const byId = (id) => document.getElementById(id);
 
-// ---------------------------------------------------------------- numbers as people read them
+// ---------------------------------------------------------------- numbers for people
 
 const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 
@@ -69,7 +69,7 @@ function showServer() {
   byId("stage").dataset.stage = unready ? "unready" : sample.stage;
   const ready = sample.workers.filter((worker) => worker.state === "ready").length;
   const workers = `${ready} of ${sample.wanted} worker${sample.wanted > 1 ? "s" : ""}`;
-  const calls = { inline: "calls inline", pool: `calls on ${about.threads} threads`, auto: "calls inline, until one lasts" };
+  const calls = { inline: "calls inline", pool: `calls on ${about.threads} threads`, auto: "calls inline, unless one lasts" };
   byId("what").textContent = [about.bind.join(", "), first.model, workers, calls[first.calls]].filter(Boolean).join(" · ");
   byId("model").textContent = first.model || "Model";
   const moves = sample.windows[state.window].hand_overs;
@@ -82,7 +82,7 @@ function showServer() {
 
 function showWorkers() {
   const cells = (worker) => [
-    [worker.pid], [worker.state === "silent" ? `silent for ${age(worker.silent)}` : worker.state, worker.state],
+    [worker.pid], [worker.state === "silent" ? `no answer for ${age(worker.silent)}` : worker.state, worker.state],
     [age(worker.age)], [whole.format(worker.users)], [whole.format(worker.in_progress)], [number(worker.tps)],
     [time(worker.p50)], [time(worker.p99)], [time(worker.lag)], [percent(worker.cpu)], [bytes(worker.memory)],
   ];
@@ -98,7 +98,7 @@ function showWorkers() {
   byId("workers").replaceChildren(...rows);
 }
 
-// ---------------------------------------------------------------- charts: one second is one step from right to left
+// ---------------------------------------------------------------- charts: one step to the left is one second earlier
 
 let colours = {};
 
@@ -117,7 +117,7 @@ class Chart {
     this.canvas.addEventListener("pointerleave", () => { state.hover = null; draw(); });
   }
 
-  begin() {
+  clear() {
     const ratio = window.devicePixelRatio || 1;
     const { clientWidth: width, clientHeight: height } = this.canvas;
     if (this.canvas.width !== Math.round(width * ratio) || this.canvas.height !== Math.round(height * ratio)) {
@@ -172,7 +172,7 @@ class Chart {
     }
   }
 
-  cross(lines) {
+  crosshair(lines) {
     if (state.hover === null || this.shown.length === 0) return;
     const index = this.shown.length - 1 - state.hover;
     if (index < 0) return;
@@ -181,10 +181,10 @@ class Chart {
     pen.strokeStyle = colours.soft; pen.lineWidth = 1; pen.setLineDash([2, 3]);
     pen.beginPath(); pen.moveTo(x, this.top); pen.lineTo(x, this.height - this.bottom); pen.stroke(); pen.setLineDash([]);
     const texts = lines(this.shown[index]);
-    const wide = Math.max(...texts.map((text) => pen.measureText(text).width)) + 14;
-    const left = x + wide + 8 > this.width ? x - wide - 6 : x + 6;
+    const boxWidth = Math.max(...texts.map((text) => pen.measureText(text).width)) + 14;
+    const left = x + boxWidth + 8 > this.width ? x - boxWidth - 6 : x + 6;
     pen.fillStyle = colours.ink; pen.globalAlpha = 0.92;
-    pen.beginPath(); pen.roundRect(left, this.top, wide, 15 * texts.length + 6, 5); pen.fill(); pen.globalAlpha = 1;
+    pen.beginPath(); pen.roundRect(left, this.top, boxWidth, 15 * texts.length + 6, 5); pen.fill(); pen.globalAlpha = 1;
     pen.fillStyle = colours.card; pen.textAlign = "left"; pen.textBaseline = "middle";
     texts.forEach((text, at) => pen.fillText(text, left + 7, this.top + 11 + 15 * at));
   }
@@ -201,19 +201,19 @@ function hover(chart, event) {
 }
 
 class Lines extends Chart {
-  constructor(id, series, text, least) {
+  constructor(id, series, text, smallestTop) {
     super(id);
-    Object.assign(this, { series, text, least });
+    Object.assign(this, { series, text, smallestTop });
   }
 
   draw() {
-    this.begin();
-    const highest = Math.max(this.least, ...this.shown.flatMap((second) => this.series.map(({ of }) => of(second))));
+    this.clear();
+    const highest = Math.max(this.smallestTop, ...this.shown.flatMap((second) => this.series.map(({ of }) => of(second))));
     const top = nice(highest);
     for (const share of [0, 0.5, 1]) this.grid(share, this.text(share * top));
     this.times();
     for (const { of, colour, filled } of this.series) this.line((second) => of(second) / top, colours[colour], filled);
-    this.cross((second) => this.series.map(({ of, name }) => `${name} ${this.text(of(second))}`));
+    this.crosshair((second) => this.series.map(({ of, name }) => `${name} ${this.text(of(second))}`));
   }
 }
 
@@ -222,8 +222,8 @@ function nice(value) {
   return [1, 2, 4, 5, 10].map((factor) => factor * power).find((top) => top >= value * 0.9999);
 }
 
-// A step of the heat is half a power of two: 8 of the server's buckets.
-function edge(step) {
+// Return the seconds at which a step of the heat starts. A step is half a power of two: 8 of the server's buckets.
+function stepStart(step) {
   const index = step * 8;
   const exponent = Math.max(0, Math.floor(index / 16) - 1);
   return ((index - 16 * exponent) * 2 ** (exponent + 6)) / 1e9;
@@ -231,21 +231,21 @@ function edge(step) {
 
 class Heat extends Chart {
   draw() {
-    this.begin();
+    this.clear();
     const steps = this.shown.flatMap((second) => second.heat.map(([step]) => step));
     const low = Math.max(1, (steps.length ? Math.min(...steps) : 6) - 1);
     const high = Math.max(low + 6, (steps.length ? Math.max(...steps) : 20) + 2);
-    const [bottom, top] = [Math.log2(edge(low)), Math.log2(edge(high))];
+    const [bottom, top] = [Math.log2(stepStart(low)), Math.log2(stepStart(high))];
     this.share = (seconds) => (seconds > 0 ? Math.min(1, Math.max(0, (Math.log2(seconds) - bottom) / (top - bottom))) : null);
     for (let power = -7; power <= 2; power += 1) {
       const seconds = 10 ** power;
-      if (seconds >= edge(low) && seconds <= edge(high)) this.grid(this.share(seconds), time(seconds).replace(/\.0+(?= )/, ""));
+      if (seconds >= stepStart(low) && seconds <= stepStart(high)) this.grid(this.share(seconds), time(seconds).replace(/\.0+(?= )/, ""));
     }
     this.cells();
     this.times();
     this.line((second) => this.share(second.p50), colours.ink);
     this.line((second) => this.share(second.p99), colours.birth);
-    this.cross((second) => ["p50", "p90", "p99", "max"].map((name) => `${name} ${time(second[name])}`));
+    this.crosshair((second) => ["p50", "p90", "p99", "max"].map((name) => `${name} ${time(second[name])}`));
   }
 
   cells() {
@@ -253,7 +253,7 @@ class Heat extends Chart {
     this.pen.fillStyle = colours.serve;
     this.shown.forEach((second, index) => {
       for (const [step, count] of second.heat) {
-        const [from, to] = [this.y(this.share(edge(Math.max(step, 0.5)))), this.y(this.share(edge(step + 1)))];
+        const [from, to] = [this.y(this.share(stepStart(Math.max(step, 0.5)))), this.y(this.share(stepStart(step + 1)))];
         this.pen.globalAlpha = 0.12 + 0.78 * (Math.log1p(count) / Math.log1p(most));
         this.pen.fillRect(this.x(index) - this.step, to, this.step + 0.4, from - to);
       }
@@ -262,11 +262,11 @@ class Heat extends Chart {
   }
 }
 
-// ---------------------------------------------------------------- the model: who waits for whom, now
+// ---------------------------------------------------------------- the model: how it waits now
 
 const SVG = "http://www.w3.org/2000/svg";
 
-function part(name, attributes, text) {
+function element(name, attributes, text) {
   const made = document.createElementNS(SVG, name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   if (text !== undefined) made.textContent = text;
@@ -279,11 +279,11 @@ function drawModel() {
   const model = (ready.find((worker) => worker.model) || {}).model;
   if (!model) return;
   const each = { process: "process", thread: "thread", "thread-pool": "thread" }[model];
-  byId("picture").replaceChildren(...(each ? eachTheirOwn(each) : oneForAll(model, ready)));
+  byId("picture").replaceChildren(...(each ? onePerUser(each) : oneLoop(ready)));
 }
 
-function users(count, active, most) {
-  const shown = Math.min(count, most);
+function users(count, active, limit) {
+  const shown = Math.min(count, limit);
   const rows = Math.max(1, Math.min(8, Math.ceil(shown / 3)));
   const dots = [];
   for (let at = 0; at < shown; at += 1) {
@@ -293,14 +293,14 @@ function users(count, active, most) {
   return dots;
 }
 
-const dot = ({ x, y, active }) => part("circle", { cx: x, cy: y, r: 7, class: active ? "user active" : "user" });
+const dot = ({ x, y, active }) => element("circle", { cx: x, cy: y, r: 7, class: active ? "user active" : "user" });
 
 function label(count, shown) {
   const users = count === 1 ? "1 user" : `${whole.format(count)} users`;
-  return part("text", { x: 22, y: 222 }, count > shown ? `${users}, ${shown} of them drawn` : users);
+  return element("text", { x: 22, y: 222 }, count > shown ? `${users}, ${shown} of them drawn` : users);
 }
 
-function oneForAll(model, workers) {
+function oneLoop(workers) {
   const { sample } = state;
   const dots = users(sample.users, sample.in_progress, 24);
   const loops = workers.slice(0, 4);
@@ -311,12 +311,12 @@ function oneForAll(model, workers) {
     for (const place of dots) {
       if (dots.indexOf(place) % loops.length === at) {
         const { x, y: from, active } = place;
-        parts.push(part("path", { d: `M${x + 9} ${from}C150 ${from} 130 ${y} ${210 - size} ${y}`, class: active ? "line active" : "line" }));
+        parts.push(element("path", { d: `M${x + 9} ${from}C150 ${from} 130 ${y} ${210 - size} ${y}`, class: active ? "line active" : "line" }));
       }
     }
     parts.push(...ring(210, y, size, worker.busy), ...threads(worker, y, size));
   });
-  if (sample.workers.length > 4) parts.push(part("text", { x: 180, y: 222 }, `and ${sample.workers.length - 4} workers more`));
+  if (sample.workers.length > 4) parts.push(element("text", { x: 180, y: 222 }, `and ${sample.workers.length - 4} more workers`));
   return [...parts, ...dots.map(dot), label(sample.users, 24)];
 }
 
@@ -324,32 +324,32 @@ function ring(x, y, size, busy) {
   const round = 2 * Math.PI * size;
   const share = Math.min(1, busy);
   return [
-    part("circle", { cx: x, cy: y, r: size, class: "track" }),
-    part("circle", {
+    element("circle", { cx: x, cy: y, r: size, class: "track" }),
+    element("circle", {
       cx: x, cy: y, r: size, class: share > 0.9 ? "ring hot" : "ring", transform: `rotate(-90 ${x} ${y})`,
       "stroke-dasharray": `${share * round} ${round}`,
     }),
-    part("text", { x, y: y + 4, class: "inside" }, `${Math.round(share * 100)} %`),
+    element("text", { x, y: y + 4, class: "inside" }, `${Math.round(share * 100)} %`),
   ];
 }
 
 function threads(worker, y, size) {
-  if (worker.calls !== "pool" && !worker.pooled) return [part("text", { x: 222 + size, y: y + 4 }, "calls inline")];
+  if (worker.calls !== "pool" && !worker.pooled) return [element("text", { x: 222 + size, y: y + 4 }, "calls inline")];
   const running = Math.max(0, worker.in_progress - worker.queue);
   const boxes = Math.min(6, Math.max(1, Math.min(running, state.about.threads)));
-  const parts = [part("path", { d: `M${214 + size} ${y}H312`, class: running ? "line active" : "line" })];
-  for (let at = 0; at < Math.min(worker.queue, 4); at += 1) parts.push(part("circle", { cx: 300 - at * 12, cy: y, r: 4, class: "waits" }));
+  const parts = [element("path", { d: `M${214 + size} ${y}H312`, class: running ? "line active" : "line" })];
+  for (let at = 0; at < Math.min(worker.queue, 4); at += 1) parts.push(element("circle", { cx: 300 - at * 12, cy: y, r: 4, class: "waits" }));
   for (let at = 0; at < boxes; at += 1) {
-    parts.push(part("rect", {
+    parts.push(element("rect", {
       x: 314 + (at % 3) * 30, y: y - (boxes > 3 ? 22 : 11) + Math.floor(at / 3) * 24, width: 26, height: 20, rx: 4,
       class: at < running ? "box active" : "box",
     }));
   }
-  parts.push(part("text", { x: 314, y: y + (boxes > 3 ? 38 : 26) }, `${whole.format(running)} of ${state.about.threads} threads`));
+  parts.push(element("text", { x: 314, y: y + (boxes > 3 ? 38 : 26) }, `${whole.format(running)} of ${state.about.threads} threads`));
   return parts;
 }
 
-function eachTheirOwn(kind) {
+function onePerUser(kind) {
   const { sample } = state;
   const shown = Math.min(sample.users, 7);
   const parts = [];
@@ -357,15 +357,15 @@ function eachTheirOwn(kind) {
     const y = 105 + (at - (shown - 1) / 2) * 27;
     const active = at < sample.in_progress;
     parts.push(
-      part("path", { d: `M39 ${y}H200`, class: active ? "line active" : "line" }), dot({ x: 30, y, active }),
-      part("rect", { x: 200, y: y - 11, width: 120, height: 22, rx: 5, class: active ? "box active" : "box" }),
-      part("text", { x: 260, y: y + 4, class: "inside" }, kind),
+      element("path", { d: `M39 ${y}H200`, class: active ? "line active" : "line" }), dot({ x: 30, y, active }),
+      element("rect", { x: 200, y: y - 11, width: 120, height: 22, rx: 5, class: active ? "box active" : "box" }),
+      element("text", { x: 260, y: y + 4, class: "inside" }, kind),
     );
   }
   return [...parts, label(sample.users, 7)];
 }
 
-// ---------------------------------------------------------------- what comes, and when it is drawn
+// ---------------------------------------------------------------- samples, and the next drawing
 
 const failed = (second) => (second.answers["5xx"] || 0) + second.aborted;
 const charts = [
@@ -387,13 +387,13 @@ const charts = [
   ], percent, 1),
 ];
 
-let waiting = false;
+let scheduled = false;
 
 function draw() {
-  if (waiting) return;
-  waiting = true;
+  if (scheduled) return;
+  scheduled = true;
   requestAnimationFrame(() => {
-    waiting = false;
+    scheduled = false;
     for (const chart of charts) chart.draw();
   });
 }
@@ -407,7 +407,7 @@ function showAll() {
   draw();
 }
 
-function take(sample) {
+function add(sample) {
   const second = { ...sample.windows["1"] };
   for (const name of ["number", "time", "users", "in_progress", "queue", "heat"]) second[name] = sample[name];
   state.past.push(second);
@@ -425,10 +425,10 @@ function listen() {
     byId("lost").hidden = true;
     draw();
   });
-  events.addEventListener("sample", (event) => take(JSON.parse(event.data)));
+  events.addEventListener("sample", (event) => add(JSON.parse(event.data)));
   events.addEventListener("error", () => {
-    const last = state.sample ? ` What is shown is of ${new Date(state.sample.time * 1000).toLocaleTimeString()}.` : "";
-    byId("lost").textContent = `The server does not answer; trying again.${last}`;
+    const last = state.sample ? ` The figures are of ${new Date(state.sample.time * 1000).toLocaleTimeString()}.` : "";
+    byId("lost").textContent = `The server does not respond; trying again.${last}`;
     byId("lost").hidden = false;
     if (events.readyState === EventSource.CLOSED) setTimeout(listen, 2000);
   });

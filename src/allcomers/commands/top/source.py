@@ -1,6 +1,6 @@
 """The figures of a server, from the address of its --admin.
 
-Who answers there may be anybody: what comes is read for a few seconds and to a limit, and must look as we expect it.
+Any program may listen there: a response is read up to a time and a size, and must have the expected shape.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from allcomers.errors import SilentError
 from allcomers.system.sockets import Bind
 
 PATIENCE: Final = 3.0
-"""Seconds for an answer."""
+"""Seconds for a response."""
 
 MOST: Final = 8 << 20
-"""Bytes of one: a thousand workers are less than one MiB."""
+"""The largest response in bytes: a thousand workers are less than one MiB."""
 
 _NUMBER: Final = (int, float)
 
@@ -42,11 +42,11 @@ _SHAPE: Final = {
     "windows": {"1": _FIGURES, "10": _FIGURES},
     "workers": [_WORKER],
 }
-"""What is shown, as it must be: an object has these members and may have others, a list has all its items so."""
+"""The shape of the figures: an object has these members and may have more; all items of a list have the same shape."""
 
 
 class _ToPath(http.client.HTTPConnection):
-    """To a Unix socket."""
+    """A connection to a Unix socket."""
 
     def __init__(self, path: str) -> None:
         super().__init__("localhost", timeout=PATIENCE)
@@ -59,37 +59,39 @@ class _ToPath(http.client.HTTPConnection):
 
 
 class Source:
-    """Raises ConfigError for a `text` that is no address to ask."""
+    """The figures of the server whose --admin is `text`. Raises ConfigError for a bad address."""
 
     def __init__(self, text: str) -> None:
         self.text = text.removeprefix("http://").rstrip("/")
         self._bind = Bind(self.text, "allcomers top")
 
     def stats(self) -> dict[str, Any]:
-        """Raises SilentError."""
+        """Request the figures, and return them as a checked object of JSON. Raises SilentError."""
         bind = self._bind
         host = bind.host or "127.0.0.1"
         connection = _ToPath(bind.path) if bind.path else http.client.HTTPConnection(host, bind.port, timeout=PATIENCE)
         try:
             connection.request("GET", "/stats.json")
-            answer = connection.getresponse()
-            if answer.status != 200:
-                raise SilentError(f"{self.text} answers with status {answer.status}: is that the --admin of a server?")
-            found: dict[str, Any] = json.loads(answer.read(MOST))
+            response = connection.getresponse()
+            if response.status != 200:
+                raise SilentError(
+                    f"{self.text} responds with status {response.status}: it is not the --admin of a server"
+                )
+            found: dict[str, Any] = json.loads(response.read(MOST))
         except (http.client.HTTPException, ValueError, RecursionError):
-            raise SilentError(f"what answers at {self.text} is not the --admin of a server") from None
+            raise SilentError(f"the program at {self.text} is not the --admin of a server") from None
         except OSError as error:
-            hint = f"start a server with --admin {self.text}, or say where one is"
-            raise SilentError(f"nobody answers at {self.text} ({_why(error)}): {hint}") from None
+            hint = f"start a server with --admin {self.text}, or give the address of one"
+            raise SilentError(f"no server responds at {self.text} ({_reason(error)}): {hint}") from None
         finally:
             connection.close()
         if not fits(found, _SHAPE):
-            raise SilentError(f"what answers at {self.text} is not the --admin of a server")
+            raise SilentError(f"the program at {self.text} is not the --admin of a server")
         return found
 
 
 def fits(value: Any, shape: Any) -> bool:
-    """Is `value`, of some JSON, of this shape?"""
+    """Return True if `value`, parsed from JSON, has this shape."""
     if isinstance(shape, dict):
         return isinstance(value, dict) and all(fits(value.get(name), inner) for name, inner in shape.items())
     if isinstance(shape, list):
@@ -97,5 +99,5 @@ def fits(value: Any, shape: Any) -> bool:
     return isinstance(value, shape)
 
 
-def _why(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     return "it takes too long" if isinstance(error, TimeoutError) else error.strerror or str(error)

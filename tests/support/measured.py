@@ -1,4 +1,4 @@
-"""Steps and trials as if they had been measured: a server whose law is known."""
+"""Steps and trials as if they had been measured, on a server of a known law."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def usl(rate: float, contention: float, coherency: float) -> Callable[[int], flo
 
 
 def step(clients: int, tps: float, *, limit: float = 10.0, **fields: Any) -> Step:
-    """With p50 as Little's law has it, and p99 three times that; the goal is a p99 below `limit`."""
+    """Return a step with p50 by Little's law, and p99 three times that; the goal is a p99 below `limit`."""
     p50 = clients / tps
     times = {"50": p50, "90": 2 * p50, "99": 3 * p50, "99.9": 4 * p50, "100": 5 * p50}
     values = {
@@ -76,13 +76,13 @@ PLACE = {
 
 
 def pooled(most: float, response: float = 0.010) -> Any:
-    """Straight up to a limit: what a pool of threads gives."""
+    """Throughput that is linear up to a limit, as of a pool of threads."""
     return lambda clients: min(clients / response, most)
 
 
 def judged(trials: Sequence[Trial], probe: Probe = WAITS) -> Results:
     words = ("run", "app:app")
-    return report.made(
+    return report.analyse(
         trials, probe, "p99<100ms", command="allcomers lab app:app", words=words, place=PLACE, think=0.0, is_race=False
     )
 

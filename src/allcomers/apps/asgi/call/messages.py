@@ -1,4 +1,4 @@
-"""What an app says and raises: is it in order, and what does it mean?"""
+"""Messages of an app, and what it raises: checked, and as the connection has them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import asyncio
 import math
 import os
 from collections.abc import Iterable
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
+from allcomers.connection.http.response_head import plain_response
 from allcomers.errors import AnswerError, ClientGone
 from allcomers.protocol.message import Request, Response
 
+Message: TypeAlias = dict[str, Any]
+"""An event of ASGI: str keys, values of many types."""
+
 
 def is_of_leaving(error: BaseException | None) -> bool:
-    """Does it only say that the client is gone, in the app's words perhaps?"""
+    """Return True if `error` only reports that the client is gone, wrapped by the app perhaps."""
     while error is not None:
         if isinstance(error, ClientGone | asyncio.CancelledError):
             return True
@@ -24,13 +28,13 @@ def is_of_leaving(error: BaseException | None) -> bool:
 
 
 def check_status(status: object) -> None:
-    """Raises AnswerError."""
+    """Raise AnswerError unless `status` is that of a final response."""
     if not isinstance(status, int) or not 200 <= status <= 999:
-        raise AnswerError(f"{status!r} is no status for a final answer")
+        raise AnswerError(f"{status!r} is no status for a final response")
 
 
 def as_bytes(body: Any) -> bytes:
-    """Raises AnswerError: bytes() would make something of a number, too."""
+    """Return a body as bytes. Raises AnswerError: bytes() would make something of a number, too."""
     if isinstance(body, bytes):
         return body
     if isinstance(body, bytearray | memoryview):
@@ -39,12 +43,12 @@ def as_bytes(body: Any) -> bytes:
 
 
 def decoded(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    """Names and values as a Response has them."""
-    return [(bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in headers]
+    """Return names and values as a Response has them."""
+    return [(str(name, "latin-1"), str(value, "latin-1")) for name, value in headers]
 
 
 def file_part(message: dict[str, Any]) -> tuple[IO[bytes], int, int]:
-    """What `http.response.zerocopysend` names (ASGI, HTTP extensions): an open file, from where, how many bytes.
+    """Return (open file, offset, bytes) of an `http.response.zerocopysend` (ASGI, HTTP extensions).
 
     The file is our own: the app closes its when send() returns, or is cancelled.
     """
@@ -59,7 +63,7 @@ def file_part(message: dict[str, Any]) -> tuple[IO[bytes], int, int]:
 
 
 def promised(request: Request, response: Response) -> float:
-    """How long a body may be by its head: what an app says beyond that is not for the client."""
+    """Return the most bytes that a body may have by its head; infinity for any number. The client gets no more."""
     if request.method == "HEAD" or response.status in (204, 304):
         return 0
     lengths = [value for name, value in response.headers if name.lower() == "content-length"]
@@ -67,11 +71,11 @@ def promised(request: Request, response: Response) -> float:
 
 
 def is_event_stream(response: Response) -> bool:
-    """Server-sent events (HTML, 9.2)?"""
+    """Return True for server-sent events (HTML, 9.2)."""
     kinds = [value.lower() for name, value in response.headers if name.lower() == "content-type"]
     return any(kind.startswith("text/event-stream") for kind in kinds)
 
 
 def internal_error() -> Response:
-    """What the client gets of an app that raises."""
-    return Response(b"Internal Server Error\n", status=500, headers=[("Content-Type", "text/plain; charset=utf-8")])
+    """Return the response for a client whose app has raised."""
+    return plain_response(500, "Internal Server Error")

@@ -5,38 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import UserDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextvars import ContextVar
 from typing import Any
 
 import anyio
 
-Talk = Callable[[Any, Any, Any], Awaitable[Any]]
+from support.apps import eager_kinds  # noqa: F401 - adds its paths
+from support.apps.eager_parts import SEEN, TALKS, TEXT, answer, body, start, talk
 
-TALKS: dict[str, Talk] = {}
-SEEN: list[str] = []
-"""What talks have noted: the path /seen tells it, and forgets it."""
-
-TEXT = [(b"content-type", b"text/plain")]
 last: ContextVar[str] = ContextVar("last", default="nothing")
-
-
-def talk(do: Talk) -> Talk:
-    TALKS["/" + do.__name__] = do
-    return do
-
-
-def start(headers: Any = TEXT, status: Any = 200, **more: Any) -> dict[str, Any]:
-    return {"type": "http.response.start", "status": status, "headers": headers, **more}
-
-
-def body(data: Any = b"Hello", **more: Any) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": data, **more}
-
-
-async def answer(send: Any, data: Any = b"Hello", **more: Any) -> None:
-    await send(start(**more))
-    await send(body(data))
 
 
 def app(scope: Any, receive: Any, send: Any) -> Awaitable[Any]:
@@ -174,7 +152,34 @@ async def trailers(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.trailers", "headers": [(b"x-sum", b"5")]})
 
 
+@talk
+async def late_body(scope: Any, receive: Any, send: Any) -> None:
+    await send(start())
+    await asyncio.sleep(0.1)
+    await send(body())
+
+
+@talk
+async def late_error(scope: Any, receive: Any, send: Any) -> None:
+    await send(start())
+    await asyncio.sleep(0.1)
+    raise RuntimeError("late")
+
+
 # ------------------------------------------------------------ what is wrong
+
+
+@talk
+async def early_trailers(scope: Any, receive: Any, send: Any) -> None:
+    await send(start(trailers=True))
+    await send({"type": "http.response.trailers", "headers": [(b"x-sum", b"5")]})
+
+
+@talk
+async def trailers_without_headers(scope: Any, receive: Any, send: Any) -> None:
+    await send(start(trailers=True))
+    await send(body())
+    await send({"type": "http.response.trailers"})
 
 
 @talk
@@ -291,43 +296,6 @@ async def cancels_itself_after(scope: Any, receive: Any, send: Any) -> None:
 @talk
 async def is_cancelled(scope: Any, receive: Any, send: Any) -> None:
     raise asyncio.CancelledError
-
-
-# ------------------------------------------------------------ all kinds of answers
-
-
-def kind(name: str, *, data: Any = b"Hello", **more: Any) -> None:
-    async def do(scope: Any, receive: Any, send: Any) -> None:
-        await answer(send, data(scope) if callable(data) else data, **more)
-
-    TALKS["/" + name] = do
-
-
-for _status in (200, 204, 304, 299, 404, 503, 999, 101, 99, 1000, True, "200", None):
-    kind(f"status_{_status}", status=_status)
-for _size in (0, 16384, 16385, 300_000):
-    kind(f"size_{_size}", data=b"x" * _size)
-kind("array", data=bytearray(b"Hello"))
-kind("view", data=memoryview(b"Hello"))
-kind("text", data="Hello")
-kind("nothing", data=None)
-kind("length", headers=[(b"Content-Length", b"005")])
-kind("wrong_length", headers=[(b"content-length", b"6")])
-kind("short_length", headers=[(b"content-length", b"4")])
-kind("two_lengths", headers=[(b"content-length", b"5"), (b"content-length", b"5")])
-kind("no_length", headers=[(b"content-length", b"five")])
-kind("cookies", headers=[(b"set-cookie", b"a=1"), (b"set-cookie", b"b=2")])
-kind("dated", headers=[(b"date", b"yesterday"), (b"server", b"mine")])
-kind("closes", headers=[(b"connection", b"close")])
-kind("chunked", headers=[(b"transfer-encoding", b"chunked")])
-kind("split", headers=[(b"a", b"b\r\nc: d")])
-kind("latin", headers=[(b"a", "é".encode("latin-1"))])
-kind("lists", headers=[[b"a", b"b"]])
-kind("tuple", headers=((b"a", b"b"), (b"c", b"d")))
-kind("texts", headers=[("a", "b")])
-kind("threes", headers=[(b"a", b"b", b"c")])
-kind("long_headers", headers=[(b"a", b"b" * 20_000)])
-kind("no_headers", headers=())
 
 
 # ------------------------------------------------------------ what an app makes of all this

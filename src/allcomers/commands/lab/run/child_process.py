@@ -1,9 +1,9 @@
-"""A process that the lab starts: on certain cores, with all the descriptors it may have, and never longer than the lab.
+"""A process that the lab starts: on certain cores, with all descriptors it may have, and never longer than the lab.
 
 When the lab ends, however it ends, the kernel signals the child (prctl(2), PR_SET_PDEATHSIG; Linux). When the child
-ends, the kernel tells what it and all that it waited for have used (wait4(2), getrusage(2)): to the microsecond, and
-with every thread and process that has come and gone in between. Where the lab may (as root, or with CAP_SYS_NICE), its
-children go before others (setpriority(2)), so that what else runs on the machine is seen less in the figures.
+ends, the kernel reports what it and all that it waited for have used (wait4(2), getrusage(2)): to the microsecond, and
+with every thread and process that started and ended in between. Where the lab may (as root, or with CAP_SYS_NICE), its
+children have a higher priority (setpriority(2)), so that other processes disturb the figures less.
 """
 
 from __future__ import annotations
@@ -18,34 +18,35 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 PRIORITY: Final = -15
-"""The nice value of children: of a core that one other process wants, they have 96 in 100 (sched(7))."""
+"""Nice value of children: of a core that one other process wants, they get 96 in 100 (sched(7))."""
 
-_OFTEN: Final = 0.005
-"""Seconds between two looks at whether it has ended."""
+_POLL_INTERVAL: Final = 0.005
+"""Seconds between two checks."""
 
-_LOOKED_AT: Final = 200
-"""Threads of a process: to look at ten thousand would disturb what is measured."""
+_MOST_THREADS: Final = 200
+"""Threads of a process that are read: to read ten thousand would disturb what is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a process and all that it waited for have used: seconds of CPU, context switches of all threads."""
+    """Resources used by a process and all that it waited for: seconds of CPU, context switches of all threads."""
 
     cpu: float
     switches: int
 
 
-class Child:
-    """A running command. `output` is the file that has what it says on standard output and error.
+class ChildProcess:
+    """A running command. `output` is the file for its standard output and error.
 
-    at_death  the signal that it gets if the lab dies
+    at_death  signal that it gets if the lab dies
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Child:
 
     @property
     def status(self) -> int | None:
-        """Its exit status, -N for signal N; None while it runs."""
+        """Exit status, -N for signal N; None while it runs."""
         if self._spent is None:
             pid, ended, used = os.wait4(self.pid, os.WNOHANG)
             if pid:
@@ -76,58 +77,55 @@ class Child:
 
     @property
     def spent(self) -> Spent | None:
-        """Once it has ended."""
+        """Resources used, once it has ended."""
         return self._spent
 
-    def said(self) -> str:
-        """What it has said so far, the last 4 KB of it."""
+    def output_tail(self) -> str:
+        """Return the last 4 KB of its output so far."""
         with self.output.open("rb") as file:
             file.seek(max(0, self.output.stat().st_size - 4096))
             return file.read().decode("utf-8", "replace")
 
     def wait(self, seconds: float) -> bool:
-        """Has it ended within so many seconds?"""
+        """Return whether it ended within so many seconds."""
         return wait_until(lambda: self.status is not None, seconds)
 
     def end(self, patience: float) -> bool:
-        """TERM, and KILL for what is left of its tree after `patience` seconds; did TERM do?"""
+        """Send TERM, and KILL to the rest of its tree after `patience` seconds; return whether TERM sufficed."""
         if self.status is not None:
             return True
-        family = {pid: _born(pid) for pid in tree(self.pid)}
+        members = {pid: _start_time(pid) for pid in tree(self.pid)}
         os.kill(self.pid, signal.SIGTERM)
-        went = self.wait(patience)
-        for pid, born in family.items():
-            if born and _born(pid) == born and (pid != self.pid or not went):
-                went = went and wait_until(lambda pid=pid, born=born: _born(pid) != born, 0.5)  # type: ignore[misc]
+        terminated = self.wait(patience)
+        for pid, started in members.items():
+            if started and _start_time(pid) == started and (pid != self.pid or not terminated):
+                terminated = terminated and wait_until(partial(_has_ended, pid, started), 0.5)
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         self.wait(patience)
-        return went
+        return terminated
 
 
 def _preparation(cores: Collection[int], at_death: int) -> Callable[[], None]:
-    """What the child does between fork and exec."""
-    lab = os.getpid()
+    """Return the function that the child runs between fork and exec."""
+    lab_pid = os.getpid()
 
     def prepare() -> None:
         if _LIBC is not None:
             _LIBC.prctl(_PR_SET_PDEATHSIG, at_death)
-            if os.getppid() != lab:  # it died before
-                _leave()
+            if os.getppid() != lab_pid:  # it died before
+                os._exit(1)
         if cores and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores)
-        _go_first()
+        _raise_priority()
         most_descriptors()
 
     return prepare
 
 
-def _leave() -> NoReturn:
-    os._exit(1)
-
-
-def _go_first() -> None:
-    """Of its session, and its session of all: where sessions share the cores, a process's own value says little."""
+def _raise_priority() -> None:
+    """Raise the priority in the session, and of the session: where sessions share the cores, the former alone does
+    little."""
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     with suppress(OSError):
@@ -135,7 +133,7 @@ def _go_first() -> None:
 
 
 def most_descriptors() -> int:
-    """Raise the soft limit to the hard one, for this process; what that is."""
+    """Raise the soft limit of descriptors to the hard one for this process, and return it."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard == resource.RLIM_INFINITY:
         hard = 1 << 20
@@ -145,17 +143,17 @@ def most_descriptors() -> int:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Did it come true within so many seconds?"""
+    """Return whether the condition came true within so many seconds."""
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:
             return False
-        time.sleep(_OFTEN)
+        time.sleep(_POLL_INTERVAL)
     return True
 
 
 def tree(pid: int) -> list[int]:
-    """A process and all that it or its own have started and that live; without the kernel's help the one alone."""
+    """Return a process and all living descendants; without the kernel's help the process alone."""
     found = [pid]
     for parent in found:
         with suppress(OSError):
@@ -165,19 +163,23 @@ def tree(pid: int) -> list[int]:
 
 
 def tasks(pid: int) -> list[Path]:
-    """The folders of a process's threads, at most so many that reading them costs little. Raises OSError."""
-    return list(islice(Path(f"/proc/{pid}/task").iterdir(), _LOOKED_AT))
+    """Return the folders of a process's threads, at most so many that reading them costs little. Raises OSError."""
+    return list(islice(Path(f"/proc/{pid}/task").iterdir(), _MOST_THREADS))
 
 
 def stat(pid: int) -> list[str]:
-    """/proc/PID/stat from its third field on (proc_pid_stat(5)); empty when the process is gone."""
+    """Return /proc/PID/stat from its third field on (proc_pid_stat(5)); empty if the process is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return []
 
 
-def _born(pid: int) -> str:
-    """The start time of a process: with the pid, its identity. Empty when it is gone or a zombie."""
+def _has_ended(pid: int, started: str) -> bool:
+    return _start_time(pid) != started
+
+
+def _start_time(pid: int) -> str:
+    """Return the start time of a process: with the pid, its identity. Empty if it is gone or a zombie."""
     fields = stat(pid)
     return fields[19] if fields and fields[0] != "Z" else ""

@@ -1,10 +1,10 @@
-"""--reload: a process that watches the app's files and tells the supervisor when one has changed.
+"""--reload: a process that watches the app's files and reports each change to the supervisor.
 
-A process of its own, for watchfiles has threads and the supervisor forks. It writes a line for each batch of changes:
-the first file's name, as ascii() has it. Its standard input is a pipe that nobody writes to: when the supervisor is
-gone, the kernel sends SIGIO, which ends it.
+It is a process of its own because watchfiles has threads, and the supervisor forks. It writes a line for each batch of
+changes: the first file's name, in ASCII. Its standard input is a pipe without a writer: when the supervisor ends, the
+kernel sends SIGIO, which ends this process, too.
 
-    python -m allcomers.server.supervisor.reloader FILE… -- FOLDER…
+    python -m allcomers.server.supervisor.file_watcher FILE… -- FOLDER…
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _logger = logging.getLogger("allcomers.supervisor")
 SUFFIXES: Final = (".py",)
 
 SETTLED: Final = (50, 400)
-"""Milliseconds without a change after which those before are told; and the most that they wait: an editor or a version
-control system writes several files at once."""
+"""Milliseconds without a change that end a batch; and the longest batch: an editor or a version control system writes
+several files at once."""
 
 
-class Reloader:
-    """The watcher, as the supervisor has it.
+class FileWatcher:
+    """The watcher, seen from the supervisor.
 
-    folders  with all that is in them; the current one where there are none
-    files    others, whatever their names
+    folders  watched with all folders in them; () for the current one
+    files    watched in addition, whatever their names
 
-    Raises ConfigError where there is no watchfiles, or no such folder.
+    Raises ConfigError if watchfiles is not installed, or a folder does not exist.
     """
 
     def __init__(self, folders: Sequence[str], files: Sequence[str]) -> None:
@@ -47,17 +47,17 @@ class Reloader:
         for folder in folders:
             if not Path(folder).is_dir():
                 raise ConfigError(f"--reload-dir {folder}: there is no such folder")
-        command = [sys.executable, "-m", "allcomers.server.supervisor.reloader", *files, "--", *(folders or ["."])]
+        command = [sys.executable, "-m", "allcomers.server.supervisor.file_watcher", *files, "--", *(folders or ["."])]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._process.stdout
         self._pipe = self._process.stdout.fileno()
 
     def fileno(self) -> int:
-        """Readable when something has changed; -1 once nothing is watched any more."""
+        """Return the descriptor that is readable when a file has changed; -1 once the watcher has ended."""
         return self._pipe
 
     def changed(self) -> str:
-        """What has; "" if the watcher has ended. Only when fileno() is readable."""
+        """Return the names of changed files; "" if the watcher has ended. Call only when fileno() is readable."""
         data = os.read(self._pipe, 65536)
         if not data:
             self._pipe = -1
@@ -66,13 +66,13 @@ class Reloader:
         return ", ".join(dict.fromkeys(names)) if len(names) < 4 else f"{names[0]} and others"
 
     def close(self) -> None:
-        """End it."""
+        """End the watcher."""
         self._process.kill()
         self._process.communicate()
         self._pipe = -1
 
     def close_here(self) -> None:
-        """In a worker: the pipes are not its own."""
+        """Close the pipes in a forked process, which does not own them."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.close()
@@ -80,11 +80,11 @@ class Reloader:
 
 
 def main(arguments: list[str]) -> None:
-    """Watch until the supervisor is gone."""
+    """Watch until the supervisor ends."""
     _end_with_parent()
     place = arguments.index("--")
     files, folders = arguments[:place], arguments[place + 1 :]
-    while True:  # an editor may put a new file in the place of the old one, and that is another to watch
+    while True:  # an editor may replace a file by a new one, which must be watched again
         for name in _changes(files, folders):
             sys.stdout.write(f"{name}\n")
             sys.stdout.flush()
@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _changes(files: Sequence[str], folders: Sequence[str]) -> Iterator[str]:
-    """The name of the first file of each batch that has changed."""
+    """Yield the name of the first changed file of each batch."""
     from watchfiles import Change, DefaultFilter, watch
 
     ignored = DefaultFilter()
@@ -102,17 +102,17 @@ def _changes(files: Sequence[str], folders: Sequence[str]) -> Iterator[str]:
     def is_wanted(change: Change, path: str) -> bool:
         return os.path.realpath(path) in extra or (path.endswith(SUFFIXES) and ignored(change, path))
 
-    step, most = SETTLED
-    there = [name for name in files if Path(name).exists()]
+    step, longest = SETTLED
+    existing = [name for name in files if Path(name).exists()]
     for batch in watch(
-        *folders, *there, watch_filter=is_wanted, step=step, debounce=most, ignore_permission_denied=True
+        *folders, *existing, watch_filter=is_wanted, step=step, debounce=longest, ignore_permission_denied=True
     ):
         path = min(path for _, path in batch)
         yield extra.get(os.path.realpath(path)) or ascii(os.path.relpath(path))[1:-1]
 
 
 def _end_with_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # from a terminal, for all: no traceback of ours
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C goes to all processes of a terminal; show no traceback
     fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
 

@@ -1,4 +1,4 @@
-"""Servers whose behaviour is known, each a thread beside the test; and a load carried out in this very process."""
+"""Servers of known behaviour, each a thread beside the test; and a load run in this very process."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
-from allcomers.commands.load.data.plan import Plan, locate
-from allcomers.commands.load.data.result import Result, result
-from allcomers.commands.load.data.trust import judged
-from allcomers.commands.load.run.client_group import Crew, now_ns
+from allcomers.commands.load.data.plan import Plan, resolve
+from allcomers.commands.load.data.result import Result, summarize
+from allcomers.commands.load.data.trust import with_warnings
+from allcomers.commands.load.run.client_group import ClientGroup, now_ns
 
 PATIENCE = 20.0
 TRIES = 10
@@ -22,19 +22,19 @@ Talk: TypeAlias = Callable[[socket.socket], None]
 
 
 def soon() -> int:
-    """A moment to begin at, in ns: when the connections are open."""
+    """Return a start time in ns at which the connections are open."""
     return now_ns() + 50_000_000
 
 
 def carried_out(plan: Plan, start: int) -> Result:
-    """The plan, in this process, from `start` on."""
-    leash, end = os.pipe()
+    """Run the plan in this process, from `start` on."""
+    stop_fd, stop_end = os.pipe()
     try:
-        record = Crew(plan, locate(plan), 0, start, leash).run(lambda record: None)
+        record = ClientGroup(plan, resolve(plan), 0, start, stop_fd).run(lambda record: None)
     finally:
-        os.close(leash)
-        os.close(end)
-    return judged(result(plan, record, False))
+        os.close(stop_fd)
+        os.close(stop_end)
+    return with_warnings(summarize(plan, record, False))
 
 
 def load(url: str, **values: Any) -> Result:
@@ -42,8 +42,8 @@ def load(url: str, **values: Any) -> Result:
 
 
 def assert_within(run: Callable[[], list[tuple[float, float]]]) -> None:
-    """`run` gives times, and how long each may be; one run of some keeps to that: what others do on the machine only
-    adds to times. What it asserts itself holds in each run."""
+    """Assert that one of several runs keeps to its times. `run` gives pairs (time, limit); other processes on the
+    machine only add to times. Its own assertions hold in each run."""
     for _ in range(TRIES):
         above = [pair for pair in run() if pair[0] > pair[1]]
         if not above:
@@ -57,7 +57,7 @@ def adds_up(found: Result) -> bool:
 
 @contextmanager
 def serving(talk: Talk) -> Iterator[str]:
-    """The URL of a server that has `talk` with each connection, in a thread of its own, and then closes it."""
+    """Serve `talk` on each connection, in a thread of its own, and then close it; give the URL."""
     with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
         over = threading.Event()
         threads = [threading.Thread(target=_accept, args=(listener, talk, over))]
@@ -93,7 +93,7 @@ def _talk(peer: socket.socket, talk: Talk) -> None:
 
 
 def heads(peer: socket.socket) -> Iterator[bytes]:
-    """The requests of a peer, which have no body."""
+    """Yield the requests of a peer, which have no body."""
     held = b""
     while data := peer.recv(65536):
         *whole, held = (held + data).split(b"\r\n\r\n")
@@ -101,5 +101,5 @@ def heads(peer: socket.socket) -> Iterator[bytes]:
 
 
 def reset(peer: socket.socket) -> None:
-    """Be gone without a word: the peer gets a RST."""
+    """Reset the connection: the peer gets a RST."""
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
