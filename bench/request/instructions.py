@@ -201,6 +201,7 @@ def parts() -> None:
     from allcomers.apps.wsgi.file_wrapper import FileWrapper
     from allcomers.config.limits import Limits
     from allcomers.connection.http import response_head as answers
+    from allcomers.protocol import encode
     from allcomers.protocol.http1 import Requests
     from allcomers.protocol.message import Request, Response
 
@@ -221,7 +222,7 @@ def parts() -> None:
         step("… or its scope", lambda: http_scope(read(), "", None))
     response = Response(b"Hello, World!", headers=[("Content-Type", "text/plain")])
     date = b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
-    step("an answer planned", lambda: answers.plan(("GET", "/", "1.1"), response, 13, True, date, answers.SERVER))
+    step("an answer planned", lambda: answers.plan(("GET", "/", "1.1"), response, 13, True, date, encode.SERVER))
 
 
 KINDS = {"web": web, "pool": partial(web, pools=True), "wsgi": wsgi, "asgi": asgi, "parts": parts}

@@ -27,6 +27,7 @@ from allcomers.config.limits import Limits
 from allcomers.connection.http import response_head
 from allcomers.errors import AnswerError, Refusal
 from allcomers.protocol import compiled as leaf
+from allcomers.protocol import encode
 from allcomers.protocol import head as heads
 from allcomers.protocol.encode import named_status
 from allcomers.protocol.http1 import Requests
@@ -263,7 +264,7 @@ _response = st.builds(
     _response,
     st.none() | st.integers(0, 12) | st.sampled_from([99, 100, 2**31, 2**62, 10**18]),
     st.booleans(),
-    st.sampled_from([response_head.SERVER, b""]),
+    st.sampled_from([encode.SERVER, b""]),
 )
 def test_answers_are_planned_as_in_plain_python(
     asked: tuple[str, str, str], response: Response, size: int | None, persists: bool, server: bytes

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from allcomers.config.limits import Limits
 from allcomers.errors import AnswerError
-from allcomers.protocol.http1 import MAX_EXTENSIONS, chunk, last_chunk
+from allcomers.protocol.encode import chunk, last_chunk
+from allcomers.protocol.http1 import MAX_EXTENSIONS
 from allcomers.protocol.message import FileSlice
 from support.strategies import mutated, requests
 from support.streams import Message, Outcome, Reader, cut, each, read

@@ -8,7 +8,8 @@ from typing import Any
 
 from allcomers.config.limits import Limits
 from allcomers.config.log_format import Entry
-from allcomers.connection.base import CALL, READ, RUNNING, WRITE, Address, Connection
+from allcomers.connection.base import CALL, READ, RUNNING, WRITE, Connection
+from allcomers.connection.call import Address
 from allcomers.connection.http.endpoint import HttpEndpoint
 from allcomers.connection.http.http1 import Http1Connection
 from allcomers.connection.service import ServiceConnection, ServiceEndpoint

@@ -17,12 +17,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from allcomers.config.limits import Limits
-from allcomers.connection.call import PENDING, Call, Driver
+from allcomers.connection.call import PENDING, Address, Call, Driver
 from allcomers.connection.codec import Clear
 from allcomers.connection.hooks import Hooks
 from allcomers.connection.progress import Progress
 from allcomers.errors import PeerError, Refusal
-from allcomers.protocol.compiled import Server
 from allcomers.protocol.message import Segment
 from allcomers.system.counters import ABORTED, BYTES_IN, BYTES_OUT, CounterRow
 
@@ -53,9 +52,6 @@ FAREWELL: Final = 1.0
 PATIENCE: Final = 0.1
 """Seconds that an idle peer has when another waits for its place."""
 
-Address: TypeAlias = tuple[str, int, Server]
-"""A peer's host and port, and the address that it connected to: ("127.0.0.1", 50000, ("127.0.0.1", 8000)); on a Unix
-socket ("", 0, ("/run/app.sock", None))."""
 
 Work: TypeAlias = Callable[[], Any]
 """A Call, or another function to be run where calls run."""

@@ -5,7 +5,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
+
+from allcomers.protocol.compiled import Server
+
+Address: TypeAlias = tuple[str, int, Server]
+"""A peer's host and port, and the address that it connected to: ("127.0.0.1", 50000, ("127.0.0.1", 8000)); on a Unix
+socket ("", 0, ("/run/app.sock", None))."""
 
 
 class Call(Protocol):

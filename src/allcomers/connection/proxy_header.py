@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from allcomers.connection.base import Address, Connection
+from allcomers.connection.base import Connection
+from allcomers.connection.call import Address
 from allcomers.connection.codec import EOF, Clear
 from allcomers.errors import PeerError
 from allcomers.protocol import proxy_header

@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from allcomers.config.limits import Limits
-from allcomers.connection.base import CALLED, DUE, HEAD, HIGH_WATER, IDLE, READ, Address, Connection
-from allcomers.connection.call import TIMED_OUT, Call, CallStatus
+from allcomers.connection.base import CALLED, DUE, HEAD, HIGH_WATER, IDLE, READ, Connection
+from allcomers.connection.call import TIMED_OUT, Address, Call, CallStatus
 from allcomers.connection.progress import Progress
 from allcomers.errors import PeerError
 from allcomers.protocol.framing import Framing

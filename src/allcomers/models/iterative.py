@@ -17,7 +17,8 @@ import select
 import socket
 from time import monotonic
 
-from allcomers.connection.base import FAREWELL, PATIENCE, Address
+from allcomers.connection.base import FAREWELL, PATIENCE
+from allcomers.connection.call import Address
 from allcomers.models.driver.blocking import converse
 from allcomers.models.driver.conversations import AcceptLoop
 from allcomers.models.driver.serving import Serving

@@ -18,7 +18,7 @@ import threading
 from queue import SimpleQueue
 from time import monotonic
 
-from allcomers.connection.base import Address
+from allcomers.connection.call import Address
 from allcomers.models.driver.blocking import converse
 from allcomers.models.driver.conversations import Conversations, EvictionPipe
 from allcomers.models.driver.serving import Serving

@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
+from typing import Final
 
 from allcomers.errors import AnswerError
 from allcomers.protocol.head import LONGEST_KNOWN, TOKEN, remember
+from allcomers.protocol.message import FileSlice, Piece
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -117,3 +119,22 @@ def request_head(method: str, target: str, host: str, headers: Iterable[tuple[st
     """Return a request's head with its empty line: the client role. The caller gives the framing fields."""
     lines = b"".join(_encode_field(name, value) for name, value in headers)
     return f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n".encode("ascii") + lines + b"\r\n"
+
+
+def chunk(piece: Piece) -> list[Piece]:
+    """Return `piece` as one chunk; nothing for an empty piece, for an empty chunk would end the body."""
+    size = len(piece)
+    if not size:
+        return []
+    if isinstance(piece, FileSlice):
+        return [b"%x\r\n" % size, piece, b"\r\n"]
+    return [b"%x\r\n%b\r\n" % (size, piece)]
+
+
+def last_chunk(trailers: Iterable[tuple[str, str]] = ()) -> bytes:
+    """Return the end of a chunked body. Raises AnswerError for a trailer that no field can carry."""
+    return b"0\r\n%b\r\n" % encode_fields(trailers)[0]
+
+
+SERVER: Final = b"Server: allcomers\r\n"
+"""The Server field's line; b"" stands in its place where none is wanted (--no-server-header)."""

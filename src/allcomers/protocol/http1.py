@@ -8,16 +8,14 @@ the time spent is linear in the bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
 from allcomers.config.limits import Limits
 from allcomers.errors import Refusal
 from allcomers.protocol import compiled
 from allcomers.protocol import head as heads
-from allcomers.protocol.encode import encode_fields
 from allcomers.protocol.head import Fields, RequestHead, ResponseHead
-from allcomers.protocol.message import FileSlice, Piece, Request
+from allcomers.protocol.message import Request
 
 CRLF: Final = b"\r\n"
 
@@ -369,21 +367,3 @@ class ChunkedBody:
         self._trailer_room -= end - at
         self.trailers += heads.parse_fields(b"\n" + data[at:end], 1, 1)[0]
         return end
-
-
-# ---------------------------------------------------------------- bodies, on their way out
-
-
-def chunk(piece: Piece) -> list[Piece]:
-    """Return `piece` as one chunk; nothing for an empty piece, for an empty chunk would end the body."""
-    size = len(piece)
-    if not size:
-        return []
-    if isinstance(piece, FileSlice):
-        return [b"%x\r\n" % size, piece, CRLF]
-    return [b"%x\r\n%b\r\n" % (size, piece)]
-
-
-def last_chunk(trailers: Iterable[tuple[str, str]] = ()) -> bytes:
-    """Return the end of a chunked body. Raises AnswerError for a trailer that no field can carry."""
-    return b"0\r\n%b\r\n" % encode_fields(trailers)[0]

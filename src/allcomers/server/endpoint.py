@@ -92,7 +92,7 @@ def _shared(
 ) -> partial[HttpEndpoint]:
     """Return an HttpEndpoint that lacks its app."""
     from allcomers.connection.http.endpoint import HttpEndpoint
-    from allcomers.connection.http.response_head import SERVER
+    from allcomers.protocol.encode import SERVER
 
     return partial(
         HttpEndpoint,
@@ -251,7 +251,7 @@ def _runtime(
     from importlib.util import find_spec
 
     from allcomers.apps.asgi.runtime import AsgiRuntime
-    from allcomers.connection.http.response_head import SERVER
+    from allcomers.protocol.encode import SERVER
 
     return AsgiRuntime(
         app=target,

@@ -24,9 +24,6 @@ RECEIVE: Final = 64 * 1024
 FD_SETSIZE: Final = 1024
 """Descriptors that select(2) can watch. Compiled into the C library; Python cannot look it up."""
 
-FD_SETSIZE: Final = 1024
-"""Descriptors that select(2) can watch. Compiled into the C library; Python cannot look it up."""
-
 _FILE_STEP: Final = 1024 * 1024
 """Bytes of a file handed to the kernel at once, so that one download does not keep a loop from the others."""
 

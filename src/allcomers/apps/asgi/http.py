@@ -17,7 +17,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from allcomers.apps.asgi.call.disconnect import HalfClosed
-from allcomers.apps.asgi.call.messages import Message, internal_error, is_of_leaving
+from allcomers.apps.asgi.call.messages import Message, is_of_leaving
 from allcomers.apps.asgi.call.request_body import COMING, RequestBody
 from allcomers.apps.asgi.call.response_writer import DONE, HEAD, ResponseWriter
 from allcomers.apps.asgi.call.waiters import Waiters
@@ -26,6 +26,7 @@ from allcomers.apps.asgi.scope import Scope
 from allcomers.connection.call import CONSUMED, PENDING, TIMED_OUT
 from allcomers.connection.http.async_call import Asker
 from allcomers.connection.http.response_body import EndOfBody, FinalPiece
+from allcomers.connection.http.response_head import internal_error
 from allcomers.errors import AnswerError, ClientGone
 from allcomers.protocol.message import Request, Response, title
 

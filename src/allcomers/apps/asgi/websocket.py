@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from allcomers.apps.asgi.call.messages import Message, decoded, internal_error
+from allcomers.apps.asgi.call.messages import Message, decoded
 from allcomers.apps.asgi.call.response_writer import DONE
 from allcomers.apps.asgi.call.waiters import Waiters
 from allcomers.apps.asgi.http import HttpCall
@@ -22,7 +22,7 @@ from allcomers.apps.asgi.scope import websocket_scope
 from allcomers.connection.base import HIGH_WATER, Connection
 from allcomers.connection.call import CONSUMED, PENDING
 from allcomers.connection.http.async_call import Asker, Upgrade
-from allcomers.connection.http.response_head import plain_response
+from allcomers.connection.http.response_head import internal_error, plain_response
 from allcomers.connection.websocket import RESTART, WebSocketConnection
 from allcomers.errors import AnswerError, ClientGone
 from allcomers.protocol.message import Request, title

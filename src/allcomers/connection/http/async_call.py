@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from allcomers.connection.base import Connection
-
 
 class ReplyTarget(Protocol):
     """The recipient of what an AsyncCall replies after its start()."""
@@ -72,6 +70,6 @@ class Upgrade:
 
     __slots__ = ("connect", "head")
 
-    def __init__(self, head: bytes, connect: Callable[[Connection, bytes, float], Connection]) -> None:
+    def __init__(self, head: bytes, connect: Callable[[Any, bytes, float], Any]) -> None:
         self.head = head
         self.connect = connect

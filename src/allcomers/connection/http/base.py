@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from allcomers.connection.base import HIGH_WATER, Address, Connection
-from allcomers.connection.call import PartialResponse
+from allcomers.connection.base import HIGH_WATER, Connection
+from allcomers.connection.call import Address, PartialResponse
 from allcomers.connection.http.endpoint import HttpEndpoint
 from allcomers.connection.http.exchange import RequestLine
 from allcomers.connection.http.log_record import AccessRecord

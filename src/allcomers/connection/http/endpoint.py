@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from allcomers.config.limits import Limits
-from allcomers.connection.base import Address
+from allcomers.connection.call import Address
 from allcomers.connection.http.async_call import Asker, AsyncCall, Upgrade
 from allcomers.connection.http.response_body import EndOfBody, FinalPiece, StreamingBody
-from allcomers.connection.http.response_head import SERVER
+from allcomers.protocol.encode import SERVER
 from allcomers.protocol.head import Fields
 from allcomers.protocol.message import Body, Handler, Piece, Request, Response
 from allcomers.protocol.timing import Times

@@ -20,8 +20,7 @@ from allcomers.errors import AnswerError, ClientGone, Refusal
 from allcomers.protocol.message import Body, Piece, Request, Response, Segment
 
 if TYPE_CHECKING:
-    from allcomers.connection.base import Address
-    from allcomers.connection.call import Driver
+    from allcomers.connection.call import Address, Driver
     from allcomers.protocol.head import Fields
 
 RequestLine = tuple[str, str, str]

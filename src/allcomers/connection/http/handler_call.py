@@ -14,7 +14,7 @@ from typing import Any
 from allcomers.connection.call import CallStatus
 from allcomers.connection.http.endpoint import HttpEndpoint
 from allcomers.connection.http.response_body import WHOLE, EndOfBody, PulledBody, StreamingBody
-from allcomers.connection.http.response_head import plain_response
+from allcomers.connection.http.response_head import internal_error, plain_response
 from allcomers.errors import AnswerError, ClientGone, HttpError
 from allcomers.protocol.message import FileSlice, Piece, Request, Response, title
 
@@ -128,7 +128,3 @@ def failed(endpoint: HttpEndpoint, error: BaseException, request: Request) -> Re
     """Report `error`; return the response in the place of one that failed."""
     endpoint.report(error, request)
     return internal_error()
-
-
-def internal_error() -> Response:
-    return plain_response(500, "Internal Server Error")

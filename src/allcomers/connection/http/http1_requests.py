@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from allcomers.connection import base
-from allcomers.connection.base import BODY, CALLED, CLOSING, DUE, HEAD, IDLE, Address
-from allcomers.connection.call import Call, PartialResponse
+from allcomers.connection.base import BODY, CALLED, CLOSING, DUE, HEAD, IDLE
+from allcomers.connection.call import Address, Call, PartialResponse
 from allcomers.connection.http.async_call import AsyncCall
 from allcomers.connection.http.base import HttpConnection
 from allcomers.connection.http.endpoint import HttpEndpoint, Taken

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from allcomers.connection.call import Driver
 from allcomers.errors import AnswerError
-from allcomers.protocol import http1
+from allcomers.protocol import encode
 from allcomers.protocol.message import FileSlice, Piece, Request, Response, Segment, title
 
 ENDLESS: Final = 1 << 62
@@ -75,7 +75,7 @@ class StreamingBody:
         """Frame a further piece; drop what is beyond its Content-Length (RFC 9112, 6.3)."""
         piece = cut(piece, self.left)
         self.sent += len(piece)
-        return http1.chunk(piece) if self.chunked else (piece,)
+        return encode.chunk(piece) if self.chunked else (piece,)
 
     def tail(self, request: Request, report: Callable[[BaseException, Request], object]) -> bytes:
         """Return the end of a body in chunks, once; b"" of any other. Trailers are for a client that declares that it
@@ -85,10 +85,10 @@ class StreamingBody:
         self.chunked = False
         if self.response.trailers and b"trailers" in request.named.get(b"te", b"").lower():
             try:
-                return http1.last_chunk(self.response.trailers)
+                return encode.last_chunk(self.response.trailers)
             except Exception as error:  # the app's iterable; the response is out, all but its trailers
                 report(error, request)
-        return http1.last_chunk()
+        return encode.last_chunk()
 
     def step(self) -> Any:
         """Return the next piece, or the end: a Call, once the piece before has gone out."""

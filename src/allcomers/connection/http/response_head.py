@@ -15,9 +15,6 @@ from allcomers.protocol.encode import STATUS_LINES, encode_fields, known_blocks,
 from allcomers.protocol.http1 import CRLF
 from allcomers.protocol.message import Response
 
-SERVER: Final = b"Server: allcomers\r\n"
-"""The Server field's line; b"" stands in its place where none is wanted (--no-server-header)."""
-
 _CLOSE: Final = b"Connection: close\r\n"
 _TEXT: Final = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
 
@@ -89,6 +86,11 @@ def plain_response(
     if close:
         fields.append(("Connection", "close"))
     return Response(f"{text}\n".encode("utf-8", "replace"), status=status, headers=fields)
+
+
+def internal_error() -> Response:
+    """Return the response for a client whose app has raised."""
+    return plain_response(500, "Internal Server Error")
 
 
 def hints(links: Iterable[bytes]) -> bytes:

@@ -12,7 +12,7 @@ from functools import partial
 from time import monotonic
 from typing import Final, Protocol, TypeAlias
 
-from allcomers.connection.base import Address
+from allcomers.connection.call import Address
 from allcomers.models.driver.serving import Serving
 from allcomers.system import sockets
 from allcomers.system.accept_balance import ACCEPT_BACKOFF

@@ -14,7 +14,8 @@ from contextlib import suppress
 from time import monotonic
 from typing import Protocol
 
-from allcomers.connection.base import FAREWELL, PATIENCE, Address
+from allcomers.connection.base import FAREWELL, PATIENCE
+from allcomers.connection.call import Address
 from allcomers.models.driver.acceptor import Acceptor, Action
 from allcomers.models.driver.serving import Serving
 from allcomers.system import sockets

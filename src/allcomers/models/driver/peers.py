@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from allcomers.connection.base import IDLE, READ, Address
+from allcomers.connection.base import IDLE, READ
+from allcomers.connection.call import Address
 from allcomers.models.driver.acceptor import Acceptor, Action
 from allcomers.models.driver.channel import Channel
 from allcomers.models.driver.poller import Poller

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     import socket
 
     from allcomers.calls.protocols import Calls
-    from allcomers.connection.base import Address, Connection
+    from allcomers.connection.base import Connection
+    from allcomers.connection.call import Address
     from allcomers.connection.http.endpoint import HttpEndpoint
     from allcomers.connection.service import ServiceEndpoint
     from allcomers.system.accept_balance import WorkerSlot

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterable
 from typing import IO, Any, TypeAlias
 
-from allcomers.connection.http.response_head import plain_response
 from allcomers.errors import AnswerError, ClientGone
 from allcomers.protocol.message import Request, Response
 
@@ -74,8 +73,3 @@ def is_event_stream(response: Response) -> bool:
     """Return True for server-sent events (HTML, 9.2)."""
     kinds = [value.lower() for name, value in response.headers if name.lower() == "content-type"]
     return any(kind.startswith("text/event-stream") for kind in kinds)
-
-
-def internal_error() -> Response:
-    """Return the response for a client whose app has raised."""
-    return plain_response(500, "Internal Server Error")
