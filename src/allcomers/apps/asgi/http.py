@@ -303,14 +303,20 @@ class HttpCall:
         elif message["type"] == "http.response.early_hint":
             self._asker.hint(message["links"])
             self._report_consumed()
-        elif (output := response.write(message, self)) is not None:
-            self._post(output)
-            if self.response.state is not DONE:
-                await self._sent()
-            elif self._waiters:
-                self._waiters.wake()  # receive() has no more to wait for
-        elif response.state is HEAD and self._first is None:
-            self._runtime.late_heads.add(self)
+        else:
+            before = response.state
+            output = response.write(message, self)
+            if self._first is None:  # start() has returned
+                if response.state is HEAD:
+                    self._runtime.late_heads.add(self)
+                elif before is HEAD:
+                    self._runtime.late_heads.discard(self)
+            if output is not None:
+                self._post(output)
+                if self.response.state is not DONE:
+                    await self._sent()
+                elif self._waiters:
+                    self._waiters.wake()  # receive() has no more to wait for
 
     async def _sent(self) -> None:
         """Wait until the piece on its way has gone out."""

@@ -25,26 +25,32 @@ class UnsentHead(Protocol):
 class LateHeads:
     """The calls of one event loop whose heads wait for their bodies.
 
-    PERF: one timer for all, which runs only while there are any: a timer for each call costs 2,000 instructions
-    (asyncio.loop.call_later) also where the body follows in the same step.
+    PERF: one timer for all, at most one in DELAY, and no call is kept that has sent its body: 0.2 us for a call that
+    sends both after it has waited. A timer each (loop.call_later), or calls that are kept until the timer, cost 1.7 us
+    and more. A call that sends both in its first step never comes here.
     """
 
-    __slots__ = ("_events", "_new", "_old")
+    __slots__ = ("_events", "_new", "_old", "_timer")
 
     def __init__(self, events: asyncio.AbstractEventLoop) -> None:
         self._events = events
-        self._old: list[UnsentHead] = []  # here since before the timer was set
-        self._new: list[UnsentHead] = []
+        self._old: set[UnsentHead] = set()  # here since before the timer was set
+        self._new: set[UnsentHead] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
     def add(self, call: UnsentHead) -> None:
-        """Send the head of `call` soon, unless its body comes before."""
-        if not self._old and not self._new:
-            self._events.call_later(DELAY, self._turn)
-        self._new.append(call)
+        """Send the head of `call` soon."""
+        self._new.add(call)
+        if self._timer is None:
+            self._timer = self._events.call_later(DELAY, self._turn)
+
+    def discard(self, call: UnsentHead) -> None:
+        """Leave the head of `call` alone: its body has come."""
+        self._new.discard(call)
+        self._old.discard(call)
 
     def _turn(self) -> None:
-        late, self._old, self._new = self._old, self._new, []
-        if self._old:
-            self._events.call_later(DELAY, self._turn)
+        late, self._old, self._new = self._old, self._new, set()
+        self._timer = self._events.call_later(DELAY, self._turn) if self._old else None
         for call in late:
             call.send_head()
