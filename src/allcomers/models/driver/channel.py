@@ -273,7 +273,7 @@ class Channel(FastState):
             self.conn.hint(links)
 
     def adopt(self, unsent: bytes, request: Any, async_call: Any, received: bytes, now: float) -> None:
-        """Let the connection continue what the fast path has begun: see its adopt()."""
+        """Hand over to the connection what the fast path has served so far: see its adopt()."""
         self.sync()
         records, self.noted = self.noted, None
         self.conn.adopt(unsent, records, request, async_call, received, self.ready_at, now)
