@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from support.staged import App
 
 pytest.register_assert_rewrite(
-    *(f"support.{name}" for name in ("clients", "conformance", "harness", "offline", "staged", "streams", "terminals"))
+    *(
+        f"support.{name}"
+        for name in ("clients", "conformance", "wires", "harness", "offline", "staged", "streams", "terminals")
+    )
 )
 
 HERE = Path(__file__).parent

@@ -8,6 +8,7 @@ An import within a function or for types alone is an arrow like any other. `tool
 from __future__ import annotations
 
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +71,36 @@ def test_the_test_sees_imports_of_every_kind() -> None:
     assert "socket" in imports_of("system.sockets")[1]
 
 
+def test_no_chain_of_imports_is_long() -> None:
+    """A chain of modules is what must be read to know one of them."""
+    chain = source.longest_chain()
+    assert len(chain) <= 16, " → ".join(chain)
+
+
 @pytest.mark.parametrize("module", FILES)
-def test_no_module_is_too_long(module: str) -> None:
-    assert source.lines_of(FILES[module]) <= 460, "a module is at most about 400 lines"
+def test_nothing_is_too_long(module: str) -> None:
+    assert source.lines_of(FILES[module]) <= 400, "cut it: a module has at most 400 lines"
+    for function in source.functions(module):
+        assert source.code_length(function) <= 40, f"cut {function.name}(): a function has at most 40 lines"
+    for node in source.classes(module):
+        assert source.length(node) <= 300, f"cut {node.name}: a class has at most 300 lines"
+        assert source.methods(node) <= 25, f"cut {node.name}: a class has at most 25 methods"
+        states = source.state_booleans(node)
+        assert len(states) <= 2, f"{node.name} has its state in {', '.join(sorted(states))}: make it one enum"
+
+
+@pytest.mark.parametrize("path", sorted((source.ROOT / "tests" / "support").rglob("*.py")), ids=lambda path: path.name)
+def test_no_helper_of_tests_is_too_long(path: Path) -> None:
+    assert source.lines_of(path) <= 400
+
+
+def test_no_two_classes_of_the_core_have_one_name() -> None:
+    assert source.names_used_twice() == {}
+
+
+def test_docstrings_are_sentences() -> None:
+    """At most 3 % open with a pronoun, a preposition or a question word; none is a question (tools/house --all)."""
+    docs = list(source.docstrings())
+    odd = [f"{module}.{function.name}: {text}" for module, function, text in docs if source.opens_oddly(function, text)]
+    assert len(odd) <= 0.03 * len(docs), "\n".join(odd)
+    assert [f"{module}.{function.name}: {text}" for module, function, text in docs if source.asks(text)] == []

@@ -20,8 +20,9 @@ from typing import Any, TypeVar
 from allcomers.models import TABLE
 from support.apps.served import pattern
 from support.certificates import Certificate
-from support.clients import TIMEOUT, Answer, Client, Regular, TlsWire, Wire, chunked, request, wire
+from support.clients import TIMEOUT, Answer, Client, Regular, chunked, request
 from support.harness import Server, wait_for
+from support.wires import TlsWire, Wire, wire
 
 LARGE = 20_000_000
 """Bytes of a large body: more than any buffer between the two ends holds."""

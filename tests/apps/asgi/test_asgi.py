@@ -17,8 +17,9 @@ import pytest
 
 from support.apps.served import pattern
 from support.certificates import Certificate
-from support.clients import Client, Lost, Regular, TlsWire, Wire, chunked, request
+from support.clients import Client, Regular, chunked, request
 from support.harness import Server, receive_all, serving, wait_for
+from support.wires import Lost, TlsWire, Wire
 
 LOOPS = ("asyncio", "epoll", "select", "poll", "epoll-et")
 """The models where a call and its client both go on. asyncio has uvloop, the others asyncio's own loop."""

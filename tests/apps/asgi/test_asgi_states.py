@@ -23,8 +23,9 @@ from allcomers.apps.asgi.runtime import AsgiRuntime
 from allcomers.errors import AppError
 from allcomers.system import asyncio_loops
 from support.apps import scripted_app
-from support.clients import Client, Lost, Wire, request
+from support.clients import Client, request
 from support.harness import PATIENCE, Server, chosen, serving, wait_for
+from support.wires import Lost, Wire
 
 Steps = list[Any]
 

@@ -19,8 +19,9 @@ from allcomers.apps.asgi.call import disconnect
 from allcomers.apps.asgi.call.disconnect import QUIET, HalfClosed
 from allcomers.apps.asgi.call.response_writer import DONE, ResponseWriter
 from support.apps import streams_app
-from support.clients import Client, Wire, request
+from support.clients import Client, request
 from support.harness import PATIENCE, Server, chosen, serving, wait_for
+from support.wires import Wire
 
 LOOPS = ("asyncio", "epoll", "select", "poll", "epoll-et")
 BLOCKING = ("iterative", "process", "thread", "thread-pool")

@@ -18,8 +18,9 @@ from allcomers.models import TABLE
 from allcomers.server.endpoint import endpoint
 from support.apps.served import pattern
 from support.apps.wsgi_apps import FILE, told
-from support.clients import Answer, Client, Lost, chunked, request, wire
+from support.clients import Answer, Client, chunked, request
 from support.harness import Server, serving, wait_for
+from support.wires import Lost, wire
 
 APP = "tests/support/apps/wsgi_apps.py"
 MODELS = [model.name for model in TABLE.values() if not model.obstacle]

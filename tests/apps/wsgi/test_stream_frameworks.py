@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from support.clients import Client, request, wire
+from support.clients import Client, request
 from support.harness import ROOT, Server, chosen, serving, wait_for
+from support.wires import wire
 
 REAL = ROOT / "tests" / "support" / "real"
 WHERE = chosen(

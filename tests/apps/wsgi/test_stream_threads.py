@@ -13,9 +13,10 @@ import pytest
 
 from allcomers.models import TABLE
 from support.certificates import Certificate
-from support.clients import Client, Lost, Wire, request, wire
+from support.clients import Client, request
 from support.harness import Server, chosen, serving, wait_for
 from support.staged import listens_no_more
+from support.wires import Lost, Wire, wire
 
 APP = "tests/support/apps/stream_apps.py:app"
 WEB = "tests/support/apps/stream_apps.py:Web"

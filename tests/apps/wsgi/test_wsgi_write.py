@@ -12,9 +12,10 @@ import pytest
 
 from support.apps.served import pattern
 from support.certificates import Certificate
-from support.clients import Client, Lost, request, wire
+from support.clients import Client, request
 from support.harness import Server, chosen, serving, wait_for
 from support.staged import listens_no_more
+from support.wires import Lost, wire
 
 APP = "tests/support/apps/wsgi_apps.py:writing"
 WAITING = chosen(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.apps.served import pattern
-from support.clients import Client, Wire, request
+from support.clients import Client, request
 from support.conformance import (
     LARGE,
     Stage,
@@ -16,6 +16,7 @@ from support.conformance import (
     leave_in_the_handshake,
 )
 from support.harness import wait_for
+from support.wires import Wire
 
 
 def leave_at_once(wire: Wire) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from support.apps.served import pattern
-from support.clients import Cut, Ended, Wire, wire
 from support.conformance import (
     LARGE,
     Stage,
@@ -21,6 +20,7 @@ from support.conformance import (
     sending,
 )
 from support.harness import wait_for
+from support.wires import Cut, Ended, Wire, wire
 
 
 def receive(wire: Wire, size: int) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.apps.served import pattern
-from support.clients import Lost, request
+from support.clients import request
 from support.conformance import (
     LARGE,
     Stage,
@@ -15,6 +15,7 @@ from support.conformance import (
     lines,
 )
 from support.harness import wait_for
+from support.wires import Lost
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])

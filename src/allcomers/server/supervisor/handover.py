@@ -111,8 +111,7 @@ class NewServer:
             with blocked_signals():
                 self.pid = os.fork()
                 if self.pid == 0:
-                    forget()
-                    _become(sockets, folder, writer)
+                    _become(sockets, folder, writer, forget)
         except OSError:
             os.close(reader)
             raise
@@ -136,9 +135,10 @@ class NewServer:
             self.pipe = -1
 
 
-def _become(sockets: Sequence[tuple[str, list[int]]], folder: str, pipe: int) -> NoReturn:
+def _become(sockets: Sequence[tuple[str, list[int]]], folder: str, pipe: int, forget: Callable[[], object]) -> NoReturn:
     """Execute the new server in the child; never return into the supervisor's code."""
     try:
+        forget()
         import json
 
         for fd in [pipe, *(fd for _, fds in sockets for fd in fds)]:

@@ -180,8 +180,7 @@ class Workers:
             with blocked_signals():
                 pid = os.fork()
                 if pid == 0:
-                    control.close()
-                    self._be_worker(slot, end)
+                    self._be_worker(slot, control, end)
         except OSError:
             self.slots.release(slot)
             control.close()
@@ -190,10 +189,11 @@ class Workers:
         end.close()
         self.all[pid] = Worker(pid, control, slot, monotonic())
 
-    def _be_worker(self, slot: WorkerSlot, end: WorkerEnd) -> NoReturn:
+    def _be_worker(self, slot: WorkerSlot, control: SupervisorEnd, end: WorkerEnd) -> NoReturn:
         """Serve in the child, then exit; never return into the supervisor's code."""
         status = 1
         try:
+            control.close()
             for worker in self.all.values():  # these pipes must close with the supervisor, not with this process
                 worker.control.close()
             status = self._serve(slot, end)
