@@ -13,6 +13,7 @@ import pytest
 
 from support.harness import ROOT
 from support.page_commands import Section, rows, sections
+from support.source import FILES, SOURCE, imports_of
 from support.terminals import Terminals, matches, missing
 
 PAGES = [
@@ -50,7 +51,7 @@ def name(value: object) -> str:
 
 
 def blocks(page: Path) -> Iterator[tuple[str, str, str]]:
-    """(the file that it quotes or "", the language, the code) of each block."""
+    """Yield (the file that it quotes or "", the language, the code) of each block."""
     for found in BLOCK.finditer(page.read_text(encoding="utf-8")):
         yield found[1] or "", found[2], found[3]
 
@@ -70,7 +71,7 @@ def prose(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """What a heading can be linked as, by the rule that GitHub has."""
+    """Return the anchors of the headings, by the rule that GitHub has."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -108,7 +109,7 @@ def test_code_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_commands_do_what_the_page_says(section: Section, tmp_path: Path) -> None:
-    """The rules by which a page is read are in page_commands.py; how far a line may differ, in terminals.py."""
+    """page_commands.py has the rules by which a page is read, terminals.py how far a line may differ."""
     if reason := missing(section):
         pytest.skip(reason)
     Terminals(section, tmp_path).run()
@@ -134,6 +135,33 @@ def test_what_may_differ_from_a_page(expected: str, printed: str, is_same: bool)
     assert matches(expected, printed, measured=False, shorter=9) is is_same
 
 
+def test_the_page_of_the_design_names_files_that_exist() -> None:
+    page = prose(ROOT / "docs" / "design.md")
+    files = set(re.findall(r"`((?:[\w.-]+/)*[\w-]+\.(?:pyx?|toml))`|`((?:[\w.-]+/)+)`", page))
+    names = {one or two for one, two in files}
+    assert len(names) > 60
+    found = [*ROOT.glob("*"), *(path for top in ("src", "tests", "bench", "tools") for path in (ROOT / top).rglob("*"))]
+    paths = {f"/{path.relative_to(ROOT)}{'/' * path.is_dir()}" for path in found}
+    assert [name for name in sorted(names) if not any(path.endswith(f"/{name}") for path in paths)] == []
+
+
+def test_the_picture_of_the_folders_has_those_of_the_source() -> None:
+    picture = (ROOT / "docs" / "images" / "design" / "folders.svg").read_text(encoding="utf-8")
+    floors = [name.removesuffix(".py").rstrip("/") for name in re.findall(r'"name"[^>]*>([^<]+)<', picture)]
+    height = {name: -number for number, name in enumerate(floors)}
+    modules = [name for name in FILES if name not in ("allcomers", "__main__")]
+    assert {name.partition(".")[0] for name in modules} == set(floors)
+    back = [
+        f"{name} imports {other}"
+        for name in modules
+        for other in imports_of(name)[0] - {"allcomers"}
+        if height[other.partition(".")[0]] > height[name.partition(".")[0]]
+    ]
+    assert not back
+    folders = {name.rstrip("/") for name in re.findall(r'"code mid"[^>]*>([^<]+)<', picture)}
+    assert folders == {path.parent.name for path in SOURCE.glob("*/*/__init__.py")}
+
+
 def test_both_readmes_have_the_same_code_and_links() -> None:
     english, chinese = ROOT / "README.md", ROOT / "README.zh-CN.md"
     code = [[block for _, language, block in blocks(page) if language == "python"] for page in (english, chinese)]
@@ -146,7 +174,7 @@ def test_both_readmes_have_the_same_code_and_links() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_one_kind_of_picture(page: Path) -> None:
-    """Pictures are files of ours: nothing is asked of another host to show a page."""
+    """Pictures are files of ours: a page that is shown sends no request to another host."""
     assert not re.search(r"!\[[^]]*\]\((?:https?:)?//|<img[^>]+src=.https?:", prose(page))
 
 
@@ -159,15 +187,15 @@ def test_the_options_are_those_of_the_code() -> None:
 
 def test_the_page_of_options_has_every_command_and_signal() -> None:
     page = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
-    told = subprocess.run([sys.executable, "-m", "allcomers", "--help"], capture_output=True, text=True, check=True)
+    shown = subprocess.run([sys.executable, "-m", "allcomers", "--help"], capture_output=True, text=True, check=True)
     commands = set(
-        re.findall(r"^  ([a-z]+) ", told.stdout.partition("commands:")[2].partition("\n\n")[0], re.MULTILINE)
+        re.findall(r"^  ([a-z]+) ", shown.stdout.partition("commands:")[2].partition("\n\n")[0], re.MULTILINE)
     )
     assert {"serve", "run", "top"} <= commands
     assert set(re.findall(r"^allcomers ([a-z]+)", page, re.MULTILINE)) == commands
     obeyed = {
         signal
-        for file in (ROOT / "src").rglob("supervisor.py")
+        for file in (SOURCE / "server" / "supervisor").glob("*.py")
         for signal in re.findall(r"\.on\(signal\.SIG(\w+)", file.read_text(encoding="utf-8"))
     }
     assert {"TERM", "USR2"} <= obeyed

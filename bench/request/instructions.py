@@ -89,7 +89,7 @@ def step(name: str, run: Callable[[], object]) -> None:
 def answering(pools: bool, **answers: Any) -> Any:
     """Return an EventLoop that serves HTTP on a listener of its own, its poller, and its address."""
     from allcomers.calls.inline import Inline
-    from allcomers.calls.pool import Pool
+    from allcomers.calls.pool import ThreadPool
     from allcomers.config.limits import Limits
     from allcomers.connection.http.endpoint import HttpEndpoint
     from allcomers.connection.http.http1 import Http1Connection
@@ -118,7 +118,7 @@ def answering(pools: bool, **answers: Any) -> Any:
     serving = Serving(
         endpoint=Endpoint(scheme="http", connect=partial(Http1Connection, http), serve=lambda serving: None, http=http),
         listeners=[listener],
-        calls=Pool(1, slot.counters) if pools else Inline(),
+        calls=ThreadPool(1, slot.counters) if pools else Inline(),
         signals=Signals(1.0),
         slot=slot,
     )

@@ -18,7 +18,7 @@ from allcomers.apps.wsgi.app import Wsgi
 from allcomers.apps.wsgi.environ import Environs
 from allcomers.apps.wsgi.file_wrapper import FileWrapper
 from allcomers.apps.wsgi.start_response import StartResponse
-from allcomers.calls.pool import Pool
+from allcomers.calls.pool import ThreadPool
 from allcomers.config.log_format import NAMES
 from allcomers.connection.http.log_record import AccessRecord
 from allcomers.protocol.encode import encode_fields
@@ -111,7 +111,7 @@ def wsgi() -> None:
     show("Wsgi, a list of one block, one field", cost(lambda: handler(bare)))
     show("Wsgi, a list of one block, ten fields", cost(lambda: handler(full)))
     show("Wsgi, a block with close(), ten fields", cost(lambda: close(full)))
-    pool = Pool(1, CounterRow())
+    pool = ThreadPool(1, CounterRow())
     show("a call handed to a thread of the pool", cost(lambda: pool.run(int)))
 
 

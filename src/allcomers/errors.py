@@ -41,6 +41,10 @@ class LoopMoved(BaseException):  # not an error, so that `except Exception` lets
     """Another thread runs the loop that this thread ran: unwind this stack without a use of the loop."""
 
 
+class CallAbandoned(BaseException):  # not an error: whoever catches these is not to catch it
+    """The call that this thread ran has exceeded its time limit: its result is dropped."""
+
+
 class HttpError(AllcomersError):
     """Raised by a handler: respond with `status`, 400 to 599, and `message` as a small plain text.
 

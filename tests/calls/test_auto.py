@@ -408,7 +408,7 @@ def test_short_calls_stay_where_they_are(line: Line) -> None:
     assert (
         line.answers == list(range(1000)) or calls_of(line)._counters.cells[HAND_OVERS]
     )  # a machine may stall for a millisecond
-    assert calls_of(line).ownership.begun + calls_of(line)._counters.cells[DEQUEUED] == 1000
+    assert calls_of(line).ownership.started_count + calls_of(line)._counters.cells[DEQUEUED] == 1000
 
 
 def test_the_loop_moves_on_and_the_call_answers_late(line: Line) -> None:
@@ -427,11 +427,11 @@ def test_the_loop_moves_on_and_the_call_answers_late(line: Line) -> None:
 
 def test_the_watcher_is_keen_for_a_while_once_a_call_has_waited(line: Line) -> None:
     calls = calls_of(line)
-    wait_for(lambda: line.put(int) or calls.ownership.begun > 100, "some calls that do not wait")
-    assert not calls._keen or calls._counters.cells[HAND_OVERS]  # a machine may stall for a millisecond
+    wait_for(lambda: line.put(int) or calls.ownership.started_count > 100, "some calls that do not wait")
+    assert not calls._watchdog._keen or calls._counters.cells[HAND_OVERS]  # a machine may stall for a millisecond
     line.put(partial(threading.Event().wait, 0.1))
-    wait_for(lambda: calls._keen, "the watcher to see one that does")
-    wait_for(lambda: line.put(int) or not calls._keen, "it to be calm again")
+    wait_for(lambda: calls._watchdog._keen, "the watcher to see one that does")
+    wait_for(lambda: line.put(int) or not calls._watchdog._keen, "it to be calm again")
 
 
 def test_there_are_never_more_calls_than_threads(line: Line) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from allcomers.calls.time_limit import TimedInline, TimedPool
+from allcomers.calls.pool import ThreadPool
+from allcomers.calls.time_limit import TimedInline, TimeLimit
 from allcomers.connection.call import TIMED_OUT
 from allcomers.system.counters import CounterRow
 from support.certificates import Certificate
@@ -323,7 +324,7 @@ def test_the_call_and_the_watcher_never_both_win() -> None:
                 overdue.update([self.number] if reply is TIMED_OUT else [])
 
     overdue: Counter[int] = Counter()
-    pool = TimedPool(8, 0.0201, lambda why: None, CounterRow())
+    pool = ThreadPool(8, CounterRow(), TimeLimit(0.0201, 8, lambda why: None))
     works = [Work(number) for number in range(400)]
     for work in works:
         pool.submit(work, work.done)

@@ -1,5 +1,5 @@
 """The doctor at work: facts read from made-up trees of /proc and /sys, from this system, from real files and real apps;
-and the command as a person meets it."""
+and the command in a shell."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from support.harness import ROOT, wait_for
 
 
 def tree(root: Path, files: dict[str, str]) -> Facts:
-    """What the doctor reads where the kernel says this."""
+    """Return the facts of a system whose kernel has these files."""
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ CGROUPS = {
 
 
 @pytest.mark.parametrize("name", CGROUPS)
-def test_what_the_cgroup_grants(tmp_path: Path, name: str) -> None:
+def test_limits_of_the_cgroup(tmp_path: Path, name: str) -> None:
     files, (quota, memory, tasks) = CGROUPS[name]
     facts = tree(tmp_path, files)
     assert (facts.quota, facts.memory_limit) == (quota, memory)
@@ -99,7 +99,7 @@ def test_what_the_cgroup_grants(tmp_path: Path, name: str) -> None:
         assert facts.tasks == tasks
 
 
-def test_what_the_kernel_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_facts_of_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.delenv("DYNO", raising=False)
@@ -128,7 +128,7 @@ def test_what_the_kernel_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert facts.places == {"kubernetes", "google", "container"}
 
 
-def test_what_is_not_told_is_no_limit(tmp_path: Path) -> None:
+def test_a_missing_value_is_no_limit(tmp_path: Path) -> None:
     facts = system_facts.read(str(tmp_path))
     assert (facts.somaxconn, facts.syn_backlog, facts.memory, facts.commit_room) == (inf, inf, inf, inf)
     assert facts.syncookies
@@ -150,7 +150,7 @@ CPU = Path("/sys/fs/cgroup/cpu")
 
 @pytest.fixture
 def small_group() -> Iterator[Path]:
-    """A real control group with half a core, where this user may make one."""
+    """Create a real control group with half a core, if this user may."""
     group = CPU / f"doctor-{os.getpid()}"
     if not os.access(CPU, os.W_OK) or not (CPU / "cpu.cfs_quota_us").exists():
         pytest.skip("needs a cpu cgroup (version 1) that may be written")
@@ -177,9 +177,9 @@ def about(**options: Any) -> Facts:
 
 def test_addresses_are_tried() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        taken, port = f"127.0.0.1:{other.getsockname()[1]}", other.getsockname()[1]
+        used, port = f"127.0.0.1:{other.getsockname()[1]}", other.getsockname()[1]
         facts = about(
-            bind=(taken, "127.0.0.1:0", "0.0.0.0:0", "192.0.2.1:8000", "fd://3", "[::1]:0", "nowhere.invalid:1")
+            bind=(used, "127.0.0.1:0", "0.0.0.0:0", "192.0.2.1:8000", "fd://3", "[::1]:0", "nowhere.invalid:1")
         )
     first, free, everywhere, foreign, descriptor, six, unknown = facts.addresses
     assert (first.is_in_use, first.problem, first.port) == (True, "", port)
@@ -191,7 +191,7 @@ def test_addresses_are_tried() -> None:
     assert unknown.problem
 
 
-def test_files_are_looked_at_and_not_made(tmp_path: Path) -> None:
+def test_files_are_checked_and_not_created(tmp_path: Path) -> None:
     log, sock, pid = tmp_path / "access.log", tmp_path / "socket", tmp_path / "none" / "pid"
     facts = about(access_log=str(log), pid=str(pid), bind=(f"unix:{sock}",))
     assert facts.log_problem == ""
@@ -203,7 +203,7 @@ def test_files_are_looked_at_and_not_made(tmp_path: Path) -> None:
     assert about(access_log=str(tmp_path)).log_problem == "it is a folder"
 
 
-def test_users_and_groups_that_nobody_has() -> None:
+def test_unknown_users_and_groups() -> None:
     assert about(user="no-such-user").user_problem == "there is no user 'no-such-user'"
     assert about(group="no-such-group").user_problem == "there is no group 'no-such-group'"
     assert about(user="0", group="0").user_problem == ""
@@ -239,7 +239,7 @@ def test_a_certificate_that_has_expired_is_read_too(tmp_path: Path) -> None:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[[str], str]:
-    """Write an app; its TARGET."""
+    """Write an app, and return its TARGET."""
 
     def make(source: str) -> str:
         path = tmp_path / "shop.py"
@@ -260,7 +260,7 @@ print(json.dumps(dataclasses.asdict(app_facts.read(sys.argv[1], Config()))))
 
 
 def looked(target: str) -> App:
-    """What is found by a process that has imported nothing else: what other tests have, an app would seem to have."""
+    """Return the facts of an app, read in a process without the imports of other tests."""
     command = [sys.executable, "-c", LOOK, target]
     result = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60, check=True)
     fields = json.loads(result.stdout)
@@ -287,7 +287,7 @@ def test_an_app_is_loaded_elsewhere(write: Callable[[str], str]) -> None:
         ("import allcomers\nclass app(allcomers.Service): framing = allcomers.Raw()", {}, "service", "inline"),
     ],
 )
-def test_what_an_app_is(
+def test_the_kind_of_an_app(
     write: Callable[[str], str], source: str, options: dict[str, Any], kind: str, calls: str
 ) -> None:
     found = app_facts.read(write(source), Config(certfile=("none.pem",), **options))
@@ -295,7 +295,7 @@ def test_what_an_app_is(
     assert "shop" not in sys.modules
 
 
-def test_what_an_app_does_as_it_is_imported(write: Callable[[str], str]) -> None:
+def test_the_effects_of_an_import(write: Callable[[str], str]) -> None:
     found = looked(
         write(
             """
@@ -340,7 +340,7 @@ def test_an_app_that_is_never_loaded(write: Callable[[str], str], monkeypatch: p
 
 
 def doctor(*arguments: str, shell: str = "", **keywords: Any) -> subprocess.CompletedProcess[str]:
-    """Run `allcomers doctor`, after some words of the shell."""
+    """Run `allcomers doctor`, after some commands of the shell."""
     command = ["sh", "-c", f'{shell}exec "$@"', "sh", sys.executable, "-m", "allcomers", "doctor", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **keywords)
 
@@ -387,13 +387,13 @@ def test_few_descriptors() -> None:
     assert "192 clients" in found["harm"]
 
 
-def test_the_status_tells_of_what_will_fail() -> None:
+def test_the_status_is_1_if_something_will_fail() -> None:
     report = examined("--bind", "192.0.2.1:8000", "--access-log", "/nowhere/log", fails=True)
     assert names(report) >= {"address", "access_log"}
     assert report["findings"][0]["weight"] == "fails"
 
 
-def test_an_app_is_looked_at(write: Callable[[str], str]) -> None:
+def test_an_app_is_examined(write: Callable[[str], str]) -> None:
     target = write(f"print('hello')\nimport socket\ndoor = socket.create_server(('127.0.0.1', 0))\n{WEB}")
     report = examined(target, "--workers", "2", "--bind", "127.0.0.1:0", fails=True)
     assert report["app"]["target"] == target
@@ -409,7 +409,7 @@ def test_an_app_that_fails_has_its_traceback(write: Callable[[str], str]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "expected"),
     [
         (["--workers", "0"], "--workers: '0' is not a whole number"),
         (["--frob"], "unrecognized arguments: --frob"),
@@ -417,11 +417,11 @@ def test_an_app_that_fails_has_its_traceback(write: Callable[[str], str]) -> Non
         (["--bind", "nonsense"], "--bind 'nonsense' is not HOST:PORT"),
     ],
 )
-def test_a_bad_option_is_told_in_one_line(arguments: list[str], says: str) -> None:
+def test_a_bad_option_is_reported_in_one_line(arguments: list[str], expected: str) -> None:
     result = doctor(*arguments)
     assert (result.returncode, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
-    assert says in line
+    assert expected in line
 
 
 def test_help() -> None:
@@ -438,16 +438,16 @@ def test_colour_is_for_terminals(colour: bool) -> None:
     command = [sys.executable, "-m", "allcomers", "doctor", "--bind", "127.0.0.1:0", "--backlog", "1000000000"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=writer, env=env)
     os.close(writer)
-    said = b""
+    output = b""
     try:
         while piece := os.read(reader, 4096):
-            said += piece
+            output += piece
     except OSError:  # EIO: nobody writes there any more (pty(7))
         pass
     os.close(reader)
     assert process.wait(30) == 0
-    assert (b"\033[1;33mwill hurt\033[0m" in said) is colour
-    assert b"will hurt" in said
+    assert (b"\033[1;33mwill hurt\033[0m" in output) is colour
+    assert b"will hurt" in output
 
 
 def test_it_is_quick() -> None:

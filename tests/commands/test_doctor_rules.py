@@ -1,6 +1,6 @@
-"""The doctor's rules: each finds what it is about, says the figures, and has a mend that mends.
+"""The doctor's rules: each finds its subject, has the figures, and a remedy that works.
 
-Facts are values, so a test says what is wrong with an otherwise good system, and nothing else.
+Facts are values, so a test states the fault of an otherwise good system, and nothing else.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ def pem(**fields: Any) -> Certificate:
 
 @dataclass
 class Case:
-    """A rule, what is wrong, how much that weighs, and words that the finding has.
+    """A rule, its weight, the faulty facts and options, and words of the finding.
 
-    mended  facts once its mend is followed, where that is no matter of options
+    mended  the facts after its remedy, if that is not a matter of options
     """
 
     rule: str
     weight: Weight
     facts: dict[str, Any]
     given: dict[str, str | list[str]] = field(default_factory=dict)
-    says: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
     mended: dict[str, Any] | None = None
 
     def find(self, **others: Any) -> tuple[Finding, Config]:
@@ -240,17 +240,17 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.rule)
-def test_a_rule_finds_what_it_is_about(case: Case) -> None:
+def test_a_rule_finds_its_subject(case: Case) -> None:
     finding, _ = case.find()
     assert finding.weight is case.weight
     whole = f"{finding.seen}: {finding.harm} → {finding.mend}"
-    for words in case.says:
+    for words in case.expected:
         assert words in whole
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.rule)
 def test_a_mend_mends(case: Case) -> None:
-    """Options are followed as they stand in the mend; for the rest, the case has the facts that then are."""
+    """Options are applied as they stand in the remedy; for other remedies, the case has the facts after them."""
     finding, config = case.find()
     options = followed(finding.mend)
     if case.mended is not None:
@@ -267,7 +267,7 @@ FLAGS = {flag: name for name, _, option in configs.options() for flag in option.
 
 
 def followed(mend: str) -> dict[str, str | list[str]]:
-    """The options that the first way of a mend tells to give: up to its first comma, "or" or bracket."""
+    """Return the options of the first alternative of a remedy: up to its first comma, "or" or bracket."""
     first = re.split(r",|;| or | \(", mend)[0]
     words = [word.rstrip(":") for word in first.split()]
     given = pairwise(words)
@@ -281,8 +281,8 @@ OTHERS |= {"--with-lto"}
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.rule)
 def test_each_option_in_a_finding_exists(case: Case) -> None:
     finding, _ = case.find()
-    told = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", f"{finding.seen} {finding.harm} {finding.mend}"))
-    assert told <= FLAGS.keys() | OTHERS
+    flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", f"{finding.seen} {finding.harm} {finding.mend}"))
+    assert flags <= FLAGS.keys() | OTHERS
 
 
 def test_every_rule_has_a_case() -> None:
@@ -341,11 +341,11 @@ def test_the_heaviest_come_first() -> None:
         ({"uid": 0}, {"user": "www-data"}),
     ],
 )
-def test_nothing_is_said_where_nothing_hurts(facts: dict[str, Any], given: dict[str, Any]) -> None:
+def test_no_finding_without_a_problem(facts: dict[str, Any], given: dict[str, Any]) -> None:
     assert judge(replace(GOOD, **facts), configs.make(given)).findings == ()
 
 
-def test_what_is_said_of_the_models_is_true() -> None:
+def test_the_plan_has_the_limits_of_the_models() -> None:
     for name, own in (("thread", thread.PLACES), ("process", process.PLACES), ("thread-pool", 32), ("epoll", inf)):
         assert plan.places(GOOD, Config(model=name)) == own
     assert plan.places(GOOD, Config(model="thread-pool", max_connections=8)) == 8
@@ -356,9 +356,9 @@ def test_what_is_said_of_the_models_is_true() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "said"), [(0, "0 bytes"), (1023, "1023 bytes"), (1 << 19, "512 KiB"), (1.5 * (1 << 30), "1.5 GiB")]
+    ("count", "text"), [(0, "0 bytes"), (1023, "1023 bytes"), (1 << 19, "512 KiB"), (1.5 * (1 << 30), "1.5 GiB")]
 )
-def test_sizes_are_said_as_a_person_does(count: float, said: str) -> None:
-    assert size(count) == said
+def test_sizes_as_text(count: float, text: str) -> None:
+    assert size(count) == text
     assert many(1, "worker") == "1 worker"
     assert many(8000, "worker") == "8,000 workers"

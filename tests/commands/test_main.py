@@ -1,4 +1,4 @@
-"""The command line as a person meets it: exit codes, one clear line for each mistake, addresses, the first words."""
+"""The command line of a user: exit codes, one clear line for each mistake, addresses, the first output."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def allcomers(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[
 
 
 def refused(*arguments: str, status: int = 2, cwd: Path = ROOT) -> str:
-    """The one line that a command says which fails with `status`."""
+    """Run a command that fails with `status`, and return its one line."""
     result = allcomers(*arguments, cwd=cwd)
     assert result.returncode == status, result.stderr
     assert result.stdout == ""
@@ -41,7 +41,7 @@ def refused(*arguments: str, status: int = 2, cwd: Path = ROOT) -> str:
     return line.removeprefix("allcomers: ")
 
 
-# ------------------------------------------------------------ words
+# ------------------------------------------------------------ help
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,10 @@ def refused(*arguments: str, status: int = 2, cwd: Path = ROOT) -> str:
 def test_help_fits_a_screen(arguments: list[str], lines: int, columns: int) -> None:
     result = allcomers(*arguments)
     assert (result.returncode, result.stderr) == (0, "")
-    said = result.stdout.splitlines()
-    assert said[0].startswith("usage: allcomers")
-    assert len(said) <= lines
-    assert max(map(len, said)) <= columns
+    output = result.stdout.splitlines()
+    assert output[0].startswith("usage: allcomers")
+    assert len(output) <= lines
+    assert max(map(len, output)) <= columns
 
 
 @pytest.mark.parametrize("command", ["serve", "run"])
@@ -77,20 +77,20 @@ def test_all_options_are_shown_on_demand(command: str) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--version", "-V"])
-def test_version_says_what_runs(flag: str) -> None:
+def test_version(flag: str) -> None:
     result = allcomers(flag)
     assert result.returncode == 0
     assert result.stdout == f"allcomers {__version__} ({KIND}) on Python {sys.version.split()[0]}\n"
 
 
-def test_models_lists_each_with_what_keeps_it_from_running() -> None:
+def test_models_lists_each_with_its_obstacle() -> None:
     result = allcomers("models")
     assert result.returncode == 0
-    told = dict(re.findall(r"^(\S+) +(runs here.*|needs .+)$", result.stdout, re.M))
-    assert list(told) == list(TABLE)
+    states = dict(re.findall(r"^(\S+) +(runs here.*|needs .+)$", result.stdout, re.M))
+    assert list(states) == list(TABLE)
     for name, model in TABLE.items():
-        assert told[name].startswith(model.obstacle or "runs here")
-    assert sum("the default" in state for state in told.values()) == 1
+        assert states[name].startswith(model.obstacle or "runs here")
+    assert sum("the default" in state for state in states.values()) == 1
 
 
 @pytest.mark.skipif(hasattr(select, "kqueue"), reason="kqueue runs here")
@@ -104,7 +104,7 @@ def test_a_model_that_this_system_lacks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "expected"),
     [
         (["frob"], "there is no command 'frob'; the commands are serve, run, doctor, models, load, lab and top"),
         (["--frob"], "there is no command '--frob'"),
@@ -152,9 +152,9 @@ def test_a_model_that_this_system_lacks() -> None:
         (["run", "..echo:Echo"], "is not MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE"),
     ],
 )
-def test_a_bad_option_is_told_in_one_line(arguments: list[str], says: str) -> None:
+def test_a_bad_option_is_reported_in_one_line(arguments: list[str], expected: str) -> None:
     port = [] if "-b" in arguments or "--bind" in arguments or arguments[0] not in ("serve", "run") else ["-b", ":0"]
-    assert says in refused(*arguments, *port)
+    assert expected in refused(*arguments, *port)
 
 
 def test_a_bad_certificate_authority(certificate: Any) -> None:
@@ -162,10 +162,10 @@ def test_a_bad_certificate_authority(certificate: Any) -> None:
     assert line.startswith("--ca-certs 'LICENSE': no usable certificate")
 
 
-# ------------------------------------------------------------ addresses that cannot be had: 1
+# ------------------------------------------------------------ addresses that cannot be used: 1
 
 
-def test_a_port_that_is_taken() -> None:
+def test_a_port_in_use() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         line = refused("serve", SITE, "-b", f"127.0.0.1:{port}", status=1)
@@ -176,7 +176,7 @@ def test_a_port_that_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "says"),
+    ("address", "expected"),
     [
         ("192.0.2.1:0", "Cannot assign requested address"),  # TEST-NET-1 (RFC 5737): nobody's
         ("256.1.1.1:0", "cannot listen on 256.1.1.1:0: "),
@@ -186,11 +186,11 @@ def test_a_port_that_is_taken() -> None:
         ("fd://2", "Socket operation on non-socket"),
     ],
 )
-def test_an_address_that_cannot_be_had(address: str, says: str) -> None:
-    assert says in refused("serve", SITE, "-b", address, status=1)
+def test_an_address_that_cannot_be_used(address: str, expected: str) -> None:
+    assert expected in refused("serve", SITE, "-b", address, status=1)
 
 
-def test_a_unix_socket_that_somebody_listens_on(tmp_path: Path) -> None:
+def test_a_unix_socket_in_use(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(tmp_path / "socket"))
         other.listen()
@@ -202,7 +202,7 @@ def test_a_unix_socket_that_somebody_listens_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "says"),
+    ("target", "expected"),
     [
         ("nowhere:app", "there is no module 'nowhere' here (in "),
         ("examples.nowhere:app", "there is no module 'examples.nowhere' here (in "),
@@ -215,12 +215,12 @@ def test_a_unix_socket_that_somebody_listens_on(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("workers", ["1", "3"])
-def test_a_target_that_cannot_be_had(target: str, says: str, workers: str) -> None:
-    assert says in refused("run", target, "-b", ":0", "-w", workers, status=3)
+def test_a_target_that_does_not_exist(target: str, expected: str, workers: str) -> None:
+    assert expected in refused("run", target, "-b", ":0", "-w", workers, status=3)
 
 
 @pytest.mark.parametrize(
-    ("code", "traceback", "says"),
+    ("code", "traceback", "expected"),
     [
         (
             "def deep():\n    raise ValueError('one\\ntwo')\n\ndeep()\n",
@@ -262,14 +262,14 @@ def test_a_target_that_cannot_be_had(target: str, says: str, workers: str) -> No
 )
 @pytest.mark.parametrize("place", ["app.py", "app"])
 def test_an_app_that_raises_shows_its_own_traceback(
-    tmp_path: Path, place: str, code: str, traceback: str, says: str
+    tmp_path: Path, place: str, code: str, traceback: str, expected: str
 ) -> None:
     file = tmp_path / "app.py"
     file.write_text(code)
     result = allcomers("run", f"{place}:App", "-b", ":0", "-w", "2", cwd=tmp_path)
     assert result.returncode == 3
     *_, last = result.stderr.splitlines()
-    assert last == f"allcomers: {says.format(name=place)}"
+    assert last == f"allcomers: {expected.format(name=place)}"
     own = result.stderr.removesuffix(last + "\n")
     pattern = traceback.replace("{file}", r"\S*app\.py")
     assert re.fullmatch(f'(Traceback .*\n)?  File "{pattern}', own, re.S), own
@@ -280,7 +280,7 @@ def test_an_app_that_raises_shows_its_own_traceback(
 # ------------------------------------------------------------ addresses
 
 
-def test_each_address_is_said_first_and_once(tmp_path: Path) -> None:
+def test_each_address_is_reported_first_and_once(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with serving("serve", SITE, "-b", f"unix:{path}", "-b", "127.0.0.1:0") as server:
         lines = server.stderr.splitlines()
@@ -362,7 +362,7 @@ def test_hosts(host: str) -> None:
         (["run", "examples/echo.py:Echo", "--certfile", "PEM"], "tls"),
     ],
 )
-def test_the_scheme_tells_what_is_spoken(certificate: Any, arguments: list[str], scheme: str) -> None:
+def test_the_scheme_is_that_of_the_protocol(certificate: Any, arguments: list[str], scheme: str) -> None:
     arguments = [str(certificate.pem) if argument == "PEM" else argument for argument in arguments]
     with serving(*arguments) as server:
         assert server.stderr.startswith(f"Listening at: {scheme}://127.0.0.1:")
@@ -393,7 +393,7 @@ def lines_of(log: Path, count: int) -> list[str]:
 @pytest.fixture
 def logged(tmp_path: Path) -> Callable[..., list[str]]:
     def run(*arguments: str, model: str = "epoll") -> list[str]:
-        """The lines of a page, of a page asked for by HEAD, of a path that is not there, and of a refused request."""
+        """Return the lines of a GET, of a HEAD, of a missing path, and of a refused request."""
         log = tmp_path / "log"
         (tmp_path / "site").mkdir()
         (tmp_path / "site" / "page.txt").write_text("x" * 1234)
@@ -454,7 +454,7 @@ def test_access_log_on_standard_output() -> None:
     assert server.stop() == 0
 
 
-def test_access_log_tells_how_much_was_sent_of_an_answer_that_was_cut(tmp_path: Path) -> None:
+def test_access_log_has_the_bytes_sent_of_a_response_cut_off(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"x" * 50_000_000)
     log = tmp_path / "log"
     with serving("serve", str(tmp_path), "--access-log", str(log)) as server:

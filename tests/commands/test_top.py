@@ -1,4 +1,4 @@
-"""`allcomers top`: in a real terminal, and where nobody answers, or somebody else."""
+"""`allcomers top`: in a real terminal, and without a server, or with another program at its address."""
 
 from __future__ import annotations
 
@@ -57,22 +57,22 @@ class Terminal:
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environ, stdin=self.theirs, stdout=self.theirs, stderr=self.theirs
         )
-        self.said = b""
+        self.output = b""
 
-    def hear(self) -> bool:
+    def read(self) -> bool:
         while select.select([self.ours], [], [], 0)[0]:
-            self.said += os.read(self.ours, 65536)
+            self.output += os.read(self.ours, 65536)
         return True
 
     def until(self, text: bytes) -> None:
-        wait_for(lambda: self.hear() and text in self.said, f"{text!r} on the screen")
+        wait_for(lambda: self.read() and text in self.output, f"{text!r} on the screen")
 
     def end(self) -> int:
         until = time.monotonic() + PATIENCE
         while self.process.poll() is None and time.monotonic() < until:
-            self.hear()  # else it may wait for us to read
+            self.read()  # else it may wait for us to read
             time.sleep(0.01)
-        self.hear()
+        self.read()
         return self.process.wait(1)
 
     def close(self) -> None:
@@ -93,19 +93,19 @@ def terminal(server: tuple[Server, Admin]) -> Iterator[Terminal]:
 @pytest.mark.parametrize("way", ["q", "Ctrl-C"])
 def test_it_leaves_the_terminal_as_it_was(terminal: Terminal, way: str) -> None:
     terminal.until(b"2 of 2 workers")
-    assert ENTERS in terminal.said
+    assert ENTERS in terminal.output
     os.write(terminal.ours, b"x")  # a key that means nothing, and is not seen
     if way == "q":
         os.write(terminal.ours, b"q")
     else:
         terminal.process.send_signal(signal.SIGINT)
     assert terminal.end() == 0
-    assert terminal.said.rindex(LEAVES) > terminal.said.rindex(ENTERS)
-    assert b"Traceback" not in terminal.said
+    assert terminal.output.rindex(LEAVES) > terminal.output.rindex(ENTERS)
+    assert b"Traceback" not in terminal.output
     assert termios.tcgetattr(terminal.theirs) == terminal.before
 
 
-def test_what_is_no_terminal_gets_the_figures_once(server: tuple[Server, Admin]) -> None:
+def test_without_a_terminal_the_figures_are_printed_once(server: tuple[Server, Admin]) -> None:
     result = top(address(server[1]))
     assert (result.returncode, result.stderr) == (0, "")
     assert "\x1b" not in result.stdout
@@ -120,7 +120,7 @@ def test_the_address_may_be_that_of_the_options_here(server: tuple[Server, Admin
     assert json.loads(result.stdout)["pid"] == server[0].pid
 
 
-def test_it_says_when_nobody_answers_any_more() -> None:
+def test_it_reports_that_the_server_is_gone() -> None:
     with watched() as (server, admin):
         terminal = Terminal(admin)
         try:
@@ -135,7 +135,7 @@ def test_it_says_when_nobody_answers_any_more() -> None:
 
 @contextmanager
 def impostor(answer: bytes) -> Iterator[str]:
-    """Somebody who gives everybody this answer; its address."""
+    """Send this response to every client; yield the address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -161,7 +161,7 @@ def answer(body: Any, status: str = "200 OK") -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("output", "words"),
     [
         (b"SSH-2.0-OpenSSH_9.2\r\n", "not the --admin"),
         (b"", "not the --admin"),
@@ -173,15 +173,15 @@ def answer(body: Any, status: str = "200 OK") -> bytes:
     ],
     ids=["ssh", "nothing", "html", "list", "shape", "deep", "404"],
 )
-def test_somebody_else_is_told_from_a_server(said: bytes, words: str) -> None:
-    with impostor(said) as place:
+def test_another_program_is_not_a_server(output: bytes, words: str) -> None:
+    with impostor(output) as place:
         result = top(place)
     assert result.returncode == 1
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
 
 
-def test_nothing_that_is_answered_reaches_the_terminal_unescaped(server: tuple[Server, Admin]) -> None:
+def test_no_response_reaches_the_terminal_unescaped(server: tuple[Server, Admin]) -> None:
     stats = server[1].stats()
     stats["bind"] = ["\x1b]0;owned\x07", "\r\n[red]"]
     stats["workers"][0]["model"] = "\x1b[2J"
@@ -201,14 +201,14 @@ def test_nothing_that_is_answered_reaches_the_terminal_unescaped(server: tuple[S
         (["127.0.0.1:1", "127.0.0.1:2"], "one address"),
     ],
 )
-def test_bad_words_get_one_line(arguments: list[str], words: str) -> None:
+def test_bad_arguments_get_one_line(arguments: list[str], words: str) -> None:
     result = top(*arguments)
     assert result.returncode == 2
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
 
 
-def test_nobody_there_is_told_with_what_to_do() -> None:
+def test_a_missing_server_is_reported_with_a_remedy() -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         place = f"127.0.0.1:{gone.getsockname()[1]}"
     result = top(place)

@@ -1,4 +1,4 @@
-"""The flags of gunicorn and uvicorn: what each is taken for, and that docs/moving.md says the same."""
+"""The flags of gunicorn and uvicorn: the translation of each, and that docs/moving.md lists the same."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def moved(line: str, environ: dict[str, str] | None = None) -> Translation:
     return found
 
 
-# ------------------------------------------------------------ what a flag is taken for
+# ------------------------------------------------------------ translations
 
 
 @pytest.mark.parametrize(
-    ("line", "ours", "says"),
+    ("line", "ours", "expected"),
     [
         ("--host 0.0.0.0 --port 80", "--bind=0.0.0.0:80", "--host 0.0.0.0 --port 80: taken as --bind 0.0.0.0:80"),
         ("--port=80", "--bind=127.0.0.1:80", "--port 80: taken as --bind 127.0.0.1:80"),
@@ -82,14 +82,14 @@ def moved(line: str, environ: dict[str, str] | None = None) -> Translation:
         ("-c x.toml", "--config=x.toml", "-c x.toml: taken as --config x.toml"),
     ],
 )  # fmt: skip
-def test_a_flag_is_taken_for_ours(line: str, ours: str, says: str) -> None:
+def test_a_flag_is_translated(line: str, ours: str, expected: str) -> None:
     found = moved(line)
     assert found.arguments[1:] == ours.split()
-    assert any(says in said for said in found.lines)
+    assert any(expected in report for report in found.lines)
 
 
 @pytest.mark.parametrize(
-    ("line", "ours", "says"),
+    ("line", "ours", "expected"),
     [
         ("-k sync", "--calls=inline", "-k sync: taken as --calls inline"),
         ("-ksync --threads 4", "--threads=4 --calls=pool", "-k sync: taken as --calls pool --threads 4"),
@@ -111,14 +111,14 @@ def test_a_flag_is_taken_for_ours(line: str, ours: str, says: str) -> None:
         ("-k asgi --model epoll", "--model=epoll", "-k asgi: ignored, your own flags set it"),
     ],
 )
-def test_a_worker_class_is_taken_for_a_model(line: str, ours: str, says: str) -> None:
+def test_a_worker_class_is_translated_to_a_model(line: str, ours: str, expected: str) -> None:
     found = moved(line)
     assert found.arguments[1:] == ours.split()
-    assert says in found.lines[-1]
+    assert expected in found.lines[-1]
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "expected"),
     [
         ("--daemon", "--daemon: a server stays in the foreground: let systemd start it"),
         ("-D", "-D: a server stays in the foreground"),
@@ -148,10 +148,10 @@ def test_a_worker_class_is_taken_for_a_model(line: str, ours: str, says: str) ->
         ),
     ],
 )
-def test_what_has_no_equal_is_refused(line: str, says: str) -> None:
+def test_a_flag_without_an_equivalent_is_refused(line: str, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         moved(line)
-    assert says in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_a_mask_is_read_as_gunicorn_reads_it() -> None:
@@ -159,12 +159,12 @@ def test_a_mask_is_read_as_gunicorn_reads_it() -> None:
 
 
 @pytest.mark.parametrize("line", ["", "-w 4 -t 8 -b :80 --reload", "--frob x", "--model x -m y --", "--workers x"])
-def test_a_line_in_our_words_is_left_alone(line: str) -> None:
+def test_a_firstin_our_words_is_left_alone(line: str) -> None:
     assert translate(["app:app", *line.split()], {}) is None
 
 
 @pytest.mark.parametrize("line", ["-b :80 -t 120", "-w 2 -t30", "--bind=:80 -t=45", "--workers 4 -t 600", "-t 100 -w1"])
-def test_threads_that_look_like_seconds_are_told(line: str) -> None:
+def test_threads_that_look_like_seconds_are_reported(line: str) -> None:
     found = re.search(r"-t[ =]?(\d+)", line)
     assert found is not None
     assert doubts(["app:app", *line.split()]) == [
@@ -195,7 +195,7 @@ def test_the_value_of_one_of_ours_is_no_flag() -> None:
     assert len(found.lines) == 1
 
 
-def test_what_gunicorn_s_users_may_believe_to_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_of_gunicorn_that_are_not_read_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gunicorn.conf.py").write_text("")
     lines = moved("--preload", {"GUNICORN_CMD_ARGS": "-w 4"}).lines
@@ -295,11 +295,11 @@ FOUND = [
     "deployed:app --host=0.0.0.0 --port=0 --ws=none --no-server-header --no-access-log --timeout-keep-alive=35",
     "--factory deployed:create_app --host 0.0.0.0 --port 0 --proxy-headers --forwarded-allow-ips * --no-server-header",
 ]
-"""Of Dockerfiles, Procfiles and units in public projects, with other names: they once were refused."""
+"""Command lines of public projects (Dockerfiles, Procfiles, units), with other names. They once were refused."""
 
 
 @pytest.mark.parametrize("line", FOUND)
-def test_a_command_line_that_others_use_is_served(tmp_path: Path, line: str) -> None:
+def test_a_command_firstthat_others_use_is_served(tmp_path: Path, line: str) -> None:
     (tmp_path / "app.py").write_text(WSGI)
     (tmp_path / "deployed.py").write_text(ASGI)
     words = line.replace("SOCKET", str(tmp_path / "socket")).split()
@@ -308,8 +308,8 @@ def test_a_command_line_that_others_use_is_served(tmp_path: Path, line: str) -> 
     with subprocess.Popen(command, cwd=tmp_path, text=True, **outputs) as process:
         try:
             assert process.stdout is not None
-            said = next((line for line in process.stdout if "Listening at" in line), "")
-            found = re.search(r"://.+:(\d+) |unix:(\S+) ", said)
+            first = next((line for line in process.stdout if "Listening at" in line), "")
+            found = re.search(r"://.+:(\d+) |unix:(\S+) ", first)
             assert found is not None
             address = ("127.0.0.1", int(found[1])) if found[1] else found[2]
             with socket.socket(socket.AF_INET if found[1] else socket.AF_UNIX) as sock:
@@ -320,7 +320,7 @@ def test_a_command_line_that_others_use_is_served(tmp_path: Path, line: str) -> 
         assert process.wait(PATIENCE) == 0
 
 
-def test_a_mask_is_taken_by_its_short_name(tmp_path: Path) -> None:
+def test_a_mask_may_have_its_short_name(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(WSGI)
     path = tmp_path / "socket"
     with serving("run", "app:app", "-m", "007", bind=f"unix:{path}", cwd=tmp_path):
@@ -339,7 +339,7 @@ def test_where_the_log_goes(tmp_path: Path, option: str, to_output: bool) -> Non
 
 
 def seen_in(stream: IO[str], process: subprocess.Popen[str]) -> bool:
-    """Whether `process` says there that it listens; it is ended when it does."""
+    """Return True if `process` reports there that it listens; then end it."""
     for line in stream:
         if "Listening at" in line:
             process.terminate()
@@ -348,7 +348,7 @@ def seen_in(stream: IO[str], process: subprocess.Popen[str]) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "expected"),
     [
         ("-c python:gunicorn_config", "python:gunicorn_config is Python, and options are read as TOML"),
         ("-b 0.0.0.0 --check-config", "unix:PATH or fd://N; perhaps 0.0.0.0:8000"),
@@ -356,15 +356,15 @@ def seen_in(stream: IO[str], process: subprocess.Popen[str]) -> bool:
         ("--log-level loud", "--log-level: 'loud' is not known; choose one of debug"),
     ],
 )
-def test_what_cannot_be_taken_says_what_to_write(tmp_path: Path, line: str, says: str) -> None:
+def test_a_refusal_names_an_alternative(tmp_path: Path, line: str, expected: str) -> None:
     (tmp_path / "app.py").write_text(WSGI)
     command = [sys.executable, "-m", "allcomers", "run", "app:app", *line.split()]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
-    assert says in done.stderr.splitlines()[-1]
+    assert expected in done.stderr.splitlines()[-1]
 
 
-def test_seconds_are_told_once(tmp_path: Path) -> None:
+def test_seconds_are_reported_once(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(WSGI)
     with serving("run", "app:app", "-t", "120", "-w", "1", cwd=tmp_path) as server:
         server.send(1)
@@ -372,33 +372,33 @@ def test_seconds_are_told_once(tmp_path: Path) -> None:
         assert server.stderr.count("allcomers: -t 120: taken as --threads 120; gunicorn's -t is --timeout\n") == 1
 
 
-def test_it_costs_nobody_else_anything() -> None:
-    """The tables are not loaded where a command line is understood as it stands."""
+def test_other_starts_do_not_load_it() -> None:
+    """The tables are not loaded for a command line that is understood as it stands."""
     code = (
         "import sys\nfrom allcomers.commands.main import main\n"
         "main(['run', 'x:y', '-w', '2', '--print-config'])\n"
         "print([name for name in ('tomllib', 'difflib', 'allcomers.config.migration') if name in sys.modules])"
     )
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True,
         env={name: value for name, value in os.environ.items() if not name.startswith("ALLCOMERS_")},
     )  # fmt: skip
-    assert told.stdout.splitlines()[-1] == "[]"
+    assert result.stdout.splitlines()[-1] == "[]"
 
 
 def test_the_tables_stay_with_run() -> None:
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "allcomers", "serve", "--port", "80"],
         cwd=ROOT, capture_output=True, text=True, timeout=30,
     )  # fmt: skip
-    assert (told.returncode, "unrecognized arguments: --port" in told.stderr) == (2, True)
+    assert (result.returncode, "unrecognized arguments: --port" in result.stderr) == (2, True)
 
 
 # ------------------------------------------------------------ the page
 
 
 def rows(tool: str) -> dict[str, str]:
-    """{flag: what the page says of it} in the table of a tool."""
+    """Return {flag: its cell} of the table of a tool."""
     section = PAGE.partition(f"## Options of {tool}\n")[2].partition("\n## ")[0]
     found: dict[str, str] = {}
     for line in section.splitlines():
@@ -429,27 +429,27 @@ VALUES = {
 
 
 @pytest.mark.parametrize(("tool", "flag", "takes"), FLAGS)
-def test_the_page_says_of_each_flag_what_is_done_with_it(tool: str, flag: str, takes: bool) -> None:
-    said = rows(tool)[flag]
+def test_the_page_lists_the_rule_of_each_flag(tool: str, flag: str, takes: bool) -> None:
+    row = rows(tool)[flag]
     value = VALUES.get(flag, "1") if takes else ""
     try:
         found = moved(f"{flag} {value}")
     except ConfigError:
-        assert "none" in said or "no equivalent" in said
+        assert "none" in row or "no equivalent" in row
         return
     words = re.findall(r"--[\w-]+", " ".join(found.arguments)) + [f"--{name}" for name in found.weak]
     if found.environment or found.env_files or found.paths or found.umask is not None:
-        assert said.startswith("translated")
+        assert row.startswith("translated")
     elif words:
         for word in words:
-            assert f"`{word.replace('_', '-')}" in said
+            assert f"`{word.replace('_', '-')}" in row
     else:
-        assert "not needed" in said or "if it is above" in said
+        assert "not needed" in row or "if it is above" in row
 
 
 @pytest.mark.parametrize("tool", ["gunicorn", "uvicorn"])
 def test_the_page_s_other_flags_are_ours(tool: str) -> None:
-    """What has a row and is not in the code's tables, we have by the same name."""
+    """Flags with a row, but not in the code's tables, have the same name here."""
     known = {flag for name, flag, _ in FLAGS if name == tool}
     help_text = subprocess.run(
         [sys.executable, "-m", "allcomers", "run", "--help-all"],

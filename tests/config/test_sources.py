@@ -1,4 +1,4 @@
-"""Where options come from: which source is the stronger, what each takes, and what is said of a bad value."""
+"""The sources of options: their order of strength, the forms of values, and the reports of bad values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ APP = "import allcomers\n\n\nclass App(allcomers.Web):\n    def get(self, reques
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Each test begins in an empty folder."""
+    """Enter an empty folder for each test."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -51,7 +51,7 @@ def test_without_anything_there_are_defaults() -> None:
     assert (found.given, found.notes) == ({}, [])
 
 
-def test_the_stronger_source_is_taken(folder: Path) -> None:
+def test_the_stronger_source_wins(folder: Path) -> None:
     environ = {"WEB_CONCURRENCY": "2"}
     assert given(environ=environ).config.workers == 2
     (folder / "pyproject.toml").write_text("[tool.allcomers]\nworkers = 3\n")
@@ -65,7 +65,7 @@ def test_the_stronger_source_is_taken(folder: Path) -> None:
     assert given(environ=environ, file="other.toml", workers="7").config.workers == 7
 
 
-def test_of_two_files_one_is_taken_and_the_other_told(folder: Path) -> None:
+def test_of_two_files_one_is_read_and_the_other_reported(folder: Path) -> None:
     (folder / "pyproject.toml").write_text("[tool.allcomers]\nworkers = 3\n")
     (folder / "allcomers.toml").write_text("threads = 4\n")
     found = given()
@@ -96,7 +96,7 @@ def test_a_platform_s_port_is_for_all_addresses_where_none_is_named() -> None:
     assert given(environ={"PORT": "8080"}).config.bind == ("a:1",)
 
 
-def test_what_is_empty_in_the_environment_is_not_there() -> None:
+def test_an_empty_variable_is_ignored() -> None:
     empty = dict.fromkeys(["PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "ALLCOMERS_WORKERS", "ALLCOMERS_BIND"], "")
     assert given(environ=empty).config == Config()
 
@@ -107,8 +107,8 @@ def test_the_environment_has_lists_and_switches() -> None:
     assert (config.bind, config.factory, config.reload) == (("a:1", "unix:/b"), True, False)
 
 
-def test_variables_of_others_are_left_alone_and_a_slip_is_told() -> None:
-    """Kubernetes sets ALLCOMERS_PORT and its like for a service called allcomers."""
+def test_foreign_variables_are_ignored_and_a_slip_is_reported() -> None:
+    """Kubernetes sets such variables as ALLCOMERS_PORT for a service called allcomers."""
     others = {"ALLCOMERS_PORT": "tcp://10.0.0.1:80", "ALLCOMERS_SERVICE_HOST": "10.0.0.1", "ALLCOMERS_PURE": "1"}
     assert given(environ=others).notes == []
     found = given(environ={"ALLCOMERS_WORKER": "2"})
@@ -177,7 +177,7 @@ def test_a_project_without_the_table_is_not_parsed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "expected"),
     [
         ("wrkers = 2", "allcomers.toml: there is no option 'wrkers'; did you mean 'workers'?"),
         ("zzz = 2", "allcomers.toml: there is no option 'zzz'"),
@@ -196,30 +196,30 @@ def test_a_project_without_the_table_is_not_parsed() -> None:
         ("workers = ", "allcomers.toml is not TOML: Invalid value (at end of document)"),
     ],
 )
-def test_what_is_wrong_in_a_file_is_told_with_its_place(text: str, says: str) -> None:
+def test_an_error_in_a_file_is_reported_with_its_place(text: str, expected: str) -> None:
     Path("allcomers.toml").write_text(text)
     with pytest.raises(ConfigError) as caught:
         given()
-    assert str(caught.value) == says
+    assert str(caught.value) == expected
 
 
 def test_files_that_cannot_be_read() -> None:
     Path("latin1.toml").write_bytes(b"target = '\xe9'")
     Path("gunicorn.conf.py").write_text("workers = 2")
     Path("pyproject.toml").write_text("[tool]\nallcomers = 5")
-    for file, says in {
+    for file, expected in {
         "nowhere.toml": "cannot read 'nowhere.toml': No such file or directory",
         ".": "cannot read '.': Is a directory",
         "latin1.toml": "latin1.toml is not TOML: 'utf-8' codec can't decode byte 0xe9",
         "gunicorn.conf.py": "gunicorn.conf.py is Python, and options are read as TOML: see docs/moving.md",
         "": "pyproject.toml: tool.allcomers is no table",
     }.items():
-        with pytest.raises(ConfigError, match=re.escape(says)):
+        with pytest.raises(ConfigError, match=re.escape(expected)):
             given(file=file)
 
 
 @pytest.mark.parametrize(
-    ("environ", "says"),
+    ("environ", "expected"),
     [
         ({"ALLCOMERS_WORKERS": "x"}, "ALLCOMERS_WORKERS: 'x' is not a whole number from 1 on"),
         ({"WEB_CONCURRENCY": "x"}, "$WEB_CONCURRENCY: 'x' is not a whole number from 1 on"),
@@ -227,10 +227,10 @@ def test_files_that_cannot_be_read() -> None:
         ({"ALLCOMERS_LIST": "x"}, "ALLCOMERS_LIST: 'x' is neither on nor off"),
     ],
 )
-def test_a_bad_variable_is_named(environ: dict[str, str], says: str) -> None:
+def test_a_bad_variable_is_named(environ: dict[str, str], expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         given("serve", environ=environ)
-    assert str(caught.value) == says
+    assert str(caught.value) == expected
 
 
 def test_every_option_can_stand_in_a_file_by_the_name_of_its_flag() -> None:
@@ -244,7 +244,7 @@ def test_every_option_can_stand_in_a_file_by_the_name_of_its_flag() -> None:
 
 @pytest.fixture
 def nobody() -> Iterator[int]:
-    """This process as somebody who has no name, and no rights."""
+    """Run this process as a user without a name and without rights."""
     if os.geteuid():
         pytest.skip("needs root, to become somebody else")
     import grp  # noqa: F401 - nobody may be unable to read the folder where Python keeps it
@@ -258,7 +258,7 @@ def nobody() -> Iterator[int]:
     os.setegid(0)
 
 
-def test_only_root_becomes_somebody_else(nobody: int) -> None:
+def test_only_root_becomes_another_user(nobody: int) -> None:
     with pytest.raises(ConfigError) as caught:
         configs.make({"user": "daemon"})
     assert str(caught.value) == f"--user daemon needs root, and this is {nobody}: start as root, or leave it out"
@@ -277,7 +277,7 @@ def test_the_databases_of_users_and_groups_are_not_loaded_unasked(nobody: int, m
 
 
 @pytest.mark.parametrize("name", ["run", "serve"])
-def test_what_is_printed_reads_the_same_again(name: str) -> None:
+def test_printed_options_are_read_the_same(name: str) -> None:
     Path("allcomers.toml").write_text(
         "max-body = '64M'\nkeep-alive = 2.5\nreload-dir = ['a\"b', 'c\\\\d\\u0007\u00e9']\n"
     )
@@ -310,7 +310,7 @@ def test_every_option_is_printed_with_where_it_comes_from() -> None:
         assert line in text.splitlines()
 
 
-def test_what_toml_cannot_have_is_told() -> None:
+def test_text_that_toml_cannot_express_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"'\\udcff' is not UTF-8, so TOML cannot express it"):
         to_toml(given(target="\udcff"))
 
@@ -327,19 +327,19 @@ def test_run_alone_works_with_a_file(folder: Path) -> None:
 
 def test_check_config(folder: Path) -> None:
     (folder / "app.py").write_text(APP)
-    told = command("run", "app:App", "-m", "poll", "-w", "2", "--check-config", cwd=folder)
-    assert told.returncode == 0, told.stderr
-    assert told.stdout == "OK: app:App as http on 127.0.0.1:8000: 2 workers, poll, calls auto\n"
+    result = command("run", "app:App", "-m", "poll", "-w", "2", "--check-config", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "OK: app:App as http on 127.0.0.1:8000: 2 workers, poll, calls auto\n"
     (folder / "later.py").write_text("async def app(scope, receive, send):\n    raise AssertionError('nobody asks')\n")
-    told = command("run", "later:app", "--check-config", "--bind", "unix:x", cwd=folder)
-    assert told.stdout == "OK: later:app as http on unix:x: 1 worker, asyncio, calls inline\n"
+    result = command("run", "later:app", "--check-config", "--bind", "unix:x", cwd=folder)
+    assert result.stdout == "OK: later:app as http on unix:x: 1 worker, asyncio, calls inline\n"
     assert not (folder / "x").exists()
-    told = command("serve", "--check-config", "--no-reload", cwd=folder, env={"ALLCOMERS_RELOAD": "on"})
-    assert (told.returncode, told.stdout[:16]) == (0, "OK: . as http on")
+    result = command("serve", "--check-config", "--no-reload", cwd=folder, env={"ALLCOMERS_RELOAD": "on"})
+    assert (result.returncode, result.stdout[:16]) == (0, "OK: . as http on")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "says"),
+    ("arguments", "status", "expected"),
     [
         (["app:Nowhere"], 3, "app has no 'Nowhere'"),
         (["bad:app"], 3, "importing bad failed: ZeroDivisionError"),
@@ -350,39 +350,37 @@ def test_check_config(folder: Path) -> None:
         (["suicide:App"], 1, "the process that loaded it was ended by signal 9"),
     ],
 )
-def test_check_config_finds_what_would_keep_it_from_serving(
-    folder: Path, arguments: list[str], status: int, says: str
-) -> None:
+def test_check_config_finds_errors_of_a_start(folder: Path, arguments: list[str], status: int, expected: str) -> None:
     (folder / "app.py").write_text(APP)
     (folder / "bad.py").write_text("1/0\n")
     (folder / "threads.py").write_text(
         f"import threading, time\nthreading.Thread(target=time.sleep, args=[60]).start()\n{APP}"
     )
     (folder / "suicide.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
-    told = command("run", *arguments, "--check-config", cwd=folder)
-    assert told.returncode == status, told.stderr
-    assert says in told.stderr
-    assert bool(told.stdout) == (status == 0)
+    result = command("run", *arguments, "--check-config", cwd=folder)
+    assert result.returncode == status, result.stderr
+    assert expected in result.stderr
+    assert bool(result.stdout) == (status == 0)
 
 
-def test_print_config_loads_no_app_and_says_what_is_wrong(folder: Path) -> None:
-    told = command("run", "nowhere:app", "--print-config", "--config", "mine.toml", cwd=folder)
-    assert (told.returncode, told.stderr) == (2, "allcomers: cannot read 'mine.toml': No such file or directory\n")
-    told = command("run", "nowhere:app", "--print-config", cwd=folder, env={"ALLCOMERS_WORKER": "2"})
-    assert told.returncode == 0
-    assert told.stderr == "allcomers: ALLCOMERS_WORKER is no option; did you mean ALLCOMERS_WORKERS?\n"
-    (folder / "mine.toml").write_text(told.stdout)
+def test_print_config_loads_no_app_and_reports_errors(folder: Path) -> None:
+    result = command("run", "nowhere:app", "--print-config", "--config", "mine.toml", cwd=folder)
+    assert (result.returncode, result.stderr) == (2, "allcomers: cannot read 'mine.toml': No such file or directory\n")
+    result = command("run", "nowhere:app", "--print-config", cwd=folder, env={"ALLCOMERS_WORKER": "2"})
+    assert result.returncode == 0
+    assert result.stderr == "allcomers: ALLCOMERS_WORKER is no option; did you mean ALLCOMERS_WORKERS?\n"
+    (folder / "mine.toml").write_text(result.stdout)
     assert command("run", "--print-config", "--config", "mine.toml", cwd=folder).returncode == 0
 
 
 def test_the_file_is_looked_for_where_chdir_leads(folder: Path) -> None:
     (folder / "sub").mkdir()
     (folder / "sub" / "allcomers.toml").write_text("workers = 2\n")
-    for told in (
+    for result in (
         command("run", "--print-config", "--chdir", "sub", cwd=folder),
         command("run", "--print-config", cwd=folder, env={"ALLCOMERS_CHDIR": "sub"}),
     ):
-        assert "workers = 2  # allcomers.toml: workers\n" in told.stdout
+        assert "workers = 2  # allcomers.toml: workers\n" in result.stdout
 
 
 def number_of_workers(server: Server) -> int:

@@ -1,4 +1,4 @@
-"""The verbs: what a connection wants and until when, in each phase. No socket, and a clock that the test moves."""
+"""The reports: what a connection wants and until when, in each phase. No socket, and a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from allcomers.connection.base import (  # fmt: skip
     WRITE,
     Phase,
 )
+from allcomers.connection.call import TIMED_OUT, PartialResponse
 from allcomers.connection.progress import GRACE, STALL
-from allcomers.errors import HttpError
+from allcomers.errors import ClientGone, HttpError
 from allcomers.protocol.encode import named_status
 from allcomers.protocol.http1 import Responses
 from allcomers.protocol.message import SPOOL_AT, FileSlice, Request, Response
@@ -939,6 +940,19 @@ def test_pipelined_answers_are_noted_apart() -> None:
     assert [(entry["target"], entry["sent"]) for entry in noted.answers] == [("/1", 1), ("/2", 2), ("/3", 3)]
 
 
+def test_each_of_several_answers_is_noted_when_its_own_bytes_have_gone() -> None:
+    noted = Noted()
+    far = offline.http(answering(b"x" * 100), noted=noted, room=0)
+    far.hear(GET * 3)
+    size = far.conn.codec.queued // 3
+    for number in range(3):
+        assert len(noted.answers) == number
+        far.take(size - 1)
+        assert len(noted.answers) == number
+        far.take(1)
+    assert [entry["sent"] for entry in noted.answers] == [100] * 3
+
+
 def test_a_refusal_is_noted() -> None:
     noted = Noted()
     far = offline.http(noted=noted)
@@ -1004,6 +1018,21 @@ def test_lost_while_a_call_runs() -> None:
         assert far.conn.close_call() is None  # what the answer had open is closed
     assert closed == [True]
     assert body.closed == 1
+
+
+def test_a_part_of_a_call_that_was_given_up_never_goes_out() -> None:
+    reports: list[Exception | None] = []
+    far = offline.http()
+    far.conn.received(GET, far.now)
+    call = far.conn.take_call()
+    far.conn.answered(None, PartialResponse(Response(b"begun"), reports.append), far.now)
+    while far.conn.wants & WRITE:
+        far._send()
+    assert reports == [None]
+    far.conn.answered(call, TIMED_OUT, far.now)
+    far.conn.answered(None, PartialResponse(b"late", reports.append), far.now)
+    assert isinstance(reports.pop(), ClientGone)
+    assert b"late" not in far.said
 
 
 @pytest.mark.parametrize("last", [False, True])

@@ -463,7 +463,7 @@ def test_nothing_holds_who_was_let_go_with_an_answer_still_to_send(looped: Loope
     ask_last = b"GET /most HTTP/1.1\r\nHost: example.org\r\nConnection: close\r\n\r\n"
     for _ in range(4):
         peer = looped.peer()
-        (channel,) = looped.loop._channels.values()
+        (channel,) = looped.loop.peers.channels.values()
         channel.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         peer.send(ask_last)
         looped.turn()
@@ -601,7 +601,7 @@ def test_the_last_answer_says_so(gate: Gate) -> None:
 
 
 def test_an_answer_that_the_kernel_does_not_take_at_once(gate: Gate) -> None:
-    (channel,) = gate.looped.loop._channels.values()
+    (channel,) = gate.looped.loop.peers.channels.values()
     channel.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     gate.ask("/gate?long")
     said = gate.answer()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from allcomers.server.worker import APP_SHUTDOWN, KILL_MARGIN
+from allcomers.server.control_pipe import APP_SHUTDOWN, KILL_MARGIN
 from support.crowd import Crowd, crowd, exchange, receive, request
 from support.harness import PATIENCE, ROOT, Server, serving, wait_for
 from support.staged import (

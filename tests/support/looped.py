@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any
 
 from allcomers.calls.inline import Inline
-from allcomers.calls.pool import Pool
+from allcomers.calls.pool import ThreadPool
 from allcomers.config.limits import Limits
 from allcomers.config.log_format import Entry
 from allcomers.connection.base import Work
@@ -92,7 +92,7 @@ class TlsVoice(Voice):
         return b"".join(pieces)
 
 
-class Watched(Pool):
+class Watched(ThreadPool):
     """A pool of two that ends, and knows which of its calls have not answered: so a test can wait for them."""
 
     def __init__(self, counters: CounterRow) -> None:
@@ -171,7 +171,7 @@ class Looped:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
-        self.loop.add(ours, PEER, monotonic())
+        self.loop.peers.add(ours, PEER, monotonic())
         self.turn()
         return theirs
 
@@ -219,11 +219,11 @@ class Looped:
 
     @property
     def peers(self) -> int:
-        return len(self.loop._channels)
+        return len(self.loop.peers.channels)
 
     def close(self) -> None:
-        for channel in list(self.loop._channels.values()):
-            self.loop._close(channel)
+        for channel in list(self.loop.peers.channels.values()):
+            self.loop.peers.close(channel)
         if isinstance(self.calls, Watched):
             self.calls.end()
 

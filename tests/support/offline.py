@@ -25,18 +25,18 @@ Connect = Callable[[Address, float], Connection]
 Wrap = Callable[[Connect], Connect]
 
 at_once = False
-"""Do calls run within the report of what was read, as a loop with inline calls has it? A test may set it."""
+"""Whether calls run within the report of what was read, as a loop with inline calls has it. A test may set it."""
 
 
 class Far:
-    """Drives a Connection as a model does, and keeps what it says.
+    """Drives a Connection as a model does, and keeps what it sends.
 
-    now      the clock
-    said     bytes that it has sent
-    shut     has it shut its sending side down?
-    room     bytes that its socket takes before it would block; None for all
-    held     bytes of those sent that the kernel still holds
-    farewells  how often the app was told that the peer is gone
+    now        the clock
+    said       bytes that it has sent
+    shut       bool: it has shut its sending side down
+    room       bytes that its socket takes before it would block; None for all
+    held       bytes of those sent that the kernel still holds
+    farewells  how often the app got the call for a peer that is gone
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Far:
         return not self.conn.wants
 
     def hear(self, data: bytes, *, calls: bool = True) -> None:
-        """The peer says `data`, in reads of at most 64 KiB; what is not wanted any more is dropped."""
+        """Report `data`, in reads of at most 64 KiB; drop what is not wanted any more."""
         for begin in range(0, len(data), RECEIVE) if data else (0,):
             if not self.conn.wants & READ:
                 return
@@ -68,12 +68,12 @@ class Far:
             self.run(calls=calls)
 
     def hear_each(self, data: bytes) -> None:
-        """The same, byte by byte."""
+        """Report `data` byte by byte."""
         for at in range(len(data)):
             self.hear(data[at : at + 1])
 
     def end(self) -> None:
-        """The peer says no more."""
+        """Report the end of file."""
         self.hear(b"")
 
     def run(self, *, calls: bool = True) -> None:
@@ -114,12 +114,12 @@ class Far:
         self.conn.sent(size, self.now)
 
     def take(self, count: int) -> None:
-        """The socket takes `count` bytes more."""
+        """Let the socket take `count` bytes more."""
         self.room = (self.room or 0) + count
         self.run()
 
     def sleep(self, seconds: float) -> None:
-        """Time goes by; the connection hears of each of its deadlines on the way."""
+        """Move the clock; report each deadline on the way."""
         until = self.now + seconds
         while self.conn.wants and self.conn.deadline <= until:
             assert self.conn.deadline >= self.now, "a deadline is in the past: a loop would spin"
@@ -131,7 +131,7 @@ class Far:
         self.now = until
 
     def lose(self) -> None:
-        """The socket fails."""
+        """Report a socket that fails."""
         self.conn.lost(self.now)
         self.run()
 
@@ -168,7 +168,7 @@ def http(
     shared: dict[str, Any] | None = None,
     **limits: Any,
 ) -> Far:
-    """A peer of an Http1Connection. An app that raises fails the test, unless it is `noted`.
+    """Return a peer of an Http1Connection. An app that raises fails the test, unless it is `noted`.
 
     shared  more of the endpoint
     """
@@ -199,7 +199,7 @@ def service(
     wrap: Wrap = lambda connect: connect,
     **limits: Any,
 ) -> Far:
-    """A peer of a ServiceConnection, greeted already unless `calls` is False."""
+    """Return a peer of a ServiceConnection, greeted already unless `calls` is False."""
     endpoint = ServiceEndpoint(
         service=make, limits=Limits(**limits), report=noted.report if noted else _fail, counters=CounterRow(), tls=tls
     )
@@ -211,12 +211,12 @@ def _fail(error: BaseException, _: object) -> None:
 
 
 def statuses(said: bytes) -> list[int]:
-    """The statuses of the answers in `said`, whose bodies have a Content-Length or end it."""
+    """Return the statuses of the responses in `said`, whose bodies have a Content-Length or end it."""
     return [status for status, _, _ in answers(said)]
 
 
 def answers(said: bytes, methods: Sequence[str] = ()) -> list[tuple[int, dict[str, str], bytes]]:
-    """(status, fields, body) of each answer in `said`: a plain reader of its own, not the one that is under test."""
+    """Return (status, fields, body) of each response in `said`: by a plain reader, not the one that is under test."""
     found: list[tuple[int, dict[str, str], bytes]] = []
     while said:
         head, end, said = said.partition(b"\r\n\r\n")

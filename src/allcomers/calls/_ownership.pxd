@@ -1,7 +1,7 @@
 """What compiled code that runs calls knows of a ownership."""
 
 cdef class Ownership:
-    cdef public long begun
+    cdef public long started_count
     cdef public bint dozing
     cdef public bint inline
     cdef object _ring

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 
 class Ownership:
-    begun: int
+    started_count: int
     dozing: bool
     inline: bool
     def __init__(self, ring: Callable[[], object]) -> None: ...

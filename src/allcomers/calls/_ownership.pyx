@@ -1,10 +1,10 @@
 # cython: language_level=3
-"""ownership.Ownership in C: no step of these is interrupted, for they do not give up the GIL before they are over."""
+"""ownership.Ownership in C: none of these steps is interrupted, since none gives up the GIL before it is over."""
 
 
 cdef class Ownership:
     def __init__(self, ring):
-        self.begun = 0
+        self.started_count = 0
         self.dozing = True
         self.inline = True
         self._ring = ring
@@ -15,11 +15,11 @@ cdef class Ownership:
         return self._running != 0
 
     cpdef long begin(self) except -1:
-        self.begun += 1
-        self._running = self.begun
+        self.started_count += 1
+        self._running = self.started_count
         if self.dozing:
             self._ring()
-        return self.begun
+        return self.started_count
 
     cpdef bint end(self, long number) noexcept:
         if self._running != number:

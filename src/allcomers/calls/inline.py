@@ -1,7 +1,7 @@
 """Inline: a call runs on the thread that serves the connection.
 
-The fastest: nothing is handed over. Right while calls are short: under a model with a loop, one that waits keeps all
-others waiting.
+The fastest: no hand-over. Right while calls are short: under a model with a loop, one that waits keeps all other peers
+waiting.
 """
 
 from __future__ import annotations
@@ -10,31 +10,31 @@ import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from allcomers.connection.base import Work
-
 if TYPE_CHECKING:
+    from allcomers.connection.base import Work
     from allcomers.connection.http.response_body import PulledBody
 
 
 class Inline:
-    """Calls that are over when they are begun."""
+    """Calls that are over when submit() returns."""
 
     inline = True
     counts = False
     keeps_threads = False
+    is_limited = False
 
     def __init__(self) -> None:
         self.run: Callable[[Work], Any] = operator.call  # PERF: a method of our own would be one more call in Python
         self.here = self.run
 
     def lift_limit(self, thread: int) -> None:
-        """There is none."""
+        """Ignore: there is no limit."""
 
     def release_loop(self) -> bool:
         return False
 
     def stay(self, stream: PulledBody) -> None:
-        """Its thread is the loop's for good."""
+        """Return: the loop never leaves its thread."""
 
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
         done(work())

@@ -1,6 +1,6 @@
-"""Pace: are slow calls the rule, or the exception? A bucket that slow calls fill and quick ones empty.
+"""LeakyBucket: whether slow calls are the rule or the exception. Slow calls fill it, quick ones empty it.
 
-Each slow call pours in as much as WEIGHT quick ones take out, so the bucket rises while more than one call in
+Each slow call pours in as much as WEIGHT quick ones let out, so the bucket rises while more than one call in
 WEIGHT + 1 is slow. When it is half full, slow calls are the rule, until it is empty: between the two nothing changes.
 """
 
@@ -18,7 +18,7 @@ HALF: Final = 8 * WEIGHT
 class LeakyBucket:
     """are_slow  bool: slow calls are the rule.
 
-    half  what makes them so; 1 for who cannot have a single slow one
+    half  the level that makes them so; 1 for a loop that cannot afford a single slow one
     """
 
     __slots__ = ("_half", "_level", "_weight", "are_slow")
@@ -30,13 +30,13 @@ class LeakyBucket:
         self._level = 0
 
     def slow(self) -> None:
-        """A call was slow."""
+        """Count a slow call."""
         self._level = min(self._level + self._weight, max(2 * self._half, self._weight))
         if self._level >= self._half:
             self.are_slow = True
 
     def quick(self, count: int = 1) -> None:
-        """So many were not."""
+        """Count so many quick calls."""
         self._level = max(0, self._level - count)
         if not self._level:
             self.are_slow = False

@@ -1,9 +1,9 @@
-"""The claim: who has a loop while a call runs on its thread, that thread or another (auto.py).
+"""Ownership: which thread has a loop while a call runs on its thread, that thread or another (auto.py).
 
-Who begins a call puts its number there, and takes it back when the call is over; a watcher takes it away to have the
-loop go on elsewhere. Each of the three is one step of the interpreter, which no other thread comes between, so one of
-the two gets it, and the other is told that it does not. The compiled twin does the same in C, where other compiled code
-finds it; on a Python without a GIL, this one is used.
+A thread that begins a call puts its number there, and removes it when the call is over; the watchdog removes it to move
+the loop on. Each of the three is one step of the interpreter, which no other thread comes between: so one of the two
+gets it, and the other sees that it does not. The compiled twin does the same in C, where other compiled code finds it;
+on a Python without a GIL, this one is used.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ if compiled.COMPILED and not TYPE_CHECKING:
 else:
 
     class Ownership:
-        """Made with what wakes the watcher.
+        """The number of the call that runs on the loop's thread.
 
-        begun   int: calls begun so far, which is the number of the last
-        dozing  bool: the watcher sleeps: who begins a call rings
-        inline  bool: the next call is to run in the loop's own thread
+        ring           wakes the watchdog
+        started_count  int: calls that have begun so far, which is the number of the last
+        dozing         bool: the watchdog sleeps: a call that begins rings
+        inline         bool: the next call is to run in the loop's own thread
         """
 
-        __slots__ = ("_ring", "_running", "begun", "dozing", "inline")
+        __slots__ = ("_ring", "_running", "dozing", "inline", "started_count")
 
         def __init__(self, ring: Callable[[], object]) -> None:
-            self.begun = 0
+            self.started_count = 0
             self.dozing = True
             self.inline = True
             self._ring = ring
@@ -36,23 +37,23 @@ else:
 
         @property
         def runs(self) -> bool:
-            """Is a call on the loop's thread, as far as is known?"""
+            """Whether a call runs on the loop's thread, as far as is known."""
             return bool(self._running)
 
         def begin(self) -> int:
-            """The number of a call that begins. Only in the thread that has the loop."""
-            self.begun += 1
-            self._running[self.begun] = None
+            """Return the number of a call that begins. Call only in the thread that has the loop."""
+            self.started_count += 1
+            self._running[self.started_count] = None
             if self.dozing:
                 self._ring()
-            return self.begun
+            return self.started_count
 
         def end(self, number: int) -> bool:
-            """That call is over; has its thread still the loop?"""
+            """End that call. Return whether its thread still has the loop."""
             return self._running.pop(number, self) is None
 
         def take(self) -> bool:
-            """Take the loop away from the thread whose call runs; False if none does any more."""
+            """Take the loop from the thread whose call runs. Return False if none runs any more."""
             try:
                 self._running.popitem()
             except KeyError:

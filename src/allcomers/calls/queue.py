@@ -1,10 +1,10 @@
-"""Jobs: a queue that threads wait at, which wakes one of them for each item, and no sooner than it can run.
+"""WorkQueue: a queue that threads wait at, which wakes one of them for each item, and no sooner than it can run.
 
-A lock or a queue of the standard library wakes a thread while who puts has the interpreter: it wakes only to wait
-again, and each such wait costs switches between threads. Here a thread waits in read(2) on a pipe. write(2) is called
-without the interpreter, and on Linux who writes to a pipe runs on until it waits itself (a synchronous wake-up, in
-fs/pipe.c); those who read are woken one at a time, in turn. A call that sleeps was seven futex(2) calls with a queue,
-and is one or two with this.
+A lock or a queue of the standard library wakes a thread while the one that puts has the interpreter: it wakes only to
+wait again; each such wait costs switches between threads. Here a thread waits in read(2) on a pipe. write(2) is
+called without the interpreter, and on Linux the writer to a pipe runs on until it waits itself (a synchronous wake-up,
+in fs/pipe.c); readers are woken one at a time, in turn. A call that sleeps was seven futex(2) calls with a queue; it is
+one or two with this.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class WorkQueue(Generic[T]):
         self.open()
 
     def open(self) -> None:
-        """Before the first job: a process that was forked since has a pipe of its own from here on."""
+        """Give a process that was forked a pipe of its own. Call before the first job."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._reader, self._writer = os.pipe()
@@ -42,7 +42,7 @@ class WorkQueue(Generic[T]):
         self._ring()
 
     def get(self) -> T:
-        """The next item; waits for it."""
+        """Wait for the next item and return it."""
         while True:
             os.read(self._reader, 1)
             try:
@@ -57,5 +57,5 @@ class WorkQueue(Generic[T]):
     def _ring(self) -> None:
         try:
             os.write(self._writer, b"!")
-        except BlockingIOError:  # from here on, each ring that is heard is made up for by another
+        except BlockingIOError:  # from here on, each ring that is read is made up for by another
             self._short = True

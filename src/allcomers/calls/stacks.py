@@ -19,9 +19,9 @@ _Place: TypeAlias = tuple[FrameType, int]
 
 
 def of_thread(ident: int) -> StackSummary:
-    """The calls that the thread is in, the most recent last; empty if there is no such thread.
+    """Return the calls that a thread is in, the most recent last; an empty stack if there is no such thread.
 
-    Of one that waits in an event loop, the tasks of that loop.
+    Of a thread that waits in an event loop, return the tasks of that loop.
     """
     frame = sys._current_frames().get(ident)
     if frame is None:
@@ -35,7 +35,7 @@ def of_thread(ident: int) -> StackSummary:
 
 
 def of_coroutine(coroutine: Coroutine[Any, Any, Any]) -> StackSummary:
-    """The coroutines that this one waits in, the innermost last; empty if it has ended."""
+    """Return the coroutines that this one waits in, the innermost last; an empty stack if it has ended."""
     return _cut(_awaited(coroutine))
 
 
@@ -45,7 +45,7 @@ def _of_tasks(events: Any) -> StackSummary:
 
 
 def _awaited(coroutine: Any) -> Iterator[_Place]:
-    """What it is in and what that awaits, and so on; generators too, as of types.coroutine."""
+    """Yield the place of a coroutine, of the one that it awaits, and so on; generators too, as of types.coroutine."""
     while coroutine is not None:
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
         if frame is None:
@@ -55,11 +55,11 @@ def _awaited(coroutine: Any) -> Iterator[_Place]:
 
 
 def _cut(places: Iterable[_Place]) -> StackSummary:
-    """From the app's own code on, where it has come to that."""
+    """Return the stack from the app's own code on, if it has come to that."""
     stack = StackSummary.extract(iter(places), lookup_lines=False)
     begin = 0
     for number, frame in enumerate(stack):
-        if _begins_call(frame):  # before this: how we came to run calls
+        if _begins_call(frame):  # before this: our way to the call
             begin = number
     own = begin
     while own < len(stack) and stack[own].filename.startswith(_OURS):

@@ -1,12 +1,16 @@
 """Calls with a time limit: a client waits no longer than that, and the log tells where the call is.
 
-A call cannot be stopped from outside, so it is left alone: its connection is told OVERDUE in its stead, and whatever
-it returns when it does is thrown away, and closed. That needs a thread other than the call's own to be waiting. The
-pool has one; for inline calls the blocking models get one too (`run`). Under a model with a loop an inline call is in
-the loop's own thread (`here`): nobody can be answered there, so another worker is asked for.
+A call cannot be stopped from outside, so it is left alone: its connection gets TIMED_OUT in its stead, and its result,
+if it ever has one, is dropped and closed. That takes a thread other than the call's own to wait. The pool has one; for
+inline calls the blocking models get one too (`run`). Under a model with a loop an inline call is in the loop's own
+thread (`here`): there no peer can be answered, so another worker is requested.
 
-A thread that hangs is lost for as long as it does. Another takes its place, up to a bound: then too the worker asks for
+A thread that hangs is lost for as long as it does. Another takes its place, up to a bound: then too the worker requests
 its own replacement, and only then.
+
+Calls of async apps are tasks of the event loop that watches the sockets. A task that waits can be cancelled: its client
+is answered 503, and the task gets CancelledError where it waits. One that does not wait, but keeps the loop, cannot;
+then no peer is served, and another worker is requested.
 """
 
 from __future__ import annotations
@@ -14,21 +18,24 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
-from functools import partial
-from queue import SimpleQueue
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from threading import get_ident
 from time import monotonic
 from traceback import StackSummary
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
-from allcomers.calls.producer import answer, is_bound
-from allcomers.calls.queue import WorkQueue
+from allcomers.calls import stacks
+from allcomers.calls.pool import ThreadPool
 from allcomers.calls.watchdog import Watchdog
-from allcomers.connection.base import Work
 from allcomers.connection.call import TIMED_OUT
-from allcomers.system.counters import DEQUEUED, QUEUED, CounterRow
+from allcomers.errors import CallAbandoned
+from allcomers.system.counters import CounterRow
 
 if TYPE_CHECKING:
+    import asyncio
+
+    from allcomers.connection.base import Work
     from allcomers.connection.http.response_body import PulledBody
 
 _logger = logging.getLogger("allcomers.calls")
@@ -36,186 +43,206 @@ _logger = logging.getLogger("allcomers.calls")
 MANY: Final = 10_000
 """Threads at most for the inline calls of blocking models, one for each conversation: the most of --threads."""
 
+SIGN_OF_LIFE: Final = 1.0
+"""Seconds at most in which a loop must show that it still turns."""
 
-class _TooLate(BaseException):  # not an error: whoever catches these is not to catch it
-    """What this thread does is not wanted any more."""
+
+class WatchedCall(Protocol):
+    """A call with a time limit.
+
+    began    float: its start on the monotonic clock; set by RunningCalls
+    thread   int: the ident of the thread that runs it; 0 while it waits for one
+    """
+
+    began: float
+    thread: int
+
+
+W = TypeVar("W", bound=WatchedCall)
+
+
+class RunningCalls(Generic[W]):
+    """The calls that run, and a Watchdog that finds those which have run for `limit` seconds.
+
+    All have the same limit, so the first that began is due first, and a dict in the order of beginnings is all the book
+    there is. A call costs one entry made and one removed. Whoever removes the entry decides on that call: the thread
+    that runs it or the watchdog, never both.
+
+    The watchdog sleeps until the oldest call is due. If none runs, the next is due a limit later, so it sleeps for that
+    long; if then again none runs, until one begins. So short calls, of which it never sees one, do not wake it each.
+
+    overdue  called once for each call that is over the limit, with it and the stack of its thread; in the watchdog's
+             thread, which it must not keep
+    """
+
+    def __init__(self, limit: float, overdue: Callable[[W, StackSummary], object]) -> None:
+        self.limit = limit
+        self._overdue = overdue
+        self._calls: dict[W, None] = {}
+        self._idle = True  # the watchdog sleeps until it rings
+        self._slept = False  # it has slept for a limit since it saw a call
+        self._watchdog = Watchdog(self._look, self._set_idle, f"call-watch {limit:g}")
+
+    def begin(self, call: W) -> None:
+        """Add a call, whose time begins now. Called from any thread."""
+        call.began = monotonic()
+        self._calls[call] = None
+        if self._idle:
+            self._watchdog.ring()
+
+    def end(self, call: W) -> bool:
+        """Remove a call. Return False if that is too late: then `overdue` has got it. Called from any thread."""
+        return self._calls.pop(call, self) is None
+
+    def of_thread(self, thread: int) -> list[W]:
+        """Return the calls that run in this thread."""
+        return [call for call in list(self._calls) if call.thread == thread]
+
+    def _set_idle(self, idle: bool) -> None:
+        self._idle = idle
+        self._slept = self._slept and idle
+
+    def _look(self) -> float | None:
+        """Deal with the calls that are due. Return the seconds until the next may be; None while none runs."""
+        now = monotonic()
+        for call in list(self._calls):
+            left = call.began + self.limit - now
+            if left > 0:
+                self._slept = False
+                return left
+            stack = stacks.of_thread(call.thread)  # before the removal: so what it shows is surely this call
+            if self.end(call):
+                self._deal_with(call, stack)
+        if self._calls:
+            return 0.0
+        if self._slept:
+            return None
+        self._slept = True
+        return self.limit
+
+    def _deal_with(self, call: W, stack: StackSummary) -> None:
+        try:
+            self._overdue(call, stack)
+        except Exception:
+            _logger.exception("the watcher of calls failed")
 
 
 class TimedCall:
-    """A Work on its way, as a Watchdog knows it."""
+    """A call that runs under a time limit; it may be called once.
 
-    __slots__ = ("began", "done", "is_unlimited", "thread", "work")
+    done  called with TIMED_OUT by the watchdog
+    """
 
-    def __init__(self, work: Work, done: Callable[[Any], object], thread: int = 0) -> None:
+    __slots__ = ("_running", "_too_late", "began", "done", "is_unlimited", "thread", "work")
+
+    def __init__(
+        self,
+        work: Work,
+        done: Callable[[Any], object],
+        running: RunningCalls[TimedCall],
+        too_late: Callable[[TimedCall, Any], object],
+    ) -> None:
         self.work = work
         self.done = done
-        self.thread = thread
+        self.thread = 0
         self.began = 0.0
         self.is_unlimited = False
+        self._running = running
+        self._too_late = too_late
 
-    @property
-    def owner(self) -> Any:
-        """What tells its name and can forget its answer: of a method, its object."""
-        return getattr(self.work, "owner", None) or getattr(self.work, "__self__", self.work)
+    def __call__(self) -> Any:
+        """Run the call in this thread, with the whole time. Return its result, or what `too_late` makes of it."""
+        self.thread = get_ident()
+        self._running.begin(self)
+        reply = self.work()
+        if self._running.end(self) or self.is_unlimited:
+            return reply
+        return self._too_late(self, reply)
 
     @property
     def name(self) -> str:
-        return str(getattr(self.owner, "name", "a call"))
+        return str(getattr(self._owner, "name", "a call"))
+
+    @property
+    def _owner(self) -> Any:
+        """The object that has the call's name and can forget its result: of a method, its object."""
+        return getattr(self.work, "owner", None) or getattr(self.work, "__self__", self.work)
 
     def forget(self, reply: Any) -> None:
-        """Nobody waits for `reply`, or for the call itself if that is OVERDUE."""
-        forget = getattr(self.owner, "forget", None)
+        """Drop `reply`, or the call itself if that is TIMED_OUT."""
+        forget = getattr(self._owner, "forget", None)
         if forget is not None:
             forget(reply)
 
 
-class TimedPool:
-    """Threads that are started as they are needed, at most `threads` that do not hang.
+class TimeLimit:
+    """The time limit of a ThreadPool's calls.
 
-    replace  called once, and told why: as many threads hang as may be replaced
+    spare    threads that may take the place of those that hang
+    replace  called once, with a reason, when that many hang
+    pool     the pool; set by that
     """
 
-    inline = False
-    counts = True
-    keeps_threads = False
-
-    def __init__(
-        self,
-        threads: int,
-        limit: float,
-        replace: Callable[[str], object],
-        counters: CounterRow,
-        spare: int | None = None,
-    ) -> None:
-        self._threads = threads
-        self._counters = counters
-        self._spare = threads if spare is None else spare
+    def __init__(self, seconds: float, spare: int, replace: Callable[[str], object]) -> None:
+        self.pool: ThreadPool
+        self._spare = spare
         self._replace = replace
-        self._watch: Watchdog[TimedCall] = Watchdog(limit, self._overdue)
-        self._jobs: WorkQueue[TimedCall] = WorkQueue()
-        self._lock = threading.Lock()  # for the four numbers that follow
-        self._started = 0
-        self._live = 0  # threads there are
-        self._free = 0  # of them, those that wait; less than 0: so many calls wait
-        self._stuck = 0  # of them, those that hang
-        self._asked = False
-        self._pid = os.getpid()  # in a child, as the process model has them, what hangs ends with its client
+        self._running: RunningCalls[TimedCall] = RunningCalls(seconds, self._overdue)
+        self._lock = threading.Lock()  # for what follows
+        self._stuck = 0  # threads that hang
+        self._replacement_requested = False
+        self._pid = os.getpid()  # in a child, as the process model has them, a hanging call ends with its client
 
-    # ------------------------------------------------------------ for who has calls
+    def enqueue(self, work: Work, done: Callable[[Any], object]) -> TimedCall:
+        """Return the call that a thread is to run: its wait for one is limited as the call is."""
+        call = TimedCall(work, done, self._running, self._abandon)
+        self._running.begin(call)
+        return call
 
-    def submit(self, work: Work, done: Callable[[Any], object]) -> None:
-        call = TimedCall(work, done)
-        self._watch.begin(call)  # the wait for a thread is limited as the call is
-        with self._lock:
-            self._free -= 1
-            self._start_if_short()
-        self._counters.add(QUEUED)
-        self._jobs.put(call)
-
-    def run(self, work: Work) -> Any:
-        replies: SimpleQueue[Any] = SimpleQueue()
-        self.submit(work, replies.put)
-        return replies.get()
-
-    def here(self, work: Work) -> Any:
-        return work()
-
-    def lift_limit(self, thread: int) -> None:
-        for call in self._watch.running(thread):
-            call.is_unlimited = self._watch.end(call)
-
-    def release_loop(self) -> bool:
-        return True
-
-    def stay(self, stream: PulledBody) -> None:
-        """As a Pool's."""
-
-    # ------------------------------------------------------------ threads
-
-    def _start_if_short(self) -> None:
-        """Start a thread where a call would wait and there may be more. With the lock held."""
-        if self._free >= 0 or self._live >= self._most():
-            return
-        self._jobs.open()
-        try:
-            threading.Thread(target=self._serve, name=f"call-{self._started}", daemon=True).start()
-        except RuntimeError:  # the system has none left: those there are must do
-            return
-        self._started += 1
-        self._live += 1
-        self._free += 1
-
-    def _most(self) -> int:
-        return self._threads + min(self._stuck, self._spare)
-
-    def _serve(self) -> None:
-        while self._serve_one(self._jobs.get()):
-            pass
-
-    def _serve_one(self, call: TimedCall) -> bool:
-        """Is this thread needed after that?"""
-        watch = self._watch
-        due, now = call.began, monotonic()
-        self._counters.add(DEQUEUED)
-        if not watch.end(call):  # it has waited for too long
+    def dequeue(self, call: Work) -> None:
+        assert isinstance(call, TimedCall)
+        if not self._running.end(call):
             call.forget(TIMED_OUT)
-            return self._is_free()
-        call.thread = threading.get_ident()
-        try:
-            reply = self._limited(call, now - due)
-            if is_bound(reply):
-                reply = answer(reply, reply, partial(self._go_on, call))
-        except _TooLate:
-            return self._is_free()
-        is_needed = self._is_free()  # first, so that the call that follows on the answer finds a free thread
-        call.done(reply)
-        return is_needed
+            raise CallAbandoned
 
-    def _limited(self, call: TimedCall, waited: float = 0.0) -> Any:
-        """Run it. Raises _TooLate where its connection has been told OVERDUE."""
-        began = monotonic()
-        self._watch.begin(call)
-        reply = call.work()
-        self._counters.called(waited, monotonic() - began)
-        if self._watch.end(call) or call.is_unlimited:
-            return reply
+    def next(self, first: Work, work: Work) -> TimedCall:
+        assert isinstance(first, TimedCall)
+        return TimedCall(work, first.done, self._running, self._abandon)
+
+    def lift(self, thread: int) -> None:
+        for call in self._running.of_thread(thread):
+            call.is_unlimited = self._running.end(call)
+
+    def _abandon(self, call: TimedCall, reply: Any) -> None:
+        """Drop the result of a call that was too late. Raises CallAbandoned."""
         text = "%s: the call has ended after %.1f s; its answer is thrown away"
         _logger.info(text, call.name, monotonic() - call.began)
         call.forget(reply)
         with self._lock:
             self._stuck -= 1
-        raise _TooLate
-
-    def _go_on(self, first: TimedCall, work: Work) -> Any:
-        """Run a further call of the answer that `first` has begun: each has the whole time."""
-        return self._limited(TimedCall(work, first.done, first.thread))
-
-    def _is_free(self) -> bool:
-        """This thread can take the next call; False if another has taken its place."""
-        with self._lock:
-            if self._live > self._most():
-                self._live -= 1
-                return False
-            self._free += 1
-            return True
-
-    # ------------------------------------------------------------ in the watcher's thread
+            is_replaced = self._stuck < self._spare
+        if is_replaced:
+            self.pool.resize(-1)
+        raise CallAbandoned
 
     def _overdue(self, call: TimedCall, stack: StackSummary) -> None:
-        # Told before it is answered: under the process model the answer may be the end of the process.
+        # Logged before it is answered: under the process model the answer may be the end of the process.
+        seconds = self._running.limit
         if not call.thread:
             text = "%s: it has waited %g s for a thread; all %d are taken, %d by calls that hang"
-            _logger.warning(text, call.name, self._watch.limit, self._live, self._stuck)
+            _logger.warning(text, call.name, seconds, self.pool.live, self._stuck)
             call.done(TIMED_OUT)
             return
-        tell(call.name, self._watch.limit, stack)
+        log_overdue(call.name, seconds, stack)
         call.done(TIMED_OUT)
         with self._lock:
             self._stuck += 1
-            self._start_if_short()
-            asks = self._stuck >= self._spare and not self._asked and self._pid == os.getpid()
-            self._asked = self._asked or asks
-        if asks:
+            may_replace = self._stuck <= self._spare
+            requests = self._stuck >= self._spare and not self._replacement_requested and self._pid == os.getpid()
+            self._replacement_requested = self._replacement_requested or requests
+        if may_replace:
+            self.pool.resize(1)
+        if requests:
             self._replace(f"{self._stuck} threads hang in calls")
 
 
@@ -225,25 +252,21 @@ class TimedInline:
     inline = True
     counts = True
     keeps_threads = False
+    is_limited = True
 
     def __init__(self, threads: int, limit: float, replace: Callable[[str], object], counters: CounterRow) -> None:
         self._replace = replace
-        self._watch: Watchdog[TimedCall] = Watchdog(limit, self._overdue)
-        self._helpers = TimedPool(MANY, limit, replace, counters, spare=threads)  # who waits for them counts
-        self._asked = False
+        self._running: RunningCalls[TimedCall] = RunningCalls(limit, self._overdue)
+        # Of the threads of `run`, those that wait for them are the limit.
+        self._helpers = ThreadPool(MANY, counters, TimeLimit(limit, threads, replace))
+        self._replacement_requested = False
 
     def run(self, work: Work) -> Any:
-        """In a thread of its own, so that this one can give up waiting for it."""
+        """Run `work` in a thread of its own, so that this one can give up waiting for it."""
         return self._helpers.run(work)
 
     def here(self, work: Work) -> Any:
-        watch = self._watch
-        call = TimedCall(work, _ignore, threading.get_ident())
-        watch.begin(call)
-        reply = work()
-        if not watch.end(call):
-            _logger.info("%s: the call has ended after %.1f s", call.name, monotonic() - call.began)
-        return reply
+        return TimedCall(work, _ignore, self._running, _log_late)()
 
     def lift_limit(self, thread: int) -> None:
         self._helpers.lift_limit(thread)
@@ -252,23 +275,87 @@ class TimedInline:
         return False
 
     def stay(self, stream: PulledBody) -> None:
-        """As an Inline's."""
+        """Return: the loop never leaves its thread."""
 
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
         done(self.here(work))
 
     def _overdue(self, call: TimedCall, stack: StackSummary) -> None:
-        tell(call.name, self._watch.limit, stack)
-        if not self._asked:
-            self._asked = True
+        log_overdue(call.name, self._running.limit, stack)
+        if not self._replacement_requested:
+            self._replacement_requested = True
             self._replace("it serves nobody while it is in a call")
 
 
-def tell(name: str, limit: float, stack: StackSummary) -> None:
-    """Which call, how long, where it is."""
+class LimitedCall(Protocol):
+    """A call of an async app.
+
+    began, thread  as WatchedCall has them
+    name             of its request
+    coroutine        the coroutine that runs the app; None before there is one
+    """
+
+    began: float
+    thread: int
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def coroutine(self) -> Coroutine[Any, Any, Any] | None: ...
+
+    def time_out(self) -> None:
+        """Give the call up, in the thread of the loop; it may have answered meanwhile."""
+        ...
+
+
+class TaskLimit:
+    """begin() and end() as RunningCalls has them, for calls of an async app.
+
+    replace  called once, with a reason: a task keeps the loop
+    """
+
+    def __init__(self, limit: float, replace: Callable[[str], object], events: asyncio.AbstractEventLoop) -> None:
+        self._replace = replace
+        self._events = events
+        self._replacement_requested = False
+        running: RunningCalls[LimitedCall] = RunningCalls(limit, self._overdue)
+        self._limit = limit
+        self.begin = running.begin
+        self.end = running.end
+
+    def _overdue(self, call: LimitedCall, stack: StackSummary) -> None:
+        import inspect  # late: only here
+
+        coroutine = call.coroutine
+        waits = coroutine is not None and inspect.getcoroutinestate(coroutine) == inspect.CORO_SUSPENDED
+        if waits and coroutine is not None:
+            stack = stacks.of_coroutine(coroutine)
+        log_overdue(call.name, self._limit, stack)
+        with suppress(RuntimeError):  # the loop is closed: the worker is about to end
+            self._events.call_soon_threadsafe(call.time_out)
+            if not waits and not self._replacement_requested and not self._turns():
+                self._replacement_requested = True
+                self._replace("it serves nobody while it is in a call")
+
+    def _turns(self) -> bool:
+        """Return whether the loop comes to its next turn soon."""
+        turned = threading.Event()
+        self._events.call_soon_threadsafe(turned.set)
+        return turned.wait(min(SIGN_OF_LIFE, self._limit))
+
+
+def log_overdue(name: str, limit: float, stack: StackSummary) -> None:
+    """Log which call has not ended, after how long, and where it is."""
     where = "".join(stack.format()).rstrip()
     _logger.error("%s: after %g s the call has not ended; it is at:\n%s", name, limit, where)
 
 
+def _log_late(call: TimedCall, reply: Any) -> Any:
+    """Return the result of an inline call, which its caller waits for however late it is."""
+    _logger.info("%s: the call has ended after %.1f s", call.name, monotonic() - call.began)
+    return reply
+
+
 def _ignore(reply: Any) -> None:
-    """What an inline call returns goes to who began it."""
+    """Drop TIMED_OUT: the result of an inline call goes to its caller."""

@@ -6,25 +6,25 @@ import importlib
 import select
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from allcomers.errors import ConfigError
 
 if TYPE_CHECKING:
-    import asyncio
-
     from allcomers.config.options import Config
-    from allcomers.models.driver.serving import Serving
+
+Serve: TypeAlias = Callable[..., None]
+"""Called with what the model is to serve (driver/serving.py); returns when the server stops."""
 
 
 class Model(NamedTuple):
     """A line of the table.
 
-    how    how it works, in a line
-    good   what it is good for, in a line
+    how     how it works, in a line
+    good    its best use, in a line
+    needs   the name in the module `select` without which it cannot run here, and a description of that
     events  the selector (of the module `selectors`) of an event loop that waits as this model does, "" for the default
             one; None for a model that has no loop
-    needs  the name in the module `select` without which it cannot run here, and what that is
     """
 
     name: str
@@ -36,23 +36,23 @@ class Model(NamedTuple):
 
     @property
     def obstacle(self) -> str:
-        """Why it cannot run on this system; empty if it can."""
-        name, what = self.needs
-        return f"needs {what}" if name and not hasattr(select, name) else ""
+        """The reason why it cannot run on this system; empty if it can."""
+        name, description = self.needs
+        return f"needs {description}" if name and not hasattr(select, name) else ""
 
-    def load(self) -> Callable[[Serving], None]:
-        """Its `serve`: returns when the orders say so. Raises ConfigError where it cannot run here."""
+    def load(self) -> Serve:
+        """Return the model's `serve`. Raises ConfigError where it cannot run here."""
         if self.obstacle:
             raise ConfigError(f"--model {self.name} cannot run on this system: it {self.obstacle}")
-        serve: Callable[[Serving], None] = importlib.import_module(f"allcomers.models.{self.module}").serve
+        serve: Serve = importlib.import_module(f"allcomers.models.{self.module}").serve
         return serve
 
-    def load_on(self) -> Callable[[Serving, asyncio.AbstractEventLoop], None]:
-        """The same for async apps: it serves on an event loop that is given. For a model that has `events`."""
+    def load_on(self) -> Serve:
+        """Return the same for async apps: called with an asyncio event loop, too. For a model that has `events`."""
         module = importlib.import_module(f"allcomers.models.{self.module}")
         if not hasattr(module, "serve_on"):
             return partial(importlib.import_module("allcomers.models.driver.asyncio_adapter").drive, nested=None)
-        serve_on: Callable[[Serving, asyncio.AbstractEventLoop], None] = module.serve_on
+        serve_on: Serve = module.serve_on
         return serve_on
 
 
@@ -83,7 +83,7 @@ TABLE = {
         Model(
             "epoll",
             "epoll_loop",
-            "the kernel tells which sockets are ready",
+            "the kernel reports which sockets are ready",
             "most servers; 10,000 clients",
             _EPOLL,
             events="EpollSelector",
@@ -91,7 +91,7 @@ TABLE = {
         Model(
             "epoll-et",
             "epoll_et_loop",
-            "epoll that tells each change once",
+            "epoll that reports each change once",
             "the same, fewer system calls",
             _EPOLL,
             events="EpollSelector",
@@ -116,19 +116,19 @@ TABLE = {
 
 
 def get(name: str) -> Model:
-    """The model called `name`. Raises ConfigError."""
+    """Return the model called `name`. Raises ConfigError."""
     if name not in TABLE:
         raise ConfigError(f"--model {name!r} is not known; choose one of {', '.join(TABLE)}")
     return TABLE[name]
 
 
 def best() -> str:
-    """The name of the best poller that this system has."""
+    """Return the name of the best poller that this system has."""
     return next(name for name in ("epoll", "kqueue", "poll", "select") if not TABLE[name].obstacle)
 
 
 def where(calls: str, config: Config) -> str:
-    """Where the calls of an app that is not async run: auto needs a loop, and calls that it may leave to themselves."""
+    """Return where the calls of an app that is not async run. Auto needs a loop, and calls that it may leave behind."""
     if calls != "auto":
         return calls
     if get(config.model or best()).events is None:

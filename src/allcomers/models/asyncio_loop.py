@@ -6,7 +6,7 @@ The same connections and the same steps as under the pollers; only the waiting i
 installed (the extra `allcomers[uvloop]`). asyncio's transports and streams are not used: they cost much more.
 
 On Linux the event loop watches one descriptor, that of an epoll object which watches the peers (epoll(7)): so one
-callback tells of all that are ready, rather than one of each.
+callback reports all that are ready, rather than one each.
 
 Use it for async apps, and where an app has coroutines of its own to run beside the server.
 
@@ -24,7 +24,7 @@ from allcomers.system.asyncio_loops import new_event_loop
 
 
 def serve(serving: Serving) -> None:
-    """Serve until the orders say stop and the last peer has gone."""
+    """Serve until the server stops and the last peer has gone."""
     events = new_event_loop()
     try:
         serve_on(serving, events)
@@ -33,7 +33,7 @@ def serve(serving: Serving) -> None:
 
 
 def serve_on(serving: Serving, events: asyncio.AbstractEventLoop) -> None:
-    """The same on this event loop, which stays open."""
+    """Serve on this event loop, which stays open."""
     if not hasattr(select, "epoll"):
         drive(serving, events, None)
         return

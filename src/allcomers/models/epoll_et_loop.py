@@ -1,10 +1,10 @@
-"""The edge-triggered epoll model: each change of a socket is told once (epoll(7), EPOLLET). Linux.
+"""The edge-triggered epoll model: each change of a socket is reported once (epoll(7), EPOLLET). Linux.
 
     epoll_wait → those that have changed → read and write until there is no more → epoll_wait → …
 
 Each socket is registered once, for everything, and never again: where the level-triggered model changes what it
-watches for (a slow reader, back-pressure), this one makes no call. The price is care: what is not read now is not told
-again, so a socket is read until it is empty, and what the kernel said is remembered until then. `readiness` does so.
+watches for (a slow reader, back-pressure), this one makes no call. The price is care: what is left unread is not
+reported again, so a socket is read until it is empty, and the report is kept until then. driver/channel.py does so.
 
 Use it where many clients read slowly or stream; else it is as fast as the level-triggered model.
 """
@@ -25,9 +25,9 @@ _EVERYTHING = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOL
 
 
 class EdgePoller(EpollPoller):
-    """An epoll object that is told of each socket once, for everything; of listeners it hears as epoll does.
+    """An epoll object that has each socket once, for everything; listeners as epoll has them.
 
-    Those stay level-triggered: peers are let in a few at a time, and the rest must be told of again.
+    Those stay level-triggered: peers are accepted a few at a time, and the rest must be reported again.
     """
 
     def watch(self, fd: int, wants: int) -> None:
@@ -37,12 +37,12 @@ class EdgePoller(EpollPoller):
 
 
 def serve_on(serving: Serving, events: asyncio.AbstractEventLoop) -> None:
-    """The same for async apps: `events` watches the one descriptor that tells of all peers' edges."""
+    """Serve async apps: `events` watches the one descriptor that reports all peers' edges."""
     from allcomers.models.driver.asyncio_adapter import drive  # late: a server without async apps does without asyncio
 
     drive(serving, events, EdgePoller())
 
 
 def serve(serving: Serving) -> None:
-    """Serve until the orders say stop and the last peer has gone."""
+    """Serve until the server stops and the last peer has gone."""
     event_loop.serve(serving, EdgePoller())

@@ -1,12 +1,12 @@
-"""The epoll model: the kernel keeps the list of sockets and tells which are ready (epoll(7)). Linux.
+"""The epoll model: the kernel keeps the list of sockets and reports which are ready (epoll(7)). Linux.
 
     epoll_wait → those that are ready → a step for each → epoll_wait → …
 
 The set of sockets lives in the kernel, which adds each one that becomes ready to a list of its own: a wait costs as
-much as there are busy clients, and 10,000 idle ones cost nothing. Level-triggered: a socket is told as ready for as
-long as it is.
+much as there are busy clients, and 10,000 idle ones cost nothing. Level-triggered: a socket is reported for as
+long as it is ready.
 
-Use it for most servers. Calls that wait belong in `--calls pool`, for on this thread they keep everybody waiting.
+Use it for most servers. Calls that wait belong in `--calls pool`, since on this thread they keep all clients waiting.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class EpollPoller:
-    """An epoll object; what of it is registered is kept here, for the kernel wants to know new from known."""
+    """An epoll object; its descriptors are kept here, since the kernel adds by another call than it changes."""
 
     most = 1 << 30
     errs_once = False
@@ -47,7 +47,7 @@ class EpollPoller:
     def forget(self, fd: int) -> None:
         if fd in self._known:
             self._known.remove(fd)
-            # Closing would do, unless a child process has the socket too: then it would be told of for ever.
+            # Closing would do, unless a child process has the socket too: then it would be reported for ever.
             self._epoll.unregister(fd)
 
     def fileno(self) -> int:
@@ -58,12 +58,12 @@ class EpollPoller:
 
 
 def serve_on(serving: Serving, events: asyncio.AbstractEventLoop) -> None:
-    """The same for async apps: `events` watches the one descriptor that tells of all peers."""
+    """Serve async apps: `events` watches the one descriptor that reports all peers."""
     from allcomers.models.driver.asyncio_adapter import drive  # late: a server without async apps does without asyncio
 
     drive(serving, events, EpollPoller())
 
 
 def serve(serving: Serving) -> None:
-    """Serve until the orders say stop and the last peer has gone."""
+    """Serve until the server stops and the last peer has gone."""
     event_loop.serve(serving, EpollPoller())

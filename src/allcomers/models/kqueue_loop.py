@@ -21,7 +21,7 @@ from allcomers.models.driver.serving import Serving
 if sys.platform != "linux":
 
     class KqueuePoller:
-        """A kqueue object; what is watched is kept here, for a filter is added or deleted, never set."""
+        """A kqueue object; the masks are kept here, since a filter is added or deleted, never set."""
 
         most = 1 << 30
         errs_once = False
@@ -32,9 +32,9 @@ if sys.platform != "linux":
 
         def watch(self, fd: int, wants: int) -> None:
             changes = []
-            was = self._watched.get(fd, 0)
+            before = self._watched.get(fd, 0)
             for want, kind in ((READ, select.KQ_FILTER_READ), (WRITE, select.KQ_FILTER_WRITE)):
-                if (wants ^ was) & want:
+                if (wants ^ before) & want:
                     action = select.KQ_EV_ADD if wants & want else select.KQ_EV_DELETE
                     changes.append(select.kevent(fd, kind, action))
             if changes:
@@ -58,5 +58,5 @@ if sys.platform != "linux":
         return POLLOUT | POLLHUP if event.flags & select.KQ_EV_EOF else POLLOUT
 
     def serve(serving: Serving) -> None:
-        """Serve until the orders say stop and the last peer has gone."""
+        """Serve until the server stops and the last peer has gone."""
         event_loop.serve(serving, KqueuePoller())

@@ -26,14 +26,14 @@ class PollPoller:
 
     def __init__(self) -> None:
         self._poll = select.poll()
-        # READ and WRITE are POLLIN and POLLOUT; registering again replaces what was watched for.
+        # READ and WRITE are POLLIN and POLLOUT; registering again replaces the mask.
         self.watch = self._poll.register
 
     def watch_listener(self, fd: int) -> None:
         self._poll.register(fd, select.POLLIN)
 
     def forget(self, fd: int) -> None:
-        with suppress(KeyError):  # gone before it was ever watched
+        with suppress(KeyError):  # closed before it was ever watched
             self._poll.unregister(fd)
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
@@ -41,5 +41,5 @@ class PollPoller:
 
 
 def serve(serving: Serving) -> None:
-    """Serve until the orders say stop and the last peer has gone."""
+    """Serve until the server stops and the last peer has gone."""
     event_loop.serve(serving, PollPoller())

@@ -24,8 +24,8 @@ from contextlib import suppress
 from time import monotonic
 
 from allcomers.connection.base import Address
-from allcomers.models.driver.acceptor import Acceptor, EvictionPipe
 from allcomers.models.driver.blocking import converse
+from allcomers.models.driver.conversations import Conversations, EvictionPipe
 from allcomers.models.driver.serving import Serving
 from allcomers.system.signals import blocked_signals, ignore, release
 
@@ -34,13 +34,13 @@ PLACES = 256
 
 
 def serve(serving: Serving) -> None:
-    """Serve until the orders say stop and the last child has ended."""
-    children: dict[int, int] = {}  # their pids, and the number of the row in which each counts
+    """Serve until the server stops and the last child has ended."""
+    children: dict[int, int] = {}  # by pid, the number of the row in which each counts
     policy = EvictionPipe(serving.slot)
 
     def start(sock: socket.socket, address: Address) -> None:
-        taken = set(children.values())
-        row = next(row for row in range(len(taken) + 1) if row not in taken)
+        used = set(children.values())
+        row = next(row for row in range(len(used) + 1) if row not in used)
         serving.slot.lend_row(row)
         with blocked_signals():
             child = os.fork()
@@ -53,12 +53,12 @@ def serve(serving: Serving) -> None:
         gone = [child for child in children if os.waitpid(child, os.WNOHANG)[0]]
         for child in gone:
             del children[child]
-        acceptor.left(len(gone))
+        conversations.left(len(gone))
 
-    gc.freeze()  # what is there now is never collected: its pages stay shared with the children
-    acceptor = Acceptor(serving, policy, serving.max_connections or PLACES, start)
+    gc.freeze()  # the objects of now are never collected: their pages stay shared with the children
+    conversations = Conversations(serving, policy, serving.max_connections or PLACES, start)
     serving.signals.on(signal.SIGCHLD, reap)
-    acceptor.run()
+    conversations.run()
     for child in children:
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
@@ -68,12 +68,12 @@ def _be_child(serving: Serving, policy: EvictionPipe, sock: socket.socket, addre
     """Serve this one peer, then exit; never return into the parent's code."""
     try:
         serving.signals.forget()
-        ignore(signal.SIGTERM, signal.SIGUSR1)  # ours to obey is the room; systemd tells every process there is
+        ignore(signal.SIGTERM, signal.SIGUSR1)  # the policy decides here; systemd signals every process there is
         release()
         for listener in serving.listeners:
             listener.close()
         serving.slot.be_child(row)
-        policy.ask_all()  # closes this process's end: the pipe ends when the parent's does
+        policy.evict_all()  # closes this process's end: the pipe ends when the parent's does
         converse(sock, serving.endpoint.connect(address, monotonic()), serving.calls, policy)
     except BaseException:
         traceback.print_exc()

@@ -4,10 +4,10 @@
 
 The oldest way to serve many clients with one thread, and the one that every system has. Before each wait the whole set
 is copied to the kernel, which looks at every member: the cost of a wait grows with all clients, not with the busy ones.
-And the set is a bitmap of FD_SETSIZE (1,024) bits: a client whose descriptor is beyond it cannot be watched. It is told
-so (503) and the others are served on.
+And the set is a bitmap of FD_SETSIZE (1,024) bits: a client whose descriptor is beyond it cannot be watched. It is
+answered 503, and the others are served on.
 
-Use it where nothing better is, below some hundred clients.
+Use it where there is nothing better, below some hundred clients.
 """
 
 from __future__ import annotations
@@ -47,5 +47,5 @@ class SelectPoller:
 
 
 def serve(serving: Serving) -> None:
-    """Serve until the orders say stop and the last peer has gone."""
+    """Serve until the server stops and the last peer has gone."""
     event_loop.serve(serving, SelectPoller())

@@ -19,8 +19,8 @@ import threading
 from time import monotonic
 
 from allcomers.connection.base import Address
-from allcomers.models.driver.acceptor import Acceptor, EvictionPipe
 from allcomers.models.driver.blocking import converse
+from allcomers.models.driver.conversations import Conversations, EvictionPipe
 from allcomers.models.driver.serving import Serving
 from allcomers.system.inbox import Inbox
 
@@ -30,7 +30,7 @@ would let deeply nested input (JSON) overrun it, for the interpreter's own limit
 
 
 def serve(serving: Serving) -> None:
-    """Serve until the orders say stop and the last thread has ended."""
+    """Serve until the server stops and the last thread has ended."""
     ended: Inbox[None] = Inbox()
     policy = EvictionPipe(serving.slot)
 
@@ -43,6 +43,6 @@ def serve(serving: Serving) -> None:
     def start(sock: socket.socket, address: Address) -> None:
         threading.Thread(target=talk, args=(sock, address), daemon=True).start()
 
-    acceptor = Acceptor(serving, policy, serving.max_connections or PLACES, start)
-    acceptor.watch(ended.fileno(), lambda: acceptor.left(len(ended.take())))
-    acceptor.run()
+    conversations = Conversations(serving, policy, serving.max_connections or PLACES, start)
+    conversations.watch(ended.fileno(), lambda now: conversations.left(len(ended.take())))
+    conversations.run()

@@ -5,8 +5,8 @@
               └→ thread N: …
 
 The threads are there before the clients are, so none waits for a thread to start, and there are never more than N
-(--threads, 32 by default). A connection has its thread until it closes; keep-alive clients with nothing to ask are sent
-away when others wait.
+(--threads, 32 by default). A connection has its thread until it closes; idle keep-alive clients have to
+leave when others wait.
 
 Use it where the number of threads must be bounded: each has a database connection, say.
 """
@@ -19,14 +19,14 @@ from queue import SimpleQueue
 from time import monotonic
 
 from allcomers.connection.base import Address
-from allcomers.models.driver.acceptor import Acceptor, EvictionPipe
 from allcomers.models.driver.blocking import converse
+from allcomers.models.driver.conversations import Conversations, EvictionPipe
 from allcomers.models.driver.serving import Serving
 from allcomers.system.inbox import Inbox
 
 
 def serve(serving: Serving) -> None:
-    """Serve until the orders say stop and the last conversation has ended."""
+    """Serve until the server stops and the last conversation has ended."""
     waiting: SimpleQueue[tuple[socket.socket, Address]] = SimpleQueue()
     ended: Inbox[None] = Inbox()
     policy = EvictionPipe(serving.slot)
@@ -42,6 +42,6 @@ def serve(serving: Serving) -> None:
     places = min(serving.threads, serving.max_connections or serving.threads)
     for number in range(places):
         threading.Thread(target=talk, name=f"peer-{number}", daemon=True).start()
-    acceptor = Acceptor(serving, policy, places, lambda sock, address: waiting.put((sock, address)))
-    acceptor.watch(ended.fileno(), lambda: acceptor.left(len(ended.take())))
-    acceptor.run()
+    conversations = Conversations(serving, policy, places, lambda sock, address: waiting.put((sock, address)))
+    conversations.watch(ended.fileno(), lambda now: conversations.left(len(ended.take())))
+    conversations.run()

@@ -1,5 +1,8 @@
 """The parts of a response that other parts of the compiled leaf use."""
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.string cimport memcpy
+
 
 cdef class Answer:
     cdef public object body
@@ -9,3 +12,23 @@ cdef class Answer:
     cdef public object close
     cdef bytes block
     cdef Py_ssize_t fields
+
+
+cdef inline char* put_bytes(char* to, bytes piece) noexcept:
+    """Copy `piece`. Return the end of the copy."""
+    memcpy(to, PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))
+    return to + PyBytes_GET_SIZE(piece)
+
+
+cdef inline char* put_decimal(char* to, long long number) noexcept:
+    """Write a number that is not negative, in decimal. Return the end of what is written, at most 20 bytes."""
+    cdef char digits[20]
+    cdef int first = 20
+    while True:
+        first -= 1
+        digits[first] = <char>(c'0' + number % 10)
+        number //= 10
+        if not number:
+            break
+    memcpy(to, digits + first, 20 - first)
+    return to + 20 - first

@@ -18,12 +18,6 @@ cdef class Answer:
     """
 
 
-cdef inline char* _put(char* to, bytes what) noexcept:
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(what)
-    memcpy(to, PyBytes_AS_STRING(what), size)
-    return to + size
-
-
 def plan(tuple request_line not None, response, size, bint persists, bytes date not None, bytes server not None,
          dict blocks not None, dict status_lines not None):
     """Plan as response_head.plan, for a body of known size and fields that were encoded before; None for any other."""
@@ -50,31 +44,25 @@ def plan(tuple request_line not None, response, size, bint persists, bytes date 
 
 cdef bytes _block(bytes line, bytes fields, bytes date, bytes server, long long length, bytes connection):
     """Join the parts of a head, with its Content-Length."""
-    cdef char digits[20]
-    cdef int first = 20
     if length < 0:
         raise ValueError("a body has no negative size")
-    while True:
-        first -= 1
-        digits[first] = c'0' + <char>(length % 10)
-        length //= 10
-        if not length:
-            break
+    cdef char digits[20]
+    cdef Py_ssize_t count = put_decimal(digits, length) - digits
     cdef bytes name = b"Content-Length: "
     cdef bytes end = b"\r\n"
     cdef Py_ssize_t size = PyBytes_GET_SIZE(line) + PyBytes_GET_SIZE(fields) + PyBytes_GET_SIZE(date)
-    size += PyBytes_GET_SIZE(server) + PyBytes_GET_SIZE(name) + 20 - first + PyBytes_GET_SIZE(connection) + 4
+    size += PyBytes_GET_SIZE(server) + PyBytes_GET_SIZE(name) + count + PyBytes_GET_SIZE(connection) + 4
     cdef bytes block = PyBytes_FromStringAndSize(NULL, size)
     cdef char* to = PyBytes_AS_STRING(block)
-    to = _put(to, line)
-    to = _put(to, fields)
-    to = _put(to, date)
-    to = _put(to, server)
-    to = _put(to, name)
-    memcpy(to, digits + first, 20 - first)
-    to += 20 - first
-    to = _put(to, end)
-    to = _put(to, connection)
-    to = _put(to, end)
+    to = put_bytes(to, line)
+    to = put_bytes(to, fields)
+    to = put_bytes(to, date)
+    to = put_bytes(to, server)
+    to = put_bytes(to, name)
+    memcpy(to, digits, count)
+    to += count
+    to = put_bytes(to, end)
+    to = put_bytes(to, connection)
+    to = put_bytes(to, end)
     assert to == PyBytes_AS_STRING(block) + size
     return block

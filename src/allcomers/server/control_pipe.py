@@ -25,6 +25,14 @@ REPLACE: Final = "replace"
 _PING: Final = b"\0"  # no signal has this number
 
 
+APP_SHUTDOWN: Final = 0.5
+"""Seconds that an app has for calls that still run, and as long again for its shut-down, however soon the worker must
+stop."""
+
+KILL_MARGIN: Final = 1.0
+"""Seconds beyond all other deadlines after which a process is killed."""
+
+
 class WorkerEnd:
     """The worker's end.
 

@@ -227,7 +227,7 @@ def _asgi(
     events = new_selector_loop(model.events) if model.events else new_event_loop()
     runtime = _runtime(target, config, events, extensions, counters)
     if config.call_timeout:
-        from allcomers.calls.task_limit import TaskLimit
+        from allcomers.calls.time_limit import TaskLimit
 
         runtime.limit = TaskLimit(config.call_timeout, request_replacement, events)
     return _http(

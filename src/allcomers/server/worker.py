@@ -16,14 +16,14 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from allcomers import calls, models
 from allcomers.config.options import Config
 from allcomers.errors import OperatorError
 from allcomers.models.driver.serving import Serving
 from allcomers.server import error_log, systemd
-from allcomers.server.control_pipe import ALIVE, READY, WorkerEnd
+from allcomers.server.control_pipe import ALIVE, APP_SHUTDOWN, KILL_MARGIN, READY, WorkerEnd
 from allcomers.server.recycling import RecyclePolicy
 from allcomers.system import counters
 from allcomers.system.accept_balance import WorkerSlot
@@ -35,13 +35,6 @@ if TYPE_CHECKING:
     from allcomers.server.keys import Keys
 
 _logger = logging.getLogger("allcomers.worker")
-
-APP_SHUTDOWN: Final = 0.5
-"""Seconds that an app has for calls that still run, and as long again for its shut-down, however soon the worker must
-stop."""
-
-KILL_MARGIN: Final = 1.0
-"""Seconds beyond all other deadlines after which a process is killed."""
 
 
 class Job(NamedTuple):

@@ -1,4 +1,4 @@
-"""What other parts of the compiled leaf know of a row of the live figures."""
+"""The declarations of _counters.pyx, for other compiled parts."""
 
 from libc.stdint cimport uint64_t
 

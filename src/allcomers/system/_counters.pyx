@@ -1,11 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""A row of the live figures, written in C. The plain Python of `stats` is the specification, and explains the slots."""
+"""A row of the live figures, written in C. The plain Python of counters.py is the specification, and explains the slots."""
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 cimport cython
 from libc.stdint cimport uint64_t
 
-cdef enum:  # the slots of stats.py, where they are explained
+cdef enum:  # the slots of counters.py, where they are explained
     PAGE = 512 * 8
     ANSWERED = 9
     CALLS = 18
@@ -25,7 +25,7 @@ cdef inline uint64_t _nanoseconds(double seconds) noexcept:
 
 
 cdef inline int _bits(uint64_t value) noexcept:
-    """How many bits it takes: bit_length()."""
+    """Return bit_length() of a number."""
     cdef int count = 0
     while value:
         value >>= 1
@@ -41,11 +41,11 @@ cdef inline int _bucket(uint64_t time) noexcept:
     return min(BUCKETS - 1, 16 * exponent + <int>(value >> exponent))
 
 
-# Left out by the cyclic collector: it would clear `_view` without releasing it, and before Python 3.13 it clears the
-# memoryview first, which raises BufferError while `_view` is out. Nothing that a row holds leads back to it.
+# Left out of the cyclic collector: it would clear `_view` without releasing it, and before Python 3.13 it clears the
+# memoryview first, which raises BufferError while `_view` is exported. No object that a row holds leads back to it.
 @cython.no_gc
 cdef class CounterRow:
-    """As stats.PlainPage. `at` is the row, for who counts from C."""
+    """The same as counters.PlainCounterRow. `at` is the row, for code that counts in C."""
 
     def __cinit__(self):
         self.at = NULL

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""recv and send on a socket that does not block, without giving up the GIL: see quick.py."""
+"""recv and send on a socket that does not block, without giving up the GIL: see nonblocking.py."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_SetFromErrno
@@ -13,16 +13,16 @@ cdef extern from "<errno.h>":
     int errno
     int EINTR
 
-cdef char _heard[64 * 1024]  # one for all: nobody else runs until it is copied
+cdef char _received[64 * 1024]  # one for all: no other thread runs until it is copied
 
 
 def recv(int fd, Py_ssize_t size):
     cdef ssize_t count = -1
-    size = min(size, <Py_ssize_t>sizeof(_heard))
+    size = min(size, <Py_ssize_t>sizeof(_received))
     while True:
-        count = c_recv(fd, _heard, size, 0)
+        count = c_recv(fd, _received, size, 0)
         if count >= 0:
-            return PyBytes_FromStringAndSize(_heard, count)
+            return PyBytes_FromStringAndSize(_received, count)
         if errno != EINTR:
             PyErr_SetFromErrno(OSError)
 

@@ -1,13 +1,13 @@
-"""How many connections each worker has, for all to see: a worker that has more than its share steps back.
+"""Accept balance: every worker sees the connections of all; one that has more than its share backs off.
 
 All workers wait for the same listener, and the kernel wakes one of them for each peer (EPOLLEXCLUSIVE); that alone
-would give most peers to whoever waited last. So a worker that has let one in goes to the end of the kernel's queue, and
-one that is ahead of the others leaves the queue for a moment. A listener for each worker (SO_REUSEPORT) would be even
-too, but a peer behind a busy worker waits for that one, and a worker that goes takes its backlog with it: the figures
-are in docs/design.md, `python -m bench fairness` gives them.
+would give most peers to the worker that waited last. So a worker that has accepted one goes to the end of the kernel's
+queue, and one that is ahead of the others leaves the queue for a moment. A listener for each worker (SO_REUSEPORT)
+would be even too, but a peer behind a busy worker waits for that one, and a worker that ends takes its backlog with it:
+the figures are in docs/design.md, `python -m bench fairness` measures them.
 
-What each has is in its row of the board (stats.py), written by that worker alone: no lock. There too all see, without
-being told, whether the server is about to leave.
+The count of each worker is in its row of the board (counters.py), written by that worker alone: no lock. The board also
+has, for all workers, whether the server is about to leave.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from allcomers.system.counters import (
 )
 
 ACCEPT_BACKOFF: Final = 0.001
-"""Seconds that a worker that is ahead leaves newcomers to the others."""
+"""Seconds for which a worker that is ahead leaves newcomers to the others."""
 
 TURNS: Final = 8
-"""In so many turns the workers let in who waits: one by one, each with a step back, would be some 4,000 a second."""
+"""Accept a crowd in this many rounds. One at a time, with a back-off each, a worker accepts about 4,000 per second."""
 
 _NOWHERE: Final = 0
-"""The place of a worker for whom there is no row: it is not counted, and never steps back."""
+"""The place of a worker for which there is no row: it is not counted, and never backs off."""
 
 
 class WorkerSlots:
-    """The places, as the supervisor has them."""
+    """The slots of all workers, for the supervisor."""
 
     def __init__(self) -> None:
         self.board = CounterBoard()
 
     def acquire(self) -> WorkerSlot:
-        """A place for a new worker."""
+        """Return a slot for a new worker."""
         board = self.board
         place = next((place for place in range(1, PLACES) if board.row(place)[STATE] == FREE), _NOWHERE)
         if place:
@@ -54,13 +54,13 @@ class WorkerSlots:
         return WorkerSlot(board, place)
 
     def leave_soon(self) -> None:
-        """All are to say goodbye with their answers."""
+        """Ask all workers to close connections with their next responses."""
         self.board.head[LEAVING_SOON] = 1
 
-    def release(self, share: WorkerSlot) -> None:
-        """The worker that had this place has ended."""
-        share.leave()
-        for row in self.board.rows(share.place) if share.place else ():
+    def release(self, slot: WorkerSlot) -> None:
+        """Free the slot of a worker that has ended."""
+        slot.leave()
+        for row in self.board.rows(slot.place) if slot.place else ():
             row[CONNECTIONS] = 0
             row[STATE] = FREE
 
@@ -68,7 +68,8 @@ class WorkerSlots:
 class WorkerSlot:
     """A worker's own place, and its view of the others'.
 
-    counters  where its figures go
+    place     the number of its row
+    counters  the row of its figures
     """
 
     def __init__(self, board: CounterBoard, place: int) -> None:
@@ -79,44 +80,44 @@ class WorkerSlot:
         self.counters.cells[ACCEPTING] = 1
 
     def count(self, connections: int) -> None:
-        """This worker has so many."""
+        """Set the number of this worker's connections."""
         self.counters.cells[CONNECTIONS] = connections
 
     def leave(self) -> None:
-        """This worker lets nobody in any more."""
+        """Report that this worker accepts no more peers."""
         self.counters.cells[ACCEPTING] = 0
 
     @property
     def leaving_soon(self) -> bool:
-        """Is each answer to be the last of its connection, while newcomers are still let in?"""
+        """Whether each response is to be the last of its connection, while newcomers are still accepted."""
         return self._board.head[LEAVING_SOON] != 0
 
     @property
     def answered(self) -> int:
-        """What this worker and its children have answered."""
+        """The requests that this worker and its children have answered."""
         return self._total() - self._before
 
     def _total(self) -> int:
         return self._board.answered(self.place) if self.place else self.counters.answers
 
     def lend_row(self, child: int) -> None:
-        """Before the fork of a child: it will have this one of the rows for children."""
+        """Lend a child this one of the rows for children. Call before the fork."""
         self.counters.cells[CHILD_ROWS] = max(self.counters.cells[CHILD_ROWS], child + 1)
 
     def be_child(self, child: int) -> None:
-        """In the child: what it does is counted there."""
+        """Count in the child's row from here on. Call in the child."""
         self.counters.cells = self._board.child_row(self.place, child) if self.place else CounterRow().cells
 
     def is_alone(self) -> bool:
-        """Does no other worker let peers in?"""
+        """Return whether no other worker accepts peers."""
         return sum(self._board.column(ACCEPTING)) < 2
 
     def accept_quota(self, waiting: int) -> int:
-        """Of so many who wait, how many this worker lets in before it is another's turn: one, where few wait."""
+        """Return how many of `waiting` peers this worker accepts before it is another's turn: one, where few wait."""
         return 1 + waiting // (TURNS * max(1, sum(self._board.column(ACCEPTING))))
 
     def is_over_share(self, by: int = 1) -> bool:
-        """Does this worker have more than `by` connections above the mean?"""
-        doors, counts = self._board.column(ACCEPTING), self._board.column(CONNECTIONS)
-        inside = [count for door, count in zip(doors, counts, strict=True) if door]
-        return self.place > 0 and (self.counters.cells[CONNECTIONS] - by) * len(inside) > sum(inside)
+        """Return whether this worker has more than `by` connections above the mean."""
+        accepting, connections = self._board.column(ACCEPTING), self._board.column(CONNECTIONS)
+        counts = [count for accepts, count in zip(accepting, connections, strict=True) if accepts]
+        return self.place > 0 and (self.counters.cells[CONNECTIONS] - by) * len(counts) > sum(counts)

@@ -2,8 +2,8 @@
 
 A loop of asyncio or uvloop takes the process's wake-up descriptor for itself as soon as an app adds a handler
 (signal.set_wakeup_fd), and gives the signal its default action back when the app removes it. Then the server would
-hear nothing of TERM. Here an app's handler is one of Python's own (signal.signal): the number of the signal still
-comes to the server (`signals`), which stops at TERM whatever else the app does.
+not receive TERM. Here an app's handler is one of Python's own (signal.signal): the number of the signal still
+comes to the server (signals.py), which stops at TERM whatever else the app does.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Ts = TypeVarTuple("Ts")
 
 
 class SignalHandlers(asyncio.AbstractEventLoop):
-    """The methods of an event loop that are about signals, to stand before those of a loop's own."""
+    """The methods of an event loop that deal with signals, to stand before those of a loop's own."""
 
     _before: dict[int, Any] | None = None  # of each signal that the app handles, the handler that was there
 
     def add_signal_handler(self, sig: int, callback: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
-        """Have `callback(*args)` called in the loop each time that `sig` comes.
+        """Call `callback(*args)` in the loop each time that `sig` comes.
 
         Raises RuntimeError outside the main thread, for a signal that cannot be handled, and where the loop is closed;
         ValueError for no signal; TypeError for a coroutine function.
@@ -61,7 +61,7 @@ class SignalHandlers(asyncio.AbstractEventLoop):
 
 
 def _set(sig: int, handler: Any) -> Any:
-    """Return the handler that was there before. Raises RuntimeError, ValueError."""
+    """Set the handler of a signal. Return the one before it. Raises RuntimeError, ValueError."""
     if sig not in signal.valid_signals():
         raise ValueError(f"invalid signal number {sig}")
     try:
@@ -73,7 +73,7 @@ def _set(sig: int, handler: Any) -> Any:
 
 
 class SelectorLoop(SignalHandlers, asyncio.SelectorEventLoop):
-    """asyncio's own."""
+    """asyncio's own event loop."""
 
 
 @cache
@@ -86,11 +86,11 @@ def _uvloop() -> type[asyncio.AbstractEventLoop] | None:
 
 
 def new_selector_loop(selector: str = "DefaultSelector") -> asyncio.AbstractEventLoop:
-    """asyncio's own loop on the selector of this name, as `selectors` has it."""
+    """Return asyncio's own loop on the selector of this name in the module `selectors`."""
     return SelectorLoop(getattr(selectors, selector)())
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's loop where that is installed, else asyncio's own."""
+    """Return uvloop's loop where that is installed, else asyncio's own."""
     kind = _uvloop()
     return new_selector_loop() if kind is None else kind()

@@ -1,8 +1,8 @@
-"""Live figures: what each worker has done and is doing, for all to see while it serves.
+"""Live figures: the work of each worker, past and present, for all processes to see while it serves.
 
 A board is one piece of shared memory, mapped before any process is forked, so that each has it: the supervisor, its
-workers, and who shows the figures. It is made of rows, each a page of 512 numbers (unsigned, 64 bits, in the machine's
-own order), and each row has one writer, who asks nobody and locks nothing:
+workers, and the process that shows the figures. It is made of rows, each a page of 512 numbers (unsigned, 64 bits, in
+the machine's own order), and each row has one writer, which needs no lock:
 
     row 0                       the server's, written by the supervisor: the slots of HEAD below
     rows 1 to PLACES - 1        a worker's each, by its place
@@ -10,12 +10,11 @@ own order), and each row has one writer, who asks nobody and locks nothing:
     the first PARENTS places    later child goes on with the row of one that has ended
 
 So a counter of a worker is the sum over its row and its children's. Counters are never set back, not even for the next
-worker in the same place: what is shown is the difference of two looks. The kernel gives memory to rows that are written
-only.
+worker in the same place: the difference of two looks is shown. The kernel gives memory to rows that are written only.
 
 A row of a worker, by index (`BYTES_IN` and so on are its names here):
 
-    0 to 5    how the worker is: STATE PID BORN SILENT are the supervisor's, ACCEPTING CHILD_ROWS its own
+    0 to 5    the worker's state: the supervisor writes STATE PID BORN SILENT, itself ACCEPTING CHILD_ROWS
     6 to 47   gauges and counters; times are nanoseconds of the monotonic clock
     48 to 79  LAG: how long the loop was away from its poller, a counter for each power of two of microseconds:
               LAG + n counts those from 2 ** (n - 1) up to 2 ** n µs, LAG those below one, LAG + 31 all longer ones
@@ -23,13 +22,13 @@ A row of a worker, by index (`BYTES_IN` and so on are its names here):
               e = max(0, bit_length(v) - 5), the index is TIMES + min(431, 16 * e + (v >> e)): 64 ns wide up to 2 µs,
               then at most 1/16 of the time; the last counts all from 66 s on
 
-Whoever writes may do so from C, by pointer: there is no Python object in a row. The threads of a worker share its row:
+The writer may be C code, with a pointer: there is no Python object in a row. The threads of a worker share its row:
 `cells[i] += n` is one step as far as other threads are concerned, since the interpreter hands over between calls and
 jumps only (so `n` must be a plain value: a call there would come between the reading and the writing). On a Python
 without a GIL two threads that count at once may count as one.
 
-A response time here is from when the loop learned of the first byte of a request until the last byte of its answer was
-given to the kernel. What a request waited in the kernel before that no server knows.
+A response time here is from the report of a request's first byte to the loop until the last byte of its response was
+given to the kernel. No server can know how long a request waited in the kernel before that.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ SLOTS: Final = 512
 SIZE: Final = SLOTS * 8
 
 PLACES: Final = 1024
-"""Rows for the server and its workers; a worker beyond them has figures that nobody sees."""
+"""Rows for the server and its workers; the figures of a worker beyond them are not shown."""
 
 PARENTS: Final = 16
 CHILDREN: Final = 256
@@ -52,18 +51,18 @@ CHILDREN: Final = 256
 # ------------------------------------------------------------ HEAD: the server's row
 
 STAGE: Final = 0
-"""Where its life is: one of the STAGES."""
+"""The stage of its life: one of the STAGES."""
 LEAVING_SOON: Final = 1
-"""Are all workers to say goodbye with their answers?"""
+"""1 while all workers close connections with their next responses."""
 BEAT: Final = 2
 """When the supervisor last went round, in nanoseconds of the monotonic clock."""
 HIGHEST: Final = 3
 """Rows 1 to this one have had a worker."""
 SCHEMES: Final = ("", "http", "https", "tcp", "tls")
 WANTED: Final = 4
-"""How many workers."""
+"""The number of workers that there are to be."""
 SCHEME: Final = 5
-"""Of the addresses: an index of SCHEMES."""
+"""The scheme of the addresses: an index of SCHEMES."""
 
 STARTING, SERVING, LEAVING, DRAINING = range(4)
 STAGES: Final = ("starting", "serving", "leaving", "draining")
@@ -76,11 +75,11 @@ PID: Final = 1
 BORN: Final = 2
 """When it was started, in nanoseconds of the monotonic clock."""
 SILENT: Final = 3
-"""Milliseconds since it was asked for a sign of life that it has not given."""
+"""Milliseconds since a ping that it has not answered."""
 ACCEPTING: Final = 4
-"""1 while it lets peers in."""
+"""1 while it accepts peers."""
 CHILD_ROWS: Final = 5
-"""So many of its children's rows have been used."""
+"""The number of its children's rows that have been used."""
 
 FREE, NEW, READY, GOING = range(4)
 STATES: Final = ("free", "starting", "ready", "leaving")
@@ -88,40 +87,40 @@ STATES: Final = ("free", "starting", "ready", "leaving")
 CONNECTIONS: Final = 6
 """A gauge: open now, the concurrent users."""
 ACCEPTED: Final = 7
-"""Connections that were let in."""
+"""Connections that were accepted and served."""
 REQUESTS: Final = 8
 """Requests, or a service's messages, that have arrived."""
 ANSWERED: Final = 9
-"""Answered in full, by class: ANSWERED + 2 counts 200 to 299; ANSWERED itself a service's answers, and 600 to 999."""
+"""Requests answered in full, by class: ANSWERED + 2 counts 200 to 299; ANSWERED itself a service's, and 600 to 999."""
 ABORTED: Final = 15
-"""Neither: the peer went, or was too slow to take its answer."""
+"""Requests that never will be: the peer left, or was too slow to receive its response."""
 BYTES_IN: Final = 16
 BYTES_OUT: Final = 17
 """As the sockets carried them: with heads, and of TLS its records."""
 CALLS: Final = 18
-"""Calls of the app; the steps of an answer that is an iterable are calls, too."""
+"""Calls of the app; the steps of a response that is an iterable are calls, too."""
 APP_TIME: Final = 19
-"""The time that they took; an async app's, until its answer was queued."""
+"""The time that they took; an async app's, until its response was queued."""
 WAIT_TIME: Final = 20
 """The time for which they had waited, for the loop or for a thread."""
 QUEUED: Final = 21
 """Calls that were given to other threads."""
 DEQUEUED: Final = 22
-"""Of these, how many a thread has taken: the others wait."""
+"""Of these, those that a thread has started: the others wait."""
 TURNS: Final = 23
-"""Turns of the loop: each handles what the poller told at once."""
+"""Turns of the loop: each handles what the poller reported at once."""
 BUSY_TIME: Final = 24
 """The time that they took."""
 HAND_OVERS: Final = 25
-"""How often the loop moved on to another thread, away from a call that lasts (--calls auto)."""
+"""Moves of the loop to another thread, away from a call that lasts (--calls auto)."""
 POOLED: Final = 26
 """A gauge: 1 while --calls auto gives its calls to the pool."""
 RESPONSE_TIME: Final = 27
-"""Response times, added up."""
+"""The sum of the response times."""
 MODEL: Final = 28
 """The model, as the models' table has them, from 1 on; 0 before it is known."""
 WHERE: Final = 29
-"""Where calls run: one of WHERES."""
+"""The place where calls run: one of WHERES."""
 WHERES: Final = ("", "inline", "pool", "auto")
 
 CLASSES: Final = 6
@@ -132,7 +131,7 @@ BUCKETS: Final = SLOTS - TIMES
 
 
 class CounterBoard:
-    """All rows. Made before the first fork, by whoever forks."""
+    """All rows. Make it before the first fork, in the process that forks."""
 
     def __init__(self) -> None:
         self.cells = memoryview(mmap.mmap(-1, (PLACES + PARENTS * CHILDREN) * SIZE)).cast("Q")
@@ -142,29 +141,29 @@ class CounterBoard:
         return self.cells[number * SLOTS : (number + 1) * SLOTS]
 
     def child_row(self, place: int, child: int) -> memoryview[int]:
-        """The row of a worker's child, counted from 0."""
+        """Return the row of a worker's child, counted from 0."""
         parent = (place - 1) % PARENTS
         return self.row(PLACES + parent * CHILDREN + child % CHILDREN)
 
     def column(self, slot: int) -> memoryview[int]:
-        """This slot of all places that have had a worker."""
+        """Return this slot of all places that have had a worker."""
         return self.cells[SLOTS + slot : (self.head[HIGHEST] + 1) * SLOTS : SLOTS]
 
     def rows(self, place: int) -> list[memoryview[int]]:
-        """The row of the worker in this place, then those of its children."""
+        """Return the row of the worker in this place, then those of its children."""
         own = self.row(place)
         return [own, *(self.child_row(place, child) for child in range(own[CHILD_ROWS]))]
 
     def answered(self, place: int) -> int:
-        """What the workers in this place have answered since the server began."""
+        """Return the requests that the workers in this place have answered since the server started."""
         return sum(sum(row[ANSWERED : ANSWERED + CLASSES]) for row in self.rows(place))
 
 
 class PlainCounterRow:
     """The row that this process writes. `CounterRow` is this, or the same compiled.
 
-    cells    its numbers; may be changed for another row
-    answers  all that were answered
+    cells    its numbers; may be replaced by another row's
+    answers  the sum of all that were answered
     """
 
     __slots__ = ("cells",)
@@ -173,7 +172,7 @@ class PlainCounterRow:
         self.cells = memoryview(bytearray(SIZE)).cast("Q") if cells is None else cells
 
     def add(self, slot: int, count: int = 1) -> None:
-        """Count so many more in one of the slots below LAG."""
+        """Add `count` to one of the slots below LAG."""
         self.cells[slot] += count
 
     @property
@@ -181,7 +180,7 @@ class PlainCounterRow:
         return sum(self.cells[ANSWERED : ANSWERED + CLASSES])
 
     def answered(self, status: int, seconds: float) -> None:
-        """An answer has gone out; status 0 for a service's."""
+        """Count a response that has gone out; status 0 for a service's."""
         cells = self.cells
         cells[ANSWERED + (status // 100 if status < 600 else 0)] += 1
         time = nanoseconds(seconds)
@@ -189,7 +188,7 @@ class PlainCounterRow:
         cells[TIMES + bucket(time)] += 1
 
     def called(self, wait: float, app: float, count: int = 1) -> None:
-        """A call of the app has waited and lasted so many seconds; `count` is 0 for what is a part of one."""
+        """Count a call of the app that has waited and lasted so many seconds; `count` is 0 for a part of one."""
         cells = self.cells
         cells[CALLS] += count
         wait_time = nanoseconds(wait)
@@ -198,7 +197,7 @@ class PlainCounterRow:
         cells[APP_TIME] += app_time
 
     def loop_turn(self, seconds: float) -> None:
-        """A turn of the loop took so long."""
+        """Count a turn of the loop that took so long."""
         cells = self.cells
         time = nanoseconds(seconds)
         cells[TURNS] += 1
@@ -211,7 +210,7 @@ def nanoseconds(seconds: float) -> int:
 
 
 def bucket(time: int) -> int:
-    """Which of TIMES counts a response time of so many nanoseconds."""
+    """Return the index in TIMES of a response time in nanoseconds."""
     value = time >> 6
     exponent = value.bit_length() - 5
     if exponent <= 0:
@@ -220,7 +219,7 @@ def bucket(time: int) -> int:
 
 
 def bucket_start(index: int) -> int:
-    """The shortest time, in nanoseconds, that this bucket counts."""
+    """Return the shortest time, in nanoseconds, that this bucket counts."""
     exponent = max(0, index // 16 - 1)
     return (index - 16 * exponent) << exponent + 6
 

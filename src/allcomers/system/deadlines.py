@@ -1,9 +1,9 @@
 """Deadlines of many connections, in a heap that is lazy: a deadline that moves later costs nothing.
 
 Most deadlines move on before they come: each request sets its connection's anew. So the heap holds, for each key
-(a descriptor: a small number), one time at or before its deadline that counts; what comes out too early goes in again.
-A key that is closed stays until its time comes, and serves its next owner. A deadline that moves to an earlier time
-leaves one behind that counts no more; before these are as many as those that count, they are swept out.
+(a descriptor: a small number), one time at or before its deadline that counts; an entry that comes out too early goes
+in again. A key that is closed stays until its time comes, and serves its next owner. A deadline that moves earlier
+leaves an entry that counts no more; before these are as many as those that count, they are swept out.
 
 An entry of the heap is one int, the time in ticks and then the key: 48 bytes for each peer, where a tuple and its int
 take 112 (sys.getsizeof, rounded up to what is allocated).
@@ -62,11 +62,11 @@ class Deadlines:
         heapq.heapify(self._heap)
 
     def next(self) -> float:
-        """When to look again; NEVER if there is nothing to wait for."""
+        """Return the time of the next look; NEVER if there is nothing to wait for."""
         return (self._heap[0] >> _KEY_BITS) * TICK if self._heap else NEVER
 
     def due(self, now: float) -> Iterator[int]:
-        """The keys whose time has come, each once. Who is not really due is to be set() again."""
+        """Yield each expired key once. A key whose real deadline is later must be set() again."""
         heap, queued = self._heap, self._queued
         end = floor(now / TICK) + 1 << _KEY_BITS
         while heap and heap[0] < end:

@@ -1,10 +1,10 @@
-"""An inbox: how other threads hand something to a loop that waits in the kernel.
+"""An inbox: other threads hand items to a loop that waits in the kernel.
 
 A deque, which threads may share, and a descriptor that becomes readable when there is something in it. The descriptor
 is written once for as many items as gather before the loop looks.
 
-PERF: `contextlib.suppress`, three times here and once in calls/jobs.py, and an IndexError for each look, took 21,000 of
-the 77,600 instructions of a request whose call runs in another thread (`bench instructions --kinds pool`).
+PERF: `contextlib.suppress`, three times here and once in calls/queue.py, and an IndexError for each look, took 21,000
+of the 77,600 instructions of a request whose call runs in another thread (`bench instructions --kinds pool`).
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Inbox(Generic[T]):
         os.close(self._writer)
 
     def fileno(self) -> int:
-        """Readable when there is something to take."""
+        """Return a descriptor that is readable when there is something to take."""
         return self._reader
 
     def put(self, item: T) -> None:
-        """Add `item`; wake the loop unless somebody has done so since it last looked."""
+        """Add `item`; wake the loop unless that was done since it last looked."""
         self._items.append(item)
         if not self._rung:
             self._rung = True
@@ -45,13 +45,13 @@ class Inbox(Generic[T]):
                 pass
 
     def take(self) -> list[T]:
-        """All that is there, in order; [] if nothing is."""
+        """Remove and return all items, in order; [] if there is none."""
         try:  # noqa: SIM105 - PERF: see above
             os.read(self._reader, 4096)
         except BlockingIOError:
             pass
-        self._rung = False  # before the items are taken: what is put from here on rings again
+        self._rung = False  # before the items are removed: one that is put from here on rings again
         items = []
-        while self._items:  # nobody else takes any
+        while self._items:  # no other thread removes any
             items.append(self._items.popleft())
         return items

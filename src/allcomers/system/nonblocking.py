@@ -1,9 +1,9 @@
 """recv(2) and send(2) for a loop, whose sockets do not block: (fd, size) to bytes, and (fd, bytes) to a count.
 
-PERF: the socket's own methods give up the GIL for each, in case they wait. Here they do not, and when threads of a pool
-want the interpreter, to give it up is to stand in line for it again. Compiled, they keep it. A read is 64 KiB at most.
+PERF: the socket's own methods give up the GIL for each call, in case it waits. Here none waits, and when threads of a
+pool want the interpreter, giving it up means queueing for it again. Compiled, they keep it. A read is 64 KiB at most.
 
-Raise OSError; BlockingIOError for what would wait.
+Both raise OSError: BlockingIOError for a call that would wait.
 """
 
 from __future__ import annotations

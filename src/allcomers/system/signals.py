@@ -1,8 +1,8 @@
-"""Orders: what signals ask of a process, read in its own time.
+"""Signals, read by a process in its own time.
 
-A handler of signals interrupts whatever runs, and whatever it touches may be half done. So here it does nothing; the
-interpreter writes the signal's number into a pipe (signal.set_wakeup_fd), the loop that serves reads it like any
-other input, and what is to be done is done there.
+A handler of signals interrupts the code that runs, and the data that it touches may be half changed. So here it does
+nothing; the interpreter writes the signal's number into a pipe (signal.set_wakeup_fd), the loop that serves reads it
+like any other input, and acts on it there.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from contextlib import contextmanager
 
 
 def _nothing(signum: int, frame: object) -> None:
-    """The handler of every signal that is an order: the number is in the pipe already."""
+    """Handle any signal that is read here: its number is in the pipe already."""
 
 
 def ignore(*signums: int) -> None:
-    """Have these do nothing, here and in processes that are forked; SIG_IGN would be passed on to programs, too.
+    """Ignore these signals, here and in processes that are forked; SIG_IGN would be passed on to programs, too.
 
-    A program that an app starts has them as it expects them: execve(2) keeps what is ignored, not what is handled.
+    A program that an app starts has them as it expects them: execve(2) keeps SIG_IGN, and resets handlers.
     """
     for signum in signums:
         signal.signal(signum, _nothing)
@@ -30,9 +30,9 @@ def ignore(*signums: int) -> None:
 
 @contextmanager
 def blocked_signals() -> Iterator[None]:
-    """Let no signal in around a fork: before the child says forget(), what it is told would be taken for its parent's.
+    """Block all signals around a fork: before the child calls forget(), its signals would be read as its parent's.
 
-    The child says release() when it can obey.
+    The child calls release() when it can act on them.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
@@ -42,18 +42,19 @@ def blocked_signals() -> Iterator[None]:
 
 
 def release() -> None:
-    """Let in what was withheld."""
+    """Unblock all signals."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
 
 
 class Signals:
     """The signals of this process. One a process, made in its main thread.
 
-    draining  bool: finish what is begun, take nothing new
+    draining  bool: finish the work that is begun, start no more
     quitting  bool: stop now
     deadline  float: when draining becomes quitting, on the monotonic clock
 
-    pipe      the descriptors of a pipe (to read, to write), where somebody else may write a 0; by default a new one
+    pipe      the descriptors of a pipe (to read, to write), into which another process may write a 0; by default a new
+              one
     """
 
     def __init__(self, graceful_timeout: float, pipe: tuple[int, int] | None = None) -> None:
@@ -69,17 +70,17 @@ class Signals:
         self.listen()
 
     def listen(self) -> None:
-        """Have the numbers of signals written here; again, where something else has taken them."""
+        """Direct the numbers of signals into the pipe; call again where other code has set another descriptor."""
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
 
     def fileno(self) -> int:
-        """Readable when a signal has come."""
+        """Return a descriptor that is readable when a signal has come."""
         return self._reader
 
     def on(self, signum: int, action: Callable[[], object], *, each: bool = False) -> None:
         """Run `action` in read() after `signum` has come: once however often it came, or for `each` time.
 
-        The kernel too makes one of those that come before this process has had the first (signal(7)).
+        The kernel too merges those that come before this process has received the first (signal(7)).
         """
         self._actions[signum] = action
         if each:
@@ -87,11 +88,11 @@ class Signals:
         signal.signal(signum, _nothing)
 
     def on_ping(self, action: Callable[[], object]) -> None:
-        """Run `action` in read() after somebody has written a 0 into the pipe."""
+        """Run `action` in read() after another process has written a 0 into the pipe."""
         self._actions[0] = action
 
     def read(self) -> None:
-        """Carry out what has come, in the order in which it came first."""
+        """Run the actions of the signals that have come, in the order in which each came first."""
         try:
             numbers = os.read(self._reader, 4096)
         except BlockingIOError:
@@ -103,7 +104,7 @@ class Signals:
                     action()
 
     def drain(self) -> None:
-        """Finish what is begun, for as long as the graceful time-out says."""
+        """Finish the work that is begun, until the graceful time-out."""
         if not self.draining:
             self.draining = True
             self.deadline = time.monotonic() + self._graceful_timeout
@@ -114,7 +115,7 @@ class Signals:
         self.deadline = 0.0
 
     def end(self) -> None:
-        """This process is about to end, and well: no signal is to change that any more.
+        """Ignore all signals: this process is about to end well, and none is to change that.
 
         As Python ends, it gives each signal that is handled its default action back; not one that is ignored.
         """
@@ -122,7 +123,7 @@ class Signals:
             signal.signal(signum, signal.SIG_IGN)
 
     def forget(self) -> None:
-        """In a process that was forked: signals do what they do by default, the pipe is the parent's."""
+        """Restore the default actions and close the pipe, which is the parent's. Call in a process that was forked."""
         signal.set_wakeup_fd(-1)
         for signum in self._actions.keys() - {0}:
             signal.signal(signum, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Sockets: listen, accept, send a segment, and what the kernel can tell of them. The one file that knows errno."""
+"""Sockets: listen, accept, send a segment, read their state from the kernel. The one file that knows errno."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ from allcomers.protocol.compiled import Server
 from allcomers.protocol.message import FileSlice, Segment
 
 RECEIVE: Final = 64 * 1024
-"""Bytes asked of a socket at once. What comes short of it is all that was there."""
+"""Bytes requested of a socket at once. A read that comes short of it has got all that was there."""
+
+FD_SETSIZE: Final = 1024
+"""Descriptors that select(2) can watch. Compiled into the C library; Python cannot look it up."""
+
+FD_SETSIZE: Final = 1024
+"""Descriptors that select(2) can watch. Compiled into the C library; Python cannot look it up."""
 
 _FILE_STEP: Final = 1024 * 1024
 """Bytes of a file handed to the kernel at once, so that one download does not keep a loop from the others."""
@@ -27,19 +33,16 @@ _FILE_STEP: Final = 1024 * 1024
 _GONE_AGAIN: Final = frozenset(
     (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
 )
-"""accept(2) gives the errors of a connection that has come to nothing: they are that peer's, not the listener's."""
+"""accept(2) reports the errors of a connection that has failed already: they are that peer's, not the listener's."""
 
 _UNACKED: Final = 24
 """Where `struct tcp_info` has tcpi_unacked: of a listener, the length of its queue (linux/tcp.h, net/ipv4/tcp.c)."""
 
 _MORE: Final = 16
-"""Peers that may come while those who wait are counted."""
+"""Peers that may come while those that wait are counted."""
 
 _MANY: Final = 4096
-"""Peers that a kernel lets wait, at most: net.core.somaxconn where nobody has set it."""
-
-FD_SETSIZE: Final = 1024
-"""Descriptors that select(2) can watch. It is compiled into the C library; Python cannot read it."""
+"""The longest backlog that a kernel allows: net.core.somaxconn by default."""
 
 PAUSE: Final = 0.1
 """Seconds for which nothing is accepted after accept(2) failed for want of descriptors: at once it would fail again."""
@@ -48,7 +51,7 @@ PAUSE: Final = 0.1
 class Bind:
     """An address to listen on: HOST:PORT, [HOST]:PORT, :PORT, unix:PATH or fd://N. Raises ConfigError.
 
-    option  that gave it
+    option  the option that has set it
     """
 
     def __init__(self, text: str, option: str = "--bind") -> None:
@@ -78,7 +81,7 @@ class Bind:
 
 
 def _guess(text: str) -> str:
-    """What an address that is not whole may be: gunicorn takes a host alone."""
+    """Suggest a whole address in the place of one that is not: gunicorn accepts a host alone."""
     if re.fullmatch(r"\d+", text):
         return f"; perhaps :{text}"
     return f"; perhaps {text}:8000" if re.fullmatch(r"(\d+\.){3}\d+|localhost", text) else ""
@@ -91,7 +94,7 @@ _HINTS: Final = {
 
 
 def listen(bind: Bind, backlog: int) -> list[socket.socket]:
-    """Listening sockets for `bind`: one for each address that its host has. Raises ListenError."""
+    """Return listening sockets for `bind`, one for each address that its host has. Raises ListenError."""
     try:
         if bind.fd >= 0:
             return [adopt(bind.fd, bind, backlog)]
@@ -105,7 +108,7 @@ def listen(bind: Bind, backlog: int) -> list[socket.socket]:
 
 
 def adopt(fd: int, bind: Bind, backlog: int) -> socket.socket:
-    """The listening socket that is open as `fd` already. Raises ListenError."""
+    """Return the listening socket that is open as `fd` already. Raises ListenError."""
     try:
         os.set_inheritable(fd, False)
         listener = socket.socket(fileno=fd)
@@ -131,8 +134,8 @@ def _refused(bind: Bind, error: OSError) -> ListenError:
 def _listen_tcp(host: str, port: int, backlog: int) -> list[socket.socket]:
     host = host or "0.0.0.0"
     # Bytes as they are: of a str, the tables of international names would be loaded first.
-    asked = host.encode("ascii") if host.isascii() else host
-    found = socket.getaddrinfo(asked, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    name = host.encode("ascii") if host.isascii() else host
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     listeners: list[socket.socket] = []
     for family, kind, proto, _, address in dict.fromkeys(found):
         listener = socket.socket(family, kind, proto)
@@ -158,7 +161,7 @@ def _listen_unix(path: str, backlog: int) -> socket.socket:
 
 
 def _is_abandoned(path: str) -> bool:
-    """Is this a socket that a server left behind? One that somebody still listens on is not ours to take."""
+    """Return whether no server listens on this socket any more. Raises FileExistsError for a file that is no socket."""
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
         raise FileExistsError(errno.EEXIST, "no socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -167,8 +170,8 @@ def _is_abandoned(path: str) -> bool:
 
 def _configure(listener: socket.socket, backlog: int) -> socket.socket:
     if listener.family != socket.AF_UNIX:
-        # What is accepted inherits it (tcp(7)): one call here, none for each peer. An answer is sent whole already,
-        # so Nagle's waiting could only delay its last part.
+        # What is accepted inherits it (tcp(7)): one call here, none for each peer. A response is sent whole
+        # already, so Nagle's waiting could only delay its last part.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.listen(backlog)
     listener.setblocking(False)
@@ -176,7 +179,7 @@ def _configure(listener: socket.socket, backlog: int) -> socket.socket:
 
 
 def name(listener: socket.socket, scheme: str) -> str:
-    """The address as a person would type it: "http://127.0.0.1:8000", "unix:/run/app.sock"."""
+    """Return the address as a person would type it: "http://127.0.0.1:8000", "unix:/run/app.sock"."""
     address = listener.getsockname()
     if listener.family == socket.AF_UNIX:
         return f"unix:{os.fsdecode(address)}"
@@ -185,7 +188,7 @@ def name(listener: socket.socket, scheme: str) -> str:
 
 
 def accept(listener: socket.socket) -> tuple[socket.socket, tuple[str, int, Server]] | None:
-    """A peer that waits and its address; None if nobody does. Raises OSError, for want of descriptors above all."""
+    """Return a peer that waits and its address; None if none does. Raises OSError, mostly for want of descriptors."""
     while True:
         try:
             sock, address = listener.accept()
@@ -204,21 +207,22 @@ def accept(listener: socket.socket) -> tuple[socket.socket, tuple[str, int, Serv
 
 @lru_cache(1024)
 def _one(name: tuple[Any, ...] | str | bytes) -> Server:
-    """The same object for all peers that came to the socket of this name."""
+    """Return the same object for all peers that came to the socket of this name."""
     return (name[0], name[1]) if isinstance(name, tuple) else (os.fsdecode(name), None)
 
 
 def waiting(listener: socket.socket) -> int:
-    """How many to accept who wait at this moment; more where the kernel does not tell.
+    """Return how many peers to accept that wait at this moment; more where the kernel does not report it.
 
-    To accept until nobody waits could take for ever, where others have the same listener and peers keep coming.
+    To accept until none waits could take for ever, where others have the same listener and peers keep coming.
     """
     count = queued(listener)
     return _MANY if count is None else count + _MORE
 
 
 def queued(listener: socket.socket) -> int | None:
-    """How many wait to be accepted; None where the kernel does not tell (Linux does of TCP, in TCP_INFO)."""
+    """Return how many peers wait to be accepted; None where the kernel does not report it (Linux does for TCP, in
+    TCP_INFO)."""
     if listener.family == socket.AF_UNIX or not sys.platform.startswith("linux"):
         return None
     info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _UNACKED + 4)
@@ -226,7 +230,7 @@ def queued(listener: socket.socket) -> int | None:
 
 
 def send(sock: socket.socket, segment: Segment) -> int:
-    """Send what the kernel takes of `segment`, a file by sendfile(2); b"" ends our side. The count of bytes sent.
+    """Send as much of `segment` as the kernel takes, a file by sendfile(2); b"" ends our side. Return the bytes sent.
 
     Raises BlockingIOError where it takes nothing now, PeerError where a file has become too short.
     """
@@ -242,11 +246,11 @@ def send(sock: socket.socket, segment: Segment) -> int:
     return 0
 
 
-def refuse(sock: socket.socket, words: bytes) -> None:
-    """Tell a peer that cannot be served why, as far as its socket takes it at once, and close."""
+def refuse(sock: socket.socket, refusal: bytes) -> None:
+    """Send `refusal` to a peer that cannot be served, as far as its socket takes it at once, and close."""
     try:
-        if words:
-            sock.send(words)
+        if refusal:
+            sock.send(refusal)
         sock.shutdown(socket.SHUT_WR)
         sock.recv(RECEIVE)  # a socket closed with something unread would reset the peer before it reads
     except OSError:
@@ -255,7 +259,8 @@ def refuse(sock: socket.socket, words: bytes) -> None:
 
 
 def held(sock: socket.socket) -> int:
-    """Bytes sent that the peer has not acknowledged; 0 where the system does not tell (tcp(7), SIOCOUTQ)."""
+    """Return the bytes sent that the peer has not acknowledged; 0 where the system does not report them (tcp(7),
+    SIOCOUTQ)."""
     try:
         import fcntl
         import termios
@@ -269,13 +274,13 @@ _SO_ATTACH_FILTER: Final = 26
 
 
 def deafen(listeners: Iterable[socket.socket]) -> None:
-    """Let nobody new begin to connect, while who waits in the backlog is still served; Linux only, else nothing.
+    """Drop new connections, while those in the backlog are still served; on Linux only, else do nothing.
 
-    A listener that is closed resets who came between the last accept and the close. A socket filter (socket(7),
+    A listener that is closed resets peers that came between the last accept and the close. A socket filter (socket(7),
     SO_ATTACH_FILTER) of one instruction, "take 0 bytes", drops each SYN before: its sender tries again a second
     later and then meets a closed port, or the next server.
     """
-    import ctypes  # late: it takes 5 ms, and only who leaves needs it
+    import ctypes  # late: it takes 5 ms, and only a server that leaves needs it
 
     for listener in listeners:
         if listener.family == socket.AF_UNIX or (not hasattr(socket, "EPOLLIN") and os.uname().sysname != "Linux"):

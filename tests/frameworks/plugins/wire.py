@@ -20,9 +20,10 @@ from typing import Any
 
 from allcomers.config.options import Config
 from allcomers.models.driver.asyncio_adapter import AsyncioAdapter
+from allcomers.models.driver.serving import Endpoint
 from allcomers.models.epoll_loop import EpollPoller
-from allcomers.server import worker
-from allcomers.server.endpoint import Endpoint, endpoint
+from allcomers.server import control_pipe, worker
+from allcomers.server.endpoint import endpoint
 from allcomers.system.accept_balance import WorkerSlot, WorkerSlots
 from allcomers.system.signals import Signals
 
@@ -157,7 +158,7 @@ class ThreadServer(_Server):
             self._ready.set()
         self.peers.serve(serving)
         if self.peers.life is not None:
-            self.peers.life.end(max(worker.APP_SHUTDOWN, self.signals.deadline - monotonic()))
+            self.peers.life.end(max(control_pipe.APP_SHUTDOWN, self.signals.deadline - monotonic()))
 
     def _close_loop(self) -> None:
         """Close the event loop of an app that has not started; a worker's ends with its process."""
@@ -188,7 +189,7 @@ class LoopServer(_Server):
         life: Any = self.peers.life
         self.signals.stop()
         await asyncio.wait_for(asyncio.shield(self._pump.over), PATIENCE)
-        patience = max(worker.APP_SHUTDOWN, self.signals.deadline - monotonic())
+        patience = max(control_pipe.APP_SHUTDOWN, self.signals.deadline - monotonic())
         await life._sharer.finish(patience)
         await life._lifespan.stop(patience)
         loop = self._pump._loop

@@ -12,7 +12,7 @@ from typing import Any
 
 from allcomers.connection import base
 from allcomers.connection.base import BODY, CALLED, CLOSING, DUE, HEAD, IDLE, Address
-from allcomers.connection.call import Call
+from allcomers.connection.call import Call, PartialResponse
 from allcomers.connection.http.async_call import AsyncCall
 from allcomers.connection.http.base import HttpConnection
 from allcomers.connection.http.endpoint import HttpEndpoint, Taken
@@ -20,7 +20,7 @@ from allcomers.connection.http.exchange import Exchange
 from allcomers.connection.http.log_record import AccessRecord
 from allcomers.connection.http.response_body import PulledBody
 from allcomers.connection.progress import Progress
-from allcomers.errors import Refusal
+from allcomers.errors import ClientGone, Refusal
 from allcomers.protocol import http1
 from allcomers.protocol.encode import CONTINUE
 from allcomers.protocol.message import Body
@@ -196,6 +196,8 @@ class Http1Requests(HttpConnection):
         if exchange is None or self.phase is not CALLED:  # the peer has gone, or broken TLS, meanwhile
             if exchange is not None:
                 exchange.discard(reply)
+            elif isinstance(reply, PartialResponse):  # of a call that was given up, and runs on
+                reply.end(ClientGone("the client has gone"))
             return
         try:
             exchange.answered(reply, now)

@@ -2,12 +2,13 @@
 
 With it the thread of a call speaks with its client itself, as WebSocket libraries do that were written for werkzeug and
 gunicorn (simple-websocket, and so flask-sock and Flask-SocketIO). It looks like a socket that blocks; beneath it is the
-connection's codec, so TLS is not seen. Whoever sends or receives has taken it: then nobody else does, and the request
-gets no other answer. Any number of threads may use it.
+connection's codec, so TLS is not seen. The first send or receive detaches it: from then on the server does neither, and
+the request gets no other response. Any number of threads may use it.
 """
 
 from __future__ import annotations
 
+import enum
 import errno
 import os
 import select
@@ -25,11 +26,18 @@ from allcomers.system import sockets
 from allcomers.system.counters import BYTES_IN, BYTES_OUT, CounterRow
 
 
+class _End(enum.Enum):
+    """The reason why nothing more is read."""
+
+    CLIENT = enum.auto()
+    CALL = enum.auto()
+
+
 class AppSocket:
     """A client's socket, lent to the call of its request until that ends.
 
-    take   called when it is used first: the codec, and what the client has said already. Raises OSError where it cannot
-           be had any more, for an answer has begun
+    take   called at the first use: returns the codec, and what the client has sent already. Raises OSError once a
+           response has begun
     taken  bool: the app speaks with its client itself
     """
 
@@ -41,29 +49,28 @@ class AppSocket:
         self._lock = Lock()  # for what follows
         self._codec = Clear()
         self._buffer = b""  # received, and not given to the app
-        self._ended = False  # the client says no more
+        self._end: _End | None = None  # the client sends no more, or the call has ended
         self._closed = False  # the app has closed it
-        self._over = False  # the call has ended
         self._timeout: float | None = None
         self._readable: _Readable | None = None
 
     def end(self) -> None:
-        """The call has ended: from here on the server has the socket again."""
+        """End the loan, with the call: from here on the server has the socket again."""
         with self._lock:
-            self._over = self._ended = True
+            self._end = _End.CALL
             self._buffer = b""
             self._mark()
 
-    # ------------------------------------------------------------ as a socket has it
+    # ------------------------------------------------------------ the methods of a socket
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        """As socket.recv. With MSG_PEEK, which no TLS has, nothing is taken."""
+        """Receive as socket.recv does. MSG_PEEK, which no TLS has, does not detach the socket."""
         if flags == socket.MSG_PEEK and not self.taken:
             return self._sock.recv(size, flags)
         if flags:
             raise ValueError("recv() has no flags here")
         self._begin()
-        until = self._until()
+        until = None if self._timeout is None else monotonic() + self._timeout
         while True:
             with self._lock:
                 data = self._next(size)
@@ -78,12 +85,12 @@ class AppSocket:
         return len(data)
 
     def send(self, data: Any, flags: int = 0) -> int:
-        """As socket.send of a socket that blocks: all of `data` has been sent when it returns.
+        """Send as a socket that blocks: all of `data` has been sent when this returns.
 
         With a timeout of 0, what the kernel does not take at once is kept for the next send(), up to a limit.
         """
         self._begin()
-        until = self._until()
+        until = None if self._timeout is None else monotonic() + self._timeout
         with self._lock:
             self._check()
             if self._timeout == 0 and self._codec.unsent > HIGH_WATER:
@@ -103,22 +110,22 @@ class AppSocket:
         with self._lock:
             self._check()
             if how != socket.SHUT_WR:
-                self._ended = True
+                self._end = self._end or _End.CLIENT
             if how != socket.SHUT_RD:
                 self._codec.end()
         self._flush()
 
     def close(self) -> None:
-        """Say no more to the client; what was said is still sent."""
+        """Send no more to the client than is queued."""
         with suppress(OSError):
             if self.taken and not self._closed:
                 self.shutdown(socket.SHUT_WR)
         self._closed = True
 
     def fileno(self) -> int:
-        """A descriptor that is readable when recv() would not block; -1 once it is closed.
+        """Return a descriptor that is readable when recv() would not block; -1 once it is closed.
 
-        It is the socket's own, unless some of what the client said has been read of that already, as TLS does.
+        It is the socket's own, unless some of the client's data has been read of that already, as TLS does.
         """
         with self._lock:
             if self._closed:
@@ -129,7 +136,7 @@ class AppSocket:
             return self._sock.fileno() if self._readable is None else self._readable.fileno()
 
     def pending(self) -> int:
-        """Bytes that recv() would give at once, as ssl.SSLSocket has it."""
+        """Return the bytes that recv() would give at once, as ssl.SSLSocket does."""
         return len(self._buffer)
 
     def settimeout(self, timeout: float | None) -> None:
@@ -160,7 +167,7 @@ class AppSocket:
     # ------------------------------------------------------------ beneath
 
     def _begin(self) -> None:
-        """Take it. Raises OSError."""
+        """Detach the socket from the server at its first use. Raises OSError."""
         with self._lock:
             if not self.taken:
                 self._check()
@@ -168,45 +175,46 @@ class AppSocket:
                 self.taken = True
 
     def _check(self) -> None:
-        """Raise OSError where nothing can be said any more. With the lock held."""
+        """Raise OSError where nothing can be sent any more. Called with the lock held."""
         if self._closed:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        if self._over:
+        if self._end is _End.CALL:
             raise BrokenPipeError(errno.EPIPE, "the call of this request has ended")
 
     def _next(self, size: int) -> bytes | None:
-        """What recv() gives; None where it must wait. With the lock held."""
+        """Return the result of recv(); None where it must wait. Called with the lock held."""
         if self._closed:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        if not self._buffer and not self._ended and not self._receive(size):
+        if not self._buffer and self._end is None and not self._receive(size):
             return None
         data, self._buffer = self._buffer[:size], self._buffer[size:]
         self._mark()
         return data
 
     def _receive(self, size: int) -> bool:
-        """Read what there is; whether that was something for the app."""
+        """Read what there is. Return whether that was something for the app."""
         try:
             data = self._sock.recv(size if self._codec.is_clear else sockets.RECEIVE)
         except BlockingIOError:
             return False
         self._counters.add(BYTES_IN, len(data))
         try:
-            heard = self._codec.received(data)
+            plain = self._codec.received(data)
         except PeerError as error:
-            self._ended = True
+            self._end = _End.CLIENT
             raise ConnectionAbortedError(errno.ECONNABORTED, str(error)) from None
-        if heard is None:
+        if plain is None:
             self._send_now()
             return False
-        self._buffer = heard
-        self._ended = not heard or self._codec.ended
+        self._buffer = plain
+        if not plain or self._codec.ended:
+            self._end = _End.CLIENT
         return True
 
     def _flush(self) -> bool:
-        """Send what is queued, as far as the kernel takes it; whether that was all."""
+        """Send what is queued, as far as the kernel takes it. Return whether that was all."""
         with self._lock:
-            if self._over:
+            if self._end is _End.CALL:
                 raise BrokenPipeError(errno.EPIPE, "the call of this request has ended")
             return self._send_now()
 
@@ -219,9 +227,6 @@ class AppSocket:
             self._codec.sent(count)
             self._counters.add(BYTES_OUT, count)
         return True
-
-    def _until(self) -> float | None:
-        return None if self._timeout is None else monotonic() + self._timeout
 
     def _wait(self, event: int, until: float | None) -> None:
         """Wait for the client. Raises BlockingIOError and TimeoutError as a socket does."""
@@ -237,7 +242,7 @@ class AppSocket:
 
     def _mark(self) -> None:
         if self._readable is not None:
-            self._readable.mark(bool(self._buffer) or self._ended)
+            self._readable.mark(bool(self._buffer) or self._end is not None)
 
 
 class _Readable:

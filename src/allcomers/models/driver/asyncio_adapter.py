@@ -1,6 +1,6 @@
 """How an EventLoop runs on an asyncio event loop, which waits for the sockets, or for the poller that does.
 
-This file knows of callbacks and timers; which event loop it is, and why, is known by `asyncio_loop`.
+This file has the callbacks and timers; asyncio_loop.py chooses the event loop.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from time import monotonic
 from typing import Protocol
 
 from allcomers.connection.base import READ, WRITE
-from allcomers.models.driver.channel import Poller
 from allcomers.models.driver.event_loop import EventLoop
+from allcomers.models.driver.poller import Poller
 from allcomers.models.driver.serving import Serving
 
 _logger = logging.getLogger("allcomers.app")
@@ -23,14 +23,14 @@ _logger = logging.getLogger("allcomers.app")
 class Nested(Poller, Protocol):
     """A poller that the kernel keeps, and that can be waited for itself (epoll(7)).
 
-    fileno()  readable when wait() has something to tell
+    fileno()  readable when wait() has something to report
     """
 
     def fileno(self) -> int: ...
 
 
 class AsyncioPoller:
-    """The poller's verbs, spoken to an event loop; what it would return from wait() it gives to `handle`."""
+    """The poller's verbs, applied to an event loop; what wait() would return goes to `handle`."""
 
     most = 1 << 30
     errs_once = True  # uvloop closes its watch after it has called once (libuv: UV_EBADF)
@@ -66,7 +66,7 @@ class AsyncioPoller:
 
 
 class AsyncioAdapter:
-    """Turns an event loop's callbacks and timer into the EventLoop's handle() and turn()."""
+    """Runs an EventLoop's handle() and turn() by the callbacks and the timer of an asyncio event loop."""
 
     def __init__(self, serving: Serving, events: asyncio.AbstractEventLoop, nested: Nested | None) -> None:
         self._events = events
@@ -113,12 +113,12 @@ class AsyncioAdapter:
 
 
 def drive(serving: Serving, events: asyncio.AbstractEventLoop, nested: Nested | None) -> None:
-    """The same where this event loop watches the peers itself; or `nested` does, and the event loop watches that."""
-    pump = AsyncioAdapter(serving, events, nested)
-    while not pump.over.done():
+    """Serve on this event loop until the server stops: it watches the peers itself, or `nested`, which does."""
+    adapter = AsyncioAdapter(serving, events, nested)
+    while not adapter.over.done():
         events.call_soon(serving.signals.listen)  # uvloop takes the signals for itself when it starts
         try:
-            events.run_until_complete(pump.over)
-        # From a task that an app has begun, or that is its call: one request does not stop a server.
+            events.run_until_complete(adapter.over)
+        # Raised by a task that an app has started, or that is its call: one request does not stop a server.
         except (SystemExit, KeyboardInterrupt) as error:
             _logger.error("a task of the app raised %s", type(error).__name__, exc_info=error)

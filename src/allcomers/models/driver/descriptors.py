@@ -1,4 +1,4 @@
-"""A set of descriptors: small numbers, which the kernel gives out anew as they are free, so a byte each will do.
+"""A set of descriptors: small numbers, which the kernel uses again as they are free, so a byte each will do.
 
 PERF: a set of Python's holds an int object and two words for each, 84 bytes with 10,000 of them (sys.getsizeof).
 """
@@ -11,7 +11,7 @@ _STEP: Final = 64
 
 
 class Descriptors:
-    """`fd in it`, add, remove."""
+    """A set with `fd in it`, add and remove."""
 
     __slots__ = ("_marks",)
 

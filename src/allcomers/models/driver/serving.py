@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     import socket
 
-    from allcomers.calls import Calls
+    from allcomers.calls.protocols import Calls
     from allcomers.connection.base import Address, Connection
     from allcomers.connection.http.endpoint import HttpEndpoint
     from allcomers.connection.service import ServiceEndpoint

@@ -1,4 +1,4 @@
-"""What other parts of the compiled leaf know of a peer at rest."""
+"""The declarations of _http.pyx, for other compiled parts."""
 
 cdef enum:
     RECEIVE = 64 * 1024  # as sockets.RECEIVE: a read that comes short has emptied the socket

@@ -1,14 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The common exchange, fused: one recv, the app's call, one send, in C. What it stands for is `readiness.Loop`.
+"""The common exchange, fused: one recv, the app's call, one send, in C. It stands for `channel.Channel.drive`.
 
-A peer at rest has nothing that was heard and not answered, and nothing that was said and not sent. When it is ready_at as
+An idle peer has nothing that was received and not answered, and nothing that was queued and not sent. When it becomes
 readable, what comes is most often one small request whole, or some of them, each answered at once by a small whole
-answer. That is done here, with one buffer for all peers, and its connection is ready_at afterwards, when somebody asks
-for it, how often that was (`count_served`). Whatever else comes is handed back: what has been heard, what is to be sent
-still, and the answer that is not common. So here is no rule of HTTP, no deadline and no state of a connection.
+response. That is done here, with one buffer for all peers; how often it was done is reported to the connection later,
+when that is needed (`count_served`). Whatever else comes is handed back: what was received, what is still to be sent, and
+the result that is not common. So here is no rule of HTTP, no deadline and no state of a connection.
 
-Where calls run in other threads, the call of one request that came by itself is handed over, and its answer sent when
-it is ready_at. Whoever has to do with the connection meanwhile has it ready_at of the request first (`Channel.sync`).
+Where calls run in other threads, the call of one request that came by itself is handed over, and its response sent when
+it is there. Code that needs the connection meanwhile has the request reported to it first (`Channel.sync`).
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -36,12 +36,12 @@ cdef extern from "<time.h>" nogil:
     int clock_gettime(int, timespec*)
 
 cdef enum:
-    FULL = 64 * 1024  # bytes of answers after which they go out: connection.HIGH_WATER
+    FULL = 64 * 1024  # bytes of responses after which they go out: connection.base.HIGH_WATER
     SEND = FULL + SMALL + MOST_HEAD
-    AT_ONCE = 64  # requests of one peer before it is another's turn: connection.CALLS_AT_ONCE
+    AT_ONCE = 64  # requests of one peer before it is another's turn: connection.base.CALLS_AT_ONCE
 
 
-cdef object _LEAVES = PeerError("has asked for all that it wanted")  # what is queued goes out, and that is all
+cdef object _LEAVES = PeerError("the last request of this peer was answered")  # what is queued goes out, no more
 
 
 cdef inline double _now() noexcept:
@@ -51,39 +51,39 @@ cdef inline double _now() noexcept:
 
 
 cdef class FastState:
-    """The slots of a `readiness.Channel` that are looked at here.
+    """The slots of a `channel.Channel` that are used here.
 
-    is_idle     is its peer at rest?
-    readable  may there be more to read than has been read?
-    count     exchanges that its connection was not ready_at of
-    since     when the last of them ended
-    ready_at      when the poller ready_at of what is being answered
-    noted     of answers that have not gone out whole, what is noted when they have; or None
-    handed_off     the request whose call was handed over and has not answered, what was asked, whether the peer may ask
-              again; or None
+    is_idle     is its peer idle?
+    readable    may there be more to read than has been read?
+    count       exchanges that were not reported to its connection
+    since       the end of the last of them
+    ready_at    when the poller reported what is being answered
+    noted       the access records of responses that have not gone out whole; or None
+    handed_off  the request whose call was handed over and has not answered, its request line, whether the connection
+                stays open; or None
     """
 
 
 cdef class Buffers:
-    """What is heard and what is to be sent, in one turn of one peer.
+    """What is received and what is to be sent, in one turn of one peer.
 
-    heard   what the socket gave
-    text    what the peer said with that, `size` bytes: the same; or what TLS had around it, held by `opened`
-    said    what it is to be ready_at, `used` bytes
+    received  what the socket gave
+    text      the peer's data, `size` bytes: the same; or what TLS had around it, held by `opened`
+    unsent    the responses, `used` bytes
     """
 
-    cdef char* heard
+    cdef char* received
     cdef const char* text
     cdef bytes opened
-    cdef char* said
+    cdef char* unsent
     cdef Py_ssize_t size, used
     cdef bint lent
-    # What was asked, whatever the app makes of it.
+    # The request line, whatever the app makes of it.
     cdef str method, target
     cdef int minor
     cdef bint persists
-    # Of the call that runs, for who takes the loop away meanwhile: whose it is, the bytes of `text` that were read, the
-    # exchanges before it that are not reported, when it began.
+    # Of the call that runs, for leave(): its peer, the bytes of `text` that were read, the exchanges before it that are
+    # not reported, its start.
     cdef FastState state
     cdef Head request
     cdef Py_ssize_t at, count
@@ -91,40 +91,40 @@ cdef class Buffers:
     cdef list records
 
     def __cinit__(self):
-        self.heard = <char*>malloc(RECEIVE)
-        self.said = <char*>malloc(SEND)
-        if self.heard is NULL or self.said is NULL:
+        self.received = <char*>malloc(RECEIVE)
+        self.unsent = <char*>malloc(SEND)
+        if self.received is NULL or self.unsent is NULL:
             raise MemoryError
 
     def __dealloc__(self):
-        free(self.heard)
-        free(self.said)
+        free(self.received)
+        free(self.unsent)
 
     cdef bytes rest(self, Py_ssize_t at):
-        """What has been heard from there on."""
+        """Return what was received from there on."""
         return PyBytes_FromStringAndSize(self.text + at, self.size - at)
 
 
 cdef class HttpFastPath:
-    """handle() in the place of a Loop's own.
+    """handle() in the place of a loop's own.
 
-    channels    descriptor to Channel
-    otherwise   the Loop's own handle(fd, events, now)
-    fall_back      (channel, unsent, call or None, heard, now): goes on with what is not common; a call is what was handed_off
-                (http_calls.Taken) and its answer, or its Live
-    close       (channel): it has heard all that it asked for, and wanted no more
-    handler     request to answer; or, where `begin` is given, that: request and channel to answer, or to a Live and what
-                it says first
-    checked, response_to_error  http_calls'
-    record      makes one (records.Record) of each answer that is to be noted; None where nobody wants them
-    note        (records, peer, now): they have gone out
-    is_sealed   do connections have a codec of TLS (tls.Tls)?
-    request     the class of requests, response of answers; `serializer` puts those into bytes
-    hosts       those that were checked before
-    ownership       who has the loop while a call runs, and whether it is to run here; None where nobody takes it away
-    answer_late ready_at the answer of a call that has lost the loop; then `loop_moved` is raised
-    submit      (work, done): has a call run in another thread; None where all run here
-    post        takes a channel and its answer to the loop's own thread, for answered()
+    channels     descriptor to Channel
+    otherwise    the loop's own handle(fd, events, now)
+    fall_back    (channel, unsent, call or None, received, now): goes on with what is not common; a call is a request with
+                 its line (endpoint.Taken), and its result or its AsyncCall
+    close        (channel): its last request was answered
+    handler      maps a request to a response; or, where `begin` is given, that does: a request and a channel to a
+                 response, or to an AsyncCall and its first result
+    checked, response_to_error  as handler_call has them
+    record       makes the AccessRecord of a response; None where there is no access log
+    note         (records, peer, now): logs records whose responses have gone out
+    is_sealed    do connections have a codec of TLS (tls.Tls)?
+    request      the class of requests, `response` of responses; `serializer` encodes those
+    hosts        Host fields that were checked before
+    ownership    which thread has the loop while a call runs, and whether it may run here; None where the loop never moves
+    answer_late  posts the result of a call that has lost the loop; then `loop_moved` is raised
+    submit       (work, done): has a call run in another thread; None where all run here
+    post         brings (channel, result) to the loop's own thread, for answered()
     """
 
     cdef dict _channels, _hosts
@@ -137,7 +137,7 @@ cdef class HttpFastPath:
     cdef bint _is_sealed
     cdef str _scheme
     cdef double _last  # when the exchange before ended
-    cdef Ownership _owner
+    cdef Ownership _ownership
     cdef object _answer_late, _loop_moved, _record, _note
 
     def __init__(self, *, dict channels not None, otherwise, fall_back, close, handler, begin, checked, response_to_error, bint is_sealed,
@@ -165,7 +165,7 @@ cdef class HttpFastPath:
         self._max_headers = max_headers
         self._max_body = max_body
         self._buffers = Buffers()
-        self._owner = ownership
+        self._ownership = ownership
         self._answer_late = answer_late
         self._loop_moved = loop_moved
         self._submit = submit
@@ -174,7 +174,7 @@ cdef class HttpFastPath:
         self._note = note
 
     def handle(self, int fd, int events, double now):
-        """The poller tells `events` of `fd`."""
+        """Handle the `events` of `fd` that the poller reports."""
         cdef Buffers buffers
         cdef FastState state
         cdef object found = self._channels.get(fd)
@@ -191,7 +191,7 @@ cdef class HttpFastPath:
         self._otherwise(fd, events, now)
 
     def answered(self, FastState state not None, reply, double now):
-        """The call that was handed over for `state` has returned this. In the loop's own thread."""
+        """Send the result of the call that was handed over for `state`. Called in the loop's own thread."""
         cdef Buffers buffers = self._lend()
         cdef bytes unsent
         cdef Head request
@@ -199,59 +199,59 @@ cdef class HttpFastPath:
             (request, (buffers.method, buffers.target, version), buffers.persists), state.handed_off = state.handed_off, None
             buffers.minor = minor_of(version)
             if not self._put(buffers, reply, now):
-                self._fall_back(state, b"", (_taken(buffers, request), reply), b"", now)
+                self._fall_back(state, b"", (_with_line(buffers, request), reply), b"", now)
                 return
             self._counters.answered((<Answer>reply).status, now - state.ready_at)
             if self._record is not None:
-                self._take_note(buffers, request, <Answer>reply, state.ready_at)
-            unsent = self._say(state, buffers, 1, now)
+                self._add_record(buffers, request, <Answer>reply, state.ready_at)
+            unsent = self._flush(state, buffers, 1, now)
             if not buffers.persists:
-                self._part(state, unsent, now)
+                self._end(state, unsent, now)
             elif unsent is not None:
                 self._fall_back(state, unsent, None, None, now)
         finally:
             buffers.lent = False
 
     cdef Buffers _lend(self):
-        """Empty ones, until they are not `lent` any more."""
+        """Return empty buffers, which are in use until `lent` is False."""
         cdef Buffers buffers = self._buffers
-        if buffers.lent:  # the app's call, which another turn of ours has begun, is not over
+        if buffers.lent:  # the app's call of an outer turn is not over
             self._buffers = buffers = Buffers()
         buffers.lent = True
         buffers.used, buffers.records = 0, None
         return buffers
 
     cdef bint _exchange(self, FastState state, Buffers buffers, double ready_at) except -1:
-        """False where nothing was heard: the Loop is to see why."""
-        cdef Py_ssize_t at = 0, size, count = 0, heard = recv(state.fd, buffers.heard, RECEIVE, 0)
+        """Serve what a peer sent. Return False where nothing was received: the loop is to see why."""
+        cdef Py_ssize_t at = 0, size, count = 0, received = recv(state.fd, buffers.received, RECEIVE, 0)
         cdef Head request = None
         cdef object reply = None
         cdef bytes unsent = None
-        cdef double now = max(ready_at, self._last), began
-        if heard <= 0:
+        cdef double now = max(ready_at, self._last), started
+        if received <= 0:
             return False
-        self._counters.at[BYTES_IN] += heard
+        self._counters.at[BYTES_IN] += received
         state.ready_at = ready_at
-        state.readable = heard == RECEIVE
-        buffers.text, buffers.size = buffers.heard, heard
+        state.readable = received == RECEIVE
+        buffers.text, buffers.size = buffers.received, received
         if self._is_sealed and not self._open(state, buffers):
             return True
         if not self._is_inline():
             self._hand_over(state, buffers, ready_at)
             return True
-        heard = buffers.size
-        while at < heard and not state.readable and count < AT_ONCE and buffers.used < FULL and self._is_inline():
+        received = buffers.size
+        while at < received and not state.readable and count < AT_ONCE and buffers.used < FULL and self._is_inline():
             request = new_object(self._request)
-            size = self._take(request, buffers.text + at, heard - at)
+            size = self._parse(request, buffers.text + at, received - at)
             if size == 0 or not state.is_idle:
                 request = None
                 break
-            self._name(state, request)
-            request.ready_at = 0.0 if count else ready_at  # for this one the peer was ready_at as readable; others may be younger
+            self._set_origin(state, request)
+            request.ready_at = 0.0 if count else ready_at  # for this one the peer became readable; others may be younger
             buffers.method, buffers.target, buffers.minor = request.method, request.target, request.minor
             buffers.persists = request.persists
-            began = now
-            if self._owner is None:
+            started = now
+            if self._ownership is None:
                 reply = self._call(state, request)
             else:
                 request.driver = state
@@ -259,36 +259,36 @@ cdef class HttpFastPath:
                 buffers.at, buffers.count = at + size, count
                 reply = self._claim_and_call(buffers)
             self._last = now = _now()
-            self._counters.called(began - ready_at, now - began)
+            self._counters.called(started - ready_at, now - started)
             at += size
             if not self._put(buffers, reply, now):
                 break
             self._counters.answered((<Answer>reply).status, now - ready_at)
             if self._record is not None:
-                self._take_note(buffers, request, <Answer>reply, began)
+                self._add_record(buffers, request, <Answer>reply, started)
             request = None
             count += 1
             if not buffers.persists:
                 break
         self._counters.at[REQUESTS] += count + (request is not None)
         if count:
-            unsent = self._say(state, buffers, count, now)
+            unsent = self._flush(state, buffers, count, now)
         if request is not None:
-            self._fall_back(state, unsent or b"", (_taken(buffers, request), reply), buffers.rest(at), now)
+            self._fall_back(state, unsent or b"", (_with_line(buffers, request), reply), buffers.rest(at), now)
         elif count and not buffers.persists:
-            self._part(state, unsent, now)
-        elif unsent is not None or at < heard:
-            self._fall_back(state, unsent or b"", None, buffers.rest(at) if at < heard else None, now)
+            self._end(state, unsent, now)
+        elif unsent is not None or at < received:
+            self._fall_back(state, unsent or b"", None, buffers.rest(at) if at < received else None, now)
         return True
 
     cdef int _hand_over(self, FastState state, Buffers buffers, double ready_at) except -1:
-        """Have the call of the one request that was heard run in another thread; anything else is not common."""
+        """Run the call of the one request that was received in another thread; anything else is not common."""
         cdef Head request = new_object(self._request)
-        cdef Py_ssize_t size = 0 if state.readable else self._take(request, buffers.text, buffers.size)
+        cdef Py_ssize_t size = 0 if state.readable else self._parse(request, buffers.text, buffers.size)
         if size == 0 or size < buffers.size:
             self._fall_back(state, b"", None, buffers.rest(0), ready_at)
             return 0
-        self._name(state, request)
+        self._set_origin(state, request)
         request.ready_at = ready_at
         request.driver = state
         state.handed_off = request, (request.method, request.target, version_of(request.minor)), request.persists
@@ -296,16 +296,16 @@ cdef class HttpFastPath:
         self._submit(_work(self, state, request), partial(self._post, state))
         return 0
 
-    cdef inline int _name(self, FastState state, Head request) except -1:
-        """Whose request it is."""
+    cdef inline int _set_origin(self, FastState state, Head request) except -1:
+        """Set the request's peer and address."""
         request.peer = state.peer
         request.port = state.port
         request.scheme = self._scheme
         request.server = state.server
         return 0
 
-    cdef bytes _say(self, FastState state, Buffers buffers, Py_ssize_t count, double now):
-        """Send the answers to `count` requests; what of them is not sent, as _send has it."""
+    cdef bytes _flush(self, FastState state, Buffers buffers, Py_ssize_t count, double now):
+        """Send the responses to `count` requests. Return what is not sent, as _send does."""
         cdef bytes unsent = self._send(state, buffers)
         state.count += count
         state.since = now
@@ -315,16 +315,16 @@ cdef class HttpFastPath:
             self._note(buffers.records, state.peer, now)
         return unsent
 
-    cdef int _part(self, FastState state, bytes unsent, double now) except -1:
-        """It has asked for all that it wanted."""
+    cdef int _end(self, FastState state, bytes unsent, double now) except -1:
+        """Close the peer after its last response."""
         if unsent is not None:
             self._fall_back(state, unsent, None, _LEAVES, now)
         elif self._channels.get(state.fd) is state:
             self._close(state)
         return 0
 
-    cdef inline Py_ssize_t _take(self, Head request, const char* text, Py_ssize_t left) except -1:
-        """The bytes of the request that `text` begins with, its body too; 0 where it is not common."""
+    cdef inline Py_ssize_t _parse(self, Head request, const char* text, Py_ssize_t left) except -1:
+        """Parse the request that `text` begins with. Return its size, with its body; 0 where it is not common."""
         cdef Py_ssize_t body, size = take_head(<Bytes>text, left, self._max_head, self._max_headers, request, self._hosts)
         if size == 0 or request.chunked:
             return 0
@@ -334,46 +334,46 @@ cdef class HttpFastPath:
                 return 0
             request.content = PyBytes_FromStringAndSize(text + size, body)
             size += body
-        if not request.persists and (self._is_sealed or size < left):  # it wants a last word, or to be heard out
+        if not request.persists and (self._is_sealed or size < left):  # a last word of TLS, or more data, is to follow
             return 0
         return size
 
     cdef bint _open(self, FastState state, Buffers buffers) except -1:
-        """What the peer said, without TLS; False where that is not common, and the Loop was ready_at."""
-        cdef object codec = state.conn.codec, heard
+        """Decrypt what was received. Return False where that is not common: then the loop has got it."""
+        cdef object codec = state.conn.codec, plain
         try:
-            heard = codec.received(PyBytes_FromStringAndSize(buffers.heard, buffers.size))
+            plain = codec.received(PyBytes_FromStringAndSize(buffers.received, buffers.size))
         except PeerError as error:
-            heard = error
-        if type(heard) is not bytes or not heard or codec.ended or codec.pending:
-            self._fall_back(state, b"", None, heard, state.ready_at)
+            plain = error
+        if type(plain) is not bytes or not plain or codec.ended or codec.pending:
+            self._fall_back(state, b"", None, plain, state.ready_at)
             return False
-        buffers.opened = heard
-        buffers.text, buffers.size = PyBytes_AS_STRING(heard), PyBytes_GET_SIZE(heard)
+        buffers.opened = plain
+        buffers.text, buffers.size = PyBytes_AS_STRING(plain), PyBytes_GET_SIZE(plain)
         return True
 
-    cdef int _take_note(self, Buffers buffers, Head request, Answer answer, double began) except -1:
-        """An answer has been put: a line of the log, when it has gone out."""
+    cdef int _add_record(self, Buffers buffers, Head request, Answer answer, double started) except -1:
+        """Add the access record of a response that was put: it is logged when that has gone out."""
         if buffers.records is None:
             buffers.records = []
         buffers.records.append(
-            self._record(request, _asked(buffers), answer.status, PyBytes_GET_SIZE(<bytes>answer.body), began, answer.headers)
+            self._record(request, _line(buffers), answer.status, PyBytes_GET_SIZE(<bytes>answer.body), started, answer.headers)
         )
         return 0
 
     cdef bytes _send(self, FastState state, Buffers buffers):
-        """Send what was said; None where all has gone out, else what the Loop is to send before anything that its
-        codec keeps. It meets an error again."""
-        cdef bytes sealed, said
+        """Send what is queued. Return None where all has gone out, else what the loop is to send before anything that
+        its codec keeps; it meets an error again."""
+        cdef bytes sealed, plain
         cdef Py_ssize_t size
         if not self._is_sealed:
-            size = self._sent(send(state.fd, buffers.said, buffers.used, MSG_NOSIGNAL))
-            return None if size == buffers.used else PyBytes_FromStringAndSize(buffers.said + size, buffers.used - size)
-        said = PyBytes_FromStringAndSize(buffers.said, buffers.used)
+            size = self._sent(send(state.fd, buffers.unsent, buffers.used, MSG_NOSIGNAL))
+            return None if size == buffers.used else PyBytes_FromStringAndSize(buffers.unsent + size, buffers.used - size)
+        plain = PyBytes_FromStringAndSize(buffers.unsent, buffers.used)
         try:
-            sealed = state.conn.codec.seal(said)
+            sealed = state.conn.codec.seal(plain)
         except OSError:
-            return said
+            return plain
         size = self._sent(send(state.fd, PyBytes_AS_STRING(sealed), PyBytes_GET_SIZE(sealed), MSG_NOSIGNAL))
         if size == PyBytes_GET_SIZE(sealed):
             return None
@@ -387,21 +387,21 @@ cdef class HttpFastPath:
         return size
 
     cdef inline bint _is_inline(self) noexcept:
-        return self._submit is None if self._owner is None else self._owner.inline
+        return self._submit is None if self._ownership is None else self._ownership.inline
 
     cdef object _claim_and_call(self, Buffers buffers):
-        """Call, in a thread that may lose the loop meanwhile: then what is here is another's, and is left alone."""
-        cdef long number = self._owner.begin()
+        """Call, in a thread that may lose the loop meanwhile: then all of this belongs to another, and is left alone."""
+        cdef long number = self._ownership.begin()
         cdef object reply = self._call(buffers.state, buffers.request)
-        if not self._owner.end(number):
+        if not self._ownership.end(number):
             self._answer_late(reply)
             raise self._loop_moved
         buffers.state = buffers.request = None
         return reply
 
     def leave(self):
-        """The loop goes on elsewhere: (channel, what is to be sent still, what was handed_off and whose call runs, what has
-        been heard after it), if one runs here; else None."""
+        """Detach the call that runs here: the loop goes on in another thread. Return (channel, bytes that are still to
+        be sent, the request whose call runs and its line, the bytes received after it); None where no call runs."""
         cdef Buffers buffers = self._buffers
         cdef FastState state = buffers.state
         cdef Head request = buffers.request
@@ -414,8 +414,8 @@ cdef class HttpFastPath:
         self._counters.at[REQUESTS] += buffers.count + 1
         return (
             state,
-            PyBytes_FromStringAndSize(buffers.said, buffers.used),
-            _taken(buffers, request),
+            PyBytes_FromStringAndSize(buffers.unsent, buffers.used),
+            _with_line(buffers, request),
             buffers.rest(buffers.at),
         )
 
@@ -431,37 +431,36 @@ cdef class HttpFastPath:
         except BaseException as error:  # SystemExit too: one request does not stop a server
             return self._response_to_error(request, error)
 
-
     cdef bint _put(self, Buffers buffers, object reply, double now) except -1:
-        """Put the whole answer behind those that are there; False where it is not common."""
+        """Put a whole response behind those that are there. Return False where it is not common."""
         cdef Py_ssize_t size = self._serializer.put(
-            buffers.said + buffers.used, buffers.method, buffers.minor, buffers.persists, reply, now
+            buffers.unsent + buffers.used, buffers.method, buffers.minor, buffers.persists, reply, now
         )
         buffers.used += size
         return size > 0
 
 
 cdef class Work:
-    """A call that runs in another thread (connection.Work)."""
+    """A call that runs in another thread (connection.base.Work)."""
 
-    cdef HttpFastPath _lane
+    cdef HttpFastPath _path
     cdef FastState _state
     cdef Head _request
 
     def __call__(self):
-        return self._lane._call(self._state, self._request)
+        return self._path._call(self._state, self._request)
 
 
-cdef inline Work _work(HttpFastPath lane, FastState state, Head request):
+cdef inline Work _work(HttpFastPath path, FastState state, Head request):
     cdef Work work = Work.__new__(Work)
-    work._lane, work._state, work._request = lane, state, request
+    work._path, work._state, work._request = path, state, request
     return work
 
 
-cdef inline tuple _taken(Buffers buffers, Head request):
-    """As http_calls.Taken."""
-    return request, _asked(buffers)
+cdef inline tuple _with_line(Buffers buffers, Head request):
+    """Return the request and its line, as endpoint.Taken."""
+    return request, _line(buffers)
 
 
-cdef inline tuple _asked(Buffers buffers):
+cdef inline tuple _line(Buffers buffers):
     return buffers.method, buffers.target, version_of(buffers.minor)

@@ -1,10 +1,10 @@
-"""What other parts of the compiled leaf know of answers in bytes."""
+"""The declarations of _serializer.pyx, for other compiled parts."""
 
 from allcomers.protocol._response cimport Answer
 
 cdef enum:
     SMALL = 16 * 1024  # bytes of a body that is copied behind its head
-    MOST_HEAD = 16 * 1024  # of an answer's head, with its Date and the rest that is ours
+    MOST_HEAD = 16 * 1024  # of a response's head, with its Date and the rest that is ours
 
 
 cdef class Serializer:

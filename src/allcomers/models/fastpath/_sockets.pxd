@@ -1,4 +1,4 @@
-"""Calls of the system that the compiled lanes make, on sockets that do not block: none gives up the GIL."""
+"""System calls of the fast paths, on sockets that do not block: none gives up the GIL."""
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int, void*, size_t, int)

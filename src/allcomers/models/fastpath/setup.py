@@ -1,7 +1,7 @@
-"""The express lane: where it is compiled, a Loop's peers at rest have their small requests answered there (`_express`).
+"""The fast path: where it is compiled, small requests of a loop's idle peers are answered there (_http.pyx).
 
-This file knows what the lane must be told to do a connection's work without it, and when that is allowed: of HTTP whose
-calls have no limit of time, where nobody wants the time of each request split or a proxy believed.
+This file gives it all that it needs to do a connection's work without the connection, and decides when that is allowed:
+for HTTP whose calls have no time limit, where neither Server-Timing nor a trusted proxy is configured.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from allcomers.calls.auto import Auto
-from allcomers.calls.inline import Inline
-from allcomers.calls.pool import Pool
+from allcomers.calls.protocols import LoopHost
 from allcomers.connection.http import handler_call
 from allcomers.connection.http.log_record import AccessRecord, finish_all
 from allcomers.connection.service import CloseAfter, failed
@@ -25,7 +23,7 @@ from allcomers.protocol.head import known_hosts
 from allcomers.protocol.message import Request, Response
 
 if TYPE_CHECKING:
-    from allcomers.calls import Calls
+    from allcomers.calls.protocols import Calls
     from allcomers.connection.base import Connection
     from allcomers.connection.http.endpoint import HttpEndpoint
     from allcomers.connection.service import ServiceEndpoint
@@ -36,14 +34,14 @@ if compiled.COMPILED and not TYPE_CHECKING:
 else:
 
     class FastState:
-        """What the lane knows of a peer.
+        """The part of a peer's state that the fast path uses.
 
-        is_idle     bool: it has nothing that was heard and not answered, or said and not sent
-        readable  bool: there may be more to read than has been read
-        count     exchanges that its connection was not told of
-        since     when the last of them ended
-        ready_at      when the poller told of what is being answered
-        noted     of answers that have not gone out whole, what is noted when they have; or None
+        is_idle     bool: nothing was received and not answered, or queued and not sent
+        readable    bool: there may be more to read than has been read
+        count       exchanges that were not reported to its connection
+        since       the end of the last of them
+        ready_at    when the poller reported what is being answered
+        noted       the access records of responses that have not gone out whole; or None
         handed_off  (request, request line, keep-alive) of the call that runs in another thread; or None
         """
 
@@ -77,28 +75,28 @@ else:
 
 
 Handle = Callable[[int, int, float], object]
-"""(descriptor, events, now): the poller tells this."""
+"""Called with (descriptor, events, now) for each report of the poller."""
 
 
 FallBack = Callable[[Any, bytes, tuple[Any, Any] | None, bytes | PeerError | None, float], object]
-"""Told of a channel: what is to be sent still, a request and its answer that is not common, what the peer has said
-after it (as codec.received() has it; bytes where there is a request), now."""
+"""Called with a channel; bytes that are still to be sent; a request and its result, if that is not common; what was
+received after it (as codec.received() returns it; bytes where there is a request); and the time."""
 
 
 class FastPath(Protocol):
-    """What stands before a Loop."""
+    """A handle() that stands before a loop's own."""
 
     def handle(self, fd: int, events: int, now: float) -> None:
-        """Instead of the Loop's own. Raises LoopMoved."""
+        """Handle events in the place of the loop. Raises LoopMoved."""
         ...
 
     def leave(self) -> tuple[Any, bytes, Any, bytes] | None:
-        """The loop goes on elsewhere: (channel, what is to be sent still, the request whose call runs, what has been
-        heard after it); None where no call of this runs."""
+        """Detach the call that runs here: the loop goes on in another thread. Return (channel, bytes that are still to
+        be sent, the request whose call runs, the bytes received after it); None where no call of this runs."""
         ...
 
-    def answered(self, seat: Any, reply: Any, now: float) -> None:
-        """The call that was handed over for this channel has returned `reply`."""
+    def answered(self, state: Any, reply: Any, now: float) -> None:
+        """Send the result of the call that was handed over for this channel."""
         ...
 
 
@@ -112,12 +110,12 @@ def fast_path(
     close: Callable[[Any], object],
     post: Callable[[Any, Any], object],
 ) -> FastPath | None:
-    """For a Loop whose own handle() is `otherwise`; None where there is none for these peers."""
-    if not compiled.COMPILED or not isinstance(calls, Inline | Auto | Pool):  # who has a limit knows of each call
+    """Return the fast path of a loop whose own handle() is `otherwise`; None where these peers cannot have one."""
+    if not compiled.COMPILED or calls.is_limited:  # a limit has to know of each call
         return None
     if http is not None:
         return _for_http(http, calls, channels, otherwise, fall_back, close, post)
-    if service is not None and isinstance(calls, Inline) and not service.tls:
+    if service is not None and calls.inline and not isinstance(calls, LoopHost) and not service.tls:
         return _for_service(service, channels, otherwise, fall_back)
     return None
 
@@ -140,7 +138,7 @@ def _for_service(
 
 def _for_http(
     http: HttpEndpoint,
-    calls: Inline | Auto | Pool,
+    calls: Calls,
     channels: dict[int, Any],
     otherwise: Handle,
     fall_back: FallBack,
@@ -151,6 +149,7 @@ def _for_http(
         return None
     from allcomers.models.fastpath._http import HttpFastPath
 
+    host = calls if isinstance(calls, LoopHost) else None
     return HttpFastPath(
         channels=channels,
         otherwise=otherwise,
@@ -169,10 +168,10 @@ def _for_http(
         max_head=http.limits.max_head,
         max_headers=http.limits.max_headers,
         max_body=http.limits.max_body,
-        ownership=calls.ownership if isinstance(calls, Auto) else None,
-        answer_late=calls.answer_late if isinstance(calls, Auto) else None,
+        ownership=host and host.ownership,
+        answer_late=host and host.answer_late,
         loop_moved=LoopMoved,
-        submit=None if isinstance(calls, Inline) else calls.submit,
+        submit=None if host is None and calls.inline else calls.submit,
         post=post,
         record=AccessRecord if http.log else None,
         note=partial(finish_all, http),

@@ -17,11 +17,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from allcomers.config.options import Config
-from allcomers.server.control_pipe import WorkerEnd
+from allcomers.server.control_pipe import KILL_MARGIN, WorkerEnd
 from allcomers.server.supervisor.listeners import Listeners
 from allcomers.server.supervisor.liveness import Heartbeat
 from allcomers.server.supervisor.workers import Worker, Workers
-from allcomers.server.worker import KILL_MARGIN, Job, work
+from allcomers.server.worker import Job, work
 from allcomers.system import counters
 from allcomers.system.accept_balance import WorkerSlot
 from allcomers.system.counters import CounterBoard

@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 from allcomers.server import systemd
-from allcomers.server.supervisor.workers import ending
+from allcomers.server.supervisor.exit_status import ending
 from allcomers.system.signals import blocked_signals, release
 
 _logger = logging.getLogger("allcomers.supervisor")

@@ -10,7 +10,6 @@ from allcomers.config.options import Config
 from allcomers.errors import OperatorError
 from allcomers.server import error_log
 from allcomers.server.error_log import complain
-from allcomers.server.supervisor.announcer import Announcer
 from allcomers.server.supervisor.workers import Workers
 from allcomers.server.worker import Job, log_path
 
@@ -26,9 +25,10 @@ FIXED: Final = ("bind", "pid", "reload", "reload_dir", "admin")
 class Reload:
     """The job that workers run now, and the way to the next one.
 
-    job    the current job
-    renew  reads the options again. Raises OperatorError.
-    apply  called with the new options
+    job       the current job
+    renew     reads the options again. Raises OperatorError.
+    announce  called when a reload starts
+    apply     called with the new options
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class Reload:
         job: Job,
         renew: Callable[[], Job],
         workers: Workers,
-        announcer: Announcer,
+        announce: Callable[[], object],
         apply: Callable[[Config], object],
     ) -> None:
         self.job = job
         self._renew = renew
         self._workers = workers
-        self._announcer = announcer
+        self._announce = announce
         self._apply = apply
         self._watcher: FileWatcher | None = None
 
@@ -77,7 +77,7 @@ class Reload:
         the server stops."""
         if self._workers.leaving:
             return
-        self._announcer.reloading()
+        self._announce()
         try:
             job = self._renew()
             prepare_account(job.config)

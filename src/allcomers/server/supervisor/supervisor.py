@@ -63,7 +63,7 @@ class Supervisor:
         self._heartbeat = heartbeat(config, self._notifier.every)
         self._old_server = OldServer(os.environ)
         self._announcer = Announcer(self._notifier, self._old_server, self._listeners, self._workers)
-        self._reload = Reload(job, renew, self._workers, self._announcer, self._apply)
+        self._reload = Reload(job, renew, self._workers, self._announcer.reloading, self._apply)
         self._handover = Handover(start, self._hand_over)
         self._admin: AdminProcess | None = None
         self._drain_at = NEVER  # the end of --drain-delay

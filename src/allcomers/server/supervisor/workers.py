@@ -16,8 +16,8 @@ from time import monotonic
 from typing import Final, NoReturn
 
 from allcomers.server import control_pipe
-from allcomers.server.control_pipe import SupervisorEnd, WorkerEnd
-from allcomers.server.worker import APP_SHUTDOWN, KILL_MARGIN
+from allcomers.server.control_pipe import APP_SHUTDOWN, KILL_MARGIN, SupervisorEnd, WorkerEnd
+from allcomers.server.supervisor.exit_status import ending
 from allcomers.system.accept_balance import WorkerSlot, WorkerSlots
 from allcomers.system.signals import blocked_signals
 
@@ -300,13 +300,3 @@ class Workers:
 def _kill(pid: int, signum: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signum)
-
-
-def ending(code: int) -> str:
-    """Describe the end of a process, from its exit code: one below 0 is a signal."""
-    if code >= 0:
-        return f"ended with status {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:  # most real-time signals have none
-        return f"was killed by signal {-code}"

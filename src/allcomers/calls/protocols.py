@@ -1,0 +1,93 @@
+"""What the parts know of each other: a driver of where calls run, and calls of the loop that runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from allcomers.calls.ownership import Ownership
+    from allcomers.connection.base import Work
+    from allcomers.connection.http.response_body import PulledBody
+
+
+class Calls(Protocol):
+    """Where calls run. A response that is an iterable stays in the thread of its call (producer.py), unless that thread
+    drives its connection: then it is pulled there, by here().
+
+    counts        bool: run() adds what it runs to the live figures
+    keeps_threads bool: a response that waits, and is pulled by a loop, keeps the loop's thread: see stay()
+    is_limited    bool: calls have a time limit
+    """
+
+    @property
+    def inline(self) -> bool:
+        """Whether a loop runs its next call by here(), rather than by submit()."""
+        ...
+
+    @property
+    def counts(self) -> bool: ...
+
+    @property
+    def keeps_threads(self) -> bool: ...
+
+    @property
+    def is_limited(self) -> bool: ...
+
+    def run(self, work: Work) -> Any:
+        """Run `work`, wait, and return its result, or TIMED_OUT: for a thread that serves one peer."""
+        ...
+
+    def here(self, work: Work) -> Any:
+        """Run `work` in this thread, a loop's. Raises LoopMoved, see LoopHost."""
+        ...
+
+    def stay(self, stream: PulledBody) -> None:
+        """Send the loop on to another thread, give the rest of `stream` from this one, then raise LoopMoved.
+
+        Return where the loop cannot move. Called only where `keeps_threads`.
+        """
+        ...
+
+    def lift_limit(self, thread: int) -> None:
+        """Let the call that runs in this thread take any time from here on."""
+        ...
+
+    def release_loop(self) -> bool:
+        """Return True if the calling thread may block: it is not, or no longer, an event loop's thread."""
+        ...
+
+    def submit(self, work: Work, done: Callable[[Any], object]) -> None:
+        """Run `work`, then call `done` with its result, or with TIMED_OUT, in any thread."""
+        ...
+
+
+class MovableLoop(Protocol):
+    """A loop that may move from one thread to another (models/driver/event_loop.py)."""
+
+    def run(self) -> None:
+        """Serve until the end, or until here() raises LoopMoved."""
+        ...
+
+    def leave(self) -> Callable[[Any], object]:
+        """Detach the loop from its thread, which stays inside a call. Return the callback for that call's result;
+        another thread then calls run()."""
+        ...
+
+
+@runtime_checkable
+class LoopHost(Protocol):
+    """Calls that run inline, and whose loop moves on to another thread when one lasts.
+
+    ownership  which thread has the loop; compiled code that runs calls itself claims it there
+    """
+
+    ownership: Ownership
+
+    def host(self, loop: MovableLoop) -> None:
+        """Run `loop`; return when it ends."""
+        ...
+
+    def answer_late(self, reply: Any) -> None:
+        """Post the result of a call whose thread has lost the loop. The caller then raises LoopMoved."""
+        ...
