@@ -113,8 +113,10 @@ class Http1Connection(Http1Requests):
         self._exchange = None
         self._deliver_later(response.status, exchange.started, record, now)
         self._idle_for = self._limits.keep_alive
-        if exchange.async_call is not None and request.times is not None:
-            request.times.end(now)  # not when this is reached: the app's time is a part of the whole
+        if exchange.async_call is not None:
+            exchange.async_call = None  # which knows the exchange: a circle is garbage for the collector alone
+            if request.times is not None:
+                request.times.end(now)  # not when this is reached: the app's time is a part of the whole
         if exchange.body is not None:
             exchange.drop_body()
         if not persists or (not complete and (request.expects or (request.length or 0) > SKIP)):
