@@ -82,7 +82,7 @@ def test_forms_of_the_target(stage: Stage) -> None:
         scheme = "https" if stage.tls else "http"
         expected = {
             "method": "GET", "target": "/seen?a=%20b", "path": "/seen", "query": "a=%20b", "host": "example.org:8000",
-            "minor": 1, "scheme": scheme, "peer": "127.0.0.1",
+            "version": "1.1", "scheme": scheme, "peer": "127.0.0.1",
         }  # fmt: skip
         assert seen == expected
         seen = json.loads(client.ask(request("GET", f"{scheme}://example.org:8000/seen?a=%20b", host="other")).body)
