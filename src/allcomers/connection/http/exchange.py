@@ -243,8 +243,7 @@ class Exchange:
         try:
             if isinstance(data := part.data, Response | StreamingBody):
                 self._begin_with(WrittenBody(data) if isinstance(data, Response) else data, now)
-            elif self.response_body is None:
-                self.outlet.abort(self, now)
+            elif self.response_body is None:  # the head, which came before it, could not be sent
                 raise ClientGone("the client has gone")
             elif data is EndOfBody.COMPLETE:
                 tail = self.response_body.tail(self.request, self.outlet.endpoint.report)

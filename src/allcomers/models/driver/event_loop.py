@@ -18,7 +18,7 @@ from select import POLLERR, POLLHUP, POLLIN, POLLOUT
 from time import monotonic
 from typing import Any, Final
 
-from allcomers.calls.protocols import LoopHost
+from allcomers.calls.protocols import loop_host
 from allcomers.connection.base import READ, WRITE
 from allcomers.connection.call import PartialResponse
 from allcomers.models.driver.channel import Channel
@@ -158,7 +158,7 @@ class EventLoop:
 def serve(serving: Serving, poller: Poller) -> None:
     """Run an EventLoop on `poller` until the server stops."""
     loop = EventLoop(serving, poller)
-    if isinstance(serving.calls, LoopHost):
-        serving.calls.host(loop)
+    if (host := loop_host(serving.calls)) is not None:
+        host.host(loop)
     else:
         loop.run()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from allcomers.calls.protocols import LoopHost
+from allcomers.calls.protocols import loop_host
 from allcomers.connection.http import handler_call
 from allcomers.connection.http.log_record import AccessRecord, finish_all
 from allcomers.connection.service import CloseAfter, failed
@@ -115,7 +115,7 @@ def fast_path(
         return None
     if http is not None:
         return _for_http(http, calls, channels, otherwise, fall_back, close, post)
-    if service is not None and calls.inline and not isinstance(calls, LoopHost) and not service.tls:
+    if service is not None and calls.inline and loop_host(calls) is None and not service.tls:
         return _for_service(service, channels, otherwise, fall_back)
     return None
 
@@ -149,7 +149,7 @@ def _for_http(
         return None
     from allcomers.models.fastpath._http import HttpFastPath
 
-    host = calls if isinstance(calls, LoopHost) else None
+    host = loop_host(calls)
     return HttpFastPath(
         channels=channels,
         otherwise=otherwise,
