@@ -391,8 +391,10 @@ cdef class HttpFastPath:
 
     cdef object _claim_and_call(self, Buffers buffers):
         """Call, in a thread that may lose the loop meanwhile: then all of this belongs to another, and is left alone."""
+        cdef FastState state = buffers.state  # before begin(): from then on, leave() may empty the buffers
+        cdef Head request = buffers.request
         cdef long number = self._ownership.begin()
-        cdef object reply = self._call(buffers.state, buffers.request)
+        cdef object reply = self._call(state, request)
         if not self._ownership.end(number):
             self._answer_late(reply)
             raise self._loop_moved
