@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""ownership.Ownership in C: none of these steps is interrupted, since none gives up the GIL before it is over."""
+"""ownership.Ownership in C: no step is interrupted, since none gives up the GIL before its effect."""
 
 
 cdef class Ownership:
@@ -15,11 +15,11 @@ cdef class Ownership:
         return self._running != 0
 
     cpdef long begin(self) except -1:
-        self.started_count += 1
-        self._running = self.started_count
+        cdef long number = self.started_count + 1
+        self.started_count = self._running = number
         if self.dozing:
-            self._ring()
-        return self.started_count
+            self._ring()  # gives up the GIL: the loop may have moved on when it returns, and begun other calls
+        return number
 
     cpdef bint end(self, long number) noexcept:
         if self._running != number:

@@ -42,11 +42,11 @@ else:
 
         def begin(self) -> int:
             """Return the number of a call that begins. Call only in the thread that has the loop."""
-            self.started_count += 1
-            self._running[self.started_count] = None
+            self.started_count = number = self.started_count + 1
+            self._running[number] = None
             if self.dozing:
-                self._ring()
-            return self.started_count
+                self._ring()  # the loop may have moved on when it returns, and begun other calls
+            return number
 
         def end(self, number: int) -> bool:
             """End that call. Return whether its thread still has the loop."""
