@@ -151,11 +151,14 @@ def test_an_app_is_told_that_its_client_leaves(site: Site, how: str) -> None:
 
 
 def test_one_that_sends_learns_it_too(site: Site) -> None:
-    before = site.noted.read_text() if site.noted.exists() else ""
+    def notes() -> str:
+        return site.noted.read_text() if site.noted.exists() else ""
+
+    before = notes()
     with site.socket("/pushes") as websocket:
         websocket.recv(30)
         leave(websocket)
-    wait_for(lambda: site.noted.read_text() != before, "the app to note that its client is gone")
+    wait_for(lambda: notes() != before, "the app to note that its client is gone")
 
 
 def test_an_app_that_fails_in_the_middle(site: Site) -> None:
