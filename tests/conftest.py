@@ -6,7 +6,8 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,6 +110,19 @@ def app(tmp_path: Path) -> App:
     from support import staged  # late, so that its assertions are rewritten
 
     return staged.App(tmp_path)
+
+
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Return a function that sets the time zone, by POSIX rules, so that no zone file is needed."""
+
+    def choose(rule: str) -> None:
+        monkeypatch.setenv("TZ", rule)
+        time.tzset()
+
+    yield choose
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.fixture(scope="module", params=["compiled", "plain Python"])

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,17 +14,6 @@ from allcomers.config.local_time import zone_since
 
 START = 1_764_547_200  # 2025-12-01
 YEAR = 365 * 86_400
-
-
-@pytest.fixture
-def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    def choose(rule: str) -> None:
-        monkeypatch.setenv("TZ", rule)
-        time.tzset()
-
-    yield choose
-    monkeypatch.undo()
-    time.tzset()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The express lane (models/express.py): to a peer it is the plain way, byte for byte; and so it is to who counts."""
+"""The fast path (models/fastpath): to a peer it is the plain way, byte for byte; and so it is to who counts."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ SAID = st.lists(requests() | st.sampled_from(ODD), min_size=1, max_size=8).map(b
 PLACES = st.lists(st.integers(0, 4000), max_size=4)
 
 
-# ------------------------------------------------------------ the lane and the plain way
+# ------------------------------------------------------------ the fast path and the plain way
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The express lane on real servers: what is answered in C is answered byte for byte as plain Python answers it."""
+"""The fast path on real servers: what is answered in C is answered byte for byte as plain Python answers it."""
 
 from __future__ import annotations
 

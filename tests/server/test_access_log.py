@@ -32,19 +32,6 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 TESTS = str(ROOT / "tests")
 
 
-@pytest.fixture
-def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Return a function that sets the time zone, by POSIX rules, so that no zone file is needed."""
-
-    def choose(rule: str) -> None:
-        monkeypatch.setenv("TZ", rule)
-        time.tzset()
-
-    yield choose
-    monkeypatch.undo()
-    time.tzset()
-
-
 class Logged:
     """An AccessLog on a file, and its lines since the last read."""
 

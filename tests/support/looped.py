@@ -1,4 +1,4 @@
-"""An EventLoop with socketpairs for peers, in this thread: with the express lane, or in plain Python alone."""
+"""An EventLoop with socketpairs for peers, in this thread: with the fast path, or in plain Python alone."""
 
 from __future__ import annotations
 

@@ -108,9 +108,9 @@ def longest_chain() -> list[str]:
     return max(best.values(), key=len)
 
 
-def entries() -> list[str]:
-    """Return the files and folders at the top level."""
-    return [path.name for path in SOURCE.iterdir() if not path.name.startswith(("__pycache__", "_c", "py.typed"))]
+def entries() -> set[str]:
+    """Return the modules and the folders of modules at the top level."""
+    return {path.relative_to(SOURCE).parts[0] for path in FILES.values()}
 
 
 def files_in_folders() -> dict[str, int]:
@@ -190,10 +190,6 @@ def docstrings() -> Iterator[tuple[str, Function, str]]:
             text = ast.get_docstring(function)
             if text:
                 yield module, function, text
-
-
-def is_property(function: Function) -> bool:
-    return any("property" in ast.unparse(decorator) for decorator in function.decorator_list)
 
 
 def opens_oddly(function: Function, text: str) -> bool:

@@ -36,11 +36,11 @@ PATIENCE = 10.0
 contacts = 0
 """Connections that all servers here have accepted: a test without one has not met the server."""
 
-_tally = WorkerSlots()
+_slots = WorkerSlots()
 
 
 class LocalOrders(Signals):
-    """The orders of a server that is no process: they come from stop(), never from a signal."""
+    """The signals of a server that is no process: they come from stop(), never from a signal."""
 
     def listen(self) -> None:
         pass
@@ -55,7 +55,7 @@ class LocalOrders(Signals):
         os.close(self._writer)
 
 
-class _NoLifeline:
+class _NoSupervisor:
     """There is no supervisor to ask."""
 
     def request_replacement(self, why: str) -> None:
@@ -73,7 +73,7 @@ def listen(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
 
 
 class _Server:
-    """The parts of both servers: an endpoint, listeners, orders, a row of figures.
+    """The parts of both servers: an endpoint, listeners, signals, a row of figures.
 
     address  (host, port) of the first listener
     """
@@ -84,11 +84,11 @@ class _Server:
         self.listeners = listeners or [listen()]
         self.address: Any = self.listeners[0].getsockname()
         self.signals = LocalOrders(self.config.graceful_timeout)
-        self.share: WorkerSlot = _tally.acquire()
+        self.slot: WorkerSlot = _slots.acquire()
         self.peers: Endpoint
 
     def _open(self) -> None:
-        peers = endpoint(self.app, self.config, None, counters=self.share.counters)
+        peers = endpoint(self.app, self.config, None, counters=self.slot.counters)
         connect = peers.connect
 
         def counted(address: Any, now: float) -> Any:
@@ -99,13 +99,13 @@ class _Server:
         self.peers = peers._replace(connect=counted)
 
     def _serving(self) -> Any:
-        lifeline: Any = _NoLifeline()
-        return worker._serving(self.config, self.peers, self.listeners, self.signals, self.share, lifeline)
+        control: Any = _NoSupervisor()
+        return worker._serving(self.config, self.peers, self.listeners, self.signals, self.slot, control)
 
     def _close(self) -> None:
         for listener in self.listeners:
             listener.close()
-        _tally.release(self.share)
+        _slots.release(self.slot)
         self.signals.close()
 
 

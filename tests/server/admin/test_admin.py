@@ -255,29 +255,29 @@ def children(server: Server, admin: Admin) -> list[int]:
 def test_if_it_dies_another_takes_its_place_and_nobody_else_notices() -> None:
     with watched() as (server, admin):
         worker = admin.stats()["workers"][0]["pid"]
-        (office,) = children(server, admin)
-        os.kill(office, signal.SIGKILL)
+        (process,) = children(server, admin)
+        os.kill(process, signal.SIGKILL)
         with server.connect() as sock:
             assert exchange(sock).status == 200
         wait_for(lambda: admin.status("/health/ready") == 200, "the admin to be there again")
         assert admin.stats()["workers"][0]["pid"] == worker
-        assert children(server, admin) != [office]
+        assert children(server, admin) != [process]
 
 
 def test_it_does_not_outlive_the_supervisor() -> None:
     with serving("run", APP, "--admin", "127.0.0.1:0") as server:
         admin = Admin(server)
         wait_for(lambda: admin.status("/health/ready") == 200, "the server to be ready")
-        (office,) = children(server, admin)
+        (process,) = children(server, admin)
         server.send(signal.SIGTERM)
         server.process.wait(20)
-        assert not Path(f"/proc/{office}").exists()
+        assert not Path(f"/proc/{process}").exists()
     server = Server("run", APP, "--admin", "127.0.0.1:0")
     admin = Admin(server)
     wait_for(lambda: admin.status("/health/ready") == 200, "the server to be ready")
-    (office,) = children(server, admin)
+    (process,) = children(server, admin)
     assert server.stop(signal.SIGKILL) == -signal.SIGKILL
-    wait_for(lambda: not Path(f"/proc/{office}").exists() or "Z" in state(office), "the admin's process to end")
+    wait_for(lambda: not Path(f"/proc/{process}").exists() or "Z" in state(process), "the admin's process to end")
 
 
 def state(pid: int) -> str:

@@ -149,12 +149,12 @@ def test_a_window_is_chosen_by_a_key(browser: Browser, server: tuple[Server, Adm
 def test_it_says_when_nobody_answers_and_goes_on(browser: Browser, server: tuple[Server, Admin]) -> None:
     page = visit(browser, server[1], [])  # the browser itself tells of a connection that broke
     assert page.is_hidden("#lost")
-    (office,) = children(*server)
-    os.kill(office, signal.SIGSTOP)
+    (process,) = children(*server)
+    os.kill(process, signal.SIGSTOP)
     try:
         number = page.evaluate("state.sample.number")
     finally:
-        os.kill(office, signal.SIGKILL)
+        os.kill(process, signal.SIGKILL)
     page.wait_for_selector("#lost:not([hidden])")
     assert "does not respond" in page.inner_text("#lost")
     page.wait_for_selector("#lost", state="hidden")
