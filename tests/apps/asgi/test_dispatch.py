@@ -227,6 +227,18 @@ def test_a_call_that_is_over_is_freed_at_once(first: Any) -> None:
         gc.enable()
 
 
+def test_a_call_of_a_client_that_is_lost_is_freed_at_once() -> None:
+    near = Near()
+    gc.disable()
+    try:
+        near.hear(GET)
+        call = weakref.ref(near.lives.pop())
+        near.conn.lost(near.now)
+        assert call() is None
+    finally:
+        gc.enable()
+
+
 def test_no_more_is_read_than_a_call_takes() -> None:
     near = Near()
     near.hear(POST % 1_000_000)

@@ -158,6 +158,12 @@ class Exchange:
             self.request.expects = False  # the client does not wait for 100 Continue
         self.async_call.hear(piece, not complete)
 
+    def leave(self) -> None:
+        """Give the AsyncCall up: its client is gone, or gets another response."""
+        if self.async_call is not None:
+            self.async_call.leave()
+            self.async_call = None  # which knows the exchange: a circle is garbage for the collector alone
+
     @property
     def awaits_body(self) -> bool:
         """Whether the call that runs waits for more of the body."""

@@ -87,7 +87,7 @@ class Http1Connection(Http1Requests):
             record = AccessRecord(exchange.request, exchange.request_line, 101, 0, exchange.started)
         self._deliver_later(101, exchange.started, record, now)
         early, self._reader.buffer = self._reader.buffer, b""
-        self._exchange = None
+        self._exchange = exchange.async_call = None
         upgrade.connect(self, early, now)  # which calls replace_with()
 
     def abort(self, exchange: Exchange, now: float) -> None:
@@ -114,7 +114,7 @@ class Http1Connection(Http1Requests):
         self._deliver_later(response.status, exchange.started, record, now)
         self._idle_for = self._limits.keep_alive
         if exchange.async_call is not None:
-            exchange.async_call = None  # which knows the exchange: a circle is garbage for the collector alone
+            exchange.async_call = None  # as in Exchange.leave()
             if request.times is not None:
                 request.times.end(now)  # not when this is reached: the app's time is a part of the whole
         if exchange.body is not None:
@@ -145,9 +145,7 @@ class Http1Connection(Http1Requests):
             self.counters.add(REQUESTS)  # a request that is refused before it is whole counts, too
         else:
             request, line, started = exchange.whole(), exchange.request_line, exchange.started
-            if exchange.async_call is not None:
-                exchange.async_call.leave()
-                exchange.async_call = None
+            exchange.leave()
             exchange.drop_body()
         head, body = refused(refusal, self.endpoint.date(now), self.endpoint.server)
         self.codec.push(head + body)
@@ -180,8 +178,8 @@ class Http1Connection(Http1Requests):
             if exchange is not None:
                 self._log_lost(exchange, now)
             self._finish_undelivered(now)
-            if exchange is not None and exchange.async_call is not None:
-                exchange.async_call.leave()
+            if exchange is not None:
+                exchange.leave()
         if exchange is not None and not exchange.running:
             exchange.drop_body()
         super().lost(now)
