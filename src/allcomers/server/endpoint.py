@@ -92,7 +92,6 @@ def _shared(
 ) -> partial[HttpEndpoint]:
     """Return an HttpEndpoint that lacks its app."""
     from allcomers.connection.http.endpoint import HttpEndpoint
-    from allcomers.protocol.encode import SERVER
 
     return partial(
         HttpEndpoint,
@@ -104,7 +103,7 @@ def _shared(
         client=_client(config),
         clock=time.monotonic if config.server_timing or (log is not None and log.timed) else None,
         server_timing=config.server_timing,
-        server=SERVER if config.server_header else b"",
+        server=_server(config),
         tls=tls,
         counters=counters,
     )
@@ -137,6 +136,13 @@ def _http(
         life=life,
         http=http,
     )
+
+
+def _server(config: Config) -> bytes:
+    """Return the line of the Server field, or b"" for none."""
+    from allcomers.protocol.encode import SERVER
+
+    return SERVER if config.server_header else b""
 
 
 def _client(config: Config) -> Callable[[Origin, RequestHead], Origin] | None:
@@ -251,7 +257,6 @@ def _runtime(
     from importlib.util import find_spec
 
     from allcomers.apps.asgi.runtime import AsgiRuntime
-    from allcomers.protocol.encode import SERVER
 
     return AsgiRuntime(
         app=target,
@@ -259,7 +264,7 @@ def _runtime(
         report=_report_request,
         root_path=config.root_path,
         limits=config.limits,
-        server=SERVER if config.server_header else b"",
+        server=_server(config),
         counters=counters,
         websocket=config.websocket_limits if find_spec("websockets") else None,
         extensions=extensions,

@@ -59,7 +59,7 @@ class EventLoop:
             self._handle,
             Channel.fall_back,
             peers.close,
-            peers.post_handed_off,
+            peers.post,
         )
         peers.has_fast_path = self._fast_path is not None
         self.handle = self._handle if self._fast_path is None else self._fast_path.handle

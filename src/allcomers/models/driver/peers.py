@@ -67,10 +67,6 @@ class Peers:
         """Bring the result of `call` to the loop's own thread. Called in any thread."""
         self._inbox.put((channel, call, reply))
 
-    def post_handed_off(self, channel: Channel, reply: Any) -> None:
-        """Bring the result of a call that the fast path has handed over: the connection has no name for it."""
-        self._inbox.put((channel, None, reply))
-
     def results(self) -> list[tuple[Channel, Any, Any]]:
         """Return the results that were posted, each with its peer and its call."""
         return self._inbox.take()

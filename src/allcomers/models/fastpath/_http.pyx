@@ -124,7 +124,7 @@ cdef class HttpFastPath:
     ownership    which thread has the loop while a call runs, and whether it may run here; None where the loop never moves
     answer_late  posts the result of a call that has lost the loop; then `loop_moved` is raised
     submit       (work, done): has a call run in another thread; None where all run here
-    post         brings (channel, result) to the loop's own thread, for answered()
+    post         brings (channel, call, result) to the loop's own thread, for answered(); the call has no name: None
     """
 
     cdef dict _channels, _hosts
@@ -293,7 +293,7 @@ cdef class HttpFastPath:
         request.driver = state
         state.handed_off = request, (request.method, request.target, version_of(request.minor)), request.persists
         self._counters.at[REQUESTS] += 1
-        self._submit(_work(self, state, request), partial(self._post, state))
+        self._submit(_work(self, state, request), partial(self._post, state, None))
         return 0
 
     cdef inline int _set_origin(self, FastState state, Head request) except -1:

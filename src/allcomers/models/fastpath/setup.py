@@ -108,7 +108,7 @@ def fast_path(
     otherwise: Handle,
     fall_back: FallBack,
     close: Callable[[Any], object],
-    post: Callable[[Any, Any], object],
+    post: Callable[[Any, Any, Any], object],
 ) -> FastPath | None:
     """Return the fast path of a loop whose own handle() is `otherwise`; None where these peers cannot have one."""
     if not compiled.COMPILED or calls.is_limited:  # a limit has to know of each call
@@ -143,7 +143,7 @@ def _for_http(
     otherwise: Handle,
     fall_back: FallBack,
     close: Callable[[Any], object],
-    post: Callable[[Any, Any], object],
+    post: Callable[[Any, Any, Any], object],
 ) -> FastPath | None:
     if http.clock or http.client:
         return None
