@@ -1,10 +1,11 @@
 # Two commands are enough: `make run` serves the example site, `make test` runs every test.
 # `make check` adds lint, types and the layer test; `make conformance` runs the whole product of
-# models × TLS × calls × workers, and real apps and a real browser on all models; `make test-older` runs the tests of the
-# server on the oldest Python that is here, and one form of each on those between; ALL=1 runs them all there, too;
-# `make test-plain` in plain Python; `make bench` compares with every other server, `make bench QUICK=1` in three
+# models × TLS × calls × workers, and real apps and a real browser on all models; `make test-older` runs one form of each
+# test of the server on the older Pythons that are here, ALL=1 all of them; `make test-plain` all of them in plain Python,
+# ONCE=1 one form of each; `make bench` compares with every other server, `make bench QUICK=1` in three
 # minutes; `make frameworks` runs the suites of Starlette, uvicorn, httpx, requests and Flask against this server,
-# QUICK=1 the part that CI runs.
+# QUICK=1 the part that CI runs; `make sanitized` tests the compiled parts under AddressSanitizer; `make chaos` does to each
+# model what peers, disks and operators may do, in ten minutes or SECONDS=, by a SEED= that it prints.
 
 PYTHON ?= $(shell tools/pythons | head -n 1)
 VENV := .venv
@@ -25,16 +26,14 @@ test-server: $(VENV)/.test
 	$(BIN)/$(PYTEST) --server $(if $(ONCE),--once)
 
 test-plain: $(VENV)/.test
-	ALLCOMERS_PURE=1 $(BIN)/$(PYTEST) --server
+	ALLCOMERS_PURE=1 $(BIN)/$(PYTEST) --server $(if $(ONCE),--once)
 
 test-older:
 	@older=$$(tools/pythons | tail -n +2); \
 	[ -n "$$older" ] || echo "make test-older: $(PYTHON) is the only Python here, so no older one is tested"; \
-	oldest=$$(echo "$$older" | tail -n 1); \
 	for python in $$older; do \
-		once=; [ "$$python" = "$$oldest" ] || once=$(if $(ALL),,1); \
 		name=$$($$python -c 'import sys; print("python{}.{}".format(*sys.version_info))') && \
-		$(MAKE) --no-print-directory test-server PYTHON=$$python VENV=.venv/$$name ONCE=$$once || exit 1; \
+		$(MAKE) --no-print-directory test-server PYTHON=$$python VENV=.venv/$$name ONCE=$(if $(ALL),,1) || exit 1; \
 	done
 
 check: $(VENV)/.test
@@ -42,13 +41,16 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check src tests bench examples setup.py
 	$(BIN)/mypy
 	$(BIN)/python tools/options-doc --check
+	$(BIN)/python tools/man-page --check
 	$(BIN)/python examples/media/make.py check
 	$(BIN)/pytest tests/test_layers.py
 
 conformance: $(VENV)/.test
-	ALLCOMERS_WHOLE=1 $(BIN)/$(PYTEST) tests/models/conformance tests/apps/test_real_apps.py \
+	ALLCOMERS_WHOLE=1 $(BIN)/$(PYTEST) tests/models/conformance tests/models/test_each_call.py tests/apps/test_real_apps.py \
 		tests/test_browser.py tests/apps/wsgi/test_wsgi_write.py tests/apps/asgi/test_asgi_states.py tests/apps/asgi/test_disconnect.py \
-		tests/apps/asgi/test_asgi_frameworks.py tests/apps/asgi/test_signal_handlers.py
+		tests/apps/asgi/test_asgi_frameworks.py tests/apps/asgi/test_signal_handlers.py \
+		tests/server/test_balancer.py tests/server/test_left_over.py
+	tools/fuzz 60
 
 bench: $(VENV)/.test
 	tools/bench-packages
@@ -59,6 +61,9 @@ frameworks: $(VENV)/.test
 
 sanitized: $(VENV)/.test
 	tools/sanitized $(SECONDS)
+
+chaos: $(VENV)/.test
+	PYTHONPATH=tests:. $(BIN)/python -m chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(CHAOS)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -77,4 +82,4 @@ clean:
 	rm -rf $(VENV) build dist src/*.egg-info
 	find src -name '_*.c' -delete -o -name '_*.so' -delete
 
-.PHONY: run test test-server test-plain test-older check conformance bench frameworks sanitized clean
+.PHONY: run test test-server test-plain test-older check conformance bench frameworks sanitized chaos clean

@@ -8,11 +8,13 @@ from bench.support import harness
 
 FOLDERS = {
     "comparison": ("comparison", "page"),
-    "request": ("cost", "instructions", "websocket"),
+    "request": ("cost", "instructions", "greenlets", "websocket"),
     "start": ("startup", "first"),
-    "endurance": ("idle", "slow", "signals", "uploads"),
+    "endurance": ("bounds", "idle", "slow", "signals", "uploads", "soak"),
     "sharing": ("fairness", "shares"),
     "measuring": ("generator", "lab"),
+    "overload": ("overload",),
+    "life": ("life", "restarts", "rolling"),
     "frameworks": ("middlewares", "asgi_faults", "wsgi_faults"),
     "applications": ("applications",),
 }

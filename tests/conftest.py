@@ -17,7 +17,7 @@ from hypothesis import settings
 
 from allcomers.models import TABLE
 from support import chromium
-from support.certificates import Certificate
+from support.certificates import Certificate, LockedSocket
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -142,9 +142,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     authority = trustme.CA()
     pem = tmp_path_factory.mktemp("certificate") / "server.pem"
     authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
-    trusted = ssl.create_default_context()
-    authority.configure_trust(trusted)
-    return Certificate(pem, trusted)
+    trusted, for_threads = ssl.create_default_context(), ssl.create_default_context()
+    for context in (trusted, for_threads):
+        authority.configure_trust(context)
+    for_threads.sslsocket_class = LockedSocket
+    return Certificate(pem, trusted, for_threads)
 
 
 REAL = Path(__file__).parent / "support" / "real"

@@ -93,6 +93,8 @@ def allcomers(kind: str, workload: Workload) -> Launch:
     if interface == "asgi":
         started = harness.allcomers("run", f"bench/comparison/served.py:asgi_{workload.app}", "-m", "asyncio", *tls)
         return without_uvloop(started) if how == "stdlib" else started
+    if how == "gevent":
+        return harness.allcomers("run", f"bench/comparison/served.py:{workload.app}", "-m", "gevent", *tls)
     threads = ["-t", str(workload.threads)] if workload.threads and how else []
     calls = ["--calls", how or "inline", *threads]
     return harness.allcomers("run", f"bench/comparison/served.py:{workload.app}", "-m", "epoll", *calls, *tls)
@@ -214,6 +216,7 @@ PEERS = {
     "gunicorn sync": Peer(("gunicorn",), gunicorn("sync")),
     "gunicorn gthread": Peer(("gunicorn",), gunicorn("gthread")),
     "gunicorn gevent": Peer(("gunicorn", "gevent", "packaging"), gunicorn("gevent")),
+    "gevent pywsgi": Peer(("gevent",), by_start("pywsgi")),
     "gunicorn asgi": Peer(("gunicorn", "uvloop"), gunicorn("asgi"), "asgi_"),
     "granian wsgi": Peer(("granian",), granian("wsgi")),
     "granian static": Peer(("granian",), granian("wsgi")),

@@ -46,6 +46,15 @@ def cheroot_64(app: Any, port: int, pem: str | None) -> None:
     cheroot(app, port, pem, threads=64)
 
 
+def pywsgi(app: Any, port: int, pem: str | None) -> None:
+    from gevent import monkey
+
+    monkey.patch_all()
+    from gevent.pywsgi import WSGIServer
+
+    WSGIServer((HOST, port), app, backlog=BACKLOG, log=None).serve_forever()
+
+
 # Echo ----------------------------------------------------------------------------------------------------
 
 

@@ -19,13 +19,14 @@ TEXT = b"Hello, World!"
 HTTP_FLOOR = ("floor/http_floor.c",)
 
 ALLCOMERS = ("allcomers wsgi", "allcomers wsgi pool", "allcomers web", "allcomers asgi uvloop", "allcomers asgi stdlib")
+GREENLETS = "allcomers wsgi gevent"
 COMPILED = ("bjoern", "fastwsgi", "socketify")
 WSGI = ("granian wsgi", "gunicorn sync", "gunicorn gthread", "gunicorn gevent", "waitress", "cheroot")
 ASGI = ("granian asgi", "uvicorn", "hypercorn", "gunicorn asgi")
-ALL = ("floor", "nginx", *ALLCOMERS, *COMPILED, *WSGI, *ASGI)
+ALL = ("floor", "nginx", *ALLCOMERS, GREENLETS, *COMPILED, *WSGI, *ASGI)
 APPS = tuple(name for name in ALL if name != "nginx")
 KEEPING = tuple(name for name in ALL if name != "gunicorn sync")  # servers that keep connections open
-WAITING = ("floor", "allcomers wsgi pool", "allcomers wsgi auto", *ALLCOMERS[3:], *WSGI, *ASGI)
+WAITING = ("floor", "allcomers wsgi pool", "allcomers wsgi auto", GREENLETS, *ALLCOMERS[3:], *WSGI, *ASGI)
 FILES = (
     *("floor", "nginx", "allcomers site", "allcomers wsgi", "granian static", "uvicorn", "bjoern", "fastwsgi"),
     *("gunicorn sync", "gunicorn gthread", "waitress", "cheroot"),

@@ -3,8 +3,9 @@
 One connection sends the same request over and over, and an EventLoop with inline calls answers, as under the epoll
 model. All that a request costs in user space is counted, from the poller's wait() to its last byte; what the kernel
 does for it, and what the peer costs, is not. `pool` runs the same calls in a thread of their own, and counts all that
-the hand-over costs. `parts` counts the steps by themselves. Needs valgrind. With ALLCOMERS_PURE=1 in the environment
-the plain Python is counted instead of compiled parts.
+the hand-over costs. `stream-wsgi` and `stream-asgi` send 16 pieces of 1 KB, and `sse` counts one event of an open
+stream of them, beyond the turns of asyncio's loop. `parts` counts the steps by themselves. Needs valgrind. With
+ALLCOMERS_PURE=1 in the environment the plain Python is counted instead of compiled parts.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,16 @@ from bench.support import harness
 WARM = 300
 COUNT = 1000
 MARK = "getpgrp"  # a system call that nothing here makes: callgrind writes its counts when it is entered
-RECEIVE = 4096
+RECEIVE = 64 * 1024
+PIECES = 16
+PIECE = b"p" * 1024
+END = b"\r\n0\r\n\r\n"  # of a body in chunks
 WRK = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"
 HEADS = {"wrk": WRK, "browser": WRK[:-2] + "".join(f"{line}\r\n" for line in BROWSER).encode() + b"\r\n"}
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--kinds", type=harness.names, default=["web", "pool", "wsgi", "asgi", "parts"])
+    parser.add_argument("--kinds", type=harness.names, default=list(KINDS))
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
 
 
@@ -45,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
         return
     for kind in args.kinds:
         for name, count in counted(kind):
-            print(f"{kind:6} {name:40} {count:9,.0f}", flush=True)
+            print(f"{kind:11} {name:40} {count:9,.0f}", flush=True)
 
 
 def counted(kind: str) -> list[tuple[str, float]]:
@@ -98,6 +102,7 @@ def answering(pools: bool, **answers: Any) -> Any:
     from allcomers.models.epoll_loop import EpollPoller
     from allcomers.server.clock import DateLine
     from allcomers.system.accept_balance import WorkerSlots
+    from allcomers.system.memory.ledger import unbounded
     from allcomers.system.signals import Signals
 
     def report(error: BaseException, request: object) -> None:
@@ -111,9 +116,11 @@ def answering(pools: bool, **answers: Any) -> Any:
         wall=time.time,
         report=report,
         counters=slot.counters,
+        ledger=unbounded(),
     )
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as sockets.py does
     poller = EpollPoller()
     serving = Serving(
         endpoint=Endpoint(scheme="http", connect=partial(Http1Connection, http), serve=lambda serving: None, http=http),
@@ -125,7 +132,7 @@ def answering(pools: bool, **answers: Any) -> Any:
     return EventLoop(serving, poller), poller, listener.getsockname()
 
 
-def exchange(answers: Any, data: bytes, pools: bool) -> Callable[[], bytes]:
+def exchange(answers: Any, data: bytes, pools: bool, is_chunked: bool) -> Callable[[], bytes]:
     """Return a function that sends one request on one connection and returns the response."""
     loop, poller, address = answering(pools, **answers)
     peer = socket.create_connection(address)
@@ -140,7 +147,10 @@ def exchange(answers: Any, data: bytes, pools: bool) -> Callable[[], bytes]:
         peer.send(data)
         for _ in range(1 + pools):  # the response of another thread is reported in a turn of its own
             turn()
-        return peer.recv(RECEIVE)
+        said = peer.recv(RECEIVE)
+        while is_chunked and not said.endswith(END):
+            said += peer.recv(RECEIVE)
+        return said
 
     turn()  # the peer is accepted
     said = one()
@@ -148,7 +158,7 @@ def exchange(answers: Any, data: bytes, pools: bool) -> Callable[[], bytes]:
     return one
 
 
-def steps_of(pools: bool = False, **answers: Any) -> None:
+def steps_of(pools: bool = False, is_chunked: bool = False, **answers: Any) -> None:
     ours, theirs = socket.socketpair()
 
     def nothing() -> None:
@@ -157,7 +167,7 @@ def steps_of(pools: bool = False, **answers: Any) -> None:
 
     step("nothing", nothing)  # except what the peer does
     for name, data in HEADS.items():
-        step(f"{name}'s head", exchange(answers, data, pools))
+        step(f"{name}'s head", exchange(answers, data, pools, is_chunked))
 
 
 def web(pools: bool = False) -> None:
@@ -177,22 +187,119 @@ def wsgi() -> None:
     steps_of(handler=wsgi.handler(app, report=print, inline=True))
 
 
+def stream_wsgi() -> None:
+    from allcomers.apps.wsgi import app as wsgi
+
+    def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return (PIECE for _ in range(PIECES))
+
+    steps_of(is_chunked=True, handler=wsgi.handler(app, report=print, inline=True))
+
+
 def asgi() -> None:
     asyncio.run(_asgi())
 
 
-async def _asgi() -> None:
+def answers_of(app: Any, events: asyncio.AbstractEventLoop) -> dict[str, Any]:
+    """Return the parts of an HttpEndpoint that call this ASGI app."""
     from allcomers.apps.asgi.dispatch import answer
     from allcomers.apps.asgi.eager import eager_calls
     from allcomers.apps.asgi.runtime import AsgiRuntime
 
+    host = AsgiRuntime(app=app, events=events, report=print)
+    return {"async_call": partial(answer, host), "begin": eager_calls(host)}
+
+
+class Spun:
+    """An ASGI app behind one connection, on an event loop that takes a turn when it is told to."""
+
+    def __init__(self, make: Callable[[asyncio.AbstractEventLoop], Any]) -> None:
+        self.events = asyncio.new_event_loop()
+        self._loop, self._poller, address = answering(False, **answers_of(make(self.events), self.events))
+        self.peer = socket.create_connection(address)
+        self.spin(self._turn)
+
+    def _turn(self) -> None:
+        for fd, event in self._poller.wait(0.0):
+            self._loop.handle(fd, event, time.monotonic())
+        self._loop.turn(time.monotonic())
+
+    def spin(self, action: Callable[[], object] | None = None) -> None:
+        """Take a turn, with `action` first."""
+        if action is not None:
+            self.events.call_soon(action)
+        self.events.call_soon(self.events.stop)
+        self.events.run_forever()
+
+    def ask(self) -> None:
+        self.peer.send(WRK)
+        self.spin(self._turn)
+
+    def read(self) -> None:
+        said = self.peer.recv(RECEIVE)
+        while not said.endswith(END):
+            self.spin()
+            said += self.peer.recv(RECEIVE)
+
+
+def nothing_spun(spun: Spun, turns: int = 1) -> None:
+    ours, theirs = socket.socketpair()
+
+    def nothing() -> None:
+        ours.send(WRK)
+        for _ in range(turns):
+            spun.spin(int)
+        theirs.recv(RECEIVE)
+
+    step("nothing", nothing)
+
+
+def stream_asgi() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+        for _ in range(PIECES):
+            await send({"type": "http.response.body", "body": PIECE, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    spun = Spun(lambda events: app)
+    nothing_spun(spun)
+    step("wrk's head", lambda: (spun.ask(), spun.read()))
+
+
+def sse() -> None:
+    due: list[asyncio.Future[None]] = []
+
+    def make(events: asyncio.AbstractEventLoop) -> Any:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            head = [(b"content-type", b"text/event-stream")]
+            await send({"type": "http.response.start", "status": 200, "headers": head})
+            while True:
+                due.append(events.create_future())
+                await due[0]
+                await send({"type": "http.response.body", "body": b"data: tick\n\n", "more_body": True})
+
+        return app
+
+    spun = Spun(make)
+    spun.ask()
+
+    def event() -> None:
+        spun.spin(lambda: due.pop().set_result(None))
+        spun.spin()
+        spun.peer.recv(RECEIVE)
+
+    nothing_spun(spun, 2)
+    step("an event", event)
+
+
+async def _asgi() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         head = [(b"content-type", b"text/plain"), (b"content-length", b"13")]
         await send({"type": "http.response.start", "status": 200, "headers": head})
         await send({"type": "http.response.body", "body": b"Hello, World!"})
 
-    host = AsgiRuntime(app=app, events=asyncio.get_running_loop(), report=print)
-    steps_of(async_call=partial(answer, host), begin=eager_calls(host))
+    steps_of(**answers_of(app, asyncio.get_running_loop()))
 
 
 def parts() -> None:
@@ -225,4 +332,13 @@ def parts() -> None:
     step("an answer planned", lambda: answers.plan(("GET", "/", "1.1"), response, 13, True, date, encode.SERVER))
 
 
-KINDS = {"web": web, "pool": partial(web, pools=True), "wsgi": wsgi, "asgi": asgi, "parts": parts}
+KINDS: dict[str, Callable[[], None]] = {
+    "web": web,
+    "pool": partial(web, pools=True),
+    "wsgi": wsgi,
+    "asgi": asgi,
+    "stream-wsgi": stream_wsgi,
+    "stream-asgi": stream_asgi,
+    "sse": sse,
+    "parts": parts,
+}

@@ -94,3 +94,27 @@ async def bulk_asgi(scope: dict[str, Any], receive: Callable[[], Any], send: Cal
     body = b"%d" % size
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
+
+
+def held_wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+    """8 MB for /large; for an upload, which is not read, nothing."""
+    body = bytes(8_000_000) if environ["PATH_INFO"] == "/large" else b""
+    start_response("200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+async def held_asgi(scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
+    """The same as an ASGI app, whose uploads wait; a WebSocket receives until its end."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+    elif scope["type"] == "http":
+        body = bytes(8_000_000) if scope["path"] == "/large" else b""
+        while scope["path"] != "/large" and (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+    else:
+        raise ValueError(f"not for {scope['type']}")

@@ -46,14 +46,14 @@ class Folder(NamedTuple):
 
 
 FOLDERS = (
-    Folder("commands/", "what the command line offers", ("load/", "lab/", "doctor/", "top/")),
-    Folder("server/", "processes and their lives", ("supervisor/", "admin/")),
-    Folder("models/", "who waits for the sockets: a page each", ("driver/", "fastpath/")),
-    Folder("calls/", "where app code runs"),
-    Folder("apps/", "what answers requests", ("static/", "wsgi/", "asgi/")),
+    Folder("commands/", "what the command line offers", ("load/", "lab/", "doctor/", "top/", "shell/")),
+    Folder("server/", "processes", ("supervisor/", "admin/", "embedded/", "hooks/", "interfaces/", "logs/")),
+    Folder("models/", "who waits for the sockets: a page each", ("driver/", "fastpath/", "greenlets/")),
+    Folder("calls/", "where app code runs", ("overload/",)),
+    Folder("apps/", "what answers requests", ("static/", "wsgi/", "asgi/", "compression/")),
     Folder("connection/", "one peer, its phases and deadlines", ("http/",), is_pure=True),
-    Folder("system/", "what is asked of the kernel"),
-    Folder("protocol/", "bytes to messages and back", ("websocket/",), is_pure=True),
+    Folder("system/", "what is asked of the kernel", ("listening/", "memory/", "native/", "processes/")),
+    Folder("protocol/", "bytes to messages and back", ("websocket/", "fields/", "proxy/", "tls/"), is_pure=True),
     Folder("config/", "every option, once", ("migration/",)),
     Folder("errors.py", "every error"),
 )
@@ -128,9 +128,9 @@ def folders() -> str:
             yield box("card pure" if folder.is_pure else "card", left, y, width, floor)
             yield text("name", left + 16, y + 28, folder.name)
             yield text("", left + 140, y + 28, folder.what)
-            x = left + 452.0
-            for name in folder.within:
-                wide = 8.2 * len(name) + 20
+            widths = [8.2 * len(name) + 20 for name in folder.within]
+            x = min(left + 436.0, left + width - 10 + 8 - sum(widths) - 8 * len(widths))  # many end where the card does
+            for name, wide in zip(folder.within, widths, strict=True):
                 yield box("chip", x, y + 10, wide, 26, 13)
                 yield text("code mid", x + wide / 2, y + 27, name)
                 x += wide + 8

@@ -6,16 +6,20 @@ The names below are loaded when they are first used: importing allcomers costs n
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # `typing` takes a while, and `python -m allcomers` would find it in the current folder
 if TYPE_CHECKING:
+    from typing import Any
+
     from allcomers.apps.routes import routes
     from allcomers.apps.service import Service
     from allcomers.apps.static.site import Site
     from allcomers.apps.web import Web
+    from allcomers.commands.load.loadtest import loadtest
     from allcomers.errors import HttpError
     from allcomers.protocol.framing import Delimited, LengthPrefixed, Raw
     from allcomers.protocol.message import FileSlice, Request, Response
+    from allcomers.server.embedded.server import Server, run
 
 __version__ = "0.1.0"
 
@@ -27,11 +31,14 @@ __all__ = [
     "Raw",
     "Request",
     "Response",
+    "Server",
     "Service",
     "Site",
     "Web",
     "load",
+    "loadtest",
     "routes",
+    "run",
 ]
 
 _HOMES = {
@@ -42,11 +49,14 @@ _HOMES = {
     "Raw": "protocol.framing",
     "Request": "protocol.message",
     "Response": "protocol.message",
+    "Server": "server.embedded.server",
     "Service": "apps.service",
     "Site": "apps.static.site",
     "Web": "apps.web",
     "load": "commands.load",
+    "loadtest": "commands.load.loadtest",
     "routes": "apps.routes",
+    "run": "server.embedded.server",
 }
 
 

@@ -29,6 +29,10 @@ class ClientGone(OSError):
     """Raised by an app's send() or write() once the client has disconnected or has its whole response (ASGI 2.4)."""
 
 
+class SpoolFull(OSError):
+    """Temporary files have all the bytes that --max-spool allows."""
+
+
 class PeerError(AllcomersError):
     """A peer broke the protocol beneath the messages (TLS, a service's framing): no response is possible."""
 

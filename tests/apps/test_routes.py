@@ -189,10 +189,9 @@ def test_an_http_error_of_a_plain_function_becomes_its_answer() -> None:
         ("/a/../b", "segment"),
         ("/./", "segment"),
         ("/a%20b/", "'/a b/'"),
-        ("/users/<id>", "no patterns"),
-        ("/users/{id}", "no patterns"),
-        ("/api/*", "no patterns"),
-        ("/a?b=c", "no patterns"),
+        ("/users/<id>", "a parameter is a segment"),
+        ("/api/*", "a parameter is a segment"),
+        ("/a?b=c", "a parameter is a segment"),
         ("/a\nb", "control"),
     ],
 )

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from allcomers.apps.web import HTML, JSON, OCTETS, PLAIN, REGISTERED, Web, as_handler
 from allcomers.errors import AnswerError, ConfigError, HttpError
-from allcomers.protocol.message import FORM_FIELDS, Body, FileSlice, Request, Response
+from allcomers.protocol.body import Body
+from allcomers.protocol.message import FileSlice, Request, Response
 
 FORM = [(b"Content-Type", b"application/x-www-form-urlencoded")]
 
@@ -162,20 +163,6 @@ def test_extra_methods_dispatch() -> None:
 def test_bad_extra_methods_are_refused_at_the_class(extra: Any, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         type("Bad", (Web,), {"extra_methods": extra})
-
-
-def test_async_methods_are_refused_at_the_class() -> None:
-    with pytest.raises(ConfigError, match=r"Bad\.get is async"):
-
-        class Bad(Web):
-            async def get(self, request: Request) -> str:
-                return ""
-
-    with pytest.raises(ConfigError, match=r"Worse\.post is async"):
-
-        class Worse(Web):
-            async def post(self, request: Request) -> Any:
-                yield ""
 
 
 class Text(str):
@@ -435,15 +422,29 @@ def test_a_form_is_decoded() -> None:
     assert request("POST").form == {}
 
 
-@pytest.mark.parametrize("body", [b"a=%ff", b"\xff=1", b"a=%ED%A0%80", b"a&" * FORM_FIELDS + b"a"])
+def test_values_that_come_several_times() -> None:
+    query = request(target="/?a=1&b=2&a=3").args
+    assert query.all("a") == ["1", "3"]
+    assert query.all("none") == []
+    assert query.pairs == [("a", "1"), ("b", "2"), ("a", "3")]
+    assert request("POST", body=b"x=1&x=", fields=FORM).form.all("x") == ["1", ""]
+
+
+def test_too_many_fields() -> None:
+    fields = b"a&" * 1000 + b"a"
+    assert Echo()(request("POST", body=fields, fields=FORM)).status == 413
+    assert Echo()(request(target="/?" + fields.decode())).status == 400
+
+
+@pytest.mark.parametrize("body", [b"a=%ff", b"\xff=1", b"a=%ED%A0%80"])
 def test_a_bad_form_or_query_is_the_clients_error(body: bytes) -> None:
     assert Echo()(request("POST", body=body, fields=FORM)).status == 400
     assert Echo()(request(target="/?" + body.decode("latin-1"))).status == (400 if b"\xff" not in body else 200)
 
 
 def test_a_form_of_another_type_is_415() -> None:
-    multipart = [(b"Content-Type", b"multipart/form-data; boundary=x")]
-    assert Echo()(request("POST", body=b"--x--", fields=multipart)).status == 415
+    mixed = [(b"Content-Type", b"multipart/mixed; boundary=x")]
+    assert Echo()(request("POST", body=b"--x--", fields=mixed)).status == 415
     assert Echo()(request("POST", body=b"a=1")).status == 415
 
 

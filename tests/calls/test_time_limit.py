@@ -110,9 +110,9 @@ def has_told(server: Server, name: str) -> bool:
     """Does the log tell which call hangs, since when, and where in the app?"""
     lines = [
         rf"ERROR {re.escape(name)}: after {LIMIT:g} s the call has not ended; it is at:",
-        r'  File ".*app\.py", line \d+, in \w+',  # not a line of the server's own
-        r"(?s:.*)    hang_here\(\)",
-        r'  File ".*app\.py", line \d+, in hang_here',  # and perhaps further, in what that calls
+        r'\s+File ".*app\.py", line \d+, in \w+',  # not a line of the server's own
+        r"(?s:.*)\s+hang_here\(\)",
+        r'\s+File ".*app\.py", line \d+, in hang_here',  # and perhaps further, in what that calls
     ]
     return re.search("\n".join(lines), server.stderr) is not None
 
@@ -297,7 +297,7 @@ def test_calls_in_time_are_not_touched(bench: Bench, model: str, calls: str) -> 
             )
             others.more(100)
         assert ask(server, request("/hang-in-stream")[:-2] + b"Connection: close\r\n\r\n").endswith(b"two\r\n0\r\n\r\n")
-        assert "call" not in server.stderr
+        assert not re.search(" (WARNING|ERROR) ", server.stderr)
 
 
 def test_the_call_and_the_watcher_never_both_win() -> None:
@@ -336,10 +336,11 @@ def test_the_call_and_the_watcher_never_both_win() -> None:
 
 
 def test_short_calls_do_not_wake_the_watcher_each() -> None:
+    others = set(threading.enumerate())  # a watcher of another test may not have ended yet
     inline = TimedInline(8, 30.0, lambda why: None, CounterRow())
     for _ in range(20_000):
         inline.here(lambda: None)
-    (watcher,) = (thread for thread in threading.enumerate() if thread.name == "call-watch 30")
+    (watcher,) = (thread for thread in threading.enumerate() if thread.name == "call-watch 30" and thread not in others)
     status = Path(f"/proc/self/task/{watcher.native_id}/status").read_text()
     switches = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.M)
     assert switches
@@ -402,9 +403,9 @@ def test_an_async_app_that_waits_is_given_up(async_bench: Bench, model: str) -> 
         assert (answer.status, answer.close) == (503, True)
         where = [
             f"ERROR GET '/hang?a=%0Ab' of 127.0.0.1: after {LIMIT:g} s the call has not ended; it is at:",
-            r'  File ".*app\.py", line \d+, in app',
-            r"    await hang_here\(\)",
-            r'  File ".*app\.py", line \d+, in hang_here',
+            r'\s+File ".*app\.py", line \d+, in app',
+            r"\s+await hang_here\(\)",
+            r'\s+File ".*app\.py", line \d+, in hang_here',
         ]
         assert re.search("\n".join([re.escape(where[0]), *where[1:]]), server.stderr)
         if model != "thread":
@@ -432,4 +433,4 @@ def test_an_async_app_may_wait_for_its_client_and_take_its_time_once_it_answers(
         time.sleep(1.5 * LIMIT)
         sock.sendall(b"b")
         assert receive(sock).body == b"ab"
-        assert "call" not in server.stderr
+        assert not re.search(" (WARNING|ERROR) ", server.stderr)

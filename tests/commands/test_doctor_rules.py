@@ -83,15 +83,20 @@ CASES = [
         {"workers": "4", "max_memory": "512M"}, ("may grow to 512 MiB", "--max-memory 204M"),
     ),
     Case(
-        "memory_of_requests", KNOW, {"memory_limit": 256 << 20, "nofile": 65536}, {},
-        ("limit of 256 MiB", "up to 65,536 clients", "455 of them", "--max-connections 364"),
+        "memory_of_requests", HURTS, {"memory_limit": 256 << 20}, {"max_memory_held": "300M"},
+        ("up to 300 MiB are held", "of 256 MiB, the cgroup's memory limit", "--max-memory-held 128M"),
     ),
     Case(
         "descriptors", HURTS, {"nofile": 256, "nofile_hard": 4096}, {"max_connections": "1000"},
-        ("--max-connections 1,000, and 256 descriptors", "accepts about 192", "ulimit -n 4096"), {"nofile": 4096},
+        ("--max-connections 1,000, and 256 descriptors", "accepts about 192", "--descriptors 4096"), {"nofile": 4096},
     ),
     Case("descriptors", HURTS, {"nofile": 256}, {}, ("192 clients", "LimitNOFILE=65536"), {"nofile": 65536}),
-    Case("descriptors", KNOW, {"nofile": 1024, "nofile_hard": inf}, {}, ("960 clients", "ulimit -n 65536")),
+    Case("descriptors", KNOW, {"nofile": 1024, "nofile_hard": inf}, {}, ("960 clients", "--descriptors 65536")),
+    Case("descriptors", HURTS, {"nofile": 65536}, {"descriptors": "256"}, ("256 descriptors (--descriptors)",)),
+    Case(
+        "descriptors_over_hard", FAILS, {"nofile": 256, "nofile_hard": 4096, "uid": 1000}, {"descriptors": "65536"},
+        ("--descriptors 65,536, and the hard limit is 4,096", "--descriptors max"), {"uid": 0},
+    ),
     Case("descriptors", HURTS, {"nofile": 512}, {"model": "thread"}, ("places for 1,000",), {"nofile": 2048}),
     Case("descriptors", FAILS, {"nofile": 32}, {}, ("32 descriptors", "some tens"), {"nofile": 65536}),
     Case(
@@ -222,6 +227,10 @@ CASES = [
     Case("no_uvloop", KNOW, {"packages": frozenset()}, {"model": "asyncio"}, (), {"packages": frozenset({"uvloop"})}),
     Case("no_websockets", KNOW, {"packages": frozenset({"uvloop"}), "app": app("asgi")}, {}, ("websockets",)),
     Case("blocked_websockets", HURTS, {"app": app("asgi")}, {"model": "thread"}, ("-m thread", "-m asyncio")),
+    Case(
+        "patched_threads", HURTS, {"app": app(patched=True)}, {"model": "thread"},
+        ("shop:app calls gevent.monkey.patch_all()", "under -m thread", "-m gevent"),
+    ),
     Case("app_problem", FAILS, {"app": app("", problem="there is no module 'shop'")}, {}, ("shop:app", "no module")),
     Case("slow_import", KNOW, {"app": app(seconds=4.25)}, {}, ("4.2 s", "-X importtime -c 'import shop'")),
     Case(
@@ -335,6 +344,7 @@ def test_the_heaviest_come_first() -> None:
         ({"app": app(clients=("requests",))}, {"model": "thread"}),
         ({"app": app(threads=("Scheduler",))}, {}),
         ({"app": app("wsgi", drivers=("psycopg",))}, {}),
+        ({"memory_limit": 256 << 20}, {}),
         ({}, {"call_timeout": "30"}),
         ({}, {"call_timeout": "120", "hang_timeout": "0"}),
         ({}, {"call_timeout": "120", "calls": "pool"}),
@@ -346,7 +356,13 @@ def test_no_finding_without_a_problem(facts: dict[str, Any], given: dict[str, An
 
 
 def test_the_plan_has_the_limits_of_the_models() -> None:
-    for name, own in (("thread", thread.PLACES), ("process", process.PLACES), ("thread-pool", 32), ("epoll", inf)):
+    for name, own in (
+        ("thread", thread.PLACES),
+        ("process", process.PLACES),
+        ("gevent", 10_000),
+        ("thread-pool", 32),
+        ("epoll", inf),
+    ):
         assert plan.places(GOOD, Config(model=name)) == own
     assert plan.places(GOOD, Config(model="thread-pool", max_connections=8)) == 8
     assert plan.tasks(GOOD, Config(model="process", calls="pool", threads=4, max_connections=10)) == 51

@@ -73,7 +73,9 @@ def test_all_options_are_shown_on_demand(command: str) -> None:
             assert bool(re.search(rf" {flag}[ ,]", few)) == (name in configs.COMMON)
     assert max(map(len, everything.splitlines())) <= 100
     assert "-- " not in everything
-    assert re.findall(r"--no-[\w-]+", everything) == ["--no-server-header"]
+    assert re.findall(r"--no-[\w-]+", everything) == [
+        *("--no-gather", "--no-server-header", "--no-date-header"),
+    ]
 
 
 @pytest.mark.parametrize("flag", ["--version", "-V"])
@@ -106,7 +108,10 @@ def test_a_model_that_this_system_lacks() -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["frob"], "there is no command 'frob'; the commands are serve, run, doctor, models, load, lab and top"),
+        (
+            ["frob"],
+            "there is no command 'frob'; the commands are serve, run, dev, gunicorn, uvicorn, doctor, models, load, ",
+        ),
         (["--frob"], "there is no command '--frob'"),
         (["serve", SITE, "--frob"], "unrecognized arguments: --frob"),
         (["serve", SITE, "--work", "2"], "unrecognized arguments: --work"),  # an abbreviation may change its meaning
@@ -137,8 +142,11 @@ def test_a_model_that_this_system_lacks() -> None:
         (["serve", SITE, "-b", "unix:"], "--bind unix:PATH needs a path"),
         (["serve", "nowhere"], "no such folder: nowhere"),
         (["serve", "LICENSE"], "not a folder: LICENSE"),
-        (["serve", SITE, "--certfile", "nowhere.pem"], "--certfile 'nowhere.pem': No such file or directory"),
-        (["serve", SITE, "--certfile", "LICENSE"], "--certfile 'LICENSE': there is no CERTIFICATE in PEM form in it"),
+        (["serve", SITE, "--certfile", "nowhere.pem"], f"--certfile '{ROOT}/nowhere.pem': No such file or directory"),
+        (
+            ["serve", SITE, "--certfile", "LICENSE"],
+            f"--certfile '{ROOT}/LICENSE': there is no CERTIFICATE in PEM form in it",
+        ),
         (["serve", SITE, "--keyfile", "LICENSE"], "need --certfile"),
         (["serve", SITE, "--ca-certs", "LICENSE"], "need --certfile"),
         (["serve", SITE, "--keyfile", "a", "--certfile", "b", "--keyfile", "c"], "there are 2 for 1 --certfile"),
@@ -159,7 +167,7 @@ def test_a_bad_option_is_reported_in_one_line(arguments: list[str], expected: st
 
 def test_a_bad_certificate_authority(certificate: Any) -> None:
     line = refused("serve", SITE, "-b", ":0", "--certfile", str(certificate.pem), "--ca-certs", "LICENSE")
-    assert line.startswith("--ca-certs 'LICENSE': no usable certificate")
+    assert line.startswith(f"--ca-certs '{ROOT}/LICENSE': no usable certificate")
 
 
 # ------------------------------------------------------------ addresses that cannot be used: 1
@@ -283,7 +291,9 @@ def test_an_app_that_raises_shows_its_own_traceback(
 def test_each_address_is_reported_first_and_once(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with serving("serve", SITE, "-b", f"unix:{path}", "-b", "127.0.0.1:0") as server:
-        lines = server.stderr.splitlines()
+        wait_for(lambda: " calls " in server.stderr, "the line that tells what is served")
+        *lines, what = server.stderr.splitlines()
+        assert "examples/site is a site; " in what
         ours = rf"\(pid {server.pid}\)"
         assert len(lines) == 3
         assert re.fullmatch(rf"Listening at: unix:{path} {ours}", lines[0])
@@ -465,3 +475,25 @@ def test_access_log_has_the_bytes_sent_of_a_response_cut_off(tmp_path: Path) -> 
     sent = re.search(r'" 200 (\d+) ', line)
     assert sent
     assert 1000 <= int(sent[1]) < 50_000_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["rnu", "app:app"], "run"),
+        (["run", "app:app", "--wokers", "2"], "--workers"),
+        (["serve", "--worker=2"], "--workers"),
+        (["run", "app:app", "--model", "epol"], "epoll"),
+        (["run", "app:app", "--calls", "poll"], "pool"),
+        (["run", "app:app", "--log-level", "warn"], "warning"),
+        (["load", "http://127.0.0.1:1", "--durration", "1"], "--duration"),
+        (["doctor", "--modle", "epoll"], "--model"),
+    ],
+)
+def test_what_is_mistyped_gets_a_suggestion(arguments: list[str], meant: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "allcomers", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert f"; did you mean '{meant}'?" in line

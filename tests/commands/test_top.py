@@ -23,6 +23,7 @@ import pytest
 from server.admin.test_admin import Admin, watched
 from support.crowd import exchange
 from support.harness import PATIENCE, ROOT, Server, wait_for
+from support.staged import App
 
 ENTERS, LEAVES = b"\x1b[?1049h", b"\x1b[?1049l"
 
@@ -127,6 +128,32 @@ def test_it_reports_that_the_server_is_gone() -> None:
             terminal.until(b"1 of 1 workers")
             server.send(signal.SIGTERM)
             terminal.until(b"no server responds at")
+            os.write(terminal.ours, b"q")
+            assert terminal.end() == 0
+        finally:
+            terminal.close()
+
+
+def test_it_has_the_range_of_workers_by_demand(server: tuple[Server, Admin]) -> None:
+    with watched("--workers", "1-3") as (_, admin):
+        assert "1 of 1 workers (1 to 3 by demand)" in top(address(admin), "--once").stdout
+    assert "2 of 2 workers\n" in top(address(server[1]), "--once").stdout.replace(" \n", "\n")
+
+
+def test_it_tells_how_a_reload_goes(app: App) -> None:
+    with watched(target=app.target, quiet=False) as (server, admin):
+        terminal = Terminal(admin)
+        try:
+            terminal.until(b"1 of 1 workers")
+            (app.folder / "slow-start").touch()
+            server.send(signal.SIGHUP)
+            terminal.until(b"1 of 1 still to be replaced; a new worker starts")
+            (app.folder / "slow-start").unlink()
+            wait_for(lambda: admin.stats()["reload"]["state"] == "done", "the reload")
+            (app.folder / "die").touch()
+            server.send(signal.SIGHUP)
+            terminal.until(b"was given up: the new worker ended before it served")
+            assert b"no server responds" not in terminal.output
             os.write(terminal.ours, b"q")
             assert terminal.end() == 0
         finally:

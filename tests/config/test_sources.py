@@ -211,7 +211,7 @@ def test_files_that_cannot_be_read() -> None:
         "nowhere.toml": "cannot read 'nowhere.toml': No such file or directory",
         ".": "cannot read '.': Is a directory",
         "latin1.toml": "latin1.toml is not TOML: 'utf-8' codec can't decode byte 0xe9",
-        "gunicorn.conf.py": "gunicorn.conf.py is Python, and options are read as TOML: see docs/moving.md",
+        "gunicorn.conf.py": "gunicorn.conf.py is Python, and options are read as TOML: `allcomers gunicorn",
         "": "pyproject.toml: tool.allcomers is no table",
     }.items():
         with pytest.raises(ConfigError, match=re.escape(expected)):
@@ -399,6 +399,7 @@ def test_hup_reads_all_again_and_a_bad_file_changes_nothing(folder: Path) -> Non
         try:
             assert process.stderr
             assert "Listening at" in process.stderr.readline()
+            assert "is a web handler" in process.stderr.readline()
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
             (folder / "allcomers.toml").write_text("target = '../app.py:App'\nchdir = 'there'\nworkers = 'x'\n")
             process.send_signal(signal.SIGHUP)

@@ -8,217 +8,23 @@ tests/support/faults/ makes the calls fail in a real server.
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import resource
 import signal
 import socket
 import struct
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from allcomers.protocol import compiled
-from support.faults.sitecustomize import KINDS, LAYOUT
-from support.harness import PATIENCE, ROOT, Server, receive_all, serving, wait_for
+from support.faults.server import BODY, CLOSE, Faulty, assert_one_suffers, conversation, faulty, request
+from support.harness import PATIENCE, ask, receive_all, wait_for
 from support.offline import answers, statuses
 
 LOOPS = ["select", "poll", "epoll", "epoll-et", "asyncio"]
 BLOCKING = ["thread", "thread-pool", "process", "iterative"]
 MODELS = LOOPS + BLOCKING
-
-LARGE = b"0123456789abcdef" * 65536
-SMALL = b"small\n"
-BODY = b"x" * 600_000
-"""More than is held in memory: it goes to a temporary file."""
-
-
-class Faults:
-    """What the server's processes look at before each call."""
-
-    def __init__(self, path: Path) -> None:
-        path.write_bytes(LAYOUT.pack(0, 0, 0, 0))
-        self.environment = {"FAULTS": str(path), "PYTHONPATH": f"{ROOT / 'tests/support/faults'}:{ROOT / 'tests'}"}
-        if compiled.COMPILED:
-            self.environment["LD_PRELOAD"] = _preloaded(path.with_name("faults.so"))
-        with path.open("r+b") as file:
-            self._control = mmap.mmap(file.fileno(), LAYOUT.size)
-
-    def arm(self, kind: str, number: int, error: int) -> None:
-        """Let the `number`-th call of `kind` from now on fail with `error`."""
-        self._control[:] = LAYOUT.pack(KINDS.index(kind), number, error, 0)
-
-    @property
-    def fired(self) -> int:
-        fired: int = LAYOUT.unpack(self._control)[3]
-        return fired
-
-    def disarm(self) -> None:
-        self._control[:] = LAYOUT.pack(0, 0, 0, 0)
-
-
-def _preloaded(library: Path) -> str:
-    """Compiled code makes its calls without Python: these fail in the C library."""
-    source = ROOT / "tests/support/faults" / "faults.c"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-o", library, source, "-ldl"], check=True)
-    return str(library)
-
-
-class Faulty:
-    """A server whose calls fail when told to."""
-
-    def __init__(self, server: Server, faults: Faults) -> None:
-        self.server = server
-        self.faults = faults
-        self.workers = server.workers()
-        (self.worker,) = self.workers
-        self.descriptors = 0
-
-    def open_descriptors(self) -> int:
-        return len(list(Path(f"/proc/{self.worker}/fd").iterdir()))
-
-    def children(self) -> str:
-        return Path(f"/proc/{self.worker}/task/{self.worker}/children").read_text()
-
-    def seconds_of_work(self) -> float:
-        fields = Path(f"/proc/{self.worker}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def assert_at_rest(self) -> None:
-        before = self.seconds_of_work()
-        time.sleep(0.2)  # not to wait for something: to see that nothing happens
-        assert self.seconds_of_work() - before < 0.1, "the worker spins"
-
-    def settle(self) -> None:
-        """All that was open for peers is closed again."""
-        wait_for(lambda: self.open_descriptors() <= self.descriptors, "descriptors to be closed")
-        wait_for(lambda: not self.children(), "children to be reaped")
-
-    def run(self, scenario: Callable[[Server], list[str]]) -> list[str]:
-        """How each peer of the scenario fared; the worker is the same afterwards, and has closed all it opened."""
-        outcomes = scenario(self.server)
-        assert self.server.workers() == self.workers, f"the worker has died: {self.server.stderr}"
-        self.settle()
-        return outcomes
-
-    def fail_each(
-        self, scenario: Callable[[Server], list[str]], kind: str, error: int, most: int
-    ) -> Iterator[list[str]]:
-        """Run the scenario with its first call of `kind` failing, then with its second ...: until there is none more.
-
-        At most `most` times, for what is the same again and again.
-        """
-        for number in range(1, most + 1):
-            self.faults.arm(kind, number, error)
-            outcomes = self.run(scenario)
-            fired = self.faults.fired
-            self.faults.disarm()
-            if not fired:
-                assert set(outcomes) == {"good"}
-                return
-            yield outcomes
-
-
-@contextmanager
-def faulty(tmp_path: Path, model: str, *arguments: str, target: str = "app", quiet: bool = True) -> Iterator[Faulty]:
-    files = tmp_path / "files"
-    files.mkdir(exist_ok=True)
-    (files / "large").write_bytes(LARGE)
-    (files / "small").write_bytes(SMALL)
-    faults = Faults(tmp_path / "faults")
-    environment = {**faults.environment, "FAULTY_FILES": str(files)}
-    command = ("run", f"tests/support/apps/faulty.py:{target}", "--model", model, *arguments)
-    with serving(*command, env=environment, quiet=quiet) as server:
-        place = Faulty(server, faults)
-        # What all that follows is compared with: the model has begun, modules are loaded, pools are there.
-        if target == "app":
-            assert set(conversation(server)) == {"good"}
-        wait_for(lambda: not place.children() and _is_steady(place), "the worker to come to rest")
-        place.descriptors = place.open_descriptors()
-        yield place
-        if server.process.poll() is None:
-            place.assert_at_rest()
-
-
-def _is_steady(place: Faulty) -> bool:
-    """Has it as many descriptors after a peer as before? The kernel tells when it has closed that peer's."""
-    before = place.open_descriptors()
-    with place.server.connect() as sock:
-        sock.sendall(request(b"/", CLOSE))
-        sock.shutdown(socket.SHUT_WR)
-        assert receive_all(sock)
-    time.sleep(0.02)  # a thread may need a moment more
-    return place.open_descriptors() == before
-
-
-# ---------------------------------------------------------------- the scenario
-
-
-def request(target: bytes, *fields: bytes, method: bytes = b"GET", body: bytes = b"") -> bytes:
-    lines = b"".join(field + b"\r\n" for field in fields)
-    return b"%b %b HTTP/1.1\r\nHost: a\r\n%b\r\n%b" % (method, target, lines, body)
-
-
-CLOSE = b"Connection: close"
-CHUNKS = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (BODY[:100_000], BODY[100_000:])) + b"0\r\n\r\n"
-
-
-def peer(server: Server, said: bytes, expected: list[tuple[int, bytes]]) -> str:
-    """One peer says its words and listens: "good" if it hears all that it should, else "cut", or the status of a 5xx.
-
-    Whatever befalls it, it never hears anything but the beginning of what it should, or a plain refusal.
-    """
-    try:
-        with server.connect(timeout=PATIENCE) as sock:
-            with suppress(OSError):  # the server may have closed already, with words
-                sock.sendall(said)
-            heard = receive_all(sock)
-    except ConnectionResetError:
-        return "cut"
-    for status, body in expected:
-        head, _, rest = heard.partition(b"\r\n\r\n")
-        if not rest and not heard.startswith(b"HTTP/1.1 "):
-            assert heard == b"" or b"HTTP/1.1 ".startswith(heard[:9])
-            return "cut"
-        if heard.startswith((b"HTTP/1.1 500 ", b"HTTP/1.1 503 ")):
-            return heard[9:12].decode()
-        if len(rest) < len(body):
-            assert body.startswith(rest)
-            return "cut"
-        assert head.startswith(b"HTTP/1.1 %d " % status), head
-        assert rest.startswith(body)
-        heard = rest[len(body) :]
-    assert heard == b""
-    return "good"
-
-
-def conversation(server: Server) -> list[str]:
-    """Peers one after another: small and large answers, a file, a body that is kept in a file, two requests at once."""
-    ran = (200, b"%d" % 0)
-    return [
-        peer(server, request(b"/ran") + request(b"/ran", CLOSE), [ran, ran]),
-        peer(server, request(b"/big?n=300000", CLOSE), [(200, b"x" * 300_000)]),
-        peer(server, request(b"/files/large", CLOSE), [(200, LARGE)]),
-        # With a condition, for an answer is kept only to the like of one before.
-        peer(server, request(b"/files/small", b'If-None-Match: "another"', CLOSE), [(200, SMALL)]),
-        peer(
-            server,
-            request(b"/ran", b"Transfer-Encoding: chunked", CLOSE, method=b"POST", body=CHUNKS),
-            [ran],
-        ),
-        peer(server, b"BAD\r\n\r\n", [(400, b"the target is empty or has a byte that must be percent-encoded.\n")]),
-        peer(server, request(b"/ran", CLOSE), [ran]),
-    ]
-
-
-def assert_one_suffers(outcomes: list[str], *how: str) -> None:
-    worse = [outcome for outcome in outcomes if outcome != "good"]
-    assert len(worse) <= 1, outcomes
-    assert set(worse) <= set(how), outcomes
 
 
 # ---------------------------------------------------------------- one call after another
@@ -370,3 +176,61 @@ def test_told_to_stop_while_all_places_are_taken(tmp_path: Path, model: str) -> 
             assert (status, body) == (200, b"waited")
             sock.close()
         assert place.server.process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_bad_file_slice_is_a_500(tmp_path: Path, model: str) -> None:
+    """Or the response is cut, where its head has gone out: it is a fault of an app, whose client alone suffers."""
+    with faulty(tmp_path, model, "--threads", "2", quiet=False) as place:
+        for count, how in enumerate([b"closed", b"negative", b"before", b"beyond", b"none"], 1):
+            assert statuses(ask(place.server, request(b"/slice?" + how, CLOSE))) == [500]
+            heard = ask(place.server, request(b"/slice?" + how + b"+later", CLOSE))
+            assert not heard.endswith(b"0\r\n\r\n"), "it looks whole"
+            assert place.server.stderr.count("errors.AnswerError: ") == 2 * count, "each is reported once"
+        assert statuses(ask(place.server, request(b"/ran", CLOSE))) == [200]
+        assert place.server.workers() == place.workers
+        place.settle()
+
+
+def _has_full_disk(place: Faulty) -> None:
+    """Let the worker write no file beyond 100,000 bytes: EFBIG, as where the disk is full (setrlimit(2))."""
+    _, hard = resource.prlimit(place.worker, resource.RLIMIT_FSIZE)
+    resource.prlimit(place.worker, resource.RLIMIT_FSIZE, (100_000, hard))
+
+
+@pytest.mark.parametrize(
+    ("model", "target"),
+    [
+        *((model, "app") for model in MODELS),
+        ("epoll", "wsgi"),
+        ("thread-pool", "wsgi"),
+        ("thread", "asgi"),
+        ("iterative", "asgi"),
+    ],
+)
+def test_a_body_that_no_disk_takes_is_a_503(tmp_path: Path, model: str, target: str) -> None:
+    with faulty(tmp_path, model, target=target, quiet=False) as place:
+        _has_full_disk(place)
+        for _ in range(3):
+            with place.server.connect() as sock:
+                sock.sendall(request(b"/ran", b"Content-Length: 600000", method=b"POST", body=BODY))
+                assert statuses(receive_all(sock)) == [503]
+        assert place.server.workers() == place.workers
+        assert "File too large" in place.server.stderr
+        place.settle()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_client_that_leaves_a_full_disk_costs_nobody(tmp_path: Path, model: str) -> None:
+    """What the buffer of its temporary file still holds cannot be written when that is closed: it is dropped."""
+    with faulty(tmp_path, model, "--threads", "2", quiet=False) as place:
+        sock = place.server.connect()
+        sock.sendall(request(b"/ran", b"Content-Length: 900000", method=b"POST", body=BODY))
+        wait_for(lambda: place.has_spool(), "its temporary file")
+        _has_full_disk(place)
+        sock.sendall(b"y" * 3000)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.close()
+        place.settle()
+        assert place.server.workers() == place.workers
+        assert statuses(ask(place.server, request(b"/ran", CLOSE))) == [200]

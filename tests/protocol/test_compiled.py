@@ -10,8 +10,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import h11
@@ -20,18 +18,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from allcomers.apps.asgi.scope import http_scope
-from allcomers.apps.wsgi.environ import Environs, key_of
-from allcomers.apps.wsgi.file_wrapper import FileWrapper
-from allcomers.config.limits import Limits
+from allcomers.apps.wsgi.environ import key_of
 from allcomers.connection.http import response_head
-from allcomers.errors import AnswerError, Refusal
+from allcomers.errors import AnswerError
 from allcomers.protocol import compiled as leaf
 from allcomers.protocol import encode
 from allcomers.protocol import head as heads
 from allcomers.protocol.encode import named_status
-from allcomers.protocol.http1 import Requests
 from allcomers.protocol.message import Request, Response
+from support.builds import plain, same
 from support.strategies import damaged, heads_of_requests, mutated
 from support.streams import cut
 
@@ -52,73 +47,7 @@ def test_which_one_runs_is_told(pure: str) -> None:
     assert f"({'compiled' if compiled else 'plain Python'})" in said
 
 
-@contextmanager
-def plain() -> Iterator[None]:
-    """Run plain Python, also where the leaf is installed."""
-    before, leaf.COMPILED = leaf.COMPILED, False
-    try:
-        yield
-    finally:
-        leaf.COMPILED = before
-
-
 # ---------------------------------------------------------------- heads
-
-_KEPT = (
-    "method",
-    "target",
-    "host",
-    "version",
-    "length",
-    "chunked",
-    "persists",
-    "expects",
-    "upgrades",
-    "fields",
-    "named",
-)
-
-_environs = Environs(file_wrapper=FileWrapper)
-
-
-def seen_by_app(request: Request) -> dict[str, Any]:
-    """Return all that an app may see of a request."""
-    request.arrived([], None, "192.0.2.1", 4711, "http")
-    said = {name: getattr(request, name) for name in _KEPT}
-    assert type(said["length"]) in (int, type(None))
-    assert type(said["version"]) is str
-    for name in ("chunked", "persists", "expects", "upgrades"):
-        assert type(said[name]) is bool
-    environ = _environs(request)
-    del environ["wsgi.input"]
-    return said | {"environ": environ, "scope": http_scope(request, "", None)}
-
-
-def outcome(pieces: list[bytes], **limits: int) -> list[Any]:
-    """Return the heads in these pieces, without bodies; the reason of a refusal; and the bytes left."""
-    requests = Requests(Limits(**limits))
-    found: list[Any] = []
-    for piece in pieces:
-        requests.feed(piece)
-        try:
-            while True:
-                if not requests.complete:
-                    found.append(requests.body())
-                    if not requests.complete:
-                        break
-                head = requests.head()
-                if head is None:
-                    break
-                found.append(seen_by_app(head))
-        except Refusal as refusal:
-            return [*found, (refusal.status, refusal.reason)]
-    return [*found, requests.buffer]
-
-
-def same(pieces: list[bytes], **limits: int) -> None:
-    with plain():
-        expected = outcome(pieces, **limits)
-    assert outcome(pieces, **limits) == expected
 
 
 @needs_leaf

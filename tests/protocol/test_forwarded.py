@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allcomers.errors import ConfigError
-from allcomers.protocol.forwarded import HOPS, Client, Proxies
 from allcomers.protocol.head import RequestHead, parse_request
 from allcomers.protocol.message import Request
+from allcomers.protocol.proxy.forwarded import HOPS, Client, Proxies
 
 PROXY = Client("10.0.0.1", 5000, "http")
 TRUSTED = Proxies("10.0.0.0/8, 2001:db8:10::/48")

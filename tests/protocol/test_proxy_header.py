@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allcomers.errors import PeerError
-from allcomers.protocol.proxy_header import MOST_1, MOST_2, Header, parse
+from allcomers.protocol.proxy.proxy_header import MOST_1, MOST_2, Header, parse
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 V4 = bytes([192, 0, 2, 1, 198, 51, 100, 7]) + (56324).to_bytes(2, "big") + (443).to_bytes(2, "big")

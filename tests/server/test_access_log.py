@@ -146,6 +146,9 @@ def test_a_refused_request_shows_its_first_line(tmp_path: Path, fmt: str) -> Non
     if fmt == "json":
         assert json.loads(first)["line"] == '\x16\x03\x01"\n'
         assert (json.loads(second)["line"], "method" in json.loads(second)) == ("", False)
+    elif fmt == "short":
+        assert r" 400 \x16\x03\x01\"\n 0 bytes in " in first
+        assert " 400 - 0 bytes in " in second
     else:
         assert r'"\x16\x03\x01\"\n" 400 -' in first
         assert '] "-" 400 -' in second
@@ -283,8 +286,7 @@ def test_the_formats_that_others_have_by_default(tmp_path: Path, zone: Any) -> N
         ("%(h)s\n%(r)s", "has characters that are not printable ASCII"),
         ("%(h)s \x1b", "has characters that are not printable ASCII"),
         ("%(h)s é", "has characters that are not printable ASCII"),
-        ("apache", "choose one of combined, common, json, or give fields as %(h)s"),
-        ("", "choose one of"),
+        ("apache", "choose one of combined, common, json, short, or give fields as %(h)s"),
     ],
 )
 def test_a_format_that_cannot_be_read_is_told(fmt: str, says: str) -> None:

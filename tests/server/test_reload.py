@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,12 +97,14 @@ def test_a_first_start_that_fails_waits_for_a_change(app: App) -> None:
         wait_for(lambda: "another try when a file changes" in stderr(), "the complaint")
         assert "ValueError: broken" in stderr()
         wait_for(lambda: watching(process.pid), "the watcher")
-        with socket.create_connection(address, timeout=PATIENCE) as sock:  # it waits for a worker
-            app.replace("def (\n")
-            wait_for(lambda: stderr().count("another try when a file changes") == 2, "the second complaint")
-            app.write("mended")
-            assert exchange(sock).body.startswith(b"mended")
+        with socket.socket() as early:
+            assert early.connect_ex(address) == errno.ECONNREFUSED
+        app.replace("def (\n")
+        wait_for(lambda: stderr().count("another try when a file changes") == 2, "the second complaint")
+        app.write("mended")
         wait_for(lambda: "Listening at" in stderr(), "the line")
+        with socket.create_connection(address, timeout=PATIENCE) as sock:
+            assert exchange(sock).body.startswith(b"mended")
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
@@ -189,3 +194,129 @@ def test_without_watchfiles_it_says_how_to_get_it(app: App) -> None:
     )
     assert result.returncode == 2
     assert result.stderr == "allcomers: --reload needs watchfiles: pip install 'allcomers[reload]'\n"
+
+
+def told(server: Server) -> str:
+    """Wait for the line that tells what is watched, and return what it tells last."""
+    wait_for(lambda: "--reload: watching" in server.stderr, "the line")
+    return server.stderr.rpartition("--reload: watching ")[2].partition("\n")[0]
+
+
+@pytest.mark.parametrize("polling", [False, True])
+def test_it_tells_what_it_watches(app: App, polling: bool) -> None:
+    (app.folder / "part.py").touch()
+    (app.folder / "node_modules").mkdir()
+    (app.folder / "node_modules" / "x.py").touch()
+    env = {"WATCHFILES_FORCE_POLLING": "1"} if polling else {}
+    server = Server("run", app.target, "--reload", "--reload-dir", str(app.folder), env=env)
+    try:
+        how = "polling" if polling else "inotify"
+        assert told(server) == f"2 files in {app.folder}, pyproject.toml, by {how}"
+        app.write("two")
+        wait_for(lambda: is_live(server, b"two"), "the new code")
+    finally:
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize("polling", [False, True])
+def test_two_saves_in_one_second(app: App, polling: bool) -> None:
+    env = {"WATCHFILES_FORCE_POLLING": "1"} if polling else {}
+    server = Server("run", app.target, "--reload", "--reload-dir", str(app.folder), env=env)
+    try:
+        told(server)
+        wait_for(lambda: time.time() % 1 < 0.1, "a new second")
+        for number, version in enumerate(("second", "third, of another length"), 1):
+            app.write(version)
+            wait_for(lambda number=number: server.stderr.count("has changed") == number, "the change")
+        wait_for(lambda: is_live(server, b"third, of another length"), "the last code")
+    finally:
+        assert server.stop() == 0
+
+
+def test_what_is_included_and_what_is_not(app: App, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "app.env"
+    elsewhere.touch()
+    folder = app.folder
+    for name in ("generated", "templates", "build/inner"):
+        (folder / name).mkdir(parents=True)
+    options = ["*.html", "templates", str(elsewhere)]
+    left_out = ["generated", "build/*", "*_pb2.py", "hidden.html"]
+    words = [f"--reload-include={glob}" for glob in options] + [f"--reload-exclude={glob}" for glob in left_out]
+    server = begin(app, *words)
+    try:
+        assert told(server) == f"1 file in {folder}, pyproject.toml, {elsewhere}, by inotify"
+        for name in ("generated/x.py", "build/inner/x.py", "x_pb2.py", "hidden.html", "x.txt"):
+            (folder / name).touch()
+        for number, name in enumerate(("page.html", "templates/mail.txt", "build.py", str(elsewhere)), 1):
+            (folder / name).write_text("changed")
+            wait_for(lambda number=number: server.stderr.count("has changed") == number, f"a reload for {name}")
+            assert server.stderr.count(f"{Path(name).name} has changed") == 1
+    finally:
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize("polling", [False, True])
+def test_a_save_at_once_after_the_start_is_seen(app: App, polling: bool) -> None:
+    """Save while the watcher has not begun: the worker has loaded the code by then."""
+    env = {"WATCHFILES_FORCE_POLLING": "1"} if polling else {}
+    server = Server("run", app.target, "--reload", "--reload-dir", str(app.folder), env=env)
+    try:
+        app.write("two")
+        wait_for(lambda: is_live(server, b"two"), "the new code")
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_save_while_a_reload_is_under_way_is_seen(app: App) -> None:
+    server = begin(app)
+    try:
+        (app.folder / "slow-start").touch()
+        app.write("two")
+        wait_for(lambda: len(server.workers()) == 3, "a new worker, beside the old one and the watcher")
+        app.write("three")
+        wait_for(lambda: server.stderr.count("has changed") == 2, "the second change")
+        (app.folder / "slow-start").unlink()
+        wait_for(lambda: is_live(server, b"three"), "the newest code")
+    finally:
+        assert server.stop() == 0
+
+
+def test_an_app_that_writes_code_when_it_is_loaded(app: App) -> None:
+    code = "from pathlib import Path\n(Path(__file__).parent / 'written.py').write_text('x = 1')\n"
+    app.replace(code + APP.replace("VERSION", "one"))
+    server = begin(app)
+    try:
+        wait_for(lambda: "reloads wait" in server.stderr, "the line")
+        count = server.stderr.count("written.py has changed")
+        assert count == 3
+        assert not wait_until(lambda: server.stderr.count("written.py has changed") >= count + 3, 4.0)
+        assert server.stderr.count("reloads wait") == 1
+        app.replace(code + APP.replace("VERSION", "two"))
+        wait_for(lambda: is_live(server, b"two"), "another file's change to be served at once")
+    finally:
+        assert server.stop() == 0
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Return whether it becomes true within so many seconds."""
+    try:
+        return bool(wait_for(condition, "", seconds))
+    except AssertionError:
+        return False
+
+
+def test_a_folder_that_is_gone_and_comes_back(app: App, tmp_path: Path) -> None:
+    inner = tmp_path / "code"
+    inner.mkdir()
+    server = begin(app, "--reload-dir", str(inner))
+    try:
+        told(server)
+        inner.rename(tmp_path / "away")
+        wait_for(lambda: f"{inner} is gone" in server.stderr, "the line")
+        (tmp_path / "away").rename(inner)
+        wait_for(lambda: server.stderr.count("--reload: watching") == 2, "the watch")
+        (inner / "part.py").write_text("new")
+        wait_for(lambda: "code/part.py has changed" in server.stderr, "the change")
+        assert "Traceback" not in server.stderr
+    finally:
+        assert server.stop() == 0

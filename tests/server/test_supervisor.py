@@ -62,8 +62,9 @@ def test_starts_as_many_workers_as_asked(app: App, model: str) -> None:
 
 def test_listening_is_said_once_all_serve(app: App) -> None:
     with serving("run", app.target, "-w", "3") as server:
+        wait_for(lambda: " calls " in server.stderr, "the line that tells what is served")
         lines = server.stderr.splitlines()
-        assert len(lines) == 1
+        assert len(lines) == 2
         assert re.fullmatch(rf"Listening at: http://127\.0\.0\.1:\d+ \(pid {server.pid}\)", lines[0])
 
 

@@ -15,7 +15,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from allcomers.errors import ConfigError
-from allcomers.server.certificates import server_context
+from allcomers.server.tls.certificates import server_context
 from support.harness import Server, receive_all, serving, wait_for
 
 LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
@@ -114,11 +114,47 @@ def test_the_name_asked_for_chooses_the_certificate(
 
 
 def test_alpn_takes_http_1_1_whatever_certificate_is_shown(several: ssl.SSLContext, shop: Shop) -> None:
-    for offered, chosen in ((["h2", "http/1.1"], "http/1.1"), (["h2"], None)):
+    client = client_of(shop)
+    client.set_alpn_protocols(["h2", "http/1.1"])
+    for name in ("first.test", "b.test"):
+        assert Memory(several, client, name).far.selected_alpn_protocol() == "http/1.1"
+
+
+def test_suites_of_tls_1_2_have_aead_and_forward_secrecy(several: ssl.SSLContext, shop: Shop) -> None:
+    """RFC 9325, 4.2. OpenSSL's own list has CBC with SHA-2 as well."""
+    suites = [suite for suite in several.get_ciphers() if suite["protocol"] == "TLSv1.2"]
+    assert len(suites) >= 4
+    assert all(suite["aead"] and suite["kea"] == "kx-ecdhe" for suite in suites)
+    for name, accepted in (("ECDHE+AESGCM", True), ("ECDHE+CHACHA20", True), ("ECDHE+SHA256:ECDHE+SHA384", False)):
         client = client_of(shop)
-        client.set_alpn_protocols(offered)
-        for name in ("first.test", "b.test"):
-            assert Memory(several, client, name).far.selected_alpn_protocol() == chosen
+        client.maximum_version = ssl.TLSVersion.TLSv1_2
+        client.set_ciphers(name if accepted else name + ":!AESGCM:!CHACHA20")
+        with contextlib.nullcontext() if accepted else pytest.raises(ssl.SSLError):
+            assert Memory(several, client, "first.test").far.cipher()
+
+
+@pytest.mark.parametrize(
+    ("version", "models"), [(ssl.TLSVersion.TLSv1_2, ["epoll"]), (ssl.TLSVersion.TLSv1_3, ["thread", "asyncio"])]
+)
+def test_a_client_with_no_protocol_in_common_gets_the_alert(
+    shop: Shop, version: ssl.TLSVersion, models: list[str]
+) -> None:
+    """RFC 7301, 3.2: a client that speaks HTTP/2 alone is told so, rather than answered in HTTP/1.1."""
+    for model in models:
+        with serving("serve", "examples/site", "--certfile", shop.pem("localhost"), "-m", model) as server:
+            for offered, accepted in ((["h2"], False), (["h2", "http/1.1"], True), ([], True)):
+                client = client_of(shop)
+                client.minimum_version = client.maximum_version = version
+                if offered:
+                    client.set_alpn_protocols(offered)
+                if accepted:
+                    with client.wrap_socket(server.connect(), server_hostname="localhost") as sock:
+                        assert sock.selected_alpn_protocol() == ("http/1.1" if offered else None)
+                        sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                        assert receive_all(sock).startswith(b"HTTP/1.1 200 OK\r\n")
+                else:
+                    with server.connect() as plain, pytest.raises(ssl.SSLError, match="no application protocol"):
+                        client.wrap_socket(plain, server_hostname="localhost")
 
 
 def test_a_client_must_show_its_own_whatever_certificate_is_shown(shop: Shop) -> None:
@@ -140,7 +176,7 @@ def test_chains_and_keys_in_files_of_their_own(shop: Shop) -> None:
 
 def test_a_subject_without_names_of_its_own_is_a_name_itself(shop: Shop) -> None:
     """Cover certificates of `openssl req -subj /CN=old.test`: browsers refuse them, scripts accept them."""
-    from allcomers.server.certificates import _names
+    from allcomers.server.tls.certificates import _names
 
     assert _names({"subject": ((("organizationName", "x"),), (("commonName", "Old.test"),))}) == ["old.test"]
     assert _names({"subject": ((("commonName", "x"),),), "subjectAltName": (("DNS", "a"), ("IP Address", "::1"))}) == [

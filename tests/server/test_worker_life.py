@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,6 +18,7 @@ import pytest
 from support.certificates import Certificate
 from support.crowd import Crowd, crowd, exchange, receive, request
 from support.harness import PATIENCE, ROOT, Server, serving, wait_for
+from support.rights import as_nobody, folder_for_all, python_for_all, python_or_skip
 from support.staged import App, children, connect_time, cpu_seconds, fresh_answer, is_alive, listens_no_more, worker_of
 
 MODELS = ["epoll", "epoll-et", "asyncio", "thread", "thread-pool", "process", "select", "iterative"]
@@ -97,27 +96,9 @@ def test_a_pid_file_that_cannot_be_written(app: App, tmp_path: Path) -> None:
 # ------------------------------------------------------------ --user and --group
 
 
-def python_for_all() -> str:
-    """Return a Python that `nobody` can run, too; "" if there is none. One in root's home is for root alone."""
-    for python in (sys.executable, shutil.which("python3", path="/usr/bin") or ""):
-        command = [python, "-c", "import sys, encodings, asyncio; print(sys.version_info >= (3, 11))"]
-        try:
-            found = subprocess.run(command, user="nobody", capture_output=True, text=True, cwd="/")
-        except (OSError, LookupError):
-            continue
-        if found.stdout == "True\n":
-            return python
-    return ""
-
-
 @pytest.fixture(scope="module")
 def open_python() -> str:
-    if os.geteuid() != 0:
-        pytest.skip("only root may become somebody else")
-    python = python_for_all()
-    if not python or not os.access(ROOT / "src", os.R_OK):
-        pytest.skip("no Python that nobody can read")
-    return python
+    return python_or_skip()
 
 
 IDENTITY_APP = """
@@ -136,17 +117,9 @@ class App(allcomers.Web):
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """Return a folder that every user can write to; pytest's own belong to one user."""
-    folder = Path(tempfile.mkdtemp(prefix="allcomers-test-"))
-    folder.chmod(0o777)
-    (folder / "app.py").write_text(IDENTITY_APP)
-    yield folder
-    shutil.rmtree(folder)
-
-
-def as_nobody(folder: Path, python: str, *arguments: str) -> Server:
-    env = {"PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    return Server("run", f"{folder / 'app.py'}:App", *arguments, env=env, before=[python])
+    """Return a folder that every user can write to."""
+    with folder_for_all(0o777, IDENTITY_APP) as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("model", ["epoll", "process"])
@@ -174,24 +147,6 @@ def test_a_group_alone(open_folder: Path, open_python: str) -> None:
     server = as_nobody(open_folder, open_python, "--group", "1234")
     try:
         assert fresh_answer(server).startswith(b"(0, 0, 0) (1234, 1234, 1234) [1234]")
-    finally:
-        assert server.stop() == 0
-
-
-def test_logs_can_be_written_and_reopened(open_folder: Path, open_python: str) -> None:
-    log, old = open_folder / "logs" / "access.log", open_folder / "logs" / "access.log.1"
-    log.parent.mkdir()
-    log.parent.chmod(0o755)  # nobody may not create a file there
-    server = as_nobody(open_folder, open_python, "--user", "nobody", "--access-log", str(log))
-    try:
-        fresh_answer(server)
-        wait_for(lambda: log.read_text().count("\n") == 1, "a line")
-        assert (log.stat().st_uid, log.stat().st_gid) == (65534, 65534)
-        log.rename(old)
-        server.send(signal.SIGUSR1)
-        wait_for(log.exists, "a new file")
-        wait_for(lambda: fresh_answer(server) and log.read_text(), "a line in it")
-        assert "cannot reopen" not in server.stderr
     finally:
         assert server.stop() == 0
 
@@ -284,6 +239,48 @@ def test_one_that_cannot_be_replaced_serves_on(app: App) -> None:
         (app.folder / "die").unlink()
         wait_for(lambda: worker not in server.workers(), "another worker")
         assert fresh_answer(server)
+
+
+@pytest.mark.parametrize("model", ["epoll", "process", "thread"])
+def test_workers_are_replaced_after_their_lifetime(app: App, model: str) -> None:
+    arguments = ["-m", model, "-w", "2", "--workers-lifetime", "1.5"]
+    with serving("run", app.target, *arguments) as server, crowd(server, 4):
+        before = set(wait_for(lambda: len(now := server.workers()) == 2 and now, "two workers"))
+        wait_for(lambda: len(now := set(server.workers())) >= 2 and not now & before, "others in their place")
+        assert server.stderr.count("is to be replaced: it has reached --workers-lifetime") >= 2
+        assert "another starts" not in server.stderr
+
+
+UMASK = """
+import allcomers
+from pathlib import Path
+
+class App(allcomers.Web):
+    def get(self, request):
+        Path(request.path).touch()
+        return b""
+"""
+
+
+def test_the_umask_is_that_of_the_option_and_of_a_reload(app: App, tmp_path: Path) -> None:
+    app.replace(UMASK)
+    config = tmp_path / "allcomers.toml"
+    config.write_text('umask = "027"\n')
+    with serving("run", app.target, "--config", str(config)) as server:
+        (worker,) = server.workers()
+        with server.connect() as sock:
+            assert exchange(sock, f"{tmp_path}/one").status == 200
+        config.write_text('umask = "077"\n')
+        server.send(signal.SIGHUP)
+        wait_for(lambda: server.workers() and worker not in server.workers(), "another worker")
+        with server.connect() as sock:
+            assert exchange(sock, f"{tmp_path}/two").status == 200
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("one", "two")] == [0o640, 0o600]
+
+
+@pytest.mark.parametrize("mask", ["22", "0999", "01000", "x"])
+def test_a_mask_without_a_zero_is_refused(app: App, mask: str) -> None:
+    assert "is not a mask in octal" in refused("serve", str(app.folder), f"--umask={mask}", status=2)
 
 
 GREEDY = """

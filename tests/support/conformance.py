@@ -55,7 +55,7 @@ class Combination:
         """Are others served while an app's call waits?"""
         if self.calls == "auto":  # asyncio's loop cannot move: the first call that waits keeps all waiting
             return self.model != "asyncio"
-        return self.model in ("process", "thread", "thread-pool") or (self.calls == "pool" and not self.alone)
+        return self.model in ("process", "thread", "thread-pool", "gevent") or (self.calls == "pool" and not self.alone)
 
 
 COMBINATIONS = [
@@ -63,7 +63,7 @@ COMBINATIONS = [
     for model in TABLE.values()
     if not model.obstacle
     for tls in (False, True)
-    for calls in (("inline", "pool") if model.events is None else ("inline", "pool", "auto"))
+    for calls in (("inline",) if model.is_patched else ("inline", "pool", "auto")[: 2 + (model.events is not None)])
     for workers in (1, 2)
 ]
 

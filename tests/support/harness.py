@@ -37,6 +37,26 @@ def wait_for(condition: Callable[[], Any], what: str, patience: float = PATIENCE
     return result
 
 
+def has_noted(notes: Path, *expected: str) -> None:
+    """Wait until an app has written as many lines as are `expected`: these."""
+    wait_for(lambda: notes.exists() and notes.read_text().count("\n") >= len(expected), f"{len(expected)} notes")
+    assert notes.read_text().split("\n")[:-1] == list(expected)
+
+
+def _waiting(arguments: Sequence[str]) -> list[str]:
+    """A busy machine delays requests as a crowd of them does; only tests of overload want any refused for that."""
+    asks = any(word.startswith("--overload") for word in arguments)
+    return ["--overload", "off"] if arguments[:1] in (("run",), ("serve",)) and not asks else []
+
+
+_ORDINARY = re.compile(r"Listening at: |\S+ \[\d+\] INFO (?:allcomers \d|stopping: |stopped after )")
+
+
+def reports(said: str) -> list[str]:
+    """The lines of `said` but those that each server writes that starts and stops well."""
+    return [line for line in said.splitlines() if not _ORDINARY.match(line)]
+
+
 class Server:
     """`allcomers ARGUMENTS` on a free port, until stop(). `bind` empty: no --bind is given.
 
@@ -56,7 +76,8 @@ class Server:
     ) -> None:
         self._said: str | None = None
         self._errors = tempfile.NamedTemporaryFile(prefix="allcomers-test-", suffix=".stderr")
-        command = [*before, "-m", "allcomers", *arguments, *(["--bind", bind] if bind else [])]
+        words = [*arguments, *_waiting(arguments), *(["--bind", bind] if bind else [])]
+        command = [*before, "-m", "allcomers", *words]
         self.process = subprocess.Popen(
             command,
             cwd=cwd,
@@ -73,6 +94,11 @@ class Server:
     @property
     def stderr(self) -> str:
         return Path(self._errors.name).read_text() if self._said is None else self._said
+
+    @property
+    def reports(self) -> list[str]:
+        """The reports in `stderr`."""
+        return reports(self.stderr)
 
     def workers(self) -> list[int]:
         """The pids of the supervisor's children."""

@@ -27,6 +27,7 @@ from allcomers.protocol.message import Handler, Request
 from allcomers.server.clock import DateLine
 from allcomers.system.accept_balance import WorkerSlots
 from allcomers.system.counters import CounterRow
+from allcomers.system.memory.ledger import unbounded
 from allcomers.system.signals import Signals
 
 PEER = ("192.0.2.1", 4711, ("192.0.2.7", 8000))
@@ -147,6 +148,7 @@ class Looped:
             wall=float,
             report=self._report,
             counters=self.counters,
+            ledger=unbounded(),
             tls=tls and tls[0],
             log=self if logs else None,
         )

@@ -16,6 +16,7 @@ from allcomers.connection.service import ServiceConnection, ServiceEndpoint
 from allcomers.errors import PeerError
 from allcomers.protocol.message import FileSlice, Handler, Response
 from allcomers.system.counters import CounterRow
+from allcomers.system.memory.ledger import Ledger, unbounded
 
 PEER = "192.0.2.1"
 SERVER = ("192.0.2.7", 8000)
@@ -92,7 +93,7 @@ class Far:
         except PeerError:
             conn.lost(self.now)
         assert not conn.wants & RUNNING
-        if self.closed and (close_call := conn.close_call()):
+        if self.closed and callable(close_call := conn.close_call()):  # PENDING while a call runs
             close_call()
             self.farewells += 1
 
@@ -167,11 +168,13 @@ def http(
     room: int | None = None,
     wrap: Wrap = lambda connect: connect,
     shared: dict[str, Any] | None = None,
+    ledger: Ledger | None = None,
     **limits: Any,
 ) -> Far:
     """Return a peer of an Http1Connection. An app that raises fails the test, unless it is `noted`.
 
     shared  more of the endpoint
+    ledger  where memory held is counted; by default one without bounds
     """
 
     def fail(error: BaseException, _: object) -> None:
@@ -184,6 +187,7 @@ def http(
         wall=lambda: 0.0,
         report=noted.report if noted else fail,
         counters=CounterRow(),
+        ledger=ledger or unbounded(),
         log=noted,
         tls=tls,
         **(shared or {}),
@@ -198,11 +202,17 @@ def service(
     tls: Any = None,
     calls: bool = True,
     wrap: Wrap = lambda connect: connect,
+    ledger: Ledger | None = None,
     **limits: Any,
 ) -> Far:
     """Return a peer of a ServiceConnection, greeted already unless `calls` is False."""
     endpoint = ServiceEndpoint(
-        service=make, limits=Limits(**limits), report=noted.report if noted else _fail, counters=CounterRow(), tls=tls
+        service=make,
+        limits=Limits(**limits),
+        report=noted.report if noted else _fail,
+        counters=CounterRow(),
+        ledger=ledger or unbounded(),
+        tls=tls,
     )
     return Far(wrap(lambda peer, now: ServiceConnection(endpoint, peer, now)), calls=calls)
 

@@ -77,8 +77,9 @@ def imports_of(module: str) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def graph() -> dict[str, set[str]]:
-    """Return the imports of each module, for types too; without compiled modules, which import nothing here."""
-    return {module: set(imports_of(module)[0]) & FILES.keys() for module in FILES}
+    """Return the imports of each module, for types too; without compiled modules, which import nothing here, and those
+    of the package itself: it is a table of names, each loaded when it is used."""
+    return {module: set(imports_of(module)[0]) & FILES.keys() if module != "allcomers" else set() for module in FILES}
 
 
 def folder_of(module: str) -> str:

@@ -81,7 +81,15 @@ def is_alive(pid: int) -> bool:
 
 def listens_no_more(server: Server) -> bool:
     """Has the supervisor closed its listeners? Then an order to leave has reached its workers."""
-    return not any(name.startswith("socket:") for name in open_files(server.pid))
+    return not listening() & set(open_files(server.pid))
+
+
+def listening() -> set[str]:
+    """The listening sockets of the whole system, as open_files() names them (proc_pid_net(5))."""
+    tables = {name: Path(f"/proc/self/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6", "unix")}
+    found = {line.split()[9] for name in ("tcp", "tcp6") for line in tables[name] if line.split()[3] == "0A"}
+    found |= {line.split()[6] for line in tables["unix"] if line.split()[3] == "00010000"}
+    return {f"socket:[{inode}]" for inode in found}
 
 
 def open_files(pid: int) -> list[str]:

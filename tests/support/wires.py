@@ -7,6 +7,7 @@ import ssl
 import struct
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import Self, TypeAlias
 
 TIMEOUT = 30.0
@@ -82,6 +83,15 @@ class Wire:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class UnixWire(Wire):
+    """The same to a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(TIMEOUT)
+        self.socket.connect(str(path))
 
 
 class TlsWire(Wire):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import mmap
 import os
+import re
 import sys
 import threading
 from typing import Any
@@ -37,6 +38,7 @@ from allcomers.system.counters import (
     bucket,
     bucket_start,
 )
+from support.harness import ROOT
 
 NANOSECONDS = st.integers(0, 1 << 50)
 SECONDS = st.floats(-1e10, 1e10) | st.floats(0, 1e-3) | st.just(float("inf")) | st.just(float("-inf"))
@@ -233,3 +235,16 @@ def test_a_worker_beyond_the_places_serves_all_the_same() -> None:
     slots.release(last)
     slots.release(shares[5])
     assert slots.acquire().place == shares[5].place
+
+
+@pytest.mark.parametrize("row", [1, 2], ids=["the server's", "a worker's"])
+def test_no_two_figures_share_a_place(row: int) -> None:
+    source = (ROOT / "src/allcomers/system/counters.py").read_text().split("\n# -----")[row]
+    lengths = {"ANSWERED": CLASSES, "LAG": LAGS}
+    taken: dict[int, str] = {}
+    for name, number in re.findall(r"^([A-Z_]+): Final = (\d+)$", source, re.M):
+        if name in ("CLASSES", "LAGS"):
+            continue
+        for place in range(int(number), int(number) + lengths.get(name, 1)):
+            assert taken.setdefault(place, name) == name
+    assert len(taken) > 10

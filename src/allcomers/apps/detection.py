@@ -118,6 +118,11 @@ def _parameters_of(target: Callable[..., Any]) -> _Parameters | None:
     )
 
 
+def is_readable(target: Callable[..., Any]) -> bool:
+    """Return whether the parameters of `target` can be read, by which its kind is detected."""
+    return _parameters_of(target) is not None
+
+
 def _parameters_of_function(function: FunctionType) -> _Parameters:
     """Return the parameters of a plain function as inspect.signature has them, without its import of 10 ms."""
     code = function.__code__

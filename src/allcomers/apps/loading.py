@@ -16,7 +16,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NamedTuple
@@ -24,6 +24,7 @@ from typing import Any, Final, NamedTuple
 from allcomers.errors import AppError, ConfigError, OperatorError
 
 _HERE = str(Path(__file__).parents[1]) + os.sep
+_COMPILED = "src/allcomers/"  # of the frames of Cython, by their file's name as it was built
 _IMPORTLIB = str(Path(importlib.__file__).parent) + os.sep
 
 _logger = logging.getLogger("allcomers.app")
@@ -60,9 +61,13 @@ class Target(NamedTuple):
         return self.place.endswith(".py")
 
 
-def load(target: str) -> Any:
-    """Return the object that `target` names. Raises AppError; ConfigError where it is malformed."""
+def load(target: str, paths: Sequence[str] = ()) -> Any:
+    """Return the object that `target` names. Raises AppError; ConfigError where it is malformed.
+
+    paths  folders in which its modules are searched first
+    """
     parts = parse(target)
+    sys.path[:0] = [folder for folder in paths if folder not in sys.path]
     place = parts.place
     module = _load_file(Path(place)) if parts.is_file else _load_module(place)
     if not parts.names:
@@ -204,7 +209,10 @@ def _mismatch(function: Any, call: TargetCall) -> str:
 
 
 def _load_module(name: str) -> ModuleType:
-    here = str(Path.cwd())
+    try:
+        here = str(Path.cwd())
+    except OSError:
+        raise AppError(f"the current folder is gone, so {name} cannot be imported from it") from None
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
@@ -269,10 +277,10 @@ def failure(action: str, error: BaseException) -> AppError:
     summary = lines[0] if lines and isinstance(error, OperatorError) else ": ".join([type(error).__name__, *lines[:1]])
     if isinstance(error, SystemExit | KeyboardInterrupt):
         summary += " (what only a script does belongs under `if __name__ == '__main__':`)"
-    return AppError(f"{action} failed: {summary}", _own_traceback(error))
+    return AppError(f"{action} failed: {summary}", own_traceback(error))
 
 
-def _own_traceback(error: BaseException) -> str:
+def own_traceback(error: BaseException) -> str:
     """Return the app's own part of a traceback and of its causes, without our frames and the import system's."""
     whole = traceback.TracebackException.from_exception(error)
     part: traceback.TracebackException | None = whole
@@ -283,4 +291,4 @@ def _own_traceback(error: BaseException) -> str:
 
 
 def _is_own(frame: traceback.FrameSummary) -> bool:
-    return not frame.filename.startswith((_HERE, "<frozen", _IMPORTLIB))
+    return not frame.filename.startswith((_HERE, _COMPILED, "<frozen", _IMPORTLIB))

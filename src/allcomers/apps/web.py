@@ -10,7 +10,7 @@ paths to classes; the connection turns a Response into bytes (a HEAD's missing b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
@@ -69,6 +69,8 @@ class Web:
     a tuple        (value, status) or (value, status, headers): value is one of the above but a Response;
                    a Content-Type in headers replaces the one above
 
+    A method may be `async def`; then it may also return an async iterable, or be an async generator: streamed, too.
+
     Anything else raises AnswerError: the client gets a 500. HttpError(status, message), raised, becomes a small plain
     text response.
 
@@ -87,10 +89,18 @@ class Web:
     _names: ClassVar[dict[str, str]] = {"OPTIONS": "options"}
     _allow: ClassVar[str] = "OPTIONS"
 
+    is_async: ClassVar[bool] = False
+    """Whether it has `async def` methods: then its calls are tasks of the loop (async_web.py)."""
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls._names = _method_names(cls)
-        cls._allow = ", ".join(cls._names)
+        names = _method_names(cls)
+        waiting = {name for name in names.values() if _is_async(getattr(cls, name))}
+        for name in waiting:
+            setattr(cls, f"_pending_{name}", _pending(name))
+        cls._names = {method: f"_pending_{name}" if name in waiting else name for method, name in names.items()}
+        cls._allow = ", ".join(names)
+        cls.is_async = bool(waiting)
 
     # PERF: 1.1 µs for a short str on top of the method's own call, of which making the Response is 0.8; a small dict
     # 5.3 µs or more: python bench/request/micro.py
@@ -139,6 +149,19 @@ def as_handler(target: object) -> Handler:
     return cast(Handler, target)
 
 
+def with_secure_cookies(handler: Handler) -> Handler:
+    """Return a handler whose responses set cookies for TLS alone, where their requests came by TLS (set_cookie)."""
+    from allcomers.protocol.fields.cookies import made_secure
+
+    def secured(request: Request) -> Response:
+        response = handler(request)
+        if request.scheme == "https" and isinstance(response, Response):
+            response.headers = made_secure(response.headers)
+        return response
+
+    return secured
+
+
 def error_response(error: HttpError) -> Response:
     """Return the small plain text response of an HttpError."""
     text = error.message or _phrase(error.status)
@@ -165,12 +188,18 @@ def _method_names(cls: type[Web]) -> dict[str, str]:
         name = method.lower().replace("-", "_")
         if method == "HEAD" and not callable(getattr(cls, "head", None)):
             name = "get"
-        found = getattr(cls, name, None)
-        if _is_async(found):
-            raise ConfigError(f"{cls.__name__}.{name} is async: a Web class has plain def methods")
-        if callable(found):
+        if callable(getattr(cls, name, None)):
             names[method] = name
     return names
+
+
+def _pending(name: str) -> Callable[[Web, Request], Response]:
+    """Return a method that calls the async method `name`, and returns what is to be awaited."""
+
+    def call(self: Web, request: Request) -> Response:
+        return PendingResponse(getattr(self, name)(request))
+
+    return call
 
 
 def _checked_extra(cls: type[Web]) -> tuple[str, ...]:
@@ -181,6 +210,11 @@ def _checked_extra(cls: type[Web]) -> tuple[str, ...]:
         if method not in REGISTERED:
             raise ConfigError(f"{cls.__name__}.extra_methods: {method!r} is no registered HTTP method")
     return tuple(extra)
+
+
+def is_async(handler: Handler) -> bool:
+    """Return whether `handler` may return a PendingResponse: a Web with async methods, or routes that have one."""
+    return bool(getattr(handler, "is_async", False))
 
 
 def _is_async(function: object) -> bool:
@@ -214,11 +248,16 @@ def _unpacked(value: tuple[Any, ...]) -> tuple[object, int, list[tuple[str, str]
 
 
 def _with_body(value: object, status: int, fields: list[tuple[str, str]]) -> Response:
-    typed = any(name.lower() == "content-type" for name, _ in fields)
+    typed = _has_type(fields)
     body, kind, close = _body(value, typed)
     if not typed:
         fields = [("Content-Type", kind), *fields]
     return Response(body, status=status, headers=fields, close=close)
+
+
+def _has_type(fields: list[tuple[str, str]]) -> bool:
+    """Return whether a Content-Type is among `fields`."""
+    return any(name.lower() == "content-type" for name, _ in fields)
 
 
 Close: TypeAlias = Callable[[], object] | None
@@ -276,3 +315,71 @@ def _piece(piece: object) -> Piece:
     if isinstance(piece, bytes | FileSlice):
         return piece
     raise AnswerError(f"a streamed response yielded {type(piece).__name__}, not str, bytes or FileSlice")
+
+
+# ---------------------------------------------------------------- async methods
+
+
+class PendingResponse(Response):
+    """The response of an `async def` method, to be awaited: what a Web class returns for such a call."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: object) -> None:
+        super().__init__()
+        self._value = value
+
+    def __await__(self) -> Generator[Any, Any, Response]:
+        return _finish(self._value).__await__()
+
+
+async def _finish(value: Any) -> Response:
+    """Return the response of what an async method has returned. Raises AnswerError, and whatever the method raises but
+    HttpError."""
+    try:
+        if isinstance(value, Awaitable):
+            value = await value
+        content, status, fields = _unpacked(value) if isinstance(value, tuple) else (value, 200, [])
+        if isinstance(content, AsyncIterable):
+            return await _streamed(content, status, fields)
+        return _respond(value)
+    except HttpError as error:
+        return error_response(error)
+
+
+class _Pieces:
+    """The body of an async generator, whose first piece was pulled within the call: it decides the type."""
+
+    __slots__ = ("_first", "_rest")
+
+    def __init__(self, first: object, rest: AsyncIterator[object]) -> None:
+        self._first = first
+        self._rest = rest
+
+    async def __aiter__(self) -> AsyncIterator[Piece]:
+        yield _piece(self._first)
+        async for piece in self._rest:
+            yield _piece(piece)
+
+    async def aclose(self) -> None:
+        await close_pieces(self._rest)
+
+
+async def close_pieces(pieces: object) -> None:
+    """Run the `finally` of a generator now, not when it is collected."""
+    if (aclose := getattr(pieces, "aclose", None)) is not None:
+        await aclose()
+
+
+async def _streamed(pieces: AsyncIterable[object], status: int, fields: list[tuple[str, str]]) -> Response:
+    iterator = aiter(pieces)
+    try:
+        first = await anext(iterator, "")
+    except BaseException:
+        await close_pieces(iterator)
+        raise
+    if not _has_type(fields):
+        fields = [("Content-Type", HTML if isinstance(first, str) else OCTETS), *fields]
+    response = Response(status=status, headers=fields)
+    response.body = _Pieces(first, iterator)
+    return response

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from allcomers.system.counters import CounterRow
 
 if TYPE_CHECKING:
+    from allcomers.calls.overload.admission import Admission
     from allcomers.calls.protocols import Calls
 
 
@@ -17,12 +18,14 @@ def make(
     limit: float = 0.0,
     replace: Callable[[str], object] = lambda why: None,
     counters: CounterRow | None = None,
+    admission: Admission | None = None,
 ) -> Calls:
     """Return the calls called `name`: "inline", "pool" of at most `threads` threads, or "auto".
 
-    limit     seconds that a call may take; 0 for any time
-    replace   requests, with a reason, a process in the place of this one, whose threads hang
-    counters  the row that counts the calls
+    limit      seconds that a call may take; 0 for any time
+    replace    requests, with a reason, a process in the place of this one, whose threads hang
+    counters   the row that counts the calls
+    admission  refuses calls that would wait too long; by default none
     """
     counters = counters or CounterRow()
     if limit and name == "inline":
@@ -32,7 +35,7 @@ def make(
     if name == "auto" and not limit:
         from allcomers.calls.auto import Auto
 
-        return Auto(threads, counters)
+        return Auto(threads, counters, admission)
     if name == "inline":
         from allcomers.calls.inline import Inline
 
@@ -40,7 +43,7 @@ def make(
     from allcomers.calls.pool import ThreadPool
 
     if not limit:
-        return ThreadPool(threads, counters)
+        return ThreadPool(threads, counters, admission=admission)
     from allcomers.calls.time_limit import TimeLimit
 
-    return ThreadPool(threads, counters, TimeLimit(limit, threads, replace))
+    return ThreadPool(threads, counters, TimeLimit(limit, threads, replace), admission=admission)

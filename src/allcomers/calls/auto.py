@@ -8,7 +8,7 @@
     pool      when slow calls are the rule (leaky_bucket.py), each goes to another thread at once, until they are quick
               again.
 
-A response that is an iterable stays in the thread of its call (producer.py). One that began in the loop's thread is
+A response that is an iterable stays in the thread of its call (outflow.py). One that began in the loop's thread is
 pulled there for as long as each piece is there at once and goes out at once. When it has to wait, for its next piece or
 for its client, the loop moves on, and the thread stays with that response to its end.
 
@@ -26,25 +26,31 @@ signals that the server acts on arrive through a pipe, in whichever thread has t
 
 from __future__ import annotations
 
-import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
-from queue import SimpleQueue
-from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from allcomers.calls.leaky_bucket import LeakyBucket
+from allcomers.calls.outflow import answer, is_bound
+from allcomers.calls.overload.admission import Admission
 from allcomers.calls.ownership import Ownership
 from allcomers.calls.pool import Done, ThreadPool
-from allcomers.calls.producer import answer, is_bound
 from allcomers.calls.watchdog import Watchdog
+from allcomers.connection.call import FAILED
 from allcomers.connection.http.response_body import PulledBody
 from allcomers.errors import LoopMoved
+from allcomers.system import faults
 from allcomers.system.counters import HAND_OVERS, POOLED, CounterRow
+from allcomers.system.native.primitives import SimpleQueue, get_ident
+from allcomers.system.native.threads import Event
+from allcomers.system.processes import forks
+from allcomers.system.processes.forks import new_lock
 
 if TYPE_CHECKING:
-    from allcomers.calls.protocols import MovableLoop
+    from allcomers.calls.protocols import MovableLoop, Parts
     from allcomers.connection.base import Work
 
 LOOK: Final = 0.001
@@ -75,7 +81,7 @@ class Auto:
     counts = False
     is_limited = False
 
-    def __init__(self, threads: int, counters: CounterRow) -> None:
+    def __init__(self, threads: int, counters: CounterRow, admission: Admission | None = None) -> None:
         self._watchdog = _CallWatch(self)
         self.ownership = Ownership(self._watchdog.ring)
         self._threads = threads
@@ -86,9 +92,10 @@ class Auto:
         self._streams = (
             False  # no call runs there any more, for such a response must not come between two of its pieces
         )
-        self._pool = ThreadPool(threads, counters, observe=self._observe)
+        self._pool = ThreadPool(threads, counters, observe=self._observe, admission=admission)
         self._ended: SimpleQueue[BaseException | None] = SimpleQueue()
-        self._lock = threading.Lock()  # for what follows
+        self._unwatched = Event()  # the watchdog looks at no thread any more
+        self._lock = new_lock()  # for what follows
         self._pace = LeakyBucket(weight=WARY, half=1)
         self._slowest = 0  # of the calls that began inline, the number of the last that was slow
         # Calls detached from the loop, by thread id: (callback, approximate start time).
@@ -109,7 +116,11 @@ class Auto:
         """Run `work` in this thread. Raises LoopMoved when the loop has moved on; then the result has been posted."""
         ownership = self.ownership
         number = ownership.begin()
-        reply = work()
+        try:
+            reply = work()
+        except BaseException as error:  # no call raises; if one does, it has ended, and the loop may have moved on
+            faults.report(error, "a call raised")
+            reply = FAILED
         if not ownership.end(number):
             self._answer_late(reply if isinstance(reply, PulledBody) else getattr(work, "owner", None), reply)
             raise LoopMoved
@@ -147,9 +158,21 @@ class Auto:
             self._streams = self._loop is None  # else the system has no thread left for such calls, either
             self._decide()
 
-    def run(self, work: Work) -> Any:
+    def run(self, work: Work, parts: Parts | None = None) -> Any:
         """Run `work` in this thread, which is its peer's own."""
         return work()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        with self._lock:
+            self._end()
+        try:
+            with self._pool.away():
+                yield
+        finally:
+            with self._lock:
+                self._busy += 1
+                self._decide()
 
     def lift_limit(self, thread: int) -> None:
         """Ignore: there is no limit."""
@@ -195,6 +218,11 @@ class Auto:
         self.ownership.inline = not are_slow and self._busy < self._threads
         self._counters.cells[POOLED] = are_slow
 
+    def close(self) -> None:
+        self._watchdog.close()
+        self._unwatched.set()
+        self._pool.close()
+
     # ------------------------------------------------------------ the loop
 
     def host(self, loop: MovableLoop) -> None:
@@ -219,11 +247,13 @@ class Auto:
         except LoopMoved:
             return
         except BaseException as raised:
+            if forks.is_copy:
+                forks.leave()
             error = raised
         self._ended.put(error)
         with self._lock:
             self._loop = None
-        threading.Event().wait()  # the watchdog may look at this thread still: it must not end
+        self._unwatched.wait()  # the watchdog may look at this thread still: until then it must not end
 
     def _leave(self, started: float) -> bool:
         """Detach the loop from its thread, which is in a call since `started`. Return False where it cannot go on in
@@ -265,7 +295,8 @@ class _CallWatch:
         self._since = self._used = 0.0  # when that was, and how much CPU its thread had used
         self._quiet = 0  # looks since a call was seen
         self._keen = 0  # looks for which it is keen still
-        self.ring = Watchdog(self._look, self._set_idle, "call-watch").ring
+        watchdog = Watchdog(self._look, self._set_idle, "call-watch")
+        self.ring, self.close = watchdog.ring, watchdog.close
 
     def _set_idle(self, idle: bool) -> None:
         self._auto.ownership.dozing = idle

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from allcomers.calls.protocols import Parts
     from allcomers.connection.base import Work
     from allcomers.connection.http.response_body import PulledBody
 
@@ -24,8 +26,14 @@ class Inline:
     is_limited = False
 
     def __init__(self) -> None:
-        self.run: Callable[[Work], Any] = operator.call  # PERF: a method of our own would be one more call in Python
-        self.here = self.run
+        self.here: Callable[[Work], Any] = operator.call  # PERF: a method of our own would be one more call in Python
+
+    def run(self, work: Work, parts: Parts | None = None) -> Any:
+        return work()
+
+    def away(self) -> AbstractContextManager[object]:
+        """Return a context that changes nothing: the thread is its peer's own."""
+        return nullcontext()
 
     def lift_limit(self, thread: int) -> None:
         """Ignore: there is no limit."""
@@ -35,6 +43,9 @@ class Inline:
 
     def stay(self, stream: PulledBody) -> None:
         """Return: the loop never leaves its thread."""
+
+    def close(self) -> None:
+        """Return: there is no thread to end."""
 
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
         done(work())

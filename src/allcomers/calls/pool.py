@@ -1,7 +1,7 @@
 """Pool: calls run on up to N threads of their own, which the loop does not wait for.
 
 Right when calls wait (for a database, a file, another server): the loop serves others meanwhile, and N is how many
-may wait at once. A response that is an iterable has its thread to its end (producer.py). Costs two hand-overs between
+may wait at once. A response that is an iterable has its thread to its end (outflow.py). Costs two hand-overs between
 threads for each call; calls that compute gain nothing, since the interpreter runs one at a time. Under the blocking
 models it is a limit: many connections, N calls at once.
 
@@ -15,21 +15,40 @@ request in a pool (`bench instructions --kinds pool`): so that is done only wher
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+import logging
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from allcomers.calls.producer import answer, is_bound
+from allcomers.calls.outflow import answer, is_bound
+from allcomers.calls.overload.admission import Admission
+from allcomers.calls.overload.delay import CALM
 from allcomers.calls.queue import WorkQueue
+from allcomers.connection.call import DROPPED, FAILED, OVERLOADED, TIMED_OUT, PartialResponse
 from allcomers.connection.http.response_body import PulledBody
 from allcomers.errors import CallAbandoned
-from allcomers.system.counters import DEQUEUED, QUEUED, CounterRow
+from allcomers.system import faults
+from allcomers.system.counters import DEQUEUED, DROPPED_CALLS, QUEUED, CounterRow
+from allcomers.system.native.primitives import Lock, SimpleQueue
+from allcomers.system.native.threads import Event, start_thread
+from allcomers.system.processes.forks import new_lock
 
 if TYPE_CHECKING:
+    from allcomers.calls.protocols import Parts
     from allcomers.connection.base import Work
+
+_logger = logging.getLogger("allcomers.calls")
+
+MOMENT: Final = 0.001
+"""Seconds in the queue from which on a call is asked whether it is still awaited. PERF: that may be a system call, and
+in less hardly a client has left."""
+
+MOST_AWAY: Final = 1000
+"""Threads at most that wait for slow clients beside those that run calls, some 25 KB each; -m thread has as many."""
 
 Done: TypeAlias = Callable[[Any], object]
 """Receives the result of a call."""
@@ -56,12 +75,53 @@ class PoolLimit(Protocol):
         """Let the calls that run in this thread take any time."""
         ...
 
+    def close(self) -> None:
+        """Watch no call any more."""
+        ...
+
+
+class AwaitedReply:
+    """The reply of `work`, for a thread that may give up waiting for it: then it is closed when it comes.
+
+    replies  where it is put, behind the parts of its response
+    """
+
+    def __init__(self, work: Work, replies: SimpleQueue[Any]) -> None:
+        self._work = work
+        self._replies = replies
+        self._lock = Lock()
+        self._is_given_up = False
+
+    def done(self, reply: Any) -> None:
+        """Receive the reply, in any thread."""
+        with self._lock:
+            if not self._is_given_up:
+                self._replies.put(reply)
+                return
+        forget = getattr(self._work, "forget", None)
+        if reply is not TIMED_OUT and forget is not None:
+            forget(reply)
+
+    def give_up(self) -> Any:
+        """Wait no longer: return what has come all the same, or TIMED_OUT."""
+        with self._lock:
+            self._is_given_up = True
+        try:
+            return self._replies.get_nowait()
+        except Empty:
+            return TIMED_OUT
+
+
+def _nothing() -> None:
+    """Wake a thread, which is to end."""
+
 
 class ThreadPool:
     """At most `threads` threads, which run calls.
 
-    limit    the time limit of each call, or None
-    observe  called with the seconds that each call took, before its result is reported
+    limit      the time limit of each call, or None
+    observe    called with the seconds that each call took, before its result is reported
+    admission  refuses calls that would wait too long: their result is OVERLOADED; by default none
     """
 
     inline = False
@@ -74,24 +134,36 @@ class ThreadPool:
         counters: CounterRow,
         limit: PoolLimit | None = None,
         observe: Callable[[float], object] | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.is_limited = limit is not None
         self._counters = counters
         self._limit = limit
         self._observe = observe
         self._is_elastic = limit is not None or observe is not None  # threads start and end as they are needed
+        self._admission = admission = admission or Admission()
+        self._waits = admission.queue
         self._jobs: WorkQueue[tuple[Work, Done | None, float]] = WorkQueue()
-        self._lock = threading.Lock()  # for the four numbers that follow
+        admission.queued = self._jobs.__len__
+        self._lock = new_lock()  # for the five numbers that follow
         self._threads = threads  # the most that there may be
         self._started = 0
         self._live = 0
-        self._free = 0  # threads that wait; less than 0: so many jobs wait
+        self._free = 0  # threads that wait; less than 0: so many jobs wait. Exact only where that is needed
+        self._away = 0  # threads that wait for a client, and whose places others have
         if limit is not None:
             limit.pool = self
 
     # ------------------------------------------------------------ calls
 
     def submit(self, work: Work, done: Done) -> None:
+        now = monotonic()
+        first = self._jobs.first()
+        if first is not None and now - first[2] > self._waits.target:  # where all threads hang, none reports it
+            self._admission.waited(now - first[2], now)
+        if self._admission.late and self._admission.refuses(now, now, False):
+            done(OVERLOADED)
+            return
         if self._limit is not None:
             work = self._limit.enqueue(work, done)
         if self._is_elastic:
@@ -99,15 +171,32 @@ class ThreadPool:
                 self._free -= 1
                 if self._free < 0:
                     self._start_thread()
-        elif self._live < self._threads:
+        elif not self._live:
             self._start_all()
         self._counters.add(QUEUED)
-        self._jobs.put((work, done, monotonic()))
+        self._jobs.put((work, done, now))
+        if self._live < self._threads and not self._is_elastic:  # now that away() finds it
+            self._start_all()
 
-    def run(self, work: Work) -> Any:
-        replies: SimpleQueue[Any] = SimpleQueue()
+    def run(self, work: Work, parts: Parts | None = None) -> Any:
+        replies: SimpleQueue[Any] = SimpleQueue() if parts is None else parts.replies
         self.submit(work, replies.put)
-        return replies.get()
+        while isinstance(reply := replies.get(), PartialResponse) and parts is not None:
+            parts.take(reply)
+        return reply
+
+    def run_until(self, work: Work, parts: Parts, until: Callable[[], float]) -> Any:
+        awaited = AwaitedReply(work, parts.replies)
+        self.submit(work, awaited.done)
+        while True:
+            left = until() - monotonic()
+            try:
+                reply = parts.replies.get(timeout=left if left < math.inf else None) if left > 0 else awaited.give_up()
+            except Empty:
+                continue
+            if not isinstance(reply, PartialResponse):
+                return reply
+            parts.take(reply)
 
     def here(self, work: Work) -> Any:
         return work()
@@ -119,6 +208,10 @@ class ThreadPool:
             return work()
         finally:
             self._counters.called(0.0, monotonic() - started)
+
+    def count_dropped(self) -> None:
+        """Count a call that was due, and never began."""
+        self._counters.add(DROPPED_CALLS)
 
     def lift_limit(self, thread: int) -> None:
         if self._limit is not None:
@@ -148,7 +241,43 @@ class ThreadPool:
 
     def execute(self, job: Callable[[], object]) -> None:
         """Run `job` in the thread that was reserved."""
-        self._jobs.put((job, None, 0.0))
+        self._jobs.put((job, None, math.inf))
+
+    # ------------------------------------------------------------ calls that wait for their clients
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Let another thread have the place of this one, and wait for a place again at the end."""
+        with self._lock:
+            is_away = self._away < MOST_AWAY
+            if is_away:
+                self._away += 1
+                self._threads += 1
+                if self._free < 0 or self._jobs:
+                    self._start_thread()
+        try:
+            yield
+        finally:
+            if is_away:
+                self._return()
+
+    def _return(self) -> None:
+        """Take a place again: a free one, or that of a thread which ends after its call."""
+        with self._lock:
+            self._away -= 1
+            if self._live < self._threads:
+                self._threads -= 1
+                return
+            self._free -= 1
+        returns = Event()
+        self._jobs.put((partial(self._give_place, returns), None, math.inf))
+        returns.wait()
+
+    def _give_place(self, returns: Event) -> None:
+        """Give up the place of this thread, which then ends: a job, in turn with the calls that wait."""
+        with self._lock:
+            self._threads -= 1
+        returns.set()
 
     # ------------------------------------------------------------ threads
 
@@ -156,6 +285,17 @@ class ThreadPool:
     def live(self) -> int:
         """The threads that there are, those that hang included."""
         return self._live
+
+    def close(self) -> None:
+        """End the threads that are free now, and each of the others once its call is over. Nothing may be submitted any
+        more."""
+        with self._lock:
+            self._threads = 0
+            members = self._live
+        for _ in range(members):
+            self._jobs.put((_nothing, None, math.inf))
+        if self._limit is not None:
+            self._limit.close()
 
     def resize(self, by: int) -> None:
         """Allow so many threads more; or fewer: then one ends after its call."""
@@ -175,8 +315,7 @@ class ThreadPool:
             return False
         self._jobs.open()
         try:
-            # A daemon: a call that never returns must not keep a process that was told to stop.
-            threading.Thread(target=self._serve, name=f"call-{self._started}", daemon=True).start()
+            start_thread(self._serve, name=f"call-{self._started}")
         except RuntimeError:  # the system has none left: those there are must do
             return False
         self._started += 1
@@ -192,10 +331,16 @@ class ThreadPool:
                 reply = work() if done is None else self._run(work, queued_at)
             except CallAbandoned:
                 reply = done = None
-            if self._is_elastic:
+            except BaseException as error:  # no call raises; if one does, this thread is there for the next
+                faults.report(error, "a call raised")
+                reply = FAILED
+            if self._is_elastic or done is None:
                 is_needed = self._release()
             if done is not None:
-                done(reply)
+                try:
+                    done(reply)
+                except Exception as error:
+                    faults.report(error, "the result of a call was lost")
             del work, done, reply  # while it waits, a thread must not keep the last request alive
 
     def _release(self) -> bool:
@@ -213,13 +358,23 @@ class ThreadPool:
         limit, counters = self._limit, self._counters
         counters.add(DEQUEUED)
         started = monotonic()
+        wait = started - queued_at
+        if wait > self._waits.target or self._waits.state is not CALM:
+            self._admission.waited(wait, started)
+            if limit is None and self._admission.refuses_dequeued(wait):
+                return OVERLOADED
         if limit is not None:
             limit.dequeue(work)
+        if wait > MOMENT and not getattr(work, "is_awaited", True):
+            self.count_dropped()
+            text = "%s: dropped, for nobody waits for it any more; it has waited %.1f s for a thread"
+            _logger.warning(text, getattr(work, "name", "a call"), wait)
+            return DROPPED
         try:
             reply = work()
         finally:
             lasted = monotonic() - started
-            counters.called(started - queued_at, lasted)
+            counters.called(wait, lasted)
         if self._observe is not None:
             self._observe(lasted)
         if type(reply) is PulledBody and is_bound(reply):

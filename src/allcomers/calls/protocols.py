@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
@@ -11,8 +13,21 @@ if TYPE_CHECKING:
     from allcomers.connection.http.response_body import PulledBody
 
 
+class Parts(Protocol):
+    """Parts of a response whose call runs in another thread than its peer's own.
+
+    replies  where the call's result is put, and each PartialResponse
+    """
+
+    replies: SimpleQueue[Any]
+
+    def take(self, part: Any) -> None:
+        """Send a part."""
+        ...
+
+
 class Calls(Protocol):
-    """Where calls run. A response that is an iterable stays in the thread of its call (producer.py), unless that thread
+    """Where calls run. A response that is an iterable stays in the thread of its call (outflow.py), unless that thread
     drives its connection: then it is pulled there, by here().
 
     counts        bool: run() adds what it runs to the live figures
@@ -34,8 +49,13 @@ class Calls(Protocol):
     @property
     def is_limited(self) -> bool: ...
 
-    def run(self, work: Work) -> Any:
-        """Run `work`, wait, and return its result, or TIMED_OUT: for a thread that serves one peer."""
+    def run(self, work: Work, parts: Parts | None = None) -> Any:
+        """Run `work`, wait, and return its result, or TIMED_OUT: for a thread that serves one peer. Where it runs in
+        another, send the `parts` of its response meanwhile."""
+        ...
+
+    def away(self) -> AbstractContextManager[object]:
+        """Return a context in which the thread of a call waits for its client: another call has its place."""
         ...
 
     def here(self, work: Work) -> Any:
@@ -59,6 +79,18 @@ class Calls(Protocol):
 
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
         """Run `work`, then call `done` with its result, or with TIMED_OUT, in any thread."""
+        ...
+
+    def close(self) -> None:
+        """End the threads, each once its call is over: nothing is submitted any more."""
+        ...
+
+
+class TimedCalls(Calls, Protocol):
+    """Calls that have a time limit (`is_limited`)."""
+
+    def run_until(self, work: Work, parts: Parts, until: Callable[[], float]) -> Any:
+        """Run as run() does; return TIMED_OUT at the time `until`, too, which may move while this waits."""
         ...
 
 

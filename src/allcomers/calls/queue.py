@@ -13,6 +13,10 @@ import os
 from collections import deque
 from typing import Generic, TypeVar
 
+from allcomers.system.inbox import ring_again
+from allcomers.system.native.primitives import close
+from allcomers.system.processes import forks
+
 T = TypeVar("T")
 
 
@@ -23,31 +27,52 @@ class WorkQueue(Generic[T]):
         self._items: deque[T] = deque()
         self._short = False  # more items than a pipe holds rings
         self._pid = 0
+        self._reader = self._writer = -1
         self.open()
 
     def open(self) -> None:
         """Give a process that was forked a pipe of its own. Call before the first job."""
         if self._pid != os.getpid():
+            for fd in self.filenos():  # the parent's
+                if fd >= 0:
+                    os.close(fd)
             self._pid = os.getpid()
             self._reader, self._writer = os.pipe()
             os.set_blocking(self._writer, False)
+            forks.keep(self)
+
+    def filenos(self) -> tuple[int, int]:
+        return self._reader, self._writer
 
     def __del__(self) -> None:
-        os.close(self._reader)
-        os.close(self._writer)
+        close(self._reader)
+        close(self._writer)
+
+    def __len__(self) -> int:
+        """Return the number of items that no thread has taken."""
+        return len(self._items)
 
     def put(self, item: T) -> None:
         """Add `item`, for one thread."""
         self._items.append(item)
         self._ring()
 
+    def first(self) -> T | None:
+        """Return the item that is taken next, which stays; None if there is none."""
+        try:
+            return self._items[0] if self._items else None
+        except IndexError:  # a thread has taken it just now
+            return None
+
     def get(self) -> T:
         """Wait for the next item and return it."""
         while True:
-            os.read(self._reader, 1)
             try:
+                os.read(self._reader, 1)
                 item = self._items.popleft()
-            except IndexError:  # a ring too many
+            except (IndexError, OSError):  # a ring too many; or the byte is there still
+                if forks.is_copy:
+                    forks.leave()
                 continue
             if self._short:
                 self._short = bool(self._items)
@@ -59,3 +84,5 @@ class WorkQueue(Generic[T]):
             os.write(self._writer, b"!")
         except BlockingIOError:  # from here on, each ring that is read is made up for by another
             self._short = True
+        except OSError:
+            ring_again(self._writer)

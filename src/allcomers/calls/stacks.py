@@ -34,6 +34,11 @@ def of_thread(ident: int) -> StackSummary:
     return _cut(reversed(places))
 
 
+def of_frame(frame: FrameType | None) -> StackSummary:
+    """Return the calls that lead to this frame, the most recent last."""
+    return StackSummary() if frame is None else _cut(reversed(list(traceback.walk_stack(frame))))
+
+
 def of_coroutine(coroutine: Coroutine[Any, Any, Any]) -> StackSummary:
     """Return the coroutines that this one waits in, the innermost last; an empty stack if it has ended."""
     return _cut(_awaited(coroutine))

@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
-from threading import get_ident
+from contextlib import AbstractContextManager, nullcontext, suppress
 from time import monotonic
 from traceback import StackSummary
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
@@ -28,13 +26,18 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 from allcomers.calls import stacks
 from allcomers.calls.pool import ThreadPool
 from allcomers.calls.watchdog import Watchdog
-from allcomers.connection.call import TIMED_OUT
+from allcomers.connection.call import FAILED, TIMED_OUT
 from allcomers.errors import CallAbandoned
+from allcomers.system import faults
 from allcomers.system.counters import CounterRow
+from allcomers.system.native.primitives import get_ident
+from allcomers.system.native.threads import Event
+from allcomers.system.processes.forks import new_lock
 
 if TYPE_CHECKING:
     import asyncio
 
+    from allcomers.calls.protocols import Parts
     from allcomers.connection.base import Work
     from allcomers.connection.http.response_body import PulledBody
 
@@ -93,6 +96,10 @@ class RunningCalls(Generic[W]):
     def end(self, call: W) -> bool:
         """Remove a call. Return False if that is too late: then `overdue` has got it. Called from any thread."""
         return self._calls.pop(call, self) is None
+
+    def close(self) -> None:
+        """Watch no call any more."""
+        self._watchdog.close()
 
     def of_thread(self, thread: int) -> list[W]:
         """Return the calls that run in this thread."""
@@ -154,7 +161,11 @@ class TimedCall:
         """Run the call in this thread, with the whole time. Return its result, or what `too_late` makes of it."""
         self.thread = get_ident()
         self._running.begin(self)
-        reply = self.work()
+        try:
+            reply = self.work()
+        except BaseException as error:  # no call raises; if one does, it has ended all the same
+            faults.report(error, "a call raised")
+            reply = FAILED
         if self._running.end(self) or self.is_unlimited:
             return reply
         return self._too_late(self, reply)
@@ -162,6 +173,10 @@ class TimedCall:
     @property
     def name(self) -> str:
         return str(getattr(self._owner, "name", "a call"))
+
+    @property
+    def is_awaited(self) -> bool:
+        return getattr(self.work, "is_awaited", True)
 
     @property
     def _owner(self) -> Any:
@@ -188,7 +203,7 @@ class TimeLimit:
         self._spare = spare
         self._replace = replace
         self._running: RunningCalls[TimedCall] = RunningCalls(seconds, self._overdue)
-        self._lock = threading.Lock()  # for what follows
+        self._lock = new_lock()  # for what follows
         self._stuck = 0  # threads that hang
         self._replacement_requested = False
         self._pid = os.getpid()  # in a child, as the process model has them, a hanging call ends with its client
@@ -208,6 +223,9 @@ class TimeLimit:
     def next(self, first: Work, work: Work) -> TimedCall:
         assert isinstance(first, TimedCall)
         return TimedCall(work, first.done, self._running, self._abandon)
+
+    def close(self) -> None:
+        self._running.close()
 
     def lift(self, thread: int) -> None:
         for call in self._running.of_thread(thread):
@@ -231,6 +249,7 @@ class TimeLimit:
         if not call.thread:
             text = "%s: it has waited %g s for a thread; all %d are taken, %d by calls that hang"
             _logger.warning(text, call.name, seconds, self.pool.live, self._stuck)
+            self.pool.count_dropped()
             call.done(TIMED_OUT)
             return
         log_overdue(call.name, seconds, stack)
@@ -261,9 +280,16 @@ class TimedInline:
         self._helpers = ThreadPool(MANY, counters, TimeLimit(limit, threads, replace))
         self._replacement_requested = False
 
-    def run(self, work: Work) -> Any:
+    def run(self, work: Work, parts: Parts | None = None) -> Any:
         """Run `work` in a thread of its own, so that this one can give up waiting for it."""
-        return self._helpers.run(work)
+        return self._helpers.run(work, parts)
+
+    def away(self) -> AbstractContextManager[object]:
+        """Return a context that changes nothing: the threads of `run` are as many as are needed."""
+        return nullcontext()
+
+    def run_until(self, work: Work, parts: Parts, until: Callable[[], float]) -> Any:
+        return self._helpers.run_until(work, parts, until)
 
     def here(self, work: Work) -> Any:
         return TimedCall(work, _ignore, self._running, _log_late)()
@@ -276,6 +302,10 @@ class TimedInline:
 
     def stay(self, stream: PulledBody) -> None:
         """Return: the loop never leaves its thread."""
+
+    def close(self) -> None:
+        self._running.close()
+        self._helpers.close()
 
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
         done(self.here(work))
@@ -323,6 +353,7 @@ class TaskLimit:
         self._limit = limit
         self.begin = running.begin
         self.end = running.end
+        self.close = running.close
 
     def _overdue(self, call: LimitedCall, stack: StackSummary) -> None:
         import inspect  # late: only here
@@ -340,7 +371,7 @@ class TaskLimit:
 
     def _turns(self) -> bool:
         """Return whether the loop comes to its next turn soon."""
-        turned = threading.Event()
+        turned = Event()
         self._events.call_soon_threadsafe(turned.set)
         return turned.wait(min(SIGN_OF_LIFE, self._limit))
 

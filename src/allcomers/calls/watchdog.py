@@ -6,9 +6,15 @@ ring(), which costs a call that begins nothing while the thread is awake.
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
+from typing import Final
+
+from allcomers.system.native.primitives import sleep
+from allcomers.system.native.threads import Event, start_thread
+from allcomers.system.processes.forks import new_lock
+
+_SHORT: Final = 0.05
+"""Seconds that may be slept through when the thread is to end; an Event would cost a short look more than that does."""
 
 
 class Watchdog:
@@ -23,32 +29,43 @@ class Watchdog:
         self._look = look
         self._on_idle = on_idle
         self._name = name
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()  # for the start of the thread
-        self._bell = threading.Event()
+        self._is_started = False
+        self._lock = new_lock()  # for the start of the thread
+        self._bell = Event()
+        self._closing = Event()
+        self._ended = Event()
 
     def ring(self) -> None:
         """Wake the thread, or start it. Do nothing where the system has no thread left: the next ring() tries again."""
         with self._lock:
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            if not self._is_started:
                 try:
-                    thread.start()
+                    start_thread(self._run, name=self._name)
                 except RuntimeError:
                     return
-                self._thread = thread
+                self._is_started = True
             self._on_idle(False)
         self._bell.set()
 
+    def close(self) -> None:
+        """End the thread, and wait for that."""
+        with self._lock:
+            self._closing.set()
+            is_started = self._is_started
+        self._bell.set()
+        if is_started:
+            self._ended.wait()
+
     def _run(self) -> None:
-        while True:
+        while not self._closing.is_set():
             pause = self._look()
             if pause is None:
                 self._on_idle(True)
                 pause = self._look()  # what began just before has not rung
-                if pause is None:
+                if pause is None and not self._closing.is_set():
                     self._bell.wait()
                 self._bell.clear()
                 self._on_idle(False)
             if pause is not None:
-                time.sleep(pause)
+                (sleep if pause < _SHORT else self._closing.wait)(pause)
+        self._ended.set()

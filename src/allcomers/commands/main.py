@@ -6,6 +6,8 @@ be imported.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -14,38 +16,48 @@ from typing import Final
 import allcomers
 from allcomers.errors import ConfigError, OperatorError
 
-_HELP: Final = """\
-commands:
-  serve [DIR]     serve a folder of files as a site; by default the current one
-  run TARGET      serve MODULE:NAME or FILE.py:NAME: a WSGI or an ASGI app, a
-                  Web or a Service class, or a handler
-  doctor [TARGET] check this system, the options of `run` and the app; print
-                  each problem with its remedy
-  models          list the concurrency models: what each does, and is good for
-  load URL        send a server the requests of many clients; report its times
-  lab TARGET      measure every model on an app, and recommend one
-  top [ADDR]      show the live figures of a server that has --admin
+SUMMARIES: Final = {
+    "serve [DIR]": "serve a folder of files as a site; by default the current one",
+    "run TARGET": "serve MODULE:NAME or FILE.py:NAME: a WSGI or an ASGI app, a Web or a Service class, or a handler",
+    "dev TARGET": "run with reload, and with tracebacks in the browser",
+    "gunicorn ARGS": "serve by gunicorn's command line, with its gunicorn.conf.py",
+    "uvicorn ARGS": "serve by uvicorn's command line",
+    "doctor [TARGET]": "check this system, the options and the app; tell the remedies",
+    "models": "list the concurrency models: what each does, and is good for",
+    "load URL": "send a server the requests of many clients; report its times",
+    "lab TARGET": "measure every model on an app, and recommend one",
+    "top [ADDR]": "show the live figures of a server that has --admin",
+    "completions SHELL": "print a script that completes all this in bash, zsh or fish",
+}
+"""{command and its argument: what it does}."""
 
+_EXAMPLES: Final = """\
 `allcomers COMMAND --help` lists the options of a command. To start:
 
   allcomers serve examples/site
   allcomers run examples/echo.py:Echo --bind 127.0.0.1:9000 --model thread
 """
 
-_COMMANDS: Final = {
+COMMANDS: Final = {
     "serve": "serve:serve",
     "run": "serve:run",
+    "dev": "serve:dev",
+    "gunicorn": "serve:gunicorn",
+    "uvicorn": "serve:uvicorn",
     "doctor": "doctor.command:main",
     "models": "models:main",
     "load": "load.command:main",
     "lab": "lab.command:main",
     "top": "top.command:main",
+    "completions": "shell.command:main",
 }
 """{command: its module and function}. The function takes the arguments after the command, and returns the status."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit status: 0, 1 could not serve, 2 bad option, 3 the app cannot be loaded."""
+    """Run a command; return the exit status: 0, 1 could not serve, 2 bad option, 3 the app cannot be loaded;
+    130 after Ctrl-C."""
+    _open_standard_streams()
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
         return _run(arguments)
@@ -53,24 +65,53 @@ def main(argv: Sequence[str] | None = None) -> int:
         from allcomers.commands.output import report_error
 
         return report_error(error)
+    except KeyboardInterrupt:  # before the command has handlers of its own, or where it needs none
+        return 128 + signal.SIGINT
+
+
+def _open_standard_streams() -> None:
+    """Open /dev/null as each of the descriptors 0 to 2 that is closed, before anything else gets its number.
+
+    A socket that is descriptor 2 would receive the log, and programs that an app starts would have it as their own.
+    """
+    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free: fd
+            setattr(sys, name, open(fd, mode, closefd=False))
 
 
 def _run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help", "help"):
         about = allcomers.__doc__.splitlines()[0].replace(": ", ":\n", 1)
-        print(f"usage: allcomers COMMAND [OPTIONS]\n\n{about}\n\n{_HELP}", end="")
+        print(f"usage: allcomers COMMAND [OPTIONS]\n\n{about}\n\ncommands:\n{_summaries()}\n\n{_EXAMPLES}", end="")
         return 0
     if name in ("-V", "--version"):
         from allcomers.protocol.compiled import KIND
 
         print(f"allcomers {allcomers.__version__} ({KIND}) on Python {sys.version.split()[0]}")
         return 0
-    if name not in _COMMANDS:
-        *others, last = _COMMANDS
+    if name not in COMMANDS:
+        from allcomers.config.checks import similar
+
+        *others, last = COMMANDS
         raise ConfigError(
-            f"there is no command {name!r}; the commands are {', '.join(others)} and {last} (see allcomers --help)"
+            f"there is no command {name!r}; the commands are {', '.join(others)} and {last}"
+            f"{similar(name, COMMANDS)} (see allcomers --help)"
         )
-    module, _, function = _COMMANDS[name].partition(":")
+    module, _, function = COMMANDS[name].partition(":")
     command: Callable[[list[str]], int] = getattr(import_module(f"allcomers.commands.{module}"), function)
     return command(arguments[1:])
+
+
+def _summaries() -> str:
+    from textwrap import fill
+
+    return "\n".join(
+        fill(text, 79, initial_indent=f"  {name:16}", subsequent_indent=" " * 18)
+        if len(name) < 16
+        else f"  {name}\n{fill(text, 79, initial_indent=' ' * 18, subsequent_indent=' ' * 18)}"
+        for name, text in SUMMARIES.items()
+    )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from typing import NamedTuple
 
 
 class Limits(NamedTuple):
-    """Sizes, times and the least rate of a connection."""
+    """Sizes, times and the least rate of a connection.
+
+    max_requests     of a connection, whose last response closes it
+    request_timeout  from the first byte of a request to the last of its response; 0 for any time
+    """
 
     head_timeout: float = 10.0
     keep_alive: float = 75.0
@@ -14,6 +19,22 @@ class Limits(NamedTuple):
     max_head: int = 32 * 1024
     max_headers: int = 100
     max_body: int = 64 * 1024 * 1024
+    max_requests: int = sys.maxsize
+    request_timeout: float = 0.0
+
+
+class InputLimits(NamedTuple):
+    """The sizes of what `request.form` and `request.json()` read, in bytes; the fields of a form or a query.
+
+    form_parts  fields and files of a form with files
+    file_size   of one of its files; 0 for any that fits into a body
+    """
+
+    form_size: int = 1 << 20
+    form_fields: int = 1000
+    json_size: int = 10 << 20
+    form_parts: int = 1000
+    file_size: int = 0
 
 
 class WebSocketLimits(NamedTuple):

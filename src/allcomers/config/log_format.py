@@ -19,8 +19,9 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 from allcomers.config import local_time
 from allcomers.errors import ConfigError
 
-NAMES: Final = ("combined", "common", "json")
-"""The formats with a name: https://httpd.apache.org/docs/2.4/logs.html#accesslog, and an object of JSON a line."""
+NAMES: Final = ("combined", "common", "json", "short")
+"""The formats with a name: https://httpd.apache.org/docs/2.4/logs.html#accesslog, an object of JSON a line,
+and one for a person's eyes."""
 
 COMMON: Final = '%(h)s %(l)s - %(t)s "%(r)s" %(s)s %(b)s'
 """Apache's, without the user, whose password the server has not checked."""
@@ -86,10 +87,15 @@ class Format(NamedTuple):
     timed: bool
 
 
-def read(text: str) -> Format:
-    """Return the format with this name, or with these fields. Raises ConfigError, which does not name the option."""
+def read(text: str, *, coloured: bool = False) -> Format:
+    """Return the format with this name, or with these fields. Raises ConfigError, which does not name the option.
+
+    coloured  whether "short" has its status in the colour of its class
+    """
     if text == "json":
         return Format(_json_line(), local_time.iso, True)
+    if text == "short":
+        return Format(partial(_short_line, _COLOURS if coloured else {}), _time_of_day, False)
     text = {"combined": COMBINED, "common": COMMON}.get(text, text)
     if "%(" not in text:
         raise ConfigError(f"{text!r} is not known; choose one of {', '.join(NAMES)}, or give fields as %(h)s")
@@ -99,6 +105,20 @@ def read(text: str) -> Format:
 
 def _line(template: str, values: tuple[Value, ...], entry: Entry) -> str:
     return template % tuple([value(entry) for value in values])
+
+
+_COLOURS: Final = {2: "\033[32m", 3: "\033[36m", 4: "\033[33m", 5: "\033[31m"}
+"""Of a status, by its class: green, cyan, yellow, red (ECMA-48, 8.3.117)."""
+
+
+def _short_line(colours: dict[int, str], entry: Entry) -> str:
+    """Return 13:55:36 200 GET /a 10,031 bytes in 0.4 ms to 127.0.0.1."""
+    method, target, _ = entry.request_line
+    colour = colours.get(entry.status // 100, "")
+    status = f"{colour}{entry.status}\033[0m" if colour else entry.status
+    request = _safe(f"{method} {target}" if method else entry.line)
+    size, time = f"{entry.sent:,} byte{'' if entry.sent == 1 else 's'}", f"{entry.seconds * 1e3:,.1f} ms"
+    return f"{entry.stamp} {status} {request} {size} in {time} to {_safe(entry.peer)}\n"
 
 
 # ---------------------------------------------------------------- reading a format
@@ -306,6 +326,11 @@ def _json_line() -> Callable[[Entry], str]:
 
 
 # ---------------------------------------------------------------- times
+
+
+def _time_of_day(when: float) -> str:
+    """Return 13:55:36, in the server's time zone."""
+    return local_time.clock(local_time.broken_down(when)[0])
 
 
 def _apache_time(when: float) -> str:

@@ -1,67 +1,23 @@
-"""Every option: its default and the reason for it, its flag, its check.
+"""All options of a server as one Config, made and checked.
 
-The command line is built from the metadata of the fields of `Config`, and so is docs/options.md: an option is written
-down here and nowhere else.
+serving_options, limit_options and operation_options have each option, by group. The command line is built from them,
+and so is docs/options.md: an option is written down there and nowhere else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, cast
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
 
-from allcomers.config.checks import (
-    check_account,
-    choice,
-    flag,
-    integer,
-    level,
-    model_name,
-    never_or_seconds,
-    rate,
-    seconds,
-    size,
-    worker_count,
-)
-from allcomers.config.limits import Limits, WebSocketLimits
+from allcomers.config.checks import check_account, flag, is_loopback, size
+from allcomers.config.limit_options import LimitOptions, TimeOptions, WebSocketOptions
+from allcomers.config.limits import InputLimits, Limits, WebSocketLimits
+from allcomers.config.operation_options import HookOptions, LifeOptions, LogOptions, ProxyOptions
+from allcomers.config.option import Option, Options
+from allcomers.config.serving_options import AppOptions, ServingOptions, TlsOptions
 from allcomers.errors import ConfigError
-
-
-class Option(NamedTuple):
-    """The flags, the texts and the check of a field of Config.
-
-    A repeatable option collects a tuple. One with an empty `value` is a switch: its flag turns it on, the flag with
-    --no- in front turns it off.
-    """
-
-    group: str
-    flags: tuple[str, ...]
-    value: str
-    help: str
-    why: str
-    check: Callable[[str], Any] = str
-    repeats: bool = False
-
-
-def _log_format(text: str) -> str:
-    """Check the form of an access log: a name, or a line with gunicorn's fields: "%(h)s %(r)s"."""
-    if text != "combined":
-        from allcomers.config import log_format  # only here: most servers keep the default
-
-        log_format.read(text)
-    return text
-
-
-def _option(
-    default: Any, group: str, flags: str, value: str, help: str, why: str, check: Callable[[str], Any] = str
-) -> Any:
-    """Return the default of a field of Config, and add the rest to _OPTIONS."""
-    repeats = isinstance(default, tuple)
-    _OPTIONS.append(Option(group, tuple(flags.split()), value, help, why, check, repeats))
-    return default
-
-
-_OPTIONS: Final[list[Option]] = []
-"""One for each field of Config, in order."""
 
 OWN: dict[str, list[tuple[str, Any, Option]]] = {
     "run": [
@@ -89,217 +45,62 @@ COMMON = (
 )  # fmt: skip
 """The options that most people need: `--help` shows these, `--help-all` all."""
 
-_APP = "the app"
-_MODELS = "serving"
-_TLS = "TLS"
-_LOGS = "logs"
-_TIMES = "times (seconds) and rates"
-_LIMITS = "limits"
-_PROXIES = "behind a proxy"
-_LIFE = "the server's life"
-_WEBSOCKETS = "WebSockets"
 
-
-class Config(NamedTuple):
+class Config(
+    AppOptions,
+    ServingOptions,
+    TlsOptions,
+    LogOptions,
+    TimeOptions,
+    LimitOptions,
+    ProxyOptions,
+    WebSocketOptions,
+    LifeOptions,
+    HookOptions,
+):
     """All options of a server. make() creates it, and checks that the options go together."""
 
-    interface: str = _option(
-        "auto", _APP, "--interface", "NAME", "the app's interface: auto, wsgi, asgi, asgi2, web or service",
-        "The signature of an app shows its interface.", choice("auto", "wsgi", "asgi", "asgi2", "web", "service"),
-    )  # fmt: skip
-    factory: bool = _option(
-        False, _APP, "--factory", "", "call TARGET, without arguments, to get the app",
-        "Most targets are the app itself.", flag,
-    )  # fmt: skip
-    root_path: str = _option(
-        "", _APP, "--root-path", "PATH", "path at which a proxy mounts the app (SCRIPT_NAME, root_path)",
-        "The app is at the root.",
-    )  # fmt: skip
-    lifespan: str = _option(
-        "auto", _APP, "--lifespan", "HOW", "ASGI's lifespan protocol: auto, on or off",
-        "An app without it raises at once, and is then served without it.", choice("auto", "on", "off"),
-    )  # fmt: skip
-    asgi_pathsend: bool = _option(
-        False, _APP, "--asgi-pathsend", "", "offer ASGI apps the extensions by which the server sends files",
-        "Middleware that compresses, caches or counts bodies rarely knows these messages, and loses the file.", flag,
-    )  # fmt: skip
-    bind: tuple[str, ...] = _option(
-        ("127.0.0.1:8000",), _MODELS, "-b --bind", "ADDR", "listen on HOST:PORT, unix:PATH or fd://N; repeatable",
-        "Only this machine can connect; gunicorn's address and port. Port 0 selects a free port.",
-    )  # fmt: skip
-    model: str = _option(
-        "", _MODELS, "-m --model", "NAME", "concurrency model, one of those that `allcomers models` lists",
-        "asyncio for ASGI apps, else the best poller of this system: epoll, kqueue, poll, select.", model_name,
-    )  # fmt: skip
-    workers: int = _option(
-        1, _MODELS, "-w --workers", "N", "worker processes, or `auto`: one for each core",
-        "All requests then see the same memory. gunicorn and uvicorn start with 1, too.", worker_count,
-    )  # fmt: skip
-    calls: str = _option(
-        "", _MODELS, "--calls", "WHERE", "where app calls run: inline, pool or auto",
-        "auto under a loop: inline until a call lasts. inline for services, and for handlers under asyncio.",
-        choice("inline", "pool", "auto"),
-    )  # fmt: skip
-    threads: int = _option(
-        32, _MODELS, "-t --threads", "N", "threads of the pool, and of the model thread-pool",
-        "A call that waits most of its time leaves a core to some tens of others.", integer(1, 10_000),
-    )  # fmt: skip
-    server_header: bool = _option(
-        True, _MODELS, "--server-header", "", "send the header Server; --no-server-header omits it",
-        "nginx, gunicorn and uvicorn send it, too.", flag,
-    )  # fmt: skip
-    certfile: tuple[str, ...] = _option(
-        (), _TLS, "--certfile", "FILE", "serve TLS with this PEM certificate chain; repeatable (SNI)",
-        "Without a certificate, nothing is encrypted.",
-    )  # fmt: skip
-    keyfile: tuple[str, ...] = _option(
-        (), _TLS, "--keyfile", "FILE", "private key, if in a file of its own; one for each --certfile",
-        "The certificate's file contains the key.",
-    )  # fmt: skip
-    ca_certs: str = _option(
-        "", _TLS, "--ca-certs", "FILE", "require client certificates that these authorities signed",
-        "Clients need no certificate.",
-    )  # fmt: skip
-    access_log: str = _option(
-        "", _LOGS, "--access-log", "FILE", "log each response to FILE; - is standard output, off is none",
-        "Standard output if that is a terminal, else off: a line costs more than a small response.",
-    )  # fmt: skip
-    access_log_format: str = _option(
-        "combined", _LOGS, "--access-log-format", "FORMAT", "combined, common, json, or fields such as `%(h)s %(r)s`",
-        "Log analyzers read it. The fields are gunicorn's.", _log_format,
-    )  # fmt: skip
-    server_timing: bool = _option(
-        False, _LOGS, "--server-timing", "", "send the header Server-Timing: the time of each phase",
-        "The time that an app takes can reveal what it found.", flag,
-    )  # fmt: skip
-    log_level: str = _option(
-        "info", _LOGS, "--log-level", "LEVEL", "log from this level: debug, info, warning, error or critical",
-        "Lines that an operator acts on.", level,
-    )  # fmt: skip
-    head_timeout: float = _option(
-        10.0, _TIMES, "--head-timeout", "S", "time to receive a request's head, from accept on",
-        "Ends Slowloris; a bad mobile line still gets its 1 KB through. Apache gives 20 to 40, nginx 60.", seconds,
-    )  # fmt: skip
-    keep_alive: float = _option(
-        75.0, _TIMES, "--keep-alive", "S", "time until an idle connection is closed",
-        "nginx's keepalive_timeout; above the 60 of most load balancers, which must close first.", seconds,
-    )  # fmt: skip
-    graceful_timeout: float = _option(
-        30.0, _TIMES, "--graceful-timeout", "S", "time to finish requests in progress when the server stops",
-        "gunicorn's graceful_timeout; orchestrators wait as long before they kill.", seconds,
-    )  # fmt: skip
-    call_timeout: float = _option(
-        0.0, _TIMES, "--call-timeout", "S",
-        "time limit of an app call; then its stack is logged, and 503 sent",
-        "Only the app's owner knows how long is too long.", seconds,
-    )  # fmt: skip
-    disconnect_grace: float = _option(
-        10.0, _TIMES, "--disconnect-grace", "S",
-        "time until an ASGI call whose client has left is cancelled; 0 is never",
-        "Most calls end by themselves by then. Daphne's; gunicorn's asgi worker gives 3.", never_or_seconds,
-    )  # fmt: skip
-    hang_timeout: float = _option(
-        60.0, _TIMES, "--hang-timeout", "S", "time until a worker that gives no sign of life is replaced; 0 is never",
-        "Above any response time that a client still accepts; gunicorn's --timeout is 30.", never_or_seconds,
-    )  # fmt: skip
-    drain_delay: float = _option(
-        0.0, _TIMES, "--drain-delay", "S", "time to go on accepting after TERM, with Connection: close",
-        "A load balancer must first notice that the server leaves; its owner knows how soon it does.", never_or_seconds,
-    )  # fmt: skip
-    min_rate: float = _option(
-        240.0, _TIMES, "--min-rate", "BYTES/S", "least rate of a body and of a response, checked after 5 s; 0 is none",
-        "Kestrel's MinRequestBodyDataRate, and its grace period of 5 seconds.", rate,
-    )  # fmt: skip
-    max_head_size: int = _option(
-        32 * 1024, _LIMITS, "--max-head-size", "SIZE", "largest head of a request; above: 431 or 414",
-        "nginx has 4 buffers of 8 KB.", size,
-    )  # fmt: skip
-    max_headers: int = _option(
-        100, _LIMITS, "--max-headers", "N", "most header lines of a request; above: 431",
-        "Apache's LimitRequestFields; gunicorn's too.", integer(1, 10_000),
-    )  # fmt: skip
-    max_body: int = _option(
-        64 << 20, _LIMITS, "--max-body", "SIZE", "largest body of a request; above: 413",
-        "Bodies above 512 KiB are kept in a temporary file; a disk is finite.", size,
-    )  # fmt: skip
-    max_connections: int = _option(
-        0, _LIMITS, "--max-connections", "N", "most connections of a worker; others wait in the backlog",
-        "None for pollers, 1000 for thread, 256 for process (Apache's prefork).", integer(1),
-    )  # fmt: skip
-    backlog: int = _option(
-        2048, _LIMITS, "--backlog", "N", "most connections that wait in the kernel to be accepted",
-        "gunicorn's; Linux reduces it to somaxconn.", integer(1),
-    )  # fmt: skip
-    max_requests: int = _option(
-        0, _LIMITS, "--max-requests", "N", "replace a worker after N requests",
-        "A leak is better repaired; this contains one in code that is not yours.", integer(0),
-    )  # fmt: skip
-    max_requests_jitter: int = _option(
-        0, _LIMITS, "--max-requests-jitter", "N", "add up to N, at random, so that workers are replaced one by one",
-        "None is added. With several workers, a tenth of --max-requests is enough.", integer(0),
-    )  # fmt: skip
-    max_memory: int = _option(
-        0, _LIMITS, "--max-memory", "SIZE", "replace a worker whose resident memory is above SIZE",
-        "As for --max-requests.", size,
-    )  # fmt: skip
-    forwarded_allow_ips: str = _option(
-        "", _PROXIES, "--forwarded-allow-ips", "LIST",
-        "trust X-Forwarded-* from these proxies: addresses, networks, unix, *",
-        "Any client can send these headers.",
-    )  # fmt: skip
-    proxy_protocol: bool = _option(
-        False, _PROXIES, "--proxy-protocol", "", "require a PROXY protocol header, v1 or v2, on each connection",
-        "Every peer could then claim any address.", flag,
-    )  # fmt: skip
-    ws_max_size: int = _option(
-        16 << 20, _WEBSOCKETS, "--ws-max-size", "SIZE", "largest WebSocket message; above: closed with 1009",
-        "uvicorn's.", size,
-    )  # fmt: skip
-    ws_ping_interval: float = _option(
-        20.0, _WEBSOCKETS, "--ws-ping-interval", "S", "time between pings of an idle WebSocket; 0 is never",
-        "uvicorn's; below the idle times of load balancers.", never_or_seconds,
-    )  # fmt: skip
-    ws_ping_timeout: float = _option(
-        20.0, _WEBSOCKETS, "--ws-ping-timeout", "S", "time for the pong; then the WebSocket is closed",
-        "uvicorn's.", seconds,
-    )  # fmt: skip
-    ws_deflate: str = _option(
-        "on", _WEBSOCKETS, "--ws-deflate", "HOW", "permessage-deflate, if the client offers it: on or off",
-        "Text shrinks; no memory is kept for it between two messages.", choice("on", "off"),
-    )  # fmt: skip
-    admin: str = _option(
-        "", _LIFE, "--admin", "ADDR", "serve live figures, /metrics and /health on HOST:PORT or unix:PATH",
-        "No second port is open unless you ask for one.",
-    )  # fmt: skip
-    admin_hosts: str = _option(
-        "", _LIFE, "--admin-hosts", "LIST",
-        "host names of --admin; ip: addresses only, *: any; required if others can connect",
-        "This machine alone, by its addresses and as localhost.",
-    )  # fmt: skip
-    reload: bool = _option(
-        False, _LIFE, "--reload", "", "replace workers when app files change (needs allcomers[reload])",
-        "For development: a server that watches files is harder to trust.", flag,
-    )  # fmt: skip
-    reload_dir: tuple[str, ...] = _option(
-        (), _LIFE, "--reload-dir", "DIR", "watch this folder; repeatable",
-        "The current folder.",
-    )  # fmt: skip
-    pid: str = _option(
-        "", _LIFE, "--pid", "FILE", "write the supervisor's process id to FILE",
-        "Signals can use the id in the `Listening at` line.",
-    )  # fmt: skip
-    user: str = _option(
-        "", _LIFE, "--user", "NAME", "run the workers as this user, once the sockets are open",
-        "The user that started the server.",
-    )  # fmt: skip
-    group: str = _option(
-        "", _LIFE, "--group", "NAME", "run the workers as this group",
-        "The user's own.",
-    )  # fmt: skip
-    chdir: str = _option(
-        "", _LIFE, "--chdir", "DIR", "enter DIR before the app is loaded",
-        "The current folder.",
-    )  # fmt: skip
+    def __init__(self, **given: Any) -> None:
+        """Take the options that were `given`, by field; the others have their defaults."""
+        unknown = given.keys() - FIELDS
+        if unknown:
+            raise TypeError(f"no option: {', '.join(sorted(unknown))}")
+        vars(self).update(given)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether `other` has the same options."""
+        return isinstance(other, Config) and all(getattr(self, name) == getattr(other, name) for name in FIELDS)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """Return what was given, to be read in a test's report."""
+        return f"Config({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+    def but(self, **changed: Any) -> Config:
+        """Return the same options with some `changed`."""
+        return Config(**vars(self) | changed)
+
+    def from_here(self) -> Config:
+        """Return the same options with the paths of files that workers open from the root, so that the app may enter
+        another folder. Raises OSError if the current one is gone."""
+        here = os.getcwd()  # noqa: PTH109 (not Path: its import costs 4 ms of start-up)
+
+        def absolute(path: str) -> str:
+            return os.path.join(here, path)  # noqa: PTH118
+
+        log = self.access_log
+        return self.but(
+            access_log=log if log in ("", "-", "off") else absolute(log),
+            certfile=tuple(map(absolute, self.certfile)),
+            keyfile=tuple(map(absolute, self.keyfile)),
+            ca_certs=self.ca_certs and absolute(self.ca_certs),
+        )
+
+    @property
+    def log_form(self) -> tuple[str, str, str]:
+        """(level, form, file with a configuration) of the server's own log."""
+        return self.log_level, self.log_format, self.log_config
 
     @property
     def websocket_limits(self) -> WebSocketLimits:
@@ -321,12 +122,36 @@ class Config(NamedTuple):
             max_head=self.max_head_size,
             max_headers=self.max_headers,
             max_body=self.max_body,
+            max_requests=self.max_requests_per_connection or sys.maxsize,
+            request_timeout=self.request_timeout,
         )
+
+    @property
+    def input_limits(self) -> InputLimits:
+        """The limits of what handlers read."""
+        return InputLimits(
+            form_size=self.max_form_size,
+            form_fields=self.max_form_fields,
+            json_size=self.max_json_size,
+            form_parts=self.max_form_parts,
+            file_size=self.max_file_size,
+        )
+
+    @property
+    def call_limit(self) -> float:
+        """The seconds that a call which is no task may take: as a call, or since its request has; 0 for any time."""
+        return min(filter(None, (self.call_timeout, self.request_timeout)), default=0.0)
+
+
+_GROUPS: Final = cast(tuple[type[Options], ...], Config.__bases__)
+
+FIELDS: Final = tuple(name for group in _GROUPS for name in group.table)
+"""The names of all options, in order."""
 
 
 def options() -> list[tuple[str, Any, Option]]:
     """Return (field, default, Option) of each field of Config, in order."""
-    return [(name, Config._field_defaults[name], option) for name, option in zip(Config._fields, _OPTIONS, strict=True)]
+    return [(name, *entry) for group in _GROUPS for name, entry in group.table.items()]
 
 
 def shown(default: Any, option: Option) -> str:
@@ -342,7 +167,7 @@ def shown(default: Any, option: Option) -> str:
 
 def known(command: str) -> list[tuple[str, Any, Option]]:
     """Return (name, default, Option) of each option of `command`, in order: "run", or "serve", which has no app."""
-    return OWN[command] + [entry for entry in options() if command == "run" or entry[2].group != _APP]
+    return OWN[command] + [entry for entry in options() if command == "run" or entry[0] not in AppOptions.table]
 
 
 def make(given: Mapping[str, str | Sequence[str]], names: Mapping[str, str] | None = None) -> Config:
@@ -371,14 +196,68 @@ def checked(option: Option, text: str | Sequence[str], name: str) -> Any:
         raise ConfigError(f"{name}: {error}") from None
 
 
+def addresses(config: Config) -> tuple[str, ...]:
+    """Return all addresses of clients, those of --bind first."""
+    return (*config.bind, *config.bind_plain, *config.redirect_https)
+
+
 def _check_together(config: Config) -> None:
-    if (config.keyfile or config.ca_certs) and not config.certfile:
-        raise ConfigError("--keyfile and --ca-certs need --certfile, the server's own certificate")
+    _check_tls(config)
+    has_path = any(text.startswith("unix:") for text in (*addresses(config), config.admin))
+    if (config.uds_mode or config.uds_owner) and not has_path:
+        raise ConfigError("--uds-mode and --uds-owner need a --bind or an --admin of the form unix:PATH")
+    if config.compress_secrets and not config.compress:
+        raise ConfigError("--compress-secrets needs --compress, to which it adds")
+    if config.debug:
+        _check_debug(config)
+    if config.max_requests_jitter and not config.max_requests:
+        raise ConfigError("--max-requests-jitter needs --max-requests, to which it adds")
+    for address in addresses(config):
+        if addresses(config).count(address) > 1 and not address.endswith(":0"):
+            raise ConfigError(f"--bind {address} is given twice")
+
+
+def _check_tls(config: Config) -> None:
+    if config.tls_self_signed and config.certfile:
+        raise ConfigError("--tls-self-signed makes a certificate, and --certfile names another: give one of them")
+    has_certificate = bool(config.certfile) or config.tls_self_signed
+    needs = bool(config.keyfile or config.keyfile_password_file)
+    if (needs and not config.certfile) or (config.ca_certs and not has_certificate):
+        raise ConfigError(
+            "--keyfile, --keyfile-password-file and --ca-certs need --certfile, the server's own certificate"
+        )
+    if (config.bind_plain or config.redirect_https) and not has_certificate:
+        raise ConfigError("--bind-plain and --redirect-https stand beside TLS: they need --certfile")
+    if config.client_cert and not config.ca_certs:
+        raise ConfigError("--client-cert needs --ca-certs, the authorities that sign the clients' certificates")
+    if config.ciphers and config.tls_min == "1.3":
+        raise ConfigError("--ciphers is for TLS 1.2, which --tls-min 1.3 refuses: leave one of them out")
     chains, keys = len(config.certfile), len(config.keyfile)
     if keys not in (0, chains):
         raise ConfigError(f"--keyfile: there are {keys} for {chains} --certfile; one for each, in order, or none")
-    if config.max_requests_jitter and not config.max_requests:
-        raise ConfigError("--max-requests-jitter needs --max-requests, to which it adds")
-    for address in config.bind:
-        if config.bind.count(address) > 1 and not address.endswith(":0"):
-            raise ConfigError(f"--bind {address} is given twice")
+    if config.tls_self_signed:
+        for address in addresses(config):
+            if not (_is_local(address) or address.startswith("unix:")):
+                raise ConfigError(
+                    f"--tls-self-signed is for this machine alone, and --bind {address} is for others: bind 127.0.0.1,"
+                    " or name a certificate by --certfile"
+                )
+
+
+def _check_debug(config: Config) -> None:
+    """Raise ConfigError where others than this machine could see the tracebacks of --debug."""
+    for address in addresses(config):
+        if not _is_local(address):
+            raise ConfigError(
+                f"--debug shows tracebacks, so it is for 127.0.0.1, ::1 or localhost, not --bind {address}"
+            )
+    if config.forwarded_allow_ips or config.proxy_protocol:
+        raise ConfigError(
+            "--debug shows tracebacks, so it goes with no proxy: leave out --forwarded-allow-ips "
+            "(FORWARDED_ALLOW_IPS) and --proxy-protocol"
+        )
+
+
+def _is_local(address: str) -> bool:
+    """Return whether only this machine can connect to an address and a port."""
+    return is_loopback(address.rpartition(":")[0])

@@ -17,13 +17,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from allcomers.config.limits import Limits
-from allcomers.connection.call import PENDING, Address, Call, Driver
+from allcomers.connection.call import PENDING, Address, Call, Delivery, Driver
 from allcomers.connection.codec import Clear
 from allcomers.connection.hooks import Hooks
 from allcomers.connection.progress import Progress
 from allcomers.errors import PeerError, Refusal
+from allcomers.protocol.body import UNCOUNTED
 from allcomers.protocol.message import Segment
 from allcomers.system.counters import ABORTED, BYTES_IN, BYTES_OUT, CounterRow
+from allcomers.system.memory.ledger import Ledger
 
 if TYPE_CHECKING:
     import ssl
@@ -56,10 +58,6 @@ PATIENCE: Final = 0.1
 Work: TypeAlias = Callable[[], Any]
 """A Call, or another function to be run where calls run."""
 
-Delivery: TypeAlias = tuple[int, int | None, float, Any]
-"""What waits until its bytes have gone out: the mark (`codec.queued` at its end); the status of a response that is
-counted then, and the time of its request, or None; what _delivered() is to finish, or None."""
-
 
 class Phase(enum.Enum):
     """Where a connection is, one at a time."""
@@ -81,35 +79,43 @@ class Connection(Hooks):
 
     wants     int: a sum of READ, CALL, WRITE, RUNNING; 0 means: close the socket
     deadline  float: the time at which expired() is due if nothing else happens; math.inf for never
-    phase     Phase
+    phase     Phase; `leaving`, a bool: it was told to drain()
     peer      str: the peer's address; "" on a Unix socket; `port`, an int, is its port
     server    the address that it connected to
+    counted_as  str: the address by which its client's connections are counted; "" where they are not
     served    int: messages answered so far; `counters` counts what is done
     driver    receives what a call sends before it is over; set by the driver
     successor serves this peer from here on, once `wants` is 0: WebSocket follows on HTTP
     """
 
     __slots__ = (
-        "_deliveries", "_ended", "_farewell", "_idle_for", "_leaving", "_left", "_limits", "_progress", "_since",
-        "codec", "counters", "deadline", "driver", "peer", "phase", "port", "served", "server", "successor", "wants",
+        "_deliveries", "_ended", "_farewell", "_held", "_idle_for", "_ledger", "_left", "_limits",
+        "_progress", "codec", "counted_as", "counters", "deadline", "driver", "leaving", "peer", "phase", "port",
+        "served", "server", "since", "successor", "wants",
     )  # fmt: skip
 
     def __init__(
-        self, limits: Limits, address: Address, tls: ssl.SSLContext | None, now: float, counters: CounterRow
-    ) -> None:
-        self.codec = Clear() if tls is None else _new_tls(tls)
+        self, limits: Limits, address: Address, tls: ssl.SSLContext | None, now: float, counters: CounterRow,
+        ledger: Ledger,
+    ) -> None:  # fmt: skip
+        self.codec = Clear()
+        if tls is not None:
+            from allcomers.connection.tls import Tls  # late: see there
+
+            self.codec = Tls(tls)
         self.peer, self.port, self.server = address
-        self.phase = IDLE
-        self.served = 0
+        self.counted_as = ""
+        self.phase, self.served = IDLE, 0
         self.driver: Driver | None = None
         self.successor: Connection | None = None
         self.wants = READ
         self.deadline = now + limits.head_timeout
-        self._limits, self.counters = limits, counters
-        self._since = now  # when this phase began, or what it sent had gone out
+        self._limits, self.counters, self._ledger = limits, counters, ledger
+        self._held = 0  # bytes of memory that the ledger counts for this peer
+        self.since = now  # when this phase began, or what it sent had gone out
         self._progress: Progress | None = None  # of what is sent, or of a body that is awaited
         self._deliveries: list[Delivery] | None = None  # None when empty: an idle peer costs no list
-        self._ended = self._leaving = False  # the peer sends no more; the server sends no more after this
+        self._ended = self.leaving = False  # the peer sends no more; the server sends no more after this
         self._farewell, self._left = FAREWELL, now  # of a peer that the server leaves: its patience, and since when
         self._idle_for = limits.head_timeout  # seconds that the peer may take in the phase IDLE
 
@@ -167,7 +173,7 @@ class Connection(Hooks):
         try:
             plain = data if self.codec.is_clear else self.codec.received(data)
         except PeerError as error:
-            plain = error
+            plain = PeerError(*error.args)  # the one raised has this frame: a circle is garbage for the collector alone
         self._opened(plain, now)
 
     def _opened(self, plain: bytes | PeerError | None, now: float) -> None:
@@ -232,10 +238,7 @@ class Connection(Hooks):
         self._settle(now)
 
     def expired(self, now: float, held: int = 0) -> None:
-        """Handle the deadline, which moves on while bytes still move at the minimum rate.
-
-        held  bytes sent that the kernel still holds for this peer
-        """
+        """Handle the deadline, which moves on while bytes move at the minimum rate; the kernel holds `held` bytes."""
         if now < self.deadline:
             return
         progress = self._progress
@@ -249,9 +252,9 @@ class Connection(Hooks):
 
         An idle peer has `patience` seconds for a request that is on its way; one that never sent any has FAREWELL.
         """
-        if not self._leaving:
-            self._leaving = True
-            self._left = now  # beside `_since`: the time of a head that has started must not start again
+        if not self.leaving:
+            self.leaving = True
+            self._left = now  # beside `since`: the time of a head that has started must not start again
             self._farewell = patience if self.served else FAREWELL
             self._settle(now)
 
@@ -268,17 +271,18 @@ class Connection(Hooks):
     def replace_with(self, successor: Connection, now: float) -> None:
         """Hand the peer over to `successor`, with the codec and all that is queued: this connection is over."""
         self._deliver(now, math.inf)  # what is queued is the successor's to send
-        successor.codec, successor.counters = self.codec, self.counters
-        successor._ended, successor._leaving = self._ended, self._leaving
+        successor.codec, successor.counters, successor.counted_as = self.codec, self.counters, self.counted_as
+        successor._ended, successor.leaving = self._ended, self.leaving
         self.successor = successor
         self.phase = CLOSED
+        count_held(self)
 
     # ------------------------------------------------------------ for subclasses
 
     def enter(self, phase: Phase, now: float) -> None:
         """Enter a phase that has a deadline of its own; DUE and CALLED have none, and are just set."""
         self.phase = phase
-        self._since = now
+        self.since = now
         if self._progress is None or not self._progress.writing:
             # While it is sent to, a peer that requests more and does not read would else buy time with each request.
             self._progress = Progress(now, False) if phase is BODY else None
@@ -295,10 +299,8 @@ class Connection(Hooks):
         delivery = (self.codec.queued, status, requested_at, item)
         if status is not None:
             self.served += 1
-        if self._deliveries is None:
-            self._deliveries = [delivery]
-        else:
-            self._deliveries.append(delivery)
+        self._deliveries = self._deliveries or []
+        self._deliveries.append(delivery)
         if not self.codec.pending:  # it has no bytes, or they have gone out before their end was known
             self._deliver(now, delivery[0])
 
@@ -312,7 +314,7 @@ class Connection(Hooks):
             if item is not None:
                 self._delivered(item, now)
             if self.phase is IDLE or self.phase is CLOSING:
-                self._since = now
+                self.since = now
         if not deliveries:
             self._deliveries = None
 
@@ -328,10 +330,10 @@ class Connection(Hooks):
         elif is_writing and not pending:
             self._end_writing(now)
         receives = not self._ended
-        wants = 0
+        wants = received = 0
         if phase is IDLE:
-            left = self._leaving
-            until = max(self._since, self._left) + self._farewell if left else self._since + self._idle_for
+            left = self.leaving
+            until = max(self.since, self._left) + self._farewell if left else self.since + self._idle_for
         elif phase is DUE or phase is CALLED:
             until = math.inf
             if phase is CALLED:
@@ -339,9 +341,11 @@ class Connection(Hooks):
                 until = self._call_deadline()
             elif not pending or self._may_call():
                 wants = CALL
-            receives = receives and self._buffered() < HIGH_WATER
+            received = self._buffered()
+            receives = receives and received < HIGH_WATER
         else:
-            until = _phase_deadline(phase, self._since, self._progress, self._limits)
+            until = _phase_deadline(phase, self.since, self._progress, self._limits)
+            received = self._buffered()
             receives = receives and phase is not CLOSED
         if pending and phase is not CLOSED:
             assert self._progress is not None
@@ -352,20 +356,38 @@ class Connection(Hooks):
         self.deadline = until
         if not wants and phase is not CLOSED:
             self._settle_end(now)
+        elif self._held or received > UNCOUNTED or (is_writing and pending):
+            count_held(self, pending and is_writing)
 
     def _settle_end(self, now: float) -> None:
         """Close: nothing is wanted any more."""
         if self.phase is CLOSING or self.codec.is_clear:
             self.enter(CLOSED, now)
             self.deadline = math.inf
+            count_held(self)
         else:
             self.close(now)
             self._settle(now)
 
     def _end_writing(self, now: float) -> None:
         """Note that all that was queued has gone out."""
-        awaits = self.phase is BODY or (self.phase is CALLED and self._awaits_body)
-        self._progress = Progress(now, False) if awaits else None
+        self._progress = Progress(now, False) if awaits_body(self) else None
+
+
+def awaits_body(conn: Connection) -> bool:
+    """Return whether the rest of a message is coming."""
+    return conn.phase is BODY or (conn.phase is CALLED and conn._awaits_body)
+
+
+def count_held(conn: Connection, is_stalled: bool = False) -> None:
+    """Count the memory held for a peer; `is_stalled`: its socket did not take all. The ledger may end it, or another,
+    before this returns."""
+    held = 0 if conn.phase is CLOSED else conn._memory() + (conn.codec.held() if is_stalled else 0)
+    held, before = held if held > UNCOUNTED else 0, conn._held
+    if is_stalled or not held or abs(held - before) >= UNCOUNTED:  # a trickle of bytes costs no look at all shares
+        conn._held = held
+        if before or held:
+            conn._ledger.hold(conn, held, before)
 
 
 def _phase_deadline(phase: Phase, since: float, progress: Progress | None, limits: Limits) -> float:
@@ -375,9 +397,3 @@ def _phase_deadline(phase: Phase, since: float, progress: Progress | None, limit
     if phase is BODY and progress is not None:
         return progress.deadline
     return since + LINGER if phase is CLOSING else math.inf
-
-
-def _new_tls(context: ssl.SSLContext) -> Clear:
-    from allcomers.connection.tls import Tls  # late: see there
-
-    return Tls(context)

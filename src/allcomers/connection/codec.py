@@ -28,7 +28,7 @@ class Clear:
     is_clear bool: received bytes are the peer's own, and no farewell precedes the close of its socket
     """
 
-    __slots__ = ("_ending", "_queue", "gone", "pending", "queued", "unsent")
+    __slots__ = ("_ending", "_held", "_queue", "gone", "pending", "queued", "unsent")
     ready = True
     ended = False
     is_clear = True
@@ -36,8 +36,13 @@ class Clear:
     def __init__(self) -> None:
         self._queue: list[Segment] | None = None  # None when empty: an idle peer costs no list
         self._ending = False
-        self.queued = self.gone = self.unsent = 0
+        self.queued = self.gone = self.unsent = self._held = 0
         self.pending = False
+
+    def held(self) -> int:
+        """Return the bytes of memory that the queue holds: all of a segment until its last byte is sent, none of a
+        file."""
+        return self._held
 
     def push(self, segment: Segment) -> None:
         """Queue `segment` behind all others. Ignore an empty one."""
@@ -46,6 +51,8 @@ class Clear:
             return
         self.queued += size
         self.unsent += size
+        if type(segment) is not FileSlice:
+            self._held += size
         self.pending = True
         queue = self._queue
         if queue is None:
@@ -81,9 +88,21 @@ class Clear:
                 queue[0] = memoryview(segment)[count:]
         elif len(queue) > 1:
             del queue[0]
+            if not isinstance(segment, FileSlice):
+                self._held -= memoryview(segment.obj).nbytes if isinstance(segment, memoryview) else len(segment)
         else:
             self._queue = None
+            self._held = 0
             self.pending = self._ending
+
+    def seal(self, plain: bytes) -> bytes:
+        """Return `plain` as it goes through the socket, for a driver that sends it itself while nothing is `pending`.
+        Raises OSError."""
+        return plain
+
+    def keep(self, sealed: bytes) -> None:
+        """Queue the end of what seal() returned, which the socket has not taken yet."""
+        self.push(sealed)
 
     def received(self, data: bytes) -> bytes | None:
         """Return the plain bytes in `data`; EOF at the peer's end, None where all of it was for the codec alone.
@@ -95,5 +114,5 @@ class Clear:
     def discard(self) -> None:
         """Drop all that is queued: the peer is gone."""
         self._queue = None
-        self.unsent = 0
+        self.unsent = self._held = 0
         self._ending = self.pending = False

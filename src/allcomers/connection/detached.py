@@ -18,9 +18,9 @@ class DetachedConnection(Connection):
     __slots__ = ()
 
     def __init__(self, before: Connection, now: float) -> None:
-        super().__init__(before._limits, before.address, None, now, before.counters)
+        super().__init__(before._limits, before.address, None, now, before.counters, before._ledger)
         before.replace_with(self, now)
-        self._ended = self._leaving = False  # the call decides
+        self._ended = self.leaving = False  # the call decides
         self.phase = CALLED
         self._settle(now)
 

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from allcomers.connection.call import Call
 from allcomers.errors import Refusal
+
+
+class Stream(Protocol):
+    """A response in pieces.
+
+    is_endless  bool: it does not end by itself, as one of server-sent events
+    """
+
+    @property
+    def is_endless(self) -> bool: ...
+
+    def framed_bytes(self, piece: bytes) -> bytes:
+        """Frame a further piece, for a driver that sends it itself. Raises AnswerError."""
+        ...
 
 
 class Hooks:
@@ -23,9 +37,14 @@ class Hooks:
         return False
 
     @property
-    def is_streaming(self) -> bool:
-        """Whether a call that is due gives a further piece of a response: it runs in the thread that drives this."""
-        return False
+    def request_deadline(self) -> float:
+        """The time by which the response to the oldest request must have gone out; math.inf for any time."""
+        return math.inf
+
+    @property
+    def stream(self) -> Stream | None:
+        """The response of which a call that is due gives a further piece, in the thread that drives this; or None."""
+        return None
 
     def adopt(
         self,
@@ -50,14 +69,19 @@ class Hooks:
     def hint(self, links: Iterable[bytes]) -> None:
         """Send these links ahead of the response (RFC 8297), where the protocol can. Raises AnswerError."""
 
-    def check_hint(self, links: Iterable[bytes]) -> None:
-        """Check these links, for a hint() that follows later. Raises AnswerError for what no Link field can carry."""
-
     def release_body(self) -> Any:
         """Return the body that is due, for the driving thread to give all further pieces of it; None for none."""
 
+    def cut(self, now: float) -> None:
+        """End this peer, which holds most of all that peers hold: send the reason, where the protocol can."""
+        self.lost(now)
+
+    def lost(self, now: float) -> None:
+        """Drop whatever was due."""
+        raise NotImplementedError
+
     def close_call(self) -> Any:
-        """Return the call that tells the app of the end, once; None while another of its calls runs."""
+        """Return the call that tells the app of the end, once, or None; PENDING while another of its calls runs."""
 
     # ------------------------------------------------------------ for Connection
 
@@ -107,6 +131,10 @@ class Hooks:
     def _buffered(self) -> int:
         """Return the bytes received that no call has consumed."""
         raise NotImplementedError
+
+    def _memory(self) -> int:
+        """Return the bytes of memory that are held of what the peer has sent."""
+        return self._buffered()
 
     def _may_call(self) -> bool:
         """Return whether the call that is due may run before more is sent."""

@@ -36,9 +36,12 @@ class Progress:
 
         held  bytes sent that the kernel still holds for this peer
         """
-        # In the first measurement the kernel takes much, and holds it: that is no sign of a slow peer yet.
+        # What the kernel takes first, and holds, is no sign of a slow peer yet; nor is what it took of a stream before
+        # the measurement began, for it takes no more until much of that has gone.
         is_first = self.deadline <= self.since + GRACE
-        moved = self.moved if is_first else self.moved + self._held - held
+        moved = self.moved
+        if self.writing:
+            moved += held if is_first else self._held - held
         if moved < rate * (now - self.since):
             return False
         self.since, self.moved, self._held = now, 0, held

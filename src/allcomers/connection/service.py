@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from allcomers.config.limits import Limits
 from allcomers.connection.base import CALLED, DUE, HEAD, HIGH_WATER, IDLE, READ, Connection
-from allcomers.connection.call import TIMED_OUT, Address, Call, CallStatus
+from allcomers.connection.call import FAILED, PENDING, TIMED_OUT, Address, Call, CallStatus
 from allcomers.connection.progress import Progress
 from allcomers.errors import PeerError
 from allcomers.protocol.framing import Framing
 from allcomers.system.counters import ABORTED, REQUESTS, CounterRow
+from allcomers.system.memory.ledger import Ledger
 
 if TYPE_CHECKING:
     import ssl
@@ -40,12 +41,14 @@ class ServiceEndpoint(NamedTuple):
     service   makes the ServiceProtocol of a new peer
     report    called with an app's exception and the peer that met it
     counters  counts what is done
+    ledger    counts what is held
     """
 
     service: Callable[[], ServiceProtocol]
     limits: Limits
     report: Callable[[BaseException, str], object]
     counters: CounterRow
+    ledger: Ledger
     tls: ssl.SSLContext | None = None
 
 
@@ -65,12 +68,12 @@ class ServiceConnection(Connection):
     )  # fmt: skip
 
     def __init__(self, endpoint: ServiceEndpoint, address: Address, now: float) -> None:
-        super().__init__(endpoint.limits, address, endpoint.tls, now, endpoint.counters)
+        super().__init__(endpoint.limits, address, endpoint.tls, now, endpoint.counters, endpoint.ledger)
         self._endpoint = endpoint
         self.protocol: ServiceProtocol | None = None  # made by the first call, where calls run
         self._called = False  # a call runs; also when the phase has changed meanwhile, for the peer may be gone
         self._request_pending = False  # that call is one of request()
-        self._buffer = b""  # the beginning of a message
+        self._buffer: bytes | bytearray = b""  # the beginning of a message: a bytearray, but where there is none
         self._messages = _NONE  # whole ones
         self._next = 0  # the index of the next of them
         self._requested_at = now  # when the last message consumed came, or others with it
@@ -86,19 +89,38 @@ class ServiceConnection(Connection):
     def _receive_plain(self, data: bytes, now: float) -> None:
         protocol = self.protocol
         if protocol is None:  # before the first call there is no framing
-            self._buffer += data
+            self._buffer = bytearray(self._buffer + data)
             self._handshake_done(now)
             return
         if self._buffer:
-            data = self._buffer + data
-        messages, self._buffer = self._split(protocol, data)
+            whole = self._extend(protocol.framing, data)
+            if whole is None:
+                return
+            data = whole
+        messages, rest = self._split(protocol, data)
+        self._buffer = bytearray(rest) if rest else b""
         if messages:
             self._requested_at = now
-            self._messages = self._messages[self._next :] + messages if self._messages else messages
+            if self._messages:  # in its place: a peer may send many while a call runs
+                del self._messages[: self._next]
+                self._messages += messages
+            else:
+                self._messages = messages
             self._next = 0
             self._waiting += len(data) + len(messages)  # an empty one takes room too
         if self.phase is IDLE or self.phase is HEAD:
             self._next_message(now)
+
+    def _extend(self, framing: Framing, data: bytes) -> bytes | None:
+        """Put `data` behind the beginning of a message. Return all of it; None where it cannot be whole yet.
+
+        So the work is linear in the bytes, however they come.
+        """
+        assert isinstance(self._buffer, bytearray)
+        checked = len(self._buffer)
+        self._buffer += data
+        waits = getattr(framing, "waits", None)
+        return None if waits is not None and waits(self._buffer, checked) else bytes(self._buffer)
 
     def _split(self, protocol: ServiceProtocol, data: bytes) -> tuple[list[bytes], bytes]:
         try:
@@ -124,7 +146,7 @@ class ServiceConnection(Connection):
 
     @property
     def is_idle(self) -> bool:
-        return self.wants == READ and self.phase is IDLE and not self._leaving and self.codec.is_clear
+        return self.wants == READ and self.phase is IDLE and not self.leaving and self.codec.is_clear
 
     def adopt(
         self,
@@ -181,13 +203,15 @@ class ServiceConnection(Connection):
     def _answered(
         self,
         call: Call | None,
-        reply: bytes | Connected | CloseAfter | Literal[CallStatus.TIMED_OUT],
+        reply: bytes | Connected | CloseAfter | Literal[CallStatus.TIMED_OUT, CallStatus.FAILED],
         now: float,
     ) -> None:
         """Send what _greet or _request returned."""
         self._called = False
         if reply is TIMED_OUT:  # the call runs on, and reports to the protocol that its peer is lost
             self.protocol = None
+            reply = _FAILED
+        elif reply is FAILED:
             reply = _FAILED
         greets = isinstance(reply, Connected)
         if isinstance(reply, Connected):
@@ -203,7 +227,7 @@ class ServiceConnection(Connection):
             self.codec.push(data)
         if is_request or data:
             self._deliver_later(0 if is_request else None, self._requested_at, None, now)
-        if isinstance(reply, CloseAfter) or (self._leaving and not greets and not self._buffered()):
+        if isinstance(reply, CloseAfter) or (self.leaving and not greets and not self._buffered()):
             self.close(now, linger=True)
         else:
             self._next_message(now)
@@ -213,7 +237,7 @@ class ServiceConnection(Connection):
         self.protocol = connected.protocol
         self._idle_for = self._idle_timeout()
         if self._buffer:
-            early, self._buffer = self._buffer, b""
+            early, self._buffer = bytes(self._buffer), b""
             try:
                 self._receive_plain(early, now)
             except PeerError:
@@ -231,12 +255,14 @@ class ServiceConnection(Connection):
             and progress.since < now
             and progress.keeps(self._limits.min_rate, now, 0)
         ):
-            self._since = now  # a long message that comes fast enough
+            self.since = now  # a long message that comes fast enough
         else:
             self.close(now)
 
-    def close_call(self) -> Call | None:
-        if self._called or self.protocol is None:
+    def close_call(self) -> Call | CallStatus | None:
+        if self._called:
+            return PENDING
+        if self.protocol is None:
             return None
         protocol, self.protocol = self.protocol, None
         return ServiceCall(_lose, self._endpoint, protocol)

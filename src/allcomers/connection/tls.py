@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from collections.abc import Sequence
 from typing import Final
 
 from allcomers.connection.codec import EOF, JOIN, Clear
 from allcomers.errors import PeerError
 from allcomers.protocol.message import FileSlice, Segment
+from allcomers.protocol.tls import client_hello
 
 _RECORD: Final = 16 * 1024
 """Plain bytes that a TLS record has at most (RFC 8446, 5.1): one read() of an SSLObject gives no more."""
@@ -20,10 +22,33 @@ _SEAL: Final = 4 * _RECORD
 """Plain bytes that are encrypted at a time."""
 
 
+_REASON: Final = b"This port speaks HTTPS, and this was a plain HTTP request; use https://.\n"
+
+PLAIN_HTTP: Final = b"".join(
+    (
+        b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n",
+        b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(_REASON),
+        _REASON,
+    )
+)
+"""The response to plain HTTP, which needs no handshake to be read. Precedent: nginx's 497, sent as 400."""
+
+
+class ServerContext(ssl.SSLContext):
+    """A server's context that knows what ssl tells nobody.
+
+    protocols  for ALPN
+    hosts      the names and addresses of all certificates of the server, in lower case; "*" stands for one label
+    """
+
+    protocols: Sequence[str] = ()
+    hosts: Sequence[str] = ()
+
+
 class Tls(Clear):
     """TLS in the server's role: the same queue, sealed piece by piece as the socket takes it (RFC 8446, 5246)."""
 
-    __slots__ = ("_engine", "_incoming", "_outgoing", "_sealed", "ended", "ready")
+    __slots__ = ("_engine", "_hello", "_incoming", "_outgoing", "_protocols", "_sealed", "ended", "ready")
     is_clear = False
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -32,12 +57,17 @@ class Tls(Clear):
         self._outgoing = ssl.MemoryBIO()
         self._engine = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._sealed: bytes | memoryview = b""
+        self._protocols = context.protocols if isinstance(context, ServerContext) else ()
+        self._hello: bytes | None = b"" if self._protocols else None  # what came of it; None once it is checked
         self.ready = False
         self.ended = False
 
     def _update(self) -> None:
         """Set `pending`: TLS sends messages of its own, and before the handshake no others."""
         self.pending = bool(self._sealed or self._outgoing.pending or (self._queue and self.ready)) or self._ending
+
+    def held(self) -> int:
+        return super().held() + len(self._sealed) + self._outgoing.pending
 
     def push(self, segment: Segment) -> None:
         # A small file is read at once: with the head before it, it makes one record, and one send.
@@ -51,11 +81,34 @@ class Tls(Clear):
     def received(self, data: bytes) -> bytes | None:
         if not data:
             return EOF
-        self._incoming.write(data)
         try:
+            if self._hello is not None:
+                data = self._checked_hello(self._hello + data)
+            self._incoming.write(data)
             return self._receive_plain()
         finally:
             self._update()
+
+    def _checked_hello(self, data: bytes) -> bytes:
+        """Return `data` once a whole ClientHello begins it, till then b"".
+
+        Raises PeerError: it is a plain HTTP request, or no protocol is common. OpenSSL would end that handshake with
+        the same alert (RFC 7301, 3.2), but ssl has it ignore the client's offer.
+        """
+        self._hello = data
+        if (is_http := client_hello.is_http(data)) is not False:
+            if is_http is None:
+                return b""
+            self._hello, self._sealed = None, PLAIN_HTTP
+            raise PeerError("TLS: a plain HTTP request")
+        offered = client_hello.offered(data)
+        if offered is None:
+            return b""
+        self._hello = None
+        if offered and not any(name.encode("ascii") in offered for name in self._protocols):
+            self._sealed = client_hello.NO_APPLICATION_PROTOCOL
+            raise PeerError("TLS: no application protocol in common")
+        return data
 
     def _receive_plain(self) -> bytes | None:
         try:
@@ -112,12 +165,10 @@ class Tls(Clear):
         self._update()
 
     def seal(self, plain: bytes) -> bytes:
-        """Return `plain` encrypted, for a driver that sends it by itself while nothing is `pending`."""
         self._engine.write(plain)
         return self._outgoing.read()
 
     def keep(self, sealed: bytes) -> None:
-        """Queue the end of what seal() returned, which the socket has not taken yet."""
         self._sealed = sealed
         self.queued += len(sealed)  # `gone` counts them once all of it is sent
         self._update()

@@ -7,11 +7,22 @@ this connection is in the phase CALLED until it closes. It is DUE where more was
 from __future__ import annotations
 
 import math
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from allcomers.config.limits import Limits, WebSocketLimits
-from allcomers.connection.base import CALLED, CLOSED, CLOSING, DUE, FAREWELL, HIGH_WATER, Connection
-from allcomers.connection.call import Call
+from allcomers.connection.base import (
+    CALLED,
+    CLOSED,
+    CLOSING,
+    DUE,
+    FAREWELL,
+    HIGH_WATER,
+    READ,
+    Connection,
+    count_held,
+)
+from allcomers.connection.call import FAILED, Call, CallStatus
+from allcomers.connection.progress import Progress
 from allcomers.protocol.websocket.session import Closed, Event, WebSocket
 
 CLOSE_TIMEOUT: Final = 10.0
@@ -21,6 +32,13 @@ RESTART: Final = 1012
 """The close code of a server that stops: the client may come again (IANA: Service Restart)."""
 
 NO_PONG: Final = 1011
+
+TOO_SLOW: Final = 1008
+"""The close code for a message that has begun and comes too slowly: it violates a policy (RFC 6455, 7.4.1)."""
+
+TOO_MUCH_HELD: Final = 1013
+"""The close code where all peers hold too much: the client may come again (IANA: Try Again Later). Not 1009, which says
+that the message is too big whenever it comes."""
 
 
 class WebSocketApp(Protocol):
@@ -44,7 +62,7 @@ class WebSocketConnection(Connection):
     socket  what the WebSocketApp writes to; it reports that to the driver
     """
 
-    __slots__ = ("_closing", "_due", "_own", "_talk", "socket")
+    __slots__ = ("_begun", "_closing", "_control", "_due", "_own", "_talk", "socket")
 
     def __init__(
         self,
@@ -56,8 +74,10 @@ class WebSocketConnection(Connection):
         early: bytes,
         now: float,
     ) -> None:
-        super().__init__(limits, before.address, None, now, before.counters)
+        super().__init__(limits, before.address, None, now, before.counters, before._ledger)
         self.socket = socket
+        self._begun: Progress | None = None  # of the message that has begun
+        self._control = 0  # bytes of control frames that were counted
         self._talk = talk
         self._own = own
         self._closing = False  # we have sent, or queued, a Close frame
@@ -70,8 +90,8 @@ class WebSocketConnection(Connection):
             self._continue(now)  # the app may have sent something, or ended, already
         if self._ended:
             self._receive_end(now)
-        if self._leaving:
-            self._leaving = False
+        if self.leaving:
+            self.leaving = False
             self.drain(now)
         self._settle(now)
 
@@ -80,7 +100,21 @@ class WebSocketConnection(Connection):
     def _receive_plain(self, data: bytes, now: float) -> None:
         if not self._closing:
             self._due = self._next_ping(now)
-        self._act(self.socket.feed(data), now)
+        events = self.socket.feed(data)
+        self._note_progress(len(data), bool(events), now)
+        self._act(events, now)
+
+    def _note_progress(self, size: int, is_another: bool, now: float) -> None:
+        """Count `size` bytes of the message that has begun; `is_another`: the one before has ended with these.
+
+        Control frames within it are none of it: answering pings is no progress."""
+        control, self._control = self.socket.control - self._control, self.socket.control
+        if not self.socket.under_way:
+            self._begun = None
+        elif self._begun is None or is_another:
+            self._begun = Progress(now, False)
+        else:
+            self._begun.moved += size - control
 
     def _receive_end(self, now: float) -> None:
         self._act(self.socket.feed(b""), now)
@@ -117,7 +151,11 @@ class WebSocketConnection(Connection):
     def _may_call(self) -> bool:
         return self.codec.unsent < HIGH_WATER
 
-    def _answered(self, call: Call | None, reply: list[Event], now: float) -> None:
+    def _answered(self, call: Call | None, reply: list[Event] | Literal[CallStatus.FAILED], now: float) -> None:
+        if reply is FAILED:
+            self.lost(now)
+            return
+        self._note_progress(0, bool(reply), now)
         self._act(reply, now)
 
     # ------------------------------------------------------------ what the app sends
@@ -131,8 +169,31 @@ class WebSocketConnection(Connection):
 
     # ------------------------------------------------------------ time, and the end
 
+    def _settle(self, now: float) -> None:
+        begun, has_read = self._begun, self.wants & READ
+        super()._settle(now)
+        if begun is None or self.phase is not CALLED:
+            return
+        if self.wants & READ:
+            if not has_read:
+                begun.pause(now, 0.0)  # its slowness counts while it is read: the rest was the app's
+            self.deadline = min(self.deadline, begun.deadline)
+        if not self._held:
+            count_held(self)
+
+    def _memory(self) -> int:
+        return self._buffered() + self.socket.under_way
+
     def _call_deadline(self) -> float:
         return self._due
+
+    def expired(self, now: float, held: int = 0) -> None:
+        begun = self._begun
+        if begun is not None and now >= begun.deadline and self.wants & READ and self.socket.open:
+            if not begun.keeps(self._limits.min_rate, now, 0):
+                self._fail(TOO_SLOW, "a message comes too slowly", now)
+            self._settle(now)
+        super().expired(now, held)
 
     def _next_ping(self, now: float) -> float:
         return now + self._own.ping_interval if self._own.ping_interval else math.inf
@@ -141,13 +202,25 @@ class WebSocketConnection(Connection):
         if self.codec.pending or self.phase is CLOSING or self._closing:
             self.lost(now)  # it does not read, or does not answer our Close frame
         elif self.socket.awaits_pong:
-            self.socket.fail(NO_PONG, "no pong in time")
-            self._talk.closed(NO_PONG, "no pong in time")
-            self._continue(now)
+            self._fail(NO_PONG, "no pong in time", now)
         else:
             self.socket.ping()
             self._due = now + self._own.ping_timeout
             self._continue(now)
+
+    def _fail(self, code: int, reason: str, now: float) -> None:
+        """Close it, without a wait for the peer's Close frame."""
+        self.socket.fail(code, reason)
+        self._begun = None
+        self._talk.closed(code, reason)
+        self._continue(now)
+
+    def cut(self, now: float) -> None:
+        if self.codec.pending or not self.socket.open:
+            self.lost(now)
+        else:
+            self._fail(TOO_MUCH_HELD, "too much is held for other clients", now)
+            self._settle(now)
 
     def drain(self, now: float, patience: float = FAREWELL) -> None:
         if patience == FAREWELL and self.socket.open:  # it is not idle: another that waits does not get this place

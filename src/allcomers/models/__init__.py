@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import select
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from allcomers.config.checks import similar
 from allcomers.errors import ConfigError
+from allcomers.system.native import primitives
 
 if TYPE_CHECKING:
     from allcomers.config.options import Config
@@ -22,9 +24,10 @@ class Model(NamedTuple):
 
     how     how it works, in a line
     good    its best use, in a line
-    needs   the name in the module `select` without which it cannot run here, and a description of that
+    needs   the native primitive without which it cannot run here, and a description of that
     events  the selector (of the module `selectors`) of an event loop that waits as this model does, "" for the default
             one; None for a model that has no loop
+    package the package that it needs, an extra of ours, too; "" for none
     """
 
     name: str
@@ -33,19 +36,41 @@ class Model(NamedTuple):
     good: str
     needs: tuple[str, str] = ("", "")
     events: str | None = None
+    package: str = ""
+
+    @property
+    def is_patched(self) -> bool:
+        """Whether calls wait in greenlets, in a standard library that is patched for them."""
+        return self.package == "gevent"
 
     @property
     def obstacle(self) -> str:
         """The reason why it cannot run on this system; empty if it can."""
         name, description = self.needs
-        return f"needs {description}" if name and not hasattr(select, name) else ""
+        if name and getattr(primitives, name) is None:
+            return f"needs {description}"
+        if self.package and find_spec(self.package) is None:
+            return f"needs {self.package}: pip install 'allcomers[{self.package}]'"
+        return ""
+
+    def check(self) -> None:
+        """Raise ConfigError where it cannot run here."""
+        if self.obstacle:
+            raise ConfigError(f"--model {self.name} cannot run on this system: it {self.obstacle}")
 
     def load(self) -> Serve:
         """Return the model's `serve`. Raises ConfigError where it cannot run here."""
-        if self.obstacle:
-            raise ConfigError(f"--model {self.name} cannot run on this system: it {self.obstacle}")
+        self.check()
         serve: Serve = importlib.import_module(f"allcomers.models.{self.module}").serve
         return serve
+
+    def prepare(self) -> None:
+        """Prepare this process for an app that the model is to serve, before that is loaded. Raises ConfigError."""
+        self.check()
+        if self.is_patched:
+            from allcomers.models.greenlets import patch
+
+            patch.patch()
 
     def load_on(self) -> Serve:
         """Return the same for async apps: called with an asyncio event loop, too. For a model that has `events`."""
@@ -111,6 +136,13 @@ TABLE = {
             "async apps; async code beside it",
             events="",
         ),
+        Model(
+            "gevent",
+            "gevent_hub",
+            "a greenlet for each connection, all in one thread",
+            "WSGI apps whose calls wait; apps made for gevent",
+            package="gevent",
+        ),
     )
 }
 
@@ -118,7 +150,7 @@ TABLE = {
 def get(name: str) -> Model:
     """Return the model called `name`. Raises ConfigError."""
     if name not in TABLE:
-        raise ConfigError(f"--model {name!r} is not known; choose one of {', '.join(TABLE)}")
+        raise ConfigError(f"--model {name!r} is not known; choose one of {', '.join(TABLE)}{similar(name, TABLE)}")
     return TABLE[name]
 
 
@@ -129,8 +161,13 @@ def best() -> str:
 
 def where(calls: str, config: Config) -> str:
     """Return where the calls of an app that is not async run. Auto needs a loop, and calls that it may leave behind."""
+    model = get(config.model or best())
+    if calls == "pool" and model.is_patched:
+        raise ConfigError(
+            f"--calls pool does not go with --model {model.name}: each call has its connection's greenlet"
+        )
     if calls != "auto":
         return calls
-    if get(config.model or best()).events is None:
+    if model.events is None:
         return "inline"
-    return "pool" if config.call_timeout else "auto"
+    return "pool" if config.call_limit else "auto"

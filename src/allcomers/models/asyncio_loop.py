@@ -16,11 +16,11 @@ An async app under another poller has the same event loop on that poller: asynci
 from __future__ import annotations
 
 import asyncio
-import select
 
-from allcomers.models.driver.asyncio_adapter import drive
+from allcomers.models.driver.asyncio_adapter import drive, drive_here
 from allcomers.models.driver.serving import Serving
 from allcomers.system.asyncio_loops import new_event_loop
+from allcomers.system.native.primitives import epoll
 
 
 def serve(serving: Serving) -> None:
@@ -34,9 +34,19 @@ def serve(serving: Serving) -> None:
 
 def serve_on(serving: Serving, events: asyncio.AbstractEventLoop) -> None:
     """Serve on this event loop, which stays open."""
-    if not hasattr(select, "epoll"):
+    if epoll is None:
         drive(serving, events, None)
         return
     from allcomers.models.epoll_loop import EpollPoller
 
     drive(serving, events, EpollPoller())
+
+
+async def serve_here(serving: Serving) -> None:
+    """Serve on the event loop that runs this, beside its other tasks."""
+    if epoll is None:
+        await drive_here(serving, None)
+        return
+    from allcomers.models.epoll_loop import EpollPoller
+
+    await drive_here(serving, EpollPoller())

@@ -32,8 +32,8 @@ class EdgePoller(EpollPoller):
 
     def watch(self, fd: int, wants: int) -> None:
         if fd not in self._known:
-            self._known.add(fd)
             self._epoll.register(fd, _EVERYTHING)
+            self._known.add(fd)
 
 
 def serve_on(serving: Serving, events: asyncio.AbstractEventLoop) -> None:

@@ -11,12 +11,15 @@ Use it for most servers. Calls that wait belong in `--calls pool`, since on this
 
 from __future__ import annotations
 
-import select
+from contextlib import suppress
+from select import EPOLLEXCLUSIVE, EPOLLIN
 from typing import TYPE_CHECKING
 
 from allcomers.models.driver import event_loop
 from allcomers.models.driver.descriptors import Descriptors
 from allcomers.models.driver.serving import Serving
+from allcomers.system.native.primitives import epoll
+from allcomers.system.processes import forks
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,26 +32,34 @@ class EpollPoller:
     errs_once = False
 
     def __init__(self) -> None:
-        self._epoll = select.epoll()
+        self._epoll = epoll()
         self._known = Descriptors()
+        forks.keep(self)
+
+    def filenos(self) -> tuple[int]:
+        return (self.fileno(),)
 
     def watch(self, fd: int, wants: int) -> None:
         if fd in self._known:
             self._epoll.modify(fd, wants)  # READ and WRITE are EPOLLIN and EPOLLOUT
         else:
-            self._known.add(fd)
             self._epoll.register(fd, wants)
+            self._known.add(fd)
 
     def watch_listener(self, fd: int) -> None:
         # Of several workers that wait for the same listener, the kernel wakes one (epoll_ctl(2)).
+        self._epoll.register(fd, EPOLLIN | EPOLLEXCLUSIVE)
         self._known.add(fd)
-        self._epoll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
 
     def forget(self, fd: int) -> None:
         if fd in self._known:
             self._known.remove(fd)
             # Closing would do, unless a child process has the socket too: then it would be reported for ever.
-            self._epoll.unregister(fd)
+            with suppress(OSError):
+                self._epoll.unregister(fd)
+
+    def close(self) -> None:
+        self._epoll.close()
 
     def fileno(self) -> int:
         return self._epoll.fileno()

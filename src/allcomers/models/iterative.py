@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import select
 import socket
-from time import monotonic
 
-from allcomers.connection.base import FAREWELL, PATIENCE
+from allcomers.connection.base import FAREWELL, IDLE, PATIENCE, Connection
 from allcomers.connection.call import Address
-from allcomers.models.driver.blocking import converse
+from allcomers.models.driver.blocking import serve_peer
 from allcomers.models.driver.conversations import AcceptLoop
 from allcomers.models.driver.serving import Serving
 from allcomers.system.counters import ACCEPTED
+from allcomers.system.native.primitives import poll
 
 
 class BacklogPolicy:
@@ -32,15 +32,18 @@ class BacklogPolicy:
 
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
-        self._poll = select.poll()
-        for fd in self.filenos(idle=True):
+        self._poll = poll()
+        for fd in self._filenos(idle=True):
             self._poll.register(fd, select.POLLIN)
 
     @property
     def over(self) -> bool:
         return self._serving.signals.quitting
 
-    def filenos(self, idle: bool) -> list[int]:
+    def watched(self, conn: Connection, leaving: bool) -> list[tuple[int, int]]:
+        return [(fd, select.POLLIN) for fd in self._filenos(conn.phase is IDLE and not leaving)]
+
+    def _filenos(self, idle: bool) -> list[int]:
         listeners = [listener.fileno() for listener in self._serving.listeners] if idle else []
         return [self._serving.signals.fileno(), *(fd for fd in listeners if fd >= 0)]
 
@@ -61,7 +64,7 @@ def serve(serving: Serving) -> None:
     def talk(sock: socket.socket, address: Address) -> None:
         serving.slot.counters.add(ACCEPTED)
         serving.slot.count(1)
-        converse(sock, serving.endpoint.connect(address, monotonic()), serving.calls, policy)
+        serve_peer(serving, policy, sock, address)
         serving.slot.count(0)
 
     acceptor = AcceptLoop(serving, talk)

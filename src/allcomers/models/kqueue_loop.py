@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import select
 import sys
+from contextlib import suppress
 from select import POLLHUP, POLLIN, POLLOUT
 
 from allcomers.connection.base import READ, WRITE
 from allcomers.models.driver import event_loop
 from allcomers.models.driver.serving import Serving
+from allcomers.system.native.primitives import kevent, kqueue
+from allcomers.system.processes import forks
 
 if sys.platform != "linux":
 
@@ -27,8 +30,12 @@ if sys.platform != "linux":
         errs_once = False
 
         def __init__(self) -> None:
-            self._kqueue = select.kqueue()
+            self._kqueue = kqueue()
             self._watched: dict[int, int] = {}
+            forks.keep(self)
+
+        def filenos(self) -> tuple[int]:
+            return (self._kqueue.fileno(),)
 
         def watch(self, fd: int, wants: int) -> None:
             changes = []
@@ -36,7 +43,7 @@ if sys.platform != "linux":
             for want, kind in ((READ, select.KQ_FILTER_READ), (WRITE, select.KQ_FILTER_WRITE)):
                 if (wants ^ before) & want:
                     action = select.KQ_EV_ADD if wants & want else select.KQ_EV_DELETE
-                    changes.append(select.kevent(fd, kind, action))
+                    changes.append(kevent(fd, kind, action))
             if changes:
                 self._kqueue.control(changes, 0)
             self._watched[fd] = wants
@@ -45,8 +52,12 @@ if sys.platform != "linux":
             self.watch(fd, READ)
 
         def forget(self, fd: int) -> None:
-            self.watch(fd, 0)
-            del self._watched[fd]
+            with suppress(OSError):
+                self.watch(fd, 0)
+            self._watched.pop(fd, None)
+
+        def close(self) -> None:
+            self._kqueue.close()
 
         def wait(self, timeout: float | None) -> list[tuple[int, int]]:
             events = self._kqueue.control(None, 512, timeout)

@@ -11,11 +11,12 @@ Use it on POSIX systems that have neither epoll nor kqueue.
 from __future__ import annotations
 
 import math
-import select
 from contextlib import suppress
+from select import POLLIN
 
 from allcomers.models.driver import event_loop
 from allcomers.models.driver.serving import Serving
+from allcomers.system.native.primitives import poll
 
 
 class PollPoller:
@@ -25,16 +26,19 @@ class PollPoller:
     errs_once = False
 
     def __init__(self) -> None:
-        self._poll = select.poll()
+        self._poll = poll()
         # READ and WRITE are POLLIN and POLLOUT; registering again replaces the mask.
         self.watch = self._poll.register
 
     def watch_listener(self, fd: int) -> None:
-        self._poll.register(fd, select.POLLIN)
+        self._poll.register(fd, POLLIN)
 
     def forget(self, fd: int) -> None:
         with suppress(KeyError):  # closed before it was ever watched
             self._poll.unregister(fd)
+
+    def close(self) -> None:
+        """Return: the kernel keeps nothing."""
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         return self._poll.poll(None if timeout is None else math.ceil(timeout * 1000))

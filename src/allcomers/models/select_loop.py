@@ -4,20 +4,20 @@
 
 The oldest way to serve many clients with one thread, and the one that every system has. Before each wait the whole set
 is copied to the kernel, which looks at every member: the cost of a wait grows with all clients, not with the busy ones.
-And the set is a bitmap of FD_SETSIZE (1,024) bits: a client whose descriptor is beyond it cannot be watched. It is
-answered 503, and the others are served on.
+And the set is a bitmap of FD_SETSIZE (1,024) bits: a client whose descriptor is beyond it cannot be watched. So when
+the set is nearly full, idle clients leave for those that wait.
 
 Use it where there is nothing better, below some hundred clients.
 """
 
 from __future__ import annotations
 
-import select
 from select import POLLIN, POLLOUT
 
 from allcomers.connection.base import READ, WRITE
 from allcomers.models.driver import event_loop
 from allcomers.models.driver.serving import Serving
+from allcomers.system.native.primitives import select
 from allcomers.system.sockets import FD_SETSIZE
 
 
@@ -41,8 +41,11 @@ class SelectPoller:
     def forget(self, fd: int) -> None:
         self.watch(fd, 0)
 
+    def close(self) -> None:
+        """Return: the kernel keeps nothing."""
+
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
-        readable, writable, _ = select.select(self._reading, self._writing, (), timeout)
+        readable, writable, _ = select(self._reading, self._writing, (), timeout)
         return [(fd, POLLIN) for fd in readable] + [(fd, POLLOUT) for fd in writable]
 
 

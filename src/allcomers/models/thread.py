@@ -15,14 +15,13 @@ next client waits in the kernel's backlog until a thread ends.
 from __future__ import annotations
 
 import socket
-import threading
-from time import monotonic
 
 from allcomers.connection.call import Address
-from allcomers.models.driver.blocking import converse
-from allcomers.models.driver.conversations import Conversations, EvictionPipe
+from allcomers.models.driver.blocking import serve_peer
+from allcomers.models.driver.conversations import Conversations, EvictionPipe, give_back
 from allcomers.models.driver.serving import Serving
 from allcomers.system.inbox import Inbox
+from allcomers.system.native.threads import start_thread
 
 PLACES = 1000
 """Threads at most. Each has 8 MiB of address space for its stack, of which it uses what it touches; a smaller stack
@@ -36,13 +35,13 @@ def serve(serving: Serving) -> None:
 
     def talk(sock: socket.socket, address: Address) -> None:
         try:
-            converse(sock, serving.endpoint.connect(address, monotonic()), serving.calls, policy)
+            serve_peer(serving, policy, sock, address)
         finally:
-            ended.put(None)
+            give_back(ended)
 
     def start(sock: socket.socket, address: Address) -> None:
-        threading.Thread(target=talk, args=(sock, address), daemon=True).start()
+        start_thread(talk, sock, address)
 
     conversations = Conversations(serving, policy, serving.max_connections or PLACES, start)
-    conversations.watch(ended.fileno(), lambda now: conversations.left(len(ended.take())))
+    conversations.watch(ended.fileno(), lambda now: conversations.left(ended.take))
     conversations.run()

@@ -14,34 +14,35 @@ Use it where the number of threads must be bounded: each has a database connecti
 from __future__ import annotations
 
 import socket
-import threading
-from queue import SimpleQueue
-from time import monotonic
+from contextlib import suppress
 
 from allcomers.connection.call import Address
-from allcomers.models.driver.blocking import converse
-from allcomers.models.driver.conversations import Conversations, EvictionPipe
+from allcomers.models.driver.blocking import serve_peer
+from allcomers.models.driver.conversations import Conversations, EvictionPipe, give_back
 from allcomers.models.driver.serving import Serving
 from allcomers.system.inbox import Inbox
+from allcomers.system.native.primitives import SimpleQueue
+from allcomers.system.native.threads import start_thread
 
 
 def serve(serving: Serving) -> None:
     """Serve until the server stops and the last conversation has ended."""
-    waiting: SimpleQueue[tuple[socket.socket, Address]] = SimpleQueue()
+    waiting: SimpleQueue[tuple[socket.socket, Address] | None] = SimpleQueue()
     ended: Inbox[None] = Inbox()
     policy = EvictionPipe(serving.slot)
 
     def talk() -> None:
-        while True:
-            sock, address = waiting.get()
-            try:
-                converse(sock, serving.endpoint.connect(address, monotonic()), serving.calls, policy)
-            finally:
-                ended.put(None)
+        while (peer := waiting.get()) is not None:
+            with suppress(MemoryError):  # there was none even to begin
+                serve_peer(serving, policy, *peer)
+            del peer
+            give_back(ended)
 
     places = min(serving.threads, serving.max_connections or serving.threads)
     for number in range(places):
-        threading.Thread(target=talk, name=f"peer-{number}", daemon=True).start()
+        start_thread(talk, name=f"peer-{number}")
     conversations = Conversations(serving, policy, places, lambda sock, address: waiting.put((sock, address)))
-    conversations.watch(ended.fileno(), lambda now: conversations.left(len(ended.take())))
+    conversations.watch(ended.fileno(), lambda now: conversations.left(ended.take))
     conversations.run()
+    for _ in range(places):
+        waiting.put(None)

@@ -26,6 +26,9 @@ cdef enum:
     VALUE = 2  # RFC 9110, 5.5: anything but control bytes
     TARGET = 4  # visible ASCII but "#", which no request may send
 
+cdef enum:
+    MOST_METHOD = 64  # as head.MOST_METHOD
+
 cdef unsigned char _kinds[256]
 
 
@@ -92,6 +95,8 @@ cdef struct Found:  # places in the buffer of the parts that decide something
     Span connection
     Span length
     Span coding
+    Span kind
+    Span authorization
 
 
 cdef bint _request_line(Bytes at, Py_ssize_t end, Found* head) noexcept:
@@ -100,7 +105,7 @@ cdef bint _request_line(Bytes at, Py_ssize_t end, Found* head) noexcept:
     while here < end and (_kinds[at[here]] & TOKEN or at[here] == c'_'):
         here += 1
     head.method_end = here
-    if here == 0 or end - here < 2 or at[here] != c' ' or at[here + 1] != c'/' or is_word(at, here, b"connect", 7):
+    if here == 0 or here > MOST_METHOD or end - here < 2 or at[here] != c' ' or at[here + 1] != c'/' or is_word(at, here, b"connect", 7):
         return False
     here += 1
     while here < end and _kinds[at[here]] & TARGET:
@@ -114,11 +119,15 @@ cdef bint _request_line(Bytes at, Py_ssize_t end, Found* head) noexcept:
 
 
 cdef Span* _special(Bytes name, Py_ssize_t size, Found* head) noexcept:
-    """Return the place for the value of this field; NULL for a field that decides nothing."""
+    """Return the place for the value of a field that decides something, or may stand once; NULL for any other."""
     if size == 4:
         return &head.host if is_word(name, size, b"host", 4) else NULL
     if size == 10:
         return &head.connection if is_word(name, size, b"connection", 10) else NULL
+    if size == 12:
+        return &head.kind if is_word(name, size, b"content-type", 12) else NULL
+    if size == 13:
+        return &head.authorization if is_word(name, size, b"authorization", 13) else NULL
     if size == 14:
         return &head.length if is_word(name, size, b"content-length", 14) else NULL
     if size == 17:

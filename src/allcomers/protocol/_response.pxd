@@ -11,7 +11,13 @@ cdef class Answer:
     cdef public object trailers
     cdef public object close
     cdef bytes block
-    cdef Py_ssize_t fields
+    cdef tuple encoded
+    cdef bint is_encoded(self) except -1
+
+
+cdef inline bint is_bare(int status) noexcept:
+    """Return True for a status whose responses have no body (encode.BARE)."""
+    return status == 204 or status == 205 or status == 304
 
 
 cdef inline char* put_bytes(char* to, bytes piece) noexcept:

@@ -6,16 +6,30 @@ the plain Python goes on.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.list cimport PyList_AsTuple
+from cpython.list cimport PyList_AsTuple, PyList_GET_ITEM, PyList_GET_SIZE
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.string cimport memcpy
 
 
 cdef class Answer:
     """The slots of `message.Response`, in a C struct.
 
-    block   its fields encoded already; None where they are not
-    fields  the number of those: a field that was added since is not in `block`
+    block    fields encoded already; None where none are
+    encoded  those fields: `block` holds for as long as `headers` are the same objects, which plain code may replace
     """
+
+    cdef bint is_encoded(self) except -1:
+        """Return True if `block` is the encoding of `headers`."""
+        cdef Py_ssize_t at, size
+        if self.block is None or type(self.headers) is not list:
+            return False
+        size = PyTuple_GET_SIZE(self.encoded)
+        if PyList_GET_SIZE(self.headers) != size:
+            return False
+        for at in range(size):
+            if PyList_GET_ITEM(self.headers, at) != PyTuple_GET_ITEM(self.encoded, at):
+                return False
+        return True
 
 
 def plan(tuple request_line not None, response, size, bint persists, bytes date not None, bytes server not None,
@@ -24,14 +38,14 @@ def plan(tuple request_line not None, response, size, bint persists, bytes date 
     cdef bytes fields, line
     headers = response.headers
     status = response.status
-    if type(headers) is not list or type(status) is not int or status == 204 or status == 304 or type(size) is not int or len(request_line) != 3:
+    if type(headers) is not list or type(status) is not int or type(size) is not int or len(request_line) != 3:
         return None
     try:
         fields = blocks.get(PyList_AsTuple(headers))
     except TypeError:  # lists have no hash
         return None
     line = status_lines.get(status)
-    if fields is None or line is None:
+    if fields is None or line is None or is_bare(status):
         return None
     cdef bytes connection = b""
     if not persists:

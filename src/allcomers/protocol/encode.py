@@ -6,7 +6,7 @@ An app's fields are checked as a peer's are: nothing that an app copies from a c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -20,6 +20,9 @@ STATUS_LINES = {s.value: b"HTTP/1.1 %d %b\r\n" % (s, s.phrase.encode("ascii")) f
 
 _OURS = frozenset(("connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"))
 """Fields that a response's framing and connection decide, and those that have a default where an app gives none."""
+
+_UPGRADE = "upgrade"
+"""A field that stays the app's, but has to be named in Connection, which is the server's."""
 
 _NAME_OK = re.compile(TOKEN.decode("ascii") + "+")
 _VALUE_OK = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -57,7 +60,7 @@ def status_line(status: int) -> bytes:
 
 
 def encode_fields(headers: Iterable[tuple[str, str]]) -> tuple[bytes, dict[str, str] | None]:
-    """Return an app's fields as bytes; and apart from them, by lower-case name, those that are the server's to set.
+    """Return an app's fields as bytes; and apart from them, by lower-case name, those that the server sets or needs.
 
     Raises AnswerError for a name that is no token and for a value with CR, LF, NUL or another control character:
     an app that copies input into a header must not let that input write headers of its own.
@@ -87,11 +90,13 @@ def _encode_fields(pairs: Iterable[tuple[str, str]]) -> tuple[bytes, dict[str, s
         if line is None:
             name, value = _two(pair)
             line = _encode_field(name, value)
-            if name.lower() in _OURS:
+            lower = name.lower()
+            if lower in _OURS or lower == _UPGRADE:
                 ours = ours or {}
-                ours[name.lower()] = value
-                continue
-            if len(line) <= LONGEST_KNOWN:
+                ours[lower] = value
+                if lower != _UPGRADE:
+                    continue
+            elif len(line) <= LONGEST_KNOWN:
                 remember(_known, (name, value), line)
         lines.append(line)
     return b"".join(lines), ours
@@ -128,12 +133,36 @@ def chunk(piece: Piece) -> list[Piece]:
         return []
     if isinstance(piece, FileSlice):
         return [b"%x\r\n" % size, piece, b"\r\n"]
-    return [b"%x\r\n%b\r\n" % (size, piece)]
+    return [chunk_of(piece)]
+
+
+def chunk_of(piece: bytes) -> bytes:
+    """Return `piece` as one chunk; b"" for an empty piece."""
+    return b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
 
 
 def last_chunk(trailers: Iterable[tuple[str, str]] = ()) -> bytes:
     """Return the end of a chunked body. Raises AnswerError for a trailer that no field can carry."""
     return b"0\r\n%b\r\n" % encode_fields(trailers)[0]
+
+
+def field_lines(server: bytes, fields: Iterable[Sequence[str]]) -> bytes:
+    """Return the server's own lines: `server`, unless `fields` have another Server, and those fields.
+
+    Raises AnswerError for one that cannot be sent.
+    """
+    lines = []
+    for name, value in fields:
+        if name.lower() == "server":
+            server = _encode_field("Server", value)
+        else:
+            lines.append(_encode_field(name, value))
+    return server + b"".join(lines)
+
+
+def with_server(lines: bytes, own: bytes) -> bytes:
+    """Return the server's own lines with the app's line of the Server field in the place of theirs."""
+    return own + (lines.partition(b"\r\n")[2] if lines.startswith(b"Server: ") else lines)
 
 
 SERVER: Final = b"Server: allcomers\r\n"

@@ -2,6 +2,9 @@
 
 A framing cuts received bytes into whole messages and wraps a response for the way back; it holds no state, so one
 instance serves all connections. A message over `max_size` is a PeerError: it ends that connection.
+
+A framing may have a method waits(buffer, checked), too: then the bytes of a long message that trickles in are cut once,
+not with each that comes. A framing of an app's own needs none.
 """
 
 from __future__ import annotations
@@ -51,6 +54,12 @@ class Delimited:
             raise PeerError(f"a message is longer than {self.max_size} bytes")
         return messages, rest
 
+    def waits(self, buffer: bytearray, checked: int) -> bool:
+        """Return True if `buffer`, which begins with a message, has no whole one: of which the first `checked` bytes
+        had none."""
+        begin = max(0, checked - len(self.delimiter) + 1)
+        return len(buffer) < self.max_size + len(self.delimiter) and buffer.find(self.delimiter, begin) < 0
+
     def wrap(self, answer: bytes) -> bytes:
         return answer + self.delimiter
 
@@ -83,6 +92,11 @@ class LengthPrefixed:
             messages.append(data[begin : begin + size])
             at = begin + size
         return messages, data[at:]
+
+    def waits(self, buffer: bytearray, checked: int) -> bool:
+        """Return True if `buffer`, which begins with a message, has no whole one and none that is too long."""
+        size = int.from_bytes(buffer[: self.width], self.byteorder)
+        return len(buffer) < self.width or len(buffer) < self.width + size <= self.width + self.max_size
 
     def wrap(self, answer: bytes) -> bytes:
         if len(answer) >= 256**self.width:

@@ -10,7 +10,9 @@ This file parses one whole head at a time; `http1` finds where a head ends in th
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from ipaddress import IPv6Address
 from typing import NoReturn, TypeAlias, TypeVar
 
 from allcomers.errors import Refusal
@@ -28,11 +30,15 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: (%b*+))?\r\n" %
 _FIELD = re.compile(rb"\n(%b++):[ \t]*+([^\r]*+)\r(?=\n)" % TOKEN)
 _CONTROLS = bytes(0 if (byte < 32 and byte not in b"\t\r\n") or byte == 127 else 1 for byte in range(256))
 _DIGITS = re.compile(rb"[0-9]++")
-_CODINGS = re.compile(rb"%b++(?:[ \t]*+,[ \t]*+%b++)*+" % (TOKEN, TOKEN))
 
-# uri-host [ ":" port ] of RFC 3986, 3.2.2, less the comma: it would let two hosts pass for one.
+QUOTED = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'  # RFC 9110, 5.6.4
+_CODING = rb"(%b++)(?:[ \t]*+;[ \t]*+%b++[ \t]*+=[ \t]*+(?:%b++|%b))*+" % (TOKEN, TOKEN, TOKEN, QUOTED)  # RFC 9112, 7
+_NEXT_CODING = re.compile(_CODING + rb"(?:[ \t]*+,[ \t]*+|\Z)")
+
+# uri-host [ ":" port ] of RFC 3986, 3.2.2, less the comma: it would let two hosts pass for one. The name is not empty
+# (RFC 9110, 4.2.1); the port may be.
 _REG_NAME = rb"(?:[0-9A-Za-z\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})++"
-_HOST = re.compile(rb"(?:%b|\[[0-9A-Fa-f:.]++\])(?::([0-9]{1,5}+))?" % _REG_NAME)
+_HOST = re.compile(rb"(?:%b|\[([0-9A-Fa-f:.]++)\])(?::0*+([0-9]{0,5}+))?" % _REG_NAME)
 _ABSOLUTE = re.compile(rb"https?+://([^/?#]*+)([^#]*+)", re.IGNORECASE)
 
 known_hosts: dict[bytes | None, str] = {}
@@ -43,7 +49,17 @@ LONGEST_KNOWN = 200
 Fields: TypeAlias = list[tuple[bytes, bytes]]
 """Field lines in their order: names as sent, values with optional trailing white space."""
 
-_ONCE = (b"host", b"content-length", b"transfer-encoding", b"expect")
+MOST_METHOD = 64
+"""Bytes of a method: no registered one has more than 17 (RFC 9110, 9.1), so a longer one is not implemented."""
+
+_LONG_METHOD = re.compile(rb"%b{%d}" % (TOKEN, MOST_METHOD + 1))
+
+_ONCE = (b"host", b"content-length", b"transfer-encoding", b"expect", b"content-type", b"authorization")
+"""Fields that a request may have once: of two, a proxy may go by one and an app by the other, equal or not (nginx
+refuses the same)."""
+
+_ONCE_IN_RESPONSE = (b"content-length", b"transfer-encoding")
+
 _MOST_DIGITS = 19  # 2**63 has 19: more is no length that anything could hold
 
 
@@ -54,12 +70,48 @@ def remember(memory: dict[K, V], key: K, value: V) -> None:
     memory[key] = value
 
 
+BARE = frozenset((204, 205, 304))
+"""Final statuses of responses without a body, whatever an app gives (RFC 9112, 6.3, rule 1; RFC 9110, 15.3.6)."""
+
+
+class Headers(Mapping[str, str]):
+    """The fields of a message: names without regard to case, values as str (Latin-1, RFC 9110 section 5.5).
+
+    `headers["accept"]` joins the values of repeated fields with ", " (section 5.3); `all(name)` lists them.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        self._values: dict[str, list[str]] = {}
+        for name, value in pairs:
+            self._values.setdefault(name.decode("latin-1").lower(), []).append(value.strip(b" \t").decode("latin-1"))
+
+    def __getitem__(self, name: str) -> str:
+        values = self._values[name.lower()]
+        return ("; " if name.lower() == "cookie" else ", ").join(values)  # RFC 6265 joins cookies with ";"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Headers({dict(self)!r})"
+
+    def all(self, name: str) -> list[str]:
+        """Return the values of the fields called `name`, in their order; empty where there is none."""
+        return list(self._values.get(name.lower(), ()))
+
+
 class RequestHead(compiled.Head):
     """A request's head, checked.
 
     method   str: any token (RFC 9110, 9.1)
     target   str: origin form, or "*"; of an absolute form, what follows the authority
-    host     str: the authority, of the absolute form or of Host; "" where HTTP/1.0 sent none
+    host     str: the authority, of the absolute form or of Host; "" where HTTP/1.0 sent none. With an absolute form,
+             the Host of `fields` is that of the target, too (RFC 9112, 3.2.2)
     version  str: "1.0" or "1.1"
     fields   list of (name, value) as bytes: names as sent, values with optional trailing white space
     named    dict of lower-case name to value: for one that repeats, the last
@@ -110,11 +162,13 @@ def parse_request(block: bytes, max_headers: int, head: Head) -> Head:
     if line is None:
         refuse_request_line(block)
     method, target, minor = line.groups()
+    if len(method) > MOST_METHOD:
+        check_method(method)
     head.method = method.decode("ascii")
     head.version = version = "1.1" if minor == b"1" else "1.0"
     head.fields, head.named = fields, named = parse_fields(block, line.end(), max_headers)
     if len(named) < len(fields):
-        _check_doubles(head)
+        _check_doubles(head, _ONCE)
     host = named.get(b"host")
     head.host = known_hosts.get(host) or _host(host, version)
     # PERF: find() and not `in`, which tries its operand as a number first and raises: 3,000 instructions (callgrind).
@@ -130,6 +184,12 @@ def parse_request(block: bytes, max_headers: int, head: Head) -> Head:
     if b"upgrade" in named:
         head.upgrades = True
     return head
+
+
+def check_method(block: bytes) -> None:
+    """Refuse a method that is longer than any that exists (RFC 9112, 3); `block` begins with it, and may be partial."""
+    if _LONG_METHOD.match(block) is not None:
+        raise Refusal(501, f"a method of more than {MOST_METHOD} bytes is not implemented here")
 
 
 def check_request_line(block: bytes) -> None:
@@ -173,10 +233,10 @@ def parse_fields(block: bytes, begin: int, most: int) -> tuple[Fields, dict[byte
     return fields, {name.lower(): value for name, value in fields}
 
 
-def _check_doubles(head: RequestHead | ResponseHead) -> None:
-    """Refuse a doubled field that must stand once; join several Connection lines."""
+def _check_doubles(head: RequestHead | ResponseHead, once: Iterable[bytes]) -> None:
+    """Refuse a doubled field of those that may stand `once`; join several Connection lines."""
     seen = [name.lower() for name, _ in head.fields]
-    for name in _ONCE:
+    for name in once:
         if seen.count(name) > 1:
             raise Refusal(400, f"{name.decode('ascii')} stands more than once")
     if seen.count(b"connection") > 1:
@@ -201,9 +261,18 @@ def _authority(value: bytes) -> str:
 
 def _check_authority(value: bytes) -> str:
     match = _HOST.fullmatch(value)
-    if match is None or int(match[1] or 0) > 65535:
+    if match is None or int(match[2] or 0) > 65535 or not (match[1] is None or _is_ipv6(match[1])):
         raise Refusal(400, "the host is not a name or address with an optional port")
     return value.decode("ascii")
+
+
+def _is_ipv6(text: bytes) -> bool:
+    """Return True for an IPv6 address: what else RFC 3986, 3.2.2 allows in brackets, IPvFuture, nobody has defined."""
+    try:
+        IPv6Address(text.decode("ascii"))
+    except ValueError:
+        return False
+    return True
 
 
 def _other_target(head: RequestHead, target: bytes) -> None:
@@ -217,11 +286,19 @@ def _other_target(head: RequestHead, target: bytes) -> None:
     if match is None:
         raise Refusal(400, "the target is in none of the forms that HTTP knows")
     head.host = _authority(match[1])
+    _replace_host(head, match[1])
     rest = match[2].decode("ascii")
     if not rest and head.method == "OPTIONS":
         head.target = "*"  # RFC 9112, 3.2.4
     else:
         head.target = rest if rest.startswith("/") else "/" + rest
+
+
+def _replace_host(head: RequestHead, host: bytes) -> None:
+    """Put the target's authority in the place of Host, so that nobody goes by the other one (RFC 9112, 3.2.2)."""
+    fields = [(name, host if name.lower() == b"host" else value) for name, value in head.fields]
+    head.fields = fields if b"host" in head.named else [(b"Host", host), *fields]
+    head.named[b"host"] = host
 
 
 def _framing(head: RequestHead | ResponseHead) -> None:
@@ -247,11 +324,17 @@ def _framing(head: RequestHead | ResponseHead) -> None:
 def _check_codings(value: bytes) -> None:
     if value == b"chunked":
         return
-    if _CODINGS.fullmatch(value) is None:
+    codings = []
+    at = 0
+    while coding := _NEXT_CODING.match(value, at):
+        codings.append(coding[1])
+        at = coding.end()
+    if at < len(value) or not codings or value.endswith(b","):
         raise Refusal(400, "Transfer-Encoding is malformed")
-    codings = [coding.strip(b" \t") for coding in value.split(b",")]
-    if b"chunked" in codings[:-1]:
+    if codings[-1] != b"chunked" or b"chunked" in codings[:-1]:  # RFC 9112, 6.3, rule 4: the body has no end
         raise Refusal(400, "chunked must be the last transfer coding, and only once")
+    if len(codings) == 1:
+        raise Refusal(400, "chunked has no parameters")  # RFC 9112, 7.1
     raise Refusal(501, "the only transfer coding known here is chunked")
 
 
@@ -281,7 +364,7 @@ def parse_response(block: bytes, max_headers: int) -> ResponseHead:
     head.version, head.status, head.reason = "1.1" if minor == b"1" else "1.0", int(status), reason or b""
     head.fields, head.named = parse_fields(block, line.end(), max_headers)
     if len(head.named) < len(head.fields):
-        _check_doubles(head)
+        _check_doubles(head, _ONCE_IN_RESPONSE)
     _framing(head)
     connection = head.named.get(b"connection")
     head.persists = head.version == "1.1" if connection is None else _persists(connection, head.version)

@@ -29,9 +29,13 @@ _TOKEN_BYTE = re.compile(heads.TOKEN)
 MAX_EXTENSIONS = 16 * 1024
 """Bytes of chunk extensions that a body may carry in all: only attackers send any. Node.js has the same limit."""
 
-_EXTENSION = rb"(?:;[\t\x20-\x7e\x80-\xff]*+)?"
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)(%b)\r\n" % _EXTENSION)
-_PARTIAL_SIZE = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(%b)\r?+)?+" % _EXTENSION)
+MOST_EMPTY_LINES = 16
+"""Empty lines that may precede a message: RFC 9112, 2.2 asks for one, which old clients send after a body."""
+
+_EXTENSION = rb"[ \t]*+;[ \t]*+%b++(?:[ \t]*+=[ \t]*+(?:%b++|%b))?+" % (heads.TOKEN, heads.TOKEN, heads.QUOTED)
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)((?:%b)*+)\r\n" % _EXTENSION)  # RFC 9112, 7.1.1
+_PARTIAL_SIZE = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+([ \t]*+(?:;[\t\x20-\x7e\x80-\xff]*+)?+)\r?+)?+")
+"""A size line that is not whole: of its extensions only the bytes are checked, and the grammar when it is."""
 
 
 class Inbound:
@@ -41,7 +45,7 @@ class Inbound:
     consumed, and nothing else.
     """
 
-    __slots__ = ("_body", "_limits", "_scanned", "buffer", "trailers")
+    __slots__ = ("_body", "_empty_lines", "_limits", "_scanned", "buffer", "trailers")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -50,6 +54,7 @@ class Inbound:
         self.buffer = b""
         """The bytes fed and not yet consumed."""
         self._scanned = 0  # bytes of a partial head that were checked already
+        self._empty_lines = 0  # skipped since the last message
         self._body: FixedBody | ChunkedBody | EndlessBody | None = None
 
     @property
@@ -61,6 +66,10 @@ class Inbound:
     def complete(self) -> bool:
         """Whether the body of the last head has come whole."""
         return self._body is None
+
+    def restart(self) -> None:
+        """Note that messages were taken by another, who left nothing here."""
+        self._empty_lines = 0
 
     def feed(self, data: bytes) -> None:
         self.buffer = self.buffer + data if self.buffer else data
@@ -84,7 +93,7 @@ class Inbound:
             raise Refusal(400, "the connection ended in the middle of a message")
 
     def _block(self) -> bytes | None:
-        """Return the next head's lines without the empty one, off the buffer; None until they are all here."""
+        """Return the next head's lines without the empty one; None until they are all here. Raises Refusal."""
         buffer = self.buffer
         if not buffer:
             return None
@@ -96,16 +105,22 @@ class Inbound:
             if buffer:
                 self._check_partial(buffer)
             return None
-        self._scanned = 0
-        self.buffer = buffer[end + 4 :]
         return buffer[: end + 2]
 
+    def _take(self, size: int) -> None:
+        """Take a head of `size` bytes off the buffer: not refused, or else it stays there."""
+        self._scanned = self._empty_lines = 0
+        self.buffer = self.buffer[size:]
+
     def _skip_empty_lines(self) -> bytes:
-        """Skip empty lines before the first line (RFC 9112, 2.2): old clients send one after a body."""
+        """Skip empty lines before the first line. Raises Refusal: there are more than MOST_EMPTY_LINES."""
         buffer = self.buffer
         begin = 0
         while buffer.startswith(CRLF, begin):
             begin += 2
+            self._empty_lines += 1
+            if self._empty_lines > MOST_EMPTY_LINES:
+                raise Refusal(400, f"more than {MOST_EMPTY_LINES} empty lines before a message")
         self.buffer = buffer[begin:]
         return self.buffer
 
@@ -127,12 +142,16 @@ class Inbound:
         """
         if _TOKEN_BYTE.match(block) is None:
             raise Refusal(400, "the first byte begins no HTTP message")
+        self._check_first_word(block)
         line_end = block.find(CRLF)
         if line_end >= begin:
             _check_stray(block[: line_end + 2], begin)
             self._check_first_line(block[: line_end + 2])
         _check_stray(block, begin)
         return line_end
+
+    def _check_first_word(self, block: bytes) -> None:
+        """Refuse a first word that is too long, whole or not."""
 
     def _check_first_line(self, line: bytes) -> None:
         raise NotImplementedError
@@ -155,7 +174,8 @@ class Requests(Inbound):
     def head(self) -> Request | None:
         """Return the next request's head, once it is whole. Raises Refusal: 400, 413, 414, 417, 431, 501, 505."""
         head = Request.__new__(Request)
-        if not (compiled.COMPILED and self._read_common(head)):
+        size = self._read_common(head) if compiled.COMPILED else 0
+        if not size:
             block = self._block()
             if block is None:
                 return None
@@ -164,21 +184,27 @@ class Requests(Inbound):
             except Refusal:
                 self._check_lines(block)
                 raise
+            size = len(block) + 2
         self.trailers = _NONE
         if head.chunked or head.length:
             self._expect_body(head)
+        self._take(size)
         return head
 
-    def _read_common(self, head: Request) -> bool:
-        """Read a head that is whole, valid and common with the compiled leaf, off the buffer. Return True if it was."""
+    def _read_common(self, head: Request) -> int:
+        """Read a head that is whole, valid and common with the compiled leaf. Return its size; 0 for any other."""
         if self._scanned:
-            return False
-        limits, buffer = self._limits, self.buffer
-        size = compiled.read_head(buffer, limits.max_head, limits.max_headers, head, heads.known_hosts)
-        if not size:
-            return False
-        self.buffer = buffer[size:]
-        return True
+            return 0
+        limits = self._limits
+        return compiled.read_head(self.buffer, limits.max_head, limits.max_headers, head, heads.known_hosts)
+
+    @property
+    def is_head_request(self) -> bool:
+        """Whether the request that has begun, or was refused, has the method HEAD: its response has no body."""
+        return self.buffer.startswith(b"HEAD ")
+
+    def _check_first_word(self, block: bytes) -> None:
+        heads.check_method(block)
 
     def _check_first_line(self, line: bytes) -> None:
         heads.check_request_line(line)
@@ -215,6 +241,7 @@ class Responses(Inbound):
         except Refusal:
             self._check_lines(block)
             raise
+        self._take(len(block) + 2)
         self.trailers = []
         if method == "HEAD" or head.status < 200 or head.status in (204, 304):  # RFC 9112, 6.3, rule 1
             return head
@@ -294,7 +321,7 @@ class ChunkedBody:
         self._extensions = 0
         self._trailer_lines = limits.max_headers  # that may still come
         self._trailer_room = limits.max_head  # bytes that they may have
-        self._step = self._size_line
+        self._step = ChunkedBody._size_line  # no bound method: with it this would be a circle
         self.done = False
         self.trailers: Fields = []
 
@@ -303,7 +330,7 @@ class ChunkedBody:
         pieces: list[bytes] = []
         at = 0
         while not self.done:
-            after = self._step(data, at, pieces)
+            after = self._step(self, data, at, pieces)
             if after < 0:
                 break
             at = after
@@ -324,7 +351,7 @@ class ChunkedBody:
         self._size += self._left
         if self._size > self._limits.max_body:
             raise Refusal(413, f"the body is larger than {self._limits.max_body} bytes")
-        self._step = self._content if self._left else self._trailers
+        self._step = ChunkedBody._content if self._left else ChunkedBody._trailers
         return line.end()
 
     def _check_extensions(self, size: int) -> None:
@@ -338,12 +365,12 @@ class ChunkedBody:
         pieces.append(piece)
         self._left -= len(piece)
         if not self._left:
-            self._step = self._content_end
+            self._step = ChunkedBody._content_end
         return at + len(piece)
 
     def _content_end(self, data: bytes, at: int, pieces: list[bytes]) -> int:
         if data.startswith(CRLF, at):
-            self._step = self._size_line
+            self._step = ChunkedBody._size_line
             return at + 2
         if data[at : at + 2] in (b"", b"\r"):
             return -1

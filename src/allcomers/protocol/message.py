@@ -8,27 +8,32 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import IO, Any, Protocol, TypeAlias
+from types import MappingProxyType
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from allcomers.errors import HttpError
+from allcomers.config.limits import InputLimits
+from allcomers.errors import AnswerError, HttpError
 from allcomers.protocol import compiled
-from allcomers.protocol.head import Fields, RequestHead
+from allcomers.protocol.body import Body
+from allcomers.protocol.head import Fields, Headers, RequestHead
+from allcomers.protocol.multidict import MultiDict
 from allcomers.protocol.timing import Times
 
-SPOOL_AT = 512 * 1024
-"""Bytes of a request body that are held in memory; a longer one goes to a temporary file."""
+if TYPE_CHECKING:
+    from allcomers.protocol.multipart import Form, Upload
+
+PREFIX: Final = "allcomers.prefix"
+"""The key of a request's prefix in the scope of an ASGI app, which has it changed in root_path."""
 
 SMALL = 16 * 1024
 """Bytes up to which a file is read and closed at once, and sent together with its head.
 
 PERF: one joined send against a send and a sendfile, over the loopback, in µs: 1 KiB 5.0 against 8.0, 8 KiB 5.6 against
 7.7, 16 KiB 8.8 against 11.4, 1 MiB 1,435 against 207; in between they are even (python bench/request/site.py)."""
-
-FORM_FIELDS = 1000
-"""Fields in one query or form; more is 400. Precedent: Django's DATA_UPLOAD_MAX_NUMBER_FIELDS."""
 
 
 class File(Protocol):
@@ -39,6 +44,8 @@ class File(Protocol):
 
 class FileSlice:
     """`count` bytes of an open file from `offset` on: sent with sendfile(2) where nothing encrypts them.
+
+    Where no open file has them, the response is a 500; cut, if some of it has gone out.
 
     The file stays open until the response's `close` runs; the slice never moves the file's own position.
     """
@@ -64,6 +71,17 @@ class FileSlice:
         data = self.read(most)
         return data if len(data) == self.count else None
 
+    def check(self) -> None:
+        """Raise AnswerError unless this is a part of a file that is open: with another, no head may go out."""
+        try:
+            status = os.fstat(self.file.fileno())
+            is_part = self.offset >= 0 and self.count >= 0
+            is_part = is_part and (stat.S_ISBLK(status.st_mode) or self.offset + self.count <= status.st_size)
+        except Exception as error:  # its object may be anything
+            raise AnswerError(f"a FileSlice is of an open file, not of {self.file!r:.80}: {error}") from None
+        if not is_part or not (stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)):
+            raise AnswerError(f"no file has {self.count} bytes from {self.offset} on: {self.file!r:.80}")
+
     def skip(self, count: int) -> None:
         """Drop `count` bytes from the start: they are sent."""
         self.offset += count
@@ -75,37 +93,6 @@ Segment: TypeAlias = bytes | memoryview | FileSlice
 
 Piece: TypeAlias = bytes | FileSlice
 """A part of an app's body."""
-
-
-class Headers(Mapping[str, str]):
-    """The fields of a message: names without regard to case, values as str (Latin-1, RFC 9110 section 5.5).
-
-    `headers["accept"]` joins the values of repeated fields with ", " (section 5.3); `all(name)` lists them.
-    """
-
-    __slots__ = ("_values",)
-
-    def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
-        self._values: dict[str, list[str]] = {}
-        for name, value in pairs:
-            self._values.setdefault(name.decode("latin-1").lower(), []).append(value.strip(b" \t").decode("latin-1"))
-
-    def __getitem__(self, name: str) -> str:
-        values = self._values[name.lower()]
-        return ("; " if name.lower() == "cookie" else ", ").join(values)  # RFC 6265 joins cookies with ";"
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        return f"Headers({dict(self)!r})"
-
-    def all(self, name: str) -> list[str]:
-        """Return the values of the fields called `name`, in their order; empty where there is none."""
-        return list(self._values.get(name.lower(), ()))
 
 
 class Request(RequestHead):
@@ -125,17 +112,31 @@ class Request(RequestHead):
     scheme    "http" or "https"
     ready_at  float, seconds of the monotonic clock: its first byte was there by then; 0.0 where that is unknown
 
-    args, form and json() read a client's input; for bad input they raise HttpError.
+    args, form, files, cookies and json() read a client's input; for bad input they raise HttpError.
     """
 
     _body: Body | None = None
     _trailer_fields: Fields = []  # noqa: RUF012 - of all requests that have none
 
+    input_limits: ClassVar[InputLimits] = InputLimits()
+    """The limits of args, form, files and json(), of all requests of a process: set as it starts."""
+
     times: Times | None = None
     """Its time waiting and in the app, where a log format or --server-timing needs it."""
 
+    outflow: Any = None
+    """A connection.call.ResponseOutflow, once the call that runs has sent a part of its response; None before."""
+
+    compression: Any = None
+    """The apps.compression.response.ResponseCompression of its response; None where none is compressed."""
+
     prefix = ""
     """The part of the path that `routes` removed: a handler below "/api/" sees `prefix` "/api"."""
+
+    params: Mapping[str, Any] = MappingProxyType({})
+    """The parameters of the path, by the names in the keys of `routes`: {"id": 7} below "/users/{id:int}"."""
+
+    _form: Form | None = None
 
     def __init__(
         self,
@@ -203,38 +204,88 @@ class Request(RequestHead):
         return self._body.file.read()
 
     @cached_property
-    def args(self) -> dict[str, str]:
-        """The query's fields, decoded; the last of a repeated one wins. HttpError(400) as for `form`."""
-        return _urlencoded(self.query)
+    def args(self) -> MultiDict[str]:
+        """The query's fields, decoded: a dict of the last of each name, whose all(name) lists repeated ones. Raises
+        HttpError(400) for bytes that are no UTF-8 and for more fields than --max-form-fields."""
+        return MultiDict(_urlencoded(self.query, self.input_limits.form_fields, 400))
 
     @cached_property
-    def form(self) -> dict[str, str]:
-        """The fields of an HTML form (application/x-www-form-urlencoded), decoded; {} where the body is empty.
+    def cookies(self) -> dict[str, str]:
+        """The cookies, by name (RFC 6265, section 5.4); of several of one name the first, whose path is the longest."""
+        from allcomers.protocol.fields import cookies  # late: most requests of most apps need none
 
-        The last of a repeated field wins, so that a checkbox beats the hidden field before it. Raises HttpError(400)
-        for bytes that are no UTF-8 and for over FORM_FIELDS fields, HttpError(415) for a body of another type:
-        multipart/form-data, which uploads files, is not read here.
-        """
-        if not self.body:
-            return {}
-        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return cookies.parse(self.headers.get("cookie", ""))
+
+    @cached_property
+    def form(self) -> MultiDict[str]:
+        """The fields of an HTML form, decoded; empty where the body is. Of repeated ones the last wins, as in `args`:
+        a checkbox beats the hidden field before it. Of multipart/form-data (extra `forms`) it has all but the files.
+        Raises HttpError: 400 for what is malformed, 413 for what is above --max-form-size, --max-form-fields or
+        --max-form-parts, 415 for a body of another type."""
+        if not self._size:
+            return MultiDict()
+        kind = self._media_type
+        if kind == "multipart/form-data":
+            return MultiDict(self._parts.fields)
         if kind != "application/x-www-form-urlencoded":
-            raise HttpError(415, "A form is sent as application/x-www-form-urlencoded.")
-        return _urlencoded(self.body)
+            raise HttpError(415, "A form is sent as application/x-www-form-urlencoded or multipart/form-data.")
+        self._check_size(self.input_limits.form_size, "form")
+        return MultiDict(_urlencoded(self.body, self.input_limits.form_fields, 413))
+
+    @cached_property
+    def files(self) -> MultiDict[Upload]:
+        """The files of a form of multipart/form-data, by the names of their fields; empty for another. They can be read
+        until the call is over, and its response. Raises HttpError as `form`, and 413 for one above --max-file-size."""
+        is_multipart = self._size and self._media_type == "multipart/form-data"
+        return MultiDict(self._parts.files if is_multipart else ())
+
+    @property
+    def _media_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def _parts(self) -> Form:
+        """The parts of a form with files, read once."""
+        if self._form is None:
+            from allcomers.protocol import multipart  # late: few requests have files
+
+            self.stream.seek(0)
+            self._form = multipart.read(self.stream, self.headers["content-type"], self.input_limits)
+            self.stream.seek(0)
+        return self._form
 
     def json(self) -> Any:  # Any, as json.loads: a handler would else have to cast each level
-        """Return the body read as JSON (RFC 8259), whatever its Content-Type. Raises HttpError(400) if it is none."""
+        """Return the body read as JSON (RFC 8259), whatever its Content-Type. Raises HttpError(400) if it is none, and
+        HttpError(413) if it is above --max-json-size."""
         import json
 
+        self._check_size(self.input_limits.json_size, "JSON")
         try:
             return json.loads(self.body, parse_constant=_no_constant)
         except (ValueError, RecursionError):
             raise HttpError(400, "The body is not valid JSON.") from None
 
+    @property
+    def _size(self) -> int:
+        """The bytes of the body."""
+        return self._body.size if self._body is not None else len(self.content or b"")
+
+    def _check_size(self, most: int, noun: str) -> None:
+        """Refuse a body that would take many times its size in memory, before a byte of it is read."""
+        if self._size > most:
+            raise HttpError(413, f"The {noun} is larger than {most} bytes.")
+
+    def disconnected(self) -> bool:
+        """Return whether the client has closed its side of the connection, or is gone: for a call that lasts. A client
+        that has closed its sending side alone may still read (RFC 9112, 9.6), and TCP shows no difference."""
+        return self.driver is not None and self.driver.disconnected()
+
     def drop(self) -> None:
-        """Close the body, which is no longer needed: for the server."""
+        """Close the body and the files of its form, which are no longer needed: for the server."""
         if self._body is not None:
             self._body.close()
+        if self._form is not None:
+            self._form.spool.close()
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target!r}>"
@@ -245,47 +296,20 @@ def title(request: Request) -> str:
     return f"{request.method} {request.target!a} of {request.peer or 'a local peer'}"
 
 
-def _urlencoded(text: str | bytes) -> dict[str, str]:
+def _urlencoded(text: str | bytes, most: int, status: int) -> list[tuple[str, str]]:
+    """Return the fields. Raises HttpError: `status` for more than `most`, 400 for bytes that are no UTF-8."""
     try:
         if isinstance(text, bytes):
             text = text.decode()
-        return dict(parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=FORM_FIELDS))
+        if text.count("&") >= most:
+            raise HttpError(status, f"The form or the query has more than {most} fields.")
+        return parse_qsl(text, keep_blank_values=True, errors="strict")
     except ValueError:  # UnicodeDecodeError is one
         raise HttpError(400, "The form or the query is not valid.") from None
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")  # NaN and Infinity, which Python would accept
-
-
-class Body:
-    """A request body while it is received: in memory up to SPOOL_AT, then in a temporary file (deleted once closed)."""
-
-    __slots__ = ("file", "size")
-
-    def __init__(self, whole: bytes = b"") -> None:
-        self.file: IO[bytes] = io.BytesIO(whole)
-        self.size = len(whole)
-
-    def write(self, piece: bytes, last: bool = False) -> None:
-        """Append `piece`; after the `last`, rewind. Raises OSError where the file cannot be written."""
-        if self.size <= SPOOL_AT < self.size + len(piece):
-            import tempfile  # late: it takes longer to load than the rest of a small server
-
-            memory, self.file = self.file, tempfile.TemporaryFile(prefix="allcomers-")
-            memory.seek(0)
-            self.file.write(memory.read())
-        self.file.write(piece)
-        self.size += len(piece)
-        if last:
-            self.rewind()
-
-    def rewind(self) -> None:
-        """Move the file to its first byte, for the next read."""
-        self.file.seek(0)
-
-    def close(self) -> None:
-        self.file.close()
 
 
 class Response(compiled.Answer):
@@ -330,6 +354,35 @@ class Response(compiled.Answer):
         self.trailers = ()
         self.close = None
         return self
+
+    def set_cookie(
+        self,
+        name: str,
+        value: str,
+        *,
+        max_age: int | None = None,
+        path: str = "/",
+        domain: str = "",
+        secure: bool | None = None,
+        httponly: bool = True,
+        samesite: str = "Lax",
+    ) -> None:
+        """Add a Set-Cookie field (RFC 6265, section 4.1).
+
+        max_age  seconds; None until the browser is closed
+        domain   "" is this host alone
+        secure   for TLS alone; None: where the request came by TLS, to this server or to a proxy that it trusts
+
+        Raises AnswerError for what such a field cannot carry: a value with a space, for one.
+        """
+        from allcomers.protocol.fields import cookies
+
+        attributes = cookies.attributes(max_age, path, domain, httponly, samesite)
+        self.headers = [*self.headers, ("Set-Cookie", cookies.encode(name, value, attributes, secure))]
+
+    def delete_cookie(self, name: str, *, path: str = "/", domain: str = "") -> None:
+        """Have the browser drop a cookie that was set with this path and domain. Raises AnswerError."""
+        self.set_cookie(name, "", max_age=0, path=path, domain=domain)
 
     def __repr__(self) -> str:
         return f"<Response {self.status}>"

@@ -19,8 +19,9 @@ from typing import Final
 
 from allcomers.config import log_format
 from allcomers.errors import ConfigError
+from allcomers.server.logs import colours
 
-MODE = 0o640
+MODE: Final = 0o640
 """Mode of a new log file, less the umask: clients' addresses are not for everybody (Debian's logrotate: 0640)."""
 
 STANDARD: Final = {
@@ -34,7 +35,9 @@ sockets that systemd passes."""
 class AccessLog:
     """A log file, or standard output for "-" (precedent: gunicorn), open from the start until `close`.
 
-    fmt    "combined", "common", "json", or text with fields: see log_format
+    fmt    "combined", "common", "json", "short", or text with fields: see log_format; "" is "short" on a terminal, with
+           colours, else "combined"
+    fd     the file, if it is open already: the log owns it from here on
     warn   called with one line of text when the log cannot be written or reopened: at the first failure, and again only
            after a reopening; by default the line goes to standard error
 
@@ -44,36 +47,38 @@ class AccessLog:
     Raises ConfigError if the file cannot be opened or the format is unknown.
     """
 
-    def __init__(self, path: str, fmt: str = "combined", *, warn: Callable[[str], object] | None = None) -> None:
-        try:
-            self._line, self._clock, self.timed = log_format.read(fmt)
-        except ConfigError as error:
-            raise ConfigError(f"--access-log-format: {error}") from None
+    def __init__(self, path: str, fmt: str = "", *, fd: int = -1, warn: Callable[[str], object] | None = None) -> None:
         self.path = path
         self.dropped = 0
         """Lines that could not be written in full; an estimate if threads fail at the same moment."""
         self._warn = warn or _warn_on_stderr
         self._warned = False
         self._cut = False  # the last line was written in part
-        self._second = (0, self._clock(0))
         try:
-            self._fd = STANDARD.get(path) or _open(path)
+            self._fd = fd if fd >= 0 else STANDARD.get(path) or _open(path)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             raise ConfigError(f"access log: cannot open {path!r}: {_reason(error)}") from None
+        fmt = fmt or ("short" if os.isatty(self._fd) else "combined")
+        try:
+            self._line, self._clock, self.timed = log_format.read(fmt, coloured=colours.wanted(self._fd))
+        except ConfigError as error:
+            self.close()
+            raise ConfigError(f"--access-log-format: {error}") from None
+        self._second = (0, self._clock(0))
 
     def log(self, entry: log_format.Entry) -> None:
         """Write the line of one response."""
         entry.stamp = self._stamp(entry.when)
         self._write(self._line(entry))
 
-    def reopen(self) -> None:
-        """Open the path again, after a rotation has renamed the file. Keep the old file if that fails; do nothing for a
-        path in STANDARD."""
+    def reopen(self, fd: int = -1) -> None:
+        """Open the path again, after a rotation has renamed the file, or go on with `fd`, which is open already. Keep
+        the old file if that fails; do nothing for a path in STANDARD."""
         if self.path in STANDARD:
             return
         self._warned = False
         try:
-            fresh = _open(self.path)
+            fresh = fd if fd >= 0 else _open(self.path)
             # dup2 replaces the file behind the descriptor in one step. If the old one were closed first, another thread
             # could write its line to the next file with that number: a client's socket.
             os.dup2(fresh, self._fd, inheritable=False)

@@ -1,7 +1,8 @@
-"""The Date field, formatted once a second."""
+"""The Date field, formatted once a second, or none."""
 
 from __future__ import annotations
 
+import math
 import time
 
 from allcomers.protocol.dates import http_date
@@ -23,3 +24,12 @@ class DateLine:
             self._line = b"Date: %b\r\n" % http_date(int(wall)).encode("ascii")
             self.until = now + 1.0 - wall % 1.0
         return self._line
+
+
+class NoDateLine:
+    """The same for a server that sends no Date field (--no-date-header)."""
+
+    until = math.inf
+
+    def __call__(self, now: float) -> bytes:
+        return b""

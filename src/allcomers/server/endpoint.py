@@ -7,32 +7,63 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from allcomers import models
 from allcomers.apps import detection
 from allcomers.config.options import Config
 from allcomers.errors import AppError, ConfigError
 from allcomers.models.driver.serving import Endpoint
-from allcomers.server.clock import DateLine
-from allcomers.server.keys import HTTP, Keys, certificates
+from allcomers.server.clock import DateLine, NoDateLine
+from allcomers.server.interfaces.callers import (
+    async_calls,
+    blocking_app,
+    compression,
+    event_loop,
+    report,
+    runtime,
+    server_field,
+    wsgi_calls,
+    wsgi_handler,
+)
+from allcomers.server.tls.keys import HTTP, Keys, certificates
+from allcomers.system import descriptors
 from allcomers.system.counters import CounterRow
+from allcomers.system.memory.ledger import Ledger, unbounded
+from allcomers.system.native.primitives import are_patched
+from allcomers.system.native.threads import load_hubs
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
     import ssl
 
-    from allcomers.apps.asgi.runtime import AsgiRuntime
+    from allcomers.apps.mounts import Table
     from allcomers.connection.http.async_call import Asker, AsyncCall
-    from allcomers.connection.http.endpoint import HttpEndpoint, Origin
+    from allcomers.connection.http.endpoint import Begin, HttpEndpoint, Origin
+    from allcomers.connection.http.http1 import Http1Connection
     from allcomers.models.driver.serving import Lifetime, Serving
     from allcomers.protocol.head import RequestHead
-    from allcomers.protocol.message import Handler, Request, Response
+    from allcomers.protocol.message import Handler, Request
     from allcomers.server.access_log import AccessLog
+    from allcomers.system.client_counts import ClientLimit
 
 _logger = logging.getLogger("allcomers.app")
+
+
+class _Parts(NamedTuple):
+    """What the endpoint of an HTTP app is made of, beside the app.
+
+    shared  makes an HttpEndpoint of an app; the others are as in endpoint()
+    """
+
+    config: Config
+    shared: partial[HttpEndpoint]
+    request_replacement: Callable[[str], object]
+    counters: CounterRow
+    events: asyncio.AbstractEventLoop | None
 
 
 def endpoint(
@@ -42,39 +73,57 @@ def endpoint(
     keys: Keys | None = None,
     request_replacement: Callable[[str], object] = lambda why: None,
     counters: CounterRow | None = None,
+    clients: ClientLimit | None = None,
+    ledger: Ledger | None = None,
+    events: asyncio.AbstractEventLoop | None = None,
+    listeners: Sequence[socket.socket] = (),
 ) -> Endpoint:
     """Return the endpoint that serves `target`.
 
     keys                 give the certificates; by default their files are read now
     request_replacement  called with a reason when another worker must replace this one
     counters             where work is counted; by default a row of its own
+    clients              the limit on the connections of one client
+    ledger               where memory held is counted; by default one without bounds
+    events               the event loop of an async app, which then has its other tasks, too; by default a new one
+    listeners            the server's sockets, some of which may speak no TLS
 
     Raises AppError if the target cannot be served, ConfigError for a bad certificate.
     """
     kind, found = detection.detect(target, config)
     keys = keys or partial(certificates, config)
     counters = counters or CounterRow()
+    ledger = ledger or unbounded()
+    table = joined_table(kind, found, config.static)
     if kind == "service":
-        made = _service(found, config, keys(()), counters)
+        made = _service(found, config, keys(()), counters, ledger)
     else:
-        shared = _shared(config, log, keys(HTTP), counters)
-        if kind == "wsgi":
-            made = _wsgi(found, config, shared)
-        elif kind in ("asgi", "asgi2"):
-            made = _asgi(_single(found) if kind == "asgi2" else found, config, shared, request_replacement, counters)
-        else:
-            made = _web(found, config, shared)
+        shared = _shared(config, log, keys(HTTP), counters, ledger)
+        parts = _Parts(config, shared, request_replacement, counters, events)
+        made = _of_kind(kind, found, parts) if table is None else _joined(table, parts)
+    made = made._replace(clients=clients, kind="joined" if hasattr(found, "leaves") and table is not None else kind)
+    return _fronted(made, config, listeners)
+
+
+def _fronted(made: Endpoint, config: Config, listeners: Sequence[socket.socket]) -> Endpoint:
+    """Return the endpoint behind what comes first on a connection: plain HTTP where TLS is served, a PROXY header."""
+    if config.bind_plain or config.redirect_https:
+        from allcomers.server.tls.plain import with_plain
+
+        made = with_plain(made, listeners, _plain_connection(config))
     if config.proxy_protocol:
         from allcomers.connection.proxy_header import with_proxy_header
 
-        return made._replace(connect=with_proxy_header(made.connect))
+        made = made._replace(connect=with_proxy_header(made.connect, made.clients, made.busy), is_announced=True)
     return made
 
 
-def _service(target: Any, config: Config, tls: ssl.SSLContext | None, counters: CounterRow) -> Endpoint:
+def _service(target: Any, config: Config, tls: ssl.SSLContext | None, counters: CounterRow, ledger: Ledger) -> Endpoint:
     from allcomers.connection.service import ServiceConnection, ServiceEndpoint
 
-    service = ServiceEndpoint(service=target, limits=config.limits, report=_report_peer, tls=tls, counters=counters)
+    service = ServiceEndpoint(
+        service=target, limits=config.limits, report=_report_peer, tls=tls, counters=counters, ledger=ledger
+    )
     return Endpoint(
         scheme="tls" if tls else "tcp",
         connect=partial(ServiceConnection, service),
@@ -88,7 +137,7 @@ def _service(target: Any, config: Config, tls: ssl.SSLContext | None, counters: 
 
 
 def _shared(
-    config: Config, log: AccessLog | None, tls: ssl.SSLContext | None, counters: CounterRow
+    config: Config, log: AccessLog | None, tls: ssl.SSLContext | None, counters: CounterRow, ledger: Ledger
 ) -> partial[HttpEndpoint]:
     """Return an HttpEndpoint that lacks its app."""
     from allcomers.connection.http.endpoint import HttpEndpoint
@@ -96,16 +145,17 @@ def _shared(
     return partial(
         HttpEndpoint,
         limits=config.limits,
-        date=DateLine(),
+        date=DateLine() if config.date_header else NoDateLine(),
         wall=time.time,
-        report=_report_request,
+        report=report(config),
         log=log,
         client=_client(config),
         clock=time.monotonic if config.server_timing or (log is not None and log.timed) else None,
         server_timing=config.server_timing,
-        server=_server(config),
+        server=server_field(config),
         tls=tls,
         counters=counters,
+        ledger=ledger,
     )
 
 
@@ -114,21 +164,24 @@ def _http(
     config: Config,
     handler: Handler,
     *,
-    async_call: Callable[[Request, Asker], AsyncCall] | None = None,
-    begin: Callable[[Request, Asker], Response | tuple[AsyncCall, Any]] | None = None,
+    async_call: Callable[[Request, Asker], AsyncCall | None] | None = None,
+    begin: Begin | None = None,
     calls: str = "inline",
     life: Lifetime | None = None,
     serve: Callable[[Serving], None] | None = None,
 ) -> Endpoint:
     """Return the endpoint of an HTTP app. `handler`, `async_call` and `begin` are as in HttpEndpoint."""
-    from allcomers.connection.http.http1 import Http1Connection
     from allcomers.connection.http.response_head import busy
 
-    sends_in_call = calls == "inline" and not config.call_timeout
+    if policy := compression(config):
+        from allcomers.apps.compression.response import CompressedHandler
+
+        handler = CompressedHandler(handler, policy)
+    sends_in_call = calls == "inline" and not config.call_limit
     http = shared(handler=handler, async_call=async_call, begin=begin, sends_in_call=sends_in_call)
     return Endpoint(
         scheme="https" if http.tls else "http",
-        connect=partial(Http1Connection, http),
+        connect=partial(_connection(config), http),
         serve=serve or _model(config),
         # Within TLS, plain bytes would look like a broken handshake.
         busy=b"" if http.tls else busy(http.date(time.monotonic()), http.server),
@@ -138,17 +191,23 @@ def _http(
     )
 
 
-def _server(config: Config) -> bytes:
-    """Return the line of the Server field, or b"" for none."""
-    from allcomers.protocol.encode import SERVER
+def _connection(config: Config) -> type[Http1Connection]:
+    from allcomers.connection.http.http1 import Http1Connection, TimedHttp1Connection
 
-    return SERVER if config.server_header else b""
+    return TimedHttp1Connection if config.request_timeout else Http1Connection
+
+
+def _plain_connection(config: Config) -> type[Http1Connection]:
+    """Return the class of connections without TLS at a server that has it."""
+    from allcomers.connection.http.http1 import PlainBesideTls, TimedHttp1Connection
+
+    return TimedHttp1Connection if config.request_timeout else PlainBesideTls
 
 
 def _client(config: Config) -> Callable[[Origin, RequestHead], Origin] | None:
     if not config.forwarded_allow_ips:
         return None
-    from allcomers.protocol.forwarded import Proxies
+    from allcomers.protocol.proxy.forwarded import Proxies
 
     return Proxies(config.forwarded_allow_ips).client
 
@@ -160,125 +219,144 @@ def _model(config: Config) -> Callable[[Serving], None]:
 # ------------------------------------------------------------ each kind of app
 
 
-def _web(target: Any, config: Config, shared: partial[HttpEndpoint]) -> Endpoint:
-    from allcomers.apps.web import as_handler
+def joined_table(kind: str, target: Any, static: Sequence[str]) -> Table | None:
+    """Return the table of `target` and the folders of --static; None for an app alone. Raises AppError, ConfigError."""
+    if kind == "service" and static:
+        raise AppError("--static: a service has no paths, so no files can stand beside it")
+    if kind == "service" or not (static or hasattr(target, "leaves")):
+        return None
+    from allcomers.server.interfaces import joined
 
-    # An app under asyncio runs code on that loop, which only calls in the loop's own thread can find.
-    calls = config.calls or ("inline" if config.model == "asyncio" else "auto")
+    return joined.table(kind, target, static)
+
+
+def _of_kind(kind: str, target: Any, parts: _Parts) -> Endpoint:
+    if kind == "wsgi":
+        return _wsgi(target, parts)
+    if kind == "asgi2":
+        from allcomers.apps.asgi.asgi2 import single
+
+        return _asgi(single(target), parts)
+    return _asgi(target, parts) if kind == "asgi" else _web(target, parts)
+
+
+def _web(target: Any, parts: _Parts) -> Endpoint:
+    from allcomers.apps import web
+    from allcomers.protocol.message import Request
+
+    config = parts.config
+    Request.input_limits = config.input_limits
     try:
-        return _http(shared, config, as_handler(target), calls=models.where(calls, config))
+        handler = web.as_handler(target)
     except ConfigError as error:
         raise AppError(str(error)) from None
     except BaseException as error:  # a Web class is made here
         from allcomers.apps.loading import failure
 
         raise failure(f"making {target.__name__}()", error) from None
+    if web.is_async(handler):
+        from allcomers.apps.async_web import AsgiHandler
+
+        return _asgi(AsgiHandler(handler), parts)
+    # An app under asyncio runs code on that loop, which only calls in the loop's own thread can find.
+    calls = config.calls or ("inline" if config.model == "asyncio" else "auto")
+    return _http(parts.shared, config, _with_secure_cookies(handler, config), calls=models.where(calls, config))
 
 
-def _wsgi(target: Any, config: Config, shared: partial[HttpEndpoint]) -> Endpoint:
-    from allcomers.apps.wsgi import app as wsgi
+def _with_secure_cookies(handler: Handler, config: Config) -> Handler:
+    """Return a handler whose cookies are for TLS alone where its request came by that, as it may here."""
+    if not (config.certfile or config.tls_self_signed or config.forwarded_allow_ips):
+        return handler
+    from allcomers.apps import web
 
-    model = models.get(config.model or models.best())
-    calls = models.where(config.calls or "auto", config)
-    if calls == "auto" and model.name == "asyncio":
-        calls = "pool"  # Django and asgiref refuse to work in the thread of a running event loop
-    handler = wsgi.handler(
-        target,
-        report=_report_request,
-        root_path=config.root_path,
-        multithread=_overlap(model.name, calls, config),
-        multiprocess=config.workers > 1 or model.name == "process",
-        inline=calls == "inline" and not config.call_timeout,
-    )
-    return _http(shared, config, handler, calls=calls)
+    return web.with_secure_cookies(handler)
 
 
-def _overlap(model: str, calls: str, config: Config) -> bool:
-    """Return whether two calls can run at once in one process."""
-    if model == "process":
-        return False
-    if model == "iterative" or (config.threads == 1 and (calls != "inline" or model == "thread-pool")):
-        return config.call_timeout > 0  # a call over its limit is abandoned, and the next one starts
-    return calls != "inline" or model in ("thread", "thread-pool")
+def _wsgi(target: Any, parts: _Parts) -> Endpoint:
+    calls = wsgi_calls(parts.config)
+    return _http(parts.shared, parts.config, wsgi_handler(target, parts.config, calls), calls=calls)
 
 
-def _single(target: Any) -> Any:
-    from allcomers.apps.asgi.asgi2 import single
-
-    return single(target)
-
-
-def _asgi(
-    target: Any,
-    config: Config,
-    shared: partial[HttpEndpoint],
-    request_replacement: Callable[[str], object],
-    counters: CounterRow,
-) -> Endpoint:
-    from allcomers.apps.asgi.blocking import BlockingAsgi
-    from allcomers.apps.asgi.dispatch import answer
-    from allcomers.apps.asgi.eager import eager_calls
+def _asgi(target: Any, parts: _Parts) -> Endpoint:
     from allcomers.apps.asgi.lifespan import Life, Lifespan
-    from allcomers.apps.asgi.scope import FILE_EXTENSIONS, HTTP_EXTENSIONS
-    from allcomers.system.asyncio_loops import new_event_loop, new_selector_loop
 
-    model = models.get(config.model or "asyncio")
+    config = parts.config
     lifespan = Lifespan(target, config.lifespan)
-    extensions = HTTP_EXTENSIONS + (FILE_EXTENSIONS if config.asgi_pathsend else ())
-    blocking = BlockingAsgi(target, config.root_path, _report_request, extensions, config.disconnect_grace)
-    if model.events is None:
-        events = new_selector_loop("SelectSelector")
-        return _http(shared, config, blocking, life=Life(events, lifespan, blocking))
-    serve_on = model.load_on()
-    events = new_selector_loop(model.events) if model.events else new_event_loop()
-    runtime = _runtime(target, config, events, extensions, counters)
-    if config.call_timeout:
-        from allcomers.calls.time_limit import TaskLimit
+    blocking = blocking_app(target, config)
+    events, serve = event_loop(config, parts.events)
+    if serve is None:
+        return _http(parts.shared, config, blocking, life=Life(events, (lifespan, blocking)))
+    one = runtime(target, config, events, parts.counters, parts.request_replacement)
+    async_call, begin = async_calls(one, config)
+    return _http(
+        parts.shared,
+        config,
+        blocking,
+        async_call=async_call,
+        begin=begin,
+        life=Life(events, (lifespan, one)),
+        serve=serve,
+    )
 
-        runtime.limit = TaskLimit(config.call_timeout, request_replacement, events)
+
+def _joined(table: Table, parts: _Parts) -> Endpoint:
+    """Return the endpoint of several apps, each called in its own way."""
+    from allcomers.protocol.message import Request
+    from allcomers.server.interfaces.joined import Joined, apps_of
+
+    config, shared = parts.config, parts.shared
+    Request.input_limits = config.input_limits
+    wsgi, asgi = apps_of(table, "wsgi"), apps_of(table, "asgi", "asgi2")
+    if asgi and not config.model:
+        config = config.but(model="asyncio")
+    calls = wsgi_calls(config) if wsgi or config.calls or config.model != "asyncio" else "inline"
+    handlers: dict[int, Handler] = {key: wsgi_handler(app, config, calls, mounted=True) for key, app in wsgi.items()}
+    if not asgi:
+        whole = _with_secure_cookies(Joined(table, handlers, {}, report(config)), config)
+        return _http(shared, config, whole, calls=calls)
+    from allcomers.apps.asgi.lifespan import Life, Lifespan
+
+    events, serve = event_loop(config, parts.events)
+    if serve is None:
+        blocking = {key: blocking_app(app, config) for key, app in asgi.items()}
+        life = Life(events, *((Lifespan(app, config.lifespan), blocking[key]) for key, app in asgi.items()))
+        whole = _with_secure_cookies(Joined(table, handlers | blocking, {}, report(config)), config)
+        return _http(shared, config, whole, calls=calls, life=life)
+    runtimes = {
+        key: runtime(app, config, events, parts.counters, parts.request_replacement) for key, app in asgi.items()
+    }
+    starts = {key: async_calls(one, config) for key, one in runtimes.items()}
+    joined = Joined(table, handlers, starts, report(config))
     return _http(
         shared,
         config,
-        blocking,
-        async_call=partial(answer, runtime),
-        begin=eager_calls(runtime),
-        life=Life(events, lifespan, runtime),
-        serve=lambda serving: serve_on(serving, events),
+        _with_secure_cookies(joined, config),
+        async_call=joined.async_call,
+        begin=joined.begin if joined.is_async else None,
+        calls="inline" if joined.is_async else "pool" if calls == "auto" else calls,
+        life=Life(events, *((Lifespan(one.app, config.lifespan), one) for one in runtimes.values())),
+        serve=serve,
     )
 
 
-def _runtime(
-    target: Any,
-    config: Config,
-    events: asyncio.AbstractEventLoop,
-    extensions: tuple[str, ...],
-    counters: CounterRow,
-) -> AsgiRuntime:
-    from importlib.util import find_spec
+def settle_patches(config: Config, served: Endpoint) -> None:
+    """Prepare for threads an app that has patched the standard library for greenlets, under a model without them.
 
-    from allcomers.apps.asgi.runtime import AsgiRuntime
-
-    return AsgiRuntime(
-        app=target,
-        events=events,
-        report=_report_request,
-        root_path=config.root_path,
-        limits=config.limits,
-        server=_server(config),
-        counters=counters,
-        websocket=config.websocket_limits if find_spec("websockets") else None,
-        extensions=extensions,
-        disconnect_grace=config.disconnect_grace,
-    )
+    Log what does not work.
+    """
+    if not are_patched() or models.get(config.model or models.best()).is_patched:
+        return
+    load_hubs()
+    if served.life is not None:  # an async app
+        text = "by gevent: asyncio.to_thread() and sync endpoints never return; an async app needs no gevent.monkey"
+    else:
+        text = "by gevent: its calls run in threads, and a greenlet that one starts only while it waits; see -m gevent"
+    _logger.warning("the app has patched Python's threads %s", text)
 
 
 # ------------------------------------------------------------ reports
 
 
-def _report_request(error: BaseException, request: Request) -> None:
-    # ascii: a client's bytes must not write lines of their own into the log.
-    _logger.error("%s %s failed", request.method, ascii(request.target), exc_info=error)
-
-
 def _report_peer(error: BaseException, peer: str) -> None:
+    descriptors.note(error)
     _logger.error("the service failed for %s", peer or "a local peer", exc_info=error)

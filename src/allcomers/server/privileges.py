@@ -1,9 +1,9 @@
 """Privileges of the workers: --user and --group.
 
-The supervisor stays root: it opened the sockets, and it creates the logs. It runs no code of the app and reads
-no data from clients. A worker reads the certificates' keys as root, then drops root for good, before it loads the app:
-for root, setuid(2) changes the real, the effective and the saved user, setgid(2) the groups, and initgroups(3) the
-supplementary ones.
+The supervisor stays root: it opened the sockets, and it opens the logs again. It runs no code of the app and reads no
+data from clients. A worker opens the log and reads the certificates' keys as root, then drops root for good, before it
+loads the app: for root, setuid(2) changes the real, the effective and the saved user, setgid(2) the groups, and
+initgroups(3) the supplementary ones.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from allcomers.config.trusted_files import open_folder
 from allcomers.errors import ConfigError
+from allcomers.server.access_log import MODE
 
 
 class Account(NamedTuple):
@@ -44,16 +45,37 @@ class Account(NamedTuple):
         if self.name:  # as systemd sets them for User=: libraries keep their caches at home
             os.environ.update(HOME=self.home, USER=self.name, LOGNAME=self.name)
 
-    def own(self, path: str) -> None:
-        """Create the log at `path` for the account, which may not have the right to. An existing file stays as it is.
+    def for_programs(self) -> dict[str, Any]:
+        """Return the arguments of subprocess.Popen for a program that is to run as the account."""
+        groups = self._groups() if self.name else [self.gid]
+        return {"user": self.uid if self.uid >= 0 else None, "group": self.gid, "extra_groups": groups}
 
-        O_EXCL and O_NOFOLLOW: a link at that path cannot give another file away.
+    def open_log(self, path: str) -> int:
+        """Open the log at `path` as root; create it for the account, which may not have the right to.
+
+        Return -1 if that fails, or if the account or everybody could lead root to another file: then the worker opens
+        it with its own rights, and reports the error. An existing file keeps its owner.
         """
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with suppress(OSError):  # the worker that opens it reports the error
-            fd = os.open(path, flags, 0o640)
-            os.fchown(fd, self.uid, self.gid)
-            os.close(fd)
+        try:
+            folder, name = open_folder(path, {self.gid, *self._groups()})
+        except (OSError, ValueError, ConfigError):
+            return -1
+        flags = os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            try:
+                fd = os.open(name, flags | os.O_CREAT | os.O_EXCL, MODE, dir_fd=folder)
+                os.fchown(fd, self.uid, self.gid)
+            except FileExistsError:
+                fd = os.open(name, flags | os.O_NONBLOCK, dir_fd=folder)  # a FIFO that nobody reads blocks otherwise
+                os.set_blocking(fd, True)
+        except OSError:
+            return -1
+        finally:
+            os.close(folder)
+        return fd
+
+    def _groups(self) -> list[int]:
+        return os.getgrouplist(self.name, self.gid) if self.name else []
 
 
 def account_of(user: str, group: str) -> Account | None:
@@ -70,23 +92,30 @@ def account_of(user: str, group: str) -> Account | None:
     return Account(int(user) if user else -1, gid)
 
 
-def _user(name: str) -> pwd.struct_passwd | None:
+def owner_of(text: str, option: str) -> tuple[int, int]:
+    """Return (uid, gid) of USER, USER:GROUP or :GROUP; -1 for what stays. Raises ConfigError for unknown names."""
+    user, _, group = text.partition(":")
+    entry = _user(user, option) if user else None
+    return entry.pw_uid if entry else int(user or -1), _group(group, option) if group else -1
+
+
+def _user(name: str, option: str = "--user") -> pwd.struct_passwd | None:
     """Return the entry of a user; None for a number without one."""
     try:
         return pwd.getpwuid(int(name)) if _is_number(name) else pwd.getpwnam(name)
     except KeyError:
         if _is_number(name):
             return None
-        raise ConfigError(f"--user {name}: there is no such user; `getent passwd` lists them") from None
+        raise ConfigError(f"{option} {name}: there is no such user; `getent passwd` lists them") from None
 
 
-def _group(name: str) -> int:
+def _group(name: str, option: str = "--group") -> int:
     if _is_number(name):
         return int(name)
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
-        raise ConfigError(f"--group {name}: there is no such group; `getent group` lists them") from None
+        raise ConfigError(f"{option} {name}: there is no such group; `getent group` lists them") from None
 
 
 def _is_number(name: str) -> bool:

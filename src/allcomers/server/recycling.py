@@ -1,4 +1,5 @@
-"""Recycling: a worker that has answered --max-requests, or grown to --max-memory, requests its replacement.
+"""Recycling: a worker that has answered --max-requests, grown to --max-memory, or lived for --workers-lifetime requests
+its replacement.
 
 It serves until the replacement is ready, so it exceeds the limits for a while. It checks them at each ping of the
 supervisor, which comes about once a second if there are limits.
@@ -7,9 +8,11 @@ supervisor, which comes about once a second if there are limits.
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 from allcomers.config.options import Config
@@ -33,6 +36,8 @@ class RecyclePolicy:
         self._request_replacement = request_replacement
         self._requested = False
         self._max_requests = _by_chance(config.max_requests, config.max_requests_jitter)
+        lifetime = config.workers_lifetime
+        self._ends = monotonic() + lifetime * (1 + _by_chance(1, 99) / 1000) if lifetime else math.inf
         self._max_memory = config.max_memory
         if self._max_memory and (used := resident()) >= self._max_memory:
             self._max_memory = 0  # otherwise each new worker would request the next one at once
@@ -53,6 +58,8 @@ class RecyclePolicy:
             return f"it has answered {count} requests"
         if self._max_memory and (used := resident()) >= self._max_memory:
             return f"it has grown to {_mebibytes(used)}"
+        if monotonic() >= self._ends:
+            return "it has reached --workers-lifetime"
         return ""
 
 

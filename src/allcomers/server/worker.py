@@ -15,111 +15,172 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from allcomers import calls, models
+from allcomers import models
 from allcomers.config.options import Config
 from allcomers.errors import OperatorError
-from allcomers.models.driver.serving import Serving
+from allcomers.protocol.body import Body
 from allcomers.server import error_log, systemd
-from allcomers.server.control_pipe import ALIVE, APP_SHUTDOWN, KILL_MARGIN, READY, WorkerEnd
+from allcomers.server.assembly import client_limit_of, ledger_of, listen_now, report_dropped, serving_of
+from allcomers.server.control_pipe import (
+    ALIVE,
+    APP_SHUTDOWN,
+    END_MARGIN,
+    KILL_MARGIN,
+    PING,
+    READY,
+    REOPEN,
+    TOLD,
+    WorkerEnd,
+)
+from allcomers.server.job import Job, account
 from allcomers.server.recycling import RecyclePolicy
-from allcomers.system import counters
+from allcomers.server.tls.keys import Keys, certificates, read_now, take_password
+from allcomers.system import descriptors
 from allcomers.system.accept_balance import WorkerSlot
-from allcomers.system.signals import Signals, ignore, release
+from allcomers.system.native.primitives import select as native_select
+from allcomers.system.native.primitives import set_signal
+from allcomers.system.processes import forks
+from allcomers.system.processes.shutdown import Shutdown
+from allcomers.system.signals import Signals, release
 
 if TYPE_CHECKING:
-    from allcomers.models.driver.serving import Endpoint
+    from allcomers.models.driver.serving import Endpoint, Serving
     from allcomers.server.access_log import AccessLog
-    from allcomers.server.keys import Keys
+    from allcomers.server.hooks.hooks import LifeHooks
 
 _logger = logging.getLogger("allcomers.worker")
 
 
-class Job(NamedTuple):
-    """The task of the supervisor's processes.
-
-    load   makes the target; called in the worker, so that a reload finds the app's new code
-    files  the files that options were read from: a change of one counts as a change of the app (--reload)
-    """
-
-    config: Config
-    load: Callable[[], Any]
-    files: tuple[str, ...] = ()
-
-
-def work(job: Job, listeners: list[socket.socket], slot: WorkerSlot, control: WorkerEnd) -> int:
-    """Serve until a signal ends it; return the exit status. Call with signals blocked.
+def work(job: Job, listeners: list[socket.socket], slot: WorkerSlot, control: WorkerEnd) -> NoReturn:
+    """Serve until a signal ends it; then end the process as Python ends, in time. Call with signals blocked.
 
     An error of the start goes to standard error, in one line after the app's own traceback.
     """
-    from allcomers.server.endpoint import endpoint
-
-    signals = Signals(job.config.graceful_timeout, control.signals)
+    signals = Signals(job.config.graceful_timeout, control.orders)
+    forks.install(
+        lambda: (*signals.filenos(), *control.filenos(), *(listener.fileno() for listener in listeners)), slot.be_copy
+    )
+    with suppress(OSError):  # the current folder is gone
+        job = job._replace(config=job.config.from_here())
+    status = 1
     try:
-        log = _access_log(job.config)
-        _handle_signals(signals, log)
+        status = _work(job, listeners, slot, control, signals)
+    except BaseException:
+        if not forks.is_copy:
+            _logger.critical("the worker failed", exc_info=True)
+    if forks.is_copy:
+        forks.leave()
+    _end(signals, status)
+
+
+def _work(job: Job, listeners: list[socket.socket], slot: WorkerSlot, control: WorkerEnd, signals: Signals) -> int:
+    """Serve until a signal ends it; return the exit status."""
+    from allcomers.server.endpoint import endpoint, settle_patches
+
+    try:
+        file = open_log(job.config)
+        _handle_signals(signals, control)
         release()
         _end_as_orphan(signals, control, job.config.graceful_timeout)
+        if job.config.descriptors:
+            descriptors.set_limit(job.config.descriptors)
         keys = become_worker(job.config)
-        served = endpoint(job.load(), job.config, log, keys, control.request_replacement, slot.counters)
-        serving = _serving(job.config, served, listeners, signals, slot, control)
-        if served.life is not None:
-            served.life.begin(signals.listen)
+        log = access_log_of(job.config, file)
+        clients = client_limit_of(job.config, slot)
+        ledger = Body.ledger = ledger_of(job.config, slot)
+        app = _load(job, signals, slot)
+        served = endpoint(
+            app, job.config, log, keys, control.request_replacement, slot.counters, clients, ledger, None, listeners
+        )
+        settle_patches(job.config, served)
+        serving = serving_of(job.config, served, listeners, signals, slot, control.request_replacement)
+        _begin(served, signals)
         error_log.settle_root()
+        if control.has_ended():
+            return 0
+        listen_now(listeners, job.config.backlog)
     except OperatorError as error:
         error_log.complain(error)
         return error.exit_code
-    if control.has_ended():
-        return 0
+    if log is not None:
+        signals.on_order(REOPEN, lambda: log.reopen(control.passed()))
     _answer_pings(signals, control, RecyclePolicy(job.config, lambda: slot.answered, control.request_replacement))
     control.report(READY, served.scheme)
-    gc.collect()
-    gc.freeze()  # spares each later collection all objects that live as long as the process
-    served.serve(serving)
-    if served.life is not None:
-        served.life.end(max(APP_SHUTDOWN, signals.deadline - monotonic()))
+    _serve(serving, job.hooks)
     return 0
 
 
-def _serving(
-    config: Config,
-    endpoint: Endpoint,
-    listeners: list[socket.socket],
-    signals: Signals,
-    slot: WorkerSlot,
-    control: WorkerEnd,
-) -> Serving:
-    limit = 0.0 if endpoint.is_async else config.call_timeout
-    model = config.model or ("asyncio" if endpoint.is_async else models.best())
-    cells = slot.counters.cells
-    cells[counters.MODEL] = 1 + list(models.TABLE).index(model)
-    cells[counters.WHERE] = counters.WHERES.index(endpoint.calls)
-    return Serving(
-        endpoint=endpoint,
-        listeners=listeners,
-        calls=calls.make(endpoint.calls, config.threads, limit, control.request_replacement, slot.counters),
-        signals=signals,
-        slot=slot,
-        threads=config.threads,
-        max_connections=config.max_connections or None,
-    )
+def _load(job: Job, signals: Signals, slot: WorkerSlot) -> Any:
+    """Load the target, in a process that its model has prepared, and look after the signals from then on."""
+    models.get(job.config.model or models.best()).prepare()
+    job.hooks.worker_start(slot.place)
+    app = job.load()
+    job.hooks.worker_loaded(slot.place, app)
+    signals.look_after(_report_taken)
+    return app
+
+
+def _begin(served: Endpoint, signals: Signals) -> None:
+    """Start an async app. Raises AppError."""
+    if served.life is not None:
+        served.life.begin(signals.listen)
+        signals.restore()
+
+
+def _serve(serving: Serving, hooks: LifeHooks) -> None:
+    gc.collect()
+    gc.freeze()  # spares each later collection all objects that live as long as the process
+    serving.endpoint.serve(serving)
+    report_dropped(serving)
+    if serving.endpoint.life is not None:
+        serving.endpoint.life.end(serving.signals.deadline, APP_SHUTDOWN)
+    if not forks.is_copy:
+        hooks.worker_stop(serving.slot.place)
+
+
+def _end(signals: Signals, status: int) -> NoReturn:
+    """End this process, with all that the app has left in it."""
+
+    def wait(seconds: float) -> None:
+        if native_select([signals], [], [], seconds)[0]:
+            signals.read()
+
+    Shutdown(lambda: signals.deadline if signals.draining else 0.0, APP_SHUTDOWN, error_log.flush, status).run(wait)
 
 
 # ------------------------------------------------------------ signals
 
 
-def _handle_signals(signals: Signals, log: AccessLog | None) -> None:
-    signals.on(signal.SIGTERM, signals.drain)
-    signals.on(signal.SIGINT, signals.quit)
-    signals.on(signal.SIGQUIT, signals.quit)
-    # These are for the supervisor, but a terminal that closes, or a `kill` of the group, sends them to workers, too.
-    ignore(signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
-    if log is not None:
-        signals.on(signal.SIGUSR1, log.reopen)
-    else:
-        ignore(signal.SIGUSR1)
+def _handle_signals(signals: Signals, control: WorkerEnd) -> None:
+    """Obey the supervisor's orders.
+
+    All signals are for the supervisor, but a terminal, timeout(1) and systemd send them to workers, too: one that left
+    by itself would be missed before the supervisor knows that all is to end. So a worker only reports that it was told.
+    """
+
+    def told(signum: signal.Signals, stop: Callable[[], object]) -> None:
+        if control.has_ended():
+            stop()
+        elif not signals.draining:
+            control.report(TOLD, signum.name)
+
+    for signum, stop in (
+        (signal.SIGTERM, signals.drain),
+        (signal.SIGINT, signals.quit),
+        (signal.SIGQUIT, signals.quit),
+    ):
+        signals.on(signum, partial(told, signum, stop))
+    signals.ignore(signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
+
+
+def _report_taken() -> None:
+    _logger.warning(
+        "the app took the signals for itself, as an event loop's add_signal_handler() does: they reach the server "
+        "again, and are passed on to the app"
+    )
 
 
 def _answer_pings(signals: Signals, control: WorkerEnd, policy: RecyclePolicy) -> None:
@@ -129,7 +190,7 @@ def _answer_pings(signals: Signals, control: WorkerEnd, policy: RecyclePolicy) -
         control.report(ALIVE)
         policy.check()
 
-    signals.on_ping(answer)
+    signals.on_order(PING, answer)
 
 
 def _end_as_orphan(signals: Signals, control: WorkerEnd, patience: float) -> None:
@@ -140,23 +201,23 @@ def _end_as_orphan(signals: Signals, control: WorkerEnd, patience: float) -> Non
     """
 
     def set_alarm() -> None:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, patience + 2 * APP_SHUTDOWN + KILL_MARGIN)
+        if control.has_ended():
+            set_signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, patience + END_MARGIN + KILL_MARGIN)
 
     def drain() -> None:
         if control.has_ended():
             signals.drain()
 
-    signals.on(signal.SIGIO, drain)
-    control.watch(set_alarm)
+    signals.on(signal.SIGIO, drain, at_once=set_alarm)
+    control.watch()
 
 
 # ------------------------------------------------------------ the process around the app
 
 
-def become_worker(config: Config) -> Keys | None:
-    """Prepare this process for the app. Return the keys of its certificates, if they had to be read before root was
-    given up."""
+def become_worker(config: Config) -> Keys:
+    """Prepare this process for the app. Return the keys of its certificates, read already if root is given up."""
     with suppress(RuntimeError, ValueError, OSError):  # standard error is no file
         faulthandler.enable()  # leaves a stack after a crash, and after the ABRT for a worker that hangs
     error_log.prepare_root(config.log_level)
@@ -164,13 +225,11 @@ def become_worker(config: Config) -> Keys | None:
         os.environ.pop(variable, None)
     if config.reload:
         sys.dont_write_bytecode = True  # Python confuses a changed file of the same size and second with the cached one
+    password = take_password()
     if not (config.user or config.group):
-        return None
-    from allcomers.server import privileges
-    from allcomers.server.keys import read_now
-
-    keys = read_now(config)
-    new = privileges.account_of(config.user, config.group)
+        return partial(certificates, config, password=password)
+    keys = read_now(config, password)
+    new = account(config)
     if new is not None:
         new.become()
     return keys
@@ -181,10 +240,22 @@ def log_path(config: Config) -> str:
     return config.access_log or ("-" if sys.stdout.isatty() else "off")
 
 
-def _access_log(config: Config) -> AccessLog | None:
+def open_log(config: Config) -> int:
+    """Open the access log as root, before that is given up. Return -1 if a worker opens it with its own rights."""
     path = log_path(config)
+    if path in ("off", "-"):
+        return -1
+    from allcomers.server.access_log import STANDARD
+
+    new = account(config)
+    return -1 if new is None or path in STANDARD else new.open_log(path)
+
+
+def access_log_of(config: Config, file: int, default: str = "") -> AccessLog | None:
+    """Return the access log; `default` is its path where none was given. Raises ConfigError."""
+    path = config.access_log or default or log_path(config)
     if path == "off":
         return None
     from allcomers.server.access_log import AccessLog
 
-    return AccessLog(path, config.access_log_format, warn=_logger.warning)
+    return AccessLog(path, config.access_log_format, fd=file, warn=_logger.warning)

@@ -6,6 +6,7 @@ cdef enum:
     REQUESTS = 8
     BYTES_IN = 16
     BYTES_OUT = 17
+    MEMORY_FULL = 42
 
 
 cdef class CounterRow:

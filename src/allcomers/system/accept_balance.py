@@ -12,18 +12,25 @@ has, for all workers, whether the server is about to leave.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
+from allcomers.system.client_counts import ClientTable
 from allcomers.system.counters import (
     ACCEPTING,
     CHILD_ROWS,
+    CLIENT,
     CONNECTIONS,
     FREE,
     HIGHEST,
     LEAVING_SOON,
+    MEMORY_FULL,
+    MEMORY_HELD,
     NEW,
     PLACES,
+    SPOOL_HELD,
     STATE,
+    SURPLUS,
     CounterBoard,
     CounterRow,
 )
@@ -38,31 +45,65 @@ _NOWHERE: Final = 0
 """The place of a worker for which there is no row: it is not counted, and never backs off."""
 
 
+def clear(row: memoryview[int]) -> None:
+    """Clear the gauges of a process that has ended: what it held has ended with it."""
+    for gauge in (CONNECTIONS, SURPLUS, CLIENT, MEMORY_HELD, SPOOL_HELD, MEMORY_FULL):
+        row[gauge] = 0
+
+
 class WorkerSlots:
-    """The slots of all workers, for the supervisor."""
+    """The slots of all workers, for the supervisor.
+
+    It knows by itself which are taken: a worker can write whatever it likes to the board.
+    """
 
     def __init__(self) -> None:
         self.board = CounterBoard()
+        self._taken: set[int] = set()
+        self._clients: ClientTable | None = None
+        self._highest = 0
+
+    def count_clients(self) -> None:
+        """Have connections counted by client, in workers that are forked from now on."""
+        self._clients = self._clients or ClientTable(self.board)
 
     def acquire(self) -> WorkerSlot:
         """Return a slot for a new worker."""
         board = self.board
-        place = next((place for place in range(1, PLACES) if board.row(place)[STATE] == FREE), _NOWHERE)
+        place = next((place for place in range(1, PLACES) if place not in self._taken), _NOWHERE)
         if place:
-            board.head[HIGHEST] = max(board.head[HIGHEST], place)
+            self._taken.add(place)
+            self._highest = max(self._highest, place)
+            self.restore()
             board.row(place)[STATE] = NEW
-        return WorkerSlot(board, place)
+        return WorkerSlot(board, place, self._clients)
+
+    def restore(self) -> None:
+        """Write down again how many rows there are to read, which a worker may have overwritten."""
+        self.board.head[HIGHEST] = self._highest
 
     def leave_soon(self) -> None:
         """Ask all workers to close connections with their next responses."""
         self.board.head[LEAVING_SOON] = 1
 
+    def spread(self, slots: Sequence[WorkerSlot]) -> list[WorkerSlot]:
+        """Have the workers of `slots` let go of the connections that they have above the mean, for a worker that came
+        later: clients that keep theirs alive would never reach it. Return those that are to look."""
+        rows = [self.board.row(slot.place) for slot in slots]
+        most = -(-sum(row[CONNECTIONS] for row in rows) // len(rows)) if rows else 0
+        for row in rows:
+            row[SURPLUS] = max(0, row[CONNECTIONS] - most)
+        return [slot for slot, row in zip(slots, rows, strict=True) if row[SURPLUS]]
+
     def release(self, slot: WorkerSlot) -> None:
         """Free the slot of a worker that has ended."""
         slot.leave()
+        self._taken.discard(slot.place)
         for row in self.board.rows(slot.place) if slot.place else ():
-            row[CONNECTIONS] = 0
+            clear(row)
             row[STATE] = FREE
+        if self._clients is not None:
+            self._clients.clear(slot.place)
 
 
 class WorkerSlot:
@@ -70,11 +111,13 @@ class WorkerSlot:
 
     place     the number of its row
     counters  the row of its figures
+    clients   all connections by client; None where nobody counts them
     """
 
-    def __init__(self, board: CounterBoard, place: int) -> None:
+    def __init__(self, board: CounterBoard, place: int, clients: ClientTable | None = None) -> None:
         self._board = board
         self.place = place
+        self.clients = clients
         self.counters = CounterRow(board.row(place) if place else None)
         self._before = self._total()
         self.counters.cells[ACCEPTING] = 1
@@ -92,6 +135,12 @@ class WorkerSlot:
         """Whether each response is to be the last of its connection, while newcomers are still accepted."""
         return self._board.head[LEAVING_SOON] != 0
 
+    def take_surplus(self) -> int:
+        """Return how many clients this worker is to let go, and clear that."""
+        cells = self.counters.cells
+        count, cells[SURPLUS] = cells[SURPLUS], 0
+        return count
+
     @property
     def answered(self) -> int:
         """The requests that this worker and its children have answered."""
@@ -107,6 +156,19 @@ class WorkerSlot:
     def be_child(self, child: int) -> None:
         """Count in the child's row from here on. Call in the child."""
         self.counters.cells = self._board.child_row(self.place, child) if self.place else CounterRow().cells
+
+    def be_copy(self) -> None:
+        """Count nowhere from here on. Call in a process that the app has forked."""
+        self.counters.cells = CounterRow().cells
+
+    def end_child(self, child: int) -> None:
+        """Clear the gauges of a child that has ended. Call in its parent."""
+        if self.place:
+            clear(self._board.child_row(self.place, child))
+
+    def shares(self, slot: int) -> list[int]:
+        """Return this slot of the rows of all workers and their children, this one's among them."""
+        return self._board.shares(slot) + ([] if self.place else [self.counters.cells[slot]])
 
     def is_alone(self) -> bool:
         """Return whether no other worker accepts peers."""

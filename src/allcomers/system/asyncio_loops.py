@@ -11,14 +11,22 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import os
 import selectors
 import signal
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from typing import Any, TypeVarTuple, Unpack
+from typing import Any, Final, TypeVarTuple, Unpack
+
+from allcomers.system.native.primitives import SELECTORS, set_signal
+from allcomers.system.processes import forks
 
 Ts = TypeVarTuple("Ts")
+
+_OF_UVLOOP: Final = 9
+"""Descriptors that a loop of uvloop must find: as it begins to run it takes 9, of which it keeps 7. Where it finds less
+than 4, it aborts the process."""
 
 
 class SignalHandlers(asyncio.AbstractEventLoop):
@@ -65,7 +73,7 @@ def _set(sig: int, handler: Any) -> Any:
     if sig not in signal.valid_signals():
         raise ValueError(f"invalid signal number {sig}")
     try:
-        before = signal.signal(sig, handler)
+        before = set_signal(sig, handler)
         signal.siginterrupt(sig, False)
     except (ValueError, OSError) as error:  # not the main thread; KILL or STOP
         raise RuntimeError(f"signal {sig} cannot be handled here: {error}") from None
@@ -75,6 +83,20 @@ def _set(sig: int, handler: Any) -> Any:
 class SelectorLoop(SignalHandlers, asyncio.SelectorEventLoop):
     """asyncio's own event loop."""
 
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        try:
+            super().__init__(selector)
+        except BaseException:  # there is no descriptor for its pipe
+            selector.close()
+            self._closed = True  # else its __del__() closes a pipe that it has not
+            raise
+        forks.keep(self)
+
+    def filenos(self) -> list[int]:
+        """Return the descriptors of its selector and of the pipe that wakes it; none once it is closed."""
+        parts: list[Any] = [getattr(self, name, None) for name in ("_selector", "_ssock", "_csock")]
+        return [part.fileno() for part in parts if hasattr(part, "fileno")] if not self.is_closed() else []
+
 
 @cache
 def _uvloop() -> type[asyncio.AbstractEventLoop] | None:
@@ -82,15 +104,42 @@ def _uvloop() -> type[asyncio.AbstractEventLoop] | None:
         import uvloop
     except ImportError:
         return None
-    return type("UvLoop", (SignalHandlers, uvloop.Loop), {})
+
+    class UvLoop(SignalHandlers, uvloop.Loop):  # type: ignore[misc, name-defined, unused-ignore]
+        """uvloop's event loop."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            forks.keep(self)
+
+        def filenos(self) -> list[int]:
+            """Return the descriptor of its poller; none once it is closed."""
+            return [] if self.is_closed() else [self._get_backend_id()]  # type: ignore[attr-defined, unused-ignore]
+
+    return UvLoop
 
 
 def new_selector_loop(selector: str = "DefaultSelector") -> asyncio.AbstractEventLoop:
-    """Return asyncio's own loop on the selector of this name in the module `selectors`."""
-    return SelectorLoop(getattr(selectors, selector)())
+    """Return asyncio's own loop on the selector of this name in the module `selectors`. Raises OSError, for want of
+    descriptors: it needs three."""
+    return SelectorLoop(SELECTORS[selector]())
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Return uvloop's loop where that is installed, else asyncio's own."""
+    """Return uvloop's loop where that is installed, else asyncio's own. Raises OSError, for want of descriptors."""
     kind = _uvloop()
-    return new_selector_loop() if kind is None else kind()
+    if kind is None:
+        return new_selector_loop()
+    _try_descriptors()
+    return kind()
+
+
+def _try_descriptors() -> None:
+    """Raise OSError where there are too few descriptors for a loop of uvloop, which would abort the process."""
+    taken = []
+    try:
+        for _ in range(_OF_UVLOOP):
+            taken.append(os.open(os.devnull, os.O_RDONLY))  # noqa: PERF401 - those before one that fails are closed
+    finally:
+        for fd in taken:
+            os.close(fd)

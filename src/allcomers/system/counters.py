@@ -23,9 +23,13 @@ A row of a worker, by index (`BYTES_IN` and so on are its names here):
               then at most 1/16 of the time; the last counts all from 66 s on
 
 The writer may be C code, with a pointer: there is no Python object in a row. The threads of a worker share its row:
-`cells[i] += n` is one step as far as other threads are concerned, since the interpreter hands over between calls and
-jumps only (so `n` must be a plain value: a call there would come between the reading and the writing). On a Python
-without a GIL two threads that count at once may count as one.
+`cells[i] = (cells[i] + n) & _WORD` is one step as far as other threads are concerned, since the interpreter hands over
+between calls and jumps only (so `n` must be a plain value: a call there would come between the reading and the
+writing). On a Python without a GIL two threads that count at once may count as one.
+
+A worker runs the app's code, and may be taken over: then any number may stand anywhere on the board. So a reader takes
+no number of it as an index or a count without a bound, and no process depends on what it finds there. Counters wrap
+around, as in C.
 
 A response time here is from the report of a request's first byte to the loop until the last byte of its response was
 given to the kernel. No server can know how long a request waited in the kernel before that.
@@ -34,12 +38,15 @@ given to the kernel. No server can know how long a request waited in the kernel 
 from __future__ import annotations
 
 import mmap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from allcomers.protocol import compiled
 
 SLOTS: Final = 512
 SIZE: Final = SLOTS * 8
+
+_WORD: Final = (1 << 64) - 1
 
 PLACES: Final = 1024
 """Rows for the server and its workers; the figures of a worker beyond them are not shown."""
@@ -63,6 +70,31 @@ WANTED: Final = 4
 """The number of workers that there are to be."""
 SCHEME: Final = 5
 """The scheme of the addresses: an index of SCHEMES."""
+
+RELOAD: Final = 6
+"""The last reload: one of the RELOADS."""
+RELOAD_AT: Final = 7
+"""When it began, in nanoseconds of the monotonic clock."""
+RELOAD_LEFT: Final = 8
+"""The number of workers that it has still to replace."""
+
+RELOADS: Final = ("none", "running", "done", "given up", "refused")
+"""given up: a new worker ended before it served, so the old ones stay; refused: an option was wrong."""
+RELOADING, RELOADED, GIVEN_UP, REFUSED = range(1, 5)
+
+LEAST: Final = 9
+MOST: Final = 10
+"""The range of WANTED, by demand; 0 where it is fixed."""
+SCALED: Final = 11
+"""The reason of the last change of WANTED: one of SCALES."""
+SCALED_AT: Final = 12
+"""When that was, in nanoseconds of the monotonic clock."""
+SCALED_BY: Final = 13
+"""1 where it was one worker more, 0 where it was one less."""
+
+SCALES: Final = ("none", "signal", "busy", "waiting", "idle")
+"""signal: TTIN or TTOU; busy: the workers were; waiting: calls or peers did; idle: the others carry the load."""
+UNSCALED, BY_SIGNAL, BUSY, WAITING, IDLE = range(5)
 
 STARTING, SERVING, LEAVING, DRAINING = range(4)
 STAGES: Final = ("starting", "serving", "leaving", "draining")
@@ -121,7 +153,32 @@ MODEL: Final = 28
 """The model, as the models' table has them, from 1 on; 0 before it is known."""
 WHERE: Final = 29
 """The place where calls run: one of WHERES."""
+SHED: Final = 30
+"""Requests refused by overload, with 503, and peers that a blocking model refused."""
+DROPPED_CALLS: Final = 31
+"""Calls that waited for a thread and never began: nobody waited for them any more, or the worker ended."""
 WHERES: Final = ("", "inline", "pool", "auto")
+KIND: Final = 32
+"""The interface of the app: an index of KINDS."""
+KINDS: Final = ("", "service", "web", "wsgi", "asgi", "asgi2", "joined")
+SURPLUS: Final = 33
+"""Clients that it is to let go, for workers that have fewer: the supervisor writes it, and the worker clears it."""
+
+MEMORY_HELD: Final = 40
+"""A gauge: bytes of memory held for peers (ledger.py)."""
+SPOOL_HELD: Final = 41
+"""A gauge: bytes in temporary files."""
+MEMORY_FULL: Final = 42
+"""1 while new requests are refused, as this process saw it last."""
+HELD_REFUSED: Final = 43
+"""Requests refused because of what all peers hold."""
+HELD_CUT: Final = 44
+"""Peers ended because they held most."""
+MEMORY_LIMIT: Final = 45
+SPOOL_LIMIT: Final = 46
+"""The bounds of MEMORY_HELD and SPOOL_HELD, over all rows."""
+CLIENT: Final = 47
+"""Of a child: the number of its client, where connections are counted by client (client_counts.py); else 0."""
 
 CLASSES: Final = 6
 LAG: Final = 48
@@ -147,12 +204,25 @@ class CounterBoard:
 
     def column(self, slot: int) -> memoryview[int]:
         """Return this slot of all places that have had a worker."""
-        return self.cells[SLOTS + slot : (self.head[HIGHEST] + 1) * SLOTS : SLOTS]
+        return self.cells[SLOTS + slot : (self.highest + 1) * SLOTS : SLOTS]
+
+    @property
+    def highest(self) -> int:
+        """The last row that has had a worker."""
+        return min(self.head[HIGHEST], PLACES - 1)
 
     def rows(self, place: int) -> list[memoryview[int]]:
         """Return the row of the worker in this place, then those of its children."""
         own = self.row(place)
-        return [own, *(self.child_row(place, child) for child in range(own[CHILD_ROWS]))]
+        return [own, *(self.child_row(place, child) for child in range(min(own[CHILD_ROWS], CHILDREN)))]
+
+    def shares(self, slot: int) -> list[int]:
+        """Return this slot of all rows that are in use, but for the server's."""
+        shares = list(self.column(slot))
+        for place, children in enumerate(self.column(CHILD_ROWS), 1):
+            if children:
+                shares += (row[slot] for row in self.rows(place)[1:])
+        return shares
 
     def answered(self, place: int) -> int:
         """Return the requests that the workers in this place have answered since the server started."""
@@ -173,7 +243,7 @@ class PlainCounterRow:
 
     def add(self, slot: int, count: int = 1) -> None:
         """Add `count` to one of the slots below LAG."""
-        self.cells[slot] += count
+        self.cells[slot] = (self.cells[slot] + count) & _WORD
 
     @property
     def answers(self) -> int:
@@ -182,31 +252,39 @@ class PlainCounterRow:
     def answered(self, status: int, seconds: float) -> None:
         """Count a response that has gone out; status 0 for a service's."""
         cells = self.cells
-        cells[ANSWERED + (status // 100 if status < 600 else 0)] += 1
+        of_class = ANSWERED + (status // 100 if status < 600 else 0)
+        cells[of_class] = (cells[of_class] + 1) & _WORD
         time = nanoseconds(seconds)
-        cells[RESPONSE_TIME] += time
-        cells[TIMES + bucket(time)] += 1
+        cells[RESPONSE_TIME] = (cells[RESPONSE_TIME] + time) & _WORD
+        of_time = TIMES + bucket(time)
+        cells[of_time] = (cells[of_time] + 1) & _WORD
 
     def called(self, wait: float, app: float, count: int = 1) -> None:
         """Count a call of the app that has waited and lasted so many seconds; `count` is 0 for a part of one."""
         cells = self.cells
-        cells[CALLS] += count
+        cells[CALLS] = (cells[CALLS] + count) & _WORD
         wait_time = nanoseconds(wait)
-        cells[WAIT_TIME] += wait_time
+        cells[WAIT_TIME] = (cells[WAIT_TIME] + wait_time) & _WORD
         app_time = nanoseconds(app)
-        cells[APP_TIME] += app_time
+        cells[APP_TIME] = (cells[APP_TIME] + app_time) & _WORD
 
     def loop_turn(self, seconds: float) -> None:
         """Count a turn of the loop that took so long."""
         cells = self.cells
         time = nanoseconds(seconds)
-        cells[TURNS] += 1
-        cells[BUSY_TIME] += time
-        cells[LAG + min(LAGS - 1, (time >> 10).bit_length())] += 1
+        cells[TURNS] = (cells[TURNS] + 1) & _WORD
+        cells[BUSY_TIME] = (cells[BUSY_TIME] + time) & _WORD
+        lag = LAG + min(LAGS - 1, (time >> 10).bit_length())
+        cells[lag] = (cells[lag] + 1) & _WORD
 
 
 def nanoseconds(seconds: float) -> int:
     return int(seconds * 1e9) if 0 < seconds < 1e9 else 0
+
+
+def named(names: Sequence[str], index: int) -> str:
+    """Return the name that a cell stands for; the first for a number that stands for none: a worker writes any."""
+    return names[index] if index < len(names) else names[0]
 
 
 def bucket(time: int) -> int:

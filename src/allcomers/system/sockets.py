@@ -5,18 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import re
+import select
 import socket
-import stat
 import struct
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final
 
 from allcomers.errors import ConfigError, ListenError, PeerError
 from allcomers.protocol.compiled import Server
 from allcomers.protocol.message import FileSlice, Segment
+from allcomers.system.listening.plain import PlainListener
+from allcomers.system.listening.unix_socket import UnixAccess, bound_unix
+from allcomers.system.native.primitives import Socket, poll
+from allcomers.system.processes import forks
 
 RECEIVE: Final = 64 * 1024
 """Bytes requested of a socket at once. A read that comes short of it has got all that was there."""
@@ -34,6 +38,9 @@ _GONE_AGAIN: Final = frozenset(
 
 _UNACKED: Final = 24
 """Where `struct tcp_info` has tcpi_unacked: of a listener, the length of its queue (linux/tcp.h, net/ipv4/tcp.c)."""
+
+_LAST_DATA_RECEIVED: Final = 52
+"""Where it has tcpi_last_data_recv, in milliseconds."""
 
 _MORE: Final = 16
 """Peers that may come while those that wait are counted."""
@@ -90,22 +97,22 @@ _HINTS: Final = {
 }
 
 
-def listen(bind: Bind, backlog: int) -> list[socket.socket]:
-    """Return listening sockets for `bind`, one for each address that its host has. Raises ListenError."""
+def bound(bind: Bind, access: UnixAccess) -> list[socket.socket]:
+    """Return sockets that have `bind`, one for each address of its host, for listen(). Raises ListenError."""
     try:
         if bind.fd >= 0:
-            return [adopt(bind.fd, bind, backlog)]
+            return [adopt(bind.fd, bind)]
         if bind.path:
-            return [_listen_unix(bind.path, backlog)]
-        return _listen_tcp(bind.host, bind.port, backlog)
+            return [_configure(bound_unix(bind.path, access))]
+        return _bound_tcp(bind.host, bind.port)
     except socket.gaierror as error:
         raise ListenError(f"cannot listen on {bind.text}: {error.strerror}") from None
     except OSError as error:
-        raise _refused(bind, error) from None
+        raise _refused(bind.text, bind.option, error) from None
 
 
-def adopt(fd: int, bind: Bind, backlog: int) -> socket.socket:
-    """Return the listening socket that is open as `fd` already. Raises ListenError."""
+def adopt(fd: int, bind: Bind) -> socket.socket:
+    """Return the socket that is open as `fd` already, bound or listening. Raises ListenError."""
     try:
         os.set_inheritable(fd, False)
         listener = socket.socket(fileno=fd)
@@ -115,20 +122,33 @@ def adopt(fd: int, bind: Bind, backlog: int) -> socket.socket:
             socket.AF_UNIX,
         ):
             raise ListenError(f"cannot listen on {bind.text}: it is no TCP and no Unix stream socket")
-        return _configure(listener, backlog)
+        return _configure(listener)
     except OSError as error:
-        raise _refused(bind, error) from None
+        raise _refused(bind.text, bind.option, error) from None
 
 
-def _refused(bind: Bind, error: OSError) -> ListenError:
-    hint = (
-        "" if bind.path and error.errno == errno.EACCES else _HINTS.get(error.errno or 0, "").format(option=bind.option)
-    )
+def listen(listener: socket.socket, backlog: int) -> None:
+    """Accept connections into the backlog from now on; until then the kernel refuses them. Raises ListenError."""
+    try:
+        if listener.family != socket.AF_UNIX:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # for those that it will accept: TIME_WAIT
+        listener.listen(backlog)
+    except OSError as error:
+        raise _refused(name(listener, "tcp"), "--bind", error) from None
+
+
+def is_listening(listener: socket.socket) -> bool:
+    return listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) != 0
+
+
+def _refused(address: str, option: str, error: OSError) -> ListenError:
+    is_path = address.startswith("unix:")
+    hint = "" if is_path and error.errno == errno.EACCES else _HINTS.get(error.errno or 0, "").format(option=option)
     reason = os.strerror(error.errno) if error.errno else str(error)
-    return ListenError(f"cannot listen on {bind.text}: {reason}{hint}")
+    return ListenError(f"cannot listen on {address}: {reason}{hint}")
 
 
-def _listen_tcp(host: str, port: int, backlog: int) -> list[socket.socket]:
+def _bound_tcp(host: str, port: int) -> list[socket.socket]:
     host = host or "0.0.0.0"
     # Bytes as they are: of a str, the tables of international names would be loaded first.
     name = host.encode("ascii") if host.isascii() else host
@@ -136,41 +156,41 @@ def _listen_tcp(host: str, port: int, backlog: int) -> list[socket.socket]:
     listeners: list[socket.socket] = []
     for family, kind, proto, _, address in dict.fromkeys(found):
         listener = socket.socket(family, kind, proto)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        # "localhost" is both 127.0.0.1 and ::1: with port 0, one free port for both.
-        listener.bind((address[0], listeners[0].getsockname()[1], *address[2:]) if listeners else address)
-        listeners.append(_configure(listener, backlog))
+        listeners.append(listener)
+        try:
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # "localhost" is both 127.0.0.1 and ::1: with port 0, one free port for both.
+            _bind_alone(listener, (address[0], listeners[0].getsockname()[1] or address[1], *address[2:]))
+            _configure(listener)
+        except OSError:
+            for opened in listeners:
+                opened.close()
+            raise
     return listeners
 
 
-def _listen_unix(path: str, backlog: int) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _bind_alone(listener: socket.socket, address: Any) -> None:
+    """Bind so that no other program can bind the same address, even before this one listens. Raises OSError.
+
+    Of two sockets with SO_REUSEADDR, Linux lets the second bind until the first one listens (socket(7)). So this one
+    has it for a moment only: where connections of an earlier server, in TIME_WAIT, need it.
+    """
     try:
-        listener.bind(path)
+        listener.bind(address)
     except OSError as error:
-        if error.errno != errno.EADDRINUSE or not _is_abandoned(path):
+        if error.errno != errno.EADDRINUSE:
             raise
-        Path(path).unlink()
-        listener.bind(path)
-    return _configure(listener, backlog)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
 
 
-def _is_abandoned(path: str) -> bool:
-    """Return whether no server listens on this socket any more. Raises FileExistsError for a file that is no socket."""
-    if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        raise FileExistsError(errno.EEXIST, "no socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex(path) == errno.ECONNREFUSED
-
-
-def _configure(listener: socket.socket, backlog: int) -> socket.socket:
+def _configure(listener: socket.socket) -> socket.socket:
     if listener.family != socket.AF_UNIX:
         # What is accepted inherits it (tcp(7)): one call here, none for each peer. A response is sent whole
         # already, so Nagle's waiting could only delay its last part.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listener.listen(backlog)
     listener.setblocking(False)
     return listener
 
@@ -180,6 +200,8 @@ def name(listener: socket.socket, scheme: str) -> str:
     address = listener.getsockname()
     if listener.family == socket.AF_UNIX:
         return f"unix:{os.fsdecode(address)}"
+    if isinstance(listener, PlainListener):
+        scheme = {"https": "http", "tls": "tcp"}.get(scheme, scheme)
     host = f"[{address[0]}]" if listener.family == socket.AF_INET6 else address[0]
     return f"{scheme}://{host}:{address[1]}"
 
@@ -188,18 +210,46 @@ def accept(listener: socket.socket) -> tuple[socket.socket, tuple[str, int, Serv
     """Return a peer that waits and its address; None if none does. Raises OSError, mostly for want of descriptors."""
     while True:
         try:
-            sock, address = listener.accept()
+            sock, address = _accept(listener)
         except BlockingIOError:
             return None
         except OSError as error:
             if error.errno in _GONE_AGAIN:  # the next may be there still
                 continue
             raise
-        sock.setblocking(False)
-        server = _one(sock.getsockname())  # of a listener at 0.0.0.0 the peer knows a better name
+        try:
+            sock.setblocking(False)
+            server = own_address(sock)  # of a listener at 0.0.0.0 the peer knows a better name
+        except OSError:  # this peer's, too
+            close_peer(sock)
+            continue
+        except MemoryError:
+            close_peer(sock)
+            raise
         if not isinstance(address, tuple):
             return sock, ("", 0, server)
-        return sock, (sys.intern(address[0]), address[1], server)  # a peer with many connections has one string
+        return sock, (_shared(address[0]), address[1], server)
+
+
+@lru_cache(1024)
+def _shared(host: str) -> str:
+    """Return the same string for all connections of a peer. sys.intern() would keep each for ever in Python 3.12."""
+    return host
+
+
+def _accept(listener: socket.socket) -> tuple[socket.socket, Any]:
+    """Accept as listener.accept() does, which leaves the descriptor open where there is no memory for its socket."""
+    fd, address = listener._accept()  # type: ignore[attr-defined]
+    try:
+        return Socket(listener.family, listener.type, listener.proto, fileno=fd), address
+    except MemoryError:
+        os.close(fd)
+        raise
+
+
+def own_address(sock: socket.socket) -> Server:
+    """Return the address that a socket has on this machine: (host, port), or (path, None). Raises OSError."""
+    return _one(sock.getsockname())
 
 
 @lru_cache(1024)
@@ -220,10 +270,52 @@ def waiting(listener: socket.socket) -> int:
 def queued(listener: socket.socket) -> int | None:
     """Return how many peers wait to be accepted; None where the kernel does not report it (Linux does for TCP, in
     TCP_INFO)."""
-    if listener.family == socket.AF_UNIX or not sys.platform.startswith("linux"):
+    try:
+        return _tcp_info(listener, _UNACKED)
+    except OSError:
         return None
-    info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _UNACKED + 4)
-    return int(struct.unpack_from("I", info, _UNACKED)[0])
+
+
+def acknowledge(sock: socket.socket) -> None:
+    """Acknowledge what has come at once (tcp(7), TCP_QUICKACK). By Nagle's algorithm (RFC 9293, 3.7.4) a sender keeps a
+    small segment until then, and the kernel would wait 40 ms for something to send with it."""
+    if sys.platform == "linux":
+        with suppress(OSError):  # a Unix socket
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
+def waited(sock: socket.socket) -> float:
+    """Return the seconds since a peer has connected, or last sent something: the time that it has waited if it was just
+    accepted. 0.0 where the kernel does not report it (Linux does for TCP, in TCP_INFO)."""
+    return (_tcp_info(sock, _LAST_DATA_RECEIVED) or 0) / 1000
+
+
+def _tcp_info(sock: socket.socket, at: int) -> int | None:
+    """Return the number at this place of TCP_INFO; None where the kernel has none. Raises OSError."""
+    if sock.family == socket.AF_UNIX or not sys.platform.startswith("linux"):
+        return None
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, at + 4)
+    return int(struct.unpack_from("I", info, at)[0])
+
+
+def ended(sock: socket.socket, *, both: bool = False) -> bool:
+    """Return whether the peer has closed its side, or is gone; `both`: whether it receives no more, either, as after a
+    reset. True for a socket that is closed. In any thread; unread bytes do not hide the end (poll(2), POLLRDHUP)."""
+    fd = sock.fileno()
+    if fd < 0:
+        return True
+    watch = poll()
+    watch.register(fd, 0 if both else getattr(select, "POLLRDHUP", 0))  # beside errors and hang-ups
+    if watch.poll(0) or sock.fileno() != fd:
+        return True
+    if both or hasattr(select, "POLLRDHUP"):
+        return False
+    try:  # elsewhere the end is seen only where all before it was read
+        return not sock.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def send(sock: socket.socket, segment: Segment) -> int:
@@ -252,7 +344,28 @@ def refuse(sock: socket.socket, refusal: bytes) -> None:
         sock.recv(RECEIVE)  # a socket closed with something unread would reset the peer before it reads
     except OSError:
         pass
-    sock.close()
+    close_peer(sock)
+
+
+def close(sock: socket.socket) -> None:
+    """Close `sock`. Its descriptor is free afterwards whatever close(2) reports (man page: NOTES)."""
+    try:
+        sock.close()
+    except MemoryError:  # of what is around close(2): there is more now
+        sock.close()
+    except OSError:
+        pass
+
+
+def close_peer(sock: socket.socket) -> None:
+    """Close the socket of a peer, and end its connection though another process may have the socket, too.
+
+    A copy of this process gives up all sockets that it finds (forks.py), but not one that was just being accepted.
+    """
+    if forks.has_copies:  # one more system call, only where it may be needed
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+    close(sock)
 
 
 def held(sock: socket.socket) -> int:
@@ -265,9 +378,6 @@ def held(sock: socket.socket) -> int:
         return int(struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0\0\0\0"))[0])
     except (OSError, ImportError):
         return 0
-
-
-_SO_ATTACH_FILTER: Final = 26
 
 
 def deafen(listeners: Iterable[socket.socket]) -> None:
@@ -285,6 +395,6 @@ def deafen(listeners: Iterable[socket.socket]) -> None:
         drop = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K, 0
         program = struct.pack("HP", 1, ctypes.addressof(drop))
         try:
-            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+            listener.setsockopt(socket.SOL_SOCKET, 26, program)  # SO_ATTACH_FILTER
         except OSError:
             return

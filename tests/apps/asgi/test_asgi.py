@@ -685,7 +685,8 @@ def test_two_tasks_that_send_at_once(server: Server) -> None:
     with client_of(server) as client:
         answer = client.ask(get("/chorus"))
         assert sorted(answer.body) == [97] * 250_000 + [98] * 250_000
-        assert answer.chunks == [5000] * 100
+        assert sum(answer.chunks) == 500_000
+        assert all(size % 5000 == 0 for size in answer.chunks)  # none is torn, some are gathered
 
 
 # ---------------------------------------------------------------- what goes on behind

@@ -20,7 +20,7 @@ from allcomers.apps.asgi.call.disconnect import QUIET, HalfClosed
 from allcomers.apps.asgi.call.response_writer import DONE, ResponseWriter
 from support.apps import streams_app
 from support.clients import Client, request
-from support.harness import PATIENCE, Server, chosen, serving, wait_for
+from support.harness import PATIENCE, Server, chosen, has_noted, serving, wait_for
 from support.wires import Wire
 
 LOOPS = ("asyncio", "epoll", "select", "poll", "epoll-et")
@@ -63,11 +63,6 @@ def loop(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 def target(steps: list[Any], notes: Path) -> str:
     return "/?" + urlencode({"do": repr(steps), "file": str(notes)})
-
-
-def has_noted(notes: Path, *expected: str) -> None:
-    wait_for(lambda: notes.exists() and notes.read_text().count("\n") >= len(expected), f"{len(expected)} notes")
-    assert notes.read_text().split("\n")[:-1] == list(expected)
 
 
 def client_of(server: Server) -> Client:

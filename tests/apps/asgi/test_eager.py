@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from allcomers.protocol import compiled as leaf
@@ -24,8 +26,8 @@ def servers() -> Iterator[tuple[Server, Server]]:
     """Serve the app compiled, and in plain Python."""
     target = f"{ROOT}/tests/support/apps/eager_app.py:app"
     with (
-        serving("run", target, quiet=False, env={"ALLCOMERS_PURE": ""}) as compiled,
-        serving("run", target, quiet=False, env={"ALLCOMERS_PURE": "1"}) as pure,
+        serving("run", target, quiet=False, env={"ALLCOMERS_PURE": "", "WHOLE_LOG": "1"}) as compiled,
+        serving("run", target, quiet=False, env={"ALLCOMERS_PURE": "1", "WHOLE_LOG": "1"}) as pure,
     ):
         yield compiled, pure
 
@@ -76,6 +78,30 @@ def test_each_talk_is_what_it_is_in_plain_python(servers: tuple[Server, Server],
 
     wait_for(same, "both apps to have noted the same")
     wait_for(lambda: failures(compiled, path) == failures(pure, path), "both logs to say the same")
+
+
+# ------------------------------------------------------------ streams
+
+SIZES = st.sampled_from([0, 1, 1024, 5000, 16_384, 16_385, 65_536, 70_000])
+STEPS = st.lists(SIZES | st.sampled_from(["wait", "wait", "receive", "raise"]), max_size=6)
+SHAPES = st.tuples(st.none() | st.sampled_from([0, 1, 1024, 6024]), STEPS, st.none() | SIZES)
+
+
+@settings(max_examples=60)
+@given(SHAPES, st.sampled_from(sorted(VARIANTS)), st.integers(1, 3))
+@example((None, [1024] * 16, 0), "GET", 3)
+@example((2048, [1024, 1024], 0), "GET", 2)
+@example((2048, [1024], 1024), "GET", 2)
+@example((2048, [1024], 1000), "GET", 1)
+@example((2048, [1024, 2000], 0), "GET", 1)
+@example((None, [0, "wait", 1024], 0), "1.0", 1)
+def test_a_stream_is_what_it_is_in_plain_python(
+    servers: tuple[Server, Server], shape: tuple[int | None, list[int | str], int | None], variant: str, count: int
+) -> None:
+    target = "/shape?" + quote(json.dumps(shape))
+    request = REQUEST.format(target=target, **VARIANTS[variant]).encode()
+    compiled, pure = servers
+    assert talk(compiled, *[request] * count) == talk(pure, *[request] * count)
 
 
 # ------------------------------------------------------------ scopes

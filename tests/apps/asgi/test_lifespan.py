@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def begin(noted: Path, monkeypatch: pytest.MonkeyPatch) -> Begin:
         monkeypatch.setenv("ASGI_WRONG", wrong)
         events = asyncio.new_event_loop()
         host = AsgiRuntime(app=app, events=events, report=lambda error, request: None)
-        life = Life(events, Lifespan(app, how), host)
+        life = Life(events, (Lifespan(app, how), host))
         try:
             life.begin()
         except AppError:
@@ -57,13 +58,13 @@ def test_from_start_to_end(begin: Begin, noted: Path, how: str) -> None:
     life, host = begin(lifespan_apps.living, how)
     assert words(noted) == ["lifespan.startup"]
     assert host.state == {"word": "kept", "shared": {"requests": 0}}
-    life.end(5)
+    life.end(monotonic() + 5, 5)
     assert words(noted) == ["lifespan.startup", "lifespan.shutdown", "shut down"]
 
 
 def test_off(begin: Begin, noted: Path) -> None:
     life, host = begin(lifespan_apps.living, "off")
-    life.end(5)
+    life.end(monotonic() + 5, 5)
     assert host.state is None
     assert words(noted) == []
 
@@ -89,7 +90,7 @@ UNAWARE = {
 def test_an_app_that_knows_none_is_served_without(begin: Begin, app: Any) -> None:
     life, host = begin(app)
     assert host.state is None
-    life.end(5)
+    life.end(monotonic() + 5, 5)
 
 
 @pytest.mark.parametrize("app", UNAWARE)
@@ -107,7 +108,7 @@ def test_an_app_that_ends_where_it_should_start_is_served_without(
     type lifespan, the server must continue but not send any lifespan events." But it is told."""
     life, host = begin(lifespan_apps.living, "auto", wrong)
     assert host.state is None
-    life.end(5)
+    life.end(monotonic() + 5, 5)
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(said) == (wrong != "returns")
     assert all("'at the start') when its start-up was due" in line and "--lifespan on" in line for line in said)
@@ -143,7 +144,7 @@ def test_an_app_that_cannot_start(begin: Begin, how: str, wrong: str, why: str, 
 )
 def test_an_app_that_ends_badly(begin: Begin, caplog: pytest.LogCaptureFixture, wrong: str, said: str) -> None:
     life, _ = begin(lifespan_apps.living, "auto", wrong)
-    life.end(0.05)
+    life.end(0.0, 0.05)
     assert said in caplog.text
     assert len(caplog.records) == 1
     assert caplog.records[0].levelno == logging.ERROR
@@ -165,7 +166,7 @@ def test_an_app_that_asks_again_and_again(begin: Begin, noted: Path) -> None:
 
     life, host = begin(app)
     host.events.run_until_complete(asyncio.sleep(0.01))
-    life.end(5)
+    life.end(monotonic() + 5, 5)
     assert words(noted) == ["lifespan.shutdown"]
 
 
@@ -187,5 +188,5 @@ def test_what_an_app_forgets_is_cancelled(begin: Begin, noted: Path) -> None:
         await send({"type": "lifespan.shutdown.complete"})
 
     life, _ = begin(app)
-    life.end(5)
+    life.end(monotonic() + 5, 5)
     assert words(noted) == ["shuts down", "over"]

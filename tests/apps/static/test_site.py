@@ -192,6 +192,15 @@ def test_cache_control_on_files_only(root: Path) -> None:
 # -------------------------------------------------------------------------------------------------- methods
 
 
+def test_what_a_handler_adds_to_a_response_is_not_kept_for_others(root: Path) -> None:
+    site = Site(root)
+    before = ask(Site(root), "/index.html").headers[:]
+    for number in range(3):
+        response = ask(site, "/index.html")
+        assert response.headers == before
+        response.headers.append(("Set-Cookie", f"session={number}"))
+
+
 def test_options_tells_what_is_allowed(root: Path) -> None:
     for target in ("/", "/none", "*"):
         response = ask(Site(root), target, "OPTIONS")

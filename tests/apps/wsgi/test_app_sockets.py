@@ -20,6 +20,7 @@ import socketio
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from allcomers.models import TABLE
 from support.certificates import Certificate
 from support.crowd import exchange
 from support.harness import ROOT, Server, chosen, receive_all, serving, wait_for
@@ -45,11 +46,14 @@ SOME = [
     Where("thread-pool", limited=True),
     Where("process", pure=True),
     Where("process", "pool", tls=True),
+    *(Where("gevent", tls=tls, limited=tls) for tls in (False, True) if not TABLE["gevent"].obstacle),
 ]
 EVERY = [
     Where(model, calls, tls, limited, pure)
-    for model in ("thread", "thread-pool", "process")
+    for model in ("thread", "thread-pool", "process", "gevent")
+    if not TABLE[model].obstacle
     for calls in ("inline", "pool")
+    if model != "gevent" or calls == "inline"
     for tls in (False, True)
     for limited in (False, True)
     for pure in (False, True)
@@ -97,8 +101,8 @@ def site(
     options += ["--call-timeout", "1"] if where.limited else []
     env = {"REAL_NOTED": str(folder / "noted"), **({"ALLCOMERS_PURE": "1"} if where.pure else {})}
     with serving("run", APP, *options, env=env, quiet=False) as server:
-        yield Site(server, folder / "noted", folder / "log", where, certificate.trusted if where.tls else None)
-        expected = re.findall("^ValueError: on purpose|^wsproto.*: Missing header", server.stderr, re.MULTILINE)
+        yield Site(server, folder / "noted", folder / "log", where, certificate.for_threads if where.tls else None)
+        expected = re.findall("^ *ValueError: on purpose|^ *wsproto.*: Missing header", server.stderr, re.MULTILINE)
         assert server.stderr.count("Traceback") == len(expected)
 
 
@@ -325,7 +329,7 @@ def test_threads_and_descriptors_are_given_back(certificate: Certificate, tmp_pa
 
         def one() -> None:
             address = f"wss://localhost:{server.address[1]}/echo"
-            with connect(address, ssl=certificate.trusted, proxy=None) as websocket:
+            with connect(address, ssl=certificate.for_threads, proxy=None) as websocket:
                 websocket.send("x" * 20_000)
                 assert len(websocket.recv(30)) == 20_000
 
@@ -365,7 +369,7 @@ def test_elsewhere_the_answer_says_what_to_use(model: str, calls: str, pure: boo
             connect(f"ws://localhost:{server.address[1]}/echo", proxy=None)
         answer = refused.value.response
         assert answer.status_code == 501
-        assert answer.body == b"WebSockets of WSGI apps need --model thread, thread-pool or process.\n"
+        assert answer.body == b"WebSockets of WSGI apps need --model thread, thread-pool, process or gevent.\n"
         with server.connect() as sock:
             ask = b"GET /plain HTTP/1.1\r\nHost: a\r\n%b\r\n"
             sock.sendall(ask % UPGRADE.replace(b"websocket", b"x") + ask % b"Connection: close\r\n")

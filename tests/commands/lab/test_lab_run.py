@@ -43,6 +43,10 @@ class Fatal(allcomers.Web):
             os.kill(os.getppid(), signal.SIGKILL)
         return "ok"
 
+class Moved(allcomers.Web):
+    def get(self, request):
+        return allcomers.Response("", status=302, headers={"Location": "/login"})
+
 class Broken(allcomers.Web):
     def get(self, request):
         raise allcomers.HttpError(500, "no")
@@ -182,6 +186,15 @@ def test_an_app_that_answers_nothing_but_errors_is_reported(tmp_path: Path) -> N
     assert status == 1
     assert "requests failed: status" in line
     assert "--path" in line
+
+
+def test_an_app_that_only_redirects_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    command = [*LAB[:-1], f"{tmp_path}/app.py:Moved", *SHORT, "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0
+    assert "Every response is a redirect: --path" in done.stderr
+    assert "Every response is a redirect: --path" in " ".join(done.stdout.split())
 
 
 # ------------------------------------------------------------ one trial

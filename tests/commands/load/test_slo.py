@@ -96,6 +96,7 @@ def test_every_reason_for_distrust_is_a_warning() -> None:
         (replace(good, connections_held=5), "10 connections were planned, 5 were open"),
         (replace(good, sent=good.sent + 1), "the counts do not add up: 2,001 sent, but 2,000 answered"),
         (found(100), "100 responses are few"),
+        (replace(good, statuses={302: 2000}), "every response is a redirect (302)"),
     ):
         (line,) = with_warnings(bad).warnings
         assert expected in line
@@ -111,7 +112,10 @@ def test_a_ramp_lowers_the_planned_rate() -> None:
 def test_json_loses_nothing() -> None:
     one = with_warnings(replace(found(), errors={"reset": 1}))
     again = Result.from_json(one.to_json())
-    for name in ("response", "service", "lateness"):
+    for name in ("response", "service", "lateness", "wrong"):
         assert getattr(again, name).counts == getattr(one, name).counts
-    assert replace(again, **{name: getattr(one, name) for name in ("response", "service", "lateness", "plan")}) == one
+    assert (
+        replace(again, **{name: getattr(one, name) for name in ("response", "service", "lateness", "wrong", "plan")})
+        == one
+    )
     assert again.plan["url"] == "http://127.0.0.1/"

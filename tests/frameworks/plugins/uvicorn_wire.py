@@ -42,8 +42,7 @@ def options(config: uvicorn.Config) -> dict[str, Any]:
         "ws_deflate": "on" if config.ws_per_message_deflate else "off",
         "interface": config.interface.replace("asgi3", "asgi"),
     }
-    if "server_header" in wire.Config._fields:
-        found["server_header"] = config.server_header
+    found["server_header"] = config.server_header
     if config.ssl_certfile:
         found["certfile"] = (str(config.ssl_certfile),)
         found["keyfile"] = (str(config.ssl_keyfile),) if config.ssl_keyfile else ()
@@ -62,7 +61,7 @@ class Server:
 
     def __init__(self, config: uvicorn.Config) -> None:
         host = "127.0.0.1" if config.host in (None, "localhost") else config.host
-        self._wire = wire.LoopServer(app_of(config), [wire.listen(config.port, host)], **options(config))
+        self._wire = wire.LoopServer(app_of(config), host, config.port, **options(config))
         self._running = False
 
     async def startup(self) -> None:
@@ -117,7 +116,7 @@ class WireProtocol:
         self._server = wire.ThreadServer(self._app, **{**options(config), "interface": "asgi", "lifespan": "off"})
         self._server.start()
         life: Any = self._server.peers.life
-        life._sharer.state = state
+        life._parts[0][1].state = state
         self._sock = socket.create_connection(self._server.address)
         self._heard = b""
         self._over = False
@@ -137,7 +136,7 @@ class WireProtocol:
         self._sock.close()
 
     def shutdown(self) -> None:
-        self._server.signals.stop()
+        self._server.stop(wait=False)
 
     @property
     def scope(self) -> dict[str, Any]:

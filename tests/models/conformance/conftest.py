@@ -13,9 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from allcomers.models import TABLE
 from support.apps.served import pattern
 from support.certificates import Certificate
 from support.conformance import COMBINATIONS, LARGE, Combination, Stage
+
+HAS_GEVENT = not TABLE["gevent"].obstacle
 
 SOME = [
     Combination("iterative", tls=False, calls="inline", workers=1),
@@ -27,6 +30,7 @@ SOME = [
     Combination("epoll", tls=True, calls="auto", workers=1),
     Combination("epoll-et", tls=False, calls="inline", workers=2),
     Combination("asyncio", tls=True, calls="auto", workers=2),
+    *(Combination("gevent", tls=tls, calls="inline", workers=1 + tls) for tls in (False, True) if HAS_GEVENT),
 ]
 
 CHOSEN = COMBINATIONS if os.environ.get("ALLCOMERS_WHOLE") else SOME

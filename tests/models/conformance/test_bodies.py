@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
+import time
 
 import pytest
 
@@ -35,6 +37,24 @@ def test_a_large_upload_in_chunks_with_trailers(stage: Stage) -> None:
         assert (result["size"], result["sha256"]) == (LARGE, hashlib.sha256(body).hexdigest())
         assert result["trailers"] == {"x-sum": "42", "x-other": "word"}
         assert is_hello(client.answer())
+
+
+def test_the_end_of_a_body_that_waits_for_an_acknowledgement(stage: Stage) -> None:
+    """Nagle's algorithm keeps it back until the beginning is acknowledged, and the kernel delays that by 40 ms.
+
+    It does not at the beginning of a connection, and a busy machine may take its time for some.
+    """
+    times = []
+    with stage.client() as client:
+        client.wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        for _ in range(20):
+            began = time.monotonic()
+            client.wire.send(request("POST", "/digest", "Content-Length: 20000") + bytes(8000))
+            client.wire.send(bytes(6000))
+            client.wire.send(bytes(6000))
+            assert json.loads(client.answer().body)["size"] == 20_000
+            times.append(time.monotonic() - began)
+    assert sorted(times[10:])[2] < 0.03
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from allcomers.server.admin.snapshot import usage
 from allcomers.system.counters import BUCKETS, bucket, bucket_start
 from support.crowd import exchange
 from support.harness import ROOT, Server, serving, wait_for
+from support.staged import App
 
 APP = f"{ROOT}/tests/support/apps/admin_app.py:app"
 ASGI = f"{ROOT}/tests/support/apps/admin_asgi.py:app"
@@ -137,7 +138,7 @@ def test_a_time_is_the_whole_time_whichever_way_it_takes(target: str, options: l
         assert admin.stats_when(lambda stats: stats["users"] == 0, "nobody to be connected")["in_progress"] == 0
         over = stats["windows"]["60"]
         assert over["p90"] >= 0.1 * 15 / 16
-        assert 0.04 <= over["mean"] <= 5.0
+        assert 0.039 <= over["mean"] <= 5.0, "two of five took 0.1 s; uvloop's timers may be 1 ms early"
         assert 0.036 <= over["app"] <= 5.0, "two of five calls took 0.1 s"
 
 
@@ -325,6 +326,47 @@ def test_a_reload_goes_on_counting() -> None:
         assert admin.stats()["totals"]["answered"] == 1
 
 
+def test_it_tells_how_a_reload_goes(app: App, tmp_path: Path) -> None:
+    options = tmp_path / "options.toml"
+    options.write_text("backlog = 100\n")
+    with watched("--config", str(options), target=app.target, quiet=False) as (server, admin):
+        assert admin.stats_when(lambda stats: stats["reload"], "a sample")["reload"]["state"] == "none"
+        number = admin.stats()["number"]
+        (tmp_path / "slow-start").touch()
+        server.send(signal.SIGHUP)
+        stats = admin.stats_when(lambda stats: stats["reload"]["state"] == "running", "the reload to be told")
+        assert (stats["stage"], stats["ready"], stats["reload"]["left"]) == ("serving", True, 1)
+        assert sorted(worker["state"] for worker in stats["workers"]) == ["ready", "starting"]
+        assert 0 < stats["reload"]["age"] < 30
+        (tmp_path / "slow-start").unlink()
+        stats = admin.stats_when(lambda stats: stats["reload"]["state"] == "done", "its end")
+        assert stats["reload"]["left"] == 0
+        assert stats["number"] > number, "the process with the past was replaced"
+        (tmp_path / "die").touch()
+        server.send(signal.SIGHUP)
+        stats = admin.stats_when(lambda stats: stats["reload"]["state"] == "given up", "the failure")
+        assert (stats["ready"], stats["reload"]["left"]) == (True, 0)
+        options.write_text("backlog = 'many'\n")
+        server.send(signal.SIGHUP)
+        admin.stats_when(lambda stats: stats["reload"]["state"] == "refused", "the refusal")
+
+
+def test_an_option_of_its_own_renews_it(tmp_path: Path) -> None:
+    options = tmp_path / "options.toml"
+    options.write_text("threads = 3\n")
+    with watched("--config", str(options)) as (server, admin):
+        assert admin.stats()["threads"] == 3
+        options.write_text("threads = 4\n")
+        server.send(signal.SIGHUP)
+
+        def threads() -> int:
+            with suppress(OSError, http.client.HTTPException):
+                return int(admin.stats()["threads"])
+            return 0
+
+        wait_for(lambda: threads() == 4, "the new option")
+
+
 # ------------------------------------------------------------ who may ask, and what
 
 
@@ -380,18 +422,26 @@ def test_streams_leave_places_for_those_who_ask_once(admin: Admin) -> None:
     finally:
         for sock in socks:
             sock.close()
-    wait_for(lambda: watches(admin), "a place to be free again")
+    stream(admin).close()
 
 
-def watches(admin: Admin) -> bool:
-    with socket.create_connection(admin.address, timeout=20) as sock:
+def stream(admin: Admin) -> socket.socket:
+    """Return a stream of events whose head has begun; a client that has left keeps its place to the next sample."""
+
+    def opened() -> socket.socket | None:
+        sock = socket.create_connection(admin.address, timeout=20)
         sock.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        return sock.recv(12) == b"HTTP/1.1 200"
+        if sock.recv(12) == b"HTTP/1.1 200":
+            return sock
+        sock.close()
+        return None
+
+    found: socket.socket = wait_for(opened, "a place to be free")
+    return found
 
 
 def test_events_begin_with_the_past_and_go_on(admin: Admin) -> None:
-    with socket.create_connection(admin.address, timeout=20) as sock:
-        sock.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    with stream(admin) as sock:
         data = b""
         until = time.monotonic() + 20
         while data.count(b"event: sample") < 2:

@@ -16,6 +16,7 @@ from allcomers.commands.load import Result
 from server.admin.test_admin import APP, Admin, children
 from support import chromium
 from support.harness import ROOT, Server, serving, wait_for
+from support.staged import App
 
 pytestmark = chromium.NEEDED
 
@@ -159,3 +160,47 @@ def test_it_says_when_nobody_answers_and_goes_on(browser: Browser, server: tuple
     assert "does not respond" in page.inner_text("#lost")
     page.wait_for_selector("#lost", state="hidden")
     page.wait_for_function("([number]) => state.sample.number !== number", arg=[number])
+
+
+def test_it_tells_how_a_reload_goes(browser: Browser, app: App, wrong: list[str]) -> None:
+    """Reload: the figures go on, and nothing about a server that does not respond is shown."""
+    with serving("run", app.target, "--admin", "127.0.0.1:0", quiet=False) as server:
+        page = visit(browser, Admin(server), wrong)
+        assert page.is_hidden("#reload")
+        (app.folder / "slow-start").touch()
+        server.send(signal.SIGHUP)
+        page.wait_for_selector("#reload:not([hidden])")
+        page.wait_for_function("document.querySelector('#reload').textContent.includes('a new worker starts')")
+        assert "1 of 1 still to be replaced" in page.inner_text("#reload")
+        assert page.inner_text("#stage") == "reloading"
+        number = page.evaluate("state.sample.number")
+        page.wait_for_function("([number]) => state.sample.number > number", arg=[number])
+        (app.folder / "slow-start").unlink()
+        page.wait_for_selector("#reload", state="hidden")
+        (app.folder / "die").touch()
+        server.send(signal.SIGHUP)
+        page.wait_for_selector("#reload[data-state='given up']")
+        assert "was given up" in page.inner_text("#reload")
+        assert page.is_hidden("#lost")
+
+
+def test_it_shows_workers_by_demand(browser: Browser, app: App, wrong: list[str]) -> None:
+    with serving("run", app.target, "--workers", "1-3", "--admin", "127.0.0.1:0") as server:
+        page = visit(browser, Admin(server), wrong)
+        page.wait_for_function("() => document.querySelector('#what').textContent.includes('(1 to 3 by demand)')")
+        assert page.inner_text("#scaled") == "1 wanted, 1 to 3 by demand"
+        assert page.is_visible("#range")
+        server.send(signal.SIGTTIN)
+        page.wait_for_function("() => document.querySelector('#scaled').textContent.includes('; one more at ')")
+        assert page.inner_text("#scaled").startswith("2 wanted, 1 to 3 by demand")
+        assert page.inner_text("#scaled").endswith(": a signal told so")
+
+
+def test_a_fixed_number_of_workers_has_no_range(
+    browser: Browser, server: tuple[Server, Admin], wrong: list[str]
+) -> None:
+    page = visit(browser, server[1], wrong)
+    page.wait_for_function("() => document.querySelector('#what').textContent.includes('2 of 2 workers')")
+    assert page.inner_text("#scaled") == ""
+    assert page.is_hidden("#range")
+    assert "demand" not in page.inner_text("#what")

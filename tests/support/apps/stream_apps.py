@@ -139,7 +139,23 @@ def lines_of_path(slow: str | None) -> Iterator[str]:
             time.sleep(PAUSE)
 
 
+_alone = threading.Lock()
+
+
+def alone(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+    """Pieces that tell whether other code of this app ran while they were made."""
+    asked = Asked(environ["QUERY_STRING"])
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    for _ in range(asked.pieces):
+        is_alone = _alone.acquire(blocking=False)
+        time.sleep(0.002)
+        if is_alone:
+            _alone.release()
+        yield (b"alone" if is_alone else b"beside").ljust(asked.size)
+
+
 APPS: dict[str, Callable[..., Any]] = {
+    "alone": alone,
     "threads": threads,
     "rows": rows,
     "bottle": bottled,

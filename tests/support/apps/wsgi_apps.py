@@ -70,12 +70,13 @@ def writing(environ: Environ, start_response: Start) -> list[bytes]:
 
     wait     it waits before the block of this number until there is a file at `gate`
     endless  it writes the last block again and again
+    times    it writes all of them so often
     wrong    how it then goes wrong
     rest     bytes of what it returns
     """
     asked = arguments(environ)
     write = start_response("200 OK", [*TEXT, *([("Content-Length", asked["length"])] if "length" in asked else [])])
-    blocks = [pattern(int(size)) for size in asked["blocks"].split(",")]
+    blocks = [pattern(int(size)) for size in asked["blocks"].split(",")] * int(asked.get("times", 1))
     try:
         for number, block in enumerate(chain(blocks, repeat(blocks[-1]) if "endless" in asked else ())):
             if asked.get("wait") == str(number):

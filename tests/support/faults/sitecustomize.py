@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import socket
-import stat
 import struct
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
-KINDS = ("none", "recv", "send", "accept", "sendfile", "open", "fork", "thread")
-LAYOUT = struct.Struct("=iiii")
-"""kind (an index of KINDS), calls until it fails, errno, how often it failed."""
+KINDS = (
+    *("none", "recv", "send", "accept", "sendfile", "open", "fork", "thread"),
+    *("close", "write", "epoll_ctl", "getsockopt", "setsockopt", "fstat", "mmap", "eventfd", "pipe", "memory"),
+)
+"""Those that fail here are in Python; faults.c has the others."""
+
+LAYOUT = struct.Struct("=iiiii")
+"""kind (an index of KINDS), calls until it fails, errno, how often it failed, the worker whose calls count (0: all)."""
+
+
+_STEPS = re.compile("/allcomers/(calls|connection|models/driver|system)/")
 
 
 def _begin(path: Path) -> None:
@@ -27,12 +37,12 @@ def _begin(path: Path) -> None:
         control = mmap.mmap(file.fileno(), LAYOUT.size)
 
     def check(kind: str) -> None:
-        armed, left, number, fired = LAYOUT.unpack(control)
-        if armed == KINDS.index(kind):
+        armed, left, number, fired, worker = LAYOUT.unpack(control)
+        if armed == KINDS.index(kind) and worker in (0, os.getpid(), os.getppid()):
             if left > 1:
-                control[:] = LAYOUT.pack(armed, left - 1, number, fired)
+                control[:] = LAYOUT.pack(armed, left - 1, number, fired, worker)
             else:
-                control[:] = LAYOUT.pack(0, 0, 0, fired + 1)
+                control[:] = LAYOUT.pack(0, 0, 0, fired + 1, worker)
                 raise OSError(number, os.strerror(number))
 
     def before(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,14 +60,6 @@ def _begin(path: Path) -> None:
 
         return checked
 
-    def before_descriptors(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def checked(fd: int, *args: Any) -> Any:
-            if _is_peers(fd):
-                check(kind)
-            return call(fd, *args)
-
-        return checked
-
     def start(thread: threading.Thread) -> None:
         try:
             check("thread")
@@ -67,29 +69,36 @@ def _begin(path: Path) -> None:
 
     changed: Any = socket.socket
     system: Any = os
-    if "faults" not in os.environ.get("LD_PRELOAD", ""):  # there faults.c is told of these two
-        changed.recv = before_peers("recv", socket.socket.recv)
-        changed.send = before_peers("send", socket.socket.send)
-        system.read = before_descriptors("recv", os.read)  # loops in plain Python: models/quick.py
-        system.write = before_descriptors("send", os.write)
-    changed.accept = before_peers("accept", socket.socket.accept)
+    changed._accept = before_peers("accept", changed._accept)
     system.sendfile = before("sendfile", os.sendfile)
     system.open = before("open", os.open)
     system.fork = before("fork", os.fork)
     started = threading.Thread.start
     threads: Any = threading.Thread
     threads.start = start
+    if "FAULTS_OF_MEMORY" in os.environ:
+        _watch_functions(lambda: check("memory"))
 
 
-def _is_peers(fd: int) -> bool:
-    """Is it the socket of a peer?"""
-    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-        return False
-    sock = socket.socket(fileno=fd)
-    try:
-        return sock.family == socket.AF_INET
-    finally:
-        sock.detach()
+def _watch_functions(check: Callable[[], object]) -> None:
+    """Let MemoryError be raised where a function begins that may be a part of a peer's step.
+
+    Not by malloc(3): then CPython leaves descriptors open, frames broken and threads waiting, each here and there.
+    """
+    monitoring = sys.monitoring
+
+    def begun(code: CodeType, offset: int) -> object:
+        if not _STEPS.search(code.co_filename):
+            return monitoring.DISABLE
+        try:
+            check()
+        except OSError:
+            raise MemoryError from None
+        return None
+
+    monitoring.use_tool_id(monitoring.DEBUGGER_ID, "faults")
+    monitoring.register_callback(monitoring.DEBUGGER_ID, monitoring.events.PY_START, begun)
+    monitoring.set_events(monitoring.DEBUGGER_ID, monitoring.events.PY_START)
 
 
 if "FAULTS" in os.environ:

@@ -2,20 +2,19 @@
 """The common call of an ASGI app, in C: its response is whole before the app has waited for anything.
 
 The plain Python of `http.HttpCall` and `scope` is the specification. An EagerCall has the receive() and send() of the
-app until that does what is not common: a piece of a body of which more is to come, trailers, hints, a wait, an
-exception. From then on an HttpCall goes on for it, from the messages that have come so far (`eager.eager_calls`).
+app until that does what is not common: more pieces than are sent as one, trailers, hints, a wait, an exception. From then on an HttpCall goes on for it, from the messages that have come so far (`eager.eager_calls`).
 """
 
 from urllib.parse import unquote
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Copy
-from cpython.list cimport PyList_AsTuple, PyList_GET_SIZE
+from cpython.list cimport PyList_AsTuple
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memchr
 
-from allcomers.protocol._response cimport Answer
+from allcomers.protocol._response cimport Answer, is_bare
 from allcomers.protocol._bytes cimport Bytes, decimal, is_word
 from allcomers.protocol._fields cimport scope_headers
 from allcomers.protocol._head cimport FieldLines, Head
@@ -72,7 +71,11 @@ cdef inline Done _done(value):
 # ---------------------------------------------------------------- one call
 
 cdef enum State:
-    NEW, STARTED, WHOLE
+    NEW, STARTED, STREAMING, WHOLE
+
+cdef enum:
+    MOST = 16 * 1024  # bytes of pieces that are sent as one: _serializer.SMALL
+    IN_A_ROW = 31  # pieces: with the next, the event loop has its turn (http.IN_A_ROW)
 
 
 cdef class EagerCall:
@@ -92,8 +95,10 @@ cdef class EagerCall:
     cdef bytes _body
     cdef tuple _fields  # but for Content-Length
     cdef bytes _block
-    cdef list _headers
+    cdef tuple _headers
     cdef long long _length
+    cdef list _pieces  # while STREAMING, and then; else None
+    cdef Py_ssize_t _size  # of them
 
     def receive(self):
         """Return a message, as HttpCall.receive does."""
@@ -114,22 +119,43 @@ cdef class EagerCall:
         cdef object kind = message.get(_TYPE), body
         if self._state == NEW and kind == _START:
             return self._accepts_start(message)
-        if self._state == STARTED and kind == _BODY:
-            body = message.get("body", b"")
-            if type(body) is bytes and not message.get("more_body", False) and (
-                self._length < 0 or self._length == PyBytes_GET_SIZE(body)
-            ):
-                self._body = <bytes>body
-                self._state = WHOLE
-                return True
-        return False
+        if self._state != STARTED and self._state != STREAMING or kind != _BODY:
+            return False
+        body = message.get("body", b"")
+        if type(body) is not bytes:
+            return False
+        if message.get("more_body", False):
+            return self._accepts_piece(<bytes>body)
+        if self._length >= 0 and self._length != self._size + PyBytes_GET_SIZE(body):
+            return False
+        if self._state == STARTED:
+            self._body = <bytes>body
+        else:
+            self._pieces.append(body)
+            self._body = b"".join(self._pieces)
+        self._state = WHOLE
+        return True
+
+    cdef bint _accepts_piece(self, bytes piece) except -1:
+        """Note a piece that more follows, as ResponseWriter.hold() does."""
+        cdef Py_ssize_t size = self._size + PyBytes_GET_SIZE(piece)
+        if self._pieces is None:
+            if not self._calls.gathers or self._request.method == "HEAD":
+                return False
+            self._pieces = []
+        if size > MOST or (self._length >= 0 and size >= self._length) or len(self._pieces) >= IN_A_ROW:
+            return False
+        self._pieces.append(piece)
+        self._size = size
+        self._state = STREAMING
+        return True
 
     cdef bint _accepts_start(self, dict message) except -1:
         cdef list fields
         cdef object pair, known
         headers = message.get("headers", _NOTHING)
         status = message.get("status")
-        if type(status) is not int or not 200 <= status <= 999 or status == 204 or status == 304 or message.get("trailers", False):
+        if type(status) is not int or not 200 <= status <= 999 or is_bare(status) or message.get("trailers", False):
             return False
         if type(headers) is not list and type(headers) is not tuple:
             return False
@@ -159,7 +185,8 @@ cdef class EagerCall:
         if self.successor is None:
             start = None if self._state == NEW else self._start()
             self.successor = self._calls.make(
-                self._request, self._asker, self._scope, start, self._received, self._state == WHOLE
+                self._request, self._asker, self._scope, start, self._received, self._state == WHOLE,
+                self._pieces if self._state == STREAMING else None
             )
         return self.successor
 
@@ -174,11 +201,11 @@ cdef class EagerCall:
         cdef Answer response = new_object(self._calls.response)
         response.body = self._body
         response.status = self._status
-        response.headers = self._headers[:]
+        response.headers = list(self._headers)
         response.trailers = _NOTHING
         response.block = self._block
-        response.fields = PyList_GET_SIZE(self._headers)
-        return response
+        response.encoded = self._headers
+        return response if self._pieces is None or self._length >= 0 else self._calls.gathered(response)
 
 
 cdef inline bint _is_pair(pair):
@@ -206,7 +233,8 @@ cdef class EagerCalls:
 
     runtime    the AsgiRuntime, with its `app`, `events` and `context`
     make       (request, asker, scope, http.response.start or None, whether the body is delivered, whether the response
-               is whole) to an HttpCall
+               is whole, a list of pieces of its body, which are not sent, or None) to an HttpCall
+    gathers    are pieces sent as one? Then `gathered` makes a StreamingBody of a response
     coroutine  makes a coroutine of an awaitable that is no `coroutine_type`
     common     the part of a scope that all requests share; `root` is its root_path
     encode     fields as bytes to (their block, fields as a Response has them); None for those that are not common;
@@ -217,11 +245,13 @@ cdef class EagerCalls:
     cdef object _runtime, _app, _events, _task, _context, _coroutine, _coroutine_type, _encode, _otherwise
     cdef object make
     cdef object response
+    cdef object gathered
+    cdef bint gathers
     cdef dict _common, _blocks
     cdef str _root
 
     def __init__(self, *, runtime, app, events, task, context, make, coroutine, coroutine_type, dict common not None,
-                 str root not None, encode, dict blocks not None, otherwise, response):
+                 str root not None, encode, dict blocks not None, otherwise, response, bint gathers, gathered):
         if not issubclass(response, Answer):
             raise TypeError("response: a subclass of Answer is needed")
         self._runtime = runtime
@@ -238,6 +268,8 @@ cdef class EagerCalls:
         self._blocks = blocks
         self._otherwise = otherwise
         self.response = response
+        self.gathers = gathers
+        self.gathered = gathered
 
     cdef object known(self, tuple fields):
         known = self._blocks.get(fields)

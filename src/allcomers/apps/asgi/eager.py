@@ -6,38 +6,37 @@ Where the package is compiled such a call is an `_eager.EagerCall`; this gives i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from functools import partial
 from types import CoroutineType
 from typing import Any, Final
 
 from allcomers.apps.asgi.call.messages import Message, decoded
 from allcomers.apps.asgi.call.response_writer import DONE
-from allcomers.apps.asgi.dispatch import answer
+from allcomers.apps.asgi.dispatch import MakeCall, answer
 from allcomers.apps.asgi.http import HttpCall
 from allcomers.apps.asgi.runtime import EAGER, AsgiRuntime
 from allcomers.apps.asgi.scope import VERSION, Scope
 from allcomers.connection.http.async_call import Asker, AsyncCall
+from allcomers.connection.http.endpoint import Begin
+from allcomers.connection.http.response_body import GatheredBody
 from allcomers.protocol import compiled
 from allcomers.protocol.encode import encode_fields
 from allcomers.protocol.head import remember
 from allcomers.protocol.message import Request, Response
 
-Begin = Callable[[Request, Asker], Response | tuple[AsyncCall, Any]]
-"""Start a call: to its whole response, where that is there at once; else to (its AsyncCall, its first output)."""
-
-_Known = tuple[bytes, list[tuple[str, str]]]
+_Known = tuple[bytes, tuple[tuple[str, str], ...]]
 """Fields as they are sent, and as a Response has them."""
 
 _blocks: dict[tuple[tuple[bytes, bytes], ...], _Known] = {}
 _LONGEST_KNOWN: Final = 1024
 
 
-def eager_calls(runtime: AsgiRuntime) -> Begin:
-    """Return the function that starts the calls of one app."""
+def eager_calls(runtime: AsgiRuntime, make: MakeCall = HttpCall) -> Begin:
+    """Return the function that starts the calls of one app. `make` makes those that are not over at once."""
 
     def begin(request: Request, asker: Asker) -> tuple[AsyncCall, Any]:
-        async_call = answer(runtime, request, asker)
+        async_call = answer(runtime, request, asker, make)
         return async_call, async_call.start()
 
     if not (compiled.COMPILED and EAGER):
@@ -59,7 +58,7 @@ def eager_calls(runtime: AsgiRuntime) -> Begin:
         events=runtime.events,
         task=asyncio.Task,
         context=runtime.context,
-        make=partial(_slow_call, runtime),
+        make=partial(_slow_call, make, runtime),
         coroutine=_coroutine,
         coroutine_type=CoroutineType,
         common=common,
@@ -68,10 +67,13 @@ def eager_calls(runtime: AsgiRuntime) -> Begin:
         blocks=_blocks,
         otherwise=begin,
         response=Response,
+        gathers=runtime.gathers and make is HttpCall,  # others do not send what the app gives
+        gathered=GatheredBody,
     )
 
 
 def _slow_call(
+    make: MakeCall,
     runtime: AsgiRuntime,
     request: Request,
     asker: Asker,
@@ -79,18 +81,25 @@ def _slow_call(
     start: Message | None,
     received: bool,
     whole: bool,
+    held: list[bytes] | None,
 ) -> HttpCall:
     """Return the HttpCall that goes on for an EagerCall.
 
     start     http.response.start, if the app has sent it
     received  whether the app has received the body
     whole     whether the response is whole
+    held      pieces of its body, which are not sent; None for no piece
     """
-    call = HttpCall(runtime, request, asker, scope)
+    call = make(runtime, request, asker, scope)
     if received:
         call.body.next_message(_nothing)
     if start is not None:
         call.response.write(start, call)
+    if held is not None:
+        body = {"type": "http.response.body", "body": b"".join(held), "more_body": True}
+        output: Any = call.response.write(body, call)
+        call.response.hold(output)
+        call.in_a_row = len(held)
     if whole:
         call.response.state = DONE
     return call
@@ -108,7 +117,7 @@ async def _coroutine(call: Awaitable[Any]) -> None:
 def _block(fields: tuple[tuple[bytes, bytes], ...]) -> _Known | None:
     """Return the fields of a response; None where one is the server's to set, or cannot be sent."""
     try:
-        headers = decoded(fields)
+        headers = tuple(decoded(fields))
         block, ours = encode_fields(headers)
     except Exception:  # the HttpCall that goes on reports what is wrong with them
         return None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-import threading
 from collections.abc import Coroutine
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +19,7 @@ from allcomers.apps.asgi.call.disconnect import HalfClosed
 from allcomers.apps.asgi.call.messages import Message, is_of_leaving
 from allcomers.apps.asgi.call.request_body import COMING, RequestBody
 from allcomers.apps.asgi.call.response_writer import DONE, HEAD, ResponseWriter
+from allcomers.apps.asgi.call.turns import flush
 from allcomers.apps.asgi.call.waiters import Waiters
 from allcomers.apps.asgi.runtime import AsgiRuntime
 from allcomers.apps.asgi.scope import Scope
@@ -29,6 +29,7 @@ from allcomers.connection.http.response_body import EndOfBody, FinalPiece
 from allcomers.connection.http.response_head import internal_error
 from allcomers.errors import AnswerError, ClientGone
 from allcomers.protocol.message import Request, Response, title
+from allcomers.system.native.primitives import get_ident
 
 _logger = logging.getLogger("allcomers.app")
 
@@ -54,6 +55,7 @@ class HttpCall:
     task            the app's
     coroutine       that the task runs
     began, thread   of the AsgiRuntime's limit
+    in_a_row        pieces that were sent without a wait
     """
 
     # PERF: no __slots__, as of the two halves (call/response_writer.py)
@@ -74,7 +76,7 @@ class HttpCall:
         self._notice: Notice = UNAWARE
         self._waiters = Waiters()
         self._first: Any = PENDING  # what start() is to return; None once it has
-        self._in_a_row = 0
+        self.in_a_row = 0
 
     if TYPE_CHECKING:
         ahead: int
@@ -92,7 +94,7 @@ class HttpCall:
     def start(self) -> Any:
         self.coroutine = self._run()
         if self._runtime.limit is not None:
-            self.thread = threading.get_ident()
+            self.thread = get_ident()
             self._runtime.limit.begin(self)
         self.task = self._runtime.spawn(self.coroutine)
         return self._end_start()
@@ -106,14 +108,15 @@ class HttpCall:
         if error is not None:
             self._runtime.spawn(self._raised(error))
         elif task is not None and task.done():
-            self._app_ended(task)
+            self._runtime.spawn(self._conclude(task), timed=False)
         elif task is not None:
             self._runtime.watch(task)
-            task.add_done_callback(self._app_ended)
+            task.add_done_callback(lambda over: self._runtime.spawn(self._conclude(over), timed=False))
         return self._end_start()
 
     def _end_start(self) -> Any:
         """Return the first output, or PENDING; what comes later goes to the driver."""
+        flush(self)
         first, self._first = self._first, None
         if self.response.state is HEAD:
             self._runtime.late_heads.add(self)
@@ -144,12 +147,13 @@ class HttpCall:
         if self.response.state is not DONE:
             self._runtime.orphan(self.task, self.name)
         self.response.close_file()
+        self.response.drop()
         self._waiters.wake()
 
     def send_head(self) -> None:
         """Send the head, whose body is late (late_heads)."""
         if not self._gone and (output := self.response.write_head(self)) is not None:
-            self._post(output)
+            self.pass_on(output)
 
     def drain(self) -> None:
         """Let what ends by itself end; end a stream of events, which does not: its client connects again."""
@@ -158,6 +162,7 @@ class HttpCall:
 
     def _end_events(self) -> None:
         if self.response.state is not DONE and not self._gone:
+            flush(self)
             is_sending = self.response.is_sending
             self.response.state = DONE
             self._gone = True
@@ -180,6 +185,14 @@ class HttpCall:
         self._waiters.wake()
         return PENDING
 
+    def pass_on(self, output: Any) -> None:
+        """Send a piece that more follows: most often it has gone out when this returns."""
+        self.response.is_sending = True
+        if self._post(output):
+            self.response.sent()
+            if self._half is not None:
+                self._half.sent()
+
     def time_out(self) -> None:
         """Give up a call that takes too long: the client gets 503, the app is cancelled where it waits."""
         if self.response.is_unsent and self.task is not None and not self.task.done():
@@ -188,16 +201,17 @@ class HttpCall:
             self.leave()
             self.task.cancel()
 
-    def _post(self, output: Any) -> None:
-        """Send an output through the connection: as what start() returns, or at once."""
+    def _post(self, output: Any) -> bool:
+        """Send an output through the connection: as what start() returns, or at once. Return what said() does."""
         if self._runtime.limit is not None:
             self._runtime.limit.end(self)  # the pace of a response that has started is the app's affair
         if self._first is not None:
             self._first = output
         elif self._asker.driver is not None:
-            self._asker.driver.said(output)
+            return self._asker.driver.said(output)
         else:
             self.leave()
+        return False
 
     def _report_consumed(self) -> None:
         """Report that the app can receive more; no need to within start(), after which the connection looks."""
@@ -218,9 +232,6 @@ class HttpCall:
         finally:
             if self._runtime.limit is not None:
                 self._runtime.limit.end(self)
-
-    def _app_ended(self, task: asyncio.Task[Any]) -> None:
-        self._runtime.spawn(self._conclude(task), timed=False)
 
     async def _conclude(self, task: asyncio.Task[Any]) -> None:
         error: BaseException | None
@@ -245,18 +256,20 @@ class HttpCall:
         await self.fail(EndOfBody.ABORTED)  # it knows that its client has left
 
     async def _raised(self, error: BaseException) -> None:
+        shown = None
         knows = self._gone and self._notice is not UNAWARE
         if knows and isinstance(error, Exception) and not is_of_leaving(error):
             # how apps report that the client left before it had sent all
             _logger.info("%s: the client left, and the app ended with %r", self.name, error)
         else:
             is_over = self._gone or self.response.state is DONE or self._notice is Notice.CANCELLED
-            self._runtime.report_failure(error, self.request, is_over)
-        await self.fail(EndOfBody.ABORTED if self._notice is Notice.CANCELLED else internal_error())
+            shown = self._runtime.report_failure(error, self.request, is_over)
+        await self.fail(EndOfBody.ABORTED if self._notice is Notice.CANCELLED else shown or internal_error())
 
     async def fail(self, otherwise: Response | EndOfBody) -> None:
         """End a response that is not whole, and never will be. If nothing of it is sent, send `otherwise`."""
         response = self.response
+        flush(self)
         while response.is_sending and not self._gone:
             await self._waiters.wait(self._runtime.events)
         if self._gone or response.state is DONE:
@@ -289,17 +302,20 @@ class HttpCall:
                 await self._waiters.wait(self._runtime.events)
 
     async def send(self, message: Message) -> None:
-        """Add a message to the response, and wait until what it adds has gone out.
+        """Add a message to the response, and wait until what it adds has gone out, or is gathered.
 
         Raises ClientGone; AnswerError for a message that has no place here.
         """
         response = self.response
+        if response.is_holding and not response.fits(message):
+            flush(self)
         while response.is_sending and not self._gone:
             await self._waiters.wait(self._runtime.events)
         if self._gone:
             raise ClientGone("the client has gone")
         if response.state is DONE:
-            response.ignore()
+            if error := response.ignore(message):
+                self._runtime.report(error, self.request)
             await asyncio.sleep(0)
         elif message["type"] == "http.response.early_hint":
             self._asker.hint(message["links"])
@@ -307,24 +323,22 @@ class HttpCall:
         else:
             before = response.state
             output = response.write(message, self)
-            if self._first is None:  # start() has returned
-                if response.state is HEAD:
-                    self._runtime.late_heads.add(self)
-                elif before is HEAD:
-                    self._runtime.late_heads.discard(self)
-            if output is not None:
+            if self._first is None and response.state is not before:  # start() has returned
+                self._runtime.late_heads.note(self, response.state is HEAD)
+            if self.response.state is DONE:
                 self._post(output)
-                if self.response.state is not DONE:
-                    await self._sent()
-                elif self._waiters:
-                    self._waiters.wake()  # receive() has no more to wait for
+                self._waiters.wake()  # receive() has no more to wait for
+            elif output is not None:
+                if not self._runtime.turns.hold(self, output, self._first is not None):
+                    self.pass_on(output)
+                await self._sent()
 
     async def _sent(self) -> None:
         """Wait until the piece on its way has gone out."""
-        self._in_a_row += 1
-        if self._in_a_row >= IN_A_ROW:
-            self._in_a_row = 0
+        self.in_a_row += 1
+        if self.in_a_row >= IN_A_ROW:
+            self.in_a_row = 0
             await asyncio.sleep(0)
         while self.response.is_sending and not self._gone:
-            self._in_a_row = 0
+            self.in_a_row = 0
             await self._waiters.wait(self._runtime.events)

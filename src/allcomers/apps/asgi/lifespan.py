@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Protocol
 
 from allcomers.apps.asgi.call.messages import Message
@@ -21,6 +22,7 @@ class Sharer(Protocol):
     state: dict[str, Any] | None
 
     async def finish(self, patience: float) -> None: ...
+    def close(self) -> None: ...
 
 
 class Lifespan:
@@ -137,15 +139,14 @@ async def _cancel_all() -> None:
 
 
 class Life:
-    """An app's life in one worker: it starts before the first request, and ends after the last.
+    """The life of one or more apps in one worker: they start before the first request, and end after the last.
 
-    sharer  gets the lifespan's state
+    parts  of each app, its lifespan, and what gets the lifespan's state
     """
 
-    def __init__(self, events: asyncio.AbstractEventLoop, lifespan: Lifespan, sharer: Sharer) -> None:
+    def __init__(self, events: asyncio.AbstractEventLoop, *parts: tuple[Lifespan, Sharer]) -> None:
         self._events = events
-        self._lifespan = lifespan
-        self._sharer = sharer
+        self._parts = parts
 
     def begin(self, listen: Callable[[], object] = lambda: None) -> None:
         """Start the app. Raises AppError: it failed to start.
@@ -153,13 +154,38 @@ class Life:
         listen  sets the signal handlers again that the event loop sets for itself when it starts, as uvloop does
         """
         self._events.call_soon(listen)
-        self._events.run_until_complete(self._lifespan.start())
-        self._sharer.state = self._lifespan.state
+        self._events.run_until_complete(self.start())
 
-    def end(self, patience: float) -> None:
-        """End what the app still does, in `patience` seconds, and shut it down, in as many again."""
-        self._events.run_until_complete(self._sharer.finish(patience))
-        self._events.run_until_complete(self._lifespan.stop(patience))
+    async def start(self) -> None:
+        """Start the app, on the loop that runs this. Raises AppError: it failed to start."""
+        started: list[Lifespan] = []
+        try:
+            for lifespan, sharer in self._parts:
+                await lifespan.start()
+                started.append(lifespan)
+                sharer.state = lifespan.state
+        except BaseException:
+            for lifespan in reversed(started):
+                await lifespan.stop(1.0)
+            raise
+
+    async def stop(self, until: float, least: float) -> None:
+        """End what the app still does until that time, on the monotonic clock, and shut it down. Each may take `least`
+        seconds in any case."""
+        for _, sharer in self._parts:
+            await sharer.finish(max(least, until - monotonic()))
+        for lifespan, _ in reversed(self._parts):
+            await lifespan.stop(max(least, until - monotonic()))
+
+    def close(self) -> None:
+        """End what calls have left: threads that watch them, event loops that are kept for others."""
+        for _, sharer in self._parts:
+            sharer.close()
+
+    def end(self, until: float, least: float) -> None:
+        """Do the same, cancel all that is left on the loop, and close it."""
+        self._events.run_until_complete(self.stop(until, least))
+        self.close()
         self._events.run_until_complete(_cancel_all())
         self._events.run_until_complete(self._events.shutdown_asyncgens())
         self._events.close()

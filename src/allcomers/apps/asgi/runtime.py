@@ -8,15 +8,17 @@ import logging
 import math
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, Protocol, TypeAlias
 
 from allcomers.apps.asgi.call.late_heads import LateHeads
 from allcomers.apps.asgi.call.messages import Message, is_of_leaving
+from allcomers.apps.asgi.call.turns import Turns
 from allcomers.apps.asgi.scope import HTTP_EXTENSIONS, Scope
 from allcomers.config.limits import Limits, WebSocketLimits
-from allcomers.protocol.message import Request
+from allcomers.protocol.message import Request, Response
 from allcomers.system.counters import CounterRow
 
 App: TypeAlias = Callable[
@@ -38,13 +40,14 @@ class Limit(Protocol):
 
     def begin(self, call: Any) -> object: ...
     def end(self, call: Any) -> object: ...
+    def close(self) -> object: ...
 
 
 @dataclass(slots=True, kw_only=True)
 class AsgiRuntime:
     """One app in one worker.
 
-    report            called with an app's exception and the request of that call
+    report            called with an app's exception and the request of that call; returns as HttpEndpoint's does
     root_path         the path at which a proxy has mounted the app
     state             the lifespan's, for the requests; None where the app has no lifespan
     limits            of its peers
@@ -58,12 +61,15 @@ class AsgiRuntime:
     disconnect_grace  seconds that a call may go on once its client has left, before it is cancelled; 0 for any time
     orphaned          tasks whose client has disconnected, and the timer that cancels each
     cancels           whether finish() cancels what runs
+    gathers           whether pieces that come without a wait in between are sent together
     late_heads        of responses, that go out by themselves
+    turns             of the event loop, for the pieces that are gathered
+    coders            threads that compress; None where nothing is compressed
     """
 
     app: App
     events: asyncio.AbstractEventLoop
-    report: Callable[[BaseException, Request], object]
+    report: Callable[[BaseException, Request], Response | None]
     root_path: str = ""
     state: dict[str, Any] | None = None
     limits: Limits = Limits()  # noqa: RUF009 - frozen
@@ -77,10 +83,14 @@ class AsgiRuntime:
     extensions: tuple[str, ...] = HTTP_EXTENSIONS
     disconnect_grace: float = 10.0
     cancels: bool = False
+    coders: Executor | None = None
+    gathers: bool = True
     late_heads: LateHeads = field(init=False)
+    turns: Turns = field(init=False)
 
     def __post_init__(self) -> None:
         self.late_heads = LateHeads(self.events)
+        self.turns = Turns(self.events, self.gathers)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], timed: bool = True) -> asyncio.Task[None]:
         """Start a task, at once where Python can: one that never waits is over when this returns.
@@ -121,10 +131,17 @@ class AsgiRuntime:
             _logger.debug("%s: cancelled, %g s after its client had left", name, self.disconnect_grace)
             task.cancel()
 
-    def report_failure(self, error: BaseException, request: Request, is_over: bool) -> None:
-        """Report what an app has raised, but not that its client has left, where the call `is_over` anyway."""
-        if not ((is_over or self.cancels) and is_of_leaving(error)):
-            self.report(error, request)
+    def report_failure(self, error: BaseException, request: Request, is_over: bool) -> Response | None:
+        """Report what an app has raised, but not that its client has left, where the call `is_over` anyway. Return what
+        its client is to see, None for the usual."""
+        return None if (is_over or self.cancels) and is_of_leaving(error) else self.report(error, request)
+
+    def close(self) -> None:
+        """End the threads that watch the calls, and that compress."""
+        if self.limit is not None:
+            self.limit.close()
+        if self.coders is not None:
+            self.coders.shutdown(cancel_futures=True)
 
     async def finish(self, patience: float | None) -> None:
         """Wait for the tasks that run, then cancel those that take longer than `patience` seconds; None is for ever.

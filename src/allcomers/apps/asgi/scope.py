@@ -6,7 +6,7 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
 from allcomers.protocol import compiled
-from allcomers.protocol.message import Request
+from allcomers.protocol.message import PREFIX, Request
 
 Scope: TypeAlias = dict[str, Any]
 """As the specification has it: str keys, values of many types."""
@@ -54,6 +54,13 @@ def _scope(kind: str, request: Request, root_path: str, state: dict[str, Any] | 
         headers = compiled.scope_headers(request.lines)
     else:
         headers = [(name.lower(), value.rstrip(b" \t")) for name, value in request.fields]
+    mounted = root_path
+    more: Scope = {}
+    if request.prefix:  # what is no UTF-8 is U+FFFD there, too
+        mounted += request.prefix.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        more[PREFIX] = request.prefix
+    if request.params:
+        more["path_params"] = dict(request.params)  # where Starlette has those of its own routes, too
     scope: Scope = {
         "type": kind,
         "http_version": request.version,
@@ -61,10 +68,11 @@ def _scope(kind: str, request: Request, root_path: str, state: dict[str, Any] | 
         "path": root_path + path,
         "raw_path": raw_path.encode("ascii"),
         "query_string": query.encode("ascii"),
-        "root_path": root_path,
+        "root_path": mounted,
         "headers": headers,
         "client": (request.peer, request.port) if request.peer else None,
         "server": request.server,
+        **more,
     }
     if state is not None:
         scope["state"] = state.copy()

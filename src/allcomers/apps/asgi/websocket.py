@@ -116,6 +116,7 @@ class WebSocketCall:
     def closed(self, code: int, reason: str) -> None:
         if self._end is None:
             self._end = (code, reason)
+            self._conn = None  # which has this call: a circle is garbage for the collector alone
             self._runtime.orphan(self._task, title(self._request))
         self._waiters.wake()
 
@@ -249,11 +250,12 @@ class WebSocketCall:
         while self._end is None and self._conn is not None and self._conn.codec.unsent > HIGH_WATER:
             await self._waiters.wait(self._runtime.events)
 
-    def _post(self, output: Any) -> None:
+    def _post(self, output: Any) -> bool:
         if self._first is not None:
             self._first = output
         elif self._asker.driver is not None:
-            self._asker.driver.said(output)
+            return self._asker.driver.said(output)
+        return False
 
     def _report_progress(self) -> None:
         """Report that something is queued to be sent, or that there is room for more messages."""
@@ -264,7 +266,7 @@ class WebSocketCall:
 class Denier:
     """The Asker of a refusal: its outputs go through the WebSocketCall, whose start() may have to return them."""
 
-    def __init__(self, asker: Asker, post: Callable[[Any], None]) -> None:
+    def __init__(self, asker: Asker, post: Callable[[Any], bool]) -> None:
         self._asker = asker
         self.said = post
 

@@ -92,7 +92,8 @@ class FileCache:
             if len(self._responses) >= MOST:
                 self._responses.clear()
             body = response.body if isinstance(response.body, bytes) else None
-            self._responses[request.path] = _CachedResponse(path, file_id, body, response.headers)
+            # A copy: a handler around this one may add fields to the response, which are for its client alone.
+            self._responses[request.path] = _CachedResponse(path, file_id, body, response.headers[:])
 
     def is_plain(self, request: Request) -> bool:
         """Return True for a GET of the whole file without conditions."""

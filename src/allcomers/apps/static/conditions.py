@@ -1,13 +1,14 @@
 """Preconditions of a request: the verdict to send a response, or not (RFC 9110 section 13).
 
-This file compares entity tags and HTTP dates, in their order of strength. The calling handler acts on the verdict.
+This file weighs entity tags and HTTP dates, in their order of strength. The calling handler acts on the verdict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from allcomers.protocol.dates import parse_http_date
+from allcomers.protocol.fields.entity_tags import matches
 
 CONDITIONAL = frozenset({"if-match", "if-unmodified-since", "if-none-match", "if-modified-since"})
 """The fields that `verdict` reads, lower-case."""
@@ -21,13 +22,13 @@ def verdict(headers: Mapping[str, str], etag: str, modified: int) -> int:
     """
     wanted = headers.get("if-match")
     if wanted is not None:
-        if not _matches(wanted, etag, weak=False):
+        if not matches(wanted, etag, weak=False):
             return 412
     elif _later(modified, headers.get("if-unmodified-since")) is True:
         return 412
     known = headers.get("if-none-match")
     if known is not None:
-        return 304 if known == etag or _matches(known, etag, weak=True) else 200
+        return 304 if known == etag or matches(known, etag, weak=True) else 200
     return 304 if _later(modified, headers.get("if-modified-since")) is False else 200
 
 
@@ -42,17 +43,3 @@ def _later(modified: int, date: str | None) -> bool | None:
     """Return True if the file is younger than `date`; None where that is missing or no date, and so does not count."""
     seconds = None if date is None else parse_http_date(date)
     return None if seconds is None else modified > seconds
-
-
-def _matches(field: str, etag: str, *, weak: bool) -> bool:
-    """Return True if a list of tags has ours; a weak one (W/) counts only where `weak` (section 8.8.3.2)."""
-    if field.strip(" \t") == "*":
-        return True
-    return any(tag == etag and (weak or not is_weak) for tag, is_weak in _tags(field))
-
-
-def _tags(field: str) -> Iterator[tuple[str, bool]]:
-    """Yield (an entity tag with its quotes, True if it is weak). One pass: a tag cannot hold a quote."""
-    parts = field.split('"')
-    for before, tag, _after in zip(parts[0::2], parts[1::2], parts[2::2], strict=False):  # an unclosed one is none
-        yield f'"{tag}"', before.endswith("W/")

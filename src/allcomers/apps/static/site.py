@@ -29,6 +29,7 @@ from allcomers.apps.web import REGISTERED, HandlerObject
 from allcomers.errors import ConfigError
 from allcomers.protocol import dates
 from allcomers.protocol.message import SMALL, FileSlice, Request, Response
+from allcomers.system import descriptors
 
 Fields = list[tuple[str, str]]
 
@@ -89,6 +90,7 @@ class Site(HandlerObject):
             if error.errno in ABSENT:
                 return self._not_found()
             if error.errno in SHORT:
+                descriptors.note(error)
                 return error_page(503, [("Retry-After", "1")])
             raise
 

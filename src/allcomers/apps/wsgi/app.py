@@ -9,7 +9,7 @@ a Response into bytes (Content-Length, chunks, a HEAD's missing body).
 
 The app's iterable is pulled within the call up to its first block that is not empty: until then the app may still
 change status and headers, and an exception is a clean 500. Each further block is a call of its own, in the same thread
-(calls/producer.py), and so is close(). With `--calls inline` and a model with a loop, other requests run in between, in
+(calls/outflow.py), and so is close(). With `--calls inline` and a model with a loop, other requests run in between, in
 that thread; so each request has a context of its own (contextvars), in which the app's call, all its blocks and its
 close() run. Flask's `request` is such a variable: a generator that uses it finds its own.
 
@@ -33,7 +33,8 @@ from allcomers.apps.wsgi.socket_upgrade import QUIET, NoSocket, UpgradedSocket, 
 from allcomers.apps.wsgi.start_response import StartResponse
 from allcomers.errors import AnswerError
 from allcomers.protocol import compiled
-from allcomers.protocol.message import SMALL, SPOOL_AT, Body, FileSlice, Handler, Piece, Request, Response
+from allcomers.protocol.body import SPOOL_AT, Body
+from allcomers.protocol.message import SMALL, FileSlice, Handler, Piece, Request, Response
 
 App: TypeAlias = Callable[[Environ, Callable[..., Callable[[bytes], None]]], Iterable[bytes]]
 """A WSGI application; its result may have a close()."""
@@ -57,7 +58,7 @@ class Wsgi:
 
     root_path, multithread, multiprocess  as Environs has them
     inline  the thread that runs a call sends its response, too: close() may run there once the response is sent
-    report  called with an exception of an app's close(), and with a fault of a response that is sent all the same
+    report  called with an exception of an app's close()
     """
 
     def __init__(
@@ -128,10 +129,10 @@ class Wsgi:
             if state.written is not None:
                 close = partial(_close_both, close, state.written)
             if state.pushed is not None:
-                return self._stream(request, state, chain(filter(None, pieces), rest or ()), close)
+                return _stream(state, chain(filter(None, pieces), rest or ()), close)
             if rest is None:
                 return self._whole(request, state, pieces[0], close)
-            return self._stream(request, state, chain(pieces, rest), close)
+            return _stream(state, chain(pieces, rest), close)
         except BaseException:
             self.give_up(request, state, close)
             raise
@@ -147,8 +148,6 @@ class Wsgi:
                 response.body = ()  # the length of GET's body is unknown
                 return response
             length = size
-        elif length != size and not _is_bare(request, response.status):
-            self._report_length(request, length, size)
         if close is not None and not self._inline and not _closes_what_is_sent(body, close):
             self._close_in_call(request, response, close)
         if length == size and response.body is body:
@@ -183,29 +182,6 @@ class Wsgi:
         if monotonic() - started > SLOW:
             self._deferred_closes = _DEFERRED_CLOSES
 
-    def _stream(self, request: Request, state: StartResponse, pieces: Iterator[Piece], close: Close) -> Response:
-        """Return the response with a streamed body."""
-        response = state.partial_response(pieces)
-        response.close = close
-        if state.length is not None and not _is_bare(request, response.status):
-            response.body = self._counted(request, pieces, state.length, state.pushed or 0)
-        return response
-
-    def _counted(self, request: Request, pieces: Iterator[Piece], length: int, size: int) -> Iterator[Piece]:
-        """Yield the pieces of a body of which `size` bytes were sent; report one that is not of its Content-Length."""
-        for piece in pieces:
-            size += len(piece)
-            if size > length:
-                break
-            yield piece
-        if size != length:
-            self._report_length(request, length, size)
-        if size > length:
-            yield piece
-
-    def _report_length(self, request: Request, length: int, size: int) -> None:
-        self._report(AnswerError(f"Content-Length is {length}, but the app gave {size} bytes"), request)
-
     def give_up(self, request: Request, state: StartResponse, close: Close = None) -> None:
         """Close the app's result and files, for which there will be no Response."""
         try:
@@ -218,14 +194,25 @@ class Wsgi:
                 state.written.close()
 
 
-def handler(app: App, **options: Any) -> Handler:
-    """Return a Handler for `app`, with the options of a Wsgi: the compiled leaf, if there is one, for common calls."""
+def handler(app: App, *, mounted: bool = False, **options: Any) -> Handler:
+    """Return a Handler for `app`, with the options of a Wsgi: the compiled leaf, if there is one, for common calls.
+
+    mounted  requests may have a prefix and parameters, which the leaf does not know
+    """
     wsgi = Wsgi(app, **options)
     if not compiled.COMPILED:
         return wsgi
     from allcomers.apps.wsgi._app import Common
 
-    return Common(wsgi, app, wsgi.environs.templates, StartResponse, Response, known_keys, key_of, BytesIO)
+    common = Common(wsgi, app, wsgi.environs.templates, StartResponse, Response, known_keys, key_of, BytesIO)
+    return (lambda request: (wsgi if request.prefix or request.params else common)(request)) if mounted else common
+
+
+def _stream(state: StartResponse, pieces: Iterator[Piece], close: Close) -> Response:
+    """Return the response with a streamed body."""
+    response = state.partial_response(pieces)
+    response.close = close
+    return response
 
 
 def _first_pieces(
@@ -303,8 +290,3 @@ def _close_both(close: Close, written: Body) -> None:
 def _closes_what_is_sent(body: Piece, close: Callable[[], object]) -> bool:
     """Return True if `close` closes the file of `body` and nothing else: once that is sent, any thread may do so."""
     return isinstance(body, FileSlice) and getattr(close, "__self__", None) is body.file
-
-
-def _is_bare(request: Request, status: int) -> bool:
-    """Return True for a response without a body, whatever the app returns (RFC 9112, 6.3, rule 1)."""
-    return request.method == "HEAD" or status == 204 or status == 304

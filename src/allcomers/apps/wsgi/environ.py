@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from threading import Lock
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -15,6 +14,7 @@ from allcomers.protocol import compiled
 from allcomers.protocol.compiled import Server
 from allcomers.protocol.head import Fields, remember
 from allcomers.protocol.message import Request
+from allcomers.system.native.primitives import Lock
 
 Environ: TypeAlias = dict[str, Any]
 """A dict of str keys; CGI's have str values, those that start with "wsgi." have values of many types."""
@@ -26,6 +26,9 @@ _DROPPED: Final = frozenset((b"proxy", b"transfer-encoding"))
 CONTENT_LENGTH has its length: waitress does the same."""
 
 _LONGEST_KEY: Final = 64
+
+DISCONNECTED: Final = "allcomers.disconnected"
+"""A function that a call which lasts may ask: see Request.disconnected."""
 
 known_keys: dict[bytes, str] = {}
 """Results of key_of()."""
@@ -71,7 +74,7 @@ class Environs:
         self._root = f"/{root}" if root else ""
         self._templates: dict[Server | None, Environ] = {}
         self._template: Environ = {
-            "REQUEST_METHOD": "",
+            "REQUEST_METHOD": "GET",
             "SCRIPT_NAME": self._root,
             "PATH_INFO": "",
             "QUERY_STRING": "",
@@ -91,11 +94,14 @@ class Environs:
             "wsgi.run_once": False,
             "wsgi.input_terminated": True,
             "wsgi.file_wrapper": file_wrapper,
+            DISCONNECTED: None,
         }
 
     @property
     def templates(self) -> dict[Server | None, Environ] | None:
-        """The common entries of requests, by listener; None where the app is mounted below the root."""
+        """The common entries of requests, by listener; None where the app is mounted below the root.
+
+        A Unix socket is not in it: the compiled leaf leaves its requests to __call__()."""
         return None if self._root else self._templates
 
     # PERF: a template that is copied, remembered names: 3.1 µs for a browser's ten fields (bench/request/micro.py)
@@ -106,7 +112,13 @@ class Environs:
         target = request.target
         path, _, query = target.partition("?")
         environ["REQUEST_METHOD"] = request.method
-        environ["PATH_INFO"] = self._below_root(path)
+        if request.prefix:
+            environ["SCRIPT_NAME"] = self._root + latin(request.prefix)
+            environ["PATH_INFO"] = latin(request.path)
+        else:
+            environ["PATH_INFO"] = self._below_root(path)
+        if request.params:  # https://wsgi.readthedocs.io/en/latest/specifications/routing_args.html
+            environ["wsgiorg.routing_args"] = (), dict(request.params)
         environ["QUERY_STRING"] = query
         environ["REQUEST_URI"] = environ["RAW_URI"] = target
         environ["SERVER_PROTOCOL"] = f"HTTP/{request.version}"
@@ -117,6 +129,7 @@ class Environs:
         if scheme == "https":
             environ["HTTPS"] = "on"  # PEP 3333 asks for what Apache has
         environ["wsgi.input"] = stream = request.stream
+        environ[DISCONNECTED] = request.disconnected
         if request.lines is None:
             _add(environ, request.fields)
         else:
@@ -124,19 +137,18 @@ class Environs:
         if request.chunked:
             environ["CONTENT_LENGTH"] = str(stream.seek(0, 2))
             stream.seek(0)
-        if request.host:
-            environ["HTTP_HOST"] = request.host  # of an absolute target, whatever the field says (RFC 9112, 3.2.2)
-            if server is None or server[1] is None:  # a Unix socket: Host stands for it
-                environ["SERVER_NAME"], environ["SERVER_PORT"] = _name_and_port(request.host, scheme)
+        if server is None or server[1] is None:  # a Unix socket has no port: Host stands for it, as under gunicorn
+            environ["SERVER_NAME"], environ["SERVER_PORT"] = _name_and_port(request.host or "localhost", scheme)
         return environ
 
     def _template_of(self, server: Server | None) -> Environ:
         """Return the common entries of all requests at the listener `server`."""
+        if server is None or server[1] is None:
+            return self._template  # and none in `templates`: each request has a name and a port of its own
+        host, port = server
         template = self._template.copy()
-        if server is not None and server[1] is not None:
-            host, port = server
-            template["SERVER_NAME"] = f"[{host}]" if ":" in host else host  # RFC 3875, 4.1.14
-            template["SERVER_PORT"] = str(port)
+        template["SERVER_NAME"] = f"[{host}]" if ":" in host else host  # RFC 3875, 4.1.14
+        template["SERVER_PORT"] = str(port)
         remember(self._templates, server, template)
         return template
 
@@ -171,7 +183,7 @@ def _name_and_port(host: str, scheme: str) -> tuple[str, str]:
     name, colon, port = host.rpartition(":")
     if not colon or port.endswith("]"):
         name, port = host, ""
-    return name, port or ("443" if scheme == "https" else "80")
+    return name, str(int(port)) if port else "443" if scheme == "https" else "80"
 
 
 class ErrorStream:

@@ -19,7 +19,7 @@ KEYS: Final = ("werkzeug.socket", "gunicorn.socket")
 QUIET: Final = (StopIteration, ConnectionError)
 """Exceptions that the libraries raise at the end, so that werkzeug and gunicorn send no other response."""
 
-_TEXT: Final = "WebSockets of WSGI apps need --model thread, thread-pool or process."
+_TEXT: Final = "WebSockets of WSGI apps need --model thread, thread-pool, process or gevent."
 
 
 class UpgradedSocket(Protocol):

@@ -9,11 +9,14 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from allcomers.connection.base import HIGH_WATER
+from allcomers.connection.http.spool import SPOOL_MOST
 from allcomers.errors import AnswerError
 from allcomers.protocol import compiled
+from allcomers.protocol.body import Body
 from allcomers.protocol.encode import encode_fields, known_blocks, named_status
 from allcomers.protocol.head import remember
-from allcomers.protocol.message import Body, Request, Response
+from allcomers.protocol.message import Request, Response
 
 _PLAIN, _LENGTH, _DROPPED, _HOP = range(4)
 """The kinds of an app's headers: one like any other, or one with a rule of its own."""
@@ -128,31 +131,53 @@ class StartResponse(StartResponseState):
         return self.write
 
     def write(self, data: bytes) -> None:
-        """Send `data`, and wait until it is sent: the write() of PEP 3333, which start_response returns.
+        """Take `data` over, to be sent while the app goes on: the write() of PEP 3333, which start_response returns.
 
-        Where the thread must not wait, it is kept, in memory or in a temporary file, until the app has returned, and
-        sent before the first block of the result. Raises AnswerError, and ClientGone.
+        Where the loop's own thread runs the call, it is kept, in memory or in a temporary file, until the app has
+        returned, and sent before the first block of the result. Raises AnswerError, ClientGone, and OSError where
+        there is no room to keep it.
         """
         if self.sent:
             raise AnswerError("write() was called after the first block of the app's iterable")
         if not isinstance(data, bytes):
             raise AnswerError(f"write() takes bytes, not {type(data).__name__}")
-        if data and not self._push(data):
+        if not data:
+            return
+        size = (self.written.size if self.written is not None else self.pushed or 0) + len(data)
+        if self.length is not None and size > self.length:
+            raise AnswerError(f"Content-Length is {self.length}, and write() was given more")
+        if self._push(data):
+            self.pushed = size
+        elif size > SPOOL_MOST:
+            raise AnswerError(f"write() was given more than {SPOOL_MOST} bytes where none can be sent before the end")
+        else:
             if self.written is None:
                 self.written = Body()
             self.written.write(data)
 
     def _push(self, data: bytes) -> bool:
         """Send `data` now, if possible; return False if not."""
-        driver = self.request.driver if self.request is not None else None
-        if driver is None or self.written is not None:
+        request = self.request
+        if request is None or request.driver is None or self.written is not None:
             return False
-        before = self.pushed or 0
-        if self.length is not None and before + len(data) > self.length:
-            raise AnswerError(f"Content-Length is {self.length}, and write() was given more")
-        if not driver.push(self.partial_response(data) if self.pushed is None else data):
+        if request.outflow is None:
+            return self._begin(request, data)
+        request.outflow.write(data if request.compression is None else request.compression.encode(data))
+        return True
+
+    def _begin(self, request: Request, data: bytes) -> bool:
+        """Begin the response, if that may be sent now; return False if not."""
+        outflow = request.driver.outflow()
+        if outflow is None:
             return False
-        self.pushed = before + len(data)
+        beginning = self.partial_response(b"")
+        if request.compression is not None:
+            request.compression.begin(beginning)
+            data = request.compression.encode(data)
+        beginning.body = first = data[:HIGH_WATER]
+        outflow.begin(beginning, len(first))
+        request.outflow, self.pushed = outflow, len(first)
+        outflow.write(data[HIGH_WATER:])
         return True
 
     def partial_response(self, body: Any) -> Response:

@@ -13,7 +13,7 @@ command        the command line
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, TypeAlias
 
@@ -30,6 +30,7 @@ RULES: Final[tuple[Rule, ...]] = (
     capacity.max_memory_over_limit,
     capacity.memory_of_requests,
     capacity.descriptors,
+    capacity.descriptors_over_hard,
     capacity.select_limit,
     capacity.tasks,
     capacity.stacks,
@@ -67,6 +68,7 @@ OF_THE_APP: Final[tuple[Rule, ...]] = (
     traffic.websocket_pings,
     runtime.no_websockets,
     runtime.blocked_websockets,
+    runtime.patched_threads,
     runtime.app_problem,
     runtime.slow_import,
     runtime.threads_before_fork,
@@ -86,18 +88,21 @@ OF_A_CERTIFICATE: Final[tuple[Callable[[Certificate, Facts, Config], Finding | N
 )
 
 
-def examine(config: Config, target: str = "") -> Diagnosis:
-    """Read the facts and judge them. Raises ConfigError for a bad address, and for a model that cannot run here."""
+def examine(config: Config, target: str = "", paths: Sequence[str] = ()) -> Diagnosis:
+    """Read the facts and judge them. Raises ConfigError for a bad address, and for a model that cannot run here.
+
+    paths  folders in which the modules of `target` are searched first
+    """
     from allcomers import models
     from allcomers.commands.doctor import option_facts, system_facts
 
     if config.model:
-        models.get(config.model).load()
+        models.get(config.model).check()
     facts = option_facts.read(system_facts.read(), config)
     if target:
         from allcomers.commands.doctor import app_facts
 
-        facts = replace(facts, app=app_facts.read(target, config))
+        facts = replace(facts, app=app_facts.read(target, config, paths))
     return judge(facts, config)
 
 

@@ -14,7 +14,7 @@ import socket
 import stat
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any, Final, NoReturn
 from allcomers.commands.doctor.facts import DRIVERS, App
 from allcomers.config.options import Config
 from allcomers.errors import OperatorError
+from allcomers.system.native.primitives import are_patched
 
 PATIENCE: Final = 60.0
 """Seconds for an app to load."""
@@ -32,13 +33,13 @@ _CLIENTS: Final = ("requests", "httpx", "urllib3", "redis", "pymongo", "boto3", 
 """Modules with calls that wait for another server."""
 
 
-def read(target: str, config: Config) -> App:
-    """Load `target` in another process; return the facts about it, or the reason why it cannot be loaded."""
+def read(target: str, config: Config, paths: Sequence[str] = ()) -> App:
+    """Load `target` in another process, as --user; return the facts about it, or the reason why it cannot be loaded."""
     reader, writer = os.pipe()
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
-        _be_child(target, config, writer)
+        _be_child(target, config, paths, writer)
     os.close(writer)
     message = _read_all(reader, monotonic() + PATIENCE)
     os.close(reader)
@@ -69,10 +70,10 @@ def _read_all(fd: int, until: float) -> bytes | None:
         pieces.append(piece)
 
 
-def _be_child(target: str, config: Config, writer: int) -> NoReturn:
+def _be_child(target: str, config: Config, paths: Sequence[str], writer: int) -> NoReturn:
     try:
         os.dup2(2, 1)
-        app = _load(App(target=target), config)
+        app = _load(App(target=target), config, paths)
         with open(writer, "wb") as pipe:
             pipe.write(json.dumps(asdict(app)).encode())
     except BaseException:
@@ -81,18 +82,24 @@ def _be_child(target: str, config: Config, writer: int) -> NoReturn:
         os._exit(0)
 
 
-def _load(app: App, config: Config) -> App:
+def _load(app: App, config: Config, paths: Sequence[str]) -> App:
+    from allcomers import models
     from allcomers.apps import detection
     from allcomers.apps import loading as targets
+    from allcomers.server import privileges
     from allcomers.server.endpoint import endpoint
 
     before = _listening()
     started = perf_counter()
     try:
-        kind, target = detection.detect(targets.load(app.target), config)
+        if (new := privileges.account_of(config.user, config.group)) is not None:
+            new.become()
+        if config.model:
+            models.get(config.model).prepare()
+        kind, target = detection.detect(targets.load(app.target, paths), config)
         seconds = perf_counter() - started
         # Load all that a worker loads with it, to measure its size; certificates are checked elsewhere.
-        plain = config._replace(interface=kind, factory=False, certfile=(), keyfile=(), ca_certs="")
+        plain = config.but(interface=kind, factory=False, certfile=(), keyfile=(), ca_certs="", tls_self_signed=False)
         served = endpoint(target, plain, None)
     except OperatorError as error:
         return replace(app, problem=str(error), traceback=getattr(error, "traceback", ""))
@@ -106,6 +113,7 @@ def _load(app: App, config: Config) -> App:
         calls=served.calls,
         drivers=_loaded(DRIVERS),
         clients=_loaded(_CLIENTS),
+        patched=are_patched(),
     )
 
 

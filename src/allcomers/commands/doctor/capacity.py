@@ -8,14 +8,14 @@ from typing import Final
 from allcomers.commands.doctor import plan
 from allcomers.commands.doctor.facts import Facts, Finding, Weight, many, size
 from allcomers.config.options import Config
-from allcomers.protocol.message import SPOOL_AT
+from allcomers.protocol.body import SPOOL_AT
+from allcomers.system.memory.ledger import MEMORY_PART
 from allcomers.system.sockets import FD_SETSIZE
 
 _FULL: Final = 0.8
 """The part of a memory limit that workers may fill: the rest is for requests, and for the growth of an app."""
 
-_UNSENT: Final = 64 << 10
-"""Bytes of a response that are kept for a slow reader, and as many of requests that it has pipelined."""
+_SERVICES: Final = "LimitNOFILE=65536 in a systemd unit, --ulimit nofile=65536 for a container"
 
 
 def workers_over_quota(facts: Facts, config: Config) -> Finding | None:
@@ -96,21 +96,18 @@ def max_memory_over_limit(facts: Facts, config: Config) -> Finding | None:
 
 
 def memory_of_requests(facts: Facts, config: Config) -> Finding | None:
-    """Find no bound on clients that upload at once: up to 512 KiB of each body is kept in memory."""
-    if facts.memory_limit == inf:
-        return None
-    each = SPOOL_AT + _UNSENT
-    workers = (facts.app.memory if facts.app else 0) * config.workers
-    room = max(0.0, facts.memory_limit - workers)
-    clients = min(plan.places(facts, config), facts.nofile) * config.workers
-    if clients * each <= room:
+    """Compare what is held for all clients with the memory that the workers leave."""
+    limit, owner = _memory(facts)
+    held = config.max_memory_held or limit / MEMORY_PART
+    room = limit - (facts.app.memory if facts.app else 0) * config.workers
+    if limit == inf or held <= room:
         return None
     return Finding(
-        Weight.KNOW,
-        f"a memory limit of {size(facts.memory_limit)}, and {_clients(clients)} at once",
-        f"{room / each:,.0f} of them that upload at once fill it (512 KiB of each body is kept in memory), and the"
-        " kernel kills a worker",
-        f"--max-connections {max(1, floor(room * _FULL / each / config.workers))}",
+        Weight.HURTS,
+        f"up to {size(held)} are held for clients (--max-memory-held), and of {size(limit)}, {owner}, the workers leave"
+        f" {size(max(0, room))}",
+        "slow clients fill that, and the kernel kills a worker",
+        f"--max-memory-held {max(1, floor(room / 2 / (1 << 20)))}M",
     )
 
 
@@ -120,7 +117,8 @@ def _clients(clients: float) -> str:
 
 def descriptors(facts: Facts, config: Config) -> Finding | None:
     """Compare the limit of descriptors with the peers: each has one. The soft limit of most systems is 1024."""
-    usable = max(0, facts.nofile - plan.SPARE)
+    most = plan.descriptors(facts, config)
+    usable = max(0, most - plan.SPARE)
     if plan.model(facts, config) == "process":  # the acceptor keeps none of them
         return None
     wanted = plan.places(facts, config)
@@ -129,9 +127,22 @@ def descriptors(facts: Facts, config: Config) -> Finding | None:
     if usable < 1:
         weight, harm = Weight.FAILS, "the server itself needs some tens"
     else:
-        weight = Weight.KNOW if wanted == inf and facts.nofile >= 1024 else Weight.HURTS
-        harm = f"a worker accepts about {usable:,.0f} clients; all others wait in the backlog"
-    return Finding(weight, f"{_places(config, wanted)}{facts.nofile:,.0f} descriptors (ulimit -n)", harm, _more(facts))
+        weight = Weight.KNOW if wanted == inf and most >= 1024 else Weight.HURTS
+        harm = f"a worker accepts about {usable:,.0f} clients; others wait in the backlog until an idle one is closed"
+    limit = "--descriptors" if config.descriptors else "ulimit -n"
+    return Finding(weight, f"{_places(config, wanted)}{most:,.0f} descriptors ({limit})", harm, _more(facts, most))
+
+
+def descriptors_over_hard(facts: Facts, config: Config) -> Finding | None:
+    """Find a --descriptors above the hard limit, which only root may raise (setrlimit(2))."""
+    if config.descriptors <= facts.nofile_hard or facts.uid == 0:
+        return None
+    return Finding(
+        Weight.FAILS,
+        f"--descriptors {config.descriptors:,}, and the hard limit is {facts.nofile_hard:,.0f} (ulimit -Hn)",
+        "only root may raise it: the workers do not start",
+        f"--descriptors max, or as root; {_SERVICES}",
+    )
 
 
 def _places(config: Config, wanted: float) -> str:
@@ -140,21 +151,21 @@ def _places(config: Config, wanted: float) -> str:
     return f"{'--max-connections ' if config.max_connections else 'places for '}{wanted:,.0f}, and "
 
 
-def _more(facts: Facts) -> str:
-    most = 65536 if facts.nofile_hard == inf else int(min(65536, facts.nofile_hard))
-    services = "LimitNOFILE=65536 in a systemd unit, --ulimit nofile=65536 for a container"
-    return f"ulimit -n {most}; {services}" if facts.nofile_hard > facts.nofile else services
+def _more(facts: Facts, most: float) -> str:
+    return f"--descriptors {min(65536, facts.nofile_hard):.0f}; {_SERVICES}" if facts.nofile_hard > most else _SERVICES
 
 
 def select_limit(facts: Facts, config: Config) -> Finding | None:
     """Find more peers than select(2) can watch: their descriptors are below FD_SETSIZE."""
     most = FD_SETSIZE - plan.SPARE
-    if plan.model(facts, config) != "select" or facts.nofile <= FD_SETSIZE or plan.places(facts, config) <= most:
+    is_bound = plan.descriptors(facts, config) <= FD_SETSIZE or plan.places(facts, config) <= most
+    if is_bound or plan.model(facts, config) != "select":
         return None
     return Finding(
         Weight.HURTS,
         f"-m select, and {_clients(plan.places(facts, config))} a worker",
-        f"select(2) watches descriptors below {FD_SETSIZE:,}: with {most} clients connected, any other gets 503",
+        f"select(2) watches descriptors below {FD_SETSIZE:,}: with {most} clients connected, any other waits until an"
+        " idle one is closed",
         f"--max-connections {most}, or -m poll",
     )
 

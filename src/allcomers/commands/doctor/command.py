@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     for note in settings.notes:
         report(note)
     error_log.setup(settings.config.log_level)
-    diagnosis = doctor.examine(settings.config, settings.own["target"])
+    diagnosis = doctor.examine(settings.config, settings.own["target"], settings.paths)
     if diagnosis.facts.app:
         sys.stderr.write(diagnosis.facts.app.traceback)
     print(reports.as_json(diagnosis) if "--json" in arguments else reports.text(diagnosis, sys.stdout))

@@ -101,6 +101,7 @@ class App:
     calls      where its calls run: "inline", "pool" or "auto"
     drivers    database drivers that it has loaded: "psycopg"
     clients    other modules that it has loaded with calls that wait: "requests"
+    patched    it has patched the standard library by gevent
     """
 
     target: str
@@ -114,6 +115,7 @@ class App:
     calls: str = "inline"
     drivers: tuple[str, ...] = ()
     clients: tuple[str, ...] = ()
+    patched: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,24 +9,21 @@ import socket
 import stat
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from allcomers.commands.doctor.facts import Address, Certificate, Facts
-from allcomers.config.options import Config
+from allcomers.config.options import Config, addresses
 from allcomers.errors import ConfigError
 from allcomers.server.access_log import STANDARD
 from allcomers.system.sockets import Bind
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def read(facts: Facts, config: Config) -> Facts:
     """Return `facts` with those about `config`. Raises ConfigError for a bad address."""
     return replace(
         facts,
-        addresses=tuple(_address(text) for text in config.bind),
-        certificates=tuple(_certificates(config.certfile, config.keyfile)),
+        addresses=tuple(_address(text) for text in addresses(config)),
+        certificates=tuple(_certificates(config)),
         log_problem="" if config.access_log in ("", "off", *STANDARD) else _file_problem(config.access_log),
         pid_problem=_file_problem(config.pid) if config.pid else "",
         user_problem=_user_problem(config.user, config.group),
@@ -110,18 +107,19 @@ def _user_problem(user: str, group: str) -> str:
     return ""
 
 
-def _certificates(certfiles: Sequence[str], keyfiles: Sequence[str]) -> list[Certificate]:
-    pairs = zip(certfiles, keyfiles or certfiles, strict=False)  # the server checks that there are as many
-    return [_certificate(certfile, keyfile) for certfile, keyfile in pairs]
+def _certificates(config: Config) -> list[Certificate]:
+    pairs = zip(config.certfile, config.keyfile or config.certfile, strict=False)  # as many: the server checks that
+    return [_certificate(config, certfile, keyfile) for certfile, keyfile in pairs]
 
 
-def _certificate(certfile: str, keyfile: str) -> Certificate:
+def _certificate(config: Config, certfile: str, keyfile: str) -> Certificate:
     import ssl
 
-    from allcomers.server.certificates import certificate
+    from allcomers.server.tls.certificates import certificate
+    from allcomers.server.tls.keys import rules
 
     try:
-        found = certificate(certfile, keyfile)
+        found = certificate(certfile, keyfile, rules(config))
         mode = stat.S_IMODE(Path(keyfile).stat().st_mode)
     except (ConfigError, OSError) as error:
         return Certificate(certfile=certfile, keyfile=keyfile, problem=str(error))

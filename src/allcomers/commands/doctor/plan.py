@@ -8,13 +8,15 @@ from typing import Final
 from allcomers import models
 from allcomers.commands.doctor.facts import Facts
 from allcomers.config.options import Config
+from allcomers.system.descriptors import MOST
 
 SPARE: Final = 64
 """Descriptors of a worker beside those of peers: log, listeners, pipes, the poller, files being sent."""
 
 _THREAD_PLACES: Final = 1000
 _PROCESS_PLACES: Final = 256
-"""As in models.thread and models.process, which would load a whole server; a test compares them."""
+_GREENLET_PLACES: Final = 10_000
+"""As in models.thread, models.process and models.gevent_hub, which would load a whole server; a test compares them."""
 
 
 def model(facts: Facts, config: Config) -> str:
@@ -36,7 +38,8 @@ def calls(facts: Facts, config: Config) -> str:
 
 def blocks_others(facts: Facts, config: Config) -> bool:
     """Return True if a call that waits makes all peers of its worker wait."""
-    return calls(facts, config) == "inline" and model(facts, config) not in ("process", "thread", "thread-pool")
+    waits = model(facts, config) in ("process", "thread", "thread-pool", "gevent")
+    return calls(facts, config) == "inline" and not waits
 
 
 def places(facts: Facts, config: Config) -> float:
@@ -44,9 +47,14 @@ def places(facts: Facts, config: Config) -> float:
     which = model(facts, config)
     if which == "iterative":
         return 1
-    own: dict[str, float] = {"thread": _THREAD_PLACES, "process": _PROCESS_PLACES}
+    own: dict[str, float] = {"thread": _THREAD_PLACES, "process": _PROCESS_PLACES, "gevent": _GREENLET_PLACES}
     most = config.max_connections or own.get(which, inf)
     return min(most, config.threads) if which == "thread-pool" else most
+
+
+def descriptors(facts: Facts, config: Config) -> float:
+    """Return the descriptors that a worker may have."""
+    return facts.nofile_hard if config.descriptors == MOST else config.descriptors or facts.nofile
 
 
 def tasks(facts: Facts, config: Config) -> float:

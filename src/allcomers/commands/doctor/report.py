@@ -13,6 +13,7 @@ from typing import Any, Final, TextIO
 
 import allcomers
 from allcomers.commands.doctor.facts import Diagnosis, Facts, Finding, Weight, many, size
+from allcomers.server.logs import colours
 
 _COLOURS: Final = {Weight.FAILS: "1;31", Weight.HURTS: "1;33", Weight.KNOW: "1;36"}
 """Select Graphic Rendition (ECMA-48, 8.3.117): bold, in red, yellow, cyan."""
@@ -25,14 +26,14 @@ def text(diagnosis: Diagnosis, stream: TextIO) -> str:
     if not stream.isatty():
         return "\n".join(_lines(diagnosis, False, 100))
     width = os.get_terminal_size(stream.fileno()).columns
-    return "\n".join(_lines(diagnosis, not os.environ.get("NO_COLOR"), min(width or 100, 100)))
+    return "\n".join(_lines(diagnosis, colours.wanted(stream.fileno()), min(width or 100, 100)))
 
 
 def _lines(diagnosis: Diagnosis, coloured: bool, width: int) -> Iterator[str]:
     yield _wrapped(_subject(diagnosis.facts), "", width)
     for weight, findings in groupby(diagnosis.findings, key=lambda finding: finding.weight):
         yield ""
-        yield f"\033[{_COLOURS[weight]}m{weight.value}\033[0m" if coloured else weight.value
+        yield colours.painted(weight.value, _COLOURS[weight]) if coloured else weight.value
         for finding in findings:
             yield _wrapped(finding.seen, "  ", width)
             yield _wrapped(finding.harm, "    ", width)
@@ -61,6 +62,7 @@ def _subject(facts: Facts) -> str:
         f"allcomers {allcomers.__version__} ({facts.leaf}) on Python {sys.version.split()[0]}, {facts.system}",
         many(facts.cores, "core") + (f" (quota {facts.quota:.3g})" if facts.quota < facts.cores else ""),
         *([f"{size(limit)} of memory"] if limit < inf else []),
+        *([many(facts.nofile, "descriptor")] if facts.nofile < inf else []),
     ]
     app = facts.app
     if app and app.kind:
@@ -85,6 +87,7 @@ def _whole(diagnosis: Diagnosis) -> dict[str, Any]:
         "cores": facts.cores,
         "quota": _finite(facts.quota),
         "memory": _finite(min(facts.memory, facts.memory_limit)),
+        "descriptors": {"soft": _finite(facts.nofile), "hard": _finite(facts.nofile_hard)},
         "app": app and {"target": app.target, "kind": app.kind, "seconds": app.seconds, "memory": app.memory},
         "findings": [_finding(finding) for finding in diagnosis.findings],
         "looked_at": diagnosis.looked_at,

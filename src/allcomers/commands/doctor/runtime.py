@@ -105,6 +105,21 @@ def blocked_websockets(facts: Facts, config: Config) -> Finding | None:
     )
 
 
+def patched_threads(facts: Facts, config: Config) -> Finding | None:
+    """Find an app that has put greenlets in the place of threads, under a model that has threads."""
+    if facts.app is None or not facts.app.patched or config.model == "gevent":
+        return None
+    is_async = facts.kind == "asgi"
+    return Finding(
+        Weight.HURTS,
+        f"{facts.app.target} calls gevent.monkey.patch_all() when it is imported, under -m {plan.model(facts, config)}",
+        "asyncio.to_thread() and sync endpoints never return"
+        if is_async
+        else "its calls run in threads, and a greenlet that one starts only while it waits",
+        "an async app needs no gevent: leave monkey.patch_all() out" if is_async else "-m gevent",
+    )
+
+
 def app_problem(facts: Facts, config: Config) -> Finding | None:
     """Find an app that cannot be loaded."""
     if facts.app is None or not facts.app.problem:

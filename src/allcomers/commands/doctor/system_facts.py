@@ -18,6 +18,9 @@ from math import inf
 from pathlib import Path
 
 from allcomers.commands.doctor.facts import Facts
+from allcomers.config.checks import cores
+from allcomers.system.memory.cgroup import Cgroup, Files
+from allcomers.system.memory.ledger import free, temp_folder
 
 _PACKAGES = ("uvloop", "watchfiles", "websockets")
 _STACK_IF_UNLIMITED = 2 << 20
@@ -37,7 +40,7 @@ def _machine(files: Files) -> Facts:
     stack = _limit(resource.RLIMIT_STACK)[0]
     nofile, nofile_hard = _limit(resource.RLIMIT_NOFILE)
     return Facts(
-        cores=_cores(),
+        cores=cores(),
         quota=cgroup.quota(),
         memory=files.table("proc/meminfo").get("MemTotal", inf),
         memory_limit=cgroup.memory(),
@@ -69,12 +72,12 @@ def _with_network(facts: Facts, files: Files) -> Facts:
 
 
 def _with_temp(facts: Facts, files: Files) -> Facts:
-    temp = _temp()
+    temp = temp_folder()
     return replace(
         facts,
         temp=temp,
         temp_kind=_filesystem(files, temp),
-        temp_free=_free(temp),
+        temp_free=free(temp),
         temp_problem="" if os.access(temp, os.W_OK | os.X_OK) else "it cannot be written to",
     )
 
@@ -98,97 +101,6 @@ def leaf() -> str:
     from allcomers.protocol.compiled import KIND
 
     return KIND
-
-
-class Files:
-    """The kernel's small files below a root. No method raises: a missing file counts as empty."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def text(self, path: str | Path) -> str:
-        try:
-            return (self._root / path).read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return ""
-
-    def words(self, path: str | Path) -> list[str]:
-        return self.text(path).split()
-
-    def number(self, path: str | Path) -> float:
-        """Return the number in a file; inf for "max", -1 (no limit, in cgroup v1) and all that is not a number."""
-        words = self.words(path)
-        return int(words[0]) if len(words) == 1 and words[0].isdigit() else inf
-
-    def table(self, path: str | Path) -> dict[str, int]:
-        """Return the bytes in a file of lines "Name:  123 kB", by name."""
-        rows = (line.split() for line in self.text(path).splitlines())
-        return {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows if len(row) == 3 and row[1].isdigit()}
-
-    def exists(self, path: str | Path) -> bool:
-        return (self._root / path).exists()
-
-
-class Cgroup:
-    """The limits of this process's control groups: the least of its own and of all above it (cgroups(7))."""
-
-    def __init__(self, files: Files) -> None:
-        self._files = files
-        self._paths = {}  # controller → path; "" is version 2
-        for line in files.text("proc/self/cgroup").splitlines():
-            _, controllers, path = line.split(":", 2)
-            for controller in controllers.split(","):
-                self._paths[controller] = path
-
-    def quota(self) -> float:
-        """Return the CPU time granted, in cores."""
-        quotas = [inf]
-        for folder in self._folders():
-            words = self._files.words(folder / "cpu.max")
-            if len(words) == 2 and words[0].isdigit() and words[1].isdigit():
-                quotas.append(int(words[0]) / int(words[1]))
-        for folder in self._folders("cpu"):
-            period = self._files.number(folder / "cpu.cfs_period_us")
-            if period < inf:
-                quotas.append(self._files.number(folder / "cpu.cfs_quota_us") / period)
-        return min(quotas)
-
-    def memory(self) -> float:
-        """Return the limit in bytes."""
-        return self._least("memory.max", "memory", "memory.limit_in_bytes")
-
-    def tasks(self) -> float:
-        """Return the number of processes and threads that may still be started."""
-        rooms = [inf]
-        for folder in (*self._folders(), *self._folders("pids")):
-            most = self._files.number(folder / "pids.max")
-            if most < inf:
-                current = self._files.number(folder / "pids.current")
-                rooms.append(most - (current if current < inf else 0))
-        return max(0, min(rooms))
-
-    def _least(self, file: str, controller: str, old_file: str) -> float:
-        new = [self._files.number(folder / file) for folder in self._folders()]
-        old = [self._files.number(folder / old_file) for folder in self._folders(controller)]
-        # In version 1, no limit is the largest multiple of a page.
-        return min((limit for limit in (*new, *old) if limit < 1 << 62), default=inf)
-
-    def _folders(self, controller: str = "") -> list[Path]:
-        """Return the folders of our group and of those above it, at each usual mount point.
-
-        In a container of version 1 the path is the host's and leads nowhere; our group is then the mount itself, which
-        is the last folder.
-        """
-        path = self._paths.get(controller)
-        if path is None:
-            return []
-        places = [f"sys/fs/cgroup/{controller}"] if controller else ["sys/fs/cgroup", "sys/fs/cgroup/unified"]
-        inner = Path(path.strip("/"))
-        return [Path(place) / folder for place in places for folder in (inner, *inner.parents)]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _limit(number: int) -> tuple[float, float]:
@@ -224,22 +136,6 @@ def _reserved(files: Files) -> tuple[tuple[int, int], ...]:
         if first.isdigit():
             ranges.append((int(first), int(last or first)))
     return tuple(ranges)
-
-
-def _temp() -> str:
-    """Return the folder of request bodies: the choice of `tempfile`, without the file that it writes as a test."""
-    named = [folder for name in ("TMPDIR", "TEMP", "TMP") if (folder := os.environ.get(name))]
-    folders = [folder for folder in (*named, "/tmp", "/var/tmp", "/usr/tmp", ".") if Path(folder).is_dir()]
-    usable = (folder for folder in folders if os.access(folder, os.W_OK | os.X_OK))
-    return next(usable, folders[0] if folders else "/tmp")
-
-
-def _free(folder: str) -> float:
-    try:
-        found = os.statvfs(folder)
-    except OSError:
-        return inf
-    return found.f_bavail * found.f_frsize
 
 
 def _filesystem(files: Files, folder: str) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from types import FrameType
 from typing import TextIO
 
@@ -14,9 +12,11 @@ from allcomers.commands import load
 from allcomers.commands.load.data import options, slo
 from allcomers.commands.load.data.histogram import write_hgrm
 from allcomers.commands.load.data.options import Outputs
+from allcomers.commands.load.data.plan import Plan
 from allcomers.commands.load.data.result import Result
 from allcomers.commands.load.data.slo import Term
 from allcomers.commands.load.report import figures, terminal
+from allcomers.commands.load.report.files import OutputFiles
 from allcomers.errors import OperatorError
 
 MISSED = 4
@@ -27,19 +27,25 @@ def main(arguments: Sequence[str]) -> int:
     """Return the exit status: 0; 1 if nothing was answered, 4 if --slo is missed. Raises ConfigError, OperatorError."""
     plan, outputs = options.read(arguments)
     terms = slo.parse(outputs.slo)
+    with OutputFiles((outputs.json, outputs.csv, outputs.html, outputs.hgrm)) as files:
+        result = _run(plan, outputs)
+        if not outputs.quiet:
+            # Standard output is for programs if a file goes there; the table for people then goes to standard error.
+            terminal.show(figures.headline(result), figures.sections(result, terms), _beside(outputs))
+        _write(result, terms, outputs, files)
+        files.check()
+    return _status(result, terms)
+
+
+def _run(plan: Plan, outputs: Outputs) -> Result:
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with terminal.Meter(plan) as meter:
-            result = load.run(plan, (lambda progress: None) if outputs.quiet else meter.report)
+            return load.run(plan, (lambda progress: None) if outputs.quiet else meter.report)
     except KeyboardInterrupt:
         raise OperatorError("interrupted before there was a result") from None
     finally:
         signal.signal(signal.SIGTERM, before)
-    if not outputs.quiet:
-        # Standard output is for programs if a file goes there; the table for people then goes to standard error.
-        terminal.show(figures.headline(result), figures.sections(result, terms), _beside(outputs))
-    _write(result, terms, outputs)
-    return _status(result, terms)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
@@ -58,29 +64,15 @@ def _beside(outputs: Outputs) -> TextIO:
     return sys.stderr if "-" in files else sys.stdout
 
 
-def _write(result: Result, terms: Sequence[Term], outputs: Outputs) -> None:
+def _write(result: Result, terms: Sequence[Term], outputs: Outputs, files: OutputFiles) -> None:
     """Write the files that the options name."""
-    _file(outputs.json, lambda out: print(result.to_json(), file=out))
-    _file(outputs.hgrm, lambda out: write_hgrm(result.response, out))
+    files.write(outputs.json, lambda out: print(result.to_json(), file=out))
+    files.write(outputs.hgrm, lambda out: write_hgrm(result.response, out))
     if outputs.csv:
         from allcomers.commands.load.report import rows
 
-        _file(outputs.csv, lambda out: rows.write(result, out))
+        files.write(outputs.csv, lambda out: rows.write(result, out))
     if outputs.html:
         from allcomers.commands.load.report import page
 
-        _file(outputs.html, lambda out: page.write(result, terms, out))
-
-
-def _file(path: str, write: Callable[[TextIO], None]) -> None:
-    if not path:
-        return
-    text = io.StringIO(newline="")
-    write(text)
-    if path == "-":
-        sys.stdout.write(text.getvalue())
-        return
-    try:
-        Path(path).write_text(text.getvalue(), encoding="utf-8", newline="")
-    except (OSError, ValueError) as error:
-        raise OperatorError(f"cannot write {path!r}: {getattr(error, 'strerror', None) or error}") from None
+        files.write(outputs.html, lambda out: page.write(result, terms, out))

@@ -43,11 +43,28 @@ def _headline(stats: dict[str, Any], trouble: str) -> Text:
         (" allcomers ", "bold"),
         (_plain(stage), _STATES.get(stage, "bold red")),
         "  ",
-        _plain(" · ".join([", ".join(stats["bind"]), *models, f"{ready} of {stats['wanted']} workers"])),
+        _plain(" · ".join([", ".join(stats["bind"]), *models, f"{ready} of {stats['wanted']} workers{_range(stats)}"])),
     )
+    if told := _reload(stats):
+        line.append(f"\n {told}", style="yellow" if stats["reload"]["state"] == "running" else "bold red")
     if trouble:
         line.append(f"\n {trouble}", style="bold red")
     return line
+
+
+def _range(stats: dict[str, Any]) -> str:
+    """Return the bounds of the workers by demand; "" where their number is fixed."""
+    return f" ({stats['least']} to {stats['most']} by demand)" if stats.get("most") else ""
+
+
+def _reload(stats: dict[str, Any]) -> str:
+    """Return a line about a reload that is under way, or has failed; "" for none."""
+    state, age = stats["reload"]["state"], _age(stats["reload"]["age"])
+    if state == "running":
+        starts = "; a new worker starts" if any(worker["state"] == "starting" for worker in stats["workers"]) else ""
+        return f"reloading for {age}: {stats['reload']['left']} of {stats['wanted']} still to be replaced{starts}"
+    reasons = {"given up": "the new worker ended before it served", "refused": "an option is wrong"}
+    return f"the reload {age} ago was {state}: {reasons[state]}; the log has more" if state in reasons else ""
 
 
 def _figures(stats: dict[str, Any]) -> Table:
@@ -62,6 +79,8 @@ def _figures(stats: dict[str, Any]) -> Table:
          ("in", f"{size(over['bytes_in'])}/s"), ("memory", size(stats["memory"]))],
         [("failed", _number(failed)), ("queued", f"{stats['queue']:,}"), ("max", _span(over["max"])),
          ("app", _span(over["app"])), ("loops busy", f"{over['busy']:.0%}")],
+        [("held", size(stats["held"])), ("spooled", size(stats["spool"])),
+         ("refused", f"{stats['totals']['held_refused']:,}"), ("cut", f"{stats['totals']['held_cut']:,}")],
     ):  # fmt: skip
         grid.add_row(*(_figure(name, value) for name, value in row))
     return grid

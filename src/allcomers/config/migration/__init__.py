@@ -8,7 +8,7 @@ docs/moving.md lists all flags; a test compares it with the tables here.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from allcomers.config import options as configs
@@ -17,7 +17,7 @@ from allcomers.config.migration.flags import GUNICORN_ONLY, RULES
 from allcomers.config.migration.result import Reading, Translation, typed
 from allcomers.errors import ConfigError
 
-__all__ = ["Translation", "doubts", "translate"]
+__all__ = ["Translation", "doubts", "read_words", "split_word", "translate"]
 
 _VALUES: Final[dict[tuple[str, str | None], list[str]]] = {
     ("--interface", "asgi3"): ["--interface=asgi"],
@@ -32,9 +32,11 @@ _VALUES: Final[dict[tuple[str, str | None], list[str]]] = {
 
 _GUNICORN: Final[dict[str, tuple[str, rules.Rule]]] = {
     "-m": (r"\d.*", rules.umask),
+    "--umask": (r"0x[0-9a-fA-F]+|[1-9]\d*", rules.umask),
     "-t": ("0", rules.to("--hang-timeout")),
+    "--keep-alive": ("0", rules.keep_alive),
 }
-"""Short flags with another meaning in gunicorn: a pattern of values that make sense only there, and their rule."""
+"""Flags of ours with another meaning in gunicorn: a pattern of values that make sense only there, and their rule."""
 
 _USUAL: Final = ("-b", "--bind", "-w", "--workers")
 """Flags of most command lines of gunicorn, with the same meaning here."""
@@ -46,12 +48,27 @@ def translate(arguments: list[str], environ: Mapping[str, str]) -> Translation |
     Raises ConfigError for a flag that has no equivalent here and cannot be ignored.
     """
     reading = Reading()
-    rest = list(arguments)
+    read_words(reading, arguments, {})
+    if not reading.translation.lines and not reading.given:
+        return None
+    for finish in combined.ALL:
+        finish(reading, environ)
+    return reading.translation
+
+
+def read_words(reading: Reading, words: Iterable[str], others: Mapping[str, rules.Rule]) -> None:
+    """Translate the words of a command line. `others` are rules for flags with a value that come before all else.
+
+    Raises ConfigError.
+    """
+    rest = list(words)
     while rest:
         item = rest.pop(0)
         if item.startswith("--") or (item.startswith("-") and len(item) > 1):
-            flag, value = _split(item)
-            if flag in RULES:
+            flag, value = split_word(item)
+            if flag in others:
+                others[flag](reading, flag, value if value is not None else _next(flag, rest))
+            elif flag in RULES:
                 takes_value, rule = RULES[flag]
                 if takes_value and value is None:
                     value = _next(flag, rest)
@@ -60,12 +77,8 @@ def translate(arguments: list[str], environ: Mapping[str, str]) -> Translation |
             else:
                 _own(reading, flag, value if value is not None else _value(flag, rest))
         else:
+            reading.translation.has_target = True
             reading.translation.arguments.append(item)
-    if not reading.translation.lines and not reading.given:
-        return None
-    for finish in combined.ALL:
-        finish(reading, environ)
-    return reading.translation
 
 
 def doubts(arguments: list[str]) -> list[str]:
@@ -75,7 +88,7 @@ def doubts(arguments: list[str]) -> list[str]:
     while rest:
         item = rest.pop(0)
         if item.startswith("-"):
-            flag, value = _split(item)
+            flag, value = split_word(item)
             given[flag] = value if value is not None else rest.pop(0) if rest and _takes_value(flag) else ""
     count = given.get("-t", "")
     if given.keys().isdisjoint(_USUAL) or not (count.isdigit() and int(count) >= 25 and int(count) % 5 == 0):
@@ -83,7 +96,7 @@ def doubts(arguments: list[str]) -> list[str]:
     return [f"-t {count}: taken as --threads {count}; gunicorn's -t is --timeout"]
 
 
-def _split(item: str) -> tuple[str, str | None]:
+def split_word(item: str) -> tuple[str, str | None]:
     """Return (the flag, its value if it is in the same word) of --port=80, of -kgthread."""
     if item.startswith("--"):
         flag, equals, value = item.partition("=")

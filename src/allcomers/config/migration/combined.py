@@ -48,7 +48,9 @@ def worker_class(reading: Reading, environ: Mapping[str, str]) -> None:
         wanted = {"--calls": "pool"}
     elif re.fullmatch(r"sync(\.\w+)?|tornado|gtornado\.\w+", kind):
         wanted = {"--calls": "inline"}
-    elif re.fullmatch(r"g?gevent(_wsgi|_pywsgi|\.\w+)?|g?eventlet(\.\w+)?", kind):
+    elif re.fullmatch(r"g?gevent(_wsgi|_pywsgi|\.\w+)?", kind):
+        wanted = {"--model": "gevent"}
+    elif re.fullmatch(r"g?eventlet(\.\w+)?", kind):
         wanted = {"--calls": "pool"}
         note = "; calls wait in threads, not in greenlets, and nothing is patched: --threads limits them"
     else:
@@ -70,8 +72,8 @@ def _other_worker(kind: str) -> str:
         return "an app of aiohttp has a server of its own: run it by aiohttp.web.run_app"
     if "websocket" in kind.lower() or kind.startswith("socketio."):
         return (
-            "there is no gevent here: WebSockets of a WSGI app need --model thread and a library that runs in threads,"
-            " as simple-websocket does; -k gevent serves the rest of the app, with long polling"
+            "WebSockets of a WSGI app need a library that has no server of its own, as simple-websocket: then -k gevent"
+            " serves them, or --model thread"
         )
     return (
         "there is no such worker here: leave it out, or use --model and --calls; if it extends uvicorn's, write"
@@ -108,25 +110,25 @@ _REQUIRE: Final = ("--cert-reqs", "--ssl-cert-reqs")
 
 
 def certificates(reading: Reading, environ: Mapping[str, str]) -> None:
-    """Translate CERT_NONE 0 and CERT_REQUIRED 2 (module ssl), which is our --ca-certs; refuse CERT_OPTIONAL 1."""
+    """Translate CERT_NONE 0, CERT_OPTIONAL 1 and CERT_REQUIRED 2 (module ssl) to our --ca-certs and --client-cert."""
     given = reading.given
     level = next((given[flag] for flag in _REQUIRE if flag in given), "0")
     quoted = reading.quote("--ssl-ca-certs", *_REQUIRE)
     if not quoted:
         return
-    if level not in ("0", "2"):
-        raise ConfigError(
-            f"{quoted}: clients need a certificate (2, --ca-certs) or none (0); an optional one is not supported"
-        )
+    if level not in ("0", "1", "2"):
+        raise ConfigError(f"{quoted}: it is 0, 1 or 2: clients need no certificate, may show one, or need one")
     if level == "0" and "--ca-certs" in reading.ours:
         raise ConfigError(f"{quoted}: leave out --ca-certs, which makes clients show a certificate")
-    authorities = given.get("--ssl-ca-certs", "") if level == "2" else ""
-    if authorities:
-        reading.add("--ca-certs", authorities)
-    elif level == "2" and "--ca-certs" not in reading.ours:
+    authorities = given.get("--ssl-ca-certs", "") if level != "0" else ""
+    if level != "0" and not authorities and "--ca-certs" not in reading.ours:
         raise ConfigError(f"{quoted}: name by --ca-certs the authorities that signed the clients' certificates")
-    if authorities:
-        result = f"taken as --ca-certs {authorities}"
+    ours = [("--ca-certs", authorities)] if authorities else []
+    ours += [("--client-cert", "optional")] if level == "1" else []
+    for flag, value in ours:
+        reading.add(flag, value)
+    if ours:
+        result = f"taken as {' '.join(typed(flag, value) for flag, value in ours)}"
     else:
         result = "as --ca-certs sets it" if level == "2" else "ignored, clients need no certificate"
     reading.report(f"{quoted}: {result}")
@@ -134,7 +136,7 @@ def certificates(reading: Reading, environ: Mapping[str, str]) -> None:
 
 def gunicorn(reading: Reading, environ: Mapping[str, str]) -> None:
     """Report the sources of gunicorn's options that are not read, and refuse an ambiguous -t."""
-    if not reading.gunicorn:
+    if not reading.gunicorn or reading.is_mover:
         return
     if "-t" in reading.ours:
         value = reading.ours["-t"]
@@ -143,9 +145,9 @@ def gunicorn(reading: Reading, environ: Mapping[str, str]) -> None:
             f" --timeout {value} or --threads {value}"
         )
     if environ.get("GUNICORN_CMD_ARGS"):
-        reading.report("GUNICORN_CMD_ARGS is not read: set options in ALLCOMERS_* (docs/running.md, Configuration)")
+        reading.report("GUNICORN_CMD_ARGS is not read by `run`: start by `allcomers gunicorn` (docs/moving.md)")
     if Path("gunicorn.conf.py").is_file():
-        reading.report("gunicorn.conf.py is not read: set options in allcomers.toml (docs/running.md, Configuration)")
+        reading.report("gunicorn.conf.py is not read by `run`: start by `allcomers gunicorn` (docs/moving.md)")
 
 
 ALL: Final = (gunicorn, bind, worker_class, head, certificates)

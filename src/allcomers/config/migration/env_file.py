@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Final
 
+from allcomers.config.trusted_files import read
 from allcomers.errors import ConfigError
 
 _LINE: Final = re.compile(
@@ -19,7 +19,7 @@ _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t"}
 def variables(name: str) -> dict[str, str]:
     """Return the variables of the file `name`. Raises ConfigError for a line of another form."""
     try:
-        text = Path(name).read_text(encoding="utf-8")
+        text = read(name).decode("utf-8")
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read {name!r}: {getattr(error, 'strerror', None) or error}") from None
     found: dict[str, str] = {}

@@ -15,14 +15,10 @@ _NO_HTTP2 = "only HTTP/1.1 is served: let a proxy in front speak HTTP/2 (docs/ru
 _NO_LOOSE = "an ambiguous request is refused here, and no option changes that: repair the client"
 _NO_STATSD = "there is no statsd client: read the access log (--access-log-format json)"
 _NO_SYSLOG = "there is no syslog client: systemd's journal records standard error, or pipe it into logger(1)"
-_NO_LOG_CONFIG = (
-    "the log is Python's own (`logging`, under the name allcomers): call logging.config in the app's module instead"
-)
+_NO_LOG_CONFIG = "the log is Python's own (`logging`, under the name allcomers): --log-config FILE has its handlers"
 _NO_DIRTY = "there are no dirty workers: a task queue does such work"
 _NO_CONTROL = "there is no control socket: send signals instead (docs/options.md, Signals)"
-_RELOADS = "--reload watches the .py files in --reload-dir"
-_TLS_VERSION = "TLS 1.2 and 1.3 are supported, as by OpenSSL"
-_NO_CIPHERS = "there is no such option: OpenSSL's own choice is used; for another, let a proxy speak TLS"
+_TLS_VERSION = "TLS 1.2 and 1.3 are supported; --tls-min 1.3 refuses the older"
 
 GUNICORN: Final[dict[str, Rule]] = {
     "-c FILE": rules.to("--config"),
@@ -33,9 +29,8 @@ GUNICORN: Final[dict[str, Rule]] = {
     "--limit-request-fields N": rules.to("--max-headers"),
     "--limit-request-field_size BYTES": rules.keep,
     "--reload-engine NAME": rules.no_need("--reload uses watchfiles"),
-    "--reload-extra-file FILE": rules.instead("name its folder by --reload-dir"),
+    "--reload-extra-file FILE": rules.to("--reload-include"),
     "--spew": rules.instead("run the app under `python -m trace` instead"),
-    "--preload": rules.no_need("each worker loads the app, so HUP renews it"),
     "--no-sendfile": rules.no_need("files are sent by sendfile(2), and no option changes that"),
     "--reuse-port": rules.no_need("the workers share the sockets that the supervisor has opened"),
     "-D --daemon": rules.instead(
@@ -46,7 +41,6 @@ GUNICORN: Final[dict[str, Rule]] = {
     "--worker-tmp-dir DIR": rules.no_need("workers report without a file that they are alive"),
     "-u NAME": rules.to("--user"),
     "-g NAME": rules.to("--group"),
-    "--umask MASK": rules.umask,
     "--initgroups": rules.no_need("--user sets the user's groups, too"),
     "--access-logfile FILE": rules.to("--access-log"),
     "--disable-redirect-access-to-syslog": rules.no_need("there is no syslog client"),
@@ -54,8 +48,7 @@ GUNICORN: Final[dict[str, Rule]] = {
     "--error-logfile --log-file FILE": rules.error_log,
     "--capture-output": rules.no_need("the app's output goes to standard output and error unchanged"),
     "--logger-class NAME": rules.only("gunicorn.glogging.Logger", _NO_LOG_CONFIG),
-    "--log-config FILE": rules.instead(_NO_LOG_CONFIG),
-    "--log-config-json FILE": rules.instead(_NO_LOG_CONFIG),
+    "--log-config-json FILE": rules.to("--log-config"),
     "--log-syslog-to ADDR": rules.instead(_NO_SYSLOG),
     "--log-syslog": rules.instead(_NO_SYSLOG),
     "--log-syslog-prefix NAME": rules.instead(_NO_SYSLOG),
@@ -65,7 +58,7 @@ GUNICORN: Final[dict[str, Rule]] = {
     "--dogstatsd-tags TAGS": rules.instead(_NO_STATSD),
     "--statsd-prefix NAME": rules.instead(_NO_STATSD),
     "--enable-backlog-metric": rules.instead(_NO_STATSD),
-    "-n --name NAME": rules.no_need("processes keep the command line as their name"),
+    "-n --name NAME": rules.no_need("processes are named allcomers, and keep their command line"),
     "--pythonpath DIRS": rules.python_path,
     "--paste --paster FILE": rules.instead(
         "write a module that has app = paste.deploy.loadapp('config:FILE'), and run that"
@@ -80,7 +73,6 @@ GUNICORN: Final[dict[str, Rule]] = {
     "--cert-reqs N": rules.keep,
     "--suppress-ragged-eofs": rules.no_need("a connection that ends without close_notify is no error"),
     "--do-handshake-on-connect": rules.no_need("a handshake makes no other client wait"),
-    "--ciphers LIST": rules.instead(_NO_CIPHERS),
     "--http-protocols LIST": rules.only("h1", _NO_HTTP2),
     "--http2-cleartext HOW": rules.only("off", _NO_HTTP2),
     "--http2-max-concurrent-streams N": rules.instead(_NO_HTTP2),
@@ -117,8 +109,6 @@ UVICORN: Final[dict[str, Rule]] = {
     "--port PORT": rules.keep,
     "--uds PATH": rules.keep,
     "--fd N": rules.keep,
-    "--reload-include GLOB": rules.no_need(_RELOADS),
-    "--reload-exclude GLOB": rules.no_need(_RELOADS),
     "--reload-delay S": rules.no_need("the kernel reports changes to --reload"),
     "--loop NAME": rules.no_need("the asyncio model runs on uvloop where that is installed"),
     "--http NAME": rules.no_need("there is one parser"),
@@ -127,30 +117,26 @@ UVICORN: Final[dict[str, Rule]] = {
     "--ws-max-queue N": rules.no_need("a message is read only when the app receives it"),
     "--ws-per-message-deflate BOOL": rules.deflate,
     "--env-file FILE": rules.env_file,
-    "--log-config FILE": rules.instead(_NO_LOG_CONFIG),
-    "--no-access-log": rules.no_access_log,
-    "--use-colors": rules.no_need("the log has no colours"),
-    "--no-use-colors": rules.no_need("the log has no colours"),
+    "--no-access-log": rules.to("--access-log", "off"),
+    "--use-colors": rules.colours("FORCE_COLOR"),
+    "--no-use-colors": rules.colours("NO_COLOR"),
     "--proxy-headers": rules.proxy_headers,
     "--no-proxy-headers": rules.no_proxy_headers,
-    "--date-header": rules.no_need("Date is always sent"),
-    "--no-date-header": rules.instead("Date is always sent, as RFC 9110 requires (6.6.1)"),
     "--limit-concurrency N": rules.to("--max-connections"),
     "--limit-max-requests N": rules.to("--max-requests"),
     "--limit-max-requests-jitter N": rules.to("--max-requests-jitter"),
-    "--timeout-keep-alive S": rules.to("--keep-alive"),
+    "--timeout-keep-alive S": rules.keep_alive,
     "--timeout-graceful-shutdown S": rules.to("--graceful-timeout"),
     "--timeout-worker-healthcheck S": rules.no_need("--hang-timeout finds a worker that hangs"),
     "--ssl-keyfile FILE": rules.to("--keyfile"),
     "--ssl-certfile FILE": rules.to("--certfile"),
     "--ssl-keyfile-password TEXT": rules.instead(
-        "a key must not be encrypted: decrypt it by `openssl pkey -in KEY -out PLAIN`"
+        "a command line shows it to all: write it into a file, for --keyfile-password-file"
     ),
     "--ssl-version N": rules.no_need(_TLS_VERSION),
     "--ssl-cert-reqs N": rules.keep,
     "--ssl-ca-certs FILE": rules.keep,
-    "--ssl-ciphers LIST": rules.instead(_NO_CIPHERS),
-    "--header NAME:VALUE": rules.instead("let the app or a proxy send it"),
+    "--ssl-ciphers LIST": rules.to("--ciphers"),
     "--app-dir DIR": rules.python_path,
     "--h11-max-incomplete-event-size BYTES": rules.keep,
     "--reset-contextvars": rules.no_need("each request has a context of its own"),

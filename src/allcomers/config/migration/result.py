@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from allcomers.config.migration.env_file import variables
+from allcomers.config.migration.gunicorn_file import GunicornFile
 from allcomers.config.sources import Layer
 
 
@@ -22,7 +22,8 @@ class Translation:
     environment   variables to set
     env_files     files with variables, for those that are not set
     paths         folders to add to sys.path
-    umask         of the process
+    file          a gunicorn.conf.py that was read
+    has_target    whether there is one on the command line
     joins_output  whether standard error goes where standard output goes
     """
 
@@ -32,7 +33,8 @@ class Translation:
     environment: dict[str, str] = field(default_factory=dict)
     env_files: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
-    umask: int | None = None
+    file: GunicornFile | None = None
+    has_target: bool = False
     joins_output: bool = False
 
     def apply(self) -> None:
@@ -47,15 +49,14 @@ class Translation:
         os.environ.update(self.environment)
         if "TZ" in os.environ:
             time.tzset()  # a TZ set here acts as one from the shell
-        if self.umask is not None:
-            os.umask(self.umask)
         if self.joins_output:
             with suppress(OSError):  # no standard output is open
                 os.dup2(1, 2)
-        here = str(Path.cwd())
-        for folder in (here, *(str(Path(path).resolve()) for path in reversed(self.paths))):
-            if folder not in sys.path:
-                sys.path.insert(0, folder)
+
+    @property
+    def search_path(self) -> tuple[str, ...]:
+        """The folders in which the app's modules are searched first: for a worker, not for root."""
+        return (*(str(Path(path).resolve()) for path in self.paths), str(Path.cwd()))
 
 
 _set: dict[str, str] = {}
@@ -69,12 +70,14 @@ class Reading:
     ours      the flags of ours that were given, and their values
     given     the flags that the rules in `combined` handle, and their values
     gunicorn  whether a flag was given that only gunicorn has
+    is_mover  whether the command line is another server's, with its files and variables
     """
 
     translation: Translation = field(default_factory=Translation)
     ours: dict[str, str] = field(default_factory=dict)
     given: dict[str, str] = field(default_factory=dict)
     gunicorn: bool = False
+    is_mover: bool = False
 
     def add(self, flag: str, value: str = "") -> None:
         self.translation.arguments.append(f"{flag}={value}" if value else flag)

@@ -15,13 +15,14 @@ Rule: TypeAlias = Callable[[Reading, str, str], None]
 """Called with (the state of reading, the flag as it was given, its value or "")."""
 
 
-def to(ours: str) -> Rule:
-    """Return a rule that translates a flag to one of ours, with the same value."""
+def to(ours: str, fixed: str = "") -> Rule:
+    """Return a rule that translates a flag to one of ours, with the same value or a fixed one."""
 
     def rule(reading: Reading, flag: str, value: str) -> None:
-        reading.ours[ours] = value
-        reading.add(ours, value)
-        reading.report(f"{typed(flag, value)}: taken as {typed(ours, value)}")
+        given = fixed or value
+        reading.ours[ours] = given
+        reading.add(ours, given)
+        reading.report(f"{typed(flag, value)}: taken as {typed(ours, given)}")
 
     return rule
 
@@ -73,9 +74,10 @@ def disconnect_grace(reading: Reading, flag: str, value: str) -> None:
     to("--disconnect-grace")(reading, flag, "0.001" if value.strip() == "0" else value)
 
 
-def no_access_log(reading: Reading, flag: str, value: str) -> None:
-    reading.add("--access-log", "off")
-    reading.report(f"{flag}: taken as --access-log off")
+def keep_alive(reading: Reading, flag: str, value: str) -> None:
+    """Translate the seconds of an idle connection; with 0 each response ends it."""
+    rule = to("--max-requests-per-connection", "1") if value.strip() == "0" else to("--keep-alive")
+    rule(reading, flag, value)
 
 
 def proxy_headers(reading: Reading, flag: str, value: str) -> None:
@@ -97,6 +99,16 @@ def environment(reading: Reading, flag: str, value: str) -> None:
     reading.report(f"{flag} {name}=...: set in the environment")
 
 
+def colours(variable: str) -> Rule:
+    """Return a rule that translates a flag to an environment variable, which other programs have, too."""
+
+    def rule(reading: Reading, flag: str, value: str) -> None:
+        reading.translation.environment[variable] = "1"
+        reading.report(f"{flag}: taken as {variable}=1 in the environment")
+
+    return rule
+
+
 def env_file(reading: Reading, flag: str, value: str) -> None:
     reading.translation.env_files.append(value)
     reading.report(f"{flag} {value}: its variables are set in the environment, unless they are set already")
@@ -115,8 +127,8 @@ def umask(reading: Reading, flag: str, value: str) -> None:
             raise ValueError
     except ValueError:
         raise ConfigError(f"{typed(flag, value)}: it is not a mask from 0 to 0777") from None
-    reading.translation.umask = mask
-    reading.report(f"{typed(flag, value)}: the process's umask is set to {mask:04o}")
+    reading.add("--umask", f"{mask:04o}")
+    reading.report(f"{typed(flag, value)}: taken as --umask {mask:04o}")
 
 
 _STANDARD: Final = re.compile(r"/dev/(?:std(out|err)|fd/([12]))|/proc/self/fd/([12])")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from allcomers.protocol.message import Response
 
 
 class ReplyTarget(Protocol):
     """The recipient of what an AsyncCall replies after its start()."""
 
-    def said(self, reply: Any) -> None:
-        """Handle a reply. In the thread of the loop, never from within start()."""
+    def said(self, reply: Any) -> bool:
+        """Handle a reply. In the thread of the loop, never from within start(). Return whether it is a piece that the
+        socket has taken whole already: then no step asks for the next."""
         ...
 
 
@@ -59,6 +63,31 @@ class AsyncCall(Protocol):
     def leave(self) -> None:
         """Note that the client is gone, or gets another response."""
         ...
+
+
+class Answered:
+    """An AsyncCall whose response is known already."""
+
+    ahead = 0
+    hungry = False
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+
+    def start(self) -> Any:
+        return self._response
+
+    def hear(self, piece: bytes, more: bool) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+    def drain(self) -> None:
+        pass
+
+    def leave(self) -> None:
+        pass
 
 
 class Upgrade:

@@ -9,7 +9,6 @@ from allcomers.connection.call import Address, PartialResponse
 from allcomers.connection.http.endpoint import HttpEndpoint
 from allcomers.connection.http.exchange import RequestLine
 from allcomers.connection.http.log_record import AccessRecord
-from allcomers.connection.http.response_head import hints
 from allcomers.errors import ClientGone
 from allcomers.protocol.message import Request
 
@@ -20,7 +19,7 @@ class HttpConnection(Connection):
     __slots__ = ("endpoint",)
 
     def __init__(self, endpoint: HttpEndpoint, address: Address, now: float) -> None:
-        super().__init__(endpoint.limits, address, endpoint.tls, now, endpoint.counters)
+        super().__init__(endpoint.limits, address, endpoint.tls, now, endpoint.counters, endpoint.ledger)
         self.endpoint = endpoint
 
     def _delivered(self, item: AccessRecord | PartialResponse, now: float) -> None:
@@ -34,7 +33,7 @@ class HttpConnection(Connection):
         gone = self.codec.queued - self.codec.unsent
         for mark, _, _, item in self._deliveries or ():
             missing = max(0, mark - gone)
-            if isinstance(item, PartialResponse):
+            if isinstance(item, PartialResponse):  # a thread may wait for it
                 item.end(ClientGone("the client has gone") if missing else None)
             elif item is not None:
                 item.sent -= min(missing, item.sent)
@@ -62,9 +61,6 @@ class HttpConnection(Connection):
             deliveries.append((mark, None, 0.0, record))
             mark -= record.sent
         self._deliveries = [*(self._deliveries or ()), *reversed(deliveries)]
-
-    def check_hint(self, links: Iterable[bytes]) -> None:
-        hints(links)
 
     def _idle_timeout(self) -> float:
         return self._limits.keep_alive

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 from allcomers.config.limits import Limits
 from allcomers.connection.call import Address
 from allcomers.connection.http.async_call import Asker, AsyncCall, Upgrade
-from allcomers.connection.http.response_body import EndOfBody, FinalPiece, StreamingBody
+from allcomers.connection.http.response_body import EndOfBody, FinalPiece, GatheredBody, StreamingBody
+from allcomers.protocol.body import Body
 from allcomers.protocol.encode import SERVER
 from allcomers.protocol.head import Fields
-from allcomers.protocol.message import Body, Handler, Piece, Request, Response
+from allcomers.protocol.message import Handler, Piece, Request, Response
 from allcomers.protocol.timing import Times
 from allcomers.system.counters import CounterRow
+from allcomers.system.memory.ledger import Ledger
 
 if TYPE_CHECKING:
     import ssl
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
 
 Origin: TypeAlias = tuple[str, int, str]
 """The origin of a request: (host, port, scheme) of a peer or of the client behind it."""
+
+Begun: TypeAlias = Response | GatheredBody | tuple[AsyncCall, Any]
+"""A call that has been started: its response, where that is whole at once; else its AsyncCall and its first reply."""
+
+Begin: TypeAlias = Callable[[Request, Asker], Begun]
+"""Starts a call."""
 
 Taken: TypeAlias = tuple[Request, tuple[str, str, str]]
 """A request whose call a driver runs itself; its method, target and version as they came, whatever the app makes of
@@ -42,12 +50,15 @@ class HttpEndpoint(NamedTuple):
     """What all HTTP connections of a server share.
 
     handler        Request to Response
-    async_call     a request's head and its Asker to the AsyncCall that responds; None where `handler` does
-    begin          starts an AsyncCall: gives its response, if that is whole at once, or the AsyncCall and its reply
+    async_call     a request's head and its Asker to the AsyncCall that responds; None where `handler` does, for all
+                   requests or for this one
+    begin          starts an AsyncCall
     date           now to the Date field's line, with its CRLF
     wall           seconds since the epoch: the access log's clock
-    report         called with an app's exception and the request that met it
+    report         called with an app's exception and the request that met it; returns a response for its client to see
+                   instead of the usual 500, or None
     counters       counts what is done
+    ledger         counts what is held
     log            has a line for each response, or None
     client         a peer's (host, port, scheme) and a request's head to those of the client; None: no proxy is trusted
     clock          seconds, for the phases of a request; None where nobody wants these
@@ -61,15 +72,16 @@ class HttpEndpoint(NamedTuple):
     limits: Limits
     date: Callable[[float], bytes]
     wall: Callable[[], float]
-    report: Callable[[BaseException, Request], object]
+    report: Callable[[BaseException, Request], Response | None]
     counters: CounterRow
+    ledger: Ledger
     log: Log | None = None
     client: Callable[[Origin, RequestHead], Origin] | None = None
     clock: Callable[[], float] | None = None
     server_timing: bool = False
     server: bytes = SERVER
-    async_call: Callable[[Request, Asker], AsyncCall] | None = None
-    begin: Callable[[Request, Asker], Response | tuple[AsyncCall, Any]] | None = None
+    async_call: Callable[[Request, Asker], AsyncCall | None] | None = None
+    begin: Begin | None = None
     tls: ssl.SSLContext | None = None
     sends_in_call: bool = True
 

@@ -8,20 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from allcomers.connection.call import TIMED_OUT, CallStatus, PartialResponse
+from allcomers.connection.base import CALLED, Phase
+from allcomers.connection.call import DROPPED, FAILED, OVERLOADED, TIMED_OUT, CallStatus, PartialResponse
 from allcomers.connection.http import handler_call
 from allcomers.connection.http.async_call import AsyncCall, Upgrade
 from allcomers.connection.http.endpoint import HttpEndpoint, Reply
 from allcomers.connection.http.handler_call import HandlerCall
 from allcomers.connection.http.response_body import EndOfBody, FinalPiece, PulledBody, StreamingBody, WrittenBody
-from allcomers.errors import AnswerError, ClientGone, Refusal
-from allcomers.protocol.message import Body, Piece, Request, Response, Segment
+from allcomers.errors import AnswerError, ClientGone, Refusal, SpoolFull
+from allcomers.protocol.body import FULL, Body
+from allcomers.protocol.message import FileSlice, Piece, Request, Response, Segment
 
 if TYPE_CHECKING:
     from allcomers.connection.call import Address, Driver
     from allcomers.protocol.head import Fields
+
+_Failed: TypeAlias = Literal[CallStatus.FAILED, CallStatus.DROPPED]
+
+Ended: TypeAlias = Literal[CallStatus.TIMED_OUT, CallStatus.OVERLOADED, CallStatus.DROPPED, CallStatus.FAILED]
+"""What stands for the reply of a call that has none."""
 
 RequestLine = tuple[str, str, str]
 """A request's method, target and version as they came, whatever the app makes of them."""
@@ -32,6 +39,7 @@ class Outlet(Protocol):
 
     endpoint: HttpEndpoint
     driver: Driver | None
+    phase: Phase
 
     @property
     def address(self) -> Address: ...
@@ -136,15 +144,21 @@ class Exchange:
             outlet.endpoint.whole(request, outlet.address, trailers, self.body)
         return request
 
-    def open_async(self, make: Callable[[Request, Any], AsyncCall]) -> None:
-        """Make the call of an async app: its body is yet to come, perhaps."""
+    def open_async(self, make: Callable[[Request, Any], AsyncCall | None]) -> bool:
+        """Make the call of an async app, whose body is yet to come, perhaps. Return False where this request is a
+        handler's."""
         self.async_call = make(self.whole(), self)
+        if self.async_call is None:
+            self.request.server = None  # it becomes whole once its body has come
+        return self.async_call is not None
 
     def store(self, piece: bytes, complete: bool) -> None:
         """Keep a piece of the body for the handler. Raises Refusal where it cannot be stored."""
         assert self.body is not None
         try:
             self.body.write(piece, last=complete)
+        except SpoolFull:  # which the ledger has reported
+            raise Refusal(503, FULL) from None
         except OSError as error:  # no descriptor, or no room on the disk, for its temporary file
             self.outlet.endpoint.report(error, self.whole())
             raise Refusal(503, "the body cannot be stored now") from None
@@ -163,6 +177,20 @@ class Exchange:
         if self.async_call is not None:
             self.async_call.leave()
             self.async_call = None  # which knows the exchange: a circle is garbage for the collector alone
+            self.running = False  # it has been told, and may never reply: nobody waits for that
+
+    def drain(self, now: float) -> None:
+        """End a response that never ends by itself: the server leaves."""
+        body = self.response_body
+        if self.async_call is not None:
+            self.async_call.drain()
+        elif body is not None and body.is_endless:
+            body.stop()
+            if self.running:  # in another thread: its call runs on, and learns of the end with its next piece
+                if self.request.outflow is not None:
+                    self.request.outflow.stop()
+                self.body = None  # the call may read it still
+                self._end(body.stand_in(), EndOfBody.COMPLETE, None, now)
 
     @property
     def awaits_body(self) -> bool:
@@ -174,12 +202,12 @@ class Exchange:
         if self.body is not None:
             self.body.close()
             self.body = None
+            self.request.drop()  # also the files of a form, which a handler has made of it
 
     # ------------------------------------------------------------ calls
 
     def take(self) -> HandlerCall | StepCall:
         """Return the call that is due; it runs from here on."""
-        self.running = True
         call: HandlerCall | StepCall
         if self.response_body is not None:
             call = StepCall(self.response_body.step)
@@ -194,17 +222,25 @@ class Exchange:
             function = handler_call.call if endpoint.clock is None else handler_call.timed_call
             call = HandlerCall(function, endpoint, request)
         call.exchange = self
+        self.running = True  # not before: it may lack memory
         return call
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for the result of the call that was taken: its response was not given up, nor is its
+        client known to be gone. In any thread."""
+        driver = self.request.driver
+        return self.running and self.outlet.phase is CALLED and not (driver and driver.disconnected(both=True))
 
     @property
     def driver(self) -> Exchange | None:
         """The recipient of an AsyncCall's replies; None where nobody is there any more (async_call.Asker)."""
         return None if self.outlet.driver is None else self
 
-    def said(self, reply: Any) -> None:
-        """Report a reply of the AsyncCall, later than in its start()."""
-        if (driver := self.outlet.driver) is not None:
-            driver.post(self, reply)
+    def said(self, reply: Any) -> bool:
+        """Report a reply of the AsyncCall, later than in its start(). Return what post() does."""
+        driver = self.outlet.driver
+        return driver is not None and driver.post(self, reply)
 
     def hint(self, links: Iterable[bytes]) -> None:
         """Send these links ahead of the response (async_call.Asker). Raises AnswerError."""
@@ -220,14 +256,14 @@ class Exchange:
 
     # ------------------------------------------------------------ its result
 
-    def answered(self, reply: Reply | PartialResponse | Literal[CallStatus.TIMED_OUT], now: float) -> None:
+    def answered(self, reply: Reply | PartialResponse | Ended, now: float) -> None:
         """Queue what `reply` has of the response. Raises Refusal of the next request."""
         if isinstance(reply, PartialResponse):
             self._answered_partly(reply, now)
             return
         self.running = False
-        if reply is TIMED_OUT:
-            reply = self._time_out()
+        if reply is TIMED_OUT or reply is OVERLOADED:
+            reply = self._time_out() if reply is TIMED_OUT else self._refuse()
         try:
             if isinstance(reply, Response) and self.response_body is None:
                 self.outlet.respond(self, reply, now)
@@ -242,13 +278,20 @@ class Exchange:
                 self._continue(reply, now)
         except AnswerError as error:
             self._forget(reply)
-            self.outlet.respond(self, handler_call.failed(self.outlet.endpoint, error, self.request), now)
+            response = handler_call.failed(self.outlet.endpoint, error, self.request)
+            if self.response_body is None:
+                self.outlet.respond(self, response, now)
+            else:
+                self.response_body.close()
+                self._continue(EndOfBody.ABORTED, now)
 
     def _answered_partly(self, part: PartialResponse, now: float) -> None:
         """Queue a part of the response, whose call runs on."""
         try:
             if isinstance(data := part.data, Response | StreamingBody):
                 self._begin_with(WrittenBody(data) if isinstance(data, Response) else data, now)
+                if part.on_begun is not None:
+                    part.on_begun(self.response_body)
             elif self.response_body is None:  # the head, which came before it, could not be sent
                 raise ClientGone("the client has gone")
             elif data is EndOfBody.COMPLETE:
@@ -261,14 +304,14 @@ class Exchange:
             return
         self.outlet.notify(self, part, now)
 
-    def discard(self, reply: Reply | PartialResponse | Literal[CallStatus.TIMED_OUT]) -> None:
+    def discard(self, reply: Reply | PartialResponse | Ended) -> None:
         """Close what `reply` has open: the connection has ended meanwhile."""
         if isinstance(reply, PartialResponse):
             reply.end(ClientGone("the client has gone"))
             return
         self.running = False
-        if reply is TIMED_OUT:
-            reply = self._time_out()
+        if reply is TIMED_OUT or reply is OVERLOADED:
+            reply = self._time_out() if reply is TIMED_OUT else self._refuse()
         self._forget(reply)
         self.drop_body()
 
@@ -279,13 +322,21 @@ class Exchange:
         self.response_body = self.response_body.stand_in()
         return EndOfBody.ABORTED
 
-    def _forget(self, reply: Reply) -> None:
+    def _refuse(self) -> Response:
+        if self.async_call is not None:
+            self.async_call.leave()
+        return handler_call.overloaded()
+
+    def _forget(self, reply: Reply | _Failed) -> None:
         handler_call.forget(reply, self.outlet.endpoint, self.request)
         if isinstance(reply, EndOfBody):
             self.response_body = None
 
     def _begin_with(self, body: StreamingBody, now: float) -> None:
         """Queue the head and the first piece of a response; or of the rest of one. Raises AnswerError."""
+        beginning = body.first.piece if isinstance(body.first, FinalPiece) else body.first
+        if isinstance(beginning, FileSlice):
+            beginning.check()  # before the head is queued
         if self.response_body is None:
             self.outlet.begin(self, body, now)
         else:
@@ -303,10 +354,10 @@ class Exchange:
         else:
             self.outlet.due(self)
 
-    def _continue(self, piece: Piece | FinalPiece | EndOfBody, now: float) -> None:
+    def _continue(self, piece: Piece | FinalPiece | EndOfBody | _Failed, now: float) -> None:
         """Queue a further piece, or end the response."""
         body = self.response_body
-        if body is None:  # of an app that has seen its client leave, and so does not respond
+        if body is None or piece is FAILED or piece is DROPPED:  # no app responds: its client has left, most often
             self.outlet.abort(self, now)
         elif isinstance(piece, EndOfBody):
             self._end(body, piece, None, now)
@@ -322,6 +373,8 @@ class Exchange:
     ) -> None:  # fmt: skip
         """End the response. What is to be closed was closed by the call that found the end, but for `close`."""
         is_whole = end is EndOfBody.COMPLETE and body.is_whole
+        if end is EndOfBody.COMPLETE and (body.excess or not is_whole):
+            handler_call.report_length(self, body.response, body.most, body.sent + body.excess)
         if is_whole:
             self.outlet.send(self, (body.tail(self.request, self.outlet.endpoint.report),))
         self.response_body = None

@@ -8,6 +8,7 @@ client's 500.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,8 @@ from allcomers.connection.call import CallStatus
 from allcomers.connection.http.endpoint import HttpEndpoint
 from allcomers.connection.http.response_body import WHOLE, EndOfBody, PulledBody, StreamingBody
 from allcomers.connection.http.response_head import internal_error, plain_response
-from allcomers.errors import AnswerError, ClientGone, HttpError
+from allcomers.errors import AnswerError, CallAbandoned, ClientGone, HttpError
+from allcomers.protocol.head import BARE
 from allcomers.protocol.message import FileSlice, Piece, Request, Response, title
 
 
@@ -28,6 +30,10 @@ class HandlerCall(partial[Response | StreamingBody | EndOfBody]):
     @property
     def name(self) -> str:
         return title(self.args[1])
+
+    @property
+    def is_awaited(self) -> bool:
+        return bool(self.exchange.is_awaited)
 
     def forget(self, reply: Response | StreamingBody | EndOfBody | CallStatus) -> None:
         """Close what is open: the call returned `reply` too late, or was TIMED_OUT before it started."""
@@ -49,6 +55,11 @@ def overdue() -> Response:
     return plain_response(503, "The application did not answer in time.", close=True)
 
 
+def overloaded() -> Response:
+    """Return the response for a call that was refused. The connection stays open: another costs more than this does."""
+    return plain_response(503, "The server is overloaded; try again in a moment.", [("Retry-After", "1")])
+
+
 def call(endpoint: HttpEndpoint, request: Request) -> Response | StreamingBody | EndOfBody:
     """Call the handler, and pull the first piece of its response: what fails by then is still a 500."""
     try:
@@ -57,7 +68,7 @@ def call(endpoint: HttpEndpoint, request: Request) -> Response | StreamingBody |
         return response_to_error(endpoint, request, error)
 
 
-def checked(endpoint: HttpEndpoint, request: Request, response: object) -> Response | StreamingBody:
+def checked(endpoint: HttpEndpoint, request: Request, response: object) -> Response | StreamingBody | EndOfBody:
     """Check what a handler returned; pull the first piece of an iterable. Raises AnswerError, and what that raises."""
     if not isinstance(response, Response):
         raise AnswerError(f"a handler returns a Response, not {type(response).__name__}")
@@ -77,6 +88,8 @@ def checked(endpoint: HttpEndpoint, request: Request, response: object) -> Respo
     except BaseException:
         stream.close()
         raise
+    if request.outflow is not None and isinstance(stream.first, EndOfBody):
+        return request.outflow.finish(stream.first)  # type: ignore[no-any-return]
     return stream
 
 
@@ -108,13 +121,29 @@ def _is_file_of(piece: object, close: Callable[[], object]) -> bool:
     return isinstance(piece, FileSlice) and getattr(close, "__self__", None) is piece.file
 
 
-def response_to_error(endpoint: HttpEndpoint, request: Request, error: BaseException) -> Response | EndOfBody:
-    """Return the response to a request whose call raised `error`."""
-    if isinstance(error, ClientGone):
+def response_to_error(
+    endpoint: HttpEndpoint, request: Request, error: BaseException
+) -> Response | StreamingBody | EndOfBody:
+    """Return the response to a request whose call raised `error`; the end of one that has begun."""
+    if request.outflow is not None:
+        if not isinstance(error, ClientGone | CallAbandoned):
+            failed(endpoint, error, request)
+        return request.outflow.finish(EndOfBody.ABORTED)  # type: ignore[no-any-return]
+    if isinstance(error, ClientGone | CallAbandoned):
         return EndOfBody.ABORTED
     if isinstance(error, HttpError):
         return plain_response(error.status, error.message or "refused", error.headers)
     return failed(endpoint, error, request)
+
+
+def report_length(exchange: Any, response: Response, length: int, size: int) -> None:
+    """Report a body of `size` bytes whose head promises `length`, unless it has none whatever the app gives.
+
+    The client gets no more than that, and where it gets less, its connection ends (RFC 9112, 6.3).
+    """
+    if exchange.request_line[0] != "HEAD" and response.status not in BARE:
+        error = AnswerError(f"Content-Length is {length}, but the app gave {size} bytes")
+        failed(exchange.outlet.endpoint, error, exchange.request)
 
 
 def timed_call(endpoint: HttpEndpoint, request: Request) -> Response | StreamingBody | EndOfBody:
@@ -126,5 +155,7 @@ def timed_call(endpoint: HttpEndpoint, request: Request) -> Response | Streaming
 
 def failed(endpoint: HttpEndpoint, error: BaseException, request: Request) -> Response:
     """Report `error`; return the response in the place of one that failed."""
-    endpoint.report(error, request)
-    return internal_error()
+    response = None
+    with suppress(Exception):
+        response = endpoint.report(error, request)
+    return response or internal_error()

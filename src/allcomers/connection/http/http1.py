@@ -2,29 +2,35 @@
 
 `Http1Requests` reads the requests. Here their responses are framed and queued, and a connection ends. Of a response
 that is an iterable, a piece is pulled when the one before has gone out; or its call gives them, as parts, from a thread
-of its own (calls/producer.py).
+of its own (calls/outflow.py).
 """
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from allcomers.connection import base
-from allcomers.connection.base import BODY, CALLED, CLOSED, DUE, HEAD, IDLE
-from allcomers.connection.call import PartialResponse
+from allcomers.connection.base import BODY, CALLED, CLOSED, CLOSING, DUE, HEAD, IDLE
+from allcomers.connection.call import TIMED_OUT, PartialResponse
 from allcomers.connection.codec import JOIN
 from allcomers.connection.http.async_call import Upgrade
 from allcomers.connection.http.endpoint import SKIP
 from allcomers.connection.http.exchange import Exchange
+from allcomers.connection.http.handler_call import report_length
 from allcomers.connection.http.http1_requests import Http1Requests
 from allcomers.connection.http.log_record import GONE, AccessRecord
 from allcomers.connection.http.response_body import WHOLE, StreamingBody, cut
 from allcomers.connection.http.response_head import Plan, hints, plan, refused
 from allcomers.errors import Refusal
+from allcomers.protocol.body import FULL
 from allcomers.protocol.head import Fields
-from allcomers.protocol.message import Request, Response, Segment
+from allcomers.protocol.message import FileSlice, Request, Response, Segment, title
 from allcomers.system.counters import REQUESTS
+
+_logger = logging.getLogger("allcomers.calls")
 
 _NOTHING: Final = ("", "", "1.1")
 """The request line of a request that was not understood."""
@@ -46,9 +52,13 @@ class Http1Connection(Http1Requests):
     def respond(self, exchange: Exchange, response: Response, now: float) -> None:
         body = response.body
         assert isinstance(body, WHOLE)
+        if isinstance(body, FileSlice):
+            body.check()
         complete = self._reader.complete
         size = len(body)
         block, most, _, persists = self._plan(exchange, response, size, complete, now)
+        if size != most:
+            report_length(exchange, response, most, size)
         if size > most:
             size = len(body := cut(body, most))
         if size <= JOIN and isinstance(body, bytes):
@@ -95,7 +105,8 @@ class Http1Connection(Http1Requests):
 
     def _plan(self, exchange: Exchange, response: Response, size: int | None, complete: bool, now: float) -> Plan:
         request, endpoint = exchange.request, self.endpoint
-        persists = request.persists and (self._reader.buffer != b"" or not (self._ended or self._leaving))
+        persists = request.persists and (self._reader.buffer != b"" or not (self._ended or self.leaving))
+        persists = persists and self.served + 1 < self._limits.max_requests
         if not complete:  # as in _finish; the body of a stream may yet be received to its end
             persists = persists and not request.expects and (size is None or (request.length or 0) <= SKIP)
         own = endpoint.own_fields(request, now)
@@ -110,7 +121,7 @@ class Http1Connection(Http1Requests):
         if self.endpoint.log is not None or response.close is not None:
             line, started, fields = exchange.request_line, exchange.started, response.headers
             record = AccessRecord(request, line, response.status, size, started, fields, response.close)
-        self._exchange = None
+        self._exchange = exchange if exchange.running else None  # its call runs on: as in lost()
         self._deliver_later(response.status, exchange.started, record, now)
         self._idle_for = self._limits.keep_alive
         if exchange.async_call is not None:
@@ -145,22 +156,22 @@ class Http1Connection(Http1Requests):
             self.counters.add(REQUESTS)  # a request that is refused before it is whole counts, too
         else:
             request, line, started = exchange.whole(), exchange.request_line, exchange.started
+            is_running = exchange.running and exchange.async_call is None
             exchange.leave()
-            exchange.drop_body()
-        head, body = refused(refusal, self.endpoint.date(now), self.endpoint.server)
+            if not is_running:  # else the call reads its body, and its result drops it
+                exchange.drop_body()
+                self._exchange = None  # as in lost()
+        is_bare = self._reader.is_head_request if exchange is None else line[0] == "HEAD"
+        head, body = refused(refusal, self.endpoint.date(now), self.endpoint.server, is_bare)
         self.codec.push(head + body)
         self._deliver_later(refusal.status, started, None, now)
         self._log_aborted(request, line, refusal.status, len(body), started, (), now)
-        if exchange is not None and not exchange.running:
-            self._exchange = None
         self.close(now, linger=True)
 
     def drain(self, now: float, patience: float = base.FAREWELL) -> None:
-        exchange = self._exchange
-        is_async = exchange is not None and exchange.async_call is not None
-        if is_async and patience == base.FAREWELL:  # not where others wait for the place
-            assert exchange is not None and exchange.async_call is not None  # noqa: PT018
-            exchange.async_call.drain()
+        if self._exchange is not None and patience == base.FAREWELL:  # not where others wait for the place
+            self._exchange.drain(now)
+            self._settle(now)
         super().drain(now, patience)
 
     def _expire(self, now: float) -> None:
@@ -174,15 +185,29 @@ class Http1Connection(Http1Requests):
 
     def lost(self, now: float) -> None:
         exchange = self._exchange
-        if self.phase is not CLOSED:
-            if exchange is not None:
-                self._log_lost(exchange, now)
-            self._finish_undelivered(now)
-            if exchange is not None:
-                exchange.leave()
-        if exchange is not None and not exchange.running:
-            exchange.drop_body()
-        super().lost(now)
+        is_async = exchange is not None and exchange.async_call is not None
+        try:
+            if self.phase is not CLOSED:
+                if exchange is not None:
+                    self._log_lost(exchange, now)
+                self._finish_undelivered(now)
+                if exchange is not None:
+                    exchange.leave()
+        finally:
+            if exchange is not None and (is_async or not exchange.running):
+                exchange.drop_body()
+                if exchange.response_body is None:  # else close_call() closes that first
+                    self._exchange = None  # a circle is garbage for the collector alone: with TLS, 30 KB of it
+            super().lost(now)
+
+    def cut(self, now: float) -> None:
+        exchange = self._exchange
+        has_begun = exchange is not None and exchange.response_body is not None
+        if self.codec.pending or has_begun or self._reader.complete:
+            self.lost(now)
+        else:
+            self._refuse(Refusal(503, FULL), now)
+            self._settle(now)
 
     def _log_lost(self, exchange: Exchange, now: float) -> None:
         """Log the response that was on its way, or that there is none."""
@@ -192,3 +217,72 @@ class Http1Connection(Http1Requests):
             self._log_aborted(exchange.whole(), line, response.status, body.sent, started, response.headers, now)
         elif self.phase in (BODY, DUE, CALLED):
             self._log_aborted(exchange.whole(), line, GONE, 0, started, (), now)
+
+
+class PlainBesideTls(Http1Connection):
+    """One without TLS at a server that has it, whose fast path is made for that."""
+
+    __slots__ = ()
+
+    @property
+    def is_idle(self) -> bool:
+        return False
+
+
+class TimedHttp1Connection(Http1Connection):
+    """An Http1Connection with limits.request_timeout: from the first byte of a request to the last of its response.
+
+    A class of its own, so that a server without that limit has nothing of it in its way.
+
+    A request that has not come whole by then gets 408; one whose response has not begun, 503; a response that has
+    begun is cut off.
+    """
+
+    __slots__ = ()
+
+    @property
+    def request_deadline(self) -> float:
+        started = math.inf
+        for _, status, requested_at, _ in self._deliveries or ():
+            if status is not None:
+                started = requested_at
+                break
+        if self._exchange is not None and self.phase not in (CLOSING, CLOSED):
+            started = min(started, self._exchange.started)
+        elif self.phase is HEAD:
+            started = min(started, self._started)
+        return started + self._limits.request_timeout
+
+    def _settle(self, now: float) -> None:
+        super()._settle(now)
+        self.deadline = min(self.deadline, self.request_deadline)
+
+    def expired(self, now: float, held: int = 0) -> None:
+        if now < self.request_deadline:
+            super().expired(now, held)
+        else:
+            self._end_request(now)
+            self._settle(now)
+
+    def _answered(self, call: object, reply: Any, now: float) -> None:
+        if reply is TIMED_OUT and self.phase is CALLED and now >= self.request_deadline:
+            self._log_late()
+        super()._answered(call, reply, now)
+
+    def _end_request(self, now: float) -> None:
+        """End the request that has taken too long."""
+        exchange = self._exchange
+        if self.codec.pending or self.stream is not None:  # its response has begun
+            if exchange is not None:
+                self._log_late()
+            self.lost(now)
+        elif self.phase in (DUE, CALLED) and exchange is not None and self._reader.complete:
+            self._log_late()
+            self._refuse(Refusal(503, "the application did not answer in time"), now)
+        else:
+            self._refuse(Refusal(408, "the request did not come in time"), now)
+
+    def _log_late(self) -> None:
+        assert self._exchange is not None
+        text = "%s: after %g s (--request-timeout) its response is not whole"
+        _logger.warning(text, title(self._exchange.whole()), self._limits.request_timeout)

@@ -12,18 +12,20 @@ from typing import Any
 
 from allcomers.connection import base
 from allcomers.connection.base import BODY, CALLED, CLOSING, DUE, HEAD, IDLE
-from allcomers.connection.call import Address, Call, PartialResponse
+from allcomers.connection.call import PENDING, Address, Call, CallStatus, PartialResponse
+from allcomers.connection.http import handler_call
 from allcomers.connection.http.async_call import AsyncCall
 from allcomers.connection.http.base import HttpConnection
 from allcomers.connection.http.endpoint import HttpEndpoint, Taken
 from allcomers.connection.http.exchange import Exchange
 from allcomers.connection.http.log_record import AccessRecord
-from allcomers.connection.http.response_body import PulledBody
+from allcomers.connection.http.response_body import PulledBody, StreamingBody
 from allcomers.connection.progress import Progress
 from allcomers.errors import ClientGone, Refusal
 from allcomers.protocol import http1
+from allcomers.protocol.body import FULL, Body
 from allcomers.protocol.encode import CONTINUE
-from allcomers.protocol.message import Body
+from allcomers.protocol.message import Request
 from allcomers.system.counters import REQUESTS
 
 
@@ -57,18 +59,19 @@ class Http1Requests(HttpConnection):
         if request is None:
             if reader.begun and self.phase is IDLE:
                 # The time for the first head counts from accept: sending nothing must buy none.
-                since = now if self.served else self._since
+                since = now if self.served else self.since
                 self.enter(HEAD, now)
-                self._since = since
+                self.since = since
             return
         if request.length and len(reader.buffer) >= request.length:
             request.content = reader.body()
+        if self._ledger.refuses():
+            raise Refusal(503, FULL)
         line = (request.method, request.target, request.version)
         outlet: Any = self  # Http1Connection is one
         self._exchange = exchange = Exchange(outlet, request, line, self._started)
         self.counters.add(REQUESTS)
-        if self.endpoint.async_call is not None:
-            exchange.open_async(self.endpoint.async_call)
+        if self.endpoint.async_call is not None and exchange.open_async(self.endpoint.async_call):
             self.phase = DUE
         elif reader.complete:
             self.phase = DUE
@@ -119,11 +122,12 @@ class Http1Requests(HttpConnection):
                 self._receive_end(now)
 
     def _buffered(self) -> int:
-        exchange = self._exchange
-        ahead = 0
         # Behind a body that is here whole the end of the connection must be received, consumed or not.
-        if exchange is not None and exchange.async_call is not None and not self._reader.complete:
-            ahead = exchange.async_call.ahead
+        return len(self._reader.buffer) if self._reader.complete else self._memory()
+
+    def _memory(self) -> int:
+        exchange = self._exchange
+        ahead = exchange.async_call.ahead if exchange is not None and exchange.async_call is not None else 0
         return len(self._reader.buffer) + ahead
 
     @property
@@ -132,17 +136,21 @@ class Http1Requests(HttpConnection):
 
     # ------------------------------------------------------------ for a driver
 
+    def count_served(self, count: int, now: float) -> None:
+        self._reader.restart()
+        super().count_served(count, now)
+
     @property
     def is_idle(self) -> bool:
-        if self.wants != base.READ or self.phase is not IDLE or self._leaving:
+        if self.wants != base.READ or self.phase is not IDLE or self.leaving:
             return False
         is_ready = not self._reader.buffer and self.codec.ready and not self.codec.ended
         # A deadline that nobody looks at may only move later.
         return is_ready and self._idle_for <= self._limits.keep_alive
 
     @property
-    def is_streaming(self) -> bool:
-        return self._exchange is not None and self._exchange.response_body is not None
+    def stream(self) -> StreamingBody | None:
+        return None if self._exchange is None else self._exchange.response_body
 
     def adopt(
         self,
@@ -174,11 +182,14 @@ class Http1Requests(HttpConnection):
             self.phase = CALLED
         return body
 
-    def close_call(self) -> Call | None:
+    def close_call(self) -> Call | CallStatus | None:
         exchange = self._exchange
+        if exchange is not None and exchange.running and exchange.async_call is None:
+            return PENDING
         if exchange is None or exchange.running or exchange.response_body is None:
             return None
         body, exchange.response_body = exchange.response_body, None
+        self._exchange = None
         return body.close
 
     # ------------------------------------------------------------ calls
@@ -189,15 +200,20 @@ class Http1Requests(HttpConnection):
         return self._exchange.take()
 
     def _may_call(self) -> bool:  # a piece waits until the one before has gone out
-        return not self.is_streaming and super()._may_call()
+        return self.stream is None and super()._may_call()
 
     def _answered(self, call: object, reply: Any, now: float) -> None:
         exchange = self._exchange
         if exchange is None or self.phase is not CALLED:  # the peer has gone, or broken TLS, meanwhile
+            exchange = exchange or (call if isinstance(call, Exchange) else getattr(call, "exchange", None))
             if exchange is not None:
                 exchange.discard(reply)
+                if not exchange.running and exchange.response_body is None:
+                    self._exchange = None  # as in lost()
             elif isinstance(reply, PartialResponse):  # of a call that was given up, and runs on
                 reply.end(ClientGone("the client has gone"))
+            else:  # of an AsyncCall that was given up
+                handler_call.forget(reply, self.endpoint, Request(method="", target="", peer=self.peer))
             return
         try:
             exchange.answered(reply, now)

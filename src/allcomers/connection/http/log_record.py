@@ -10,6 +10,7 @@ from typing import Final
 
 from allcomers.connection.http.endpoint import HttpEndpoint, Log
 from allcomers.protocol.message import Request
+from allcomers.system import faults
 
 GONE: Final = 499
 """The logged status of a client that left before it had any of a response: nginx's, and never sent."""
@@ -73,11 +74,14 @@ class AccessRecord:
         return ", ".join(value for other, value in self.headers if other.lower() == name)
 
     def finish(self, endpoint: HttpEndpoint, peer: str, now: float) -> None:
-        """Close what is open, and write the line; `peer` is the one that we are connected with."""
+        """Close what is open, and write the line; `peer` is the one that we are connected with. Raise nothing."""
         if self.close is not None:
             _close(self.close, self.head, endpoint, peer)
         if endpoint.log is not None:
-            self._write(endpoint, endpoint.log, peer, now)
+            try:
+                self._write(endpoint, endpoint.log, peer, now)
+            except Exception as error:
+                faults.report(error, "a line of the access log is lost")
 
     def _write(self, endpoint: HttpEndpoint, log: Log, peer: str, now: float) -> None:
         head = self.head

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
-from allcomers.connection.call import Driver
 from allcomers.errors import AnswerError
 from allcomers.protocol import encode
 from allcomers.protocol.message import FileSlice, Piece, Request, Response, Segment, title
@@ -21,11 +20,20 @@ WHOLE: Final = (bytes, FileSlice)  # a tuple: `bytes | FileSlice` would make a n
 """A body that is at hand; any other is an iterable of these."""
 
 
+_AnyPiece = TypeVar("_AnyPiece", bytes, FileSlice)
+
+
 def cut(piece: Piece, size: int) -> Piece:
     """Return the first `size` bytes of `piece`; all of a shorter one."""
     if len(piece) <= size:
         return piece
     return FileSlice(piece.file, piece.offset, size) if isinstance(piece, FileSlice) else piece[:size]
+
+
+def is_event_stream(response: Response) -> bool:
+    """Return whether `response` is one of server-sent events (HTML, 9.2), which never ends by itself."""
+    kinds = [value.lower() for name, value in response.headers if name.lower() == "content-type"]
+    return any(kind.startswith("text/event-stream") for kind in kinds)
 
 
 class FinalPiece:
@@ -50,9 +58,10 @@ class StreamingBody:
     first                    its first piece
     most, chunked, persists  as its Plan has them
     sent                     bytes of its body so far
+    excess                   bytes beyond its Content-Length, which are not sent
     """
 
-    __slots__ = ("chunked", "first", "most", "persists", "response", "sent")
+    __slots__ = ("chunked", "excess", "first", "most", "persists", "response", "sent")
 
     def __init__(self, response: Response, first: Piece | FinalPiece | EndOfBody = b"") -> None:
         self.response = response
@@ -60,11 +69,16 @@ class StreamingBody:
         self.most = ENDLESS
         self.chunked = False
         self.persists = False
-        self.sent = 0
+        self.sent = self.excess = 0
 
     @property
     def left(self) -> int:
         return self.most - self.sent
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether it does not end by itself."""
+        return self.most == ENDLESS and is_event_stream(self.response)
 
     @property
     def is_whole(self) -> bool:
@@ -72,10 +86,28 @@ class StreamingBody:
         return self.most in (ENDLESS, self.sent)
 
     def framed(self, piece: Piece) -> Iterable[Segment]:
-        """Frame a further piece; drop what is beyond its Content-Length (RFC 9112, 6.3)."""
-        piece = cut(piece, self.left)
+        """Frame a further piece; drop what is beyond its Content-Length (RFC 9112, 6.3). Raises AnswerError."""
+        if isinstance(piece, FileSlice):
+            piece.check()
+            piece = self._within(piece)
+            return encode.chunk(piece) if self.chunked else (piece,)
+        return (self.framed_bytes(piece),)
+
+    def framed_bytes(self, piece: bytes) -> bytes:
+        """Frame a further piece that is no file, as framed()."""
+        if len(piece) > self.most - self.sent:
+            piece = self._within(piece)
+        else:
+            self.sent += len(piece)
+        return encode.chunk_of(piece) if self.chunked else piece
+
+    def _within(self, piece: _AnyPiece) -> _AnyPiece:
+        """Count a further piece; return what is not beyond the Content-Length."""
+        size = len(piece)
+        piece = cut(piece, self.left)  # type: ignore[assignment]
         self.sent += len(piece)
-        return encode.chunk(piece) if self.chunked else (piece,)
+        self.excess += size - len(piece)
+        return piece
 
     def tail(self, request: Request, report: Callable[[BaseException, Request], object]) -> bytes:
         """Return the end of a body in chunks, once; b"" of any other. Trailers are for a client that declares that it
@@ -94,6 +126,9 @@ class StreamingBody:
         """Return the next piece, or the end: a Call, once the piece before has gone out."""
         raise NotImplementedError
 
+    def stop(self) -> None:
+        """Let the next step be the end."""
+
     def close(self) -> None:
         """Close what is open: no more of it is sent."""
         raise NotImplementedError
@@ -103,8 +138,8 @@ class StreamingBody:
         self.most, self.chunked, self.persists, self.sent = before.most, before.chunked, before.persists, before.sent
 
     def stand_in(self) -> StreamingBody:
-        """Return a body in the place of this one, whose step takes too long: that runs on, and closes this one."""
-        other = StreamingBody(Response(status=self.response.status))
+        """Return a body in the place of this one, whose call runs on, and closes this one."""
+        other = StreamingBody(Response(status=self.response.status, headers=self.response.headers))
         other.most, other.chunked, other.sent = self.most, self.chunked, self.sent
         return other
 
@@ -122,15 +157,27 @@ class WrittenBody(StreamingBody):
         pass
 
 
+class GatheredBody(StreamingBody):
+    """A StreamingBody whose pieces were all given before any was sent: its response has them, as one."""
+
+    __slots__ = ()
+
+    def __init__(self, response: Response) -> None:
+        assert isinstance(response.body, bytes)
+        super().__init__(response, FinalPiece(response.body))
+
+    def close(self) -> None:
+        pass
+
+
 class PulledBody(StreamingBody):
     """A StreamingBody whose pieces come from an iterable.
 
     report    called with what that raises, and the request
     is_bound  app code runs when a piece is pulled, or at the end: all of it in the thread that has called the app
-    may_be_cut  its head may promise an end that the iterable does not know of: `most`, once that is queued
     """
 
-    __slots__ = ("_pieces", "_report", "_request", "is_bound", "may_be_cut")
+    __slots__ = ("_is_stopped", "_pieces", "_report", "_request", "is_bound")
 
     def __init__(
         self,
@@ -144,22 +191,23 @@ class PulledBody(StreamingBody):
         self._pieces = pieces
         self._report = report
         self._request = request
+        self._is_stopped = False
         self.is_bound = is_bound
-        self.may_be_cut = True
 
     @property
     def name(self) -> str:
         return f"{title(self._request)}, a further piece"
 
     @property
-    def driver(self) -> Driver | None:
-        driver: Driver | None = self._request.driver
-        return driver
+    def outflow(self) -> Any:
+        """What sends it from the thread of its call."""
+        request = self._request
+        if request.outflow is None:
+            request.outflow = request.driver.outflow()
+        return request.outflow
 
     def begin(self) -> None:
         """Pull the first piece. Raises what the app raises, and AnswerError."""
-        is_bare = self._request.method == "HEAD" or self.response.status in (204, 304)
-        self.may_be_cut = is_bare or any(name.lower() == "content-length" for name, _ in self.response.headers)
         self.first = self.pull()
         if isinstance(self.first, EndOfBody):
             self.close()
@@ -170,14 +218,19 @@ class PulledBody(StreamingBody):
         Our own iterables may end with FinalPiece, which is closed when it has gone out, or with EndOfBody.ABORTED.
         """
         for piece in self._pieces:
-            if isinstance(piece, (bytes, FileSlice, FinalPiece)) or piece is EndOfBody.ABORTED:
+            if type(piece) is bytes:  # PERF: most often
+                return piece
+            if isinstance(piece, FileSlice):
+                piece.check()  # here, where what it raises is the app's; it is checked again when it is queued
+                return piece
+            if isinstance(piece, (bytes, FinalPiece)) or piece is EndOfBody.ABORTED:
                 return piece
             raise AnswerError(f"a piece of a body is bytes or a FileSlice, not {type(piece).__name__}")
         return EndOfBody.COMPLETE
 
     def step(self) -> Any:
         """Return the next piece; close where the iterable ends or the client has all that it was promised: a Call."""
-        return self._timed(self._step)
+        return self._step() if self._request.times is None else self._timed(self._step)
 
     def next(self) -> Any:
         """Return the next piece, or the end, which is not closed yet: a Call."""
@@ -194,13 +247,19 @@ class PulledBody(StreamingBody):
         with times:
             return call()
 
+    def stop(self) -> None:
+        self._is_stopped = True
+
     def _step(self) -> Piece | FinalPiece | EndOfBody:
-        piece = self._next() if self.left > 0 else EndOfBody.COMPLETE
-        if isinstance(piece, EndOfBody):
+        piece = self._next() if self.most > self.sent else EndOfBody.COMPLETE
+        if type(piece) is not bytes and isinstance(piece, EndOfBody):
             self.close()
         return piece
 
     def _next(self) -> Piece | FinalPiece | EndOfBody:
+        if self._is_stopped:
+            end_early = getattr(self._pieces, "end_early", bytes)  # of a body whose coding has an end of its own
+            return end_early() or EndOfBody.COMPLETE
         try:
             return self.pull()
         except BaseException as error:

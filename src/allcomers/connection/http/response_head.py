@@ -6,14 +6,17 @@ This file knows one response at a time; when it is due and what comes after it, 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import product
 from typing import Final, TypeAlias
 
 from allcomers.connection.http.response_body import ENDLESS
 from allcomers.errors import AnswerError, Refusal
 from allcomers.protocol import compiled
-from allcomers.protocol.encode import STATUS_LINES, encode_fields, known_blocks, status_line
+from allcomers.protocol.encode import STATUS_LINES, encode_fields, known_blocks, status_line, with_server
+from allcomers.protocol.head import BARE
 from allcomers.protocol.http1 import CRLF
 from allcomers.protocol.message import Response
+from allcomers.system.memory.ledger import RETRY_AFTER
 
 _CLOSE: Final = b"Connection: close\r\n"
 _TEXT: Final = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
@@ -40,17 +43,21 @@ def plan(
         if found is not None:
             return found
     method, _, version = request_line
+    upgrades = False
     fields, ours = encode_fields(response.headers)
     if ours is not None:
         if "content-length" in ours:
             size = _declared(ours["content-length"])
         persists = persists and "close" not in ours.get("connection", "").lower()
+        upgrades = "upgrade" in ours
         date = _own("Date", ours) or date
-        server = _own("Server", ours) or server
+        if "server" in ours:
+            server = with_server(server, _own("Server", ours))
     status = response.status
     chunked = False
-    if status == 204 or status == 304:
-        framing, most = b"", 0  # RFC 9112, 6.3, rule 1: these have no body
+    if status in BARE:
+        most = 0
+        framing = b"Content-Length: 0\r\n" if status == 205 else b""
     elif size is not None:
         framing, most = b"Content-Length: %d\r\n" % size, size
     else:
@@ -60,10 +67,21 @@ def plan(
         framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
     if method == "HEAD":
         most, chunked = 0, False
-    connection = (b"Connection: keep-alive\r\n" if version == "1.0" else b"") if persists else _CLOSE
+    connection = _CONNECTION[upgrades, persists, version == "1.0"]
     line = (STATUS_LINES.get(status) if type(status) is int else None) or status_line(status)
     block = b"".join((line, fields, date, server, framing, connection, CRLF))
     return block, most, chunked, persists
+
+
+def _connection(upgrades: bool, persists: bool, is_old: bool) -> bytes:
+    """Return the Connection field, with its CRLF (RFC 9112, 9.3), which names an Upgrade field (RFC 9110, 7.8)."""
+    options = [b"Upgrade"] if upgrades else []
+    options += ([b"keep-alive"] if is_old else []) if persists else [b"close"]
+    return b"Connection: %b\r\n" % b", ".join(options) if options else b""
+
+
+_CONNECTION: Final = {key: _connection(*key) for key in product((False, True), repeat=3)}
+"""PERF: by (upgrades, persists, is_old), so that a response costs no further call."""
 
 
 def _declared(value: str) -> int:
@@ -99,10 +117,12 @@ def hints(links: Iterable[bytes]) -> bytes:
     return b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % fields
 
 
-def refused(refusal: Refusal, date: bytes, server: bytes) -> tuple[bytes, bytes]:
-    """Return the head and the body of a refusal, after which the connection is closed."""
+def refused(refusal: Refusal, date: bytes, server: bytes, is_bare: bool) -> tuple[bytes, bytes]:
+    """Return the head and the body of a refusal, after which the connection is closed; `is_bare` has no body (HEAD)."""
     body = refusal.reason.encode("ascii") + b".\n"
-    return b"".join((status_line(refusal.status), _TEXT % len(body), date, server, _CLOSE, CRLF)), body
+    retry = b"Retry-After: %d\r\n" % RETRY_AFTER if refusal.status == 503 else b""
+    head = b"".join((status_line(refusal.status), _TEXT % len(body), retry, date, server, _CLOSE, CRLF))
+    return head, b"" if is_bare else body
 
 
 def busy(date: bytes, server: bytes) -> bytes:

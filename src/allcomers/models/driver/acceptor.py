@@ -1,5 +1,7 @@
 """Accept peers, for every model: while there is room, while there are descriptors, while other workers have as many.
 
+To be out of descriptors is to be full: idle peers are asked to leave for those that wait, as when all places are taken.
+
 The owner of an Acceptor waits for the listeners: a loop does so beside its peers, a blocking model in a thread of its
 own. An Acceptor decides when they are watched and how many peers each report admits.
 """
@@ -12,16 +14,25 @@ from functools import partial
 from time import monotonic
 from typing import Final, Protocol, TypeAlias
 
+from allcomers.connection.base import IDLE, Connection
 from allcomers.connection.call import Address
 from allcomers.models.driver.serving import Serving
-from allcomers.system import sockets
+from allcomers.system import faults, sockets
 from allcomers.system.accept_balance import ACCEPT_BACKOFF
 
 BATCH: Final = 64
 """Peers that a loop accepts before those that it has get their turn."""
 
+EVICT: Final = 32
+"""Idle peers at most that leave at once, for others that wait or when descriptors run out: as many as nginx drains."""
+
 Action: TypeAlias = Callable[[float], object]
 """Called with the time when a descriptor is reported as readable."""
+
+
+def is_kept_alive(conn: Connection) -> bool:
+    """Return whether this peer has had a response, all of it, and has requested nothing since: it may have to leave."""
+    return conn.phase is IDLE and conn.served > 0 and not conn.codec.pending
 
 
 class AcceptorOwner(Protocol):
@@ -31,8 +42,9 @@ class AcceptorOwner(Protocol):
         """Return whether all places are taken."""
         ...
 
-    def make_room(self, now: float) -> None:
-        """Ask a peer to leave, for one that waits; the listeners are not watched until the owner calls watch()."""
+    def make_room(self, now: float, count: int) -> None:
+        """Ask `count` idle peers to leave, for as many that wait; those that were asked already, and are about to,
+        count. Call watch() when one has left."""
         ...
 
     def add(self, sock: socket.socket, address: Address, now: float) -> None:
@@ -60,12 +72,14 @@ class Acceptor:
 
     def __init__(self, owner: AcceptorOwner, serving: Serving, batch: int = BATCH) -> None:
         self._owner = owner
+        self._serving = serving
         self._listeners = serving.listeners
         self._slot = serving.slot
         self._signals = serving.signals
         self._batch = batch
         self._actions = {listener.fileno(): partial(self._accept, listener) for listener in self._listeners}
         self._watched: set[int] = set()
+        self._signals.on_shortage(lambda: owner.make_room(monotonic(), EVICT))
 
     def __contains__(self, fd: int) -> bool:
         return fd in self._actions
@@ -81,15 +95,28 @@ class Acceptor:
             self._forget(fd)
 
     def _watch(self, fd: int) -> None:
-        self._watched.add(fd)
-        self._owner.watch_listener(fd, self._actions[fd])
+        try:
+            self._owner.watch_listener(fd, self._actions[fd])
+        except (OSError, MemoryError) as error:
+            faults.report(error, "a listener cannot be watched for the moment")
+            self._owner.retry(fd, monotonic() + sockets.PAUSE)
+        else:
+            self._watched.add(fd)
 
     def _forget(self, fd: int) -> None:
         self._watched.remove(fd)
         self._owner.forget_listener(fd)
 
     def _accept(self, listener: socket.socket, now: float) -> None:
-        """Accept peers that wait at `listener`, at least one."""
+        """Accept peers that wait at `listener`, at least one; pause where that fails."""
+        try:
+            self._accept_turn(listener, now)
+        except Exception as error:
+            faults.report(error, "no peer can be accepted for the moment")
+            self.unwatch()
+            self._owner.retry(listener.fileno(), now + sockets.PAUSE)
+
+    def _accept_turn(self, listener: socket.socket, now: float) -> None:
         slot = self._slot
         if slot.is_alone():
             self._accept_some(listener, self._batch, now)
@@ -108,21 +135,38 @@ class Acceptor:
     def _accept_some(self, listener: socket.socket, most: int, now: float) -> None:
         owner = self._owner
         if owner.full():
-            self.unwatch()
-            owner.make_room(now)
+            self._wait_for_room(listener, now)
             return
         for _ in range(most):
             try:
                 found = sockets.accept(listener)
             except OSError:
-                self.unwatch()
-                owner.retry(listener.fileno(), now + sockets.PAUSE)
+                self._wait_for_room(listener, now)
                 return
             if found is None:
                 return
-            owner.add(*found, now)
+            self.admit(*found, now)
             if owner.full():  # the next report shows whether another waits
                 return
+
+    def admit(self, sock: socket.socket, address: Address, now: float) -> None:
+        """Give the owner a peer that was accepted, unless its client has too many; close it where that fails."""
+        try:
+            if self._serving.admit(address):
+                self._owner.add(sock, address, now)
+            else:
+                sockets.refuse(sock, self._serving.endpoint.busy)
+        except Exception as error:
+            faults.report_peer(error, address[0])
+            self._serving.dismiss(address)
+            sockets.close_peer(sock)
+
+    def _wait_for_room(self, listener: socket.socket, now: float) -> None:
+        """Leave those that wait in the backlog until a peer has left; or for a moment: descriptors become free
+        elsewhere, too."""
+        self.unwatch()
+        self._owner.make_room(now, min(EVICT, max(1, sockets.queued(listener) or 1)))
+        self._owner.retry(listener.fileno(), now + sockets.PAUSE)
 
     def close(self) -> Iterator[tuple[socket.socket, Address]]:
         """Yield the peers that wait now, until the signals' deadline, and close the listeners."""
@@ -136,4 +180,4 @@ class Acceptor:
                     yield found
             except OSError:
                 pass
-            listener.close()
+            sockets.close(listener)

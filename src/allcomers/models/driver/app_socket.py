@@ -15,7 +15,6 @@ import select
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Lock
 from time import monotonic
 from typing import Any
 
@@ -24,6 +23,8 @@ from allcomers.connection.codec import Clear
 from allcomers.errors import PeerError
 from allcomers.system import sockets
 from allcomers.system.counters import BYTES_IN, BYTES_OUT, CounterRow
+from allcomers.system.native.primitives import Primitives, close, epoll
+from allcomers.system.processes import forks
 
 
 class _End(enum.Enum):
@@ -36,17 +37,25 @@ class _End(enum.Enum):
 class AppSocket:
     """A client's socket, lent to the call of its request until that ends.
 
+    primitives  its threads wait by these
     take   called at the first use: returns the codec, and what the client has sent already. Raises OSError once a
            response has begun
     taken  bool: the app speaks with its client itself
     """
 
-    def __init__(self, sock: socket.socket, counters: CounterRow, take: Callable[[], tuple[Clear, bytes]]) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        counters: CounterRow,
+        primitives: Primitives,
+        take: Callable[[], tuple[Clear, bytes]],
+    ) -> None:
         self.taken = False
         self._sock = sock
         self._counters = counters
         self._take = take
-        self._lock = Lock()  # for what follows
+        self._primitives = primitives
+        self._lock = primitives.lock()  # for what follows
         self._codec = Clear()
         self._buffer = b""  # received, and not given to the app
         self._end: _End | None = None  # the client sends no more, or the call has ended
@@ -130,7 +139,7 @@ class AppSocket:
         with self._lock:
             if self._closed:
                 return -1
-            if self._readable is None and (self._buffer or not self._codec.is_clear) and hasattr(select, "epoll"):
+            if self._readable is None and (self._buffer or not self._codec.is_clear) and epoll is not None:
                 self._readable = _Readable(self._sock)
                 self._mark()
             return self._sock.fileno() if self._readable is None else self._readable.fileno()
@@ -232,13 +241,17 @@ class AppSocket:
         """Wait for the client. Raises BlockingIOError and TimeoutError as a socket does."""
         if self._timeout == 0:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        poll = select.poll()
+        poll = self._primitives.poll()
         with self._lock:
-            if self._sock.fileno() < 0:
+            fd = self._sock.fileno()
+            if fd < 0:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-            poll.register(self._sock, event)
-        if not poll.poll(None if until is None else max(0.0, until - monotonic()) * 1000):
-            raise TimeoutError("timed out")
+            poll.register(fd, event)
+        try:
+            if not poll.poll(None if until is None else max(0.0, until - monotonic()) * 1000):
+                raise TimeoutError("timed out")
+        finally:
+            poll.unregister(fd)
 
     def _mark(self) -> None:
         if self._readable is not None:
@@ -250,14 +263,19 @@ class _Readable:
 
     def __init__(self, sock: socket.socket) -> None:
         self._marked = False
+        self._event = -1
+        self._epoll = epoll(2)
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._epoll = select.epoll(2)
         self._epoll.register(sock, select.EPOLLIN)
         self._epoll.register(self._event, select.EPOLLIN)
+        forks.keep(self)
+
+    def filenos(self) -> tuple[int, int]:
+        return self._epoll.fileno(), self._event
 
     def __del__(self) -> None:
-        self._epoll.close()
-        os.close(self._event)
+        if self._event >= 0:  # an epoll object closes itself
+            close(self._event)
 
     def fileno(self) -> int:
         return self._epoll.fileno()

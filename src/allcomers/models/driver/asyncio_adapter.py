@@ -8,14 +8,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from select import POLLIN, POLLOUT
 from time import monotonic
 from typing import Protocol
 
+from allcomers.calls.overload.delay import CALM
 from allcomers.connection.base import READ, WRITE
 from allcomers.models.driver.event_loop import EventLoop
 from allcomers.models.driver.poller import Poller
 from allcomers.models.driver.serving import Serving
+from allcomers.system import faults
+from allcomers.system.deadlines import NEVER
+from allcomers.system.processes import forks
 
 _logger = logging.getLogger("allcomers.app")
 
@@ -58,11 +64,17 @@ class AsyncioPoller:
         self.watch(fd, READ)
 
     def forget(self, fd: int) -> None:
-        self.watch(fd, 0)
-        del self._watched[fd]
+        with suppress(OSError):
+            self.watch(fd, 0)
+        self._watched.pop(fd, None)
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         raise AssertionError("the event loop waits")
+
+    def close(self) -> None:
+        """Watch nothing any more, on a loop that goes on."""
+        for fd in list(self._watched):
+            self.forget(fd)
 
 
 class AsyncioAdapter:
@@ -72,43 +84,96 @@ class AsyncioAdapter:
         self._events = events
         self._counters = serving.slot.counters
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = float("inf")
+        self._timer_at = NEVER
+        self._admission = serving.admission
+        # When to measure a turn of the event loop next: it does not say how long one takes.
+        self._probe_at = NEVER if self._admission.turn.target == NEVER else 0.0
+        self._probed_since = NEVER  # when the measurement under way has begun
         self.over = events.create_future()
+        self._nested_fd = -1
         if nested is not None:
             self._loop = EventLoop(serving, nested, self._turn)
-            events.add_reader(nested.fileno(), self._handle_all, nested)
+            self._nested_fd = nested.fileno()
+            events.add_reader(self._nested_fd, self._handle_all, partial(nested.wait, 0))
         else:
             poller = AsyncioPoller(events)
             poller.handle = self._handle
             self._loop = EventLoop(serving, poller, self._turn)
 
-    def _handle_all(self, nested: Nested) -> None:
-        events = nested.wait(0)
-        now = monotonic()
-        for fd, event in events:
-            self._loop.handle(fd, event, now)
+    def close(self) -> None:
+        """Close the peers that are left, and have the event loop watch and call nothing of this any more."""
+        self._probe_at = NEVER
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._nested_fd >= 0:
+            self._events.remove_reader(self._nested_fd)
+        self._loop.close()
+
+    def _handle_all(self, wait: Callable[[], list[tuple[int, int]]]) -> None:
+        """Handle the events that `wait` returns at once, then what is due by the clock."""
+        loop, now = self._loop, 0.0
+        try:
+            events = wait()
+            now = monotonic()
+            if now >= self._probe_at:
+                self._probe(now)
+            elif now - self._probed_since > self._admission.turn.room:
+                self._admission.lasts(now - self._probed_since, now)
+            for fd, event in events:  # as in EventLoop.run()
+                try:
+                    loop.handle(fd, event, now)
+                except BaseException as error:
+                    loop.peers.failed(fd, error)
+        except MemoryError as error:  # of the loop itself, between two peers: what is left is reported again
+            faults.report(error, "the event loop lacks memory")
+        except Exception as error:
+            self._fail(error)
+        now = now or monotonic()
         self._turn(now)
         self._counters.loop_turn(monotonic() - now)
 
     def _handle(self, fd: int, event: int) -> None:
-        now = monotonic()
-        self._loop.handle(fd, event, now)
-        self._turn(now)
-        self._counters.loop_turn(monotonic() - now)
+        self._handle_all(lambda: [(fd, event)])
+
+    def _fail(self, error: Exception) -> None:
+        """End the loop with `error`, which is no peer's fault: asyncio would report it, and call again, for ever."""
+        if not self.over.done():
+            self.over.set_exception(error)
 
     def _turn(self, now: float) -> None:
-        timeout = self._loop.turn(now)
+        if forks.is_copy:  # uvloop would wait for ever
+            forks.leave()
+        try:
+            timeout = self._loop.turn(now)
+        except MemoryError as error:
+            faults.report(error, "the event loop lacks memory")
+            timeout = faults.PAUSE
+        except Exception as error:
+            self._fail(error)
+            return
         if timeout is not None and now + timeout < self._timer_at:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer_at = now + timeout
             self._timer = self._events.call_later(timeout, self._tick)
-        if self._loop.over and not self.over.done():
+        if self._loop.peers.draining and self._loop.over and not self.over.done():
             self.over.set_result(None)
+
+    def _probe(self, now: float) -> None:
+        """Measure this turn of the event loop: what is called soon is called behind all that it has to do now."""
+        self._probe_at, self._probed_since = NEVER, now
+        self._events.call_soon(self._end_probe)
+
+    def _end_probe(self) -> None:
+        now, turns = monotonic(), self._admission.turn
+        took, self._probed_since = now - self._probed_since, NEVER
+        self._probe_at = now + turns.target
+        if took > turns.target or turns.state is not CALM:
+            self._admission.turned(took, now)
 
     def _tick(self) -> None:
         self._timer = None
-        self._timer_at = float("inf")
+        self._timer_at = NEVER
         self._turn(monotonic())
 
 
@@ -122,3 +187,12 @@ def drive(serving: Serving, events: asyncio.AbstractEventLoop, nested: Nested | 
         # Raised by a task that an app has started, or that is its call: one request does not stop a server.
         except (SystemExit, KeyboardInterrupt) as error:
             _logger.error("a task of the app raised %s", type(error).__name__, exc_info=error)
+
+
+async def drive_here(serving: Serving, nested: Nested | None) -> None:
+    """Serve on the event loop that runs this coroutine, beside its other tasks, until the server stops."""
+    adapter = AsyncioAdapter(serving, asyncio.get_running_loop(), nested)
+    try:
+        await adapter.over
+    finally:
+        adapter.close()

@@ -10,19 +10,25 @@ and one send, with no call to the poller but wait().
 
 from __future__ import annotations
 
+import math
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import Any, Final, Protocol
 
+from allcomers.calls.outflow import Outflow
+from allcomers.calls.overload.admission import Admission
 from allcomers.calls.protocols import Calls
-from allcomers.connection import call as calls_of_apps
-from allcomers.connection.base import CALL, PATIENCE, READ, RUNNING, WRITE, Connection
-from allcomers.connection.call import CONSUMED, PENDING, Driver, PartialResponse
-from allcomers.errors import PeerError
+from allcomers.connection.base import CALL, FAREWELL, PATIENCE, READ, RUNNING, WRITE, Connection, awaits_body
+from allcomers.connection.call import CONSUMED, OVERLOADED, PENDING, Driver, PartialResponse
+from allcomers.connection.http.exchange import StepCall
+from allcomers.connection.http.response_head import hints
+from allcomers.errors import ClientGone, LoopMoved, PeerError
 from allcomers.models.driver.poller import Poller
+from allcomers.models.fastpath.pieces import STEP, pull_pieces, report, send_piece
 from allcomers.models.fastpath.setup import FastState
 from allcomers.system import nonblocking, sockets
 from allcomers.system.deadlines import NEVER, Deadlines
@@ -30,12 +36,9 @@ from allcomers.system.deadlines import NEVER, Deadlines
 TURN: Final = 256 * 1024
 """Bytes moved for one peer before it is another's turn."""
 
-STEP: Final = 4096
-"""Bytes that each step counts for beside those it moves: 64 small requests are a turn, too."""
-
 PROMPT: Final = 0.005
-"""Seconds for which a response whose pieces go out at once may go on where no other call may come between them: a
-thread of its own would gain nothing sooner, for the interpreter runs one for so long (sys.getswitchinterval())."""
+"""Seconds for which a response whose pieces go out at once may go on before others have their turn, or it gets a thread
+of its own: that would gain nothing sooner, for the interpreter runs one for so long (sys.getswitchinterval())."""
 
 HINTS: Final = 16
 """Times that a call may hint before it has waited for anything; more are not sent."""
@@ -49,17 +52,22 @@ class Home(Protocol):
     at        the peer whose turn it is
     again     peers that had their turn and could go on
     evicting  bool: each peer is to leave with its next response
+    draining  bool: the server leaves
+    detached  peers that are gone, and whose calls run on
     has_fast_path  bool: idle peers have it
     """
 
     channels: dict[int, Channel]
     calls: Calls
+    admission: Admission
     here: Any  # calls.here
     poller: Poller
     deadlines: Deadlines
     at: Channel
     again: deque[Channel]
     evicting: bool
+    draining: bool
+    detached: set[Channel]
     has_fast_path: bool
     turned: Callable[[float], object]
 
@@ -68,6 +76,26 @@ class Home(Protocol):
         ...
 
     def close(self, channel: Channel) -> None: ...
+
+    def fail(self, channel: Channel, error: BaseException, reply: object = None) -> None: ...
+
+
+def _takes_turns(conn: Connection) -> bool:
+    """Return whether others have their turn between two pieces of this response, of which the next may last, too.
+
+    Not where it ends by itself: an app may keep in this thread what its pieces need, such as a database connection, and
+    close that for another request.
+    """
+    return conn.stream is not None and conn.stream.is_endless
+
+
+def _pull(channel: Channel, now: float, left: int, end: float) -> tuple[float, int]:
+    """Give pieces of a response, `left` bytes or to the `end`. Return the time after them, and what is left."""
+    home, conn, call = channel.home, channel.conn, channel.conn.take_call()
+    until = end if home.calls.keeps_threads or _takes_turns(conn) else math.inf
+    reply, now, moved = pull_pieces(conn, channel.fd, call, home.here, now, left, until)
+    report(conn, call, reply, now)
+    return now, left - moved
 
 
 class Channel(FastState):
@@ -100,19 +128,22 @@ class Channel(FastState):
 
     def drive(self, now: float) -> None:
         """Satisfy what the connection wants, for as long as that needs no waiting."""
-        home, conn = self.home, self.conn
+        home, conn, ready_at = self.home, self.conn, now
         home.at = self
         if self.is_idle:
             self.sync()
         if home.evicting:
-            conn.drain(now, PATIENCE)
+            conn.drain(now, FAREWELL if home.draining else PATIENCE)
         try:
             left, end = TURN, now + PROMPT
-            while left > 0 or (conn.is_streaming and now < end and home.calls.keeps_threads):
+            while left > 0 or (conn.stream is not None and now < end and home.calls.keeps_threads):
                 left -= STEP
                 wants = conn.wants
                 if wants & CALL:
-                    now = self._call(conn, now)
+                    if now >= end and _takes_turns(conn):
+                        home.again.append(self)
+                        break
+                    now, left = self._call(conn, ready_at, now, left, end)
                 elif wants & self.writable:
                     left -= self._send(conn, now)
                 elif wants & READ and self.readable:
@@ -133,6 +164,8 @@ class Channel(FastState):
                 home.again.append(self)
         except (OSError, PeerError):
             conn.lost(now)
+        if now - ready_at > home.admission.turn.room:
+            home.admission.lasts(now - ready_at, now)
         self._settle(self.conn, now)
 
     def _send(self, conn: Connection, now: float) -> int:
@@ -153,36 +186,39 @@ class Channel(FastState):
     def _receive(self, conn: Connection, data: bytes, now: float) -> float:
         """Report what was read. Return the time after it, and after the calls that ran here."""
         home = self.home
-        if home.calls.inline:
+        if home.calls.inline and not home.admission.late:
             return conn.received_and_called(data, now, home.here, monotonic)
         conn.received(data, now)
         return now
 
-    def _call(self, conn: Connection, now: float) -> float:
-        """Run the call that is due, or submit it. Return the time after it, if it ran here."""
+    def _call(self, conn: Connection, ready_at: float, now: float, left: int, end: float) -> tuple[float, int]:
+        """Run the call that is due, or submit or refuse it. Return the time after it, if it ran here, and the bytes
+        that are left of its turn, which ends at `end`."""
         home = self.home
+        if conn.stream is not None:
+            return _pull(self, now, left, end)
+        if home.admission.late:
+            now = monotonic()
+            if home.admission.refuses(ready_at, now, home.calls.inline):
+                conn.answered(conn.take_call(), OVERLOADED, now)
+                return now, left
         call = conn.take_call()
-        if not (home.calls.inline or conn.is_streaming):
+        if not (home.calls.inline or type(call) is StepCall):
             home.calls.submit(call, partial(home.post, self, call))
-            return now
+            return now, left
         started, due = monotonic(), now
         reply = home.here(call)
         now = monotonic()
         conn.counters.called(started - due, now - started)
-        self._report(conn, call, reply, now)
-        return now
-
-    def _report(self, conn: Connection, call: Any, reply: Any, now: float) -> None:
-        if reply is PENDING:
-            conn.consumed(call, now)
-        else:
-            conn.answered(call, reply, now)
+        report(conn, call, reply, now)
+        return now, left
 
     def resume(self, now: float) -> None:
         """Go on after the result of a call that took its time: the peer may have gone."""
         if self.home.channels.get(self.fd) is self:
             self.drive(now)
         else:
+            self.home.detached.discard(self)
             self.run_close_call()
 
     def expire(self, now: float) -> None:
@@ -196,7 +232,7 @@ class Channel(FastState):
     def _settle(self, conn: Connection, now: float) -> None:
         """Watch for what is wanted now, until the time that is set for it."""
         home = self.home
-        if conn.is_streaming and home.calls.keeps_threads:
+        if conn.stream is not None and home.calls.keeps_threads:
             self._keep_thread(conn)
         wants = conn.wants
         if not wants:
@@ -205,6 +241,8 @@ class Channel(FastState):
             else:
                 self._succeed(conn.successor, now)
             return
+        if wants & READ and awaits_body(conn):
+            sockets.acknowledge(self.sock)
         watch = wants & READ if self.writable else wants & _READ_OR_WRITE
         if watch != self.watched:
             self.watched = watch
@@ -213,7 +251,8 @@ class Channel(FastState):
             self.due = conn.deadline
             home.deadlines.set(self.fd, conn.deadline)
         if home.has_fast_path and conn.is_idle and not home.evicting:
-            self.idle()
+            self.is_idle = True  # the fast path serves it, and needs the address, which a PROXY header may have changed
+            self.peer, self.port, self.server = conn.address
 
     def _keep_thread(self, conn: Connection) -> None:
         """Give a response that waits, and whose iterable is bound to this thread, from here: the loop goes on in
@@ -226,28 +265,41 @@ class Channel(FastState):
 
     def _succeed(self, conn: Connection, now: float) -> None:
         """Drive the connection of another protocol from here on."""
-        self.conn.driver = None
+        self.conn.driver = self.conn.successor = None  # the call, which `conn` has, knows the connection before it
         self.conn = conn
         conn.driver = self
         self.drive(now)
 
+    def give_up(self, reply: object) -> None:
+        """Report to the connection, of which a step has raised, that its peer is lost: each part for itself.
+
+        reply  the result of a call that it may not have taken
+        """
+        now = monotonic()
+        with suppress(Exception):
+            self.sync()
+        for conn in (self.conn, self.conn.successor):
+            with suppress(Exception):
+                if conn is not None:
+                    conn.lost(now)
+        if isinstance(reply, PartialResponse) and not reply.over:  # a thread may wait for it
+            with suppress(Exception):
+                reply.end(ClientGone("the client has gone"))
+
     def run_close_call(self) -> None:
         """Run the app's last call for this peer, if there is one."""
         home, conn = self.home, self.conn
-        is_streaming = conn.is_streaming
+        is_streaming = conn.stream is not None
         close_call = conn.close_call()
-        if close_call is not None and is_streaming:
+        if close_call is PENDING:
+            home.detached.add(self)
+        elif close_call is not None and is_streaming:
             home.at = self
             home.here(close_call)
         elif close_call is not None:
             home.calls.submit(close_call, lambda _: None)
 
     # ------------------------------------------------------------ the fast path
-
-    def idle(self) -> None:
-        """Let the fast path serve this peer. It needs the address, which a PROXY header may have changed."""
-        self.is_idle = True
-        self.peer, self.port, self.server = self.conn.address
 
     def sync(self) -> None:
         """Report to the connection what the fast path has done; the loop itself drives it from here on."""
@@ -267,7 +319,7 @@ class Channel(FastState):
         """Send these links ahead of the response (async_call.Asker). Raises AnswerError."""
         if self.is_idle:  # its first step is not over: they go out when it is
             links = list(links)
-            self.conn.check_hint(links)
+            hints(links)  # refuse at once what no field can carry
             self.hinted = (*self.hinted, links)[:HINTS]
         else:
             self.conn.hint(links)
@@ -291,7 +343,7 @@ class Channel(FastState):
             request, reply = call
             async_call, reply = reply if type(reply) is tuple else (None, reply)
             self.adopt(unsent, request, async_call, received, now)
-            self._report(self.conn, None, reply, now)
+            report(self.conn, None, reply, now)
         else:
             self.adopt(unsent, None, None, b"", now)
             if received is not None:
@@ -301,32 +353,44 @@ class Channel(FastState):
 
     # ------------------------------------------------------------ Driver, of a call that runs
 
-    def post(self, call: Any, reply: Any) -> None:
+    def post(self, call: Any, reply: Any) -> bool:
         """Report the result of a call that runs on the event loop, a part of it, or CONSUMED. In the loop's thread."""
-        conn, now = self.conn, monotonic()
-        if reply is CONSUMED:
-            conn.consumed(call, now)
-        else:
-            conn.answered(call, reply, now)
-        self.resume(now)
-        self.home.turned(now)
+        conn = self.conn
+        try:
+            if type(reply) is bytes and (reply := send_piece(conn, self.fd, reply)) is None:
+                return True
+            now = monotonic()
+            if reply is CONSUMED:
+                conn.consumed(call, now)
+            else:
+                conn.answered(call, reply, now)
+            self.resume(now)
+        except LoopMoved:
+            raise
+        except BaseException as error:  # this is called within the app's call, which goes on
+            self.home.fail(self, error, reply)
+        self.home.turned(monotonic())
+        return False
 
-    def said(self, reply: Any) -> None:
+    def said(self, reply: Any) -> bool:
         """Report a result of the one call that runs, which began without the connection."""
-        self.post(None, reply)
+        return self.post(None, reply)
 
-    def send(self, part: PartialResponse) -> bool:
-        """Post a part of the response, for the loop's own thread to send. Called in the thread of the call."""
-        if not self.home.calls.release_loop():
-            return False
-        self.home.post(self, None, part)
-        return True
+    def outflow(self) -> Outflow | None:
+        calls = self.home.calls
+        return Outflow(partial(self.home.post, self, None), calls.away) if calls.release_loop() else None
 
-    def push(self, said: Any) -> bool:
-        return calls_of_apps.push(self, said)
+    def cut(self) -> None:
+        now = monotonic()
+        self.conn.cut(now)
+        self.due = now
+        self.home.deadlines.set(self.fd, now)  # its turn comes when the steps of others are over
 
     def fileno(self) -> int:
         return self.fd
+
+    def disconnected(self, *, both: bool = False) -> bool:
+        return sockets.ended(self.sock, both=both)
 
     def app_socket(self) -> None:
         """Return None: a call with a socket would keep a thread that is to serve others, too."""

@@ -6,22 +6,34 @@ thread that calls run() accepts the peers.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import socket
-from collections.abc import Callable
+import struct
+import sys
+import termios
+from collections.abc import Callable, Sized
 from contextlib import suppress
 from time import monotonic
-from typing import Protocol
+from typing import Final, Protocol
 
-from allcomers.connection.base import FAREWELL, PATIENCE
+from allcomers.connection.base import FAREWELL, IDLE, PATIENCE, Connection
 from allcomers.connection.call import Address
-from allcomers.models.driver.acceptor import Acceptor, Action
+from allcomers.models.driver.acceptor import Acceptor, Action, is_kept_alive
 from allcomers.models.driver.serving import Serving
-from allcomers.system import sockets
+from allcomers.system import faults, sockets
 from allcomers.system.accept_balance import WorkerSlot
 from allcomers.system.counters import ACCEPTED
 from allcomers.system.deadlines import NEVER, Deadlines
+from allcomers.system.descriptors import DescriptorRoom
+from allcomers.system.inbox import Inbox
+from allcomers.system.native.primitives import close
+from allcomers.system.processes import forks
+
+STANDS: Final = 1.0
+"""Seconds for which conversations are asked to end after the last that has: else one that goes on instead, with a
+request or a response that lasts, would keep those from being asked that are idle by then."""
 
 
 class LeavePolicy(Protocol):
@@ -37,10 +49,10 @@ class LeavePolicy(Protocol):
         """Whether a call may have its client's socket, for as long as it likes."""
         ...
 
-    def filenos(self, idle: bool) -> list[int]:
-        """Return descriptors that become readable when it may be time for this conversation to end.
+    def watched(self, conn: Connection, leaving: bool) -> list[tuple[int, int]]:
+        """Return descriptors, with the events of each (poll(2)) at which it may be time for this conversation to end.
 
-        `idle`: the conversation has nothing to do, so it is the one to leave for a peer that waits.
+        An idle one has nothing to do, so it is the one to leave for a peer that waits; unless it is `leaving` already.
         """
         ...
 
@@ -68,9 +80,17 @@ class EvictionPipe:
         self._slot = slot
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
+        forks.keep(self)
 
-    def filenos(self, idle: bool) -> list[int]:
-        return [self._reader] if idle else []  # a byte read in mid-request would keep the idle ones in their places
+    def filenos(self) -> tuple[int, int]:
+        return self._reader, self._writer
+
+    def watched(self, conn: Connection, leaving: bool) -> list[tuple[int, int]]:
+        if leaving or conn.phase is not IDLE:
+            return []
+        # A byte read in mid-request, or before the first, would keep the idle ones in their places. The pipe's end is
+        # reported whatever is asked for (POLLHUP).
+        return [(self._reader, select.POLLIN if is_kept_alive(conn) else 0)]
 
     def wanted(self) -> float:
         try:
@@ -78,20 +98,42 @@ class EvictionPipe:
         except BlockingIOError:
             return PATIENCE if self._slot.leaving_soon else 0.0
 
-    def evict_one(self) -> None:
-        """Ask one conversation to end, for a peer that waits."""
-        os.write(self._writer, b"!")
+    def evict(self, count: int) -> None:
+        """Ask `count` conversations to end, for as many peers that wait."""
+        os.write(self._writer, b"!" * count)
 
-    def evict_none(self) -> None:
-        """Take back the request that no conversation has read: no peer waits any more."""
-        with suppress(BlockingIOError):
-            os.read(self._reader, 4096)
+    def evict_at_most(self, count: int) -> None:
+        """Take back what no conversation has read, but for `count`."""
+        (unread,) = struct.unpack("i", fcntl.ioctl(self._reader, termios.FIONREAD, bytes(4)))
+        if unread > count:
+            with suppress(BlockingIOError):  # it was read meanwhile
+                os.read(self._reader, unread - count)
+
+    def close(self) -> None:
+        """Evict all, and close the pipe."""
+        self.evict_all()
+        if self._reader >= 0:
+            with suppress(OSError):
+                close(self._reader)
+            self._reader = -1
+
+    def __del__(self) -> None:
+        self.close()
 
     def evict_all(self) -> None:
         """Ask all conversations to end: the server leaves."""
         if self._writer >= 0:
-            os.close(self._writer)
+            with suppress(OSError):
+                close(self._writer)
             self._writer = -1
+
+
+def give_back(ended: Inbox[None]) -> None:
+    """Report that a conversation has ended, also where memory is short: a place that is not given back is lost."""
+    try:
+        ended.put(None)
+    except MemoryError:  # there is more now
+        ended.put(None)
 
 
 class AcceptLoop:
@@ -103,7 +145,7 @@ class AcceptLoop:
     def __init__(self, serving: Serving, start: Callable[[socket.socket, Address], None]) -> None:
         self._serving = serving
         self._start = start
-        self._poll = select.poll()
+        self._poll = serving.primitives.poll()
         self._actions: dict[int, Action] = {}
         self._retries = Deadlines()  # when listeners are to be watched again, by descriptor
         self.watch(serving.signals.fileno(), lambda now: serving.signals.read())
@@ -118,12 +160,16 @@ class AcceptLoop:
     def accept(self) -> None:
         """Accept peers until the server is to leave."""
         while not self._serving.signals.draining:
-            self._turn(None)
+            try:
+                self._turn(None)
+            except MemoryError as error:  # what is watched is reported again
+                faults.report(error, "the thread that accepts lacks memory")
+                self._serving.primitives.sleep(faults.PAUSE)
 
     def accept_backlog(self) -> None:
         """Accept the peers that wait already; no others."""
         for found in self._acceptor.close():
-            self.add(*found, monotonic())
+            self._acceptor.admit(*found, monotonic())
 
     def _turn(self, timeout: float | None) -> None:
         now = monotonic()
@@ -139,18 +185,33 @@ class AcceptLoop:
     def full(self) -> bool:
         return False
 
-    def make_room(self, now: float) -> None:
-        """Ignore: there is always room."""
+    def make_room(self, now: float, count: int) -> None:
+        """Ignore: there is no other peer."""
 
     def add(self, sock: socket.socket, address: Address, now: float) -> None:
-        self._start(sock, address)
+        if not self._refuses(sock, address, now):
+            self._start(sock, address)
+
+    def _refuses(self, sock: socket.socket, address: Address, now: float) -> bool:
+        """Refuse a peer that has waited too long in the backlog. Return whether that is done."""
+        admission = self._serving.admission
+        if admission.backlog.target == NEVER:
+            return False
+        wait = sockets.waited(sock)
+        admission.accepted(wait, now)
+        if not admission.refuses_peer(wait):
+            return False
+        self._serving.dismiss(address)
+        sockets.refuse(sock, self._serving.endpoint.busy)
+        return True
 
     def watch_listener(self, fd: int, action: Action) -> None:
         self.watch(fd, action)
 
     def forget_listener(self, fd: int) -> None:
-        del self._actions[fd]
-        self._poll.unregister(fd)
+        self._actions.pop(fd, None)
+        with suppress(KeyError):
+            self._poll.unregister(fd)
 
     def retry(self, fd: int, when: float) -> None:
         self._retries.set(fd, when)
@@ -169,7 +230,9 @@ class Conversations(AcceptLoop):
         self._policy = policy
         self._places = places
         self._present = 0
-        self._crowded = False  # a conversation was asked to end, for a peer that waits
+        self._asked = 0  # conversations that were asked to end, and have not
+        self._until = NEVER  # when those are asked no more
+        self._descriptors = DescriptorRoom(sys.maxsize)
 
     def run(self) -> None:
         """Accept peers until the server is to leave; then wait until all have left, or for the signals' deadline."""
@@ -185,30 +248,52 @@ class Conversations(AcceptLoop):
             self._turn(left)
         return left > 0
 
-    def left(self, count: int) -> None:
-        """Report that so many conversations have ended."""
-        self._present -= count
-        self._serving.slot.count(self._present)
-        if self._crowded and count:
-            self._crowded = False
-            self._policy.evict_none()
-            self._acceptor.watch()
+    def left(self, take: Callable[[], Sized]) -> None:
+        """Count the conversations that have ended: `take` gives each once."""
+        count = len(take())  # called here: what follows at once cannot lack memory, and lose them
+        self._present = max(0, self._present - count)  # a thread may run though its start has raised MemoryError
+        try:
+            self._serving.slot.count(self._present)
+        finally:
+            if count and self._asked:
+                self._ask(max(0, self._asked - count))
+                self._acceptor.watch()
+
+    def _ask(self, count: int) -> None:
+        """Have so many conversations asked to end, and no more, for a time."""
+        if count > self._asked:
+            self._policy.evict(count - self._asked)
+        else:
+            self._policy.evict_at_most(count)
+        self._asked, self._until = count, monotonic() + STANDS if count else NEVER
+
+    def _turn(self, timeout: float | None) -> None:
+        super()._turn(min(self._until - monotonic(), NEVER if timeout is None else timeout))
+        if monotonic() >= self._until:
+            self._ask(0)
 
     def full(self) -> bool:
-        return self._present >= self._places
+        return self._present >= self._places or (self._present > 0 and not self._descriptors.is_left())
 
-    def make_room(self, now: float) -> None:
-        self._crowded = True
-        self._policy.evict_one()
+    def make_room(self, now: float, count: int) -> None:
+        count = min(count, self._present)
+        if count > self._asked and not self._serving.signals.draining:
+            self._ask(count)
 
     def add(self, sock: socket.socket, address: Address, now: float) -> None:
-        while self.full() and self._wait_for_leavers():  # only a peer of the backlog is added when all is full
+        # Only a peer of the backlog is added when all is full.
+        while self._present >= self._places and self._wait_for_leavers():
             pass
+        if self._refuses(sock, address, now):
+            return
+        self._descriptors.took(sock.fileno())
+        self._present += 1  # before it starts: it may have ended by then
         try:
             self._start(sock, address)
-        except (OSError, RuntimeError):  # the system has no more processes or threads
+        except (OSError, RuntimeError, MemoryError):  # the system has no more processes, threads or memory
+            self._present -= 1
+            self._serving.dismiss(address)
             sockets.refuse(sock, self._serving.endpoint.busy)
             return
-        self._present += 1
         self._serving.slot.counters.add(ACCEPTED)
         self._serving.slot.count(self._present)

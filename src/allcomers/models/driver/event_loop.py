@@ -13,20 +13,25 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from select import POLLERR, POLLHUP, POLLIN, POLLOUT
 from time import monotonic
 from typing import Any, Final
 
+from allcomers.calls.overload.delay import CALM
 from allcomers.calls.protocols import loop_host
 from allcomers.connection.base import READ, WRITE
 from allcomers.connection.call import PartialResponse
+from allcomers.errors import LoopMoved
 from allcomers.models.driver.channel import Channel
 from allcomers.models.driver.peers import Peers
 from allcomers.models.driver.poller import Poller
 from allcomers.models.driver.serving import Serving
 from allcomers.models.fastpath import setup
+from allcomers.system import faults
 from allcomers.system.deadlines import NEVER
+from allcomers.system.native.primitives import sleep
 
 _GONE: Final = POLLERR | POLLHUP
 _ENDED: Final = getattr(select, "POLLRDHUP", 0)
@@ -60,6 +65,7 @@ class EventLoop:
             Channel.fall_back,
             peers.close,
             peers.post,
+            serving.admission,
         )
         peers.has_fast_path = self._fast_path is not None
         self.handle = self._handle if self._fast_path is None else self._fast_path.handle
@@ -68,24 +74,50 @@ class EventLoop:
 
     @property
     def over(self) -> bool:
-        """Whether no peer is left to serve, or no time to serve it."""
+        """Whether no peer is left to serve, and no call runs on, or no time is left."""
         if not self.peers.draining:
             return False
-        return not self._channels or monotonic() >= self._signals.deadline
+        return not (self._channels or self.peers.detached) or monotonic() >= self._signals.deadline
 
     def run(self) -> None:
         """Serve until the end. Raises LoopMoved once another thread does so, or will."""
-        counters = self._serving.slot.counters
+        while True:
+            try:
+                self._run()
+            except MemoryError as error:  # of the loop itself, between two peers: it goes on where it was
+                faults.report(error, "the event loop lacks memory")
+                sleep(faults.PAUSE)
+            else:
+                return
+
+    def _run(self) -> None:
+        counters, turns = self._serving.slot.counters, self._serving.admission.turn
         now = monotonic()
         while True:
             for fd, event in self._events:
-                self.handle(fd, event, now)
+                try:
+                    self.handle(fd, event, now)
+                except LoopMoved:
+                    raise
+                except BaseException as error:
+                    self.peers.failed(fd, error)
             timeout = self.turn(now)
-            counters.loop_turn(monotonic() - now)
-            if self.over:
+            took = monotonic() - now
+            counters.loop_turn(took)
+            if took > turns.target or turns.state is not CALM:
+                self._serving.admission.turned(took, now + took)
+            if self.peers.draining and self.over:
                 return
             self._events = iter(self._poller.wait(timeout))
             now = monotonic()
+
+    def close(self) -> None:
+        """Close the peers that are left, for which there was no time."""
+        for channel in list(self._channels.values()):
+            channel.give_up(None)
+            with suppress(LoopMoved):
+                self.peers.close(channel)
+        self._poller.close()
 
     def leave(self) -> Callable[[Any], object]:
         """Detach the loop from this thread, which stays inside an app call. Return the callback for that call's result;
@@ -120,18 +152,22 @@ class EventLoop:
 
     def turn(self, now: float) -> float | None:
         """Carry out what is due by the clock. Return the seconds until more may be; None for never."""
+        peers = self.peers
         for channel, call, reply in self._results:
             now = monotonic()  # before, it may not have been there
-            if channel.handed_off is not None and self._fast_path is not None:
-                self._fast_path.answered(channel, reply, now)
-                continue
-            channel.conn.answered(call, reply, now)
-            again = self.peers.again
-            if not isinstance(reply, PartialResponse):
-                channel.resume(now)
-            elif not again or again[-1] is not channel:  # others may follow: they go out together
-                again.append(channel)
-        peers = self.peers
+            try:
+                if channel.handed_off is not None and self._fast_path is not None:
+                    self._fast_path.answered(channel, reply, now)
+                    continue
+                channel.conn.answered(call, reply, now)
+                if not isinstance(reply, PartialResponse):
+                    channel.resume(now)
+                elif not peers.again or peers.again[-1] is not channel:  # others may follow: they go out together
+                    peers.again.append(channel)
+            except LoopMoved:
+                raise
+            except BaseException as error:
+                peers.fail(channel, error, reply)
         if peers.again:
             peers.take_turns(now)
         when = peers.deadlines.next()
@@ -158,7 +194,10 @@ class EventLoop:
 def serve(serving: Serving, poller: Poller) -> None:
     """Run an EventLoop on `poller` until the server stops."""
     loop = EventLoop(serving, poller)
-    if (host := loop_host(serving.calls)) is not None:
-        host.host(loop)
-    else:
-        loop.run()
+    try:
+        if (host := loop_host(serving.calls)) is not None:
+            host.host(loop)
+        else:
+            loop.run()
+    finally:
+        loop.close()

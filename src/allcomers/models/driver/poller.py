@@ -24,7 +24,11 @@ class Poller(Protocol):
         ...
 
     def forget(self, fd: int) -> None:
-        """Report no more; `fd` is about to be closed."""
+        """Report no more; `fd` is about to be closed. Raise nothing, whether or not it was ever watched."""
+        ...
+
+    def close(self) -> None:
+        """Watch nothing any more."""
         ...
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:

@@ -20,12 +20,16 @@ from allcomers.protocol._bytes cimport Bytes
 from allcomers.protocol._head cimport Head, minor_of, take_head, version_of
 from allcomers.models.fastpath._serializer cimport MOST_HEAD, SMALL, Serializer
 from allcomers.models.fastpath._sockets cimport MSG_NOSIGNAL, POLLIN, POLLOUT, recv, send
-from allcomers.system._counters cimport BYTES_IN, BYTES_OUT, REQUESTS, CounterRow
+from allcomers.system._counters cimport BYTES_IN, BYTES_OUT, MEMORY_FULL, REQUESTS, CounterRow
 from allcomers.protocol._raw cimport new_object
 
 from functools import partial
 
+from allcomers.connection.base import CALLED
+from allcomers.connection.call import FAILED
 from allcomers.errors import PeerError
+from allcomers.protocol.message import title
+from allcomers.system.faults import report
 
 cdef extern from "<time.h>" nogil:
     ctypedef long time_t
@@ -123,8 +127,13 @@ cdef class HttpFastPath:
     hosts        Host fields that were checked before
     ownership    which thread has the loop while a call runs, and whether it may run here; None where the loop never moves
     answer_late  posts the result of a call that has lost the loop; then `loop_moved` is raised
+    max_requests of a connection, or 0; its last one is handed back
     submit       (work, done): has a call run in another thread; None where all run here
     post         brings (channel, call, result) to the loop's own thread, for answered(); the call has no name: None
+    refuses      (ready_at, now, whether its call would run here): is a request refused? Asked between set_late(True) and
+                 set_late(False)
+    lasts        (its seconds so far, now): called after each call of a turn that has taken more than `long_turn` seconds
+    overloaded   the result of a call that was refused later; `refusal` is the response to either
     """
 
     cdef dict _channels, _hosts
@@ -132,18 +141,21 @@ cdef class HttpFastPath:
     cdef object _submit, _post
     cdef Serializer _serializer
     cdef CounterRow _counters
-    cdef Py_ssize_t _max_head, _max_headers, _max_body
+    cdef Py_ssize_t _max_head, _max_headers, _max_body, _max_requests
     cdef Buffers _buffers
     cdef bint _is_sealed
     cdef str _scheme
     cdef double _last  # when the exchange before ended
     cdef Ownership _ownership
-    cdef object _answer_late, _loop_moved, _record, _note
+    cdef object _answer_late, _loop_moved, _record, _note, _refuses, _lasts, _overloaded, _refusal
+    cdef double _long_turn
+    cdef bint _late
 
     def __init__(self, *, dict channels not None, otherwise, fall_back, close, handler, begin, checked, response_to_error, bint is_sealed,
                  request, response, Serializer serializer not None, dict hosts not None, CounterRow counters not None,
-                 Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Ownership ownership, answer_late, loop_moved,
-                 submit, post, record, note):
+                 Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Py_ssize_t max_requests,
+                 Ownership ownership, answer_late, loop_moved,
+                 submit, post, refuses, lasts, double long_turn, overloaded, refusal, record, note):
         if not issubclass(request, Head):
             raise TypeError("this class has no slots of ours")
         self._channels = channels
@@ -164,12 +176,19 @@ cdef class HttpFastPath:
         self._max_head = max_head
         self._max_headers = max_headers
         self._max_body = max_body
+        self._max_requests = max_requests
         self._buffers = Buffers()
         self._ownership = ownership
         self._answer_late = answer_late
         self._loop_moved = loop_moved
         self._submit = submit
         self._post = post
+        self._refuses = refuses
+        self._lasts = lasts
+        self._long_turn = long_turn
+        self._overloaded = overloaded
+        self._refusal = refusal
+        self._late = False
         self._record = record
         self._note = note
 
@@ -178,7 +197,7 @@ cdef class HttpFastPath:
         cdef Buffers buffers
         cdef FastState state
         cdef object found = self._channels.get(fd)
-        if found is not None and events & ~POLLOUT == POLLIN:
+        if found is not None and events & ~POLLOUT == POLLIN and not self._counters.at[MEMORY_FULL]:
             state = <FastState?>found
             if state.is_idle and state.handed_off is None and (self._submit is not None or self._is_inline()):
                 buffers = self._lend()
@@ -193,24 +212,35 @@ cdef class HttpFastPath:
     def answered(self, FastState state not None, reply, double now):
         """Send the result of the call that was handed over for `state`. Called in the loop's own thread."""
         cdef Buffers buffers = self._lend()
-        cdef bytes unsent
         cdef Head request
         try:
             (request, (buffers.method, buffers.target, version), buffers.persists), state.handed_off = state.handed_off, None
             buffers.minor = minor_of(version)
-            if not self._put(buffers, reply, now):
-                self._fall_back(state, b"", (_with_line(buffers, request), reply), b"", now)
-                return
-            self._counters.answered((<Answer>reply).status, now - state.ready_at)
-            if self._record is not None:
-                self._add_record(buffers, request, <Answer>reply, state.ready_at)
-            unsent = self._flush(state, buffers, 1, now)
-            if not buffers.persists:
-                self._end(state, unsent, now)
-            elif unsent is not None:
-                self._fall_back(state, unsent, None, None, now)
+            self._respond(state, buffers, request, self._refusal if reply is self._overloaded else reply, now)
         finally:
             buffers.lent = False
+
+    def set_late(self, bint late):
+        """Ask refuses() for each request from now on, or for none."""
+        self._late = late
+
+    cdef int _respond(self, FastState state, Buffers buffers, Head request, object reply, double now) except -1:
+        """Send the result of a call of one request that came by itself."""
+        cdef bytes unsent
+        cdef Answer answer
+        if not self._put(buffers, reply, now):
+            self._fall_back(state, b"", (_with_line(buffers, request), reply), b"", now)
+            return 0
+        answer = self._serializer.answer_of(reply)
+        self._counters.answered(answer.status, now - state.ready_at)
+        if self._record is not None:
+            self._add_record(buffers, request, answer, state.ready_at)
+        unsent = self._flush(state, buffers, 1, now)
+        if not buffers.persists:
+            self._end(state, unsent, now)
+        elif unsent is not None:
+            self._fall_back(state, unsent, None, None, now)
+        return 0
 
     cdef Buffers _lend(self):
         """Return empty buffers, which are in use until `lent` is False."""
@@ -225,6 +255,7 @@ cdef class HttpFastPath:
         """Serve what a peer sent. Return False where nothing was received: the loop is to see why."""
         cdef Py_ssize_t at = 0, size, count = 0, received = recv(state.fd, buffers.received, RECEIVE, 0)
         cdef Head request = None
+        cdef Answer answer
         cdef object reply = None
         cdef bytes unsent = None
         cdef double now = max(ready_at, self._last), started
@@ -243,7 +274,7 @@ cdef class HttpFastPath:
         while at < received and not state.readable and count < AT_ONCE and buffers.used < FULL and self._is_inline():
             request = new_object(self._request)
             size = self._parse(request, buffers.text + at, received - at)
-            if size == 0 or not state.is_idle:
+            if size == 0 or not state.is_idle or (self._max_requests != 0 and self._is_last(state, count)):
                 request = None
                 break
             self._set_origin(state, request)
@@ -251,21 +282,26 @@ cdef class HttpFastPath:
             buffers.method, buffers.target, buffers.minor = request.method, request.target, request.minor
             buffers.persists = request.persists
             started = now
-            if self._ownership is None:
-                reply = self._call(state, request)
+            if self._late and self._refuses(ready_at, now, True):
+                reply = self._refusal
             else:
-                request.driver = state
-                buffers.state, buffers.request, buffers.now = state, request, now
-                buffers.at, buffers.count = at + size, count
-                reply = self._claim_and_call(buffers)
-            self._last = now = _now()
-            self._counters.called(started - ready_at, now - started)
+                if self._ownership is None:
+                    reply = self._call(state, request)
+                else:
+                    buffers.state, buffers.request, buffers.now = state, request, now
+                    buffers.at, buffers.count = at + size, count
+                    reply = self._claim_and_call(buffers)
+                self._last = now = _now()
+                self._counters.called(started - ready_at, now - started)
+                if now - ready_at > self._long_turn:
+                    self._lasts(now - ready_at, now)
             at += size
             if not self._put(buffers, reply, now):
                 break
-            self._counters.answered((<Answer>reply).status, now - ready_at)
+            answer = self._serializer.answer_of(reply)
+            self._counters.answered(answer.status, now - ready_at)
             if self._record is not None:
-                self._add_record(buffers, request, <Answer>reply, started)
+                self._add_record(buffers, request, answer, started)
             request = None
             count += 1
             if not buffers.persists:
@@ -285,16 +321,25 @@ cdef class HttpFastPath:
         """Run the call of the one request that was received in another thread; anything else is not common."""
         cdef Head request = new_object(self._request)
         cdef Py_ssize_t size = 0 if state.readable else self._parse(request, buffers.text, buffers.size)
-        if size == 0 or size < buffers.size:
+        if size == 0 or size < buffers.size or (self._max_requests != 0 and self._is_last(state, 0)):
             self._fall_back(state, b"", None, buffers.rest(0), ready_at)
             return 0
         self._set_origin(state, request)
         request.ready_at = ready_at
-        request.driver = state
+        if self._late and self._refuses(ready_at, ready_at, False):
+            buffers.method, buffers.target, buffers.minor = request.method, request.target, request.minor
+            buffers.persists = request.persists
+            self._counters.at[REQUESTS] += 1
+            self._respond(state, buffers, request, self._refusal, ready_at)
+            return 0
         state.handed_off = request, (request.method, request.target, version_of(request.minor)), request.persists
         self._counters.at[REQUESTS] += 1
         self._submit(_work(self, state, request), partial(self._post, state, None))
         return 0
+
+    cdef bint _is_last(self, FastState state, Py_ssize_t count) except -1:
+        """Return whether the request after `count` that are not reported yet is the last of its connection."""
+        return state.conn.served + state.count + count + 1 >= self._max_requests
 
     cdef inline int _set_origin(self, FastState state, Head request) except -1:
         """Set the request's peer and address."""
@@ -302,6 +347,7 @@ cdef class HttpFastPath:
         request.port = state.port
         request.scheme = self._scheme
         request.server = state.server
+        request.driver = state
         return 0
 
     cdef bytes _flush(self, FastState state, Buffers buffers, Py_ssize_t count, double now):
@@ -394,7 +440,12 @@ cdef class HttpFastPath:
         cdef FastState state = buffers.state  # before begin(): from then on, leave() may empty the buffers
         cdef Head request = buffers.request
         cdef long number = self._ownership.begin()
-        cdef object reply = self._call(state, request)
+        cdef object reply
+        try:
+            reply = self._call(state, request)
+        except BaseException as error:  # as in Auto.here: the call has ended, and the loop may have moved on
+            report(error, "a call raised")
+            reply = FAILED
         if not self._ownership.end(number):
             self._answer_late(reply)
             raise self._loop_moved
@@ -451,6 +502,16 @@ cdef class Work:
 
     def __call__(self):
         return self._path._call(self._state, self._request)
+
+    @property
+    def is_awaited(self):
+        """Does somebody wait for its result? As Exchange.is_awaited: that has the request once the loop needs it."""
+        state = self._state
+        return (state.handed_off is not None or state.conn.phase is CALLED) and not state.disconnected(both=True)
+
+    @property
+    def name(self):
+        return title(self._request)
 
 
 cdef inline Work _work(HttpFastPath path, FastState state, Head request):

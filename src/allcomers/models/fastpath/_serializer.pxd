@@ -9,10 +9,11 @@ cdef enum:
 
 cdef class Serializer:
     cdef dict _blocks, _lines
-    cdef object _encode, _date, _response
+    cdef object _encode, _date, _response, _gathered
     cdef bytes _server
-    cdef bytes _stamp
+    cdef bytes _stamp, _chunked_stamp
     cdef double _stamped_until
 
     cdef Py_ssize_t put(self, char* to, str method, int minor, bint persists, object reply, double now) except -1
+    cdef Answer answer_of(self, object reply)
     cdef bytes _block(self, Answer answer)

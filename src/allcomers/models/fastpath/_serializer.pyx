@@ -1,25 +1,31 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""A small whole response in bytes, in C, as `response_head.plan` has it; any other is left to that."""
+"""A small whole response in bytes, in C, as `response_head.plan` has it; any other is left to that.
+
+One whose pieces were all given before any was sent is a chunk, as `encode.chunk` has it."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.list cimport PyList_AsTuple, PyList_GET_SIZE
+from cpython.list cimport PyList_AsTuple
 
-from allcomers.protocol._response cimport put_bytes, put_decimal
+from allcomers.protocol._response cimport is_bare, put_bytes, put_decimal
+
+cdef extern from "<stdio.h>" nogil:
+    int sprintf(char*, const char*, ...)
 
 
 cdef class Serializer:
     """put() for responses of one server.
 
-    response  the class of responses
+    response  the class of responses; `gathered` is that of bodies in pieces whose response has all of them
     encode    maps fields to their bytes, and to those of them that are the server's to set; `blocks` has some of them
     lines     maps a status to its line
     date      maps the time to the Date field's line, with its CRLF; `server` follows it
     """
 
-    def __init__(self, *, response, encode, dict blocks not None, dict lines not None, date, bytes server not None):
+    def __init__(self, *, response, gathered, encode, dict blocks not None, dict lines not None, date, bytes server not None):
         if not issubclass(response, Answer):
             raise TypeError("this class has no slots of ours")
         self._response = response
+        self._gathered = gathered
         self._encode = encode
         self._blocks = blocks
         self._lines = lines
@@ -34,6 +40,11 @@ cdef class Serializer:
         cdef bytes body, block, line
         cdef Py_ssize_t size
         cdef char* start = to
+        cdef bint is_chunked = type(reply) is self._gathered
+        if is_chunked:
+            if minor == 0:  # whose end is the connection's
+                return 0
+            reply = reply.response
         if type(reply) is not self._response:
             return 0
         answer = <Answer>reply
@@ -43,32 +54,45 @@ cdef class Serializer:
         size = PyBytes_GET_SIZE(body)
         line = self._lines.get(answer.status)
         block = self._block(answer)
-        if size > SMALL or line is None or block is None or answer.status == 204 or answer.status == 304:
+        if size > SMALL or line is None or block is None or is_bare(answer.status):
             return 0
         if now >= self._stamped_until:
             self._stamp = self._date(now) + self._server + b"Content-Length: "
+            self._chunked_stamp = self._stamp[:-16] + b"Transfer-Encoding: chunked"
             self._stamped_until = self._date.until
-        if PyBytes_GET_SIZE(line) + PyBytes_GET_SIZE(block) + PyBytes_GET_SIZE(self._stamp) + 60 > MOST_HEAD:
+        if PyBytes_GET_SIZE(line) + PyBytes_GET_SIZE(block) + PyBytes_GET_SIZE(self._stamp) + 90 > MOST_HEAD:
             return 0
         to = put_bytes(to, line)
         to = put_bytes(to, block)
-        to = put_bytes(to, self._stamp)
-        to = put_decimal(to, size)
+        if is_chunked:
+            to = put_bytes(to, self._chunked_stamp)
+        else:
+            to = put_bytes(to, self._stamp)
+            to = put_decimal(to, size)
         if not persists:
             to = put_bytes(to, b"\r\nConnection: close\r\n\r\n")
         elif minor == 0:
             to = put_bytes(to, b"\r\nConnection: keep-alive\r\n\r\n")
         else:
             to = put_bytes(to, b"\r\n\r\n")
-        return put_bytes(to, body) - start
+        if not is_chunked:
+            return put_bytes(to, body) - start
+        if size:
+            to += sprintf(to, b"%zx\r\n", size)
+            to = put_bytes(put_bytes(to, body), b"\r\n")
+        return put_bytes(to, b"0\r\n\r\n") - start
+
+    cdef Answer answer_of(self, object reply):
+        """Return the response of what was put."""
+        return <Answer>reply if type(reply) is self._response else <Answer?>reply.response
 
     cdef bytes _block(self, Answer answer):
         """Return its fields, encoded; None where one of them is the server's to set, or cannot be sent."""
         cdef object block, ours
+        if answer.is_encoded():
+            return answer.block
         if type(answer.headers) is not list:
             return None
-        if answer.block is not None and answer.fields == PyList_GET_SIZE(answer.headers):
-            return answer.block
         try:
             block = self._blocks.get(PyList_AsTuple(answer.headers))
             if block is None:

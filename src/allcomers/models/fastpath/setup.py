@@ -6,13 +6,16 @@ for HTTP whose calls have no time limit, where neither Server-Timing nor a trust
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from allcomers.calls.protocols import loop_host
+from allcomers.connection.call import OVERLOADED
 from allcomers.connection.http import handler_call
 from allcomers.connection.http.log_record import AccessRecord, finish_all
+from allcomers.connection.http.response_body import GatheredBody
 from allcomers.connection.service import CloseAfter, failed
 from allcomers.errors import LoopMoved, PeerError
 from allcomers.protocol import compiled
@@ -23,6 +26,7 @@ from allcomers.protocol.head import known_hosts
 from allcomers.protocol.message import Request, Response
 
 if TYPE_CHECKING:
+    from allcomers.calls.overload.admission import Admission
     from allcomers.calls.protocols import Calls
     from allcomers.connection.base import Connection
     from allcomers.connection.http.endpoint import HttpEndpoint
@@ -109,12 +113,13 @@ def fast_path(
     fall_back: FallBack,
     close: Callable[[Any], object],
     post: Callable[[Any, Any, Any], object],
+    admission: Admission,
 ) -> FastPath | None:
     """Return the fast path of a loop whose own handle() is `otherwise`; None where these peers cannot have one."""
     if not compiled.COMPILED or calls.is_limited:  # a limit has to know of each call
         return None
     if http is not None:
-        return _for_http(http, calls, channels, otherwise, fall_back, close, post)
+        return _for_http(http, calls, channels, otherwise, fall_back, close, post, admission)
     if service is not None and calls.inline and loop_host(calls) is None and not service.tls:
         return _for_service(service, channels, otherwise, fall_back)
     return None
@@ -144,13 +149,14 @@ def _for_http(
     fall_back: FallBack,
     close: Callable[[Any], object],
     post: Callable[[Any, Any, Any], object],
+    admission: Admission,
 ) -> FastPath | None:
-    if http.clock or http.client:
+    if http.clock or http.client or (http.async_call is not None and http.begin is None):
         return None
     from allcomers.models.fastpath._http import HttpFastPath
 
     host = loop_host(calls)
-    return HttpFastPath(
+    path = HttpFastPath(
         channels=channels,
         otherwise=otherwise,
         fall_back=fall_back,
@@ -168,14 +174,22 @@ def _for_http(
         max_head=http.limits.max_head,
         max_headers=http.limits.max_headers,
         max_body=http.limits.max_body,
+        max_requests=http.limits.max_requests if http.limits.max_requests < sys.maxsize else 0,
         ownership=host and host.ownership,
         answer_late=host and host.answer_late,
         loop_moved=LoopMoved,
         submit=None if host is None and calls.inline else calls.submit,
         post=post,
+        refuses=admission.refuses,
+        lasts=admission.lasts,
+        long_turn=admission.turn.room,
+        overloaded=OVERLOADED,
+        refusal=handler_call.overloaded(),
         record=AccessRecord if http.log else None,
         note=partial(finish_all, http),
     )
+    admission.on_change = path.set_late
+    return path
 
 
 def _serializer(http: HttpEndpoint) -> Serializer:
@@ -183,6 +197,7 @@ def _serializer(http: HttpEndpoint) -> Serializer:
 
     return Serializer(
         response=Response,
+        gathered=GatheredBody,
         encode=encode_fields,
         blocks=known_blocks,
         lines=STATUS_LINES,

@@ -91,11 +91,18 @@ class Frames(Protocol):
             reason = f"a message is larger than {self._limit} bytes"
         super().fail(code, reason)
 
+    @property
+    def under_way(self) -> int:
+        """The bytes of a message that has begun: its frames, inflated, and the beginning of the next one."""
+        return self.assembly.size + len(self.reader.buffer)
+
     def forget(self) -> None:
         """Free the memory for incoming frames, of which none will come. These objects refer to each other."""
         self.assembly.clear()
         self.assembly.messages = []
         self.extensions = []
+        self.reader.buffer.clear()
+        self.parser_exc = None  # what ended them: its traceback refers to the connection, and that to this
 
 
 class Assembly(Extension):
@@ -104,6 +111,7 @@ class Assembly(Extension):
     Fragments are decoded and joined as they come. A list of them would cost a multiple of the message.
 
     messages  the whole ones, each until the library yields its last frame
+    size      bytes of the message that has begun, inflated
     discards  messages are dropped
     """
 
@@ -120,7 +128,7 @@ class Assembly(Extension):
         self._decoder: codecs.IncrementalDecoder | None = None
         self._text: io.StringIO | None = None
         self._data: io.BytesIO | None = None
-        self._size = 0
+        self.size = 0
         self._frames = 0
 
     def encode(self, frame: Frame) -> Frame:
@@ -167,8 +175,8 @@ class Assembly(Extension):
 
     def _count(self, size: int) -> None:
         self._frames += 1
-        self._size += size
-        if self._size > self._max_size:
+        self.size += size
+        if self.size > self._max_size:
             self._refuse(_TOO_BIG)
         if self._frames > FRAGMENTS:
             self._refuse(_TOO_MANY, f"a message has more than {FRAGMENTS} fragments")

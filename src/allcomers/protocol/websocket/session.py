@@ -37,6 +37,7 @@ BATCH_SIZE: Final = 64 * 1024
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _ABNORMAL: Final = 1006
+_CONTROL_HEAD: Final = 6  # a client's: two bytes and the mask (RFC 6455, 5.2)
 
 
 class Closed(NamedTuple):
@@ -113,15 +114,17 @@ class WebSocket:
     Its verbs queue bytes, and data_to_send() returns them. Nothing that a peer sends makes it raise: it responds to a
     break of the protocol with a Close frame of the right code. Text is checked frame by frame.
 
-    held  int: bytes fed and not parsed yet; go_on() parses more of them
+    held     int: bytes fed and not parsed yet; go_on() parses more of them
+    control  int: bytes of control frames so far, as they came
     """
 
-    __slots__ = ("_close_reported", "_ended", "_expected_pong", "_frames", "_held", "_pings")
+    __slots__ = ("_close_reported", "_ended", "_expected_pong", "_frames", "_held", "_pings", "control")
 
     def __init__(self, *, max_size: int, deflate: Deflate | None = None) -> None:
         self._frames = Frames(max_size, deflate)
         self._held = b""
         self._pings = 0
+        self.control = 0
         self._ended = False  # the peer sends no more
         self._close_reported = False
         self._expected_pong = b""  # the payload of the last ping(), until the peer has answered it
@@ -144,6 +147,11 @@ class WebSocket:
     @property
     def held(self) -> int:
         return len(self._held)
+
+    @property
+    def under_way(self) -> int:
+        """The bytes of memory of a message that has begun; 0 between two messages."""
+        return self._frames.under_way
 
     # ------------------------------------------------------------ receiving
 
@@ -180,6 +188,8 @@ class WebSocket:
         return events
 
     def _receive(self, frame: Frame, events: list[Event]) -> None:
+        if frame.opcode >= CLOSE:
+            self.control += len(frame.data) + _CONTROL_HEAD
         if frame.opcode < CLOSE:
             if frame.fin:
                 message = self._frames.assembly.messages.pop(0)
@@ -242,6 +252,7 @@ class WebSocket:
         """Send a Close frame as close(), and end without a wait for the peer's."""
         if not self.over:
             self._frames.fail(*_checked(code, reason))
+            self._frames.forget()
 
     def data_to_send(self) -> list[bytes]:
         """Return the bytes queued since the last call: by the verbs, for pings and for Close."""

@@ -30,8 +30,8 @@ WINDOWS: Final = (1, 10, 60)
 """Spans of the figures, in seconds."""
 
 _SUMMARY: Final = (
-    "qps", "tps", "answers", "aborted", "bytes_in", "bytes_out", "p50", "p90", "p99", "p99.9", "max", "busy", "lag",
-    "in_app", "wait",
+    "qps", "tps", "answers", "aborted", "shed", "bytes_in", "bytes_out", "p50", "p90", "p99", "p99.9", "max", "busy",
+    "lag", "in_app", "wait",
 )  # fmt: skip
 """Figures that are kept of each past second."""
 
@@ -39,8 +39,8 @@ _SUMMARY: Final = (
 class History:
     """Samples, numbered from 1.
 
-    A sample has the server's state, its gauges (users, in_progress, queue), the figures over each of WINDOWS, the heat
-    of its second, and the workers.
+    A sample has the server's state, its gauges (users, in_progress, queue, held, spool) and their bounds, the figures
+    over each of WINDOWS, the heat of its second, and the workers.
     """
 
     def __init__(self, board: CounterBoard) -> None:
@@ -88,7 +88,12 @@ class History:
             "scheme": after.scheme,
             "ready": after.ready,
             "wanted": after.wanted,
+            "least": after.range[0],
+            "most": after.range[1],
+            "scaled": interval.scaled(after),
+            "reload": interval.reload(after),
             **interval.gauges(after.total),
+            **interval.bounds(after),
             "memory": sum(worker.memory for worker in after.workers),
             "windows": {str(size): shortened(self._window(size, after)) for size in WINDOWS},
             "heat": interval.heat(before, after),
@@ -128,7 +133,7 @@ class History:
 def summary(sample: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a sample that is kept."""
     second = sample["windows"]["1"]
-    names = ("number", "time", "stage", "users", "in_progress", "queue", "memory", "heat")
+    names = ("number", "time", "stage", "wanted", "users", "in_progress", "queue", "memory", "heat")
     return {name: sample[name] for name in names} | {name: second[name] for name in (*_SUMMARY, "cpu")}
 
 

@@ -43,7 +43,7 @@ def highest(counts: Sequence[int]) -> int:
 def differences(before: Sequence[int], after: Sequence[int]) -> list[int]:
     """Subtract cell by cell; gauges stay as they are now. None is below 0, also for a place that is new."""
     changes = [max(0, now - then) for then, now in zip(before, after, strict=True)]
-    for gauge in (counters.CONNECTIONS, counters.POOLED):
+    for gauge in (counters.CONNECTIONS, counters.POOLED, counters.MEMORY_HELD, counters.SPOOL_HELD):
         changes[gauge] = after[gauge]
     return changes
 
@@ -60,6 +60,7 @@ def figures(cells: Sequence[int], seconds: float) -> dict[str, Any]:
         "tps": answered / seconds,
         "answers": {_CLASSES[at]: count / seconds for at, count in enumerate(answers) if count},
         "aborted": cells[counters.ABORTED] / seconds,
+        "shed": cells[counters.SHED] / seconds,
         "accepted": cells[counters.ACCEPTED] / seconds,
         "bytes_in": cells[counters.BYTES_IN] / seconds,
         "bytes_out": cells[counters.BYTES_OUT] / seconds,
@@ -85,6 +86,8 @@ def gauges(cells: Sequence[int]) -> dict[str, int]:
         "users": cells[counters.CONNECTIONS],
         "in_progress": max(0, cells[counters.REQUESTS] - answered - cells[counters.ABORTED]),
         "queue": max(0, cells[counters.QUEUED] - cells[counters.DEQUEUED]),
+        "held": cells[counters.MEMORY_HELD],
+        "spool": cells[counters.SPOOL_HELD],
     }
 
 
@@ -96,11 +99,35 @@ def totals(cells: Sequence[int]) -> dict[str, Any]:
         "answered": sum(answers),
         "answers": {_CLASSES[at]: count for at, count in enumerate(answers) if count},
         "aborted": cells[counters.ABORTED],
+        "shed": cells[counters.SHED],
+        "dropped": cells[counters.DROPPED_CALLS],
         "accepted": cells[counters.ACCEPTED],
         "bytes_in": cells[counters.BYTES_IN],
         "bytes_out": cells[counters.BYTES_OUT],
         "hand_overs": cells[counters.HAND_OVERS],
+        "held_refused": cells[counters.HELD_REFUSED],
+        "held_cut": cells[counters.HELD_CUT],
     }
+
+
+def bounds(snapshot: Snapshot) -> dict[str, int]:
+    """Return the bounds of what is held for all peers, as the workers have them."""
+    return {
+        "held_limit": max((worker.cells[counters.MEMORY_LIMIT] for worker in snapshot.workers), default=0),
+        "spool_limit": max((worker.cells[counters.SPOOL_LIMIT] for worker in snapshot.workers), default=0),
+    }
+
+
+def reload(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the last reload: its state, the seconds since it began, the workers that it has still to replace."""
+    state, began, left = snapshot.reload
+    return {"state": state, "age": max(0.0, snapshot.time - began) if began else 0.0, "left": left}
+
+
+def scaled(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the last change of the number of workers: its reason, the seconds since then, whether it was one more."""
+    reason, when, is_more = snapshot.scaled
+    return {"reason": reason, "age": max(0.0, snapshot.time - when) if when else 0.0, "more": is_more}
 
 
 def between(before: Snapshot, after: Snapshot) -> dict[str, Any]:
@@ -124,8 +151,8 @@ def of_worker(before: WorkerSnapshot | None, after: WorkerSnapshot, seconds: flo
     return {
         "place": after.place,
         "pid": after.pid,
-        "model": (list(TABLE)[after.cells[counters.MODEL] - 1]) if after.cells[counters.MODEL] else "",
-        "calls": counters.WHERES[after.cells[counters.WHERE]],
+        "model": counters.named(("", *TABLE), after.cells[counters.MODEL]),
+        "calls": counters.named(counters.WHERES, after.cells[counters.WHERE]),
         "state": "silent" if after.silent and after.state == "ready" else after.state,
         "age": max(0.0, now - after.born),
         "silent": after.silent,

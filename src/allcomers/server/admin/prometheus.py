@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from allcomers.server.admin.interval import gauges
+from allcomers.server.admin.interval import bounds, gauges
 from allcomers.server.admin.snapshot import Snapshot, WorkerSnapshot, snapshot
 from allcomers.system import counters
 from allcomers.system.counters import CounterBoard, bucket_start
@@ -21,6 +21,8 @@ _COUNTERS: Final = (
     ("accepted_connections", "Connections accepted.", counters.ACCEPTED, 1.0),
     ("requests", "Requests, or messages to a service, that have arrived.", counters.REQUESTS, 1.0),
     ("aborted_requests", "Requests not answered in full because the client left.", counters.ABORTED, 1.0),
+    ("dropped_calls", "Calls that waited for a thread and never began.", counters.DROPPED_CALLS, 1.0),
+    ("shed_requests", "Requests, or peers, refused by overload.", counters.SHED, 1.0),
     ("received_bytes", "Bytes received by the sockets.", counters.BYTES_IN, 1.0),
     ("sent_bytes", "Bytes sent by the sockets.", counters.BYTES_OUT, 1.0),
     ("calls", "Calls of the app.", counters.CALLS, 1.0),
@@ -29,12 +31,16 @@ _COUNTERS: Final = (
     ("loop_turns", "Turns of the loops.", counters.TURNS, 1.0),
     ("loop_busy_seconds", "Time in which the loops did not wait for sockets.", counters.BUSY_TIME, 1e9),
     ("hand_overs", "Times that a loop moved on to another thread.", counters.HAND_OVERS, 1.0),
+    ("held_refused_requests", "Requests refused because of what all peers hold.", counters.HELD_REFUSED, 1.0),
+    ("held_cut_connections", "Connections ended because they held most.", counters.HELD_CUT, 1.0),
 )
 
 _GAUGES: Final[tuple[tuple[str, str, Callable[[WorkerSnapshot], float]], ...]] = (
     ("connections", "Open connections: the concurrent users.", lambda worker: gauges(worker.cells)["users"]),
     ("requests_in_progress", "Requests not answered yet.", lambda worker: gauges(worker.cells)["in_progress"]),
     ("queued_calls", "Calls that wait for a thread.", lambda worker: gauges(worker.cells)["queue"]),
+    ("held_bytes", "Memory held for peers.", lambda worker: worker.cells[counters.MEMORY_HELD]),
+    ("spool_bytes", "Bytes in temporary files.", lambda worker: worker.cells[counters.SPOOL_HELD]),
     ("cpu_seconds", "CPU time of the worker's process.", lambda worker: worker.cpu),
     ("resident_bytes", "Resident memory of the worker's process.", lambda worker: worker.memory),
     ("silent_seconds", "Time since a ping that the worker has not answered.", lambda worker: worker.silent),
@@ -102,8 +108,13 @@ class Figures:
                 gauge.add_metric([str(worker.place)], value(worker))
             yield gauge
         ready = sum(worker.state == "ready" for worker in present)
+        for name, most in bounds(now).items():
+            yield core.GaugeMetricFamily(f"allcomers_{name}_bytes", "The bound of that, for all workers.", most)
         yield core.GaugeMetricFamily("allcomers_workers", "Workers that are ready.", ready)
         yield core.GaugeMetricFamily("allcomers_workers_wanted", "Workers that are wanted.", now.wanted)
+        if now.range != (0, 0):
+            for name, count in zip(("min", "max"), now.range, strict=True):
+                yield core.GaugeMetricFamily(f"allcomers_workers_{name}", "A bound of the workers wanted.", count)
         yield core.GaugeMetricFamily("allcomers_ready", "1 while /health/ready responds 200.", int(now.ready))
 
 

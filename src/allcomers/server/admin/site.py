@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from typing import Any, Final
 import allcomers
 from allcomers.apps.routes import routes
 from allcomers.apps.web import Web
+from allcomers.config.checks import cores
 from allcomers.connection.http.response_head import plain_response
 from allcomers.errors import HttpError
 from allcomers.models import TABLE
@@ -34,9 +34,13 @@ from allcomers.server.admin.snapshot import snapshot
 from allcomers.system.counters import CounterBoard
 
 WATCHERS: Final = 32
-"""Most streams of events at once. Each has a thread; the other connections are for single requests."""
+"""Most streams of events at once. Each has a thread."""
 
-CONNECTIONS: Final = 2 * WATCHERS
+THREADS: Final = WATCHERS + 8
+"""Threads for calls: those that no stream can have answer single requests, such as /health."""
+
+CONNECTIONS: Final = 512
+"""A connection costs no thread. Where there are more, the idle leave, and those whose request does not come."""
 
 SILENCE: Final = 15.0
 """Seconds after which a stream without samples sends a comment, which finds out whether the client has left."""
@@ -85,7 +89,7 @@ def _about() -> dict[str, Any]:
         "version": allcomers.__version__,
         "build": KIND,
         "python": sys.version.split()[0],
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "models": {name: model.how for name, model in TABLE.items()},
     }
 
@@ -123,6 +127,7 @@ class Events(Web):
     def _events(self) -> Iterator[bytes]:
         past = self._history.past()
         number = past[-1]["number"] if past else 0
+        yield b"retry: 500\n\n"  # milliseconds until a browser connects again: another process may be there
         yield _event("past", {**self._about, "past": past})
         while True:
             sample = self._history.after(number, SILENCE)

@@ -1,7 +1,8 @@
 """A snapshot of the counter board and /proc: the counts of each worker since the server started, and its state now.
 
 Rows are read while workers write them: a snapshot may count a request but not yet its bytes. Each number by itself is
-consistent, because it is one word of memory.
+consistent, because it is one word of memory. A worker can write any number anywhere, so each that stands for something
+else than itself is checked here: what a snapshot has is of the right kind, though perhaps not true.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ class Snapshot:
     stage    one of counters.STAGES
     scheme   of the addresses; "" before it is known
     wanted   how many workers are wanted
+    range    the least and the most that there may be by demand; (0, 0) where the number is fixed
+    scaled   the last change of `wanted`: (one of counters.SCALES, when on the same clock, whether it was one more)
     beat     the supervisor's last sign of life, on the same clock
+    reload   (one of counters.RELOADS, when it began on the same clock, how many workers it has still to replace)
     total    the cells of all places, added up
     """
 
@@ -57,7 +61,10 @@ class Snapshot:
     stage: str
     scheme: str
     wanted: int
+    range: tuple[int, int]
+    scaled: tuple[str, float, bool]
     beat: float
+    reload: tuple[str, float, int]
     workers: list[WorkerSnapshot]
     total: list[int]
 
@@ -70,7 +77,7 @@ class Snapshot:
     @property
     def live(self) -> bool:
         """Whether the supervisor runs."""
-        return self.time - self.beat < BEAT_TIMEOUT
+        return abs(self.time - self.beat) < BEAT_TIMEOUT
 
 
 BEAT_TIMEOUT: Final = 30.0
@@ -80,21 +87,37 @@ BEAT_TIMEOUT: Final = 30.0
 def snapshot(board: CounterBoard) -> Snapshot:
     """Read the board and /proc now."""
     head = board.head
-    workers = [_worker(board, place) for place in range(1, head[counters.HIGHEST] + 1)]
+    spare = counters.PARENTS * counters.CHILDREN  # as many rows of children as there are
+    workers: list[WorkerSnapshot] = []
+    for place in range(1, board.highest + 1):
+        rows = board.rows(place)[: 1 + spare]
+        spare -= len(rows) - 1
+        workers.append(_worker(rows, place))
     return Snapshot(
         time=monotonic_ns() / 1e9,
-        stage=counters.STAGES[head[counters.STAGE]],
-        scheme=counters.SCHEMES[head[counters.SCHEME]],
+        stage=counters.named(counters.STAGES, head[counters.STAGE]),
+        scheme=counters.named(counters.SCHEMES, head[counters.SCHEME]),
         wanted=head[counters.WANTED],
+        range=(head[counters.LEAST], head[counters.MOST]),
+        scaled=(
+            counters.named(counters.SCALES, head[counters.SCALED]),
+            head[counters.SCALED_AT] / 1e9,
+            head[counters.SCALED_BY] == 1,
+        ),
         beat=head[counters.BEAT] / 1e9,
+        reload=(
+            counters.named(counters.RELOADS, head[counters.RELOAD]),
+            head[counters.RELOAD_AT] / 1e9,
+            head[counters.RELOAD_LEFT],
+        ),
         workers=workers,
         total=_sum([worker.cells for worker in workers]),
     )
 
 
-def _worker(board: CounterBoard, place: int) -> WorkerSnapshot:
-    own = board.row(place)
-    state = counters.STATES[own[counters.STATE]]
+def _worker(rows: list[memoryview[int]], place: int) -> WorkerSnapshot:
+    own = rows[0]
+    state = counters.named(counters.STATES, own[counters.STATE])
     pid = own[counters.PID] if state != "free" else 0
     cpu, memory = usage(pid) if pid else (0.0, 0)
     return WorkerSnapshot(
@@ -103,7 +126,7 @@ def _worker(board: CounterBoard, place: int) -> WorkerSnapshot:
         pid=pid,
         born=own[counters.BORN] / 1e9,
         silent=own[counters.SILENT] / 1e3,
-        cells=_sum([list(row) for row in board.rows(place)]),
+        cells=_sum([list(row) for row in rows]),
         cpu=cpu,
         memory=memory,
     )

@@ -9,22 +9,25 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from allcomers.config.options import Config
 from allcomers.server.control_pipe import KILL_MARGIN, WorkerEnd
-from allcomers.server.supervisor.listeners import Listeners
+from allcomers.server.job import Job
+from allcomers.server.supervisor.demand.worker_count import WorkerCount
+from allcomers.server.supervisor.listeners import Listeners, unix_access
 from allcomers.server.supervisor.liveness import Heartbeat
 from allcomers.server.supervisor.workers import Worker, Workers
-from allcomers.server.worker import Job, work
 from allcomers.system import counters
 from allcomers.system.accept_balance import WorkerSlot
 from allcomers.system.counters import CounterBoard
+from allcomers.system.processes import title
 
 if TYPE_CHECKING:
     from allcomers.protocol.message import Handler
@@ -36,6 +39,9 @@ PATIENCE: Final = 1.0
 
 HANG_TIMEOUT: Final = 30.0
 """Seconds without a sign of life after which it is replaced."""
+
+SHOWN: Final = ("threads", "admin_hosts", "user", "group", "log_level", "log_format", "log_config", "server_header")
+"""Options that the admin's process uses."""
 
 EVERY: Final = 1.0
 """Seconds between two writes of the supervisor's state to the board: of its sign of life, and of its workers."""
@@ -59,12 +65,15 @@ class AdminProcess:
         board: CounterBoard,
         inherited: Callable[[str], list[int]],
         leave_all: Callable[[], object],
+        work: Callable[[Job, list[socket.socket], WorkerSlot, WorkerEnd], NoReturn],
     ) -> None:
         self._config = config
         self._board = board
         self._leave_all = leave_all
+        self._work = work
         self._listeners = Listeners()
-        self._listeners.open([config.admin], 128, lambda text: inherited(_mark(text)), "--admin")
+        access = unix_access(config)
+        self._listeners.open([config.admin], 128, lambda text: inherited(_mark(text)), access, "--admin", at_once=True)
         self._workers = Workers(self._serve, 1, PATIENCE, "the admin's process")
         self._heartbeat = Heartbeat(HANG_TIMEOUT)
         self._since = time.time()
@@ -100,19 +109,29 @@ class AdminProcess:
             worker.control.fileno(): partial(self._workers.receive, worker) for worker in self._workers.all.values()
         }
 
+    @property
+    def pids(self) -> list[int]:
+        return list(self._workers.all)
+
     def reap(self) -> None:
         self._workers.reap()
 
     def renew(self, config: Config) -> None:
-        """Restart with new options."""
-        self._config = config
-        self._workers.replace_all()
+        """Use new options. Restart if that needs it: else those who watch see the reload, and keep their past."""
+        old, self._config = self._config, config
+        if any(getattr(old, name) != getattr(config, name) for name in SHOWN):
+            self._workers.replace_all()
 
-    def publish(self, stage: int, workers: Workers, now: float) -> None:
-        """Write the state of the server and its workers to the board, at least once a second."""
+    def publish(self, stage: int, workers: Workers, reload: tuple[int, float], now: float) -> None:
+        """Write the state of the server and its workers to the board, at least once a second.
+
+        reload  (the state of the last reload, when it began)
+        """
         head = self._board.head
         head[counters.STAGE] = stage
-        head[counters.WANTED] = workers.wanted
+        _publish_count(head, workers.count)
+        head[counters.RELOAD], head[counters.RELOAD_AT] = reload[0], int(reload[1] * 1e9)
+        head[counters.RELOAD_LEFT] = sum(bool(worker.replace) for worker in workers.staying)
         head[counters.SCHEME] = counters.SCHEMES.index(workers.scheme)
         head[counters.BEAT] = int(now * 1e9)
         for worker in workers.all.values():
@@ -142,16 +161,18 @@ class AdminProcess:
 
     # ------------------------------------------------------------ in its own process
 
-    def _serve(self, slot: WorkerSlot, control: WorkerEnd) -> int:
+    def _serve(self, slot: WorkerSlot, control: WorkerEnd) -> NoReturn:
+        title.name_process(title.ADMIN)
         self._leave_all()
-        from allcomers.server.admin.site import CONNECTIONS
+        from allcomers import models
+        from allcomers.server.admin.site import CONNECTIONS, THREADS
 
         own = Config(
-            interface="web", model="thread", calls="inline", access_log="off", graceful_timeout=PATIENCE, max_body=1,
-            max_connections=CONNECTIONS, user=self._config.user, group=self._config.group,
-            log_level=self._config.log_level, server_header=self._config.server_header,
+            interface="web", model=models.best(), calls="pool", threads=THREADS, access_log="off", max_body=1,
+            graceful_timeout=PATIENCE, max_connections=CONNECTIONS, overload="off", user=self._config.user,
+            group=self._config.group, log_level=self._config.log_level, server_header=self._config.server_header,
         )  # fmt: skip
-        return work(Job(config=own, load=self._site), self._listeners.all, slot, control)
+        self._work(Job(config=own, load=self._site), self._listeners.all, slot, control)
 
     def _site(self) -> Handler:
         from allcomers.server.admin.allowed_hosts import names_of
@@ -168,6 +189,13 @@ class AdminProcess:
 def _mark(text: str) -> str:
     """Return a name for an --admin that differs from a --bind of the same text."""
     return f"--admin {text}"
+
+
+def _publish_count(head: memoryview[int], count: WorkerCount) -> None:
+    head[counters.WANTED] = count.wanted
+    head[counters.LEAST], head[counters.MOST] = (count.range.least, int(count.range)) if count.range else (0, 0)
+    reason, when, by = count.scaled
+    head[counters.SCALED], head[counters.SCALED_AT], head[counters.SCALED_BY] = reason, int(when * 1e9), by > 0
 
 
 def _publish(row: memoryview[int], worker: Worker) -> None:

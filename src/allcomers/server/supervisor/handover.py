@@ -7,7 +7,7 @@ no connection is lost.
 
 An environment variable describes what is handed over, for the process named there alone:
 
-    ALLCOMERS_SUCCEEDS={"pid": 4711, "pipe": 9, "sockets": [["127.0.0.1:8000", [5]]]}
+    ALLCOMERS_SUCCEEDS={"pid": 4711, "pipe": 9, "workers": 2, "sockets": [["127.0.0.1:8000", [5]]]}
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from allcomers.server import systemd
 from allcomers.server.supervisor.exit_status import ending
@@ -28,6 +28,17 @@ _logger = logging.getLogger("allcomers.supervisor")
 VARIABLE: Final = "ALLCOMERS_SUCCEEDS"
 
 _READY: Final = b"ready\n"
+
+
+class Inheritance(NamedTuple):
+    """What the new server gets.
+
+    sockets  each bind and its descriptors
+    workers  how many are wanted: by demand, the new one begins with as many
+    """
+
+    sockets: Sequence[tuple[str, list[int]]]
+    workers: int
 
 
 class Handover:
@@ -47,13 +58,18 @@ class Handover:
     def is_running(self) -> bool:
         return self._new is not None
 
-    def start(self, sockets: Sequence[tuple[str, list[int]]], forget: Callable[[], object]) -> None:
-        """Start a new server with `sockets`, unless one is starting; `forget` is as for NewServer."""
+    @property
+    def pids(self) -> list[int]:
+        """The new server's process id, until it serves or has ended."""
+        return [] if self._new is None else [self._new.pid]
+
+    def start(self, inheritance: Inheritance, forget: Callable[[], object]) -> None:
+        """Start a new server, unless one is starting; `forget` is as for NewServer."""
         if self._new is not None:
             _logger.warning("a new server is starting already: process %d", self._new.pid)
             return
         try:
-            self._new = NewServer(sockets, self._folder, forget)
+            self._new = NewServer(inheritance, self._folder, forget)
         except OSError as error:
             _logger.error("no new server can be started: %s; this one serves on", error.strerror)
             return
@@ -86,8 +102,12 @@ class Handover:
             self._new.close()
             self._new = None
             if not self._abandoned:
-                text = "the new server, process %d, %s before it served: this one serves on"
-                _logger.error(text, pid, ending(os.waitstatus_to_exitcode(status)))
+                code = os.waitstatus_to_exitcode(status)
+                # With status 0 it was told to stop: by a signal to the group, which is on its way to this process, too.
+                level = logging.ERROR if code else logging.INFO
+                _logger.log(
+                    level, "the new server, process %d, %s before it served: this one serves on", pid, ending(code)
+                )
 
     def close_here(self) -> None:
         """Close the pipe in a forked process, which does not own it."""
@@ -98,20 +118,19 @@ class Handover:
 class NewServer:
     """The new server, seen from the old one.
 
-    sockets  each bind and its descriptors
     folder   the folder to start in
     forget   called in the child, to drop the parent's signal handling
 
     Raises OSError if no process can be started.
     """
 
-    def __init__(self, sockets: Sequence[tuple[str, list[int]]], folder: str, forget: Callable[[], object]) -> None:
+    def __init__(self, inheritance: Inheritance, folder: str, forget: Callable[[], object]) -> None:
         reader, writer = os.pipe()
         try:
             with blocked_signals():
                 self.pid = os.fork()
                 if self.pid == 0:
-                    _become(sockets, folder, writer, forget)
+                    _become(inheritance, folder, writer, forget)
         except OSError:
             os.close(reader)
             raise
@@ -135,18 +154,18 @@ class NewServer:
             self.pipe = -1
 
 
-def _become(sockets: Sequence[tuple[str, list[int]]], folder: str, pipe: int, forget: Callable[[], object]) -> NoReturn:
+def _become(inheritance: Inheritance, folder: str, pipe: int, forget: Callable[[], object]) -> NoReturn:
     """Execute the new server in the child; never return into the supervisor's code."""
     try:
         forget()
         import json
 
-        for fd in [pipe, *(fd for _, fds in sockets for fd in fds)]:
+        for fd in [pipe, *(fd for _, fds in inheritance.sockets for fd in fds)]:
             os.set_inheritable(fd, True)
         for variable in systemd.OF_ONE_PROCESS:
             if os.environ.get(variable) == str(os.getppid()):
                 os.environ[variable] = str(os.getpid())
-        os.environ[VARIABLE] = json.dumps({"pid": os.getpid(), "pipe": pipe, "sockets": sockets})
+        os.environ[VARIABLE] = json.dumps({"pid": os.getpid(), "pipe": pipe, **inheritance._asdict()})
         if folder:
             os.chdir(folder)
         release()
@@ -160,12 +179,14 @@ def _become(sockets: Sequence[tuple[str, list[int]]], folder: str, pipe: int, fo
 class OldServer:
     """The server that this process must replace, and its descriptors; empty if there is none.
 
-    pid  its process id until stop(); 0 if there is none
+    pid      its process id until stop(); 0 if there is none
+    workers  how many it wants; 0 if there is none
     """
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
         self.pid = 0
         self._pipe = -1
+        self.workers = 0
         self._sockets: list[tuple[str, list[int]]] = []
         text = environ.pop(VARIABLE, "")
         if text:
@@ -179,6 +200,7 @@ class OldServer:
             self.pid = os.getppid()
             self._pipe = given["pipe"]
             self._sockets = given["sockets"]
+            self.workers = given.get("workers", 0)  # an older release does not report them
             os.set_inheritable(self._pipe, False)
 
     def sockets(self, bind: str) -> list[int]:

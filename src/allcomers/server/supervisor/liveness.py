@@ -1,6 +1,6 @@
 """Liveness: the supervisor pings each worker every few seconds, and a worker that does not answer for too long hangs.
 
-A ping is a byte in a pipe that every loop watches already (control_pipe.py), so it costs a loop nothing between pings,
+A ping is a byte in a socket that every loop watches already (control_pipe.py): it costs a loop nothing between pings,
 and no call of the app is interrupted. A worker answers between two steps of its work: one whose only thread runs a call
 of the app does not answer until the call returns.
 """
@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Final
 
 from allcomers.config.options import Config
+from allcomers.server.control_pipe import PING
 from allcomers.server.supervisor.workers import NEVER, Worker
 
 _logger = logging.getLogger("allcomers.supervisor")
@@ -58,7 +59,7 @@ class Heartbeat:
                     hung.append(worker)
             elif worker.ready:
                 worker.ping_pending = True
-                worker.control.ping()
+                worker.control.order(PING)
             elif self._hang_timeout:
                 self._warn_of_start(worker, passed)
         return hung
@@ -74,5 +75,5 @@ class Heartbeat:
 
 def heartbeat(config: Config, watchdog: float) -> Heartbeat:
     """Return a Heartbeat for these options, and a watchdog that is notified every `watchdog` seconds."""
-    has_limits = config.max_requests or config.max_memory
+    has_limits = config.max_requests or config.max_memory or config.workers_lifetime
     return Heartbeat(config.hang_timeout, min(RECYCLING_INTERVAL if has_limits else NEVER, watchdog / 2))

@@ -2,6 +2,9 @@
 
 It appears once the server listens, complete from the first moment (rename(2)), and is removed with the server. The file
 of a dead process is overwritten; that of a living one is not.
+
+Its folder may be another user's, and the supervisor is often root: so no link is followed in it, neither to read nor to
+write, and the file is created under a name that nobody can know before.
 """
 
 from __future__ import annotations
@@ -9,8 +12,11 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from allcomers.errors import OperatorError
+
+_PLAIN: Final = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class PidFile:
@@ -34,13 +40,21 @@ class PidFile:
 
     def write(self) -> None:
         """Write the process id. Raises OperatorError."""
-        fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        fresh = f".{self._path.name}.{os.urandom(8).hex()}"
         try:
-            fresh.write_text(f"{os.getpid()}\n", "ascii")
-            fresh.replace(self._path)
+            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, 0o644, dir_fd=folder)
+                with os.fdopen(fd, "wb") as file:
+                    file.write(b"%d\n" % os.getpid())
+                os.replace(fresh, self._path.name, src_dir_fd=folder, dst_dir_fd=folder)
+            except OSError:
+                with suppress(OSError):
+                    os.unlink(fresh, dir_fd=folder)
+                raise
+            finally:
+                os.close(folder)
         except OSError as error:
-            with suppress(OSError):
-                fresh.unlink()
             raise OperatorError(f"--pid {self._path}: {error.strerror}") from None
 
     def remove(self) -> None:
@@ -50,11 +64,15 @@ class PidFile:
                 self._path.unlink()
 
     def _owner(self) -> int:
-        """Return the process id in the file; 0 for none."""
+        """Return the process id in the file; 0 for none. Raises OSError."""
         try:
-            text = self._path.read_bytes()[:32].strip()
+            fd = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | _PLAIN)  # a FIFO has no process id, and blocks
         except FileNotFoundError:
             return 0
+        try:
+            text = os.read(fd, 32).strip()
+        finally:
+            os.close(fd)
         return int(text) if text.isdigit() else 0
 
 

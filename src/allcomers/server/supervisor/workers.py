@@ -9,17 +9,19 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, KeysView
 from contextlib import suppress
 from time import monotonic
 from typing import Final, NoReturn
 
-from allcomers.server import control_pipe
-from allcomers.server.control_pipe import APP_SHUTDOWN, KILL_MARGIN, SupervisorEnd, WorkerEnd
+from allcomers.server import control_pipe, error_log
+from allcomers.server.control_pipe import END_MARGIN, KILL_MARGIN, SupervisorEnd, WorkerEnd
+from allcomers.server.hooks.hooks import NO_HOOKS, LifeHooks
+from allcomers.server.supervisor.demand.worker_count import WorkerCount
 from allcomers.server.supervisor.exit_status import ending
 from allcomers.system.accept_balance import WorkerSlot, WorkerSlots
-from allcomers.system.signals import blocked_signals
+from allcomers.system.processes import descendants
+from allcomers.system.signals import DRAIN, QUIT, blocked_signals, ends_by
 
 _logger = logging.getLogger("allcomers.supervisor")
 
@@ -34,6 +36,10 @@ RETRY: Final = 1.0
 
 NEVER: Final = float("inf")
 
+SETTLE: Final = 0.5
+"""Seconds before a worker is replaced that a signal told to stop: mostly the whole group got it, and the supervisor's
+own is on its way."""
+
 RELOAD: Final = "the reload"
 """The reason to replace a worker that is well, but older than the options or the app."""
 
@@ -44,12 +50,13 @@ class Worker:
     slot          its share of the peers
     ready         bool: it serves
     replace       the reason to replace it; "" for none
+    told          when to replace it, because a signal, and no order, told it to stop; else NEVER
     leaving       when it will be killed, after stop(); else NEVER
     ping_pending  bool: it has not answered the last ping
     silent        seconds without an answer
     """
 
-    __slots__ = ("born", "control", "leaving", "pid", "ping_pending", "ready", "replace", "silent", "slot")
+    __slots__ = ("born", "control", "leaving", "pid", "ping_pending", "ready", "replace", "silent", "slot", "told")
 
     def __init__(self, pid: int, control: SupervisorEnd, slot: WorkerSlot, born: float) -> None:
         self.pid = pid
@@ -58,6 +65,7 @@ class Worker:
         self.born = born
         self.ready = False
         self.replace = ""
+        self.told = NEVER
         self.leaving = NEVER
         self.ping_pending = False
         self.silent = 0.0
@@ -70,33 +78,44 @@ class Worker:
 class Workers:
     """All workers, by process id.
 
-    serve      runs in a new process, with signals blocked, and returns its exit status
-    wanted     how many workers serve
+    serve      runs in a new process, with signals blocked, and ends it
+    wanted     how many workers serve, or a WorkerRange
     patience   seconds that a worker has for its requests when it must drain
     name       the word for one in the log
+    hooks      returns what to call at a fork, and at a worker's end
 
+    count      how many of them serve, and may
     all        the workers
     scheme     of the addresses, once a worker has reported it
     all_ready  bool: as many as wanted have served at once. From then on one that dies is replaced
     failure    the exit status of one that failed to start before that; else 0
+    gave_up    how the new worker ended for which the last reload was given up; else ""
     on_hold    bool: start none
     leaving    bool: all must stop
     """
 
     def __init__(
-        self, serve: Callable[[WorkerSlot, WorkerEnd], int], wanted: int, patience: float, name: str = "worker"
+        self,
+        serve: Callable[[WorkerSlot, WorkerEnd], NoReturn],
+        wanted: int,
+        patience: float,
+        name: str = "worker",
+        hooks: Callable[[], LifeHooks] = lambda: NO_HOOKS,
     ) -> None:
-        self.wanted = wanted
+        self.count = WorkerCount(wanted, lambda now, before: self._hooks().scaled(now, before))
         self.patience = patience
         self.scheme = ""
         self.all_ready = False
         self.failure = 0
+        self.gave_up = ""
         self.on_hold = False
         self.leaving = False
         self.slots = WorkerSlots()
         self.all: dict[int, Worker] = {}
         self._serve = serve
         self._name = name
+        self._hooks = hooks
+        self._settle = SETTLE
         self._early_deaths = 0  # in a row
         self._resume = 0.0  # when to start the next
 
@@ -108,28 +127,32 @@ class Workers:
         return [worker for worker in self.all.values() if worker.stays]
 
     @property
+    def pids(self) -> KeysView[int]:
+        return self.all.keys()
+
+    @property
     def is_settled(self) -> bool:
         """Whether there are as many as wanted, all ready, and none to be replaced."""
         staying = self.staying
-        return len(staying) == self.wanted and all(worker.ready and not worker.replace for worker in staying)
+        return len(staying) == self.count.wanted and all(worker.ready and not worker.replace for worker in staying)
 
     def due(self) -> float:
         """Return the time at which reconcile() has work, if nothing happens before."""
-        times = [worker.leaving for worker in self.all.values()]
+        times = [min(worker.leaving, worker.told) for worker in self.all.values()]
         if self._resume and not self.on_hold:
             times.append(self._resume)
         return min(times, default=NEVER)
-
-    def scale(self, by: int) -> None:
-        """Change the number of workers wanted; at least one stays."""
-        self.wanted = max(1, self.wanted + by)
-        _logger.info("workers wanted: %d", self.wanted)
 
     # ------------------------------------------------------------ starting and stopping
 
     def reconcile(self, now: float) -> None:
         """Start workers that are missing, stop those that are too many, kill those that did not stop in time."""
+        self.slots.restore()
         self._kill_late(now)
+        for worker in self.staying:
+            if now >= worker.told:
+                worker.told = NEVER
+                self._replace(worker, "a signal told it to stop")
         for worker in self._surplus():
             self.stop(worker)
         if self._resume and now >= self._resume:
@@ -140,13 +163,13 @@ class Workers:
             except OSError as error:  # no processes, descriptors or memory left: the other workers go on
                 self._resume = now + RETRY
                 _logger.error("no worker can be started: %s; another try in %g s", error.strerror, RETRY)
-        self.all_ready = self.all_ready or sum(worker.ready for worker in self.all.values()) >= self.wanted
+        self.all_ready = self.all_ready or sum(worker.ready for worker in self.all.values()) >= self.count.wanted
 
     def _kill_late(self, now: float) -> None:
         for worker in self.all.values():
             if now >= worker.leaving:
                 _logger.warning("%s %d did not stop in time and is killed", self._name, worker.pid)
-                _kill(worker.pid, signal.SIGKILL)
+                _kill_at_once(worker.pid)
                 worker.leaving = now + KILL_MARGIN
 
     def _is_short(self) -> bool:
@@ -154,7 +177,7 @@ class Workers:
         staying = self.staying
         old = [worker for worker in staying if worker.replace]
         # One more than wanted: the new one is ready before an old one stops.
-        return len(staying) < self.wanted + (1 if old else 0) and self._may_start(staying, old)
+        return len(staying) < self.count.wanted + (1 if old else 0) and self._may_start(staying, old)
 
     def _may_start(self, staying: list[Worker], old: list[Worker]) -> bool:
         """Return whether a worker may start before others are ready.
@@ -170,12 +193,13 @@ class Workers:
         staying = self.staying
         old = [worker for worker in staying if worker.replace]
         if not old:
-            return staying[self.wanted :]
-        return old[: max(0, sum(worker.ready for worker in staying) - self.wanted)]
+            return staying[self.count.wanted :]
+        return old[: max(0, sum(worker.ready for worker in staying) - self.count.wanted)]
 
     def _start(self) -> None:
         control, end = control_pipe.new()
         slot = self.slots.acquire()
+        self._hooks().before_fork(slot.place)
         try:
             with blocked_signals():
                 pid = os.fork()
@@ -191,41 +215,55 @@ class Workers:
 
     def _be_worker(self, slot: WorkerSlot, control: SupervisorEnd, end: WorkerEnd) -> NoReturn:
         """Serve in the child, then exit; never return into the supervisor's code."""
-        status = 1
         try:
             control.close()
             for worker in self.all.values():  # these pipes must close with the supervisor, not with this process
                 worker.control.close()
-            status = self._serve(slot, end)
-        except BaseException:
+            self._serve(slot, end)
+        except BaseException:  # before there was anything of the app
             _logger.critical("the worker failed", exc_info=True)
         finally:
-            with suppress(BaseException):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(status)  # without waiting for threads in a call of the app
+            error_log.flush()
+            os._exit(1)
 
     def stop(self, worker: Worker, signum: int = signal.SIGTERM) -> None:
-        """Send a signal to stop, and kill the worker later if it does not end. At TERM it finishes its requests."""
+        """Order a worker to stop, and kill it later if it does not end. At TERM it finishes its requests.
+
+        It obeys the order; the signal is for what the app may have set for it, and comes first: after the order the
+        app may be gone. A worker whose app has given the signal its default action back would end by it, in the midst
+        of its requests, and gets the order alone.
+        """
         patience = self.patience if signum == signal.SIGTERM else 0.0
         # A worker that does not serve yet has no requests and no app to shut down, and may not read its signals.
-        needed = patience + 2 * APP_SHUTDOWN if worker.ready else 0.0
+        needed = patience + END_MARGIN if worker.ready else 0.0
         worker.leaving = monotonic() + needed + KILL_MARGIN
-        _kill(worker.pid, signum)
+        worker.told = NEVER
+        if signum == signal.SIGABRT or not ends_by(worker.pid, signum):
+            _kill(worker.pid, signum)
+        worker.control.order(DRAIN if signum == signal.SIGTERM else QUIT)
 
     # ------------------------------------------------------------ messages and deaths
 
     def receive(self, worker: Worker) -> None:
-        """Handle the messages of a worker."""
+        """Handle the messages of a worker. They may be anything that an app which took it over makes up."""
         for kind, text in worker.control.messages():
             worker.ping_pending, worker.silent = False, 0.0
-            if kind == control_pipe.READY:
+            if kind == control_pipe.BROKEN:
+                _logger.error("%s %d sent %s, as no worker does, and is killed", self._name, worker.pid, text)
+                _kill_at_once(worker.pid)
+            elif kind == control_pipe.READY and not worker.ready:
                 worker.ready = True
                 self.scheme = text
                 _logger.debug("%s %d is ready", self._name, worker.pid)
-            elif kind == control_pipe.REPLACE and worker.stays and not worker.replace:
-                worker.replace = text
-                _logger.info("%s %d is to be replaced: %s", self._name, worker.pid, text)
+            elif kind == control_pipe.REPLACE:
+                self._replace(worker, text)
+            elif kind == control_pipe.TOLD and worker.stays and not worker.replace:
+                worker.told = min(worker.told, monotonic() + self._settle)
+
+    def _replace(self, worker: Worker, reason: str) -> None:
+        if worker.stays and not worker.replace:
+            worker.replace = reason
+            _logger.info("%s %d is to be replaced: %s", self._name, worker.pid, reason)
 
     def reap(self) -> None:
         """Collect the exit status of each worker that has ended."""
@@ -235,6 +273,7 @@ class Workers:
                 del self.all[pid]
                 self.slots.release(worker.slot)
                 worker.control.close()
+                self._hooks().worker_ended(pid, worker.slot.place)
                 if worker.stays:
                     self._died(worker, os.waitstatus_to_exitcode(status))
 
@@ -260,6 +299,7 @@ class Workers:
         for worker in old:
             worker.replace = ""
         if old:
+            self.gave_up = how
             _logger.error("the new worker %s before it served: the reload is given up, the old ones stay", how)
         return bool(old)
 
@@ -267,6 +307,7 @@ class Workers:
         """Make a worker that hangs write its stacks to the log, and end."""
         text = "%s %d has not answered for %.0f s: it hangs, and is replaced; it was at:"
         _logger.error(text, self._name, worker.pid, worker.silent)
+        descendants.remember(worker.pid)
         self.stop(worker, signal.SIGABRT)  # the worker's faulthandler writes its stacks
 
     # ------------------------------------------------------------ all workers
@@ -276,6 +317,7 @@ class Workers:
         old = self.staying
         for worker in old:
             worker.replace = worker.replace or RELOAD
+        self.gave_up = ""
         self.on_hold = False
         self._resume = 0.0
         self._early_deaths = 0
@@ -287,14 +329,35 @@ class Workers:
         for worker in self.all.values():
             self.stop(worker, signum)
 
-    def ping(self) -> None:
-        """Make all workers read the flags of their slots."""
+    def leave_soon(self) -> None:
+        """Have each response close its connection. No worker is replaced any more because of a signal."""
+        self._settle = NEVER
+        self.slots.leave_soon()
         for worker in self.all.values():
-            worker.control.ping()
+            worker.told = NEVER
+            worker.control.order(control_pipe.PING)  # makes it read its slot's flags
 
-    def signal(self, signum: int) -> None:
+    def spread(self) -> None:
+        """Have clients of the workers that have most connect anew, for one that has few."""
+        ready = {worker.slot: worker for worker in self.staying if worker.ready and worker.slot.place}
+        for slot in self.slots.spread(list(ready)):
+            ready[slot].control.order(control_pipe.PING)  # makes it read its slot
+
+    def reopen_logs(self, log: int) -> None:
+        """Have all workers reopen their log: as the descriptor `log`, or each by itself if that is -1.
+
+        They get the signal, too, for logs of the app.
+        """
         for worker in self.all.values():
-            _kill(worker.pid, signum)
+            worker.control.pass_log(log)
+            if not ends_by(worker.pid, signal.SIGUSR1):
+                _kill(worker.pid, signal.SIGUSR1)
+
+
+def _kill_at_once(pid: int) -> None:
+    """Kill a worker that cannot end the processes of its app any more: others do (orphans.py)."""
+    descendants.remember(pid)
+    _kill(pid, signal.SIGKILL)
 
 
 def _kill(pid: int, signum: int) -> None:

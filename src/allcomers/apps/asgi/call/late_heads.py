@@ -44,6 +44,10 @@ class LateHeads:
         if self._timer is None:
             self._timer = self._events.call_later(DELAY, self._turn)
 
+    def note(self, call: UnsentHead, is_due: bool) -> None:
+        """Note that the head of `call` is due, or is so no longer."""
+        (self.add if is_due else self.discard)(call)
+
     def discard(self, call: UnsentHead) -> None:
         """Leave the head of `call` alone: its body has come."""
         self._new.discard(call)

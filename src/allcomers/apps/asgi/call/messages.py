@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import IO, Any, TypeAlias
 
 from allcomers.errors import AnswerError, ClientGone
+from allcomers.protocol.head import BARE
 from allcomers.protocol.message import Request, Response
 
 Message: TypeAlias = dict[str, Any]
@@ -63,13 +64,7 @@ def file_part(message: dict[str, Any]) -> tuple[IO[bytes], int, int]:
 
 def promised(request: Request, response: Response) -> float:
     """Return the most bytes that a body may have by its head; infinity for any number. The client gets no more."""
-    if request.method == "HEAD" or response.status in (204, 304):
+    if request.method == "HEAD" or response.status in BARE:
         return 0
     lengths = [value for name, value in response.headers if name.lower() == "content-length"]
     return int(lengths[0]) if lengths and lengths[0].isdecimal() else math.inf  # what is no number is refused yet
-
-
-def is_event_stream(response: Response) -> bool:
-    """Return True for server-sent events (HTML, 9.2)."""
-    kinds = [value.lower() for name, value in response.headers if name.lower() == "content-type"]
-    return any(kind.startswith("text/event-stream") for kind in kinds)

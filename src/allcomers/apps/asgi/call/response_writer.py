@@ -18,12 +18,14 @@ from allcomers.apps.asgi.call.messages import (
     check_status,
     decoded,
     file_part,
-    is_event_stream,
     promised,
 )
-from allcomers.connection.http.response_body import BodySource, FinalPiece, PushedBody
+from allcomers.connection.http.response_body import BodySource, FinalPiece, PushedBody, is_event_stream
 from allcomers.errors import AnswerError, ClientGone
 from allcomers.protocol.message import FileSlice, Piece, Request, Response
+
+MOST: Final = 64 * 1024
+"""Bytes that are kept to be sent together."""
 
 IGNORED: Final = 64
 """Messages after the end that are ignored. An app that sends more is stopped: the response to a HEAD request is
@@ -60,6 +62,7 @@ class ResponseWriter:
 
     head        its status and headers, once known
     is_sending  whether a piece is on its way, with more to follow
+    turn        int: that in which one has gone out at once last (turns.Turns)
     """
 
     # PERF: no __slots__: CPython 3.13 has a quicker way for such a class, to make it and to call __init__
@@ -68,12 +71,16 @@ class ResponseWriter:
     def __init__(self) -> None:
         self.head: Response | None = None
         self.is_sending = False
+        self.turn = -1
         self.state: ResponseState = NONE
         self._sent = 0  # bytes of the body
         self._most = math.inf  # bytes that the head promises
         self._trailers: list[tuple[str, str]] | None = None  # None where the app announced none
         self._file: IO[bytes] | None = None  # that the piece on its way comes from
         self._ignored = 0
+        self._held: list[bytes] = []  # pieces that are sent together
+        self._held_size = 0
+        self._beginning: PushedBody | None = None  # of the response, if they begin it
 
     @property
     def is_unsent(self) -> bool:
@@ -124,7 +131,6 @@ class ResponseWriter:
         if self._most == 0:
             return None
         self.state = STREAMING
-        self.is_sending = True
         return PushedBody(self.head, b"", source)
 
     def _add(self, piece: Piece, more: bool, source: PushSource) -> Output:
@@ -136,11 +142,10 @@ class ResponseWriter:
         self._sent += len(piece)
         if self._sent >= self._most:
             return self._finish(piece, source, alone=False)
-        self.is_sending = is_first or len(piece) > 0
         self.state = STREAMING if more else TRAILERS
         if is_first:
             return PushedBody(self.head, piece, source)
-        return piece if self.is_sending else None
+        return piece if len(piece) else None
 
     def _add_trailers(self, message: Message, source: PushSource) -> Output:
         """Add trailers, which follow the last http.response.body (ASGI, extensions, "HTTP Trailers")."""
@@ -162,9 +167,64 @@ class ResponseWriter:
             head.close = self.close_file
         before, self.state = self.state, DONE
         if before is not HEAD:
-            return FinalPiece(piece)
+            return self._with_held(FinalPiece(piece))
         head.body = piece
         return head if alone else PushedBody(head, FinalPiece(piece), source)
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether pieces wait to be sent together."""
+        return bool(self._held)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether they are to wait no longer."""
+        return self._held_size >= MOST
+
+    def fits(self, message: Message) -> bool:
+        """Return whether `message` may add to the pieces that are kept."""
+        body = message.get("body", b"")
+        is_body = message["type"] == "http.response.body" and type(body) is bytes
+        return is_body and self._held_size + len(body) <= MOST
+
+    def hold(self, output: PushedBody | Piece) -> bool:
+        """Keep a piece, to be sent with those that follow. Return False for one that cannot be kept."""
+        piece = output.first if isinstance(output, PushedBody) else output
+        if not isinstance(piece, bytes):
+            return False
+        if isinstance(output, PushedBody):
+            self._beginning = output
+        self._held.append(piece)
+        self._held_size += len(piece)
+        return True
+
+    def take(self) -> PushedBody | Piece:
+        """Return the pieces that were kept, as one."""
+        piece, beginning = b"".join(self._held), self._beginning
+        self.drop()
+        if beginning is None:
+            return piece
+        beginning.first = piece
+        return beginning
+
+    def drop(self) -> None:
+        """Forget the pieces that were kept."""
+        self._held.clear()
+        self._held_size = 0
+        self._beginning = None
+
+    def _with_held(self, final: FinalPiece) -> FinalPiece | PushedBody:
+        """Return the end of the response behind the pieces that were kept."""
+        if not self._held:
+            return final
+        assert isinstance(final.piece, bytes)  # a file is behind nothing that is kept
+        self._held.append(final.piece)
+        held = self.take()
+        if not isinstance(held, PushedBody):
+            return FinalPiece(held)
+        assert isinstance(held.first, bytes)
+        held.first = FinalPiece(held.first)
+        return held
 
     def _part_of_file(self, message: Message) -> FileSlice:
         self.close_file()
@@ -188,8 +248,13 @@ class ResponseWriter:
             self._file.close()
             self._file = None
 
-    def ignore(self) -> None:
-        """Count a message after the end: "Any further messages on the channel will be ignored." Raises ClientGone."""
+    def ignore(self, message: Message) -> AnswerError | None:
+        """Count a message after the end: "Any further messages on the channel will be ignored." Raises ClientGone.
+
+        Return what is wrong with it: it is the first, and more of a body that has all its Content-Length."""
         self._ignored += 1
         if self._ignored > IGNORED:
             raise ClientGone("the client has all of the response")
+        if self._ignored == 1 and self._sent == self._most > 0 and message.get("body"):
+            return AnswerError("the app goes on with a body that has as many bytes as its Content-Length already")
+        return None

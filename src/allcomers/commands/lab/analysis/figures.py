@@ -21,6 +21,7 @@ class Step:
     rate        requests/s that were due; 0 in a closed loop
     answered    requests, whatever the status
     failing     share of requests and connections that failed, or got 400 and above; `errors`: by kind
+    redirects   whether every response is a redirect
     met         whether the goal was met, if there was one
     tps, qps    answered in full and well, and sent
     times       response time by percentile, as in PERCENTILES
@@ -45,6 +46,7 @@ class Step:
     times: Mapping[str, float] = field(default_factory=dict)
     curve: tuple[tuple[float, float], ...] = ()
     errors: Mapping[str, int] = field(default_factory=dict)
+    redirects: bool = False
     bytes_in: float = 0.0
     bytes_out: float = 0.0
     series: tuple[float, ...] = ()

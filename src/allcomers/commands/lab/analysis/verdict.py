@@ -94,6 +94,8 @@ def _why(chosen: Standing, probe: Probe, goal: str) -> str:
         f" (p99 {wording.seconds(p99)}, {wording.seconds(chosen.cpu.value)} of CPU a request), within {goal}."
     ]
     sentences.append(_nature(chosen.candidate, probe))
+    if probe.warning:
+        sentences.append(probe.warning)
     if chosen.sustained:
         sentences.append(
             f"In the open loop it kept up with {wording.rate(chosen.sustained)} and stayed within the goal."

@@ -64,9 +64,9 @@ def has_loop(model: str) -> bool:
     return TABLE[model].events is not None
 
 
-def runnable() -> Iterator[str]:
-    """Return the models that run on this system."""
-    return (name for name, model in TABLE.items() if not model.obstacle)
+def runnable(is_async: bool) -> Iterator[str]:
+    """Return the models that run on this system, for an async app or any other."""
+    return (name for name, model in TABLE.items() if not model.obstacle and not (is_async and model.is_patched))
 
 
 def accepts(option: str, value: str) -> bool:

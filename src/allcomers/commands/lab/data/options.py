@@ -9,9 +9,10 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from allcomers import models
+from allcomers.commands.arguments import Parser
 from allcomers.commands.load.data import slo
 from allcomers.errors import ConfigError
 
@@ -62,13 +63,8 @@ class Options:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (see allcomers lab --help)")
-
-
 def parser() -> argparse.ArgumentParser:
-    arguments_parser = _Parser(
+    arguments_parser = Parser(
         "allcomers lab", usage="allcomers lab TARGET|DIR [OPTIONS] [-- OPTIONS OF THE SERVER]", description=_ABOUT,
         epilog=_EPILOG, add_help=False, allow_abbrev=False,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=100),

@@ -56,12 +56,19 @@ class Probe:
     cpu       seconds of the server's CPU for each, at least 1 µs
     is_async  the app runs on an event loop
     start     seconds from the start of a server to its first response
+    redirects every response is a redirect
     """
 
     response: float
     cpu: float
     is_async: bool
     start: float
+    redirects: bool = False
+
+    @property
+    def warning(self) -> str:
+        """A reason to distrust the lab's result, or nothing."""
+        return "Every response is a redirect: --path sets the path to request." if self.redirects else ""
 
     @property
     def waiting(self) -> float:
@@ -122,7 +129,7 @@ def candidates(probe: Probe, cores: int, models: Iterable[str] | None = None) ->
     cores   number of the server's cores
     models  names to choose from; None for all
     """
-    wanted = [name for name in runnable() if models is None or name in models]
+    wanted = [name for name in runnable(probe.is_async) if models is None or name in models]
     found = [candidate for name in wanted for candidate in _of_model(name, probe, cores)]
     return sorted(found, key=lambda candidate: _unlikely(candidate, cores))
 

@@ -25,7 +25,7 @@ _POOL: Final = 64
 def entrants(probe: Probe, cores: int, models: Iterable[str] | None = None) -> list[Candidate]:
     """Return each model by itself, from the oldest on, then the hybrids."""
     poller, wide = best(), max(2, cores)
-    known = [name for name in runnable() if name in (models or (*_RUNNERS, poller))]
+    known = [name for name in runnable(probe.is_async) if name in (models or (*_RUNNERS, poller))]
     plain = [_plain(name, probe) for name in known]
     hybrids = [
         Candidate(model=poller, calls="pool", threads=_POOL),

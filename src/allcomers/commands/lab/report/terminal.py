@@ -44,6 +44,8 @@ class Progress:
         self._console.print(
             f"A lone request takes {wording.seconds(probe.response)}, {wording.seconds(probe.cpu)} of it on a core."
         )
+        if probe.warning:
+            self._console.print(probe.warning)
 
     def stage(self, stage: Stage) -> None:
         self._stage = _STAGES[stage.kind]

@@ -113,6 +113,7 @@ def _step(result: Result, clients: int, rate: float) -> Step:
         times=dict(zip(PERCENTILES, result.response.percentiles(*percents), strict=True)) if result.answered else {},
         curve=_curve(result.response),
         errors=dict(result.errors),
+        redirects=bool(result.redirects),
         bytes_in=result.bytes_in_per_second,
         bytes_out=result.bytes_out_per_second,
         series=tuple(interval.answered / interval.seconds for interval in result.intervals if interval.seconds),

@@ -41,7 +41,7 @@ def probe(setup: Setup) -> Probe:
     crowded, _ = _measure(setup, pooled, _MANY)
     response = alone.seconds / alone.answered
     cpu = min(cost for cost in (alone.cpu, crowded.cpu, response) if isfinite(cost))
-    return Probe(response=response, cpu=max(cpu, 1e-6), is_async=is_async, start=start)
+    return Probe(response=response, cpu=max(cpu, 1e-6), is_async=is_async, start=start, redirects=alone.redirects)
 
 
 def _measure(setup: Setup, candidate: Candidate, clients: int) -> tuple[Step, float]:
@@ -64,7 +64,8 @@ def _check(step: Step, server: Server) -> None:
     if step.answered and step.failing <= _WRONG:
         return
     kinds = ", ".join(f"{kind} ({count:,})" for kind, count in step.errors.items()) or "no response at all"
-    lines = [line for line in server.child.output_tail().splitlines() if "Listening at" not in line]
+    ordinary = ("Listening at: ", " INFO allcomers ")
+    lines = [line for line in server.child.output_tail().splitlines() if not any(word in line for word in ordinary)]
     hint = f"the server's last line: {lines[-1][:300]}" if lines else "--path sets the path to request"
     raise ListenError(f"requests failed: {kinds}; {hint}")
 

@@ -7,9 +7,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from urllib.parse import urlsplit
 
+from allcomers.commands.arguments import Parser
 from allcomers.commands.load.data.plan import HOSTILE, Plan, path_of
 from allcomers.errors import ConfigError
 
@@ -26,11 +27,6 @@ class Outputs:
     quiet: bool = False
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (see allcomers load --help)")
-
-
 _ABOUT: Final = """\
 Load a server with many clients, and report how it answered. Ends with 0; 1 if nothing was
 answered, 2 for a bad option, 4 if --slo is missed. Ctrl-C ends the run early and reports the
@@ -43,7 +39,7 @@ like that. docs/load.md has examples, and defines every word."""
 
 
 def parser() -> argparse.ArgumentParser:
-    made = _Parser(
+    made = Parser(
         "allcomers load", usage="allcomers load URL [OPTIONS]", description=_ABOUT, epilog=_EPILOG,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=100),
         allow_abbrev=False, add_help=False, argument_default=argparse.SUPPRESS,
@@ -122,6 +118,7 @@ def _number(text: str) -> float:
 def read(arguments: Sequence[str]) -> tuple[Plan, Outputs]:
     """Parse the arguments. Raises ConfigError."""
     given: dict[str, Any] = vars(parser().parse_args(arguments))
+    _check_not_zero(given)
     outputs = Outputs(**{name: given.pop(name) for name in Outputs.__slots__ if name in given})
     url = given["url"] = _with_scheme(given["url"])
     raw = url.startswith(("tcp:", "tls:"))
@@ -132,6 +129,19 @@ def read(arguments: Sequence[str]) -> tuple[Plan, Outputs]:
     if "urls" in given:
         given["targets"] = _targets(given.pop("urls"), url)
     return Plan.make(**given), outputs
+
+
+_ZERO: Final = {
+    "rate": "-r 0 sends nothing; leave it out for a closed loop",
+    "requests": "-n 0 sends nothing; leave it out for a load that -d ends",
+    "seconds": "-d 0 measures nothing; leave it out for 10 seconds, or for a load that -n ends",
+}
+
+
+def _check_not_zero(given: dict[str, Any]) -> None:
+    for name, reason in _ZERO.items():
+        if given.get(name) == 0:
+            raise ConfigError(reason)
 
 
 def _with_scheme(url: str) -> str:

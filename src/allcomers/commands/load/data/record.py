@@ -1,8 +1,9 @@
 """The figures of one process of the load generator, in one array of counters that is cheap to write and to add up.
 
-Counters, the statuses of responses, the current interval's times at a low resolution, and three histograms: response
-time (from the moment a request was due), service time (from the moment it was sent), and lateness (how much later than
-possible the generator sent it). `Recorder` does what is done for each response; `_response_end.pyx` has it compiled.
+Counters, the statuses of responses, the current interval's times at a low resolution, and four histograms: response
+time (from the moment a request was due), service time (from the moment it was sent), lateness (how much later than
+possible the generator sent it), and the response times of statuses of 400 and above. `Recorder` does what is done for
+each response; `_response_end.pyx` has it compiled.
 
 It knows numbers, neither when requests are due nor what a response is.
 """
@@ -33,7 +34,8 @@ _COARSE_SIZE: Final = histogram.SIZE >> COARSE_SHIFT
 RESPONSE: Final = COARSE + _COARSE_SIZE
 SERVICE: Final = RESPONSE + histogram.SIZE
 LATENESS: Final = SERVICE + histogram.SIZE
-SIZE: Final = LATENESS + histogram.SIZE
+WRONG: Final = LATENESS + histogram.SIZE
+SIZE: Final = WRONG + histogram.SIZE
 
 
 class Recorder:
@@ -51,6 +53,8 @@ class Recorder:
         counters[STATUSES + status] += 1
         bucket = histogram.index(now - due)
         counters[RESPONSE + bucket] += 1
+        if status >= 400:
+            counters[WRONG + bucket] += 1
         counters[COARSE + (bucket >> COARSE_SHIFT)] += 1
         counters[SERVICE + (bucket if sent == due else histogram.index(now - sent))] += 1
 
@@ -77,6 +81,8 @@ class Interval(NamedTuple):
     times: tuple[tuple[int, int], ...]  # makes a Histogram
 
 
+NOTHING: Final = Interval(0.0, 0, 0, 0, 0, 0, 0, ())
+
 _EACH: Final = (SENT, ANSWERED, FAILED, BYTES_OUT, BYTES_IN)
 
 
@@ -89,6 +95,8 @@ class Record:
         self.errors: Counter[str] = Counter()
         """Errors by kind: of requests, and of connections that never carried one."""
         self.intervals: list[Interval] = []
+        self.late = NOTHING
+        """What came after the measured time: answers that were waited for."""
         self.in_flight = 0
         self.unsent = 0
         """Requests that were due and never sent."""
@@ -112,6 +120,13 @@ class Record:
 
     def end_interval(self, seconds: float) -> None:
         """End the interval, which lasted `seconds`: the counts since the last one are its own."""
+        self.intervals.append(self._interval(seconds))
+
+    def end_late(self, seconds: float) -> None:
+        """End the run, `seconds` after the measured time."""
+        self.late = self._interval(seconds)
+
+    def _interval(self, seconds: float) -> Interval:
         counters = self.counters
         so_far = [counters[counter] for counter in _EACH]
         sent, answered, failed, size_out, size_in = (a - b for a, b in zip(so_far, self._before, strict=True))
@@ -119,7 +134,7 @@ class Record:
         coarse = counters[COARSE:RESPONSE]
         times = tuple(((k << COARSE_SHIFT) + (1 << COARSE_SHIFT) - 1, n) for k, n in enumerate(coarse) if n)
         counters[COARSE:RESPONSE] = array("Q", bytes(8 * _COARSE_SIZE))
-        self.intervals.append(Interval(seconds, sent, answered, failed, size_out, size_in, counters[OPEN], times))
+        return Interval(seconds, sent, answered, failed, size_out, size_in, counters[OPEN], times)
 
     def add(self, other: Record) -> None:
         """Add another process's figures to these, the peaks too."""
@@ -130,11 +145,12 @@ class Record:
         self.in_flight += other.in_flight
         self.unsent += other.unsent
         self.cpu = max(self.cpu, other.cpu)
+        self.late = _joined([self.late, other.late])
         longest = max(len(self.intervals), len(other.intervals))
         self.intervals = [_joined(self.intervals[i : i + 1] + other.intervals[i : i + 1]) for i in range(longest)]
 
     def histogram(self, offset: int) -> Histogram:
-        """Return the histogram that begins at an offset of the counters: RESPONSE, SERVICE or LATENESS."""
+        """Return the histogram that begins at an offset of the counters: RESPONSE, SERVICE, LATENESS or WRONG."""
         return Histogram(self.counters[offset : offset + histogram.SIZE])
 
     @property

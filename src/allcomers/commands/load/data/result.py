@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Self
 
 from allcomers.commands.load.data.histogram import Histogram
@@ -13,11 +13,13 @@ from allcomers.commands.load.data.record import (
     ANSWERED,
     FAILED,
     LATENESS,
+    NOTHING,
     OPENED,
     PEAK,
     RESPONSE,
     SENT,
     SERVICE,
+    WRONG,
     Interval,
     Record,
 )
@@ -25,7 +27,7 @@ from allcomers.commands.load.data.record import (
 PERCENTS: Final = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99)
 """Percentiles that are always reported."""
 
-_HISTOGRAMS: Final = ("response", "service", "lateness")
+_HISTOGRAMS: Final = ("response", "service", "lateness", "wrong")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +44,8 @@ class Result:
     unsent            requests of an open loop that were due and never sent
     qps, tps          requests sent, and answered, per second of the measured duration
     bytes_out_per_second, bytes_in_per_second   of sockets, without TLS
-    errors            by kind: refused, reset, closed, time-out, malformed, tls, ...: failed requests, and connections
-                      that could not be opened; and status: responses of 400 and above
+    errors            by kind: refused, reset, closed, time-out, "malformed: WHY", tls, ...: failed requests, and
+                      connections that could not be opened; and status: responses of 400 and above
     statuses          responses by status; 0 where there is none (tcp)
     connections_asked, connections_held   planned to be open at once, and open at once at most
     connections_opened   in total
@@ -51,7 +53,9 @@ class Result:
     response          Histogram of response times: from when a request was due (open loop) or sent (closed loop)
     service           … from when it was sent
     lateness          … of sends: how much later than possible a request was sent (open loop)
+    wrong             the response times of responses of 400 and above, which `response` has, too
     intervals         one for each second (in long runs for several): see Interval
+    late              the Interval after the measured duration: responses that were waited for, in no rate
     warnings          reasons to distrust this result, a line each
     """
 
@@ -77,7 +81,14 @@ class Result:
     service: Histogram
     lateness: Histogram
     intervals: tuple[Interval, ...]
+    late: Interval = NOTHING
     warnings: tuple[str, ...] = ()
+    wrong: Histogram = field(default_factory=Histogram)
+
+    def goodput(self, goal: float) -> float:
+        """Return the responses per second that are below 400 and were complete within `goal` seconds."""
+        late = self.response.share_above(goal) * self.response.count - self.wrong.share_above(goal) * self.wrong.count
+        return (self.response.count - self.wrong.count - late) / self.seconds if self.seconds else 0.0
 
     @property
     def error_share(self) -> float:
@@ -86,13 +97,20 @@ class Result:
         ended = self.answered + wrong - self.errors.get("status", 0)
         return wrong / ended if ended else 0.0
 
+    @property
+    def redirects(self) -> dict[int, int]:
+        """The statuses, if every response is a redirect (RFC 9110, section 15.4); else none."""
+        moved = all(300 <= status < 400 and status != 304 for status in self.statuses)
+        return dict(self.statuses) if moved else {}
+
     def to_json(self) -> str:
         """Return a JSON object with a name for each field. A histogram is its count, mean, min, max and percentiles,
         and `counts`: pairs (bucket, count), from which Histogram restores it."""
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        values: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
         for name in _HISTOGRAMS:
             values[name] = _histogram_values(values[name])
         values["intervals"] = [interval._asdict() for interval in self.intervals]
+        values["late"] = self.late._asdict()
         return json.dumps(values, indent=1, ensure_ascii=False)
 
     @classmethod
@@ -103,11 +121,14 @@ class Result:
         for name in _HISTOGRAMS:
             values[name] = Histogram((bucket, count) for bucket, count in values[name]["counts"])
         values["statuses"] = {int(status): count for status, count in values["statuses"].items()}
-        values["intervals"] = tuple(
-            Interval(**{**interval, "times": tuple(map(tuple, interval["times"]))}) for interval in values["intervals"]
-        )
+        values["intervals"] = tuple(map(_interval, values["intervals"]))
+        values["late"] = _interval(values["late"]) if "late" in values else NOTHING
         values["warnings"] = tuple(values["warnings"])
         return cls(**values)
+
+
+def _interval(values: dict[str, Any]) -> Interval:
+    return Interval(**{**values, "times": tuple(map(tuple, values["times"]))})
 
 
 def _histogram_values(histogram: Histogram) -> dict[str, Any]:
@@ -149,7 +170,9 @@ def summarize(plan: Plan, record: Record, interrupted: bool) -> Result:
         response=record.histogram(RESPONSE),
         service=record.histogram(SERVICE),
         lateness=record.histogram(LATENESS),
+        wrong=record.histogram(WRONG),
         intervals=tuple(intervals),
+        late=record.late,
     )
 
 

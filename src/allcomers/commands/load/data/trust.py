@@ -83,6 +83,12 @@ def _counts(result: Result) -> Iterator[str]:
         )
 
 
+def _redirects(result: Result) -> Iterator[str]:
+    if result.redirects:
+        statuses = ", ".join(map(str, sorted(result.redirects)))
+        yield f"every response is a redirect ({statuses}), which is not followed: load the URL to which it leads"
+
+
 def _few(result: Result) -> Iterator[str]:
     count = result.response.count
     if 0 < count < 1000 and not result.plan["hostile"]:
@@ -96,5 +102,6 @@ RULES: Final[tuple[Callable[[Result], Iterator[str]], ...]] = (
     _unsent,
     _connections,
     _counts,
+    _redirects,
     _few,
 )

@@ -139,7 +139,8 @@ def _bands(histogram: Histogram) -> Iterator[Row]:
 
 def _errors(result: Result) -> Iterator[Row]:
     for kind, count in sorted(result.errors.items(), key=lambda item: -item[1]):
-        yield Row(kind, f"{count:,}", _MEANS.get(kind, ""), good=False)
+        name, _, reason = kind.partition(": ")
+        yield Row(name, f"{count:,}", reason or _MEANS.get(kind, ""), good=False)
 
 
 _MEANS: Final = {
@@ -147,7 +148,6 @@ _MEANS: Final = {
     "reset": "the connection was reset",
     "closed": "the connection was closed before the response was complete",
     "time-out": "no connection, or no complete response, in time (--timeout)",
-    "malformed": "the response was malformed",
     "status": "responses of 400 and above",
     "tls": "the handshake, or a record, was broken",
     "no port left": "this machine has no local port left: fewer connections, or keep-alive",

@@ -12,10 +12,13 @@ from allcomers.commands.load.data.result import Result
 _PERCENTS: Final = (50.0, 90.0, 99.0, 99.9, 100.0)
 
 HEAD: Final = (
-    "second", "seconds", "qps", "tps", "failed", "bytes_out", "bytes_in", "connections",
+    "second", "seconds", "sent", "answered", "qps", "tps", "failed", "bytes_out", "bytes_in", "connections",
     "p50", "p90", "p99", "p99.9", "max",
 )  # fmt: skip
-"""Rates are per second, bytes and failed are counts of the interval, times are seconds (to 3 %)."""
+"""qps and tps are rates per second, times are seconds (to 3 %), the rest are counts of the interval.
+
+The last row has the responses that came after the measured duration, if any did: no rate counts them.
+"""
 
 
 def write(result: Result, out: TextIO) -> None:
@@ -24,17 +27,20 @@ def write(result: Result, out: TextIO) -> None:
     at = 0.0
     for interval in result.intervals:
         at += interval.seconds
-        rows.writerow(_row(at, interval))
+        seconds = interval.seconds or 1.0
+        rows.writerow(_row(at, interval, (f"{interval.sent / seconds:.1f}", f"{interval.answered / seconds:.1f}")))
+    if result.late.answered or result.late.failed:
+        rows.writerow(_row(at + result.late.seconds, result.late, ("", "")))
 
 
-def _row(at: float, interval: Interval) -> list[object]:
-    seconds = interval.seconds or 1.0
+def _row(at: float, interval: Interval, rates: tuple[str, str]) -> list[object]:
     times = Histogram(interval.times).percentiles(*_PERCENTS) if interval.times else [""] * len(_PERCENTS)
     return [
         f"{at:.3f}",
         f"{interval.seconds:.3f}",
-        f"{interval.sent / seconds:.1f}",
-        f"{interval.answered / seconds:.1f}",
+        interval.sent,
+        interval.answered,
+        *rates,
         interval.failed,
         interval.bytes_out,
         interval.bytes_in,

@@ -200,7 +200,8 @@ cdef enum:  # the offsets of record.py, and those of histogram.py
     RESPONSE = 2072
     SERVICE = 35864
     LATENESS = 69656
-    SIZE = 103448
+    WRONG = 103448
+    SIZE = 137240
     DIGITS = 11
 
 cdef extern from *:
@@ -237,6 +238,8 @@ cdef class Recorder:
         self._counters[ANSWERED] += 1
         self._counters[STATUSES + status] += 1
         self._counters[RESPONSE + bucket] += 1
+        if status >= 400:
+            self._counters[WRONG + bucket] += 1
         self._counters[COARSE + (bucket >> COARSE_SHIFT)] += 1
         self._counters[SERVICE + _index(now - sent)] += 1
 

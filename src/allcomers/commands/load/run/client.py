@@ -244,8 +244,8 @@ class Client:
         self._group.count_in(size)
         try:
             self.received(data, now)
-        except Refusal:
-            self.fail("malformed" if data else "closed", now)
+        except Refusal as refusal:
+            self.fail(f"malformed: {refusal.reason}" if data else "closed", now)
         if (
             self._group.tls
             and self.phase is Phase.OPEN

@@ -244,6 +244,8 @@ class ClientGroup:
         if not self._ending:
             self._end_measuring(now)
         record = self.record
+        if self._started:
+            record.end_late((now - self._interval_start) / SECOND)
         record.in_flight = sum(client.in_flight() for client in self._clients)
         until = min(now, self._end)
         while self._due <= until:

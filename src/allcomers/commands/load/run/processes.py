@@ -24,6 +24,7 @@ from allcomers.commands.load.data.record import ANSWERED, FAILED, OPEN, SENT, Re
 from allcomers.commands.load.run.client_group import SECOND, ClientGroup, now_ns
 from allcomers.errors import OperatorError
 from allcomers.protocol.framing import LengthPrefixed
+from allcomers.system.descriptors import MOST, set_limit
 
 REPORT_INTERVAL: Final = SECOND // 4
 """ns between two progress messages of a child."""
@@ -186,8 +187,7 @@ def _run_child(
             OSError
         ):  # else the kernel wakes the process up to 50 µs after a request is due (proc_pid_timerslack_ns(5))
             Path("/proc/self/timerslack_ns").write_text("1")
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        set_limit(MOST)
         group = ClientGroup(plan, destination, number, start, stop_fd)
         progress = now_ns()
 

@@ -93,7 +93,7 @@ class RequestClient(Client):
         found = self._framing.receive(data) if data else self._framing.receive_eof()
         in_flight = self._in_flight
         if len(found) > len(in_flight):
-            self.fail("malformed", now)
+            self.fail("malformed: a response without a request", now)
             return
         group = self._group
         for response in found:

@@ -54,10 +54,14 @@ function showFigures() {
   for (const name of ["p50", "p90", "p99", "p99.9", "max"]) show(name, time(over[name]), over[name]);
   for (const name of ["bytes_in", "bytes_out"]) show(name, speed(over[name]), over[name]);
   show("app", time(over.app), over.app);
-  show("errors", share ? `${percent(share)} failed` : "none failed", share);
+  const errors = [share ? `${percent(share)} failed` : "none failed", over.shed && `${number(over.shed)}/s refused`];
+  show("errors", errors.filter(Boolean).join(", "), share);
   show("cpu", percent(over.cpu), over.cpu);
   show("cost", over.tps ? time(over.cpu / over.tps) : "–", over.tps ? over.cpu / over.tps : 0);
   show("memory", bytes(sample.memory), sample.memory);
+  for (const name of ["held", "held_limit", "spool"]) show(name, bytes(sample[name]), sample[name]);
+  const ended = sample.totals.held_refused + sample.totals.held_cut;
+  show("held_ended", ended ? `${whole.format(ended)} ended` : "none ended", ended);
   document.title = `${number(over.tps)} TPS · allcomers`;
 }
 
@@ -65,10 +69,12 @@ function showServer() {
   const { about, sample } = state;
   const unready = sample.stage === "serving" && !sample.ready;
   const first = sample.workers.find((worker) => worker.model) || {};
-  byId("stage").textContent = unready ? "nobody answers" : sample.stage;
-  byId("stage").dataset.stage = unready ? "unready" : sample.stage;
+  const stage = sample.stage === "serving" && sample.reload.state === "running" ? "reloading" : sample.stage;
+  byId("stage").textContent = unready ? "nobody answers" : stage;
+  byId("stage").dataset.stage = unready ? "unready" : stage;
   const ready = sample.workers.filter((worker) => worker.state === "ready").length;
-  const workers = `${ready} of ${sample.wanted} worker${sample.wanted > 1 ? "s" : ""}`;
+  const range = sample.most ? ` (${sample.least} to ${sample.most} by demand)` : "";
+  const workers = `${ready} of ${sample.wanted} worker${sample.wanted > 1 ? "s" : ""}${range}`;
   const calls = { inline: "calls inline", pool: `calls on ${about.threads} threads`, auto: "calls inline, unless one lasts" };
   byId("what").textContent = [about.bind.join(", "), first.model, workers, calls[first.calls]].filter(Boolean).join(" · ");
   byId("model").textContent = first.model || "Model";
@@ -78,6 +84,31 @@ function showServer() {
   byId("about").textContent =
     `allcomers ${about.version} (${about.build}), Python ${about.python}, ${about.cores} cores, process ${about.pid}, ` +
     `since ${new Date(about.since * 1000).toLocaleString()}`;
+}
+
+function showReload() {
+  const { reload, wanted, workers, time } = state.sample;
+  const began = new Date((time - reload.age) * 1000).toLocaleTimeString();
+  const starts = workers.some((worker) => worker.state === "starting") ? "; a new worker starts" : "";
+  const text = {
+    running: `Reloading for ${age(reload.age)}: ${reload.left} of ${wanted} still to be replaced${starts}.`,
+    "given up": `The reload of ${began} was given up: the new worker ended before it served. The old ones stay; the log has the reason.`,
+    refused: `The reload of ${began} was refused: an option is wrong. All stays as it was; the log has the reason.`,
+  }[reload.state];
+  byId("reload").hidden = !text;
+  byId("reload").dataset.state = reload.state;
+  byId("reload").textContent = text || "";
+}
+
+function showScaled() {
+  const { least, most, scaled, wanted, time } = state.sample;
+  const reason = {
+    signal: "a signal told so", busy: "the workers were busy", waiting: "calls waited", idle: "the others carry the load",
+  }[scaled.reason];
+  const when = new Date((time - scaled.age) * 1000).toLocaleTimeString();
+  const last = reason ? `; one ${scaled.more ? "more" : "less"} at ${when}: ${reason}` : "";
+  byId("range").hidden = !most;
+  byId("scaled").textContent = most ? `${wanted} wanted, ${least} to ${most} by demand${last}` : "";
 }
 
 function showWorkers() {
@@ -208,12 +239,13 @@ class Lines extends Chart {
 
   draw() {
     this.clear();
-    const highest = Math.max(this.smallestTop, ...this.shown.flatMap((second) => this.series.map(({ of }) => of(second))));
+    const series = this.series.filter(({ when }) => !when || when());
+    const highest = Math.max(this.smallestTop, ...this.shown.flatMap((second) => series.map(({ of }) => of(second))));
     const top = nice(highest);
     for (const share of [0, 0.5, 1]) this.grid(share, this.text(share * top));
     this.times();
-    for (const { of, colour, filled } of this.series) this.line((second) => of(second) / top, colours[colour], filled);
-    this.crosshair((second) => this.series.map(({ of, name }) => `${name} ${this.text(of(second))}`));
+    for (const { of, colour, filled } of series) this.line((second) => of(second) / top, colours[colour], filled);
+    this.crosshair((second) => series.map(({ of, name }) => `${name} ${this.text(of(second))}`));
   }
 }
 
@@ -384,6 +416,7 @@ const charts = [
   ], (value) => bytes(value).replace(/\.0+(?= )/, ""), 1000),
   new Lines("work", [
     { name: "CPU", of: (second) => second.cpu, colour: "serve", filled: true }, { name: "loops", of: (second) => second.busy, colour: "wait" },
+    { name: "a core for each worker", of: (second) => second.wanted, colour: "birth", when: () => state.sample && state.sample.most },
   ], percent, 1),
 ];
 
@@ -402,6 +435,8 @@ function showAll() {
   if (!state.sample) return;
   showFigures();
   showServer();
+  showReload();
+  showScaled();
   showWorkers();
   drawModel();
   draw();
@@ -409,7 +444,7 @@ function showAll() {
 
 function add(sample) {
   const second = { ...sample.windows["1"] };
-  for (const name of ["number", "time", "users", "in_progress", "queue", "heat"]) second[name] = sample[name];
+  for (const name of ["number", "time", "wanted", "users", "in_progress", "queue", "heat"]) second[name] = sample[name];
   state.past.push(second);
   state.past.splice(0, state.past.length - KEPT);
   state.sample = sample;

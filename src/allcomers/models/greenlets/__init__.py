@@ -1,0 +1,1 @@
+"""The things by which greenlets wait, in the place of those of threads."""

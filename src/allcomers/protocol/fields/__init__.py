@@ -1,0 +1,1 @@
+"""Values of header fields that have a syntax of their own."""

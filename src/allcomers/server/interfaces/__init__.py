@@ -1,0 +1,1 @@
+"""How an app is called: by its interface, one app or several."""

@@ -1,0 +1,1 @@
+"""TLS certificates of a server: read from files, or made for this machine alone."""

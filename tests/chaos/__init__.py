@@ -1,0 +1,1 @@
+"""Chaos: all that peers, disks, kernels and operators do to a server, at once and by a seed; then the accounts."""
