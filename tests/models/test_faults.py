@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from support.faults.server import BODY, CLOSE, Faulty, assert_one_suffers, conversation, faulty, request
-from support.harness import PATIENCE, ask, receive_all, wait_for
+from support.faults.server import BODY, CLOSE, Faults, Faulty, assert_one_suffers, conversation, faulty, request
+from support.harness import PATIENCE, ask, receive_all, serving, wait_for
 from support.offline import answers, statuses
 
 LOOPS = ["select", "poll", "epoll", "epoll-et", "asyncio"]
@@ -107,6 +107,20 @@ def test_each_start_of_a_thread_may_fail(tmp_path: Path) -> None:
             assert_one_suffers(outcomes, "503", "cut")
             count += 1
         assert count == 7
+
+
+@pytest.mark.parametrize("limit", [[], ["--call-timeout", "30"]])
+def test_a_call_that_no_thread_can_be_started_for_is_refused(tmp_path: Path, limit: list[str]) -> None:
+    faults = Faults(tmp_path / "faults")
+    command = ["run", "tests/support/apps/faulty.py:wsgi", "--model", "epoll", "--calls", "pool", *limit]
+    with serving(*command, env=faults.environment) as server:
+        workers = server.workers()
+        assert statuses(ask(server, b"GARBAGE\r\n\r\n")) == [400]  # the worker serves, and has made no call
+        faults.arm("thread", 1, errno.EAGAIN, workers[0])
+        assert statuses(ask(server, request(b"/", CLOSE))) == [503]
+        assert "the system has no thread" in server.stderr
+        assert statuses(ask(server, request(b"/", CLOSE))) == [200]
+        assert server.workers() == workers
 
 
 def test_the_supervisor_tries_a_fork_again(tmp_path: Path) -> None:

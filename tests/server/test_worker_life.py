@@ -349,12 +349,12 @@ def test_an_inline_call_that_hangs_is_told_with_its_stack(app: App, model: str) 
     ("model", "calls"), [("epoll", "pool"), ("asyncio", "pool"), ("thread", "inline"), ("process", "inline")]
 )
 def test_a_call_that_keeps_nobody_else_waiting_may_last(app: App, model: str, calls: str) -> None:
-    arguments = ["-m", model, "--calls", calls, "--hang-timeout", "0.8"]
+    arguments = ["-m", model, "--calls", calls, "--hang-timeout", "1.5"]
     with serving("run", app.target, *arguments) as server, server.connect() as sock:
         before = server.workers()
         sock.sendall(request("/wait?call"))
         app.await_begun("call")
-        moment(1.5)
+        moment(2.5)
         app.open_gate()
         assert receive(sock).status == 200
         assert server.workers() == before

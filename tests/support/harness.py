@@ -137,6 +137,9 @@ def serving(*arguments: str, **keywords: Any) -> Iterator[Server]:
         yield server
         if quiet:
             assert "Traceback" not in server.stderr, server.stderr
+    except BaseException as error:
+        error.add_note(f"the server has said:\n{server.stderr}")
+        raise
     finally:
         status = server.stop()
     assert status == 0, f"exit status {status}"

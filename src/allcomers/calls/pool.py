@@ -5,8 +5,9 @@ may wait at once. A response that is an iterable has its thread to its end (outf
 threads for each call; calls that compute gain nothing, since the interpreter runs one at a time. Under the blocking
 models it is a limit: many connections, N calls at once.
 
-All threads start with the first call: after a fork, so that each process has its own. With a time limit, or under Auto,
-a thread starts when a call would wait for one. The limit (time_limit.py) adds threads in the place of those that hang;
+All threads start with the first call: after a fork, so that each process has its own. Each starts the next, for a start
+waits until the thread runs: the loop waits for one of them. With a time limit, or under Auto, a thread starts when a
+call would wait for one. The limit (time_limit.py) adds threads in the place of those that hang;
 Auto (auto.py) adds one for its loop, which runs here beside the calls.
 
 PERF: to count the threads that are free, twice a call and under a lock, takes 6,000 of the 58,900 instructions of a
@@ -49,6 +50,9 @@ in less hardly a client has left."""
 
 MOST_AWAY: Final = 1000
 """Threads at most that wait for slow clients beside those that run calls, some 25 KB each; -m thread has as many."""
+
+_LOOK: Final = 1.0
+"""Seconds that a thread waits at a time: a signal that came just before the main thread slept is obeyed then."""
 
 Done: TypeAlias = Callable[[Any], object]
 """Receives the result of a call."""
@@ -164,26 +168,35 @@ class ThreadPool:
         if self._admission.late and self._admission.refuses(now, now, False):
             done(OVERLOADED)
             return
-        if self._limit is not None:
-            work = self._limit.enqueue(work, done)
         if self._is_elastic:
             with self._lock:
-                self._free -= 1
-                if self._free < 0:
+                if self._free < 1:
                     self._start_thread()
+                self._free -= self._live > 0
         elif not self._live:
-            self._start_all()
+            self._start_next()
+        if not self._live:
+            _logger.error("a call is refused: the system has no thread for it")
+            done(OVERLOADED)
+            return
+        if self._limit is not None:
+            work = self._limit.enqueue(work, done)
         self._counters.add(QUEUED)
         self._jobs.put((work, done, now))
         if self._live < self._threads and not self._is_elastic:  # now that away() finds it
-            self._start_all()
+            self._start_next()
 
     def run(self, work: Work, parts: Parts | None = None) -> Any:
         replies: SimpleQueue[Any] = SimpleQueue() if parts is None else parts.replies
         self.submit(work, replies.put)
-        while isinstance(reply := replies.get(), PartialResponse) and parts is not None:
+        while True:
+            try:
+                reply = replies.get(timeout=_LOOK)
+            except Empty:
+                continue
+            if not isinstance(reply, PartialResponse) or parts is None:
+                return reply
             parts.take(reply)
-        return reply
 
     def run_until(self, work: Work, parts: Parts, until: Callable[[], float]) -> Any:
         awaited = AwaitedReply(work, parts.replies)
@@ -191,7 +204,7 @@ class ThreadPool:
         while True:
             left = until() - monotonic()
             try:
-                reply = parts.replies.get(timeout=left if left < math.inf else None) if left > 0 else awaited.give_up()
+                reply = parts.replies.get(timeout=min(left, _LOOK)) if left > 0 else awaited.give_up()
             except Empty:
                 continue
             if not isinstance(reply, PartialResponse):
@@ -304,10 +317,9 @@ class ThreadPool:
             if self._free < 0:
                 self._start_thread()
 
-    def _start_all(self) -> None:
+    def _start_next(self) -> None:
         with self._lock:
-            while self._start_thread():
-                pass
+            self._start_thread()
 
     def _start_thread(self) -> bool:
         """Start a thread, unless there are as many as there may be. Called with the lock held."""
@@ -324,6 +336,8 @@ class ThreadPool:
         return True
 
     def _serve(self) -> None:
+        if not self._is_elastic:
+            self._start_next()
         is_needed = True
         while is_needed:
             work, done, queued_at = self._jobs.get()
