@@ -113,7 +113,7 @@ def test_idle_peers_leave_for_others_when_select_can_watch_no_more(app: Path) ->
         with serving("run", f"{app}:App", "-m", "select") as server, ExitStack() as stack:
             peers = idle_peers(server, stack, 1100)
             wait_for(lambda: sum(map(has_left, peers[:76])) > 70, "those who were idle longest to leave")
-            assert sum(map(has_left, peers)) < 550  # those that leave for others, and those that are answered meanwhile: most stay
+            assert sum(map(has_left, peers)) < 550  # those that leave for others or are answered meanwhile: most stay
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
