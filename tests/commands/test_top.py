@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -9,6 +10,7 @@ import re
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import termios
@@ -114,6 +116,49 @@ def test_without_a_terminal_the_figures_are_printed_once(server: tuple[Server, A
         assert words in result.stdout
     for worker in server[1].stats()["workers"]:
         assert re.search(rf"\b{worker['pid']}\b +ready", result.stdout)
+
+
+def test_a_pipe_has_all_columns(server: tuple[Server, Admin]) -> None:
+    lines = top(address(server[1]), "--once", env={"COLUMNS": "20"}).stdout.splitlines()
+    head = next(line for line in lines if "process" in line)
+    assert head.split() == [
+        "process",
+        "state",
+        "age",
+        "users",
+        "in",
+        "progress",
+        "TPS",
+        "p50",
+        "p99",
+        "lag",
+        "CPU",
+        "memory",
+    ]
+    assert any(line.split()[0] == "TPS" and "loops busy" not in line and "CPU" in line for line in lines[1:])
+
+
+@pytest.mark.parametrize(("width", "columns"), [(120, "memory"), (60, "CPU"), (40, "p99")])
+def test_a_narrow_terminal_has_fewer_columns_and_whole_figures(
+    server: tuple[Server, Admin], width: int, columns: str
+) -> None:
+    stats = server[1].stats()
+    stats["users"] = 1_234_567_890
+    stats["workers"][0]["tps"] = 123_456_789.0
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    with impostor(answer(stats)) as place:
+        command = [sys.executable, "-m", "allcomers", "top", place, "--once"]
+        environ = {**{name: value for name, value in os.environ.items() if name != "COLUMNS"}, "NO_COLOR": "1"}
+        done = subprocess.run(command, cwd=ROOT, env=environ, stdin=theirs, stdout=theirs, timeout=60)
+    os.close(theirs)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", os.read(ours, 65536).decode())
+    os.close(ours)
+    assert done.returncode == 0
+    assert max(len(line) for line in shown.splitlines()) <= width
+    assert "…" not in shown
+    for words in ("1,234,567,890", "123,456,789", str(stats["workers"][0]["pid"]), columns):
+        assert words in shown
 
 
 def test_the_address_may_be_that_of_the_options_here(server: tuple[Server, Admin]) -> None:

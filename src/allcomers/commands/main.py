@@ -56,17 +56,40 @@ COMMANDS: Final = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0, 1 could not serve, 2 bad option, 3 the app cannot be loaded;
-    130 after Ctrl-C."""
+    130 after Ctrl-C; 141 if the reader of its output has gone."""
     _open_standard_streams()
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        return _run(arguments)
+        status = _run(arguments)
+        sys.stdout.flush()  # a reader that has gone is noticed here, and not when the interpreter ends
+        return status
     except OperatorError as error:
         from allcomers.commands.output import report_error
 
         return report_error(error)
     except KeyboardInterrupt:  # before the command has handlers of its own, or where it needs none
         return 128 + signal.SIGINT
+    except BrokenPipeError:
+        if not _readers_gone():
+            raise
+        return 128 + signal.SIGPIPE  # as of a program that the signal ends, in silence
+
+
+def _readers_gone() -> bool:
+    """Return whether standard output or error is a pipe that nobody reads; what is left for it goes to /dev/null."""
+    import select
+
+    gone = []
+    for fd in (1, 2):
+        poll = select.poll()
+        poll.register(fd, 0)
+        if any(event & select.POLLERR for _, event in poll.poll(0)):
+            gone.append(fd)
+    for fd in gone:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, fd)
+        os.close(null)
+    return bool(gone)
 
 
 def _open_standard_streams() -> None:
@@ -86,7 +109,9 @@ def _run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help", "help"):
         about = allcomers.__doc__.splitlines()[0].replace(": ", ":\n", 1)
-        print(f"usage: allcomers COMMAND [OPTIONS]\n\n{about}\n\ncommands:\n{_summaries()}\n\n{_EXAMPLES}", end="")
+        from allcomers.commands.arguments import print_help
+
+        print_help(f"usage: allcomers COMMAND [OPTIONS]\n\n{about}\n\ncommands:\n{_summaries()}\n\n{_EXAMPLES}")
         return 0
     if name in ("-V", "--version"):
         from allcomers.protocol.compiled import KIND
@@ -109,9 +134,12 @@ def _run(arguments: list[str]) -> int:
 def _summaries() -> str:
     from textwrap import fill
 
+    from allcomers.commands.terminal import columns
+
+    width = min(columns(sys.stdout) or 79, 79)
     return "\n".join(
-        fill(text, 79, initial_indent=f"  {name:16}", subsequent_indent=" " * 18)
+        fill(text, width, initial_indent=f"  {name:16}", subsequent_indent=" " * 18)
         if len(name) < 16
-        else f"  {name}\n{fill(text, 79, initial_indent=' ' * 18, subsequent_indent=' ' * 18)}"
+        else f"  {name}\n{fill(text, width, initial_indent=' ' * 18, subsequent_indent=' ' * 18)}"
         for name, text in SUMMARIES.items()
     )

@@ -35,11 +35,6 @@ _CONFIGURATION: Final = {
 _GONE: Final = "the folder in which the server was started is gone:"
 
 
-class _Help(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=100)
-
-
 def print_all_options(command: str) -> None:
     """Print the help of `command`, "run" or "serve", with every option."""
     all_options(command).print_help()
@@ -53,7 +48,7 @@ def all_options(command: str) -> Parser:
 def _parser(command: str, everything: bool = False) -> Parser:
     """Return the parser of a command; its help shows the options that most people need, or all."""
     parser = Parser(
-        f"allcomers {command}", description=_ABOUT[command], formatter_class=_Help, allow_abbrev=False, add_help=False,
+        f"allcomers {command}", description=_ABOUT[command],
         usage=f"allcomers {command} {'[DIR]' if command == 'serve' else 'TARGET'} [OPTIONS]",
         epilog=None if everything else f"All options: allcomers {command} --help-all. Each can be set in allcomers.toml"
         " (workers = 4)\nor in the environment (ALLCOMERS_WORKERS=4); an option given here overrides both.",

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from allcomers.commands.arguments import print_help
 from allcomers.commands.output import report, report_error
 from allcomers.commands.parser import config_files, current_folder, print_all_options, read_settings
 from allcomers.config import sources
@@ -52,7 +53,7 @@ HTTPS with a certificate that is made here.
 def dev(arguments: list[str]) -> int:
     """Serve an app for its developer until a signal ends it; return the exit status. Raises OperatorError."""
     if "-h" in arguments or "--help" in arguments:
-        print(_DEV_HELP, end="")
+        print_help(_DEV_HELP)
         return 0
     return _main("run", [*_DEV, *("--tls-self-signed" if word == "--tls" else word for word in arguments)])
 

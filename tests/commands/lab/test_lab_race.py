@@ -7,7 +7,7 @@ from dataclasses import replace
 from allcomers.commands.lab.analysis import analysis, verdict
 from allcomers.commands.lab.analysis.figures import Trial
 from allcomers.commands.lab.data import plan, race
-from allcomers.commands.lab.data.plan import Probe
+from allcomers.commands.lab.data.plan import Probe, Untried
 from allcomers.commands.lab.report import page, plots, report
 from support.measured import EPOLL, ITERATIVE, PLACE, THREAD, ladder, step, usl
 
@@ -54,7 +54,7 @@ def test_the_effect_of_ten_thousand_clients_is_reported() -> None:
     assert reported[THREAD] == "It failed: it ended with signal 9: out of memory."
     found = report.analyse(
         trials, PROBE, "p99<100ms", command="allcomers lab --race app:app", words=("run", "app:app"), place=PLACE,
-        think=0.0, is_race=True,
+        think=0.0, is_race=True, untried=Untried(),
     )  # fmt: skip
     text = page.page(found)
     assert "under many clients" in text

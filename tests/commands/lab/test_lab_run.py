@@ -9,19 +9,22 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from allcomers.commands.lab.analysis import wording
 from allcomers.commands.lab.analysis.figures import Trial
 from allcomers.commands.lab.data.candidate import Candidate
 from allcomers.commands.lab.run import trial
 from allcomers.commands.lab.run.child_process import ChildProcess
-from allcomers.commands.lab.run.journal import NAME
+from allcomers.commands.lab.run.journal import NAME, UNFINISHED
 from allcomers.commands.lab.run.load_process import LoadRunner
 from allcomers.commands.lab.run.server import ServerSettings
 from allcomers.commands.lab.run.trial import Load, Setup
+from allcomers.commands.load.data import slo
 from support.harness import ROOT, wait_for
 
 LAB = [sys.executable, "-m", "allcomers", "lab", "examples/calls.py:AtOnce"]
@@ -68,11 +71,22 @@ def state(path: Path) -> str:
     return (path / "stat").read_text().rpartition(")")[2].split()[0]
 
 
+ALONE = """
+import sys
+
+sys.modules.update(dict.fromkeys(("numpy", "scipy", "rich")))  # to import one of them fails
+"""
+"""A sitecustomize.py: the lab, its servers and its loads then have none of the packages that are optional."""
+
+
 def start(out: Path, mark: str, *more: str) -> subprocess.Popen[str]:
+    site = out.parent / "site"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(ALONE)
     return subprocess.Popen(
         [*LAB, *SHORT, "--out", str(out), *more],
         cwd=ROOT,
-        env={**os.environ, "LAB_TEST": mark},
+        env={**os.environ, "LAB_TEST": mark, "PYTHONPATH": str(site)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -82,7 +96,8 @@ def start(out: Path, mark: str, *more: str) -> subprocess.Popen[str]:
 def trials(out: Path) -> list[dict[str, object]]:
     """Return the journal so far."""
     with suppress(FileNotFoundError):
-        lines = (out / NAME).read_text().splitlines(keepends=True)
+        path = out / UNFINISHED
+        lines = (path if path.exists() else out / NAME).read_text().splitlines(keepends=True)
         records = [json.loads(line) for line in lines if line.endswith("\n")]
         return [record["trial"] for record in records if record["kind"] == "trial"]
     return []
@@ -138,12 +153,24 @@ def look_at_recommendation(out: Path) -> None:
 def test_term_ends_it_in_order(tmp_path: Path) -> None:
     mark = f"LAB_TEST={tmp_path}"
     lab = start(tmp_path / "out", str(tmp_path))
+    wait_for(lambda: trials(tmp_path / "out") or lab.poll() is not None, "a trial", 60)
     wait_for(lambda: len(marked(mark)) >= 3, "a server that runs beside the lab", 60)
     lab.send_signal(signal.SIGTERM)
     _, complaint = lab.communicate(timeout=30)
     assert (lab.returncode, marked(mark)) == (130, set())
-    assert "--resume" in complaint
+    assert complaint.endswith(f"allcomers: interrupted; --resume continues from {tmp_path / 'out'}\n")
     assert "Traceback" not in complaint
+
+
+def test_term_before_the_first_trial_leaves_nothing(tmp_path: Path) -> None:
+    mark = f"LAB_TEST={tmp_path}"
+    lab = start(tmp_path / "out", str(tmp_path))
+    wait_for(lambda: len(marked(mark)) >= 2, "the app to be loaded", 60)
+    lab.send_signal(signal.SIGTERM)
+    _, complaint = lab.communicate(timeout=30)
+    assert (lab.returncode, marked(mark)) == (130, set())
+    assert complaint.endswith("allcomers: interrupted\n")
+    assert not (tmp_path / "out").exists()
 
 
 # ------------------------------------------------------------ bad input
@@ -169,6 +196,8 @@ def refused(*arguments: str) -> tuple[int, str]:
         (("app:app", "--load", "'"), 2, "--load"),
         (("app:app", "--", "--model", "epoll"), 2, "--model after --: the lab chooses it"),
         (("examples/nothing.py",), 3, "examples/nothing.py"),
+        (("nowhere/",), 2, "no such folder: nowhere/"),
+        (("examples/calls.py:AtOnce", "--models", "epoll,thread", "--budget", "2s"), 2, "2s is too short for 2 models"),
         (("examples/calls.py:AtOnce", "--", "--no-such"), 2, "--no-such"),
         (("examples/calls.py:AtOnce", "--path", "zz zz"), 2, "--path 'zz zz'"),
     ],
@@ -178,6 +207,7 @@ def test_a_bad_option_is_refused_in_one_line(tmp_path: Path, arguments: Sequence
     given = [*own, *(["--out", str(tmp_path / "out")] if own else []), *arguments[len(own) :]]
     found, said = refused(*given)
     assert (found, line in said) == (status, True), said
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_app_that_answers_nothing_but_errors_is_reported(tmp_path: Path) -> None:
@@ -186,13 +216,19 @@ def test_an_app_that_answers_nothing_but_errors_is_reported(tmp_path: Path) -> N
     assert status == 1
     assert "requests failed: status" in line
     assert "--path" in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_app_that_only_redirects_is_reported(tmp_path: Path) -> None:
+    """Into the folder of an experiment that was interrupted."""
     (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / UNFINISHED).write_text('{"kind":"begin"}\n{"kind":"trial","trial":{}}\n')
     command = [*LAB[:-1], f"{tmp_path}/app.py:Moved", *SHORT, "--out", str(tmp_path / "out")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0
+    assert f"and is not resumed: it is kept as {tmp_path}/out/unfinished-1.jsonl" in done.stderr
+    assert (tmp_path / "out" / NAME).exists()
     assert "Every response is a redirect: --path" in done.stderr
     assert "Every response is a redirect: --path" in " ".join(done.stdout.split())
 
@@ -224,6 +260,20 @@ def test_a_trial_knows_what_its_server_used(tmp_path: Path) -> None:
         assert step.curve[-1][1] == 1.0
         assert step.time("50") <= step.time("99")
     assert found.switches > 0
+
+
+def test_a_step_knows_what_it_missed_of_the_goal(tmp_path: Path) -> None:
+    given = setup(tmp_path, "examples/calls.py:AtOnce")
+    goal = slo.parse("p50<10s,p99<1us,errors<1%,tps>100000000")
+    given = replace(given, runner=replace(given.runner, goal=goal))
+    found = trial.run(given, "ladder", 0, Candidate(model="epoll"), [Load(clients=1, seconds=0.3)]).steps[0]
+    p99, tps = found.missed
+    assert (p99, tps) == (
+        f"p99 {wording.seconds(found.time('99'))} > 1 µs", f"tps {wording.number(found.tps)} < 100,000,000",
+    )  # fmt: skip
+    assert found.excess == pytest.approx(max(found.time("99") / 1e-6, 1e8 / found.tps))
+    assert not found.met
+    assert found.mean == pytest.approx(1 / found.tps, rel=0.5)  # Little's law, for one client
 
 
 def test_a_trial_survives_a_server_that_dies(tmp_path: Path) -> None:

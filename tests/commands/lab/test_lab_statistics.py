@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from allcomers.commands.lab.analysis.statistics import (
     NOTHING,
     Course,
     Interval,
+    bounds,
     changepoints,
     is_tie,
     ratio,
@@ -37,6 +39,24 @@ def test_the_median_is_in_its_interval_and_that_within_the_trials(values: list[f
     slack = 1e-9 * max(values)
     assert min(values) - slack <= found.low
     assert found.high <= max(values) + slack
+
+
+def test_three_trials_by_hand() -> None:
+    """Of 27 equally likely draws of three, 7 have the least in the middle and 7 the most: each far above 2.5 in 100."""
+    assert typical([3.0, 1.0, 2.0]) == Interval(2.0, 1.0, 3.0, 3)
+
+
+@given(st.lists(POSITIVE, min_size=2, max_size=300))
+def test_the_bounds_are_those_of_numpy(samples: list[float]) -> None:
+    assert bounds(samples) == pytest.approx(tuple(np.quantile(samples, (0.025, 0.975))))
+
+
+def test_the_interval_is_that_of_numpys_bootstrap() -> None:
+    values = np.array(noisy(100, 9))
+    draw = np.random.default_rng(1)
+    medians = np.median(values[draw.integers(0, 9, (4000, 9))], axis=1)
+    found = typical(list(values))
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(medians, (0.025, 0.975))), rel=0.005)
 
 
 def test_of_one_trial_there_is_no_interval_and_of_none_nothing() -> None:

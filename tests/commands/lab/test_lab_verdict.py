@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -14,9 +15,10 @@ import pytest
 
 from allcomers.commands.lab.analysis import analysis, results
 from allcomers.commands.lab.analysis.figures import Trial
+from allcomers.commands.lab.data import plan
 from allcomers.commands.lab.data.goal import describe, goal
 from allcomers.commands.lab.data.plan import Probe
-from allcomers.commands.lab.report import page
+from allcomers.commands.lab.report import page, report, terminal
 from support.measured import EPOLL, ITERATIVE, POOL, THREAD, WAITS, everything, grown, judged, ladder, pooled, step, usl
 
 WORKS = Probe(response=0.005, cpu=0.005, is_async=False, start=0.2)
@@ -89,6 +91,26 @@ def test_no_figures_at_all_are_reported() -> None:
         assert "Nothing could be measured" in page.page(found)
 
 
+def test_what_was_left_out_has_a_reason() -> None:
+    looks = [
+        Trial(stage="screen", number=0, candidate=candidate, steps=(step(64, rate),))
+        for candidate, rate in ((POOL, 3000.0), (THREAD, 2970.0), (ITERATIVE, 90.0))
+    ]
+    looks.append(Trial(stage="screen", number=0, candidate=EPOLL, steps=(step(64, 640, limit=0.1),)))
+    why = {one.standing.candidate: one.why for one in judged([*looks, *ladder(POOL, pooled(3000))]).verdict.others}
+    assert why[THREAD] == (
+        "Left out after the first look: 2,970/s there, 0.99 of what epoll + pool of 64 had. There was no time for more"
+        " of those so close: a longer --budget has it."
+    )
+    assert why[EPOLL].startswith(
+        "It missed the goal in the first look, the only one that it had: 640/s, p99 300 ms > 100 ms, with 64 clients."
+    )
+    assert why[ITERATIVE] == (
+        "Left out after the first look: 90/s there, 0.03 of what epoll + pool of 64 had. It serves one client at a"
+        " time."
+    )
+
+
 def test_rates_that_miss_the_goal_do_not_count() -> None:
     """A queue of 1,024 clients gives most; but clients in it wait too long."""
     trials = ladder(EPOLL, usl(1000, 0.02, 0.0), limit=0.02)
@@ -97,7 +119,62 @@ def test_rates_that_miss_the_goal_do_not_count() -> None:
     assert standing.p99(standing.clients) < 0.02
     never = judged(ladder(EPOLL, usl(1000, 0.02, 0.0), limit=1e-6))
     assert never.verdict.chosen is None
-    assert "never met the goal" in never.verdict.others[0].why
+    why = never.verdict.others[0].why
+    assert why.startswith("It never met the goal; nearest to it were 1,000/s, p99 3 ms > 1 µs, with 1 client.")
+    assert never.nothing == "No candidate met the goal, p99<100ms."
+    shown = io.StringIO()
+    terminal.show(never, shown)
+    row = shown.getvalue().splitlines()[2]
+    assert row.split()[:3] == ["epoll", "1,000", "missed"]
+    assert not re.search(r"\b0\b", row)
+    assert "<td>1,000/s, p99 3 ms &gt; 1 µs</td>" in page.page(never)
+
+
+def test_a_goal_met_in_one_round_of_three_is_missed() -> None:
+    """Of the two rounds that missed it, the one that did so by more."""
+    steps = [step(1, 1034, limit=10.0), step(1, 1000, limit=0.002), step(1, 900, limit=0.003)]
+    trials = [Trial(stage="ladder", number=n, candidate=POOL, steps=(one,)) for n, one in enumerate(steps)]
+    found = judged([*trials, *ladder(EPOLL, pooled(100))]).verdict
+    assert found.chosen is not None
+    assert found.chosen.standing.candidate == EPOLL
+    assert found.others[0].why.startswith(
+        "It met the goal in less than half of its rounds; nearest to it were 1,000/s, p99 3 ms > 2 ms, with 1 client."
+    )
+
+
+# ------------------------------------------------------------ formulas, by hand
+
+
+def test_the_knee_is_that_of_the_mean() -> None:
+    """A lone client waits 10 ms for most responses and 20 ms in the mean: 50/s. The peak is 2,000/s, so N* is 40."""
+    times = {"50": 0.010, "90": 0.050, "99": 0.060, "99.9": 0.060, "100": 0.060}
+    lone, peak = step(1, 50, times=times), step(64, 2000, times=times)
+    trials = [Trial(stage="ladder", number=n, candidate=POOL, steps=(lone, peak)) for n in range(3)]
+    found = analysis.standings(trials, 1)[0]
+    assert (found.alone, found.capacity.value) == (pytest.approx(0.020), 2000)
+    assert found.knee == pytest.approx(40)
+    assert analysis.standings(trials, 1, think=0.1)[0].knee == pytest.approx(240)
+
+
+def test_the_clients_of_the_first_look() -> None:
+    """A call takes 10 ms, 0.3 of it on the core, so that 33.3 keep it busy: 64 at once, 128 clients. In 50 ms, half of
+    the goal, a core makes 166 such calls, of which 64 are queue enough; of calls of 5 ms it makes 10."""
+    assert (WAITS.waiting, WAITS.waits) == (pytest.approx(0.97), True)
+    assert plan.at_once(WAITS, 1) == 64
+    assert plan.crowd(WAITS, 1, 0.1) == 128
+    assert plan.crowd(WORKS, 1, 0.1) == 10
+
+
+def test_what_other_processes_used_is_the_median_over_all_steps() -> None:
+    steps = tuple(step(1, 100, others=others) for others in (0.0, 0.1, 0.7))
+    assert analysis.disturbance([Trial(stage="ladder", number=0, candidate=POOL, steps=steps)]) == 0.1
+
+
+def test_the_curve_is_that_of_eighty_percent_of_the_peak() -> None:
+    """The last rate is 110 % of the peak: of 1,000/s, here."""
+    opened = tuple(step(64, rate, rate=rate, curve=((rate, 1.0),)) for rate in (500.0, 700.0, 800.0, 900.0, 1100.0))
+    trials = [*ladder(POOL, pooled(1000)), Trial(stage="open", number=0, candidate=POOL, steps=opened)]
+    assert analysis.standings(trials, 1)[0].curve == ((800.0, 1.0),)
 
 
 def test_a_first_look_forgives_once() -> None:
@@ -164,13 +241,11 @@ def test_the_goal_is_the_users_or_the_default() -> None:
 # ------------------------------------------------------------ what is written
 
 
-def test_results_are_json_that_others_can_read(tmp_path: Path) -> None:
-    results.save(everything(), tmp_path)
-
+def test_results_are_json_that_others_can_read() -> None:
     def refuse(text: str) -> None:
         raise AssertionError(text)  # NaN and Infinity are not JSON (RFC 8259, section 6)
 
-    read = json.loads((tmp_path / "results.json").read_text(), parse_constant=refuse)
+    read = json.loads(results.as_json(everything()), parse_constant=refuse)
     assert [one["name"] for one in read["standings"]] == ["epoll + pool of 64", "epoll"]
     assert read["standings"][0]["law"]["peak"] > 50
     assert read["verdict"]["chosen"]["standing"]["candidate"]["threads"] == 64
@@ -181,6 +256,28 @@ def test_the_recommendation_is_toml(tmp_path: Path) -> None:
     assert found.verdict.chosen is not None
     read = tomllib.loads(results.toml(found, found.verdict.chosen, ['target = "app:app"']))
     assert read == {"target": "app:app", "model": "epoll", "workers": 1, "calls": "pool", "threads": 64}
+
+
+def test_a_report_takes_the_place_of_another(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    written = report.write(everything(), tmp_path)
+    assert [path.name for path in written] == ["report.html", "results.json", "allcomers.toml"]
+    assert (tmp_path / "plots" / "open.svg").exists()
+    dead = judged([Trial(stage="screen", number=0, candidate=ITERATIVE, failure="it did not listen")])
+    assert [path.name for path in report.write(dead, tmp_path)] == ["report.html", "results.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {"notes", "plots", "report.html", "results.json"}
+    assert list((tmp_path / "plots").iterdir()) == []
+    assert "it did not listen" in (tmp_path / "results.json").read_text()
+
+
+def test_a_report_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) -> None:
+    report.write(everything(), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(OSError, match="File name too long"):
+        report.swap(tmp_path, {"report.html": "new", "x" * 300: ""})
+    assert {path: path.read_bytes() for path in before} == before
+    report.write(everything(), tmp_path)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(before)
 
 
 def test_the_page_needs_nothing_else_and_its_plots_are_whole() -> None:

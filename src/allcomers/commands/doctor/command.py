@@ -6,6 +6,7 @@ import sys
 from typing import Final
 
 from allcomers.commands import doctor
+from allcomers.commands.arguments import print_help
 from allcomers.commands.doctor import report as reports
 from allcomers.commands.output import report
 from allcomers.commands.parser import current_folder, read_settings
@@ -29,7 +30,7 @@ Ends with 1 if something will fail, else with 0.
 def main(arguments: list[str]) -> int:
     """Print the report; return 1 if something will fail, else 0. Raises ConfigError."""
     if "-h" in arguments or "--help" in arguments:
-        print(HELP, end="")
+        print_help(HELP)
         return 0
     options = [word for word in arguments if word != "--json"]
     _, settings = read_settings("run", options, current_folder(), report)

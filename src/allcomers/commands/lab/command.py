@@ -1,4 +1,4 @@
-"""`allcomers lab`: check the requirements, handle signals, then run a session."""
+"""`allcomers lab`: handle signals, then run a session."""
 
 from __future__ import annotations
 
@@ -7,26 +7,20 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
 from allcomers.commands.lab.data.options import read
-from allcomers.errors import ConfigError
+from allcomers.commands.lab.run.journal import UNFINISHED
 
 INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as shells have it."""
-
-_NEEDS: Final = ("numpy", "scipy", "rich")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Return the exit status: 0; 1 if nothing could be measured, 130 after Ctrl-C. Raises OperatorError."""
     options = read(arguments)
-    missing = [name for name in _NEEDS if find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"the lab needs {', '.join(missing)}: pip install 'allcomers[lab]'")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with tempfile.TemporaryDirectory(prefix="allcomers-lab-") as folder:
@@ -35,7 +29,8 @@ def main(arguments: Sequence[str]) -> int:
             command = shlex.join(argument for argument in arguments if argument != "--resume")
             return run(options, f"allcomers lab {command}", Path(folder))
     except KeyboardInterrupt:
-        print(f"\nallcomers: interrupted; --resume continues from {options.out}", file=sys.stderr)
+        rest = f"; --resume continues from {options.out}" if (options.out / UNFINISHED).exists() else ""
+        print(f"\nallcomers: interrupted{rest}", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -11,9 +11,9 @@ from typing import Final
 from allcomers.commands.lab.analysis import results
 from allcomers.commands.lab.data.goal import describe, goal, patience
 from allcomers.commands.lab.data.options import Options
-from allcomers.commands.lab.data.plan import Probe
+from allcomers.commands.lab.data.plan import Probe, Untried
 from allcomers.commands.lab.report import report
-from allcomers.commands.lab.report.terminal import Progress
+from allcomers.commands.lab.report.progress import Progress
 from allcomers.commands.lab.run.child_process import most_descriptors
 from allcomers.commands.lab.run.experiment import Conditions, Experiment, trials
 from allcomers.commands.lab.run.journal import Journal
@@ -21,6 +21,7 @@ from allcomers.commands.lab.run.load_process import LoadRunner
 from allcomers.commands.lab.run.probing import probe
 from allcomers.commands.lab.run.server import ServerSettings
 from allcomers.commands.lab.run.trial import Setup
+from allcomers.commands.output import report as announce
 
 _TIMEOUT: Final = (3.0, 10.0)
 """Seconds for a response at least, and as a multiple of a lone request's time: a slower one meets no goal."""
@@ -29,11 +30,14 @@ _TIMEOUT: Final = (3.0, 10.0)
 def run(options: Options, command: str, folder: Path) -> int:
     """Run the lab; return the exit status. `folder` is for temporary files."""
     with Journal(options.out, options.fingerprint(), resume=options.resume) as journal:
-        probed, terms = _experiment(options, journal, folder)
+        if journal.kept:
+            announce(f"an experiment was not finished there, and is not resumed: it is kept as {journal.kept}")
+        probed, terms, untried = _experiment(options, journal, folder)
         found = report.analyse(
             trials(journal),
             probed,
             terms,
+            untried=untried,
             command=command,
             words=options.words,
             place=results.surroundings(options.server_cores, options.load_cores),
@@ -41,33 +45,35 @@ def run(options: Options, command: str, folder: Path) -> int:
             is_race=options.race,
         )
         written = report.write(found, options.out)
-        journal.add({"kind": "end"})
+        journal.finish()
     report.show(found, written)
     return 0 if options.race or found.verdict.chosen else 1
 
 
-def _experiment(options: Options, journal: Journal, folder: Path) -> tuple[Probe, str]:
-    """Run the experiment until the journal is complete; return the probe and the goal in words."""
-    descriptors = most_descriptors()
+def _experiment(options: Options, journal: Journal, folder: Path) -> tuple[Probe, str, Untried]:
+    """Run the experiment until the journal is complete; return the probe, the goal in words, and who was left out."""
+    conditions = Conditions(
+        budget=options.budget,
+        cores=max(1, len(options.server_cores)),
+        descriptors=most_descriptors(),
+        most=options.most,
+        models=options.models,
+        think=options.think,
+        is_race=options.race,
+    )
+    if journal.find("probe") is None:
+        conditions.check(start=0.0)
     with Progress(options.budget) as progress:
         setup = _setup(options, folder, progress.activity)
         probed = _probed(journal, setup)
         progress.probed(probed)
         terms = goal(options.slo, probed)
-        conditions = Conditions(
-            budget=options.budget,
-            cores=max(1, len(options.server_cores)),
-            descriptors=descriptors,
-            most=options.most,
-            models=options.models,
-            patience=patience(terms),
-            think=options.think,
-            is_race=options.race,
-        )
+        conditions = replace(conditions, patience=patience(terms))
         timeout = max(_TIMEOUT[0], _TIMEOUT[1] * probed.response)
         setup = replace(setup, runner=replace(setup.runner, timeout=timeout, goal=terms))
-        Experiment(setup, journal, conditions, progress).run(probed)
-    return probed, describe(terms)
+        experiment = Experiment(setup, journal, conditions, progress)
+        experiment.run(probed)
+    return probed, describe(terms), experiment.untried(probed)
 
 
 def _setup(options: Options, folder: Path, report: Callable[[str], object]) -> Setup:

@@ -29,10 +29,10 @@ def main(arguments: Sequence[str]) -> int:
     terms = slo.parse(outputs.slo)
     with OutputFiles((outputs.json, outputs.csv, outputs.html, outputs.hgrm)) as files:
         result = _run(plan, outputs)
+        _write(result, terms, outputs, files)
         if not outputs.quiet:
             # Standard output is for programs if a file goes there; the table for people then goes to standard error.
             terminal.show(figures.headline(result), figures.sections(result, terms), _beside(outputs))
-        _write(result, terms, outputs, files)
         files.check()
     return _status(result, terms)
 

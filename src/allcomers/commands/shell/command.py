@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from allcomers.commands.arguments import print_help
 from allcomers.commands.shell import reference
 from allcomers.commands.shell.reference import Flag
 from allcomers.config.checks import similar
@@ -27,7 +28,7 @@ Print a script that completes commands, flags and values in this shell:
 def main(arguments: Sequence[str]) -> int:
     """Print the script of a shell; return 0. Raises ConfigError."""
     if list(arguments) in (["-h"], ["--help"]):
-        print(_HELP, end="")
+        print_help(_HELP)
         return 0
     shell = arguments[0] if len(arguments) == 1 else ""
     if shell not in SCRIPTS:

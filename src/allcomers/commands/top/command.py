@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from allcomers.commands.arguments import print_help
+from allcomers.commands.terminal import columns
 from allcomers.commands.top.source import Source
 from allcomers.config import sources
 from allcomers.errors import ConfigError, SilentError
@@ -36,13 +38,16 @@ Ends with 1 if no server responds.
 INTERVAL: Final = 1.0
 """Seconds between two updates."""
 
+_WHOLE: Final = 10_000
+"""Columns of a pipe: more than any line has."""
+
 NEEDS_RICH: Final = "allcomers top needs rich: pip install 'allcomers[admin]' (--json does not)"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Show the figures; return 0. Raises ConfigError, SilentError."""
     if "-h" in arguments or "--help" in arguments:
-        print(HELP, end="")
+        print_help(HELP)
         return 0
     switches = ("--once", "--json")
     words = [word for word in arguments if word not in switches]
@@ -70,12 +75,13 @@ def _show(source: Source, once: bool) -> int:
         raise ConfigError(NEEDS_RICH) from None
     from allcomers.commands.top.screen import page
 
-    console = Console(highlight=False)
     stats = source.stats()
     if once:
-        console.print(page(stats))
+        width = columns(sys.stdout)
+        console = Console(highlight=False, width=width or _WHOLE)
+        console.print(page(stats, width), soft_wrap=width is None)
     else:
-        _watch(source, console, stats)
+        _watch(source, Console(highlight=False), stats)
     return 0
 
 

@@ -11,11 +11,25 @@ from rich.table import Table
 from rich.text import Text
 
 from allcomers.commands.load.report.figures import size, span
+from allcomers.commands.terminal import Column, line, table
 
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 
 WINDOW: Final = "10"
 """Seconds over which the figures are computed."""
+
+_IN_ROW: Final = 5
+"""Figures in a row, at most."""
+
+_APART: Final = 3
+_FRAME: Final = 4
+"""Columns of the frame of a panel."""
+
+_HEADS: Final = (
+    Column("process", left=True), Column("state", left=True), Column("age", 6), Column("users", 2),
+    Column("in progress", 5), Column("TPS"), Column("p50", 7), Column("p99", 1), Column("lag", 8), Column("CPU", 3),
+    Column("memory", 4),
+)  # fmt: skip
 
 _STATES: Final = {
     "serving": "green", "ready": "green", "starting": "yellow", "leaving": "yellow", "draining": "yellow",
@@ -26,13 +40,15 @@ _STATES: Final = {
 def screen(past: Sequence[dict[str, Any]], width: int, trouble: str) -> RenderableType:
     """Return the screen. `past`: all samples, the last included; `trouble`: the reason for no newer one, or ""."""
     stats = past[-1]
-    bars, leave = _bars(past, width), Text(" q leaves", style="dim")
-    return Group(_headline(stats, trouble), _figures(stats), bars, _workers(stats["workers"]), leave)
+    workers = Panel(_workers(stats["workers"], width - _FRAME), title="workers", title_align="left", border_style="dim")
+    leave = Text(" q leaves", style="dim")
+    return Group(_headline(stats, trouble), _figures(stats, width), _bars(past, width), workers, leave)
 
 
-def page(stats: dict[str, Any]) -> RenderableType:
-    """Return the figures of one sample, to print them once."""
-    return Group(_headline(stats, ""), _figures(stats), _workers(stats["workers"]))
+def page(stats: dict[str, Any], width: int | None) -> RenderableType:
+    """Return the figures of one sample, to print them once, for so many columns; None is room for all."""
+    workers = Text.assemble(("\n workers\n", "dim"), _workers(stats["workers"], width and width - 1, indent=" "))
+    return Group(_headline(stats, ""), _figures(stats, width), workers)
 
 
 def _headline(stats: dict[str, Any], trouble: str) -> Text:
@@ -67,23 +83,38 @@ def _reload(stats: dict[str, Any]) -> str:
     return f"the reload {age} ago was {state}: {reasons[state]}; the log has more" if state in reasons else ""
 
 
-def _figures(stats: dict[str, Any]) -> Table:
-    """Return a grid of the figures, by their names in docs/admin.md."""
+def _figures(stats: dict[str, Any], width: int | None) -> Table:
+    """Return a grid of the figures, by their names in docs/admin.md, with as many in a row as there is room for."""
     over = stats["windows"][WINDOW]
     failed = float(over["answers"].get("5xx", 0)) + over["aborted"]
-    grid = Table.grid(padding=(0, 3), pad_edge=True)
-    for row in (
-        [("TPS", _number(over["tps"])), ("users", f"{stats['users']:,}"), ("p50", _span(over["p50"])),
-         ("out", f"{size(over['bytes_out'])}/s"), ("CPU", f"{over['cpu']:.0%}")],
-        [("QPS", _number(over["qps"])), ("in progress", f"{stats['in_progress']:,}"), ("p99", _span(over["p99"])),
-         ("in", f"{size(over['bytes_in'])}/s"), ("memory", size(stats["memory"]))],
-        [("failed", _number(failed)), ("queued", f"{stats['queue']:,}"), ("max", _span(over["max"])),
-         ("app", _span(over["app"])), ("loops busy", f"{over['busy']:.0%}")],
-        [("held", size(stats["held"])), ("spooled", size(stats["spool"])),
-         ("refused", f"{stats['totals']['held_refused']:,}"), ("cut", f"{stats['totals']['held_cut']:,}")],
-    ):  # fmt: skip
-        grid.add_row(*(_figure(name, value) for name, value in row))
+    figures = [
+        _figure(name, value)
+        for name, value in (
+            ("TPS", _number(over["tps"])), ("users", f"{stats['users']:,}"), ("p50", _span(over["p50"])),
+            ("out", f"{size(over['bytes_out'])}/s"), ("CPU", f"{over['cpu']:.0%}"),
+            ("QPS", _number(over["qps"])), ("in progress", f"{stats['in_progress']:,}"), ("p99", _span(over["p99"])),
+            ("in", f"{size(over['bytes_in'])}/s"), ("memory", size(stats["memory"])),
+            ("failed", _number(failed)), ("queued", f"{stats['queue']:,}"), ("max", _span(over["max"])),
+            ("app", _span(over["app"])), ("loops busy", f"{over['busy']:.0%}"),
+            ("held", size(stats["held"])), ("spooled", size(stats["spool"])),
+            ("refused", f"{stats['totals']['held_refused']:,}"), ("cut", f"{stats['totals']['held_cut']:,}"),
+        )
+    ]  # fmt: skip
+    grid = Table.grid(padding=(0, _APART), pad_edge=True)
+    for row in _in_rows(figures, width):
+        grid.add_row(*row)
     return grid
+
+
+def _in_rows(figures: Sequence[Text], width: int | None) -> list[Sequence[Text]]:
+    """Return the figures in rows, of as many as fit into `width`."""
+    rows: list[Sequence[Text]] = []
+    for count in range(_IN_ROW, 0, -1):
+        rows = [figures[at : at + count] for at in range(0, len(figures), count)]
+        wide = (max(map(len, figures[place::count])) for place in range(count))
+        if width is None or _APART + sum(cell + _APART for cell in wide) <= width:
+            break
+    return rows
 
 
 def _figure(name: str, value: str) -> Text:
@@ -106,14 +137,11 @@ def _bar(value: float, most: float) -> str:
     return _BARS[0] if value <= 0 else _BARS[max(1, round(value / most * (len(_BARS) - 1)))]
 
 
-def _workers(workers: Sequence[dict[str, Any]]) -> Panel:
-    table = Table(box=None, expand=True, header_style="dim", pad_edge=False)
-    for name in ("process", "state", "age", "users", "in progress", "TPS", "p50", "p99", "lag", "CPU", "memory"):
-        table.add_column(name, justify="left" if name in ("process", "state") else "right", no_wrap=True)
-    for worker in workers:
-        table.add_row(
-            Text(str(worker["pid"])),
-            Text(_plain(worker["state"]), style=_STATES.get(worker["state"], "")),
+def _workers(workers: Sequence[dict[str, Any]], width: int | None, indent: str = "") -> Text:
+    rows = [
+        (
+            str(worker["pid"]),
+            _plain(worker["state"]),
             _age(worker["age"]),
             f"{worker['users']:,}",
             f"{worker['in_progress']:,}",
@@ -124,7 +152,14 @@ def _workers(workers: Sequence[dict[str, Any]]) -> Panel:
             f"{worker['cpu']:.0%}",
             size(worker["memory"]),
         )
-    return Panel(table, title="workers", title_align="left", border_style="dim")
+        for worker in workers
+    ]
+    head, *lines = table(_HEADS, rows, width)
+    found = Text.assemble(indent, (line(head), "dim"), no_wrap=True)
+    for worker, (process, state, *rest) in zip(workers, lines, strict=True):
+        style = _STATES.get(worker["state"], "")
+        found.append_text(Text.assemble("\n", indent, process, "  ", (state, style), "  ", line(rest)))
+    return found
 
 
 def _plain(text: str) -> str:

@@ -13,6 +13,7 @@ from allcomers.commands.lab.analysis.figures import Step, Trial
 from allcomers.commands.lab.analysis.standing import OpenRung, Rung, Standing
 from allcomers.commands.lab.analysis.statistics import Interval, Steadiness
 from allcomers.commands.lab.data.candidate import Candidate
+from allcomers.commands.lab.data.plan import FRACTIONS
 
 _STRAINED: Final = 0.75
 """Share of its cores from which on the load generator limits a server that uses less of its own. Well below 1: of
@@ -91,18 +92,22 @@ def _standing(
     opened = [step for trial in own if trial.stage == "open" for step in trial.steps]
     open_rungs = _open_rungs([step for step in opened if step.rate])
     most = statistics.typical([value for value, _ in bests])
-    alone = next((rung.p50 for rung in rungs if rung.clients == 1), nan)
+    near = None if most.count and most.value > 0 else _nearest(climbed)
+    alone = next((rung.mean for rung in rungs if rung.clients == 1), nan)
     return Standing(
         candidate=candidate,
         stage=own[-1].stage,
         failure=_failure(own),
         capacity=most,
         limited=any(is_limited(step, cores) for step in steps),
-        clients=int(middle.median_low(step.clients for step in steps)) if steps else 0,
+        clients=near.clients if near else int(middle.median_low(step.clients for step in steps)) if steps else 0,
+        rate=near.tps if near else nan,
+        missed=", ".join(near.missed) if near else "",
+        first=_median(score(trial, cores)[0] for trial in own if trial.stage == "screen"),
         to_best=to_best,
         tied=statistics.is_tie(to_best),
         alone=alone,
-        knee=scaling.knee(alone, most.value, think),
+        knee=nan if near else scaling.knee(alone, most.value, think),
         law=scaling.fit([[(step.clients, step.tps) for step in trial.steps] for trial in climbed]),
         cpu=statistics.typical([step.cpu for step in steps]),
         memory=_memory(climbed),
@@ -116,6 +121,13 @@ def _standing(
         steadiness=_steadiness([step for step in opened if not step.rate]),
         errors=_errors(own),
     )
+
+
+def _nearest(climbed: Iterable[Trial]) -> Step | None:
+    """Return the step that missed the goal by the least, of the trial that is the median in that."""
+    missed = [[step for step in trial.steps if not step.met] for trial in climbed]
+    nearest = sorted((min(steps, key=lambda step: step.excess) for steps in missed if steps), key=lambda s: s.excess)
+    return nearest[len(nearest) // 2] if nearest else None
 
 
 def _to_best(mine: dict[int, float], best: dict[int, float]) -> Interval:
@@ -137,6 +149,7 @@ def _rungs(trials: Sequence[Trial]) -> tuple[Rung, ...]:
         Rung(
             clients=clients,
             tps=statistics.typical([step.tps for step in found]),
+            mean=_median(step.mean for step in found),
             p50=_median(step.time("50") for step in found),
             p99=_median(step.time("99") for step in found),
             p999=_median(step.time("99.9") for step in found),
@@ -170,10 +183,10 @@ def _open_rungs(steps: Sequence[Step]) -> tuple[OpenRung, ...]:
 
 
 def _curve(steps: Sequence[Step], rungs: Sequence[OpenRung]) -> tuple[tuple[float, float], ...]:
-    """Return the curve of the first trial's step at 80 % of the peak, which is the last rate but one."""
+    """Return the curve of the first trial's step nearest to 80 % of the peak; the last rate is a known part of that."""
     if not rungs:
         return ()
-    wanted = 0.8 * rungs[-1].rate / 1.1
+    wanted = 0.8 * rungs[-1].rate / FRACTIONS[-1]
     return min(steps, key=lambda step: abs(step.rate - wanted)).curve
 
 

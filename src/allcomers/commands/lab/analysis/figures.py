@@ -23,8 +23,9 @@ class Step:
     failing     share of requests and connections that failed, or got 400 and above; `errors`: by kind
     redirects   whether every response is a redirect
     met         whether the goal was met, if there was one
+    missed      what was missed of it, in words; `excess`: the worst of that, as a multiple of its limit
     tps, qps    answered in full and well, and sent
-    times       response time by percentile, as in PERCENTILES
+    times       response time by percentile, as in PERCENTILES; `mean` of them all
     curve       (response time, share of all that took no longer), for a plot
     series      responses of each second
     load_busy   share of its cores that the load generator used
@@ -40,10 +41,13 @@ class Step:
     answered: int
     failing: float = 0.0
     met: bool = True
+    missed: tuple[str, ...] = ()
+    excess: float = 0.0
     held: int = 0
     tps: float
     qps: float = 0.0
     times: Mapping[str, float] = field(default_factory=dict)
+    mean: float = nan
     curve: tuple[tuple[float, float], ...] = ()
     errors: Mapping[str, int] = field(default_factory=dict)
     redirects: bool = False

@@ -1,11 +1,10 @@
-"""The files of an experiment: results.json, with all figures and conclusions, and allcomers.toml, the
+"""The results of an experiment: as results.json, with all figures and conclusions, and as allcomers.toml, the
 recommendation."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from typing import Any
 import allcomers
 from allcomers.commands.lab.analysis.figures import Trial
 from allcomers.commands.lab.analysis.standing import Ranked, Standing, Verdict
-from allcomers.commands.lab.data.plan import Probe
+from allcomers.commands.lab.data.plan import Probe, Untried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +31,7 @@ class Results:
     goal      in words
     place     the environment
     others    cores that other processes used meanwhile
+    untried   candidates that there was no time for
     is_race   nothing is recommended: the verdict's runners-up are the racers
     """
 
@@ -45,7 +45,15 @@ class Results:
     verdict: Verdict
     trials: tuple[Trial, ...]
     others: float
+    untried: Untried
     is_race: bool = False
+
+    @property
+    def nothing(self) -> str:
+        """Why nothing is recommended, in a sentence."""
+        if any(one.missed for one in self.standings):
+            return f"No candidate met the goal, {self.goal}."
+        return "Nothing could be measured."
 
     @property
     def rounds(self) -> int:
@@ -82,13 +90,15 @@ def _cpu() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def save(results: Results, folder: Path) -> None:
-    """Write results.json; unknown figures are null."""
+def as_json(results: Results) -> str:
+    """Return results.json; unknown figures are null."""
     whole = _plain(asdict(results))
     for standing, kept in zip(results.standings, whole["standings"], strict=True):
         kept["name"] = standing.candidate.name
         kept["law"] = _plain(standing.law.as_dict()) if standing.law else None
-    write(folder / "results.json", json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+    for candidate, left in zip(results.untried.candidates, whole["untried"]["candidates"], strict=True):
+        left["name"] = candidate.name
+    return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
 
 
 def _plain(value: Any) -> Any:
@@ -101,19 +111,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file completely or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
-
-
 # ------------------------------------------------------------ allcomers.toml
-
-
-def save_toml(results: Results, chosen: Ranked, folder: Path) -> None:
-    """Write the file that `allcomers run --config` (or `serve`) accepts."""
-    write(folder / "allcomers.toml", toml(results, chosen, own_options(results.words)))
 
 
 def toml(results: Results, chosen: Ranked, own: Sequence[str]) -> str:

@@ -13,10 +13,15 @@ from allcomers.commands.lab.data.candidate import Candidate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
-    """All trials' steps with so many clients: requests/s, and medians of the rest. `traffic`: bytes/s, both ways."""
+    """All trials' steps with so many clients: requests/s, and medians over trials of the rest.
+
+    mean     of response times, with percentiles beside it
+    traffic  bytes/s, both ways
+    """
 
     clients: int
     tps: Interval
+    mean: float
     p50: float
     p99: float
     p999: float
@@ -48,8 +53,11 @@ class Standing:
     capacity    requests/s, the best step of each trial that met the goal; `limited`: the load generator was the limit,
                 so that it is an estimate from the CPU that the server left idle
     clients     at that step
+    missed      what it missed of the goal at the step that came nearest to it, in words, if it has no capacity; `rate`:
+                requests/s there, `clients` at that step
+    first       requests/s in the first look
     to_best     its capacity relative to the best, round by round; `tied`: the two cannot be told apart
-    alone       response time of a lone client
+    alone       response time of a lone client, the mean: Rmin of Little's law
     knee        N* = (Rmin + Z)·Xmax
     memory      for each connection
     sustained   requests/s, the highest rate of the open loop that met the goal; 0 if there was none
@@ -64,6 +72,9 @@ class Standing:
     capacity: Interval = NOTHING
     limited: bool = False
     clients: int = 0
+    rate: float = nan
+    missed: str = ""
+    first: float = nan
     to_best: Interval = NOTHING
     tied: bool = False
     alone: float = nan

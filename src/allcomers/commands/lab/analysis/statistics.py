@@ -11,12 +11,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from random import Random
+from statistics import fmean, median, quantiles
 from typing import Any, Final
 
-import numpy as np
-
-RESAMPLES: Final = 4000
+RESAMPLES: Final = 2000
 LEVEL: Final = 0.95
 INDIFFERENT: Final = 0.02
 """A difference below this is too small to choose by."""
@@ -57,14 +57,23 @@ def typical(values: Sequence[float]) -> Interval:
     The median, as something else may run during one trial and slow it down. The same values give the same interval. Of
     fewer than five it is too narrow.
     """
-    known = np.array([value for value in values if math.isfinite(value)], dtype=float)
-    if not len(known):
+    known = [value for value in values if math.isfinite(value)]
+    if not known:
         return NOTHING
-    draw = np.random.default_rng(len(known))
-    medians = np.median(known[draw.integers(0, len(known), (RESAMPLES, len(known)))], axis=1)
-    low, high = np.quantile(medians, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    value = float(np.median(known))
-    return Interval(value, min(float(low), value), max(float(high), value), len(known))
+    value = median(known)
+    if len(known) == 1:
+        return Interval(value, value, value, 1)
+    draw, count = Random(len(known)), len(known)
+    middle, other = count // 2, (count - 1) // 2  # the same if the count is odd
+    samples = (sorted(draw.choices(known, k=count)) for _ in range(RESAMPLES))  # median() takes longer than all else
+    low, high = bounds([(sample[middle] + sample[other]) / 2 for sample in samples])
+    return Interval(value, min(low, value), max(high, value), len(known))
+
+
+def bounds(samples: Sequence[float]) -> tuple[float, float]:
+    """Return the bounds that enclose 95 % of the bootstrap's samples; those between two of them by a straight line."""
+    parts = quantiles(samples, n=round(2 / (1 - LEVEL)), method="inclusive")
+    return parts[0], parts[-1]
 
 
 def ratio(pairs: Sequence[tuple[float, float]]) -> Interval:
@@ -112,38 +121,34 @@ def changepoints(series: Sequence[float]) -> tuple[int, ...]:
     changes are then found where there are none (Killick et al. 2012 have the cost; this is their search without
     pruning, O(n²)).
     """
-    values = np.asarray(series, dtype=float)
-    count = len(values)
+    count = len(series)
     if count < 2 * _SEGMENT:
         return ()
-    penalty = 5 * _noise(values) ** 2 * math.log(count)
-    sums = np.concatenate(([0.0], np.cumsum(values)))
-    squares = np.concatenate(([0.0], np.cumsum(values**2)))
-    best = np.full(count + 1, math.inf)
-    best[0] = -penalty
-    last = np.zeros(count + 1, dtype=int)
+    penalty = 5 * _noise(series) ** 2 * math.log(count)
+    sums = list(accumulate(series, initial=0.0))
+    squares = list(accumulate((value**2 for value in series), initial=0.0))
+    best = [-penalty] + [math.inf] * count
+    last = [0] * (count + 1)
     for end in range(_SEGMENT, count + 1):
-        starts = np.arange(0, end - _SEGMENT + 1)
-        length = end - starts
-        spread = squares[end] - squares[starts] - (sums[end] - sums[starts]) ** 2 / length
-        costs = best[starts] + np.maximum(spread, 0) + penalty
-        last[end] = starts[int(np.argmin(costs))]
-        best[end] = costs.min()
+        for start in range(end - _SEGMENT + 1):
+            spread = squares[end] - squares[start] - (sums[end] - sums[start]) ** 2 / (end - start)
+            cost = best[start] + max(spread, 0.0) + penalty
+            if cost < best[end]:
+                best[end], last[end] = cost, start
     return _walk_back(last, count)
 
 
-def _walk_back(last: Any, end: int) -> tuple[int, ...]:
+def _walk_back(last: Sequence[int], end: int) -> tuple[int, ...]:
     found = []
-    while end := int(last[end]):
+    while end := last[end]:
         found.append(end)
     return tuple(reversed(found))
 
 
-def _noise(values: Any) -> float:
+def _noise(values: Sequence[float]) -> float:
     """Return the standard deviation without the changes: robust, from the differences of neighbours, never 0."""
-    differences = np.diff(values)
-    deviation = float(np.median(np.abs(differences))) / 0.6745 / math.sqrt(2)
-    return max(deviation, 1e-3 * float(np.abs(values).mean()), 1e-12)
+    deviation = median(abs(b - a) for a, b in pairwise(values)) / 0.6745 / math.sqrt(2)
+    return max(deviation, 1e-3 * fmean(map(abs, values)), 1e-12)
 
 
 def steadiness(series: Sequence[float]) -> Steadiness:
@@ -153,12 +158,12 @@ def steadiness(series: Sequence[float]) -> Steadiness:
         return UNKNOWN
     changes = changepoints(values)
     edges = (0, *changes, len(values))
-    levels = tuple(float(np.mean(values[a:b])) for a, b in pairwise(edges))
+    levels = tuple(fmean(values[a:b]) for a, b in pairwise(edges))
     alike = [abs(level - levels[-1]) <= _ALIKE * abs(levels[-1]) for level in levels]
     if all(alike):
         return Steadiness(Course.FLAT, changes, levels, 0)
     since = edges[len(alike) - alike[::-1].index(False)]
     if since > len(values) / 2:
         return Steadiness(Course.UNSTEADY, changes, levels, since)
-    before = float(np.mean(values[:since]))
+    before = fmean(values[:since])
     return Steadiness(Course.FASTER if before < levels[-1] else Course.SLOWER, changes, levels, since)

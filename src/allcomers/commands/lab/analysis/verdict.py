@@ -9,7 +9,7 @@ the default model first.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import inf, isfinite
+from math import inf, isfinite, nan
 from typing import Final
 
 from allcomers.commands.lab.analysis import wording
@@ -131,17 +131,36 @@ def _why_not(one: Standing, chosen: Standing | None, probe: Probe) -> str:
     if one.failure:
         return f"It failed: {one.failure}."
     if not one.capacity.count or one.capacity.value <= 0:
-        return f"It never met the goal.{_cause(one.candidate, probe)}"
+        return f"{_missed(one)}{_cause(one.candidate, probe)}"
     if chosen is None:
         return ""
     if one.stage == "screen" and chosen.stage != "screen":
-        return f"Left out after the first look: {wording.rate(one.capacity.value)} there.{_cause(one.candidate, probe)}"
+        return f"{_left_out(one, chosen)}{_cause(one.candidate, probe)}"
     if one.tied and one.to_best.value < _NEAR:
         return f"{wording.ratio(one.to_best)} of the best one's requests/s: perhaps as good, but that was not measured."
     if one.tied:
         seen = "the most, by no more than chance" if one.is_best else f"{wording.ratio(one.to_best)} of the best"
         return f"Tied on requests/s ({seen}): {_lost_tie(one, chosen)}."
     return f"{wording.ratio(one.to_best)} of the best one's requests/s.{_cause(one.candidate, probe)}"
+
+
+def _left_out(one: Standing, chosen: Standing) -> str:
+    """Return a sentence about a candidate that had the first look alone."""
+    share = one.first / chosen.first if chosen.first else nan
+    than = f", {share:.2f} of what {chosen.candidate.name} had" if isfinite(share) else ""
+    longer = " There was no time for more of those so close: a longer --budget has it." if share >= _NEAR else ""
+    return f"Left out after the first look: {wording.rate(one.first)} there{than}.{longer}"
+
+
+def _missed(one: Standing) -> str:
+    """Return a sentence about a candidate that has no capacity."""
+    if not one.missed:
+        return "It was not measured: it answered nothing."
+    nearest = f"{wording.rate(one.rate)}, {one.missed}, with {wording.many(one.clients, 'client')}"
+    if one.stage == "screen":
+        return f"It missed the goal in the first look, the only one that it had: {nearest}."
+    often = "met the goal in less than half of its rounds" if one.capacity.high > 0 else "never met the goal"
+    return f"It {often}; nearest to it were {nearest}."
 
 
 def _lost_tie(one: Standing, chosen: Standing) -> str:

@@ -53,18 +53,22 @@ def ratio(found: Interval) -> str:
     return f"{found.value:.2f} ({found.low:.2f}–{found.high:.2f})" if found.count > 1 else f"{found.value:.2f}"
 
 
-def to_best(found: Interval, *, is_best: bool, tied: bool) -> str:
-    """Return the ratio to the best candidate, marked where it is a tie; "best" for the best itself."""
-    return "best" if is_best else ratio(found) + (" tie" if tied else "")
+def to_best(found: Interval, *, is_best: bool, tied: bool, missed: str) -> str:
+    """Return the ratio to the best candidate, marked where it is a tie; "best" for the best itself, and "missed" for
+    one that missed the goal."""
+    return "missed" if missed else "best" if is_best else ratio(found) + (" tie" if tied else "")
 
 
 def spread(found: Interval) -> str:
     """Return "12,300 (11,900–12,700)"."""
     if not found.count:
         return _NOTHING
-    return (
-        f"{number(found.value)} ({number(found.low)}–{number(found.high)})" if found.count > 1 else number(found.value)
-    )
+    return f"{number(found.value)} ({between(found)})" if found.count > 1 else number(found.value)
+
+
+def between(found: Interval) -> str:
+    """Return "11,900–12,700"; "" for a single value."""
+    return f"{number(found.low)}–{number(found.high)}" if found.count > 1 else ""
 
 
 def many(count: float, noun: str) -> str:

@@ -66,8 +66,7 @@ class Options:
 def parser() -> argparse.ArgumentParser:
     arguments_parser = Parser(
         "allcomers lab", usage="allcomers lab TARGET|DIR [OPTIONS] [-- OPTIONS OF THE SERVER]", description=_ABOUT,
-        epilog=_EPILOG, add_help=False, allow_abbrev=False,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=100),
+        epilog=_EPILOG,
     )  # fmt: skip
     add = arguments_parser.add_argument_group("options").add_argument
     add("target", metavar="TARGET|DIR", help="MODULE:NAME, FILE.py:NAME or a folder")
@@ -113,7 +112,7 @@ def read(arguments: Sequence[str]) -> Options:
     if not re.fullmatch(r"/[\x21-\x7e]*", given["path"]):
         raise ConfigError(f"--path {given['path']!r} begins with / and has no blank")
     target = given["target"]
-    verb = "serve" if Path(target).is_dir() else "run"
+    verb = "serve" if target.endswith("/") or Path(target).is_dir() else "run"
     return Options(
         **{
             **given,

@@ -18,6 +18,7 @@ from math import ceil, log2
 from typing import Any, Final
 
 from allcomers.commands.lab.data.candidate import Candidate, accepts, has_loop, runnable
+from allcomers.errors import ConfigError
 from allcomers.models import best
 from allcomers.system.sockets import FD_SETSIZE
 
@@ -28,6 +29,15 @@ FRACTIONS: Final = (0.5, 0.7, 0.8, 0.9, 1.0, 1.1)
 
 SCREEN, LADDER, OPEN = 0.34, 0.42, 0.24
 """Shares of the budget."""
+
+MODELS: Final = 0.5
+"""Share of the budget that the first look may take for one candidate of each model, if need be."""
+
+_LOOK: Final = 2.0
+"""Seconds of a step of the first look, at most."""
+
+_SLACK: Final = 0.9
+"""Share of the time of the first look that is planned: trials take a little longer than they should."""
 
 STEP: Final = (0.6, 5.0)
 """Seconds of a step, at least and at most: below, the tail of response times is not seen; above, more rounds are
@@ -113,6 +123,19 @@ class Stage:
         return cls(**{**fields, "entrants": entrants, "steps": tuple(fields["steps"])})
 
 
+@dataclass(frozen=True, slots=True)
+class Untried:
+    """The candidates that there was no time for, and the value of --budget that has time for all."""
+
+    candidates: tuple[Candidate, ...] = ()
+    budget: str = ""
+
+    def __str__(self) -> str:
+        """Return a sentence, or "" if there are none."""
+        names = ", ".join(candidate.name for candidate in self.candidates)
+        return f"{names}; --budget {self.budget} has them." if names else ""
+
+
 def at_once(probe: Probe, cores: int) -> int:
     """Return the calls in progress when `cores` are just busy: Little's law; a power of two."""
     return _power(min(MOST_THREADS, max(1.0, cores * probe.response / probe.cpu)))
@@ -124,14 +147,25 @@ def _power(value: float) -> int:
 
 
 def candidates(probe: Probe, cores: int, models: Iterable[str] | None = None) -> list[Candidate]:
-    """Return all candidates worth a look, the likeliest first: a short budget leaves out the last.
+    """Return all candidates worth a look: the likeliest of each model, then the others, each the likeliest first; a
+    short budget leaves out the last.
 
     cores   number of the server's cores
     models  names to choose from; None for all
     """
     wanted = [name for name in runnable(probe.is_async) if models is None or name in models]
     found = [candidate for name in wanted for candidate in _of_model(name, probe, cores)]
-    return sorted(found, key=lambda candidate: _unlikely(candidate, cores))
+    found.sort(key=lambda candidate: _unlikely(candidate, probe, cores))
+    first = of_each_model(found)
+    return [*first, *(candidate for candidate in found if candidate not in first)]
+
+
+def of_each_model(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Return the first candidate of each model."""
+    found: dict[str, Candidate] = {}
+    for candidate in candidates:
+        found.setdefault(candidate.model, candidate)
+    return list(found.values())
 
 
 def _of_model(name: str, probe: Probe, cores: int) -> list[Candidate]:
@@ -156,13 +190,14 @@ def _calls(name: str, probe: Probe) -> list[tuple[str, int]]:
     return choices + others
 
 
-def _unlikely(candidate: Candidate, cores: int) -> int:
+def _unlikely(candidate: Candidate, probe: Probe, cores: int) -> int:
     """Return the number of unusual features."""
     of_async = has_loop(candidate.model) and not candidate.calls
     oddities = (
         candidate.model != best() and not (of_async and candidate.model == "asyncio"),
         candidate.model in ("iterative", "process"),
         candidate.model in ("select", "poll"),
+        candidate.calls == "inline" and probe.waits,
         candidate.workers != cores,
         candidate.workers > cores,
     )
@@ -198,17 +233,40 @@ def ladder(most: int, ratio: int = 2) -> tuple[int, ...]:
 def screen(
     entrants: Sequence[Candidate], clients: int, budget: float, overhead: float, least: float = STEP[0]
 ) -> Stage:
-    """Plan each candidate once; those that do not fit are left out from the end.
+    """Plan each candidate once. For which of them there is time, shows while it runs: one of each model precedes all
+    others.
 
-    budget    seconds for all
+    budget    seconds for all stages
     overhead  seconds that a trial takes beside its steps
     least     seconds of a step
     """
-    available = budget * SCREEN
-    fits = max(2, int(available / (overhead + least)))
-    chosen = tuple(entrants[:fits])
-    seconds = _within(available / max(1, len(chosen)) - overhead, (least, max(least, 2.0)))
-    return Stage(kind="screen", entrants=chosen, rounds=1, steps=(clients,), seconds=seconds)
+    seconds = look(len(entrants), budget * SCREEN, overhead, least)
+    return Stage(kind="screen", entrants=tuple(entrants), rounds=1, steps=(clients,), seconds=seconds)
+
+
+def look(count: int, available: float, overhead: float, least: float) -> float:
+    """Return the seconds of a step with which `count` first looks fit into the time, if any does."""
+    return _within(_SLACK * available / max(1, count) - overhead, (least, max(least, _LOOK)))
+
+
+def budget_for(looks: int, each: float, share: float) -> float:
+    """Return seconds of a budget with time for so many first looks of `each` seconds, in a `share` of it: a round
+    figure that people give."""
+    needed = looks * each / (share * _SLACK)
+    step = 10 if needed <= 120 else 60
+    return step * ceil(needed / step)
+
+
+def check_budget(models: Sequence[str], budget: float, each: float) -> None:
+    """Raises ConfigError: the budget has no time for a first look, of `each` seconds, at all of `models`."""
+    if len(models) > 1 and len(models) * each > MODELS * budget:
+        enough = as_budget(budget_for(len(models), each, MODELS))
+        raise ConfigError(f"--budget {as_budget(budget)} is too short for {len(models)} models; {enough} would do")
+
+
+def as_budget(seconds: float) -> str:
+    """Return the value of --budget: "90s", "4m"."""
+    return f"{seconds / 60:g}m" if seconds % 60 == 0 else f"{seconds:g}s"
 
 
 def climb(

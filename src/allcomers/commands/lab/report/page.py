@@ -67,7 +67,7 @@ def page(results: Results) -> str:
             f"<style>{plots.STYLE}{_STYLE}</style><main>",
             f"<h1>{title}</h1>{_circumstances(results)}",
             *parts,
-            _know(verdict.cautions),
+            _know([*([f"No time for: {results.untried}"] if results.untried.candidates else []), *verdict.cautions]),
             _table(results),
             "</main></html>\n",
         )
@@ -100,7 +100,7 @@ def _cores(cores: Sequence[int]) -> str:
 
 def _chosen(results: Results, ranked: Ranked | None) -> str:
     if ranked is None:
-        return '<section class="card chosen"><h2>Nothing could be measured</h2></section>'
+        return f'<section class="card chosen"><h2>{escape(results.nothing)}</h2></section>'
     one = ranked.standing
     numbers = {
         "responses per second": ("≈ " if one.limited else "") + wording.number(one.capacity.value),
@@ -229,7 +229,7 @@ def _ratios(drawn: Sequence[Standing]) -> list[Row]:
             value=one.to_best.value,
             low=one.to_best.low,
             high=one.to_best.high,
-            label=wording.to_best(one.to_best, is_best=one.is_best, tied=one.tied),
+            label=wording.to_best(one.to_best, is_best=one.is_best, tied=one.tied, missed=one.missed),
         )
         for number, one in enumerate(drawn)
     ]
@@ -287,12 +287,21 @@ def _table(results: Results) -> str:
     )
 
 
+def _answered(one: Standing) -> str:
+    """Return the requests/s; those of a candidate that missed the goal with what it missed."""
+    if one.missed:
+        return f"{wording.rate(one.rate)}, {one.missed}"
+    if one.capacity.count:
+        return ("≈ " if one.limited else "") + wording.spread(one.capacity)
+    return one.failure or "–"
+
+
 def _cells(one: Standing) -> tuple[str, ...]:
     best = one.rung(one.clients)
     return (
         one.candidate.name,
-        ("≈ " if one.limited else "") + wording.spread(one.capacity) if one.capacity.count else one.failure or "–",
-        wording.to_best(one.to_best, is_best=one.is_best, tied=one.tied),
+        _answered(one),
+        wording.to_best(one.to_best, is_best=one.is_best, tied=one.tied, missed=one.missed),
         f"{one.clients:,}" if one.clients else "–",
         *(wording.seconds(value) for value in ((best.p50, best.p99, best.p999) if best else (nan, nan, nan))),
         f"{wording.size(best.traffic)}/s" if best else "–",
@@ -301,7 +310,7 @@ def _cells(one: Standing) -> tuple[str, ...]:
         wording.number(one.switches),
         f"{one.threads:,}",
         wording.number(one.knee),
-        wording.rate(one.sustained) if one.sustained else "–",
+        wording.rate(one.sustained) if one.sustained else "missed" if one.open_rungs else "–",
         one.steadiness.course.value,
         ", ".join(f"{kind} {count:,}" for kind, count in one.errors) or "none",
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from allcomers.commands.lab.analysis import analysis, results, verdict
 from allcomers.commands.lab.analysis.figures import Trial
 from allcomers.commands.lab.analysis.results import Results
 from allcomers.commands.lab.analysis.standing import Verdict
-from allcomers.commands.lab.data.plan import Probe
+from allcomers.commands.lab.data.plan import Probe, Untried
 from allcomers.commands.lab.report import page, plots, terminal
 
 
@@ -19,6 +21,7 @@ def analyse(
     probe: Probe,
     goal: str,
     *,
+    untried: Untried,
     command: str,
     words: tuple[str, ...],
     place: dict[str, Any],
@@ -45,6 +48,7 @@ def analyse(
         verdict=judged,
         trials=tuple(trials),
         others=others,
+        untried=untried,
         is_race=is_race,
     )
 
@@ -52,19 +56,31 @@ def analyse(
 def write(found: Results, folder: Path) -> list[Path]:
     """Write results.json, report.html, its plots and, with a recommendation, allcomers.toml; return the files to look
     at."""
-    results.save(found, folder)
-    results.write(folder / "report.html", page.page(found))
-    (folder / "plots").mkdir(exist_ok=True)
-    for name, svg in page.pictures(found).items():
-        results.write(folder / "plots" / f"{name}.svg", plots.alone(svg))
-    written = [folder / "report.html", folder / "results.json"]
-    if found.verdict.chosen:
-        results.save_toml(found, found.verdict.chosen, folder)
-        written.append(folder / "allcomers.toml")
-    return written
+    shown = {"report.html": page.page(found), "results.json": results.as_json(found)}
+    if chosen := found.verdict.chosen:
+        shown["allcomers.toml"] = results.toml(found, chosen, results.own_options(found.words))
+    drawn = {f"plots/{name}.svg": plots.alone(svg) for name, svg in page.pictures(found).items()}
+    swap(folder, shown | drawn)
+    return [folder / name for name in shown]
+
+
+def swap(folder: Path, files: Mapping[str, str]) -> None:
+    """Write files, by their names in `folder`: all beside, then each takes its place. Those of an earlier report that
+    have no successor go."""
+    beside = folder / ".new"
+    for name, text in files.items():
+        (beside / name).parent.mkdir(parents=True, exist_ok=True)
+        (beside / name).write_text(text, encoding="utf-8")
+    for name in files:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (beside / name).replace(folder / name)
+    shutil.rmtree(beside)
+    for path in (folder / "allcomers.toml", *(folder / "plots").glob("*.svg")):
+        if str(path.relative_to(folder)) not in files:
+            path.unlink(missing_ok=True)
 
 
 def show(found: Results, written: Sequence[Path]) -> None:
     """Show the results on standard output."""
-    terminal.show(found)
+    terminal.show(found, sys.stdout)
     print("\n" + "\n".join(map(str, written)))

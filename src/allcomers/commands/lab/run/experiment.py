@@ -1,12 +1,14 @@
 """The order of trials: three stages, each planned when the one before is known. What the journal has, is done.
 
-Rounds are shuffled, each anew, and each trial starts its server anew: what drifts, or lasts, is the same for all.
+Rounds are shuffled, each anew, but for the first where time may run out: chance drops no candidate. Each trial starts
+its server anew: what drifts, or lasts, is the same for all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from random import Random
 from statistics import fmean
 from typing import Final, Protocol
@@ -15,10 +17,11 @@ from allcomers.commands.lab.analysis import analysis, verdict
 from allcomers.commands.lab.analysis.figures import Step, Trial
 from allcomers.commands.lab.data import plan, race
 from allcomers.commands.lab.data.candidate import Candidate
-from allcomers.commands.lab.data.plan import Probe, Stage
+from allcomers.commands.lab.data.plan import Probe, Stage, Untried
 from allcomers.commands.lab.run import trial
 from allcomers.commands.lab.run.journal import Journal
 from allcomers.commands.lab.run.trial import Load, Setup
+from allcomers.errors import ConfigError
 
 STAGES: Final = ("screen", "ladder", "open")
 
@@ -58,6 +61,11 @@ class Conditions:
         """Least seconds of a step: enough for several requests of each client."""
         return max(plan.STEP[0], 4 * self.think)
 
+    def check(self, start: float) -> None:
+        """Raises ConfigError: servers that take `start` seconds to start leave no time for each of the models given."""
+        if self.models and not self.is_race:
+            plan.check_budget(self.models, self.budget, _beside_look(start) + self.least)
+
 
 class Experiment:
     """Runs, or resumes, until the journal is complete."""
@@ -78,7 +86,29 @@ class Experiment:
         """Seconds of all trials so far."""
         return sum(done.took for done in self.trials)
 
+    def untried(self, probe: Probe) -> Untried:
+        """Return the candidates that there was no time for, and a budget that has time for a first look at all."""
+        tried = {done.candidate for done in self.trials}
+        every = self._candidates(probe)
+        left = tuple(candidate for candidate in every if candidate not in tried)
+        if not left:
+            return Untried()
+        budget = plan.budget_for(len(every), self._conditions.least + self._beside_looks(), plan.SCREEN)
+        return Untried(left, plan.as_budget(budget))
+
+    def _candidates(self, probe: Probe) -> list[Candidate]:
+        given = self._conditions
+        every = race.entrants if given.is_race else plan.candidates
+        return every(probe, given.cores, given.models)
+
     def run(self, probe: Probe) -> None:
+        """Run until the journal is complete. Raises ConfigError: one of the models given cannot have its look."""
+        if not self.trials:
+            self._conditions.check(probe.start)
+            found = {candidate.model for candidate in self._candidates(probe)}
+            for name in self._conditions.models or ():
+                if name not in found:
+                    raise ConfigError(f"--models {name}: it does not run an app that is async")
         for kind in ("ladder",) if self._conditions.is_race else STAGES:
             stage = self._stage(kind, probe)
             self._listener.stage(stage)
@@ -103,22 +133,24 @@ class Experiment:
         if given.is_race:
             return self._race(probe)
         if kind == "screen":
-            entrants = plan.candidates(probe, given.cores, given.models)
+            entrants = self._candidates(probe)
             clients = min(plan.crowd(probe, given.cores, given.patience), given.most)
-            return plan.screen(entrants, clients, given.budget, probe.start + trial.WARM_UP + 1.0, given.least)
+            return plan.screen(entrants, clients, given.budget, _beside_look(probe.start), given.least)
         overhead, pause = _costs(known)
         if kind == "ladder":
             ranked = analysis.rank(known, given.cores)
             available = given.budget * (plan.SCREEN + plan.LADDER) - self.spent
             most = max((plan.most_clients(one, given.descriptors, given.most) for one in ranked), default=1)
             choice = plan.ladders(most, plan.crowd(probe, given.cores, given.patience))
-            return plan.climb(_varied(ranked, self._plainest()), available, overhead, pause, choice, given.least)
+            first = plan.of_each_model(ranked) if given.models else _varied(ranked, self._likeliest())
+            order = [*first, *(candidate for candidate in ranked if candidate not in first)]
+            return plan.climb(order, available, overhead, pause, choice, given.least)
         standings = analysis.standings(known, given.cores, given.think)
         ranked = [one.candidate for one in verdict.preferred(standings)]
         return plan.open_loop(ranked, given.budget - self.spent, overhead, pause, given.least)
 
-    def _plainest(self) -> Candidate:
-        """Return the plainest candidate of the screen."""
+    def _likeliest(self) -> Candidate:
+        """Return the likeliest candidate of the screen."""
         stage = self._journal.find("stage", name="screen")
         assert stage is not None
         return Stage.from_dict(stage["stage"]).entrants[0]
@@ -128,7 +160,7 @@ class Experiment:
             self._listener.trial(count, self.spent)
             if self._is_done(stage, number, candidate):
                 continue
-            if self._is_late(stage, number):
+            if self._is_late(stage, number, candidate):
                 return
             loads = self._loads(stage, candidate)
             done = trial.run(
@@ -144,12 +176,16 @@ class Experiment:
     def _is_done(self, stage: Stage, number: int, candidate: Candidate) -> bool:
         return any((done.stage, done.number, done.candidate) == (stage.kind, number, candidate) for done in self.trials)
 
-    def _is_late(self, stage: Stage, number: int) -> bool:
-        """Whether there is no time for another trial. Two of the screen, and one round of the ladder, always run."""
+    def _is_late(self, stage: Stage, number: int, candidate: Candidate) -> bool:
+        """Whether there is no time for another trial. Two of the screen, one of each model that the user gave, and one
+        round of the ladder always run."""
         alike = [done for done in self.trials if done.stage == stage.kind]
         if len(alike) < 2 or (stage.kind == "ladder" and not number):
             return stage.kind == "open" and self.spent > self._allowed("open")
-        return self.spent + 0.5 * fmean(done.took for done in alike) > self._allowed(stage.kind)
+        allowed = self._allowed(stage.kind)
+        if stage.kind == "screen" and candidate in plan.of_each_model(stage.entrants):
+            allowed = inf if self._conditions.models else plan.MODELS * self._conditions.budget
+        return self.spent + 0.5 * fmean(done.took for done in alike) > allowed
 
     def _allowed(self, kind: str) -> float:
         if self._conditions.is_race:
@@ -161,7 +197,8 @@ class Experiment:
         most = plan.most_clients(candidate, self._conditions.descriptors, self._conditions.most)
         if stage.kind != "open":
             rungs = sorted({min(int(clients), most) for clients in stage.steps})
-            yield from (Load(clients=clients, seconds=stage.seconds) for clients in rungs)
+            seconds = self._look(stage) if stage.kind == "screen" else stage.seconds
+            yield from (Load(clients=clients, seconds=seconds) for clients in rungs)
             return
         peak = self._peak(candidate)
         if peak is None:
@@ -173,6 +210,18 @@ class Experiment:
         )  # an open loop needs a free connection for each request that is due
         for part in stage.steps:
             yield Load(clients=clients, seconds=stage.seconds, rate=part * peak.tps)
+
+    def _look(self, stage: Stage) -> float:
+        """Return the seconds of the next first look: shorter if those before took longer than they were planned."""
+        done = len(self.trials)
+        available = self._allowed("screen") - self.spent
+        beside = self._beside_looks() if done else 0.0
+        return min(stage.seconds, plan.look(len(stage.entrants) - done, available, beside, self._conditions.least))
+
+    def _beside_looks(self) -> float:
+        """Return the seconds that a first look takes beside its step, the mean of those so far."""
+        looks = [done for done in self.trials if done.stage == "screen"]
+        return fmean(done.took - sum(one.seconds for one in done.steps) for done in looks)
 
     def _peak(self, candidate: Candidate) -> Step | None:
         """Return the peak of the candidate's median ladder: the same for all rounds of the open loop."""
@@ -186,21 +235,26 @@ def trials(journal: Journal) -> list[Trial]:
     return [Trial.from_dict(record["trial"]) for record in journal.all("trial")]
 
 
-def _varied(ranked: Sequence[Candidate], plainest: Candidate) -> list[Candidate]:
-    """Return the best four, the plainest of all among them; then the best of each other model, then the rest."""
-    first = list(ranked[:4] if plainest in ranked[:4] or plainest not in ranked else [*ranked[:3], plainest])
-    for candidate in ranked:
-        if candidate.model not in {one.model for one in first}:
-            first.append(candidate)
-    return [*first, *(candidate for candidate in ranked if candidate not in first)]
+def _varied(ranked: Sequence[Candidate], likeliest: Candidate) -> list[Candidate]:
+    """Return the best four, the likeliest among them; then the best of each other model."""
+    first = ranked[:4] if likeliest in ranked[:4] or likeliest not in ranked else [*ranked[:3], likeliest]
+    models = {one.model for one in first}
+    return [*first, *(one for one in plan.of_each_model(ranked) if one.model not in models)]
 
 
 def _order(stage: Stage, seed: int) -> Iterator[tuple[int, Candidate]]:
-    """Yield each round in an order of its own, which a seed decides."""
+    """Yield each round in an order of its own, which a seed decides. But where want of time may end a first round,
+    which is not on the ladder, the order is that of the entrants: chance drops none of them."""
     for number in range(stage.rounds):
         entrants = list(stage.entrants)
-        Random(f"{seed} {stage.kind} {number}").shuffle(entrants)
+        if number or stage.kind == "ladder":
+            Random(f"{seed} {stage.kind} {number}").shuffle(entrants)
         yield from ((number, candidate) for candidate in entrants)
+
+
+def _beside_look(start: float) -> float:
+    """Return the seconds that a trial of the screen takes beside its step: `start` is those of its server."""
+    return start + trial.WARM_UP + 1.0
 
 
 def _costs(trials: Sequence[Trial]) -> tuple[float, float]:

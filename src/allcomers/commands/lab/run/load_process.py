@@ -6,9 +6,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf, nan
 from pathlib import Path
 from typing import Final
 
+from allcomers.commands.lab.analysis import wording
 from allcomers.commands.lab.analysis.figures import PERCENTILES, Step
 from allcomers.commands.lab.run.child_process import ChildProcess, wait_until
 from allcomers.commands.load.data.histogram import Histogram, highest
@@ -79,7 +81,13 @@ class LoadRunner:
         if not ended or not figures.exists():
             raise LoadFailedError(_why(child, ended))
         result = Result.from_json(figures.read_text())
-        step = replace(_step(result, clients, rate), met=all(term.met(result) for term in self.goal))
+        missed = [term for term in self.goal if not term.met(result)]
+        step = replace(
+            _step(result, clients, rate),
+            met=not missed,
+            missed=tuple(_shortfall(term, term.measured(result)) for term in missed),
+            excess=max((_excess(term, term.measured(result)) for term in missed), default=0.0),
+        )
         return step, child.spent.cpu if child.spent else 0.0
 
     def _command(self, url: str, clients: int, seconds: float, rate: float, figures: Path) -> list[str]:
@@ -98,6 +106,23 @@ def _why(child: ChildProcess, ended: bool) -> str:
     return f"the load generator {'gave no figures' if ended else 'did not end'}: {last}"
 
 
+def _shortfall(term: Term, value: float | None) -> str:
+    """Return how a term was missed: "p99 120 ms > 100 ms"."""
+    if value is None:
+        return f"{term.name} unknown: nothing was answered"
+    words = wording.percent if term.unit == "%" else wording.seconds if term.unit else wording.number
+    sign = ">" if value > term.limit else "<" if value < term.limit else "="
+    return f"{term.name} {words(value)} {sign} {words(term.limit)}"
+
+
+def _excess(term: Term, value: float | None) -> float:
+    """Return the measured value as a multiple of the limit, or the limit of the value where more is better."""
+    if value is None:
+        return inf
+    over, under = (value, term.limit) if term.comparison.startswith("<") else (term.limit, value)
+    return over / under if under else inf
+
+
 def _step(result: Result, clients: int, rate: float) -> Step:
     good = 1 - result.errors.get("status", 0) / result.answered if result.answered else 0.0
     percents = [float(name) for name in PERCENTILES]
@@ -110,6 +135,7 @@ def _step(result: Result, clients: int, rate: float) -> Step:
         held=result.connections_held,
         tps=result.tps * good,
         qps=result.qps,
+        mean=result.response.mean if result.answered else nan,
         times=dict(zip(PERCENTILES, result.response.percentiles(*percents), strict=True)) if result.answered else {},
         curve=_curve(result.response),
         errors=dict(result.errors),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import replace
 from math import isfinite
@@ -12,8 +11,9 @@ from allcomers.commands.lab.analysis.figures import Step
 from allcomers.commands.lab.data.candidate import Candidate
 from allcomers.commands.lab.data.plan import Probe
 from allcomers.commands.lab.run import trial
+from allcomers.commands.lab.run.child_process import ChildProcess
 from allcomers.commands.lab.run.load_process import LoadFailedError
-from allcomers.commands.lab.run.server import PATIENCE, Server, ServerFailedError, ServerSettings, running_server
+from allcomers.commands.lab.run.server import DRAIN, PATIENCE, Server, ServerFailedError, ServerSettings, running_server
 from allcomers.commands.lab.run.trial import Load, Setup
 from allcomers.errors import AppError, ConfigError, ListenError
 from allcomers.models import best
@@ -73,14 +73,16 @@ def _check(step: Step, server: Server) -> None:
 def _is_async(server_settings: ServerSettings) -> bool:
     """Return whether the app runs on an event loop: `--check-config` loads it as a worker would, and reports it."""
     command = [sys.executable, "-m", "allcomers", *server_settings.words, "--check-config"]
+    child = ChildProcess(command, cores=(), output=server_settings.folder / "check.log")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    except subprocess.TimeoutExpired:
-        raise AppError(f"the app was not loaded after {PATIENCE:g} s") from None
-    if done.returncode:
-        *before, last = done.stderr.strip().splitlines() or ["no output"]
-        error = ConfigError if done.returncode == 2 else AppError if done.returncode == 3 else ListenError
-        if error is AppError:
-            raise AppError(last.removeprefix("allcomers: "), "\n".join(before))
-        raise error(last.removeprefix("allcomers: "))
-    return done.stdout.rstrip().endswith("asyncio, calls inline")
+        if not child.wait(PATIENCE):
+            raise AppError(f"the app was not loaded after {PATIENCE:g} s")
+    finally:
+        child.end(DRAIN)
+    lines = child.output.read_text(errors="replace").strip().splitlines() or ["no output"]
+    if child.status:
+        last = lines[-1].removeprefix("allcomers: ")
+        if child.status == AppError.exit_code:
+            raise AppError(last, "\n".join(lines[:-1]))
+        raise ConfigError(last) if child.status == ConfigError.exit_code else ListenError(last)
+    return any(line.endswith("asyncio, calls inline") for line in lines)

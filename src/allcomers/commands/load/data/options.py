@@ -41,8 +41,7 @@ like that. docs/load.md has examples, and defines every word."""
 def parser() -> argparse.ArgumentParser:
     made = Parser(
         "allcomers load", usage="allcomers load URL [OPTIONS]", description=_ABOUT, epilog=_EPILOG,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=100),
-        allow_abbrev=False, add_help=False, argument_default=argparse.SUPPRESS,
+        argument_default=argparse.SUPPRESS,
     )  # fmt: skip
     _add_loads(made)
     _add_requests(made)

@@ -24,6 +24,7 @@ class OutputFiles:
         self._files: dict[str, TextIO] = {}
         self._created: set[str] = set()
         self._failures: list[str] = []
+        self._reader_gone: BrokenPipeError | None = None
         for path in filter(None, paths):
             if path in self._files:
                 raise ConfigError(f"{path!r} is named for two outputs")
@@ -68,13 +69,17 @@ class OutputFiles:
             file.write(text.getvalue())
             file.flush()
             self._created.discard(path)
+        except BrokenPipeError as error:
+            self._reader_gone = error
         except OSError as error:
             self._failures.append(_cannot_write(path, error))
 
     def check(self) -> None:
-        """Raise OperatorError if a file could not be written."""
+        """Raise OperatorError if a file could not be written, BrokenPipeError if the reader of one has gone."""
         if self._failures:
             raise OperatorError("; ".join(self._failures))
+        if self._reader_gone is not None:
+            raise self._reader_gone
 
 
 def _cannot_write(path: str, error: Exception) -> str:

@@ -1,14 +1,17 @@
-"""A result, and the progress of a load, in the terminal: with rich if it is installed, else as plain text."""
+"""A result in the terminal, and the progress of a load: with rich if it is installed, else a line."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Self, TextIO
+from collections.abc import Iterator, Sequence
+from textwrap import fill
+from typing import TYPE_CHECKING, Final, Self, TextIO
 
 from allcomers.commands.load.data.plan import Plan
-from allcomers.commands.load.report.figures import Row, Section
+from allcomers.commands.load.report.figures import Section
 from allcomers.commands.load.run.processes import Progress
+from allcomers.commands.terminal import bar, columns, paragraph
+from allcomers.server.logs import colours
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -22,63 +25,65 @@ else:
     HAS_RICH = bool(rich)
 
 _BAR: Final = 32
-_EIGHTHS: Final = " ▏▎▍▌▋▊▉"
+_SHORTEST: Final = 8
+"""Columns of a bar, at most and at least: below that there are none."""
+
+_NARROW: Final = 20
+"""Columns that a note needs beside its figure."""
+
+_GAP: Final = "  "
+_BOLD, _DIM, _CYAN, _TITLE = "1", "2", "36", "1;36"
+_STYLES: Final = {None: "", True: "32", False: "33"}
+"""Select Graphic Rendition (ECMA-48, 8.3.117): green is good, yellow is not."""
 
 
 def show(headline: str, sections: Sequence[Section], out: TextIO) -> None:
-    """Write the table of a result."""
-    if HAS_RICH and out.isatty():
-        _show_rich(headline, sections, out)
-    else:
-        out.write(plain(headline, sections))
+    """Write the table of a result: in colour on a terminal, unless NO_COLOR is set."""
+    out.write(text(headline, sections, columns(out), out.isatty() and colours.wanted(out.fileno())))
 
 
-def bar(share: float, width: int = _BAR) -> str:
-    """Return a bar of block characters, to an eighth of one."""
-    eighths = round(max(0.0, min(share, 1.0)) * width * 8)
-    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
-
-
-def plain(headline: str, sections: Sequence[Section]) -> str:
-    """Return the table without colours."""
-    lines = [headline]
+def text(headline: str, sections: Sequence[Section], width: int | None = None, coloured: bool = False) -> str:
+    """Return the table for so many columns; None is room for all. No figure is ever cut: bars get shorter, or leave,
+    and notes go on in the next line."""
+    lines = [_painted(paragraph(headline, width), _BOLD, coloured)]
     for section in sections:
-        names = max(len(row.name) for row in section.rows)
-        values = max(len(row.value) for row in section.rows)
-        lines += ["", section.title, *(_plain_row(row, names, values) for row in section.rows)]
+        lines += ["", _painted(section.title, _TITLE, coloured), *_rows(section, width, coloured)]
     return "\n".join(lines) + "\n"
 
 
-def _plain_row(row: Row, names: int, values: int) -> str:
-    mark = "" if row.bar < 0 else f"{bar(row.bar):{_BAR}}"
-    return f"  {row.name:>{names}}  {row.value:>{values}}  {mark}  {row.note}".rstrip()
-
-
-def _show_rich(headline: str, sections: Sequence[Section], out: TextIO) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(file=out, highlight=False)
-    console.print(Text(headline, style="bold"))
-    for section in sections:
-        console.print(_grid(section))
-
-
-def _grid(section: Section) -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(section.title, style="bold cyan"), title_justify="left", box=None, show_header=False)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(justify="left" if len(section.rows[0].name) == 1 else "right")  # a warning, or a figure
-    table.add_column(no_wrap=True)
-    table.add_column()
+def _rows(section: Section, width: int | None, coloured: bool) -> Iterator[str]:
+    names = max(len(row.name) for row in section.rows)
+    values = max(len(row.value) for row in section.rows)
+    start = len(_GAP) + names + len(_GAP)
+    if width and start + values > width:  # sentences
+        for row in section.rows:
+            words = _indented(row.value, start, width).lstrip(" ")
+            yield f"{_GAP}{row.name:>{names}}{_GAP}{_painted(words, _STYLES[row.good], coloured)}"
+        return
+    notes = max(len(row.note) for row in section.rows)
+    room = _BAR if width is None else min(_BAR, width - start - values - 2 * len(_GAP) - notes)
     for row in section.rows:
-        style = "" if row.good is None else "green" if row.good else "yellow"
-        mark = Text("" if row.bar < 0 else bar(row.bar), style="cyan")
-        value, note = Text(row.value, style=style or "bold"), Text(row.note, style=style or "dim")
-        table.add_row(Text(row.name), value, mark, note)
-    return table
+        mark = "" if row.bar < 0 or room < _SHORTEST else f"{bar(row.bar, room):{room}}"
+        at = start + values + 2 * len(_GAP) + len(mark)
+        value = _painted(f"{row.value:>{values}}", _STYLES[row.good] or _BOLD, coloured)
+        figures = f"{_GAP}{row.name:>{names}}{_GAP}{value}{_GAP}{_painted(mark, _CYAN, coloured)}{_GAP}"
+        style = _STYLES[row.good] or _DIM
+        if width is None or at + len(row.note) <= width:
+            yield (figures + _painted(row.note, style, coloured)).rstrip()
+        elif width - at >= _NARROW:
+            yield figures + _painted(_indented(row.note, at, width).lstrip(" "), style, coloured)
+        else:
+            yield figures.rstrip()
+            yield _painted(_indented(row.note, start, width), style, coloured)
+
+
+def _indented(words: str, indent: int, width: int) -> str:
+    blanks = " " * indent
+    return fill(words, width, initial_indent=blanks, subsequent_indent=blanks, break_long_words=False)
+
+
+def _painted(words: str, colour: str, coloured: bool) -> str:
+    return colours.painted(words, colour) if coloured and colour and words.strip() else words
 
 
 class Meter:
