@@ -7,8 +7,8 @@ import sys
 from bench.support import harness
 
 FOLDERS = {
-    "comparison": ("comparison", "page"),
-    "request": ("cost", "instructions", "greenlets", "websocket"),
+    "comparison": ("comparison", "page", "sockets"),
+    "request": ("cost", "instructions", "guard", "greenlets", "websocket"),
     "start": ("startup", "first"),
     "endurance": ("bounds", "idle", "slow", "signals", "uploads", "soak"),
     "sharing": ("fairness", "shares"),

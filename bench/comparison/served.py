@@ -160,3 +160,24 @@ def site() -> Any:
 
         _site.append(StaticFiles(directory=FILES))
     return _site[0]
+
+
+connected: list[Send] = []
+
+
+async def asgi_websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    """Echo a text; send the text in a binary message to all that are connected."""
+    if scope["type"] != "websocket":
+        raise ValueError(f"not for {scope['type']}")
+    await receive()
+    await send({"type": "websocket.accept"})
+    connected.append(send)
+    while (message := await receive())["type"] == "websocket.receive":
+        text, data = message.get("text"), message.get("bytes")
+        if text is not None:
+            await send({"type": "websocket.send", "text": text})
+        elif data is not None:
+            told = {"type": "websocket.send", "text": data.decode()}
+            for each in connected.copy():
+                await each(told)
+    connected.remove(send)

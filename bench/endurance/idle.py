@@ -4,7 +4,8 @@
 idle. Memory is Pss_Anon of /proc/PID/smaps_rollup summed over the server's process tree: anonymous user
 memory, shared pages once; the kernel's socket buffers are not in it. The difference before and after the
 10,000, divided by them, is the figure. Then all 10,500 send one more request at once, and each response counts.
-`nginx` and `floor` are allowed among the models.
+`nginx` and `floor` are allowed among the models. With --websockets each connection is one, and has a message echoed
+in the place of each request.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import select
 import socket
 import time
 
+from bench.comparison.sockets import echo, upgraded
 from bench.support import clients, harness, processes
 from bench.support.harness import Address
 
@@ -21,6 +23,7 @@ WARM_UP, BATCH = 500, 100
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", type=harness.names, default=["epoll", "asyncio"], metavar="M,N")
     parser.add_argument("--connections", type=int, default=10_000)
+    parser.add_argument("--websockets", action="store_true", help="hold WebSockets")
     parser.add_argument("--settle", type=float, default=1.0, help="seconds of quiet before memory is read")
 
 
@@ -44,19 +47,20 @@ def run(args: argparse.Namespace) -> None:
             for model, m in measured.items()
         ],
     )
-    harness.save("idle", measured)
+    harness.save("idle-websockets" if args.websockets else "idle", measured)
 
 
 def measure(model: str, args: argparse.Namespace) -> dict[str, float]:
-    with harness.serving(harness.hello(model)) as server:
-        held = hold(server.address, WARM_UP)
+    open_all, ask_all = (hold_websockets, echo_all) if args.websockets else (hold, burst)
+    with harness.serving(served(model, args.websockets)) as server:
+        held = open_all(server.address, WARM_UP)
         time.sleep(args.settle)
         base = processes.anonymous_kib(server.pid)
-        held += hold(server.address, args.connections)
+        held += open_all(server.address, args.connections)
         time.sleep(args.settle)
         idle = processes.anonymous_kib(server.pid)
         started = time.perf_counter()
-        answered = burst(held)
+        answered = ask_all(held)
         seconds = time.perf_counter() - started
         time.sleep(args.settle)
         after = processes.anonymous_kib(server.pid)
@@ -70,6 +74,23 @@ def measure(model: str, args: argparse.Namespace) -> dict[str, float]:
         "lost": len(held) - answered,
         "burst_seconds": seconds,
     }
+
+
+def served(model: str, websockets: bool) -> harness.Launch:
+    if websockets:
+        return harness.allcomers("run", "bench/comparison/served.py:asgi_websocket", "-m", model)
+    return harness.hello(model)
+
+
+def hold_websockets(address: Address, count: int) -> list[socket.socket]:
+    """Open `count` WebSockets, of which each has a message echoed."""
+    held = [upgraded(address) for _ in range(count)]
+    echo_all(held)
+    return held
+
+
+def echo_all(held: list[socket.socket]) -> int:
+    return echo(held, len(held))
 
 
 def hold(address: Address, count: int) -> list[socket.socket]:

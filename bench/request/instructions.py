@@ -3,9 +3,13 @@
 One connection sends the same request over and over, and an EventLoop with inline calls answers, as under the epoll
 model. All that a request costs in user space is counted, from the poller's wait() to its last byte; what the kernel
 does for it, and what the peer costs, is not. `pool` runs the same calls in a thread of their own, and counts all that
-the hand-over costs. `stream-wsgi` and `stream-asgi` send 16 pieces of 1 KB, and `sse` counts one event of an open
-stream of them, beyond the turns of asyncio's loop. `parts` counts the steps by themselves. Needs valgrind. With
-ALLCOMERS_PURE=1 in the environment the plain Python is counted instead of compiled parts.
+the hand-over costs. `post` sends 4 KB, `file` gets 1 KB of a folder. `stream-wsgi` and `stream-asgi` send 16 pieces of
+1 KB, and `sse` counts one event of an open stream of them, beyond the turns of asyncio's loop. `connect` and
+`connect-wsgi` open a connection for each request, the last of it. `websocket` counts a text of 70 bytes that is echoed,
+and `broadcast` one that is sent to 100 clients, for each of them. `upload-wsgi` and `upload-asgi` receive bodies: with
+their heads, behind them, in chunks. `options` counts a WSGI text behind nginx with each option that production turns
+on, and its ratio to none of them. `parts` counts the steps by themselves. Needs valgrind. With ALLCOMERS_PURE=1 in the
+environment the plain Python is counted instead of compiled parts.
 """
 
 import argparse
@@ -34,6 +38,8 @@ PIECES = 16
 PIECE = b"p" * 1024
 END = b"\r\n0\r\n\r\n"  # of a body in chunks
 WRK = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"
+BODY = b"x" * 4096
+POST = b"POST / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
 HEADS = {"wrk": WRK, "browser": WRK[:-2] + "".join(f"{line}\r\n" for line in BROWSER).encode() + b"\r\n"}
 
 
@@ -48,8 +54,10 @@ def run(args: argparse.Namespace) -> None:
             KINDS[kind]()
         return
     for kind in args.kinds:
-        for name, count in counted(kind):
-            print(f"{kind:11} {name:40} {count:9,.0f}", flush=True)
+        found = counted(kind)
+        for name, count in found:
+            ratio = f" {count / found[0][1]:6.2f}" if kind == "options" else ""
+            print(f"{kind:11} {name:40} {count:9,.0f}{ratio}", flush=True)
 
 
 def counted(kind: str) -> list[tuple[str, float]]:
@@ -77,12 +85,13 @@ def total(dump: Path) -> int:
     return int(found[1])
 
 
-def step(name: str, run: Callable[[], object]) -> None:
+def step(name: str, run: Callable[[], object], of: int = 1) -> None:
+    """Count `run`, which does `of` of what is counted."""
     print(name, flush=True)
-    for _ in range(WARM):
+    for _ in range(WARM // of):
         run()
     os.getpgrp()
-    for _ in range(COUNT):
+    for _ in range(COUNT // of):
         run()
     os.getpgrp()
 
@@ -90,7 +99,7 @@ def step(name: str, run: Callable[[], object]) -> None:
 # ---------------------------------------------------------------- what is counted
 
 
-def answering(pools: bool, **answers: Any) -> Any:
+def answering(pools: bool, calls: Any = None, **answers: Any) -> Any:
     """Return an EventLoop that serves HTTP on a listener of its own, its poller, and its address."""
     from allcomers.calls.inline import Inline
     from allcomers.calls.pool import ThreadPool
@@ -125,15 +134,15 @@ def answering(pools: bool, **answers: Any) -> Any:
     serving = Serving(
         endpoint=Endpoint(scheme="http", connect=partial(Http1Connection, http), serve=lambda serving: None, http=http),
         listeners=[listener],
-        calls=ThreadPool(1, slot.counters) if pools else Inline(),
+        calls=calls or (ThreadPool(1, slot.counters) if pools else Inline()),
         signals=Signals(1.0),
         slot=slot,
     )
     return EventLoop(serving, poller), poller, listener.getsockname()
 
 
-def exchange(answers: Any, data: bytes, pools: bool, is_chunked: bool) -> Callable[[], bytes]:
-    """Return a function that sends one request on one connection and returns the response."""
+def exchange(answers: Any, data: bytes, pools: bool = False, is_chunked: bool = False) -> Callable[..., bytes]:
+    """Return a function that sends one request on one connection, by default `data`, and returns the response."""
     loop, poller, address = answering(pools, **answers)
     peer = socket.create_connection(address)
 
@@ -143,7 +152,7 @@ def exchange(answers: Any, data: bytes, pools: bool, is_chunked: bool) -> Callab
             loop.handle(fd, event, now)
         loop.turn(now)
 
-    def one() -> bytes:
+    def one(data: bytes = data) -> bytes:
         peer.send(data)
         for _ in range(1 + pools):  # the response of another thread is reported in a turn of its own
             turn()
@@ -158,7 +167,9 @@ def exchange(answers: Any, data: bytes, pools: bool, is_chunked: bool) -> Callab
     return one
 
 
-def steps_of(pools: bool = False, is_chunked: bool = False, **answers: Any) -> None:
+def steps_of(
+    pools: bool = False, is_chunked: bool = False, requests: dict[str, bytes] | None = None, **answers: Any
+) -> None:
     ours, theirs = socket.socketpair()
 
     def nothing() -> None:
@@ -166,25 +177,70 @@ def steps_of(pools: bool = False, is_chunked: bool = False, **answers: Any) -> N
         theirs.recv(RECEIVE)
 
     step("nothing", nothing)  # except what the peer does
-    for name, data in HEADS.items():
-        step(f"{name}'s head", exchange(answers, data, pools, is_chunked))
+    for name, data in (requests or {f"{name}'s head": head for name, head in HEADS.items()}).items():
+        step(name, exchange(answers, data, pools, is_chunked))
 
 
-def web(pools: bool = False) -> None:
+def arrivals(**answers: Any) -> None:
+    from bench.request.arrival_steps import arrive
+
+    arrive(**answers)
+
+
+def hello(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "13")])
+    return [b"Hello, World!"]
+
+
+def web(count: Callable[..., None] = steps_of) -> None:
     from allcomers.apps.web import as_handler
     from bench.support.apps import Hello
 
-    steps_of(pools, handler=as_handler(Hello))
+    count(handler=as_handler(Hello))
 
 
-def wsgi() -> None:
+def post() -> None:
+    from allcomers.apps.web import as_handler
+    from bench.support.apps import Posted
+
+    steps_of(handler=as_handler(Posted), requests={"a body of 4 KB": POST})
+
+
+def file() -> None:
+    from allcomers.apps.static.site import Site
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "index.html").write_bytes(PIECE)
+        steps_of(handler=Site(folder))
+
+
+def wsgi(count: Callable[..., None] = steps_of) -> None:
+    count(handler=text_app())
+
+
+def text_app() -> Any:
+    """Return the handler of a WSGI app that answers a short text."""
     from allcomers.apps.wsgi import app as wsgi
 
-    def app(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
-        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "13")])
-        return [b"Hello, World!"]
+    return wsgi.handler(hello, report=print, inline=True)
 
-    steps_of(handler=wsgi.handler(app, report=print, inline=True))
+
+def each_option() -> None:
+    from bench.request import options
+
+    options.steps()
+
+
+def upload_wsgi() -> None:
+    from bench.request import upload_steps
+
+    upload_steps.upload_wsgi()
+
+
+def upload_asgi() -> None:
+    from bench.request import upload_steps
+
+    upload_steps.upload_asgi()
 
 
 def stream_wsgi() -> None:
@@ -206,8 +262,9 @@ def answers_of(app: Any, events: asyncio.AbstractEventLoop) -> dict[str, Any]:
     from allcomers.apps.asgi.dispatch import answer
     from allcomers.apps.asgi.eager import eager_calls
     from allcomers.apps.asgi.runtime import AsgiRuntime
+    from allcomers.config.limits import WebSocketLimits
 
-    host = AsgiRuntime(app=app, events=events, report=print)
+    host = AsgiRuntime(app=app, events=events, report=print, websocket=WebSocketLimits())
     return {"async_call": partial(answer, host), "begin": eager_calls(host)}
 
 
@@ -216,11 +273,16 @@ class Spun:
 
     def __init__(self, make: Callable[[asyncio.AbstractEventLoop], Any]) -> None:
         self.events = asyncio.new_event_loop()
-        self._loop, self._poller, address = answering(False, **answers_of(make(self.events), self.events))
-        self.peer = socket.create_connection(address)
-        self.spin(self._turn)
+        self._loop, self._poller, self._address = answering(False, **answers_of(make(self.events), self.events))
+        self.peer = self.connect()
 
-    def _turn(self) -> None:
+    def connect(self) -> socket.socket:
+        """Return a client's socket, whose connection is accepted."""
+        peer = socket.create_connection(self._address)
+        self.spin(self.turn)
+        return peer
+
+    def turn(self) -> None:
         for fd, event in self._poller.wait(0.0):
             self._loop.handle(fd, event, time.monotonic())
         self._loop.turn(time.monotonic())
@@ -234,7 +296,7 @@ class Spun:
 
     def ask(self) -> None:
         self.peer.send(WRK)
-        self.spin(self._turn)
+        self.spin(self.turn)
 
     def read(self) -> None:
         said = self.peer.recv(RECEIVE)
@@ -293,6 +355,18 @@ def sse() -> None:
     step("an event", event)
 
 
+def websocket() -> None:
+    from bench.request.websocket_steps import echo
+
+    echo()
+
+
+def broadcast() -> None:
+    from bench.request.websocket_steps import to_all
+
+    to_all()
+
+
 async def _asgi() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         head = [(b"content-type", b"text/plain"), (b"content-length", b"13")]
@@ -334,11 +408,20 @@ def parts() -> None:
 
 KINDS: dict[str, Callable[[], None]] = {
     "web": web,
-    "pool": partial(web, pools=True),
+    "pool": partial(web, partial(steps_of, True)),
+    "post": post,
+    "file": file,
     "wsgi": wsgi,
+    "connect": partial(web, arrivals),
+    "connect-wsgi": partial(wsgi, arrivals),
     "asgi": asgi,
     "stream-wsgi": stream_wsgi,
     "stream-asgi": stream_asgi,
     "sse": sse,
+    "upload-wsgi": upload_wsgi,
+    "upload-asgi": upload_asgi,
+    "websocket": websocket,
+    "broadcast": broadcast,
     "parts": parts,
+    "options": each_option,
 }

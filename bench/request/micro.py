@@ -133,7 +133,7 @@ def logging(log: AccessLog, agent: str) -> Callable[[], object]:
     head.named = {name.lower(): value for name, value in lines.items()}
 
     def write() -> None:
-        record = AccessRecord(head, ("GET", "/a/b?c=d", 1), 200, 13, 0.0)
+        record = AccessRecord(head, ("GET", "/a/b?c=d", "1.1"), 200, 13, 0.0)
         record.peer, record.when, record.seconds, record.line = "127.0.0.1", 1.7e9, 0.00123, ""
         record.wait = record.app = record.write = 0.0
         log.log(record)
