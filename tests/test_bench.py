@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from xml.etree import ElementTree
 import pytest
 from bench.comparison import check, loads, page, peers, plot, report, rounds
 from bench.comparison.workloads import QUICK, WORKLOADS, Workload
+from bench.request import guard, instructions
 from bench.support import estimates, harness
 from bench.support.harness import CannotMeasureError, Launch
 
@@ -265,3 +267,53 @@ def test_an_unknown_workload_is_one_line() -> None:
     done = subprocess.run(command, cwd=harness.ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr.startswith("bench comparison: no workload is called txet: there are text, browser, ")
+
+
+# The guard of instructions --------------------------------------------------------------------------------
+
+
+def guarded(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    counts: dict[str, float],
+    *,
+    record: bool = False,
+    where: str = "here",
+) -> None:
+    """Run the guard where the ways of `counts` cost so many instructions."""
+    monkeypatch.setattr(guard, "RECORDED", tmp_path / "recorded.json")
+    monkeypatch.setattr(guard, "counted", lambda kind: [("a step", counts[kind])])
+    monkeypatch.setattr(guard, "surroundings", lambda: {"python": where})
+    monkeypatch.setattr(harness, "ROOT", tmp_path)
+    guard.run(Namespace(record=record, kinds=list(counts)))
+
+
+def test_the_guard_allows_two_percent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guarded(monkeypatch, tmp_path, {"web": 1000, "wsgi": 1000}, record=True)
+    guarded(monkeypatch, tmp_path, {"web": 1020, "wsgi": 900})
+    with pytest.raises(SystemExit) as ended:
+        guarded(monkeypatch, tmp_path, {"web": 1021, "wsgi": 1000})
+    assert ended.value.code == 1
+    assert "more than 2% above what was recorded: web: a step" in capsys.readouterr().out
+
+
+def test_the_guard_compares_nothing_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guarded(monkeypatch, tmp_path, {"web": 1000}, record=True)
+    guarded(monkeypatch, tmp_path, {"web": 2000}, where="there")
+    assert "nothing is compared: the figures were recorded with here" in capsys.readouterr().out
+
+
+def test_the_guard_records_some_ways_beside_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    guarded(monkeypatch, tmp_path, {"web": 1000, "wsgi": 1000}, record=True)
+    guarded(monkeypatch, tmp_path, {"wsgi": 2000}, record=True)
+    guarded(monkeypatch, tmp_path, {"web": 1000, "wsgi": 2000})
+
+
+def test_the_guard_counts_eight_ways_that_are_recorded() -> None:
+    recorded = json.loads(guard.RECORDED.read_text())
+    assert set(recorded["figures"]) == set(guard.KINDS) <= set(instructions.KINDS)
+    assert len(guard.KINDS) == 8

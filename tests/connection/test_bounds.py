@@ -12,12 +12,12 @@ from tests.support.offline import Far
 
 from allcomers.apps.service import Service
 from allcomers.config.limits import Limits, WebSocketLimits
-from allcomers.connection.base import HIGH_WATER, READ, WRITE, Connection
+from allcomers.connection.base import CALL, HIGH_WATER, READ, WRITE, Connection
 from allcomers.connection.websocket import TOO_MUCH_HELD, TOO_SLOW, WebSocketConnection
 from allcomers.protocol.body import SPOOL_AT, Body
 from allcomers.protocol.framing import LengthPrefixed
 from allcomers.protocol.message import FileSlice, Request, Response
-from allcomers.protocol.websocket.frames import Deflate
+from allcomers.protocol.websocket.frames import Windows
 from allcomers.protocol.websocket.session import WebSocket
 from allcomers.system.accept_balance import WorkerSlots
 from allcomers.system.counters import HELD_CUT, HELD_REFUSED, MEMORY_HELD, SPOOL_HELD
@@ -199,6 +199,7 @@ class App:
         self.messages.append(message)
         self.ahead += len(message) if self.keeps else 0
 
+    def look(self, at_once: bool) -> None: ...
     def closed(self, code: int, reason: str) -> None:
         self.end = self.end or (code, reason)
 
@@ -216,7 +217,7 @@ class Client:
         self.stuck = False
         self.said = b""
         own = WebSocketLimits(ping_interval=0)
-        socket = WebSocket(max_size=16 * MIB, deflate=Deflate(15, 12))
+        socket = WebSocket(max_size=16 * MIB, windows=Windows(15, 12))
         self.conn = WebSocketConnection(far.conn, socket, self.app, Limits(**limits), own, b"", far.now)  # type: ignore[arg-type]
         self.conn.driver = Cutter(self.conn)  # type: ignore[assignment]
 
@@ -230,6 +231,9 @@ class Client:
             segment = self.conn.output()
             self.said += segment  # type: ignore[operator]
             self.conn.sent(len(segment), self.now)
+        while self.conn.wants & CALL:
+            call = self.conn.take_call()
+            self.conn.answered(call, call(), self.now)
 
     def sleep(self, seconds: float) -> None:
         until = self.now + seconds
@@ -318,6 +322,7 @@ def test_the_time_in_which_the_app_takes_nothing_is_not_the_clients(
     assert client.code is None
     client.app.ahead = 0
     client.conn.consumed(None, client.now)
+    client.run()
     client.sleep(4.9)
     assert client.code is None
     client.sleep(0.2)

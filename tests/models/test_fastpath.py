@@ -21,12 +21,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from allcomers.apps.compression.codings import available
+from allcomers.apps.compression.policy import Policy
+from allcomers.apps.compression.response import CompressedHandler
 from allcomers.apps.static.site import Site
 from allcomers.apps.wsgi import app as wsgi
 from allcomers.connection.http.http1 import Http1Connection
+from allcomers.connection.proxy_header import with_proxy_header
 from allcomers.errors import HttpError
+from allcomers.models.driver.channel import Channel
 from allcomers.protocol import compiled as leaf
 from allcomers.protocol.message import Request, Response
+from allcomers.protocol.proxy.forwarded import Proxies
 from allcomers.server.tls.certificates import server_context
 from allcomers.system.counters import ABORTED, ANSWERED, BYTES_IN, BYTES_OUT, CALLS, CLASSES, REQUESTS
 from allcomers.system.signals import Signals
@@ -68,17 +74,41 @@ ANSWERS: dict[str, Callable[[Request], Any]] = {
     "/small": lambda _: Response(b"Hello", headers=[TEXT]),
     "/empty": lambda _: Response(),
     "/told": lambda request: Response(repr((request.method, request.target, request.headers)).encode()),
+    "/origin": lambda request: Response(repr((request.peer, request.port, request.scheme)).encode()),
     "/most": lambda _: Response(b"m" * 16384, headers=[TEXT]),
     "/more": lambda _: Response(b"m" * 16385, headers=[TEXT]),
     "/huge": lambda _: Response(b"h" * 400_000, headers=[TEXT]),
     "/stream": lambda _: Response(stream(), headers=[TEXT]),
     "/broken": lambda _: Response(broken(), headers=[TEXT]),
+    "/pieces": lambda _: Response(iter([b"p" * 1024] * 16), headers=[TEXT]),
+    "/large": lambda _: Response(iter([b"l" * 16384, b"m" * 16364, b"n" * 16365, b"o" * 40_000]), headers=[TEXT]),
+    "/many": lambda _: Response((b"m" * 20_000 for _ in range(40)), headers=[TEXT]),
+    "/measured": lambda _: Response(stream(), headers=[TEXT, ("Content-Length", "7")]),
+    "/short": lambda _: Response(stream(), headers=[TEXT, ("Content-Length", "9")]),
+    "/over": lambda _: Response(stream(), headers=[TEXT, ("Content-Length", "5")]),
+    "/exact": lambda _: Response(stream(), headers=[TEXT, ("Content-Length", "4")]),
+    "/unmeasured": lambda _: Response(stream(), headers=[TEXT, ("Content-Length", "five")]),
+    "/told-off": lambda _: Response(iter([b"one", "two"]), headers=[TEXT]),
+    "/tuple": lambda _: Response((b"one", b"", b"two"), headers=[TEXT]),
+    "/nothing": lambda _: Response(iter(()), headers=[TEXT]),
+    "/void": lambda _: Response(iter((b"", b"")), headers=[TEXT]),
+    "/trailed": lambda _: Response(stream(), headers=[TEXT], trailers=[("A", "b")]),
+    "/last": lambda _: Response(stream(), headers=[("Connection", "close")]),
+    "/stale": lambda _: Response(stream(), headers=[("Date", "yesterday"), ("Server", "mine")]),
+    "/unchanged": lambda _: Response(stream(), status=304),
+    "/nameless": lambda _: Response(stream(), status=299),
+    "/bad": lambda _: Response(stream(), headers=[("A", "b\r\nC: d")]),
+    "/wide": lambda _: Response(stream(), headers=[("A", "b" * 20_000)]),
+    "/wider": lambda _: Response(stream(), headers=[("A", "b" * 80_000)]),
+    "/unclosed": lambda _: Response(stream(), close=lambda: raising(RuntimeError("in close"))),
     "/raises": lambda _: raising(RuntimeError("at once")),
     "/exits": lambda _: sys.exit(3),
     "/refuses": lambda _: raising(HttpError(403, "No.")),
     "/none": lambda _: None,
     "/array": lambda _: Response(bytearray(b"Hello")),
     "/204": lambda _: Response(status=204),
+    "/bare": lambda _: Response(status=304, headers=[("ETag", '"a"')]),
+    "/205": lambda _: Response(status=205),
     "/304": lambda _: Response(b"not sent", status=304),
     "/299": lambda _: Response(b"unknown", status=299),
     "/true": lambda _: Response(b"no number", status=True),
@@ -105,6 +135,25 @@ def handler(request: Request) -> Any:
 # ------------------------------------------------------------ requests of all kinds
 
 
+REPORTS = [
+    "X-Forwarded-For: 203.0.113.7",
+    "x-forwarded-for: 198.51.100.9, 203.0.113.8:4000 \t",
+    "X-Forwarded-For: 203.0.113.9, 192.0.2.1",
+    "X-Forwarded-For: nobody",
+    "X-Forwarded-Proto: https",
+    "Forwarded: for=203.0.113.10;proto=https",
+]
+OPTIONS: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "a trusted proxy": {"http": {"client": Proxies("192.0.2.1").client}},
+    "a proxy without trust": {"http": {"client": Proxies("192.0.2.2").client}},
+    "times": {"http": {"clock": monotonic}},
+    "Server-Timing": {"http": {"clock": monotonic, "server_timing": True}},
+    "all": {"http": {"clock": monotonic, "server_timing": True, "client": Proxies("*").client}},
+}
+"""Of HTTP, as production turns them on."""
+
+
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
     """A request that is in order, or asks for something uncommon."""
@@ -112,7 +161,10 @@ def requests(draw: st.DrawFn) -> bytes:
     target = draw(st.sampled_from(sorted(ANSWERS)) | st.just("/small"))
     version = draw(st.sampled_from(["1.1", "1.1", "1.0"]))
     lines = draw(st.lists(st.sampled_from(["A: b", "Cookie: a=1", "Cookie: b=2", "X-Long: " + "x" * 3000]), max_size=3))
-    lines += draw(st.sampled_from([[], [], [], ["Connection: keep-alive"], ["Connection: KEEP-alive, te"]]))
+    lines += draw(st.lists(st.sampled_from(REPORTS), max_size=2))
+    lines += draw(
+        st.sampled_from([[], [], [], ["Connection: keep-alive"], ["Connection: KEEP-alive, te"], ["TE: trailers"]])
+    )
     lines += draw(st.sampled_from([[], [], [], [], ["Connection: close"], ["Expect: 100-continue"]]))
     return "\r\n".join([f"{method} {target} HTTP/{version}", "Host: example.org", *lines, "", ""]).encode()
 
@@ -157,7 +209,8 @@ def signals() -> Iterator[Signals]:
 
 
 def undated(said: bytes) -> bytes:
-    return re.sub(rb"Date: [^\r]* GMT\r\n", b"Date\r\n", said)
+    undated = re.sub(rb"Date: [^\r]* GMT\r\n", b"Date\r\n", said)
+    return re.sub(rb"Server-Timing: wait;dur=\d+\.\d{3}, app;dur=\d+\.\d{3}\r\n", b"Server-Timing\r\n", undated)
 
 
 Tls = tuple[ssl.SSLContext, ssl.SSLContext]
@@ -177,16 +230,17 @@ def outcome(
     tls: Tls | None = None,
     logs: bool = False,
     pools: bool = False,
+    **options: Any,
 ) -> Any:
     """What a peer hears, what the app raised, what was noted, and what was counted."""
     with built(compiled):
-        looped = Looped(make(), signals, tls, logs, pools, max_headers=MOST_HEADERS)
+        looped = Looped(make(), signals, tls, logs, pools, max_headers=MOST_HEADERS, **options)
         assert looped.has_lane is compiled
         said = [undated(looped.talk(pieces, reads=reads)) for _ in range(2)]  # lines that come again are known
         assert looped.peers == 0
         cells = looped.counters.cells
         slots = [REQUESTS, ABORTED, CALLS, *range(ANSWERED, ANSWERED + CLASSES)]
-        if tls is None:  # its tickets and records may be of other sizes
+        if tls is None and not options.get("http", {}).get("server_timing"):  # tickets, records, times: of other sizes
             slots += [BYTES_IN, BYTES_OUT]
         counted = [cells[slot] for slot in slots]
         looped.close()
@@ -194,17 +248,40 @@ def outcome(
 
 
 @settings(max_examples=200)
-@given(SAID, PLACES, st.booleans(), st.booleans(), st.booleans())
-@example(b"".join(ODD[:9]), [], True, True, False)
-@example((GET + b"\r\n") * 200, [], True, True, False)
-@example((GET.replace(b"small", b"most") + b"\r\n") * 100, [1000], False, True, True)
-@example((GET.replace(b"small", b"huge") + b"\r\n" + GET + b"\r\n") * 3, [], False, True, True)
+@given(SAID, PLACES, st.booleans(), st.booleans(), st.booleans(), st.sampled_from(sorted(OPTIONS)))
+@example(b"".join(ODD[:9]), [], True, True, False, "all")
+@example((GET + b"\r\n") * 200, [], True, True, False, "all")
+@example((GET.replace(b"small", b"most") + b"\r\n") * 100, [1000], False, True, True, "all")
+@example((GET.replace(b"small", b"huge") + b"\r\n" + GET + b"\r\n") * 3, [], False, True, True, "all")
 def test_a_peer_hears_the_same(
-    signals: Signals, said: bytes, places: list[int], reads: bool, logs: bool, pools: bool
+    signals: Signals, said: bytes, places: list[int], reads: bool, logs: bool, pools: bool, options: str
 ) -> None:
     pieces = cut(said, places)
-    plain = outcome(lambda: handler, signals, pieces, reads, compiled=False, logs=logs, pools=pools)
-    assert outcome(lambda: handler, signals, pieces, reads, compiled=True, logs=logs, pools=pools) == plain
+    chosen = {"logs": logs, "pools": pools} | OPTIONS[options]
+    plain = outcome(lambda: handler, signals, pieces, reads, compiled=False, **chosen)
+    assert outcome(lambda: handler, signals, pieces, reads, compiled=True, **chosen) == plain
+
+
+@settings(max_examples=40)
+@given(SAID, PLACES, st.booleans())
+@example(b"".join(ODD[:9]), [], True)
+@example((GET + b"\r\n") * 200, [], True)
+def test_a_peer_hears_the_same_whose_calls_have_a_limit(
+    signals: Signals, said: bytes, places: list[int], reads: bool
+) -> None:
+    pieces = cut(said, places)
+    chosen = {"logs": True, "call_limit": 30.0}
+    plain = outcome(lambda: handler, signals, pieces, reads, compiled=False, **chosen)
+    assert outcome(lambda: handler, signals, pieces, reads, compiled=True, **chosen) == plain
+
+
+@pytest.mark.parametrize("options", sorted(OPTIONS))
+@pytest.mark.parametrize("path", sorted(ANSWERS))
+def test_each_answer_with_each_option(signals: Signals, path: str, options: str) -> None:
+    asked = "".join(f"GET {path} HTTP/1.1\r\nHost: example.org\r\n{line}\r\n\r\n" for line in REPORTS)
+    pieces = cut(asked.encode(), [100, 300])
+    plain = outcome(lambda: handler, signals, pieces, True, compiled=False, logs=True, **OPTIONS[options])
+    assert outcome(lambda: handler, signals, pieces, True, compiled=True, logs=True, **OPTIONS[options]) == plain
 
 
 @settings(max_examples=100)
@@ -229,6 +306,56 @@ def test_each_answer_before_and_after_each_odd_request(signals: Signals, odd: in
     pieces = [GET + b"\r\n", asked, asked + ODD[odd] + asked]
     plain = outcome(lambda: handler, signals, pieces, True, compiled=False, pools=pools)
     assert outcome(lambda: handler, signals, pieces, True, compiled=True, pools=pools) == plain
+
+
+def wraps(environ: dict[str, Any], start_response: Any) -> Any:
+    start_response("200 OK", PLAIN)
+    return environ["wsgi.file_wrapper"](Path(__file__).with_name("test_freed.py").open("rb"))
+
+
+def announced(connect: Any) -> Any:
+    return with_proxy_header(connect, None, b"")
+
+
+FAST: dict[str, dict[str, Any]] = {
+    **OPTIONS,
+    "an access log": {"logs": True},
+    "calls with a limit": {"call_limit": 30.0},
+    "a PROXY header": {"front": announced},
+}
+
+
+@pytest.mark.parametrize("path", ["/small", "/bare", "/204", "/205", "/origin", "/file", "/site", "/coded"])
+@pytest.mark.parametrize("options", sorted(FAST))
+def test_a_common_request_is_answered_by_the_fast_path(
+    signals: Signals, options: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It needs its connection neither for what production turns on, nor for such an answer."""
+    (tmp_path / "site").write_text("a small file")
+    text = CompressedHandler(
+        lambda _: Response(b"<p>" * 500, headers=[("Content-Type", "text/html")]), Policy(available())
+    )
+    others = {
+        "/file": wsgi.handler(wraps, report=lambda error, request: None, inline=True),
+        "/site": Site(tmp_path),
+        "/coded": text,
+    }
+    asked = f"GET {path} HTTP/1.1\r\nHost: example.org\r\nAccept-Encoding: gzip\r\n{REPORTS[0]}\r\n\r\n".encode()
+    with built(compiled=True):
+        looped = Looped(others.get(path, handler), signals, **FAST[options])
+        peer = looped.peer()
+        header = b"PROXY TCP4 203.0.113.1 203.0.113.2 4000 80\r\n" if "front" in FAST[options] else b""
+        first = ask(looped, peer, header + asked)
+        if path == "/site":
+            tag = re.search(rb"ETag: ([^\r]*)", first)
+            assert tag
+            asked = asked[:-2] + b"If-None-Match: " + tag[1] + b"\r\n\r\n"
+        monkeypatch.setattr(Channel, "drive", lambda *_: pytest.fail("it was driven by its connection"))
+        second = ask(looped, peer, asked)
+        monkeypatch.undo()
+        assert second.startswith(b"HTTP/1.1 304" if path == "/site" else first[:13])
+        peer.close()
+        looped.close()
 
 
 # ------------------------------------------------------------ WSGI
@@ -279,11 +406,54 @@ def exits(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     return sys.exit(3)
 
 
+def late(start_response: Any, first: bytes = b"one ", written: bytes = b"") -> Iterator[bytes]:
+    """A generator that says how it responds with its first block."""
+    write = start_response("200 OK", PLAIN)
+    if written:
+        write(written)
+    yield first
+    yield b"two"
+
+
+class Closing:
+    """An iterator of an app's, whose close() fails."""
+
+    def __init__(self, blocks: Any, is_odd: bool = False) -> None:
+        self.blocks = iter(blocks)
+        self.is_odd = is_odd
+
+    def __repr__(self) -> str:
+        return "Closing"
+
+    def __iter__(self) -> Any:
+        return None if self.is_odd else self
+
+    def __next__(self) -> bytes:
+        return next(self.blocks)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        raise RuntimeError("in close")
+
+
 APPS = {
     "/environ": environ_of,
     "/list": said(("200 OK", PLAIN)),
     "/tuple": said(("200 OK", PLAIN), make=tuple),
     "/generator": said(("200 OK", PLAIN), make=lambda blocks: (block for block in blocks)),
+    "/generators": said(("200 OK", PLAIN), blocks=[b"one ", b"", b"two"] * 9, make=lambda blocks: (b for b in blocks)),
+    "/late": lambda environ, start_response: late(start_response),
+    "/later": lambda environ, start_response: late(start_response, first=b""),
+    "/not-begun": said(make=iter),
+    "/written": lambda environ, start_response: late(start_response, written=b"written "),
+    "/ends": said(("200 OK", PLAIN), blocks=[], make=iter),
+    "/empties": said(("200 OK", PLAIN), blocks=[b"", b""], make=iter),
+    "/texts": said(("200 OK", PLAIN), blocks=[b"one", "two"], make=iter),
+    "/only-text": said(("200 OK", PLAIN), blocks=["one"], make=iter),
+    "/measured": said(("200 OK", [*PLAIN, ("Content-Length", "6")]), blocks=[b"one", b"two"], make=iter),
+    "/first-is-all": said(("200 OK", [*PLAIN, ("Content-Length", "3")]), blocks=[b"one", b"two"], make=iter),
+    "/closing": said(("200 OK", PLAIN), make=Closing),
+    "/odd-iterator": said(("200 OK", PLAIN), make=lambda _: Closing(b"", is_odd=True)),
+    "/dated-pieces": said(("200 OK", [("Date", "yesterday"), ("X-Own", "b")]), make=iter),
     "/two": said(("200 OK", PLAIN), blocks=[b"one ", b"two"]),
     "/nothing": said(("200 OK", PLAIN), blocks=[]),
     "/empty": said(("200 OK", PLAIN), blocks=[b""]),
@@ -314,6 +484,7 @@ APPS = {
     "/mind": changes_its_mind,
     "/fails": fails,
     "/exits": exits,
+    "/file": wraps,
 }
 
 
@@ -326,7 +497,8 @@ def wsgi_handler() -> Any:
 
 LINES = st.lists(
     st.tuples(
-        st.sampled_from(["A", "a", "Cookie", "COOKIE", "Content-Type", "X-Own", "Proxy", "TE", "a_b", "!", "Host2"]),
+        st.sampled_from(["A", "a", "Cookie", "COOKIE", "Content-Type", "X-Own", "Proxy", "TE", "a_b", "!", "Host2"])
+        | st.just("X-Forwarded-For"),
         st.sampled_from(["", "b", "b ", "\tb \t ", "a=1", "\xe9", "a, b", "x" * 2100]),
     ),
     max_size=4,
@@ -336,12 +508,13 @@ HEADS = st.tuples(st.sampled_from(["GET", "GET", "HEAD", "PUT"]), TARGETS, st.in
 
 
 @settings(max_examples=150)
-@given(LINES, st.lists(HEADS, min_size=2, max_size=6), PLACES)
-@example("", [("GET", path, 1) for path in APPS], [])
-@example("", [("HEAD", path, 1) for path in APPS], [])
-@example("A: b\r\n", [("GET", path, 0) for path in APPS for _ in range(2)], [])
+@given(LINES, st.lists(HEADS, min_size=2, max_size=6), PLACES, st.sampled_from(sorted(OPTIONS)))
+@example("", [("GET", path, 1) for path in APPS], [], "nothing")
+@example("", [("HEAD", path, 1) for path in APPS], [], "nothing")
+@example("A: b\r\n", [("GET", path, 0) for path in APPS for _ in range(2)], [], "nothing")
+@example("".join(f"{line}\r\n" for line in REPORTS[:5:4]), [("GET", path, 1) for path in APPS], [], "all")
 def test_a_wsgi_app_is_told_the_same(
-    signals: Signals, lines: str, heads: list[tuple[str, str, int]], places: list[int]
+    signals: Signals, lines: str, heads: list[tuple[str, str, int]], places: list[int], options: str
 ) -> None:
     """Field lines that come again are not read again, whatever stands above them."""
     asked = "".join(
@@ -349,8 +522,8 @@ def test_a_wsgi_app_is_told_the_same(
         for method, target, minor in heads
     )
     pieces = cut(asked.encode("latin-1"), places)
-    plain = outcome(wsgi_handler, signals, pieces, True, compiled=False)
-    assert outcome(wsgi_handler, signals, pieces, True, compiled=True) == plain
+    plain = outcome(wsgi_handler, signals, pieces, True, compiled=False, **OPTIONS[options])
+    assert outcome(wsgi_handler, signals, pieces, True, compiled=True, **OPTIONS[options]) == plain
 
 
 # ------------------------------------------------------------ time, and the end of it
@@ -481,6 +654,87 @@ def test_nothing_holds_who_was_let_go_with_an_answer_still_to_send(looped: Loope
         del channel
         seen.append(connections())
     assert len(set(seen)) == 1  # the loop remembers whose turn it was
+
+
+# ------------------------------------------------------------ a body behind its head
+
+
+def post(size: int, fields: str = "", path: str = "/body") -> tuple[bytes, bytes]:
+    """A head, and the body that it announces."""
+    head = f"POST {path} HTTP/1.1\r\nHost: example.org\r\n{fields}Content-Length: {size}\r\n\r\n"
+    return head.encode(), (b"0123456789" * (size // 10 + 1))[:size]
+
+
+def in_packets(head: bytes, body: bytes) -> list[list[bytes]]:
+    """What a client may send, packet by packet: each time after a request that makes its lines known."""
+    known = b"".join(post(3))
+    half = len(body) // 2
+    return [
+        [known, known, head, body],
+        [known, known, head + body[:half], body[half:], known],
+        [known, known + head, body + known + head, body],
+        [known, known, head, body[:1], body[1:half], body[half:] + known],
+        [known, known, head, body[:half]],
+        [known, known, head],
+    ]
+
+
+def echo(request: Request) -> Response:
+    begins, body = request.stream.read(10), request.body  # which has all, and leaves the stream where it is
+    assert begins + request.stream.read() == body
+    return Response(f"{request.method} {len(body)} ".encode() + body[-20:], headers=[TEXT])
+
+
+@pytest.mark.parametrize("pools", [False, True], ids=["inline", "pool"])
+@pytest.mark.parametrize("fields", ["", "Connection: close\r\n", "Expect: 100-continue\r\n"])
+@pytest.mark.parametrize("size", [1, 100, 5000, 65_400, 70_000, 2_000_000])
+def test_a_body_behind_its_head(signals: Signals, size: int, fields: str, pools: bool) -> None:
+    for pieces in in_packets(*post(size, fields)):
+        plain = outcome(lambda: echo, signals, pieces, True, compiled=False, logs=True, pools=pools)
+        assert outcome(lambda: echo, signals, pieces, True, compiled=True, logs=True, pools=pools) == plain
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_body_that_is_late(signals: Signals, compiled: bool) -> None:
+    head, body = post(1000)
+    with built(compiled):
+        looped = Looped(echo, signals)
+        peer = looped.peer()
+        for _ in range(3):
+            assert b"POST 1000" in ask(looped, peer, head + body)
+        peer.send(head + body[:10])
+        now = monotonic()
+        looped.turn()
+        looped.loop.turn(now + 4.9)
+        assert is_open(peer)
+        looped.loop.turn(now + 5.1)
+        assert peer.recv(65536).startswith(b"HTTP/1.1 408 ")
+        peer.close()
+        looped.turn()
+        assert looped.peers == 0
+        looped.close()
+
+
+def test_a_body_that_comes_when_the_server_leaves(signals: Signals) -> None:
+    head, body = post(1000)
+    with built(compiled=True):
+        looped = Looped(echo, signals)
+        peer = looped.peer()
+        for _ in range(3):
+            ask(looped, peer, head + body)
+        peer.send(head)
+        looped.turn()
+        (channel,) = looped.loop.peers.channels.values()
+        assert channel.held == head
+        for channel in looped.loop.peers.channels.values():
+            channel.sync()
+            channel.conn.drain(monotonic())
+        answer = ask(looped, peer, body)
+        assert b"POST 1000" in answer
+        assert b"Connection: close\r\n" in answer
+        peer.close()
+        looped.turn()
+        looped.close()
 
 
 # ------------------------------------------------------------ while a call runs in another thread

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,16 @@ from hypothesis import strategies as st
 from allcomers.errors import ConfigError
 from allcomers.protocol.head import RequestHead, parse_request
 from allcomers.protocol.message import Request
-from allcomers.protocol.proxy.forwarded import HOPS, Client, Proxies
+from allcomers.protocol.proxy.forwarded import HOPS, Proxies
+
+
+class Client(NamedTuple):
+    """The origin of a request."""
+
+    host: str
+    port: int
+    scheme: str
+
 
 PROXY = Client("10.0.0.1", 5000, "http")
 TRUSTED = Proxies("10.0.0.0/8, 2001:db8:10::/48")
@@ -25,7 +35,7 @@ def head_of(*lines: str) -> Request:
 
 
 def seen(*lines: str, peer: Client = PROXY, proxies: Proxies = TRUSTED) -> Client:
-    return proxies.client(peer, head_of(*lines))
+    return Client(*proxies.client(peer, head_of(*lines)))
 
 
 def host(*lines: str, peer: str = "10.0.0.1", trusted: str = "10.0.0.0/8, 2001:db8:10::/48") -> str:
@@ -316,3 +326,12 @@ def test_a_value_built_to_be_slow_is_not(line: str) -> None:
     for _ in range(100):
         TRUSTED.client(PROXY, head)
     assert time.process_time() - begun < 1
+
+
+@given(st.from_regex(r"[0-9.]{1,15}", fullmatch=True) | st.ip_addresses(v=4).map(str))
+def test_an_ipv4_address_is_written_as_the_kernel_does(text: str) -> None:
+    try:
+        expected = str(ipaddress.ip_address(text))
+    except ValueError:
+        expected = "10.0.0.1"
+    assert seen(f"X-Forwarded-For: {text}").host == expected

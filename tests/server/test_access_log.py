@@ -21,7 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allcomers.config.log_format import COMMON, NAMES, escape, read
+from allcomers.connection.http.log_record import AccessRecord, line_maker
 from allcomers.errors import ConfigError
+from allcomers.protocol import compiled
 from allcomers.protocol.message import Handler, Request, Response
 from allcomers.server.access_log import AccessLog
 from support import offline
@@ -191,6 +193,31 @@ def test_an_escaped_field_reads_back_as_it_was_sent(
     sent = [f"GET {target} HTTP/1.0", referer or "-", agent or "-"]
     back = [text.replace(r"\v", r"\x0b").encode().decode("unicode_escape") for text in (request, *rest)]
     assert (peer, back) == ("127.0.0.1", sent)
+
+
+FORMATS = [*NAMES, "%(h)s %(L)s%(T)s %(M)s %(D)s%% %(wait)s %(app)s %(write)s", "%({cookie}i)s %(m)s %(U)s %(host)s"]
+FORMATS += ["%({cookie}i)s%(B)s|%(H)s %(full_path)s %(a)s", " ".join(["%(h)s"] * 40), "%({X-No}i)s" * 9]
+VALUES = st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0"), max_size=60) | st.sampled_from(
+    ["", "curl/8.5.0", 'an "agent"', "back\\slash\tand\ttabs", "x" * 5000, "twelve bytes \x7f", "\xe9" * 9]
+)
+SECONDS = st.floats(0, 2e9) | st.floats(0, 10) | st.integers(0, 10**7).map(lambda halves: halves * 5e-7)
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@given(st.sampled_from(["/", "/a?b=%20", '/"', "/\\"]), st.lists(VALUES, max_size=3), SECONDS, st.integers(0, 2**70))
+def test_the_compiled_part_makes_the_lines_of_plain_python(
+    fmt: str, target: str, values: list[str], seconds: float, sent: int
+) -> None:
+    fields = [(b"User-Agent", "the last one wins"), *zip((b"Cookie", b"user-agent", b"Referer"), values, strict=False)]
+    lines = b"".join(b"%b: %b\r\n" % (name, value.encode("latin-1")) for name, value in fields)
+    head = Request(method="GET", target=target, host="example.org", peer="192.0.2.1")
+    del head.fields
+    head.lines = lines if compiled.COMPILED else None
+    record = AccessRecord(head, ("GET", target, "1.1"), 200, sent, 0.0)
+    record.stamp, record.peer, record.line, record.seconds = "now", "192.0.2.1", "", seconds
+    record.wait, record.app, record.write = seconds / 3, seconds / 7, 0.0
+    found = read(fmt)
+    assert line_maker(found)(record) == found.line(record).encode()
 
 
 @given(line=st.binary(max_size=200).map(lambda data: data.decode("latin-1")))

@@ -163,7 +163,8 @@ def test_term_finishes_what_is_begun_and_serves_who_waits(app: App, model: str, 
             for sock in (inside, outside):
                 answer = receive(sock)
                 assert answer.status == 200
-                assert answer.close
+                # A loop that is in a call itself hears of the order when it has answered.
+                assert answer.close or (sock is inside and calls == "inline")
         assert server.process.wait(PATIENCE) == 0
 
 

@@ -47,6 +47,7 @@ def seen_by_app(request: Request) -> dict[str, Any]:
     """Return all that an app may see of a request."""
     request.arrived([], None, "192.0.2.1", 4711, "http")
     said = {name: getattr(request, name) for name in _KEPT}
+    said["values"] = {name: request.value(name) for name in (b"a", b"cookie", b"host", b"x-forwarded-for")}
     assert type(said["length"]) in (int, type(None))
     assert type(said["version"]) is str
     for name in ("chunked", "persists", "expects", "upgrades"):

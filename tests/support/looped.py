@@ -14,6 +14,7 @@ from typing import Any
 
 from allcomers.calls.inline import Inline
 from allcomers.calls.pool import ThreadPool
+from allcomers.calls.time_limit import TimedInline
 from allcomers.config.limits import Limits
 from allcomers.config.log_format import Entry
 from allcomers.connection.base import Work
@@ -121,6 +122,9 @@ class Looped:
 
     tls     the server's context, and a client's; None for plain HTTP
     pools   do its calls run in threads of their own?
+    call_limit  seconds that an inline call may take; 0 for any time
+    http    further parts of its HttpEndpoint
+    front   what stands before its connections
     errors  what the app raised
     lines   what was noted, if `logs`
     counters    its live figures
@@ -133,6 +137,9 @@ class Looped:
         tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
         logs: bool = False,
         pools: bool = False,
+        call_limit: float = 0.0,
+        http: dict[str, Any] | None = None,
+        front: Callable[[Any], Any] = lambda connect: connect,
         **limits: Any,
     ) -> None:
         self.lines: list[tuple[object, ...]] = []
@@ -141,7 +148,7 @@ class Looped:
         slot = WorkerSlots().acquire()
         self.counters: CounterRow = slot.counters
         self.limits = Limits(**limits)
-        http = HttpEndpoint(
+        served = HttpEndpoint(
             handler=handler,
             limits=self.limits,
             date=DateLine(),
@@ -151,11 +158,14 @@ class Looped:
             ledger=unbounded(),
             tls=tls and tls[0],
             log=self if logs else None,
+            **(http or {}),
         )
-        connect = partial(Http1Connection, http)
+        connect = front(partial(Http1Connection, served))
         self._poller = PollPoller()
-        self.calls = Watched(self.counters) if pools else Inline()
-        endpoint = Endpoint(scheme="http", connect=connect, serve=lambda serving: None, http=http)
+        self.calls: Watched | Inline | TimedInline = Watched(self.counters) if pools else Inline()
+        if call_limit:
+            self.calls = TimedInline(1, call_limit, print, self.counters)
+        endpoint = Endpoint(scheme="http", connect=connect, serve=lambda serving: None, http=served)
         serving = Serving(endpoint=endpoint, listeners=[], calls=self.calls, signals=signals, slot=slot)
         self.loop = EventLoop(serving, self._poller)
         self.has_lane = self.loop.handle != self.loop._handle
@@ -165,7 +175,10 @@ class Looped:
 
     def log(self, entry: Entry) -> None:
         assert entry.seconds >= 0
-        said = entry.field(b"cookie"), entry.answer_field("content-type")
+        assert entry.wait >= 0
+        assert entry.app >= 0
+        assert entry.write >= 0
+        said = entry.field(b"cookie"), entry.answer_field("content-type"), entry.app > 0
         self.lines.append((entry.request_line, entry.status, entry.sent, entry.peer, entry.host, *said))
 
     def peer(self) -> socket.socket:
@@ -173,7 +186,7 @@ class Looped:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
-        self.loop.peers.add(ours, PEER, monotonic())
+        self.loop.peers.add(ours.detach(), PEER, monotonic())
         self.turn()
         return theirs
 
@@ -228,6 +241,8 @@ class Looped:
             self.loop.peers.close(channel)
         if isinstance(self.calls, Watched):
             self.calls.end()
+        if isinstance(self.calls, TimedInline):
+            self.calls.close()
 
 
 def _there(sock: socket.socket) -> bytes:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote
 
 from allcomers.apps.mounts import call_found, joinable, leaves_of
 from allcomers.apps.web import HandlerObject
@@ -141,8 +140,11 @@ def _checked_key(key: object) -> str:
 def _wrong(key: str) -> str:
     if any(character in PATTERN_CHARACTERS for character in key):
         return f"has one of {PATTERN_CHARACTERS}: a parameter is a segment {{name}} or {{name:int}}"
-    if unquote(key) != key:
-        return f"is percent-encoded: write it decoded, {unquote(key)!r}"
+    if "%" in key:
+        from urllib.parse import unquote  # late, as in message.py
+
+        if unquote(key) != key:
+            return f"is percent-encoded: write it decoded, {unquote(key)!r}"
     if "//" in key or _has_dots(key):
         return "has an empty, . or .. segment"
     return "" if key.isprintable() else "has a control character"
@@ -160,6 +162,8 @@ def _to_folder(request: Request) -> Response:
     # 307 and not 308: a browser keeps a permanent redirect for good, also for the next project that is served at the
     # same 127.0.0.1:8000. Both keep the method (RFC 9110 section 15.4.8). No segment of the path is empty, so it
     # cannot start with "//" and lead to another host.
+    from urllib.parse import quote  # late, as in message.py
+
     query = request.query
     location = quote(f"{request.prefix}{request.path}/", errors="surrogateescape") + (f"?{query}" if query else "")
     return Response(status=307, headers=[("Location", location)])

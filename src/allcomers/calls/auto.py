@@ -126,9 +126,10 @@ class Auto:
             raise LoopMoved
         return reply
 
-    def answer_late(self, reply: Any) -> None:
-        """Post the result of a call in a thread that has lost the loop. The caller then raises LoopMoved."""
-        self._answer_late(reply, reply)
+    def answer_late(self, reply: Any, stream: Any = None) -> None:
+        """Post the result of a call in a thread that has lost the loop, a piece of `stream` perhaps. The caller then
+        raises LoopMoved."""
+        self._answer_late(reply if stream is None else stream, reply)
 
     def _answer_late(self, stream: Any, reply: Any) -> None:
         """Post `reply`. `stream` is what has returned it, or `reply` itself, if that stays in this thread."""

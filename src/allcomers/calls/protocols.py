@@ -119,8 +119,9 @@ class LoopHost(Protocol):
         """Run `loop`; return when it ends."""
         ...
 
-    def answer_late(self, reply: Any) -> None:
-        """Post the result of a call whose thread has lost the loop. The caller then raises LoopMoved."""
+    def answer_late(self, reply: Any, stream: Any = None) -> None:
+        """Post the result of a call whose thread has lost the loop, a piece of `stream` perhaps. The caller then raises
+        LoopMoved."""
         ...
 
 

@@ -74,17 +74,32 @@ Value: TypeAlias = Callable[[Entry], object]
 """The value of a field for an entry."""
 
 
+class Layout(NamedTuple):
+    """What stands where in a line.
+
+    template  for printf-style formatting
+    names     of the fields that are its values, as users give them
+    is_json   whether text stands there as JSON
+    """
+
+    template: str
+    names: tuple[str, ...]
+    is_json: bool
+
+
 class Format(NamedTuple):
     """Functions that format a response as a line.
 
-    line   returns the line with its LF, printable ASCII
-    clock  returns the `stamp` of a time, which `line` needs in its entry; the same for all of a second
-    timed  whether `line` needs `wait`, `app` and `write`
+    line    returns the line with its LF, printable ASCII
+    clock   returns the `stamp` of a time, which `line` needs in its entry; the same for all of a second
+    timed   whether `line` needs `wait`, `app` and `write`
+    layout  of `line`; None for one that has no fields
     """
 
     line: Callable[[Entry], str]
     clock: Callable[[float], str]
     timed: bool
+    layout: Layout | None
 
 
 def read(text: str, *, coloured: bool = False) -> Format:
@@ -93,14 +108,16 @@ def read(text: str, *, coloured: bool = False) -> Format:
     coloured  whether "short" has its status in the colour of its class
     """
     if text == "json":
-        return Format(_json_line(), local_time.iso, True)
+        return Format(_json_line(), local_time.iso, True, _JSON)
     if text == "short":
-        return Format(partial(_short_line, _COLOURS if coloured else {}), _time_of_day, False)
+        return Format(partial(_short_line, _COLOURS if coloured else {}), _time_of_day, False, None)
     text = {"combined": COMBINED, "common": COMMON}.get(text, text)
     if "%(" not in text:
         raise ConfigError(f"{text!r} is not known; choose one of {', '.join(NAMES)}, or give fields as %(h)s")
-    template, values, timed = _parse(text)
-    return Format(partial(_line, template + "\n", tuple(values)), _apache_time, timed)
+    template, fields = _parse(text)
+    layout = Layout(template + "\n", tuple([name for name, _ in fields]), False)
+    line = partial(_line, layout.template, tuple([value for _, value in fields]))
+    return Format(line, _apache_time, not _TIMED.isdisjoint(layout.names), layout)
 
 
 def _line(template: str, values: tuple[Value, ...], entry: Entry) -> str:
@@ -127,13 +144,12 @@ _PIECE = re.compile(r"([^%]++)|%%|%\(([^()]*+)\)([A-Za-z]?+)|%")
 _OTHER = re.compile(r"\{([^{}]++)\}([A-Za-z])")
 
 
-def _parse(text: str) -> tuple[str, list[Value], bool]:
-    """Return (template for printf-style formatting, the values for it, whether one needs the parts of the time)."""
+def _parse(text: str) -> tuple[str, list[tuple[str, Value]]]:
+    """Return (template for printf-style formatting, the names and functions of the values for it)."""
     if not all(" " <= letter <= "~" or letter == "\t" for letter in text):
         raise ConfigError(f"{text!r} has characters that are not printable ASCII")
     template = ""
-    values: list[Value] = []
-    timed = False
+    fields: list[tuple[str, Value]] = []
     for piece in _PIECE.finditer(text):
         plain, name, conversion = piece.groups()
         if name is None:
@@ -146,9 +162,8 @@ def _parse(text: str) -> tuple[str, list[Value], bool]:
         shape, value = _FIELDS.get(name) or ("%s", _other(name))
         template += shape
         if value is not None:
-            values.append(value)
-        timed = timed or name in _TIMED
-    return template, values, timed
+            fields.append((name, value))
+    return template, fields
 
 
 def _other(name: str) -> Value:
@@ -301,6 +316,19 @@ _FIELDS: Final[dict[str, tuple[str, Value | None]]] = {
 _TIMED: Final = {"wait", "app", "write"}
 
 
+_JSON_TEMPLATE: Final = (
+    '{"time":"%s","peer":%s,REQUEST,"status":%s,"bytes":%s,"seconds":%.6f,"wait":%.6f,"app":%.6f,"write":%.6f,"host":%s,'
+    '"referer":%s,"user_agent":%s}\n'
+)
+_JSON: Final = Layout(
+    _JSON_TEMPLATE.replace("REQUEST", '"method":%s,"target":%s,"version":"HTTP/%s"'),
+    ("t", "h", "m", "full_path", "H", "s", "B", "L", "wait", "app", "write", "host", "f", "a"),
+    True,
+)
+_JSON_REFUSED: Final = _JSON_TEMPLATE.replace("REQUEST", '"line":%s')
+"""Of a request that was not understood."""
+
+
 def _json_line() -> Callable[[Entry], str]:
     import json
 
@@ -310,16 +338,20 @@ def _json_line() -> Callable[[Entry], str]:
 
     def line(entry: Entry) -> str:
         method, target, version = entry.request_line
-        request = (
-            f'"method":{quote(method)},"target":{quote(target)},"version":"HTTP/{version}"'
-            if method
-            else f'"line":{quote(entry.line)}'
-        )
-        return (
-            f'{{"time":"{entry.stamp}","peer":{quote(entry.peer)},{request},"status":{entry.status},'
-            f'"bytes":{entry.sent},"seconds":{entry.seconds:.6f},"wait":{entry.wait:.6f},"app":{entry.app:.6f},'
-            f'"write":{entry.write:.6f},"host":{quote(entry.host)},"referer":{quote(entry.field(b"referer"))},'
-            f'"user_agent":{quote(entry.field(b"user-agent"))}}}\n'
+        request = (quote(method), quote(target), version) if method else (quote(entry.line),)
+        return (_JSON.template if method else _JSON_REFUSED) % (
+            entry.stamp,
+            quote(entry.peer),
+            *request,
+            entry.status,
+            entry.sent,
+            entry.seconds,
+            entry.wait,
+            entry.app,
+            entry.write,
+            quote(entry.host),
+            quote(entry.field(b"referer")),
+            quote(entry.field(b"user-agent")),
         )
 
     return line

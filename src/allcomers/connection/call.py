@@ -119,6 +119,11 @@ class Driver(Protocol):
         """Handle a reply of the one call that runs: see post()."""
         ...
 
+    def send_now(self, data: bytes) -> int:
+        """Return how many of these bytes the socket has taken, before which nothing waits; 0 also for an error, which
+        is met again with the rest. In the thread of the loop, in any step."""
+        ...
+
     def outflow(self) -> ResponseOutflow | None:
         """Return what sends the response of the call that runs in this thread; None in the thread of a loop, which
         must not wait."""

@@ -51,7 +51,7 @@ class Hooks:
         unsent: bytes,
         records: Sequence[Any] | None,
         request: Any,
-        async_call: Any,
+        begun: Any,
         received: bytes,
         requested_at: float,
         now: float,
@@ -61,7 +61,7 @@ class Hooks:
         unsent        is queued first: the end of responses that the driver has counted
         records       one for each of these that the log is to have, or None
         request       a request that it has counted, and whose call runs, or None; `requested_at` is its time
-        async_call    that call, if it is an AsyncCall
+        begun         that call, if it is an AsyncCall; the StreamingBody of a response of which a part is sent; or None
         received      bytes that came after the request
         """
         raise NotImplementedError

@@ -153,7 +153,7 @@ class ServiceConnection(Connection):
         unsent: bytes,
         records: object,
         request: object,
-        async_call: object,
+        begun: object,
         received: bytes,
         requested_at: float,
         now: float,

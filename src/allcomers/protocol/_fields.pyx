@@ -116,6 +116,49 @@ def split(bytes lines not None):
     return found
 
 
+cdef bint last_values(bytes lines, Wanted* names, int count, Value* values) noexcept:
+    """Find the value of each of so many `names`, without white space around it: for a name that repeats, the last. It
+    stands in `lines`. Return whether one repeats."""
+    cdef Bytes at = <Bytes>PyBytes_AS_STRING(lines)
+    cdef Py_ssize_t here = 0, end = PyBytes_GET_SIZE(lines), size
+    cdef Line line
+    cdef int place
+    cdef bint repeats = False
+    for place in range(count):
+        values[place].at = NULL
+        values[place].size = 0
+    while _line(at, here, end, &line):
+        size = line.name_end - here
+        for place in range(count):
+            if size == names[place].size and is_word(at + here, size, names[place].at, size):
+                repeats = repeats or values[place].at is not NULL
+                values[place].at = at + line.value
+                values[place].size = trimmed(at, line.value, line.value_end) - line.value
+        here = line.next
+    return repeats
+
+
+def values_of(bytes lines not None, tuple names not None):
+    """Return the value of each of `names`, MOST_WANTED at most, given in lower case, without white space around it,
+    None for one that is not there; or None where one of them stands more than once."""
+    cdef Wanted wanted[MOST_WANTED]
+    cdef Value values[MOST_WANTED]
+    cdef int place, count = len(names)
+    cdef bytes name
+    if count > MOST_WANTED:
+        raise ValueError("too many names")
+    for place in range(count):
+        name = <bytes?>names[place]
+        wanted[place].at = PyBytes_AS_STRING(name)
+        wanted[place].size = PyBytes_GET_SIZE(name)
+    if last_values(lines, wanted, count, values):
+        return None
+    return tuple([
+        None if values[place].at is NULL else PyBytes_FromStringAndSize(<const char*>values[place].at, values[place].size)
+        for place in range(count)
+    ])
+
+
 cdef inline bytes _lowered(Bytes at, Py_ssize_t size):
     cdef Py_ssize_t i
     cdef bytes made

@@ -34,6 +34,7 @@ cdef class Head:
     cdef public str scheme
     cdef public tuple server
     cdef public object driver
+    cdef public object times
     cdef public double ready_at
     cdef FieldLines read
 

@@ -17,6 +17,7 @@ try:
         from allcomers.protocol._fields import add_to_environ as add_to_environ
         from allcomers.protocol._fields import scope_headers as scope_headers
         from allcomers.protocol._fields import split as split
+        from allcomers.protocol._fields import values_of as values_of
         from allcomers.protocol._head import read_head as read_head
         from allcomers.protocol._response import plan as plan
 
@@ -34,8 +35,9 @@ Server: TypeAlias = tuple[str, int | None]
 if TYPE_CHECKING or not COMPILED:
 
     class Head:
-        """The slots of a request's head (head.RequestHead), its origin (message.Request), and its `driver`, which
-        sends parts of the response while the call runs (connection.call.Driver); None where nothing can."""
+        """The slots of a request's head (head.RequestHead), its origin (message.Request); its `driver`, which sends
+        parts of the response while the call runs (connection.call.Driver), None where nothing can; and its `times`
+        (timing.Times), where a log format or --server-timing needs them."""
 
         method: str
         target: str
@@ -53,6 +55,7 @@ if TYPE_CHECKING or not COMPILED:
         scheme: str
         server: Server | None = None
         driver: Any = None
+        times: Any = None
         ready_at: float = 0.0
 
     class Answer:

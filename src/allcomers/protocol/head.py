@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from ipaddress import IPv6Address
 from typing import NoReturn, TypeAlias, TypeVar
 
 from allcomers.errors import Refusal
@@ -132,6 +131,23 @@ class RequestHead(compiled.Head):
     @cached_property
     def named(self) -> dict[bytes, bytes]:
         return {name.lower(): value for name, value in self.fields}
+
+    def values(self, names: tuple[bytes, ...]) -> tuple[bytes | None, ...] | None:
+        """Return the value in `named` of each of `names`, without white space around it; None where one of these may
+        repeat."""
+        if self.lines is not None:
+            return compiled.values_of(self.lines, names)
+        named = self.named
+        if len(named) < len(self.fields):
+            return None
+        return tuple([named[name].rstrip(b" \t") if name in named else None for name in names])
+
+    def value(self, name: bytes) -> bytes | None:
+        """Return the value in `named` of this name, without white space around it; None for none."""
+        values = self.values((name,))
+        if values is not None:
+            return values[0]
+        return self.named[name].rstrip(b" \t") if name in self.named else None
 
 
 class ResponseHead:
@@ -268,6 +284,8 @@ def _check_authority(value: bytes) -> str:
 
 def _is_ipv6(text: bytes) -> bool:
     """Return True for an IPv6 address: what else RFC 3986, 3.2.2 allows in brackets, IPvFuture, nobody has defined."""
+    from ipaddress import IPv6Address  # late: it takes 3 ms, and few hosts are such
+
     try:
         IPv6Address(text.decode("ascii"))
     except ValueError:

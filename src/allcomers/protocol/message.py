@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
-from urllib.parse import parse_qsl, unquote_to_bytes
 
 from allcomers.config.limits import InputLimits
 from allcomers.errors import AnswerError, HttpError
@@ -21,7 +20,6 @@ from allcomers.protocol import compiled
 from allcomers.protocol.body import Body
 from allcomers.protocol.head import Fields, Headers, RequestHead
 from allcomers.protocol.multidict import MultiDict
-from allcomers.protocol.timing import Times
 
 if TYPE_CHECKING:
     from allcomers.protocol.multipart import Form, Upload
@@ -121,9 +119,6 @@ class Request(RequestHead):
     input_limits: ClassVar[InputLimits] = InputLimits()
     """The limits of args, form, files and json(), of all requests of a process: set as it starts."""
 
-    times: Times | None = None
-    """Its time waiting and in the app, where a log format or --server-timing needs it."""
-
     outflow: Any = None
     """A connection.call.ResponseOutflow, once the call that runs has sent a part of its response; None before."""
 
@@ -180,6 +175,8 @@ class Request(RequestHead):
     def path(self) -> str:
         path = self.target.partition("?")[0]
         if "%" in path:
+            from urllib.parse import unquote_to_bytes  # late: with ipaddress it takes 4 ms, and few requests need it
+
             return unquote_to_bytes(path).decode("utf-8", "surrogateescape")
         return path
 
@@ -197,11 +194,15 @@ class Request(RequestHead):
 
     @cached_property
     def body(self) -> bytes:
-        """The whole body as bytes; `stream` reads a large one in parts."""
+        """The whole body as bytes; `stream` reads a large one in parts, and goes on where it was."""
         if self._body is None:
             return self.content or b""
-        self._body.file.seek(0)
-        return self._body.file.read()
+        file = self._body.file
+        at = file.tell()
+        file.seek(0)
+        whole = file.read()
+        file.seek(at)
+        return whole
 
     @cached_property
     def args(self) -> MultiDict[str]:
@@ -298,6 +299,8 @@ def title(request: Request) -> str:
 
 def _urlencoded(text: str | bytes, most: int, status: int) -> list[tuple[str, str]]:
     """Return the fields. Raises HttpError: `status` for more than `most`, 400 for bytes that are no UTF-8."""
+    from urllib.parse import parse_qsl  # late, as above
+
     try:
         if isinstance(text, bytes):
             text = text.decode()

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Final
 
 from allcomers.config import log_format
+from allcomers.connection.http.log_record import line_maker
 from allcomers.errors import ConfigError
 from allcomers.server.logs import colours
 
@@ -60,16 +61,33 @@ class AccessLog:
             raise ConfigError(f"access log: cannot open {path!r}: {_reason(error)}") from None
         fmt = fmt or ("short" if os.isatty(self._fd) else "combined")
         try:
-            self._line, self._clock, self.timed = log_format.read(fmt, coloured=colours.wanted(self._fd))
+            found = log_format.read(fmt, coloured=colours.wanted(self._fd))
         except ConfigError as error:
             self.close()
             raise ConfigError(f"--access-log-format: {error}") from None
+        self._line, self._clock, self.timed = line_maker(found), found.clock, found.timed
         self._second = (0, self._clock(0))
 
     def log(self, entry: log_format.Entry) -> None:
         """Write the line of one response."""
-        entry.stamp = self._stamp(entry.when)
-        self._write(self._line(entry))
+        second, stamp = self._second  # one tuple, so that a thread never mixes two of them
+        if second != int(entry.when):
+            stamp = self._clock(entry.when)
+            self._second = (int(entry.when), stamp)
+        entry.stamp = stamp
+        data = self._line(entry)
+        if self._cut:
+            data = b"\n" + data
+        count = 0
+        try:
+            count = os.write(self._fd, data)
+            if count < len(data):  # the disk is almost full, or a pipe does not block: the second write raises
+                count += os.write(self._fd, data[count:])
+        except OSError as error:
+            self.dropped += 1
+            self._fail("write", error)
+        if count:
+            self._cut = count < len(data)
 
     def reopen(self, fd: int = -1) -> None:
         """Open the path again, after a rotation has renamed the file, or go on with `fd`, which is open already. Keep
@@ -91,28 +109,6 @@ class AccessLog:
         fd, self._fd = self._fd, -1
         if fd > 2:
             os.close(fd)
-
-    def _stamp(self, when: float) -> str:
-        second, text = self._second  # one tuple, so that a thread never mixes two of them
-        if second != int(when):
-            text = self._clock(when)
-            self._second = (int(when), text)
-        return text
-
-    def _write(self, line: str) -> None:
-        data = line.encode("ascii")
-        if self._cut:
-            data = b"\n" + data
-        count = 0
-        try:
-            count = os.write(self._fd, data)
-            if count < len(data):  # the disk is almost full, or a pipe does not block: the second write raises
-                count += os.write(self._fd, data[count:])
-        except OSError as error:
-            self.dropped += 1
-            self._fail("write", error)
-        if count:
-            self._cut = count < len(data)
 
     def _fail(self, verb: str, error: OSError) -> None:
         if not self._warned:

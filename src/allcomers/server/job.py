@@ -11,6 +11,7 @@ from allcomers.server.hooks.hooks import NO_HOOKS, LifeHooks
 
 if TYPE_CHECKING:
     from allcomers.server.privileges import Account
+    from allcomers.server.tls.keys import Tickets
 
 
 class Job(NamedTuple):
@@ -21,6 +22,7 @@ class Job(NamedTuple):
     files  the files that options were read from: a change of one counts as a change of the app (--reload)
     name   of the target, for the log
     kind   its kind, for the log; "" for that of its interface
+    tickets  of TLS sessions, which all workers of this job accept; None for each its own
     """
 
     config: Config
@@ -29,6 +31,7 @@ class Job(NamedTuple):
     hooks: LifeHooks = NO_HOOKS
     name: str = ""
     kind: str = ""
+    tickets: Tickets | None = None
 
 
 def set_umask(config: Config) -> None:

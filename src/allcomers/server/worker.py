@@ -37,7 +37,7 @@ from allcomers.server.control_pipe import (
 )
 from allcomers.server.job import Job, account
 from allcomers.server.recycling import RecyclePolicy
-from allcomers.server.tls.keys import Keys, certificates, read_now, take_password
+from allcomers.server.tls.keys import Keys, Tickets, certificates, read_now, take_password
 from allcomers.system import descriptors
 from allcomers.system.accept_balance import WorkerSlot
 from allcomers.system.native.primitives import select as native_select
@@ -87,7 +87,7 @@ def _work(job: Job, listeners: list[socket.socket], slot: WorkerSlot, control: W
         _end_as_orphan(signals, control, job.config.graceful_timeout)
         if job.config.descriptors:
             descriptors.set_limit(job.config.descriptors)
-        keys = become_worker(job.config)
+        keys = become_worker(job.config, job.tickets)
         log = access_log_of(job.config, file)
         clients = client_limit_of(job.config, slot)
         ledger = Body.ledger = ledger_of(job.config, slot)
@@ -216,7 +216,7 @@ def _end_as_orphan(signals: Signals, control: WorkerEnd, patience: float) -> Non
 # ------------------------------------------------------------ the process around the app
 
 
-def become_worker(config: Config) -> Keys:
+def become_worker(config: Config, tickets: Tickets | None = None) -> Keys:
     """Prepare this process for the app. Return the keys of its certificates, read already if root is given up."""
     with suppress(RuntimeError, ValueError, OSError):  # standard error is no file
         faulthandler.enable()  # leaves a stack after a crash, and after the ABRT for a worker that hangs
@@ -227,8 +227,8 @@ def become_worker(config: Config) -> Keys:
         sys.dont_write_bytecode = True  # Python confuses a changed file of the same size and second with the cached one
     password = take_password()
     if not (config.user or config.group):
-        return partial(certificates, config, password=password)
-    keys = read_now(config, password)
+        return partial(certificates, config, password=password, tickets=tickets)
+    keys = read_now(config, password, tickets)
     new = account(config)
     if new is not None:
         new.become()

@@ -9,14 +9,15 @@ import select
 import socket
 import struct
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
-from functools import lru_cache
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from allcomers.errors import ConfigError, ListenError, PeerError
 from allcomers.protocol.compiled import Server
 from allcomers.protocol.message import FileSlice, Segment
+from allcomers.system import nonblocking
+from allcomers.system.listening.own_address import address_of_all
 from allcomers.system.listening.plain import PlainListener
 from allcomers.system.listening.unix_socket import UnixAccess, bound_unix
 from allcomers.system.native.primitives import Socket, poll
@@ -206,56 +207,43 @@ def name(listener: socket.socket, scheme: str) -> str:
     return f"{scheme}://{host}:{address[1]}"
 
 
-def accept(listener: socket.socket) -> tuple[socket.socket, tuple[str, int, Server]] | None:
-    """Return a peer that waits and its address; None if none does. Raises OSError, mostly for want of descriptors."""
-    while True:
-        try:
-            sock, address = _accept(listener)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            if error.errno in _GONE_AGAIN:  # the next may be there still
-                continue
-            raise
-        try:
-            sock.setblocking(False)
-            server = own_address(sock)  # of a listener at 0.0.0.0 the peer knows a better name
-        except OSError:  # this peer's, too
-            close_peer(sock)
-            continue
-        except MemoryError:
-            close_peer(sock)
-            raise
-        if not isinstance(address, tuple):
-            return sock, ("", 0, server)
-        return sock, (_shared(address[0]), address[1], server)
+class Backlog:
+    """The peers that wait at a listener, to be accepted by a loop: by descriptor."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.listener = listener
+        self._server = address_of_all(listener)
+
+    def accept(self) -> tuple[Any, tuple[str, int, Server]] | None:
+        """Return a peer that waits, which does not block, and its address; None if none does. Raises OSError, mostly
+        for want of descriptors."""
+        while True:
+            try:
+                found = nonblocking.accept(self.listener)
+            except OSError as error:
+                if error.errno in _GONE_AGAIN:  # the next may be there still
+                    continue
+                raise
+            if found is None:
+                return None
+            fd, host, port = found
+            try:
+                server = self._server or nonblocking.own_address(fd)
+                return self.taken(fd), (host, port, server)
+            except OSError:  # this peer's, too
+                close_peer(fd)
+            except MemoryError:
+                close_peer(fd)
+                raise
+
+    def taken(self, fd: int) -> Any:
+        """Return what stands for the peer that was accepted as `fd`."""
+        return fd
 
 
-@lru_cache(1024)
-def _shared(host: str) -> str:
-    """Return the same string for all connections of a peer. sys.intern() would keep each for ever in Python 3.12."""
-    return host
-
-
-def _accept(listener: socket.socket) -> tuple[socket.socket, Any]:
-    """Accept as listener.accept() does, which leaves the descriptor open where there is no memory for its socket."""
-    fd, address = listener._accept()  # type: ignore[attr-defined]
-    try:
-        return Socket(listener.family, listener.type, listener.proto, fileno=fd), address
-    except MemoryError:
-        os.close(fd)
-        raise
-
-
-def own_address(sock: socket.socket) -> Server:
-    """Return the address that a socket has on this machine: (host, port), or (path, None). Raises OSError."""
-    return _one(sock.getsockname())
-
-
-@lru_cache(1024)
-def _one(name: tuple[Any, ...] | str | bytes) -> Server:
-    """Return the same object for all peers that came to the socket of this name."""
-    return (name[0], name[1]) if isinstance(name, tuple) else (os.fsdecode(name), None)
+def socket_of(fd: int, family: int = -1) -> socket.socket:
+    """Return a socket that has the descriptor of a peer. Raises OSError."""
+    return Socket(family, socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0), 0, fileno=fd)
 
 
 def waiting(listener: socket.socket) -> int:
@@ -335,16 +323,25 @@ def send(sock: socket.socket, segment: Segment) -> int:
     return 0
 
 
-def refuse(sock: socket.socket, refusal: bytes) -> None:
+def refuse(peer: socket.socket | int, refusal: bytes) -> None:
     """Send `refusal` to a peer that cannot be served, as far as its socket takes it at once, and close."""
-    try:
+    with suppress(OSError), _lent(peer) as sock:
         if refusal:
             sock.send(refusal)
         sock.shutdown(socket.SHUT_WR)
         sock.recv(RECEIVE)  # a socket closed with something unread would reset the peer before it reads
-    except OSError:
-        pass
-    close_peer(sock)
+    close_peer(peer)
+
+
+@contextmanager
+def _lent(peer: socket.socket | int) -> Iterator[socket.socket]:
+    """A peer's socket; of a descriptor, one for a moment."""
+    sock = socket_of(peer) if isinstance(peer, int) else peer
+    try:
+        yield sock
+    finally:
+        if sock is not peer:
+            sock.detach()
 
 
 def close(sock: socket.socket) -> None:
@@ -357,15 +354,19 @@ def close(sock: socket.socket) -> None:
         pass
 
 
-def close_peer(sock: socket.socket) -> None:
-    """Close the socket of a peer, and end its connection though another process may have the socket, too.
+def close_peer(peer: socket.socket | int) -> None:
+    """Close a peer, by its socket or its descriptor; end its connection though another process may have it, too.
 
     A copy of this process gives up all sockets that it finds (forks.py), but not one that was just being accepted.
     """
     if forks.has_copies:  # one more system call, only where it may be needed
-        with suppress(OSError):
+        with suppress(OSError, MemoryError), _lent(peer) as sock:
             sock.shutdown(socket.SHUT_RDWR)
-    close(sock)
+    if isinstance(peer, int):
+        with suppress(OSError):
+            os.close(peer)
+    else:
+        close(peer)
 
 
 def held(sock: socket.socket) -> int:
@@ -378,23 +379,3 @@ def held(sock: socket.socket) -> int:
         return int(struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0\0\0\0"))[0])
     except (OSError, ImportError):
         return 0
-
-
-def deafen(listeners: Iterable[socket.socket]) -> None:
-    """Drop new connections, while those in the backlog are still served; on Linux only, else do nothing.
-
-    A listener that is closed resets peers that came between the last accept and the close. A socket filter (socket(7),
-    SO_ATTACH_FILTER) of one instruction, "take 0 bytes", drops each SYN before: its sender tries again a second
-    later and then meets a closed port, or the next server.
-    """
-    import ctypes  # late: it takes 5 ms, and only a server that leaves needs it
-
-    for listener in listeners:
-        if listener.family == socket.AF_UNIX or (not hasattr(socket, "EPOLLIN") and os.uname().sysname != "Linux"):
-            continue
-        drop = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K, 0
-        program = struct.pack("HP", 1, ctypes.addressof(drop))
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, 26, program)  # SO_ATTACH_FILTER
-        except OSError:
-            return

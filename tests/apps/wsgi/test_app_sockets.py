@@ -103,7 +103,9 @@ def site(
     with serving("run", APP, *options, env=env, quiet=False) as server:
         yield Site(server, folder / "noted", folder / "log", where, certificate.for_threads if where.tls else None)
         expected = re.findall("^ *ValueError: on purpose|^ *wsproto.*: Missing header", server.stderr, re.MULTILINE)
-        assert server.stderr.count("Traceback") == len(expected)
+        # python-engineio's writer may close a WebSocket that its reader has closed just now: "Bad file descriptor".
+        closed_twice = re.findall(r"the thread \S+ \(writer\) has ended", server.stderr)
+        assert server.stderr.count("Traceback") == len(expected) + len(closed_twice)
 
 
 # ------------------------------------------------------------ flask-sock

@@ -10,7 +10,6 @@ from __future__ import annotations
 import mmap
 import os
 import re
-import socket
 import struct
 import sys
 import threading
@@ -52,14 +51,6 @@ def _begin(path: Path) -> None:
 
         return checked
 
-    def before_peers(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def checked(sock: socket.socket, *args: Any) -> Any:
-            if sock.family == socket.AF_INET:  # not those that a process has to itself
-                check(kind)
-            return call(sock, *args)
-
-        return checked
-
     def start(thread: threading.Thread) -> None:
         try:
             check("thread")
@@ -67,15 +58,17 @@ def _begin(path: Path) -> None:
             raise RuntimeError("can't start new thread") from None
         started(thread)
 
-    changed: Any = socket.socket
     system: Any = os
-    changed._accept = before_peers("accept", changed._accept)
     system.sendfile = before("sendfile", os.sendfile)
     system.open = before("open", os.open)
     system.fork = before("fork", os.fork)
     started = threading.Thread.start
     threads: Any = threading.Thread
     threads.start = start
+    from allcomers.system import nonblocking  # late: it takes what it needs of the above
+
+    loop: Any = nonblocking
+    loop.accept = before("accept", nonblocking.accept)
     if "FAULTS_OF_MEMORY" in os.environ:
         _watch_functions(lambda: check("memory"))
 

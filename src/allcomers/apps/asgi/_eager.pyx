@@ -5,8 +5,6 @@ The plain Python of `http.HttpCall` and `scope` is the specification. An EagerCa
 app until that does what is not common: more pieces than are sent as one, trailers, hints, a wait, an exception. From then on an HttpCall goes on for it, from the messages that have come so far (`eager.eager_calls`).
 """
 
-from urllib.parse import unquote
-
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Copy
 from cpython.list cimport PyList_AsTuple
@@ -320,6 +318,8 @@ cdef class EagerCalls:
         if memchr(at, c'%', path) is NULL:
             text = target if mark is NULL else PyUnicode_DecodeASCII(at, path, NULL)
         else:
+            from urllib.parse import unquote  # late, as in message.py
+
             text = unquote(PyUnicode_DecodeASCII(at, path, NULL))
         scope["path"] = self._root + text if self._root else text
         scope["method"] = request.method

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, Final, TypeAlias
-from urllib.parse import unquote
 
 from allcomers.protocol import compiled
 from allcomers.protocol.message import PREFIX, Request
@@ -49,7 +48,11 @@ def websocket_scope(request: Request, root_path: str, state: dict[str, Any] | No
 
 def _scope(kind: str, request: Request, root_path: str, state: dict[str, Any] | None) -> Scope:
     raw_path, _, query = request.target.partition("?")
-    path = unquote(raw_path) if "%" in raw_path else raw_path  # no UTF-8 becomes U+FFFD: apps encode it again
+    path = raw_path
+    if "%" in path:
+        from urllib.parse import unquote  # late, as in message.py
+
+        path = unquote(path)  # no UTF-8 becomes U+FFFD: apps encode it again
     if request.lines is not None:
         headers = compiled.scope_headers(request.lines)
     else:

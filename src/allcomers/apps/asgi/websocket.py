@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from allcomers.apps.asgi.call.messages import Message, decoded
 from allcomers.apps.asgi.call.response_writer import DONE
-from allcomers.apps.asgi.call.waiters import Waiters
+from allcomers.apps.asgi.call.waiters import Step, Waiters
 from allcomers.apps.asgi.http import HttpCall
 from allcomers.apps.asgi.runtime import AsgiRuntime
 from allcomers.apps.asgi.scope import websocket_scope
@@ -66,16 +65,17 @@ class WebSocketCall:
         self.ahead = 0
         self._runtime = runtime
         self._request = request
-        self._asker = asker
+        self._asker: Asker | None = asker  # until the WebSocket is open: it has all of the HTTP connection
         self._offer = offer
         self._state = State.CONNECTING
         self._connect_sent = False
-        self._messages: deque[str | bytes] = deque()
+        self._messages: list[str | bytes] = []  # few, by MESSAGE; an empty deque has 760 bytes
         self._end: tuple[int, str] | None = None  # code and reason, once it is closed
         self._socket: WebSocket | None = None  # once the app has accepted
         self._conn: WebSocketConnection | None = None  # once start() has returned, too
         self._denial: HttpCall | None = None  # the app's own refusal (extension websocket.http.response)
         self._waiters = Waiters()
+        self._next = Step(runtime.events)  # which a receive() waits for
         self._first: Any = PENDING  # what start() is to return; None once it has
         self._task: asyncio.Task[None] | None = None
 
@@ -111,6 +111,12 @@ class WebSocketCall:
     def message(self, message: str | bytes) -> None:
         self._messages.append(message)
         self.ahead += len(message) + MESSAGE
+
+    def look(self, at_once: bool) -> None:
+        if at_once:
+            self._next.wake_now()
+        else:
+            self._next.wake()
         self._waiters.wake()
 
     def closed(self, code: int, reason: str) -> None:
@@ -118,7 +124,7 @@ class WebSocketCall:
             self._end = (code, reason)
             self._conn = None  # which has this call: a circle is garbage for the collector alone
             self._runtime.orphan(self._task, title(self._request))
-        self._waiters.wake()
+        self.look(False)
 
     def sent(self) -> None:
         self._waiters.wake()
@@ -166,8 +172,11 @@ class WebSocketCall:
             if self._end is not None:
                 self._state = State.CLOSED
                 return {"type": "websocket.disconnect", "code": self._end[0], "reason": self._end[1]}
-            await self._waiters.wait(self._runtime.events)
-        message = self._messages.popleft()
+            if self._next.is_awaited:  # by another task of the app
+                await self._waiters.wait(self._runtime.events)
+            else:
+                await self._next
+        message = self._messages.pop(0)
         full = self.ahead >= HIGH_WATER
         self.ahead -= len(message) + MESSAGE
         if full or (self._conn is not None and self._conn.socket.held):
@@ -181,14 +190,17 @@ class WebSocketCall:
         if self._is_closed:
             raise ClientGone("the WebSocket is closed")
         if self._state is State.OPEN:
-            await self._send_open(kind, message)
+            self._send_open(kind, message)
+            conn = self._conn
+            if conn is None or conn.codec.unsent > HIGH_WATER:
+                await self._wait_for_room()
         elif self._state is State.CONNECTING and kind == "websocket.accept":
             self._accept(message)
         elif self._state is State.CONNECTING and kind == "websocket.close":
             self._state = State.CLOSED
             self._end = (_ABNORMAL, "")
             self._post(plain_response(403, "Forbidden"))
-            self._waiters.wake()
+            self.look(False)
         elif (self._state, kind) in DENIALS:
             await self._deny(kind, message)
         else:
@@ -210,6 +222,7 @@ class WebSocketCall:
 
         def connect(before: Connection, early: bytes, now: float) -> Connection:
             self._conn = WebSocketConnection(before, socket, self, runtime.limits, limits, early, now)
+            self._asker = None
             return self._conn
 
         self._post(Upgrade(head, connect))
@@ -217,6 +230,7 @@ class WebSocketCall:
     async def _deny(self, kind: str, message: Message) -> None:
         """Send a part of the app's own refusal (extension websocket.http.response), as any response of HTTP."""
         if self._denial is None:
+            assert self._asker is not None
             self._denial = HttpCall(self._runtime, self._request, Denier(self._asker, self._post), {})
             self._denial.adopt(None, None)
         await self._denial.send({**message, "type": kind.removeprefix("websocket.")})
@@ -224,10 +238,10 @@ class WebSocketCall:
         if self._denial.response.state is DONE:
             self._state = State.CLOSED
             self._end = (_ABNORMAL, "")
-            self._waiters.wake()
+            self.look(False)
 
-    async def _send_open(self, kind: str, message: Message) -> None:
-        socket = self._socket
+    def _send_open(self, kind: str, message: Message) -> None:
+        socket, conn = self._socket, self._conn
         assert socket is not None
         text, data = message.get("text"), message.get("bytes")
         if kind == "websocket.send" and text is not None:
@@ -240,8 +254,8 @@ class WebSocketCall:
             socket.close(_NORMAL if code is None else code, message.get("reason") or "")
         else:
             raise AnswerError(f"{kind!r} has no place here, or nothing in it: {self._state.value}")
-        self._report_progress()
-        await self._wait_for_room()
+        if conn is None or not conn.flush():
+            self._report_progress()
 
     async def _wait_for_room(self) -> None:
         """Wait until no more than HIGH_WATER is unsent."""
@@ -253,7 +267,7 @@ class WebSocketCall:
     def _post(self, output: Any) -> bool:
         if self._first is not None:
             self._first = output
-        elif self._asker.driver is not None:
+        elif self._asker is not None and self._asker.driver is not None:
             return self._asker.driver.said(output)
         return False
 

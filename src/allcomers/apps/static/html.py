@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
-from urllib.parse import quote_from_bytes
 
 from allcomers.protocol.message import Response
 
@@ -110,6 +109,8 @@ def _entry_row(entry: FolderEntry) -> str:
 
 
 def _row(target: bytes, name: str, size: str, moment: str) -> str:
+    from urllib.parse import quote_from_bytes  # late, as in message.py
+
     # "./" and the quoted ":": a file may be called "javascript:alert(1)". <bdi>: a name in Arabic, or with a U+202E
     # that would reverse "gpj.exe", stays in its own cell.
     return (

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import time
-from urllib.parse import quote, quote_from_bytes
 
 from allcomers.apps.static import conditions, ranges
 from allcomers.apps.static.cache import FileCache
@@ -133,6 +132,8 @@ class Site(HandlerObject):
             if opened is None:
                 raise absent()
             opened.close()
+        from urllib.parse import quote, quote_from_bytes  # late, as in message.py
+
         prefix = quote(request.prefix, encoding="utf-8", errors="surrogateescape").strip("/")
         path = quote_from_bytes(b"/".join(names))
         # Made of names, none of which is empty, so that it cannot start with "//" and lead to another host; and none

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from allcomers.protocol.message import Request, Response
@@ -14,5 +14,9 @@ class Common:
         keys: dict[bytes, str],
         key_of: Callable[[bytes], str],
         stream: Callable[[], object],
+        files: type,
+        iterate: Callable[[Any], Iterator[bytes]],
+        first: Callable[[Iterator[bytes]], bytes],
+        first_pieces: Callable[..., Any],
     ) -> None: ...
     def __call__(self, request: Request) -> Response: ...

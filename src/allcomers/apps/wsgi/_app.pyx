@@ -2,8 +2,8 @@
 """The common call of a WSGI app, in C. The plain Python of `app`, `environ` and `start_response` is the specification.
 
 Common is a request whose head the leaf has read, and no chunks; an app that calls start_response once, with headers
-that were checked before; and a response that is a list of one block, as long as its Content-Length. Anything else is
-left to the plain Python: before the call, or with the result of the call.
+that were checked before; and a response that is a list of one block, as long as its Content-Length, or an iterator.
+Anything else is left to the plain Python: before the call, or with the result of the call.
 """
 
 cimport cython
@@ -28,7 +28,15 @@ from allcomers.protocol._raw cimport (
     new_object,
 )
 
+from functools import partial
+from itertools import chain
+from types import GeneratorType
+
+cdef extern from "Python.h":
+    bint PyIter_Check(object)
+
 cdef tuple _NOTHING = ()
+cdef object _END = object()
 
 
 # ---------------------------------------------------------------- start_response
@@ -151,6 +159,31 @@ cdef inline Disconnected _disconnected(driver):
     return disconnected
 
 
+# ---------------------------------------------------------------- a result in pieces
+
+cdef class Blocks:
+    """The blocks of an app's iterator, each made in the context of its request."""
+
+    cdef object _context, _iterator, _first
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef object block = self._first
+        if block is not None:
+            self._first = None
+            return block
+        PyContext_Enter(self._context)
+        try:
+            block = next(self._iterator, _END)
+        finally:
+            PyContext_Exit(self._context)
+        if block is _END:
+            raise StopIteration
+        return block
+
+
 # ---------------------------------------------------------------- the call
 
 cdef class Common:
@@ -160,12 +193,15 @@ cdef class Common:
     state, response     StartResponse and Response
     keys, key_of        those of apps.wsgi.environ
     stream              makes an empty wsgi.input
+    files               FileWrapper
+    iterate, first, first_pieces  those of app.py
     """
 
-    cdef object _wsgi, _app, _state_class, _response, _key_of, _stream
+    cdef object _wsgi, _app, _state_class, _response, _key_of, _stream, _files, _iterate, _first, _first_pieces
     cdef dict _templates, _keys
 
-    def __init__(self, wsgi, app, dict templates, state, response, dict keys not None, key_of, stream):
+    def __init__(self, wsgi, app, dict templates, state, response, dict keys not None, key_of, stream, files,
+                 iterate, first, first_pieces):
         if not issubclass(state, StartResponseState) or not issubclass(response, Answer):
             raise TypeError("these classes have no slots of ours")
         self._wsgi = wsgi
@@ -176,6 +212,10 @@ cdef class Common:
         self._keys = keys
         self._key_of = key_of
         self._stream = stream
+        self._files = files
+        self._iterate = iterate
+        self._first = first
+        self._first_pieces = first_pieces
 
     def __call__(self, Head request not None):
         cdef StartResponseState state
@@ -201,9 +241,11 @@ cdef class Common:
             body = <object>PyList_GET_ITEM(result, 0)
             if type(body) is bytes and _fits(request, state, PyBytes_GET_SIZE(body)):
                 return self._whole(state, body)
+        elif PyIter_Check(result) and type(result) is not self._files and state.written is None and state.pushed is None:
+            return self._in_pieces(request, state, result, context)
         return self._wsgi.respond(request, state, result, context.run)
 
-    cdef object _whole(self, StartResponseState state, bytes body):
+    cdef object _whole(self, StartResponseState state, body):
         cdef Answer response = new_object(self._response)
         response.body = body
         response.status = state.status
@@ -212,6 +254,33 @@ cdef class Common:
         response.block = state.block
         response.encoded = state.encoded
         return response
+
+    cdef object _in_pieces(self, Head request, StartResponseState state, result, context):
+        """Return the response of an iterator, as Wsgi.respond() does."""
+        cdef object close = None, run = context.run, app_close, first, pieces, rest
+        cdef Blocks blocks = Blocks.__new__(Blocks)
+        try:
+            app_close = getattr(result, "close", None)
+            if app_close is not None:
+                close = partial(run, app_close)
+            blocks._context = context
+            blocks._iterator = result if type(result) is GeneratorType else run(self._iterate, result)
+            first = next(blocks, _END)
+            if first is _END:
+                first = b""
+            elif type(first) is not bytes or not first:
+                first = self._first(chain((first,), blocks))
+            if state.block is not None and state.size < 0 and first and state.written is None and state.pushed is None:
+                state.sent = True
+                blocks._first = first
+                response = self._whole(state, blocks)
+                response.close = close
+                return response
+            pieces, rest = self._first_pieces(state, first, blocks)
+        except BaseException:
+            self._wsgi.give_up(request, state, close)
+            raise
+        return self._wsgi.begin(request, state, pieces, rest, close)
 
     cdef dict _environ(self, Head request):
         """Return the environ as environ.Environs; None for a target that needs decoding."""

@@ -120,12 +120,27 @@ class Wsgi:
     def respond(self, request: Request, state: StartResponse, result: Any, run: Callable[..., Any]) -> Response:
         """Return the response of an app's result. Raises AnswerError, and whatever the app's iterable raises."""
         close: Close = None
+        closes_file = False
         try:
             app_close = getattr(result, "close", None)
             if app_close is not None:
                 closes_file = type(result) is FileWrapper and result.closes_file
                 close = app_close if closes_file else partial(run, app_close)
             pieces, rest = _first_pieces(state, result, run)
+            if close is not None and closes_file and rest is None and isinstance(pieces[0], bytes):
+                close()  # it was read to its end, and runs no code of the app
+                close = None
+        except BaseException:
+            self.give_up(request, state, close)
+            raise
+        return self.begin(request, state, pieces, rest, close)
+
+    def begin(
+        self, request: Request, state: StartResponse, pieces: list[Piece], rest: Iterator[Piece] | None, close: Close
+    ) -> Response:
+        """Return the response that begins with `pieces`; `rest` gives further ones, if there are any. Raises
+        AnswerError."""
+        try:
             if state.written is not None:
                 close = partial(_close_both, close, state.written)
             if state.pushed is not None:
@@ -204,7 +219,20 @@ def handler(app: App, *, mounted: bool = False, **options: Any) -> Handler:
         return wsgi
     from allcomers.apps.wsgi._app import Common
 
-    common = Common(wsgi, app, wsgi.environs.templates, StartResponse, Response, known_keys, key_of, BytesIO)
+    common = Common(
+        wsgi,
+        app,
+        wsgi.environs.templates,
+        StartResponse,
+        Response,
+        known_keys,
+        key_of,
+        BytesIO,
+        FileWrapper,
+        _iterate,
+        _first,
+        first_pieces,
+    )
     return (lambda request: (wsgi if request.prefix or request.params else common)(request)) if mounted else common
 
 
@@ -229,14 +257,20 @@ def _first_pieces(
             data = file.whole(SMALL)  # which is closed in this call
             return [file if data is None else data], None
     blocks = run(_iterate, result)
-    first = run(_first, blocks)
+    return first_pieces(state, run(_first, blocks), iter(partial(run, next, blocks, _END), _END))
+
+
+def first_pieces(
+    state: StartResponse, first: bytes, rest: Iterator[Piece]
+) -> tuple[list[Piece], Iterator[Piece] | None]:
+    """Return the same for an iterable whose first block that is not empty is this; b"" for none."""
     state.sent = True
     pieces: list[Piece] = [first] if first else []
     if state.written is not None:
         pieces.insert(0, _spooled(state.written))
     if not first or (state.written is None and state.pushed is None and len(first) == state.length):
         return pieces or [b""], None
-    return pieces, iter(partial(run, next, blocks, _END), _END)
+    return pieces, rest
 
 
 def _joined(blocks: list[bytes] | tuple[bytes, ...]) -> bytes | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
-from urllib.parse import unquote_to_bytes
 
 from allcomers.protocol import compiled
 from allcomers.protocol.compiled import Server
@@ -155,6 +154,8 @@ class Environs:
     def _below_root(self, path: str) -> str:
         """Return PATH_INFO for the path of a target."""
         if "%" in path:
+            from urllib.parse import unquote_to_bytes  # late, as in message.py
+
             path = unquote_to_bytes(path).decode("latin-1")
         root = self._root
         if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):

@@ -157,7 +157,7 @@ class Http1Requests(HttpConnection):
         unsent: bytes,
         records: Sequence[AccessRecord] | None,
         request: Taken | None,
-        async_call: AsyncCall | None,
+        begun: AsyncCall | StreamingBody | None,
         received: bytes,
         requested_at: float,
         now: float,
@@ -168,7 +168,11 @@ class Http1Requests(HttpConnection):
         if request is not None:
             outlet: Any = self  # as above
             self._exchange = exchange = Exchange(outlet, *request, requested_at)
-            exchange.async_call, exchange.running = async_call, True
+            exchange.running = True
+            if isinstance(begun, StreamingBody):
+                exchange.response_body = begun
+            else:
+                exchange.async_call = begun
             self.phase, self._reader = CALLED, http1.fed(self._reader, received, self._limits)
         self._settle(now)
 

@@ -6,9 +6,12 @@ The connection knows when that is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
+from allcomers.config.log_format import Entry, Format
 from allcomers.connection.http.endpoint import HttpEndpoint, Log
+from allcomers.protocol import compiled
 from allcomers.protocol.message import Request
 from allcomers.system import faults
 
@@ -16,7 +19,80 @@ GONE: Final = 499
 """The logged status of a client that left before it had any of a response: nginx's, and never sent."""
 
 
-class AccessRecord:
+if compiled.COMPILED:
+    from allcomers.connection.http._log_record import LogLine, finish, finish_all
+
+if compiled.COMPILED and not TYPE_CHECKING:
+    from allcomers.connection.http._log_record import RecordSlots
+else:
+
+    class RecordSlots:
+        """The slots of an AccessRecord."""
+
+        __slots__ = (
+            "app",
+            "close",
+            "head",
+            "headers",
+            "line",
+            "peer",
+            "request_line",
+            "seconds",
+            "sent",
+            "stamp",
+            "started",
+            "status",
+            "wait",
+            "when",
+            "write",
+        )  # fmt: skip
+
+        app: float
+        close: Callable[[], object] | None
+        head: Request | None
+        headers: Iterable[tuple[str, str]]
+        line: str
+        peer: str
+        request_line: tuple[str, str, str]
+        seconds: float
+        sent: int
+        stamp: str
+        started: float
+        status: int
+        wait: float
+        when: float
+        write: float
+
+        def __init__(
+            self,
+            head: Request | None,
+            request_line: tuple[str, str, str],
+            status: int,
+            sent: int,
+            started: float,
+            headers: Iterable[tuple[str, str]] = (),
+            close: Callable[[], object] | None = None,
+        ) -> None:
+            self.head = head
+            self.request_line = request_line
+            self.status = status
+            self.sent = sent
+            self.started = started
+            self.headers = headers
+            self.close = close
+
+
+def line_maker(fmt: Format) -> Callable[[Entry], bytes]:
+    """Return the function that makes the lines of a format."""
+    if compiled.COMPILED and fmt.layout is not None:
+        try:
+            return LogLine(*fmt.layout, fmt.line)
+        except LookupError:  # a field that few logs have
+            pass
+    return lambda entry: fmt.line(entry).encode("ascii")
+
+
+class AccessRecord(RecordSlots):
     """A response to be logged once it has gone out: the log's Entry, see config.log_format.
 
     head     the request; None where it was not understood
@@ -26,48 +102,14 @@ class AccessRecord:
     close    closes what is open, then
     """
 
-    __slots__ = (
-        "app",
-        "close",
-        "head",
-        "headers",
-        "line",
-        "peer",
-        "request_line",
-        "seconds",
-        "sent",
-        "stamp",
-        "started",
-        "status",
-        "wait",
-        "when",
-        "write",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        head: Request | None,
-        request_line: tuple[str, str, str],
-        status: int,
-        sent: int,
-        started: float,
-        headers: Iterable[tuple[str, str]] = (),
-        close: Callable[[], object] | None = None,
-    ) -> None:
-        self.head = head
-        self.request_line = request_line
-        self.status = status
-        self.sent = sent
-        self.started = started
-        self.headers = headers
-        self.close = close
+    __slots__ = ()
 
     @property
     def host(self) -> str:
         return self.head.host if self.head is not None else ""
 
     def field(self, name: bytes) -> str:
-        value = self.head.named.get(name) if self.head is not None else None
+        value = self.head.value(name) if self.head is not None else None
         return value.strip(b" \t").decode("latin-1") if value else ""
 
     def answer_field(self, name: str) -> str:
@@ -79,7 +121,8 @@ class AccessRecord:
             _close(self.close, self.head, endpoint, peer)
         if endpoint.log is not None:
             try:
-                self._write(endpoint, endpoint.log, peer, now)
+                if self.head is None or not compiled.COMPILED or not finish(self, endpoint.log.log, endpoint.wall, now):
+                    self._write(endpoint, endpoint.log, peer, now)
             except Exception as error:
                 faults.report(error, "a line of the access log is lost")
 
@@ -97,10 +140,16 @@ class AccessRecord:
         log.log(self)
 
 
-def finish_all(endpoint: HttpEndpoint, records: Iterable[AccessRecord], peer: str, now: float) -> None:
-    """Finish `records`: their responses were sent whole."""
-    for record in records:
-        record.finish(endpoint, peer, now)
+def finisher(endpoint: HttpEndpoint) -> Callable[[Iterable[AccessRecord], str, float], None]:
+    """Return a function that finishes records of responses which were sent whole."""
+    if compiled.COMPILED and endpoint.log is not None:
+        return partial(finish_all, endpoint=endpoint, log=endpoint.log.log, wall=endpoint.wall)
+
+    def finish_each(records: Iterable[AccessRecord], peer: str, now: float) -> None:
+        for record in records:
+            record.finish(endpoint, peer, now)
+
+    return finish_each
 
 
 def _close(close: Callable[[], object], head: Request | None, endpoint: HttpEndpoint, peer: str) -> None:

@@ -173,11 +173,12 @@ class GatheredBody(StreamingBody):
 class PulledBody(StreamingBody):
     """A StreamingBody whose pieces come from an iterable.
 
+    pieces    the iterable
     report    called with what that raises, and the request
     is_bound  app code runs when a piece is pulled, or at the end: all of it in the thread that has called the app
     """
 
-    __slots__ = ("_is_stopped", "_pieces", "_report", "_request", "is_bound")
+    __slots__ = ("_is_stopped", "_report", "_request", "is_bound", "pieces")
 
     def __init__(
         self,
@@ -188,7 +189,7 @@ class PulledBody(StreamingBody):
         is_bound: bool = True,
     ) -> None:
         super().__init__(response)
-        self._pieces = pieces
+        self.pieces = pieces
         self._report = report
         self._request = request
         self._is_stopped = False
@@ -217,16 +218,24 @@ class PulledBody(StreamingBody):
 
         Our own iterables may end with FinalPiece, which is closed when it has gone out, or with EndOfBody.ABORTED.
         """
-        for piece in self._pieces:
-            if type(piece) is bytes:  # PERF: most often
-                return piece
-            if isinstance(piece, FileSlice):
-                piece.check()  # here, where what it raises is the app's; it is checked again when it is queued
-                return piece
-            if isinstance(piece, (bytes, FinalPiece)) or piece is EndOfBody.ABORTED:
-                return piece
-            raise AnswerError(f"a piece of a body is bytes or a FileSlice, not {type(piece).__name__}")
+        for piece in self.pieces:
+            return piece if type(piece) is bytes else self.checked(piece)  # PERF: bytes most often
         return EndOfBody.COMPLETE
+
+    def checked(self, piece: Any) -> Piece | FinalPiece | EndOfBody:
+        """Return a piece that the iterable has given. Raises what its file does, and AnswerError."""
+        if isinstance(piece, FileSlice):
+            piece.check()  # here, where what it raises is the app's; it is checked again when it is queued
+        elif not isinstance(piece, (bytes, FinalPiece)) and piece is not EndOfBody.ABORTED:
+            raise AnswerError(f"a piece of a body is bytes or a FileSlice, not {type(piece).__name__}")
+        return piece  # type: ignore[no-any-return]
+
+    def over(self, error: BaseException | None = None) -> EndOfBody:
+        """Close behind the last piece, or behind `error`. Return how the iterable has ended."""
+        if error is not None:
+            self.fail(error)
+        self.close()
+        return EndOfBody.COMPLETE if error is None else EndOfBody.ABORTED
 
     def step(self) -> Any:
         """Return the next piece; close where the iterable ends or the client has all that it was promised: a Call."""
@@ -258,7 +267,7 @@ class PulledBody(StreamingBody):
 
     def _next(self) -> Piece | FinalPiece | EndOfBody:
         if self._is_stopped:
-            end_early = getattr(self._pieces, "end_early", bytes)  # of a body whose coding has an end of its own
+            end_early = getattr(self.pieces, "end_early", bytes)  # of a body whose coding has an end of its own
             return end_early() or EndOfBody.COMPLETE
         try:
             return self.pull()
@@ -270,13 +279,13 @@ class PulledBody(StreamingBody):
         """Run the app's close, once."""
         close, self.response.close = self.response.close, None
         if close is None:
-            close = getattr(self._pieces, "close", None)  # a generator runs its finally now, not when collected
+            close = getattr(self.pieces, "close", None)  # a generator runs its finally now, not when collected
         if close is not None:
             try:
                 close()
             except BaseException as error:
                 self.fail(error)
-        self._pieces = iter(())  # what only this holds ends here, in this thread
+        self.pieces = iter(())  # what only this holds ends here, in this thread
 
     def fail(self, error: BaseException) -> None:
         """Report what the app has raised, or why this cannot be sent."""

@@ -12,13 +12,14 @@ import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from time import monotonic
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from allcomers.connection.base import IDLE, Connection
 from allcomers.connection.call import Address
 from allcomers.models.driver.serving import Serving
 from allcomers.system import faults, sockets
 from allcomers.system.accept_balance import ACCEPT_BACKOFF
+from allcomers.system.sockets import Backlog
 
 BATCH: Final = 64
 """Peers that a loop accepts before those that it has get their turn."""
@@ -47,8 +48,9 @@ class AcceptorOwner(Protocol):
         count. Call watch() when one has left."""
         ...
 
-    def add(self, sock: socket.socket, address: Address, now: float) -> None:
-        """Serve a peer that was accepted."""
+    def add(self, peer: Any, address: Address, now: float) -> None:
+        """Serve a peer that was accepted: its descriptor or its socket, as the Acceptor's backlogs give it. Where this
+        raises, the Acceptor closes it."""
         ...
 
     def watch_listener(self, fd: int, action: Action) -> None:
@@ -67,17 +69,24 @@ class AcceptorOwner(Protocol):
 class Acceptor:
     """The listeners of a worker.
 
-    batch  peers at most that one report of a listener admits
+    batch    peers at most that one report of a listener admits
+    backlog  makes the Backlog of a listener
     """
 
-    def __init__(self, owner: AcceptorOwner, serving: Serving, batch: int = BATCH) -> None:
+    def __init__(
+        self,
+        owner: AcceptorOwner,
+        serving: Serving,
+        batch: int = BATCH,
+        backlog: Callable[[socket.socket], Backlog] = Backlog,
+    ) -> None:
         self._owner = owner
         self._serving = serving
-        self._listeners = serving.listeners
         self._slot = serving.slot
         self._signals = serving.signals
         self._batch = batch
-        self._actions = {listener.fileno(): partial(self._accept, listener) for listener in self._listeners}
+        self._backlogs = [backlog(listener) for listener in serving.listeners]
+        self._actions = {one.listener.fileno(): partial(self._accept, one) for one in self._backlogs}
         self._watched: set[int] = set()
         self._signals.on_shortage(lambda: owner.make_room(monotonic(), EVICT))
 
@@ -107,23 +116,23 @@ class Acceptor:
         self._watched.remove(fd)
         self._owner.forget_listener(fd)
 
-    def _accept(self, listener: socket.socket, now: float) -> None:
-        """Accept peers that wait at `listener`, at least one; pause where that fails."""
+    def _accept(self, backlog: Backlog, now: float) -> None:
+        """Accept peers that wait in `backlog`, at least one; pause where that fails."""
         try:
-            self._accept_turn(listener, now)
+            self._accept_turn(backlog, now)
         except Exception as error:
             faults.report(error, "no peer can be accepted for the moment")
             self.unwatch()
-            self._owner.retry(listener.fileno(), now + sockets.PAUSE)
+            self._owner.retry(backlog.listener.fileno(), now + sockets.PAUSE)
 
-    def _accept_turn(self, listener: socket.socket, now: float) -> None:
+    def _accept_turn(self, backlog: Backlog, now: float) -> None:
         slot = self._slot
         if slot.is_alone():
-            self._accept_some(listener, self._batch, now)
+            self._accept_some(backlog, self._batch, now)
             return
-        most = min(self._batch, slot.accept_quota(sockets.queued(listener) or 0))
-        self._accept_some(listener, most, now)
-        fd = listener.fileno()
+        most = min(self._batch, slot.accept_quota(sockets.queued(backlog.listener) or 0))
+        self._accept_some(backlog, most, now)
+        fd = backlog.listener.fileno()
         if fd in self._watched:
             # To the end of the kernel's queue of those that it wakes; or, if we are ahead, out of it for a moment.
             self._forget(fd)
@@ -132,16 +141,16 @@ class Acceptor:
             else:
                 self._watch(fd)
 
-    def _accept_some(self, listener: socket.socket, most: int, now: float) -> None:
+    def _accept_some(self, backlog: Backlog, most: int, now: float) -> None:
         owner = self._owner
         if owner.full():
-            self._wait_for_room(listener, now)
+            self._wait_for_room(backlog.listener, now)
             return
         for _ in range(most):
             try:
-                found = sockets.accept(listener)
+                found = backlog.accept()
             except OSError:
-                self._wait_for_room(listener, now)
+                self._wait_for_room(backlog.listener, now)
                 return
             if found is None:
                 return
@@ -149,17 +158,17 @@ class Acceptor:
             if owner.full():  # the next report shows whether another waits
                 return
 
-    def admit(self, sock: socket.socket, address: Address, now: float) -> None:
+    def admit(self, peer: Any, address: Address, now: float) -> None:
         """Give the owner a peer that was accepted, unless its client has too many; close it where that fails."""
         try:
             if self._serving.admit(address):
-                self._owner.add(sock, address, now)
+                self._owner.add(peer, address, now)
             else:
-                sockets.refuse(sock, self._serving.endpoint.busy)
+                sockets.refuse(peer, self._serving.endpoint.busy)
         except Exception as error:
             faults.report_peer(error, address[0])
             self._serving.dismiss(address)
-            sockets.close_peer(sock)
+            sockets.close_peer(peer)
 
     def _wait_for_room(self, listener: socket.socket, now: float) -> None:
         """Leave those that wait in the backlog until a peer has left; or for a moment: descriptors become free
@@ -168,16 +177,16 @@ class Acceptor:
         self._owner.make_room(now, min(EVICT, max(1, sockets.queued(listener) or 1)))
         self._owner.retry(listener.fileno(), now + sockets.PAUSE)
 
-    def close(self) -> Iterator[tuple[socket.socket, Address]]:
+    def close(self) -> Iterator[tuple[Any, Address]]:
         """Yield the peers that wait now, until the signals' deadline, and close the listeners."""
         self.unwatch()
         self._actions.clear()
-        for listener in self._listeners:
+        for backlog in self._backlogs:
             try:
-                for _ in range(sockets.waiting(listener)):
-                    if monotonic() >= self._signals.deadline or not (found := sockets.accept(listener)):
+                for _ in range(sockets.waiting(backlog.listener)):
+                    if monotonic() >= self._signals.deadline or not (found := backlog.accept()):
                         break
                     yield found
             except OSError:
                 pass
-            sockets.close(listener)
+            sockets.close(backlog.listener)

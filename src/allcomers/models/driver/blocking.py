@@ -224,6 +224,9 @@ class _Driver:
     def said(self, reply: Any) -> bool:
         raise AssertionError("no call here answers later")
 
+    def send_now(self, data: bytes) -> int:
+        raise AssertionError("what is sent here waits for the socket")
+
     def cut(self) -> None:
         with suppress(OSError):  # it is closed already
             self._sock.shutdown(socket.SHUT_RDWR)  # so the peer's own thread ends it

@@ -12,26 +12,22 @@ from __future__ import annotations
 
 import math
 import socket
-from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 from functools import partial
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from allcomers.calls.outflow import Outflow
-from allcomers.calls.overload.admission import Admission
-from allcomers.calls.protocols import Calls
 from allcomers.connection.base import CALL, FAREWELL, PATIENCE, READ, RUNNING, WRITE, Connection, awaits_body
-from allcomers.connection.call import CONSUMED, OVERLOADED, PENDING, Driver, PartialResponse
+from allcomers.connection.call import CONSUMED, OVERLOADED, Address, Driver
 from allcomers.connection.http.exchange import StepCall
 from allcomers.connection.http.response_head import hints
-from allcomers.errors import ClientGone, LoopMoved, PeerError
-from allcomers.models.driver.poller import Poller
-from allcomers.models.fastpath.pieces import STEP, pull_pieces, report, send_piece
+from allcomers.errors import LoopMoved, PeerError
+from allcomers.models.driver.poller import Home
+from allcomers.models.fastpath.pieces import STEP, pull_pieces, report, send_piece, takes_turns
 from allcomers.models.fastpath.setup import FastState
 from allcomers.system import nonblocking, sockets
-from allcomers.system.deadlines import NEVER, Deadlines
+from allcomers.system.deadlines import NEVER
 
 TURN: Final = 256 * 1024
 """Bytes moved for one peer before it is another's turn."""
@@ -46,77 +42,77 @@ HINTS: Final = 16
 _READ_OR_WRITE: Final = READ | WRITE
 
 
-class Home(Protocol):
-    """The peers of a loop, and what they share (peers.Peers).
-
-    at        the peer whose turn it is
-    again     peers that had their turn and could go on
-    evicting  bool: each peer is to leave with its next response
-    draining  bool: the server leaves
-    detached  peers that are gone, and whose calls run on
-    has_fast_path  bool: idle peers have it
-    """
-
-    channels: dict[int, Channel]
-    calls: Calls
-    admission: Admission
-    here: Any  # calls.here
-    poller: Poller
-    deadlines: Deadlines
-    at: Channel
-    again: deque[Channel]
-    evicting: bool
-    draining: bool
-    detached: set[Channel]
-    has_fast_path: bool
-    turned: Callable[[float], object]
-
-    def post(self, channel: Channel, call: Any, reply: Any) -> None:
-        """Bring the result of `call` to the loop's own thread. Called in any thread."""
-        ...
-
-    def close(self, channel: Channel) -> None: ...
-
-    def fail(self, channel: Channel, error: BaseException, reply: object = None) -> None: ...
-
-
-def _takes_turns(conn: Connection) -> bool:
-    """Return whether others have their turn between two pieces of this response, of which the next may last, too.
-
-    Not where it ends by itself: an app may keep in this thread what its pieces need, such as a database connection, and
-    close that for another request.
-    """
-    return conn.stream is not None and conn.stream.is_endless
-
-
 def _pull(channel: Channel, now: float, left: int, end: float) -> tuple[float, int]:
     """Give pieces of a response, `left` bytes or to the `end`. Return the time after them, and what is left."""
     home, conn, call = channel.home, channel.conn, channel.conn.take_call()
-    until = end if home.calls.keeps_threads or _takes_turns(conn) else math.inf
+    until = end if home.calls.keeps_threads or takes_turns(conn) else math.inf
     reply, now, moved = pull_pieces(conn, channel.fd, call, home.here, now, left, until)
     report(conn, call, reply, now)
     return now, left - moved
 
 
+def _call(channel: Channel, conn: Connection, ready_at: float, now: float, left: int, end: float) -> tuple[float, int]:
+    """Run the call that is due, or submit or refuse it. Return the time after it, if it ran here, and the bytes that
+    are left of its turn, which ends at `end`."""
+    home = channel.home
+    if conn.stream is not None:
+        return _pull(channel, now, left, end)
+    if home.admission.late:
+        now = monotonic()
+        if home.admission.refuses(ready_at, now, home.calls.inline):
+            conn.answered(conn.take_call(), OVERLOADED, now)
+            return now, left
+    call = conn.take_call()
+    if not (home.calls.inline or type(call) is StepCall):
+        home.calls.submit(call, partial(home.post, channel, call))
+        return now, left
+    started, due = monotonic(), now
+    reply = home.here(call)
+    now = monotonic()
+    conn.counters.called(started - due, now - started)
+    report(conn, call, reply, now)
+    return now, left
+
+
+def _keep_thread(channel: Channel, conn: Connection) -> None:
+    """Give a response that waits, and whose iterable is bound to this thread, from here: the loop moves to another."""
+    stream = conn.release_body()
+    if stream is not None:
+        channel.home.at = channel
+        channel.home.calls.stay(stream)
+        conn.answered(None, b"", monotonic())  # the loop cannot move: the next piece is pulled as this one was
+
+
+def _succeed(channel: Channel, successor: Connection, now: float) -> None:
+    """Drive the connection of another protocol from here on."""
+    channel.conn.driver = channel.conn.successor = None  # the call, which `successor` has, knows this connection
+    channel.conn = successor
+    successor.driver = channel
+    channel.drive(now)
+
+
 class Channel(FastState):
     """A peer's socket and its connection, and the poller's reports of the one for the other.
 
+    conn      None while the peer is idle and nothing needs its connection: sync() makes it
     ended     bool: no more will come than is there already, so it is read to its end: an edge is reported once
     writable  int: WRITE; 0 once a send would have blocked
     """
 
-    __slots__ = ("due", "ended", "hinted", "home", "sock", "watched", "writable")
+    __slots__ = ("_sock", "due", "ended", "hinted", "home", "watched", "writable")
 
-    def __init__(self, home: Home, sock: socket.socket, conn: Connection) -> None:
+    def __init__(self, home: Home, fd: int, address: Address, now: float) -> None:
         self.home = home
-        self.sock = sock
-        self.fd = sock.fileno()
-        self.conn = conn
-        self.is_idle = False
+        self.fd = fd
+        self.peer, self.port, self.server = address
+        self._sock: socket.socket | None = None  # made for what a descriptor alone cannot do
+        self.conn: Any = None  # a Connection
+        self.is_idle = True
         self.count = 0
-        self.since = self.ready_at = 0.0
+        self.since = self.ready_at = now
         self.noted = None
-        self.handed_off = None
+        self.handed_off = self.held = None
+        self.held_at = 0.0
         self.hinted: tuple[list[bytes], ...] = ()  # by a call of which the connection does not know yet
         self.readable = False
         self.ended = False
@@ -124,14 +120,23 @@ class Channel(FastState):
         self.watched = 0
         self.due = NEVER  # when its deadline is looked at next
 
+    @property
+    def sock(self) -> socket.socket:
+        """The peer's socket. Raises OSError where it cannot be made."""
+        self._sock = self._sock or sockets.socket_of(self.fd)
+        return self._sock
+
+    def close_socket(self) -> None:
+        sockets.close_peer(self.fd if self._sock is None else self._sock)
+
     # ------------------------------------------------------------ steps
 
     def drive(self, now: float) -> None:
         """Satisfy what the connection wants, for as long as that needs no waiting."""
-        home, conn, ready_at = self.home, self.conn, now
-        home.at = self
+        self.home.at = self
         if self.is_idle:
             self.sync()
+        home, conn, ready_at = self.home, self.conn, now
         if home.evicting:
             conn.drain(now, FAREWELL if home.draining else PATIENCE)
         try:
@@ -140,10 +145,10 @@ class Channel(FastState):
                 left -= STEP
                 wants = conn.wants
                 if wants & CALL:
-                    if now >= end and _takes_turns(conn):
+                    if now >= end and takes_turns(conn):
                         home.again.append(self)
                         break
-                    now, left = self._call(conn, ready_at, now, left, end)
+                    now, left = _call(self, conn, ready_at, now, left, end)
                 elif wants & self.writable:
                     left -= self._send(conn, now)
                 elif wants & READ and self.readable:
@@ -191,27 +196,25 @@ class Channel(FastState):
         conn.received(data, now)
         return now
 
-    def _call(self, conn: Connection, ready_at: float, now: float, left: int, end: float) -> tuple[float, int]:
-        """Run the call that is due, or submit or refuse it. Return the time after it, if it ran here, and the bytes
-        that are left of its turn, which ends at `end`."""
+    def go_on(self, now: float) -> None:
+        """Take a turn that the poller has not reported.
+
+        PERF: a newcomer has mostly sent its request by now, and perhaps it is the only one: then the poller never knows
+        of this peer, which spares two system calls and a wait."""
         home = self.home
-        if conn.stream is not None:
-            return _pull(self, now, left, end)
-        if home.admission.late:
-            now = monotonic()
-            if home.admission.refuses(ready_at, now, home.calls.inline):
-                conn.answered(conn.take_call(), OVERLOADED, now)
-                return now, left
-        call = conn.take_call()
-        if not (home.calls.inline or type(call) is StepCall):
-            home.calls.submit(call, partial(home.post, self, call))
-            return now, left
-        started, due = monotonic(), now
-        reply = home.here(call)
-        now = monotonic()
-        conn.counters.called(started - due, now - started)
-        report(conn, call, reply, now)
-        return now, left
+        if not self.is_idle or home.arrive is None:
+            self.drive(now)
+            return
+        home.arrive(self)
+        if self.is_idle and home.channels.get(self.fd) is self:
+            if self.conn is not None:
+                self._settle(self.conn, now)
+            elif not self.watched:
+                self.watched = READ
+                home.poller.watch(self.fd, READ)
+                if now + home.look_after < self.due:
+                    self.due = now + home.look_after
+                    home.deadlines.set(self.fd, self.due)
 
     def resume(self, now: float) -> None:
         """Go on after the result of a call that took its time: the peer may have gone."""
@@ -219,27 +222,30 @@ class Channel(FastState):
             self.drive(now)
         else:
             self.home.detached.discard(self)
-            self.run_close_call()
+            self.home.run_close_call(self)
 
     def expire(self, now: float) -> None:
         """Go on at a time that was set: the deadline has come, or has moved."""
+        home = self.home
         self.due = NEVER
         self.sync()
         if self.conn.deadline <= now:
             self.conn.expired(now, sockets.held(self.sock))
         self.drive(now)
+        if self.is_idle and home.makes_late:
+            self._forget_connection()
 
     def _settle(self, conn: Connection, now: float) -> None:
         """Watch for what is wanted now, until the time that is set for it."""
         home = self.home
         if conn.stream is not None and home.calls.keeps_threads:
-            self._keep_thread(conn)
+            _keep_thread(self, conn)
         wants = conn.wants
         if not wants:
             if conn.successor is None:
                 home.close(self)
             else:
-                self._succeed(conn.successor, now)
+                _succeed(self, conn.successor, now)
             return
         if wants & READ and awaits_body(conn):
             sockets.acknowledge(self.sock)
@@ -250,70 +256,44 @@ class Channel(FastState):
         if conn.deadline < self.due:
             self.due = conn.deadline
             home.deadlines.set(self.fd, conn.deadline)
-        if home.has_fast_path and conn.is_idle and not home.evicting:
-            self.is_idle = True  # the fast path serves it, and needs the address, which a PROXY header may have changed
-            self.peer, self.port, self.server = conn.address
-
-    def _keep_thread(self, conn: Connection) -> None:
-        """Give a response that waits, and whose iterable is bound to this thread, from here: the loop goes on in
-        another."""
-        stream = conn.release_body()
-        if stream is not None:
-            self.home.at = self
-            self.home.calls.stay(stream)
-            conn.answered(None, b"", monotonic())  # the loop cannot move: the next piece is pulled as this one was
-
-    def _succeed(self, conn: Connection, now: float) -> None:
-        """Drive the connection of another protocol from here on."""
-        self.conn.driver = self.conn.successor = None  # the call, which `conn` has, knows the connection before it
-        self.conn = conn
-        conn.driver = self
-        self.drive(now)
-
-    def give_up(self, reply: object) -> None:
-        """Report to the connection, of which a step has raised, that its peer is lost: each part for itself.
-
-        reply  the result of a call that it may not have taken
-        """
-        now = monotonic()
-        with suppress(Exception):
-            self.sync()
-        for conn in (self.conn, self.conn.successor):
-            with suppress(Exception):
-                if conn is not None:
-                    conn.lost(now)
-        if isinstance(reply, PartialResponse) and not reply.over:  # a thread may wait for it
-            with suppress(Exception):
-                reply.end(ClientGone("the client has gone"))
-
-    def run_close_call(self) -> None:
-        """Run the app's last call for this peer, if there is one."""
-        home, conn = self.home, self.conn
-        is_streaming = conn.stream is not None
-        close_call = conn.close_call()
-        if close_call is PENDING:
-            home.detached.add(self)
-        elif close_call is not None and is_streaming:
-            home.at = self
-            home.here(close_call)
-        elif close_call is not None:
-            home.calls.submit(close_call, lambda _: None)
+        self.try_fast_path()
 
     # ------------------------------------------------------------ the fast path
+
+    def try_fast_path(self) -> None:
+        """Leave an idle peer to the fast path, if there is one."""
+        conn, home = self.conn, self.home
+        if home.arrive is not None and conn.is_idle and not home.evicting:
+            self.is_idle = True  # it needs the address, which a PROXY header may have changed
+            self.peer, self.port, self.server = conn.address
+
+    def _forget_connection(self) -> None:
+        """Drop the connection of an idle peer, but for what sync() makes it of: it is most of the peer's memory."""
+        conn = self.conn
+        self.conn, self.count, self.since, conn.driver = None, conn.served, conn.since, None
 
     def sync(self) -> None:
         """Report to the connection what the fast path has done; the loop itself drives it from here on."""
         self.is_idle = False
+        if self.conn is None:
+            self.conn = self.home.connect((self.peer, self.port, self.server), self.since)
+            self.conn.driver = self
         if self.count:
             self.conn.count_served(self.count, self.since)
             self.count = 0
         if self.handed_off is not None:
             (request, line, _), self.handed_off = self.handed_off, None
             self.conn.adopt(b"", None, (request, line), None, b"", self.ready_at, self.ready_at)
+        if self.held is not None:
+            held, self.held = self.held, None
+            self.conn.opened(held, self.held_at)
 
     @property
     def driver(self) -> Driver | None:
-        return self.conn.driver
+        if self.conn is not None:
+            driver: Driver | None = self.conn.driver
+            return driver
+        return self if self.home.channels.get(self.fd) is self else None
 
     def hint(self, links: Iterable[bytes]) -> None:
         """Send these links ahead of the response (async_call.Asker). Raises AnswerError."""
@@ -324,11 +304,11 @@ class Channel(FastState):
         else:
             self.conn.hint(links)
 
-    def adopt(self, unsent: bytes, request: Any, async_call: Any, received: bytes, now: float) -> None:
+    def adopt(self, unsent: bytes, request: Any, begun: Any, received: bytes, now: float) -> None:
         """Hand over to the connection what the fast path has served so far: see its adopt()."""
         self.sync()
         records, self.noted = self.noted, None
-        self.conn.adopt(unsent, records, request, async_call, received, self.ready_at, now)
+        self.conn.adopt(unsent, records, request, begun, received, self.ready_at, now)
         hinted, self.hinted = self.hinted, ()
         for links in hinted:
             self.hint(links)
@@ -341,8 +321,8 @@ class Channel(FastState):
         if call is not None:
             assert isinstance(received, bytes)
             request, reply = call
-            async_call, reply = reply if type(reply) is tuple else (None, reply)
-            self.adopt(unsent, request, async_call, received, now)
+            begun, reply = reply if type(reply) is tuple else (None, reply)
+            self.adopt(unsent, request, begun, received, now)
             report(self.conn, None, reply, now)
         else:
             self.adopt(unsent, None, None, b"", now)
@@ -355,6 +335,8 @@ class Channel(FastState):
 
     def post(self, call: Any, reply: Any) -> bool:
         """Report the result of a call that runs on the event loop, a part of it, or CONSUMED. In the loop's thread."""
+        if self.conn is None:
+            self.sync()
         conn = self.conn
         try:
             if type(reply) is bytes and (reply := send_piece(conn, self.fd, reply)) is None:
@@ -376,12 +358,16 @@ class Channel(FastState):
         """Report a result of the one call that runs, which began without the connection."""
         return self.post(None, reply)
 
+    def send_now(self, data: bytes) -> int:
+        return nonblocking.send_some(self.fd, data)
+
     def outflow(self) -> Outflow | None:
         calls = self.home.calls
         return Outflow(partial(self.home.post, self, None), calls.away) if calls.release_loop() else None
 
     def cut(self) -> None:
         now = monotonic()
+        self.sync()
         self.conn.cut(now)
         self.due = now
         self.home.deadlines.set(self.fd, now)  # its turn comes when the steps of others are over

@@ -136,6 +136,13 @@ def give_back(ended: Inbox[None]) -> None:
         ended.put(None)
 
 
+class SocketBacklog(sockets.Backlog):
+    """A Backlog that has a socket for each peer: its conversation waits by that."""
+
+    def taken(self, fd: int) -> socket.socket:
+        return sockets.socket_of(fd, self.listener.family)
+
+
 class AcceptLoop:
     """A thread that accepts peers, and begins a conversation with each.
 
@@ -149,7 +156,7 @@ class AcceptLoop:
         self._actions: dict[int, Action] = {}
         self._retries = Deadlines()  # when listeners are to be watched again, by descriptor
         self.watch(serving.signals.fileno(), lambda now: serving.signals.read())
-        self._acceptor = Acceptor(self, serving, batch=1)
+        self._acceptor = Acceptor(self, serving, batch=1, backlog=SocketBacklog)
         self._acceptor.watch()
 
     def watch(self, fd: int, action: Action) -> None:
@@ -188,9 +195,9 @@ class AcceptLoop:
     def make_room(self, now: float, count: int) -> None:
         """Ignore: there is no other peer."""
 
-    def add(self, sock: socket.socket, address: Address, now: float) -> None:
-        if not self._refuses(sock, address, now):
-            self._start(sock, address)
+    def add(self, peer: socket.socket, address: Address, now: float) -> None:
+        if not self._refuses(peer, address, now):
+            self._start(peer, address)
 
     def _refuses(self, sock: socket.socket, address: Address, now: float) -> bool:
         """Refuse a peer that has waited too long in the backlog. Return whether that is done."""
@@ -280,20 +287,20 @@ class Conversations(AcceptLoop):
         if count > self._asked and not self._serving.signals.draining:
             self._ask(count)
 
-    def add(self, sock: socket.socket, address: Address, now: float) -> None:
+    def add(self, peer: socket.socket, address: Address, now: float) -> None:
         # Only a peer of the backlog is added when all is full.
         while self._present >= self._places and self._wait_for_leavers():
             pass
-        if self._refuses(sock, address, now):
+        if self._refuses(peer, address, now):
             return
-        self._descriptors.took(sock.fileno())
+        self._descriptors.took(peer.fileno())
         self._present += 1  # before it starts: it may have ended by then
         try:
-            self._start(sock, address)
+            self._start(peer, address)
         except (OSError, RuntimeError, MemoryError):  # the system has no more processes, threads or memory
             self._present -= 1
             self._serving.dismiss(address)
-            sockets.refuse(sock, self._serving.endpoint.busy)
+            sockets.refuse(peer, self._serving.endpoint.busy)
             return
         self._serving.slot.counters.add(ACCEPTED)
         self._serving.slot.count(self._present)

@@ -25,7 +25,7 @@ from allcomers.connection.base import READ, WRITE
 from allcomers.connection.call import PartialResponse
 from allcomers.errors import LoopMoved
 from allcomers.models.driver.channel import Channel
-from allcomers.models.driver.peers import Peers
+from allcomers.models.driver.peers import Peers, give_up, needs_no_connection
 from allcomers.models.driver.poller import Poller
 from allcomers.models.driver.serving import Serving
 from allcomers.models.fastpath import setup
@@ -67,8 +67,11 @@ class EventLoop:
             peers.post,
             serving.admission,
         )
-        peers.has_fast_path = self._fast_path is not None
-        self.handle = self._handle if self._fast_path is None else self._fast_path.handle
+        self.handle = self._handle
+        if self._fast_path is not None:
+            self.handle = self._fast_path.handle
+            peers.arrive = self._fast_path.arrive
+            peers.makes_late = needs_no_connection(serving.endpoint)
         peers.watch(serving.signals.fileno(), self._read_signals)
         peers.open(self._take_results)
 
@@ -114,7 +117,7 @@ class EventLoop:
     def close(self) -> None:
         """Close the peers that are left, for which there was no time."""
         for channel in list(self._channels.values()):
-            channel.give_up(None)
+            give_up(channel, None)
             with suppress(LoopMoved):
                 self.peers.close(channel)
         self._poller.close()
@@ -123,8 +126,8 @@ class EventLoop:
         """Detach the loop from this thread, which stays inside an app call. Return the callback for that call's result;
         another thread then calls run()."""
         if self._fast_path is not None and (left := self._fast_path.leave()):
-            channel, unsent, request, received = left
-            channel.adopt(unsent, request, None, received, monotonic())
+            channel, unsent, request, begun, received = left
+            channel.adopt(unsent, request, begun, received, monotonic())
         else:
             channel = self.peers.at
             channel.conn.consumed(None, monotonic())  # it is not over, as it was to be
@@ -146,7 +149,9 @@ class EventLoop:
             channel.ended = channel.readable = True
             if events & _GONE:
                 channel.writable = WRITE
-                if not channel.conn.wants & _READ_OR_WRITE:  # a call runs for a peer that is gone: end these reports
+                if (
+                    not channel.is_idle and not channel.conn.wants & _READ_OR_WRITE
+                ):  # a call runs for a peer that is gone: end these reports
                     channel.conn.lost(now)
         channel.drive(now)
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import heapq
-import socket
+import sys
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-from allcomers.connection.base import FAREWELL, HEAD, IDLE, PATIENCE, READ
-from allcomers.connection.call import Address
+from allcomers.connection.base import FAREWELL, HEAD, IDLE, PATIENCE, READ, Connection
+from allcomers.connection.call import PENDING, Address, PartialResponse
 from allcomers.connection.http.base import HttpConnection
-from allcomers.errors import LoopMoved
+from allcomers.errors import ClientGone, LoopMoved
 from allcomers.models.driver.acceptor import Acceptor, Action, is_kept_alive
 from allcomers.models.driver.channel import PROMPT, Channel
 from allcomers.models.driver.poller import Poller
-from allcomers.models.driver.serving import Serving
+from allcomers.models.driver.serving import Endpoint, Serving
 from allcomers.system import faults, sockets
 from allcomers.system.counters import ACCEPTED
 from allcomers.system.deadlines import Deadlines
@@ -36,7 +37,9 @@ class Peers:
     draining  bool: no peer may come in any more
     detached  peers that are gone, and whose calls run on: the loop waits for these, too, before it ends
     turned    called with the time when a call that runs on the event loop has answered
-    has_fast_path  bool: set by the loop
+    arrive    serves a newcomer by the fast path, which idle peers have; None for none, set by the loop
+    makes_late  bool: idle peers have no connection; set by the loop
+    connect, look_after  as Home has them
     """
 
     def __init__(self, serving: Serving, poller: Poller, turned: Callable[[float], object]) -> None:
@@ -51,7 +54,11 @@ class Peers:
         self.at: Channel
         self.again: deque[Channel] = deque()
         self.detached: set[Channel] = set()
-        self.has_fast_path = False
+        self.arrive: Callable[[Channel], None] | None = None
+        self.connect: Callable[[Address, float], Connection] = serving.connect
+        self.makes_late = False
+        http = serving.endpoint.http
+        self.look_after = 0.0 if http is None else http.limits.head_timeout
         self.draining = False
         self._crowded = False  # others wait for places, and none has left since
         self._descriptors = DescriptorRoom(poller.most)
@@ -94,7 +101,7 @@ class Peers:
         for _ in range(len(self.again)):
             channel = self.again.popleft()
             if self.channels.get(channel.fd) is channel:
-                self._guarded(channel, channel.drive, now)
+                self._guarded(channel, channel.go_on, now)
                 now = monotonic()
                 if now >= until:
                     break
@@ -143,13 +150,15 @@ class Peers:
             self.evicting = self._slot.leaving_soon
             self._acceptor.watch()
 
-    def add(self, sock: socket.socket, address: Address, now: float) -> None:
-        if sock.fileno() >= self.poller.most:
+    def add(self, fd: int, address: Address, now: float) -> None:
+        if fd >= self.poller.most:
             self._serving.dismiss(address)
-            sockets.refuse(sock, self._serving.endpoint.busy)
+            sockets.refuse(fd, self._serving.endpoint.busy)
             return
-        channel = Channel(self, sock, self._serving.connect(address, now))
-        channel.conn.driver = channel
+        channel = Channel(self, fd, address, now)
+        if not self.makes_late or self.evicting:
+            channel.sync()
+            channel.try_fast_path()
         if self.draining:
             channel.conn.drain(now)
         self.again.append(channel)
@@ -191,8 +200,8 @@ class Peers:
 
         reply  the result of a call that was being reported, if that was the step
         """
-        faults.report_peer(error, channel.conn.peer)
-        channel.give_up(reply)
+        faults.report_peer(error, (channel.conn or channel).peer)
+        give_up(channel, reply)
         self.close(channel)
         self.detached.discard(channel)  # the result of its call may be what was lost
 
@@ -212,16 +221,34 @@ class Peers:
         if self.channels.get(channel.fd) is not channel:
             return
         self.poller.forget(channel.fd)
-        sockets.close_peer(channel.sock)
+        channel.close_socket()
         del self.channels[channel.fd]  # not before: what raises until here is done once more by fail()
         self._slot.count(len(self.channels))
-        channel.conn.driver = None  # the two hold each other
-        self._serving.forget(channel.conn)
+        if (conn := channel.conn) is None:
+            self._serving.dismiss((channel.peer, channel.port, channel.server))
+        else:
+            conn.driver = None  # the two hold each other
+            self._serving.forget(conn)
         self._end_crowding()
         try:
-            channel.run_close_call()
+            self.run_close_call(channel)
         except Exception as error:
             faults.report_peer(error, channel.conn.peer)
+
+    def run_close_call(self, channel: Channel) -> None:
+        """Run the app's last call for a peer that is gone, if there is one."""
+        conn = channel.conn
+        if conn is None:
+            return
+        is_streaming = conn.stream is not None
+        close_call = conn.close_call()
+        if close_call is PENDING:
+            self.detached.add(channel)
+        elif close_call is not None and is_streaming:
+            self.at = channel
+            self.here(close_call)
+        elif close_call is not None:
+            self.calls.submit(close_call, lambda _: None)
 
     def evict_soon(self) -> None:
         """Evict peers with their next responses: all if the server is about to leave, some for another worker."""
@@ -257,8 +284,35 @@ class Peers:
             self._guarded(channel, channel.sync)
 
 
+def needs_no_connection(endpoint: Endpoint) -> bool:
+    """Return whether an idle peer needs no connection where the fast path serves it: not in TLS, behind a PROXY header,
+    or where its requests are counted."""
+    http = endpoint.http
+    if http is None or http.tls is not None or endpoint.is_announced or http.limits.max_requests < sys.maxsize:
+        return False
+    return endpoint.connect(("", 0, ("", 0)), 0.0).is_idle
+
+
+def give_up(channel: Channel, reply: object) -> None:
+    """Report to the connection of a peer, of which a step has raised, that it is lost: each part for itself.
+
+    reply  the result of a call that it may not have taken
+    """
+    now = monotonic()
+    with suppress(Exception):
+        channel.sync()
+    for conn in (channel.conn, channel.conn and channel.conn.successor):
+        with suppress(Exception):
+            if conn is not None:
+                conn.lost(now)
+    if isinstance(reply, PartialResponse) and not reply.over:  # a thread may wait for it
+        with suppress(Exception):
+            reply.end(ClientGone("the client has gone"))
+
+
 def _deadline(channel: Channel) -> float:
-    return channel.conn.deadline
+    deadline: float = channel.conn.deadline
+    return deadline
 
 
 def _sends_late_head(channel: Channel, now: float) -> bool:

@@ -1,8 +1,17 @@
-"""A way to wait for many sockets, as the loop knows it."""
+"""What a loop is to its parts: its way to wait for many sockets, and what its peers share."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from allcomers.calls.overload.admission import Admission
+    from allcomers.calls.protocols import Calls
+    from allcomers.connection.base import Connection
+    from allcomers.connection.call import Address
+    from allcomers.system.deadlines import Deadlines
 
 
 class Poller(Protocol):
@@ -34,3 +43,49 @@ class Poller(Protocol):
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         """Return (fd, events) of each that is ready, events as poll(2) numbers them; None waits for ever."""
         ...
+
+
+Peer: TypeAlias = Any
+"""A channel.Channel, whose module imports this one."""
+
+
+class Home(Protocol):
+    """The peers of a loop, and what they share (peers.Peers).
+
+    at        the peer whose turn it is
+    again     peers that had their turn and could go on
+    evicting  bool: each peer is to leave with its next response
+    draining  bool: the server leaves
+    detached  peers that are gone, and whose calls run on
+    connect   makes the connection of a peer, of its address and the time
+    makes_late  bool: only where it is needed
+    look_after  seconds after which the deadline of a newcomer without one is looked at
+    arrive    serves a newcomer by the fast path; None where there is none
+    """
+
+    channels: dict[int, Peer]
+    calls: Calls
+    admission: Admission
+    here: Any  # calls.here
+    poller: Poller
+    deadlines: Deadlines
+    at: Peer
+    again: deque[Peer]
+    evicting: bool
+    draining: bool
+    detached: set[Peer]
+    connect: Callable[[Address, float], Connection]
+    makes_late: bool
+    look_after: float
+    arrive: Callable[[Peer], None] | None
+    turned: Callable[[float], object]
+
+    def post(self, channel: Peer, call: Any, reply: Any) -> None:
+        """Bring the result of `call` to the loop's own thread. Called in any thread."""
+        ...
+
+    def close(self, channel: Peer) -> None: ...
+
+    def run_close_call(self, channel: Peer) -> None: ...
+
+    def fail(self, channel: Peer, error: BaseException, reply: object = None) -> None: ...

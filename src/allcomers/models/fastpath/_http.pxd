@@ -16,3 +16,5 @@ cdef class FastState:
     cdef public double ready_at
     cdef public list noted
     cdef public tuple handed_off
+    cdef public bytes held
+    cdef public double held_at

@@ -9,16 +9,21 @@ the result that is not common. So here is no rule of HTTP, no deadline and no st
 
 Where calls run in other threads, the call of one request that came by itself is handed over, and its response sent when
 it is there. Code that needs the connection meanwhile has the request reported to it first (`Channel.sync`).
+
+A response in pieces that are pulled is sent here, too, each before the next is asked for (PEP 3333), for as long as the
+socket takes them whole; the connection gets what is left of it, if anything.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 from allcomers.calls._ownership cimport Ownership
-from allcomers.protocol._response cimport Answer
+from allcomers.connection.http._log_record cimport RecordSlots
+from allcomers.protocol._response cimport Answer, put_bytes
 from allcomers.protocol._bytes cimport Bytes
 from allcomers.protocol._head cimport Head, minor_of, take_head, version_of
-from allcomers.models.fastpath._serializer cimport MOST_HEAD, SMALL, Serializer
+from allcomers.models.fastpath._serializer cimport CHUNKED, MOST_FRAME, MOST_HEAD, SMALL, Serializer, put_chunk, put_last_chunk
 from allcomers.models.fastpath._sockets cimport MSG_NOSIGNAL, POLLIN, POLLOUT, recv, send
 from allcomers.system._counters cimport BYTES_IN, BYTES_OUT, MEMORY_FULL, REQUESTS, CounterRow
 from allcomers.protocol._raw cimport new_object
@@ -27,7 +32,10 @@ from functools import partial
 
 from allcomers.connection.base import CALLED
 from allcomers.connection.call import FAILED
-from allcomers.errors import PeerError
+from allcomers.connection.http.response_body import ENDLESS, EndOfBody, PulledBody
+from allcomers.connection.http.response_head import plan
+from allcomers.connection.progress import GRACE
+from allcomers.errors import LoopMoved, PeerError
 from allcomers.protocol.message import title
 from allcomers.system.faults import report
 
@@ -43,7 +51,19 @@ cdef enum:
     FULL = 64 * 1024  # bytes of responses after which they go out: connection.base.HIGH_WATER
     SEND = FULL + SMALL + MOST_HEAD
     AT_ONCE = 64  # requests of one peer before it is another's turn: connection.base.CALLS_AT_ONCE
+    TURN = 256 * 1024  # bytes of one peer's pieces before it is another's turn, and what each counts for: as channel.py
+    STEP = 4096  # and pieces.py have them
+    HELD = 4096  # bytes that may be held for a peer: protocol.body.UNCOUNTED
 
+cdef double PROMPT = 0.005  # seconds for the same: channel.PROMPT
+cdef object _COMPLETE = EndOfBody.COMPLETE
+cdef object _NONE_LEFT = object()
+cdef object _ENDLESS = ENDLESS
+
+cdef enum Given:
+    UNCOMMON  # nothing of it is sent
+    HANDED_ON  # the connection goes on with it
+    WHOLE  # all is sent but what is in the buffer
 
 cdef object _LEAVES = PeerError("the last request of this peer was answered")  # what is queued goes out, no more
 
@@ -65,6 +85,8 @@ cdef class FastState:
     noted       the access records of responses that have not gone out whole; or None
     handed_off  the request whose call was handed over and has not answered, its request line, whether the connection
                 stays open; or None
+    held        the beginning of a request, of whose body the rest is to come; or None
+    held_at     when its first byte came
     """
 
 
@@ -74,13 +96,14 @@ cdef class Buffers:
     received  what the socket gave
     text      the peer's data, `size` bytes: the same; or what TLS had around it, held by `opened`
     unsent    the responses, `used` bytes
+    head      the size of the head that was parsed last
     """
 
     cdef char* received
     cdef const char* text
     cdef bytes opened
     cdef char* unsent
-    cdef Py_ssize_t size, used
+    cdef Py_ssize_t size, used, head
     cdef bint lent
     # The request line, whatever the app makes of it.
     cdef str method, target
@@ -93,6 +116,10 @@ cdef class Buffers:
     cdef Py_ssize_t at, count
     cdef double now
     cdef list records
+    # Of the response whose pieces are pulled: its PulledBody, or None; how it goes out, and the bytes of its body so far.
+    cdef object stream, most
+    cdef bint chunked, stays_open
+    cdef long long left, sent
 
     def __cinit__(self):
         self.received = <char*>malloc(RECEIVE)
@@ -120,13 +147,17 @@ cdef class HttpFastPath:
     handler      maps a request to a response; or, where `begin` is given, that does: a request and a channel to a
                  response, or to an AsyncCall and its first result
     checked, response_to_error  as handler_call has them
-    record       makes the AccessRecord of a response; None where there is no access log
+    record       the class of a response's AccessRecord; None where there is no access log
     note         (records, peer, now): logs records whose responses have gone out
+    client       as HttpEndpoint has it
+    times        makes the Times of a request whose call is due, or None; `shows_times` where its client is to see them
+    here         runs a call that has a time limit in the loop's thread; None where none has one
+    forget       (reply, request): closes what is open, of a call whose result came too late
     is_sealed    do connections have a codec of TLS (tls.Tls)?
     request      the class of requests, `response` of responses; `serializer` encodes those
     hosts        Host fields that were checked before
     ownership    which thread has the loop while a call runs, and whether it may run here; None where the loop never moves
-    answer_late  posts the result of a call that has lost the loop; then `loop_moved` is raised
+    answer_late  posts the result of a call that has lost the loop; then LoopMoved is raised
     max_requests of a connection, or 0; its last one is handed back
     submit       (work, done): has a call run in another thread; None where all run here
     post         brings (channel, call, result) to the loop's own thread, for answered(); the call has no name: None
@@ -134,6 +165,7 @@ cdef class HttpFastPath:
                  set_late(False)
     lasts        (its seconds so far, now): called after each call of a turn that has taken more than `long_turn` seconds
     overloaded   the result of a call that was refused later; `refusal` is the response to either
+    holds        may the beginning of a request wait here for the rest of its body?
     """
 
     cdef dict _channels, _hosts
@@ -147,16 +179,21 @@ cdef class HttpFastPath:
     cdef str _scheme
     cdef double _last  # when the exchange before ended
     cdef Ownership _ownership
-    cdef object _answer_late, _loop_moved, _record, _note, _refuses, _lasts, _overloaded, _refusal
+    cdef object _answer_late, _record, _note, _refuses, _lasts, _overloaded, _refusal
+    cdef object _client, _times, _here, _forget
+    cdef bint _shows_times
     cdef double _long_turn
-    cdef bint _late
+    cdef bint _late, _holds
 
     def __init__(self, *, dict channels not None, otherwise, fall_back, close, handler, begin, checked, response_to_error, bint is_sealed,
                  request, response, Serializer serializer not None, dict hosts not None, CounterRow counters not None,
                  Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Py_ssize_t max_requests,
-                 Ownership ownership, answer_late, loop_moved,
-                 submit, post, refuses, lasts, double long_turn, overloaded, refusal, record, note):
+                 Ownership ownership, answer_late,
+                 submit, post, refuses, lasts, double long_turn, overloaded, refusal, record, note,
+                 client, times, bint shows_times, here, forget, bint holds):
         if not issubclass(request, Head):
+            raise TypeError("this class has no slots of ours")
+        if record is not None and not issubclass(record, RecordSlots):
             raise TypeError("this class has no slots of ours")
         self._channels = channels
         self._otherwise = otherwise
@@ -180,7 +217,6 @@ cdef class HttpFastPath:
         self._buffers = Buffers()
         self._ownership = ownership
         self._answer_late = answer_late
-        self._loop_moved = loop_moved
         self._submit = submit
         self._post = post
         self._refuses = refuses
@@ -191,23 +227,36 @@ cdef class HttpFastPath:
         self._late = False
         self._record = record
         self._note = note
+        self._client = client
+        self._times = times
+        self._shows_times = shows_times
+        self._here = here
+        self._forget = forget
+        self._holds = holds
 
     def handle(self, int fd, int events, double now):
         """Handle the `events` of `fd` that the poller reports."""
-        cdef Buffers buffers
-        cdef FastState state
         cdef object found = self._channels.get(fd)
-        if found is not None and events & ~POLLOUT == POLLIN and not self._counters.at[MEMORY_FULL]:
-            state = <FastState?>found
-            if state.is_idle and state.handed_off is None and (self._submit is not None or self._is_inline()):
-                buffers = self._lend()
-                try:
-                    if self._exchange(state, buffers, now):
-                        return
-                finally:
-                    buffers.lent = False
-                    buffers.opened = None
-        self._otherwise(fd, events, now)
+        if found is None or events & ~POLLOUT != POLLIN or not self._serve(<FastState?>found, now):
+            self._otherwise(fd, events, now)
+
+    def arrive(self, FastState state not None):
+        """Serve what a newcomer has sent by now, if that is common: the poller has not reported it."""
+        self._serve(state, state.ready_at)
+
+    cdef inline bint _serve(self, FastState state, double ready_at) except -1:
+        """Serve what a peer sent, if it is idle. Return False where the loop is to see to it."""
+        cdef Buffers buffers
+        if not state.is_idle or state.handed_off is not None or self._counters.at[MEMORY_FULL]:
+            return False
+        if self._submit is None and not self._is_inline():
+            return False
+        buffers = self._lend()
+        try:
+            return self._exchange(state, buffers, ready_at)
+        finally:
+            buffers.lent = False
+            buffers.opened = None
 
     def answered(self, FastState state not None, reply, double now):
         """Send the result of the call that was handed over for `state`. Called in the loop's own thread."""
@@ -228,13 +277,13 @@ cdef class HttpFastPath:
         """Send the result of a call of one request that came by itself."""
         cdef bytes unsent
         cdef Answer answer
-        if not self._put(buffers, reply, now):
+        if not self._put(buffers, request, reply, now):
             self._fall_back(state, b"", (_with_line(buffers, request), reply), b"", now)
             return 0
         answer = self._serializer.answer_of(reply)
         self._counters.answered(answer.status, now - state.ready_at)
         if self._record is not None:
-            self._add_record(buffers, request, answer, state.ready_at)
+            self._add_record(buffers, request, answer, PyBytes_GET_SIZE(<bytes>answer.body), state.ready_at)
         unsent = self._flush(state, buffers, 1, now)
         if not buffers.persists:
             self._end(state, unsent, now)
@@ -248,22 +297,29 @@ cdef class HttpFastPath:
         if buffers.lent:  # the app's call of an outer turn is not over
             self._buffers = buffers = Buffers()
         buffers.lent = True
+        buffers.stream = None
         buffers.used, buffers.records = 0, None
         return buffers
 
     cdef bint _exchange(self, FastState state, Buffers buffers, double ready_at) except -1:
         """Serve what a peer sent. Return False where nothing was received: the loop is to see why."""
-        cdef Py_ssize_t at = 0, size, count = 0, received = recv(state.fd, buffers.received, RECEIVE, 0)
+        cdef Py_ssize_t at = 0, size, count = 0, before = _put_held(state, buffers)
+        cdef Py_ssize_t received = recv(state.fd, buffers.received + before, RECEIVE - before, 0)
         cdef Head request = None
         cdef Answer answer
         cdef object reply = None
         cdef bytes unsent = None
         cdef double now = max(ready_at, self._last), started
+        cdef long long sent
+        cdef Given given
+        cdef bint holds = False
         if received <= 0:
             return False
         self._counters.at[BYTES_IN] += received
-        state.ready_at = ready_at
-        state.readable = received == RECEIVE
+        state.readable = received == RECEIVE - before
+        state.ready_at = state.held_at if before else ready_at
+        state.held = None
+        received += before
         buffers.text, buffers.size = buffers.received, received
         if self._is_sealed and not self._open(state, buffers):
             return True
@@ -273,8 +329,9 @@ cdef class HttpFastPath:
         received = buffers.size
         while at < received and not state.readable and count < AT_ONCE and buffers.used < FULL and self._is_inline():
             request = new_object(self._request)
-            size = self._parse(request, buffers.text + at, received - at)
+            size = self._parse(buffers, request, buffers.text + at, received - at)
             if size == 0 or not state.is_idle or (self._max_requests != 0 and self._is_last(state, count)):
+                holds = size == 0 and self._may_hold(state, buffers, request, received - at)
                 request = None
                 break
             self._set_origin(state, request)
@@ -285,7 +342,9 @@ cdef class HttpFastPath:
             if self._late and self._refuses(ready_at, now, True):
                 reply = self._refusal
             else:
-                if self._ownership is None:
+                if self._here is not None:
+                    reply = self._here(_work(self, state, request))
+                elif self._ownership is None:
                     reply = self._call(state, request)
                 else:
                     buffers.state, buffers.request, buffers.now = state, request, now
@@ -296,13 +355,30 @@ cdef class HttpFastPath:
                 if now - ready_at > self._long_turn:
                     self._lasts(now - ready_at, now)
             at += size
-            if not self._put(buffers, reply, now):
+            if type(reply) is PulledBody and request.times is None and self._here is None:
+                if count:  # what was answered before
+                    unsent = self._flush(state, buffers, count, now)
+                    self._counters.at[REQUESTS] += count
+                    buffers.used, buffers.records, count = 0, None, 0
+                    if unsent is not None:
+                        break
+                given = self._give(state, buffers, request, reply, at, now)
+                now = self._last
+                if given == HANDED_ON:
+                    return True
+                if given == UNCOMMON:
+                    break
+                answer, sent = <Answer?>reply.response, buffers.sent
+            elif self._put(buffers, request, reply, now):
+                answer = self._serializer.answer_of(reply)
+                sent = PyBytes_GET_SIZE(<bytes>answer.body)
+            else:
                 break
-            answer = self._serializer.answer_of(reply)
-            self._counters.answered(answer.status, now - ready_at)
+            self._counters.answered(answer.status, now - state.ready_at)
             if self._record is not None:
-                self._add_record(buffers, request, answer, started)
-            request = None
+                self._add_record(buffers, request, answer, sent, min(started, state.ready_at) if before else started)
+            state.ready_at = ready_at
+            request, before = None, 0
             count += 1
             if not buffers.persists:
                 break
@@ -313,6 +389,8 @@ cdef class HttpFastPath:
             self._fall_back(state, unsent or b"", (_with_line(buffers, request), reply), buffers.rest(at), now)
         elif count and not buffers.persists:
             self._end(state, unsent, now)
+        elif holds and unsent is None:
+            self._hold(state, buffers, at)
         elif unsent is not None or at < received:
             self._fall_back(state, unsent or b"", None, buffers.rest(at) if at < received else None, now)
         return True
@@ -320,9 +398,12 @@ cdef class HttpFastPath:
     cdef int _hand_over(self, FastState state, Buffers buffers, double ready_at) except -1:
         """Run the call of the one request that was received in another thread; anything else is not common."""
         cdef Head request = new_object(self._request)
-        cdef Py_ssize_t size = 0 if state.readable else self._parse(request, buffers.text, buffers.size)
+        cdef Py_ssize_t size = 0 if state.readable else self._parse(buffers, request, buffers.text, buffers.size)
         if size == 0 or size < buffers.size or (self._max_requests != 0 and self._is_last(state, 0)):
-            self._fall_back(state, b"", None, buffers.rest(0), ready_at)
+            if size == 0 and not state.readable and self._may_hold(state, buffers, request, buffers.size):
+                self._hold(state, buffers, 0)
+            else:
+                self._fall_back(state, b"", None, buffers.rest(0), ready_at)
             return 0
         self._set_origin(state, request)
         request.ready_at = ready_at
@@ -342,12 +423,17 @@ cdef class HttpFastPath:
         return state.conn.served + state.count + count + 1 >= self._max_requests
 
     cdef inline int _set_origin(self, FastState state, Head request) except -1:
-        """Set the request's peer and address."""
-        request.peer = state.peer
-        request.port = state.port
-        request.scheme = self._scheme
+        """Set the request's origin, as HttpEndpoint.whole(), and who drives it."""
+        if self._client is None:
+            request.peer = state.peer
+            request.port = state.port
+            request.scheme = self._scheme
+        else:
+            request.peer, request.port, request.scheme = self._client((state.peer, state.port, self._scheme), request)
         request.server = state.server
         request.driver = state
+        if self._times is not None:
+            request.times = self._times()
         return 0
 
     cdef bytes _flush(self, FastState state, Buffers buffers, Py_ssize_t count, double now):
@@ -369,9 +455,10 @@ cdef class HttpFastPath:
             self._close(state)
         return 0
 
-    cdef inline Py_ssize_t _parse(self, Head request, const char* text, Py_ssize_t left) except -1:
+    cdef inline Py_ssize_t _parse(self, Buffers buffers, Head request, const char* text, Py_ssize_t left) except -1:
         """Parse the request that `text` begins with. Return its size, with its body; 0 where it is not common."""
         cdef Py_ssize_t body, size = take_head(<Bytes>text, left, self._max_head, self._max_headers, request, self._hosts)
+        buffers.head = size
         if size == 0 or request.chunked:
             return 0
         if request.length is not None:
@@ -383,6 +470,25 @@ cdef class HttpFastPath:
         if not request.persists and (self._is_sealed or size < left):  # a last word of TLS, or more data, is to follow
             return 0
         return size
+
+    cdef bint _may_hold(self, FastState state, Buffers buffers, Head request, Py_ssize_t left) except -1:
+        """Return whether `request`, which is uncommon, only lacks the rest of its body, and all of it has room here."""
+        if not self._holds or not state.is_idle or left > HELD or not buffers.head or request.length is None:
+            return False
+        if request.chunked or request.expects or request.length > min(self._max_body, RECEIVE - 1 - buffers.head):
+            return False
+        return buffers.head + request.length > left
+
+    cdef int _hold(self, FastState state, Buffers buffers, Py_ssize_t at) except -1:
+        """Keep a request whose body is to come: its connection need not know of it before the body is late."""
+        state.held = buffers.rest(at)
+        state.held_at = state.ready_at
+        cdef object channel = state
+        cdef double due = state.held_at + GRACE
+        if due < channel.due:  # else it is looked at before
+            channel.due = due
+            channel.home.deadlines.set(state.fd, due)
+        return 0
 
     cdef bint _open(self, FastState state, Buffers buffers) except -1:
         """Decrypt what was received. Return False where that is not common: then the loop has got it."""
@@ -398,24 +504,28 @@ cdef class HttpFastPath:
         buffers.text, buffers.size = PyBytes_AS_STRING(plain), PyBytes_GET_SIZE(plain)
         return True
 
-    cdef int _add_record(self, Buffers buffers, Head request, Answer answer, double started) except -1:
-        """Add the access record of a response that was put: it is logged when that has gone out."""
+    cdef int _add_record(self, Buffers buffers, Head request, Answer answer, long long sent, double started) except -1:
+        """Add the access record of a response whose end was put: it is logged when that has gone out."""
+        cdef RecordSlots record = new_object(self._record)
+        record.fill(request, _line(buffers), answer.status, sent, started, answer.headers, None)
         if buffers.records is None:
             buffers.records = []
-        buffers.records.append(
-            self._record(request, _line(buffers), answer.status, PyBytes_GET_SIZE(<bytes>answer.body), started, answer.headers)
-        )
+        buffers.records.append(record)
         return 0
 
     cdef bytes _send(self, FastState state, Buffers buffers):
         """Send what is queued. Return None where all has gone out, else what the loop is to send before anything that
         its codec keeps; it meets an error again."""
+        return self._send_text(state, buffers.unsent, buffers.used)
+
+    cdef bytes _send_text(self, FastState state, const char* text, Py_ssize_t left):
+        """Send these bytes, `left` of them. Return what _send does."""
         cdef bytes sealed, plain
         cdef Py_ssize_t size
         if not self._is_sealed:
-            size = self._sent(send(state.fd, buffers.unsent, buffers.used, MSG_NOSIGNAL))
-            return None if size == buffers.used else PyBytes_FromStringAndSize(buffers.unsent + size, buffers.used - size)
-        plain = PyBytes_FromStringAndSize(buffers.unsent, buffers.used)
+            size = self._sent(send(state.fd, text, left, MSG_NOSIGNAL))
+            return None if size == left else PyBytes_FromStringAndSize(text + size, left - size)
+        plain = PyBytes_FromStringAndSize(text, left)
         try:
             sealed = state.conn.codec.seal(plain)
         except OSError:
@@ -448,19 +558,23 @@ cdef class HttpFastPath:
             reply = FAILED
         if not self._ownership.end(number):
             self._answer_late(reply)
-            raise self._loop_moved
+            raise LoopMoved
         buffers.state = buffers.request = None
         return reply
 
     def leave(self):
         """Detach the call that runs here: the loop goes on in another thread. Return (channel, bytes that are still to
-        be sent, the request whose call runs and its line, the bytes received after it); None where no call runs."""
+        be sent, the request whose call runs and its line, its PulledBody if the response has begun, the bytes received
+        after it); None where no call runs."""
         cdef Buffers buffers = self._buffers
         cdef FastState state = buffers.state
         cdef Head request = buffers.request
+        cdef object stream = buffers.stream
         if state is None:
             return None
         buffers.state = buffers.request = None
+        if stream is not None:
+            _report_sent(buffers, stream)
         state.noted = buffers.records
         state.count += buffers.count
         state.since = buffers.now
@@ -469,10 +583,21 @@ cdef class HttpFastPath:
             state,
             PyBytes_FromStringAndSize(buffers.unsent, buffers.used),
             _with_line(buffers, request),
+            stream,
             buffers.rest(buffers.at),
         )
 
     cdef object _call(self, FastState state, Head request):
+        cdef object reply, times = request.times
+        if times is None:
+            return self._call_app(state, request)
+        times.__enter__()
+        reply = self._call_app(state, request)
+        if type(reply) is not tuple:  # else its AsyncCall goes on
+            times.__exit__()
+        return reply
+
+    cdef object _call_app(self, FastState state, Head request):
         cdef object reply
         try:
             if self._begin is not None:
@@ -484,13 +609,140 @@ cdef class HttpFastPath:
         except BaseException as error:  # SystemExit too: one request does not stop a server
             return self._response_to_error(request, error)
 
-    cdef bint _put(self, Buffers buffers, object reply, double now) except -1:
+    cdef bint _put(self, Buffers buffers, Head request, object reply, double now) except -1:
         """Put a whole response behind those that are there. Return False where it is not common."""
+        cdef bytes timing = b""
+        if self._shows_times:
+            timing = request.times.field()
         cdef Py_ssize_t size = self._serializer.put(
-            buffers.unsent + buffers.used, buffers.method, buffers.minor, buffers.persists, reply, now
+            buffers.unsent + buffers.used, buffers.method, buffers.minor, buffers.persists, reply, timing, now
         )
         buffers.used += size
         return size > 0
+
+    # A response in pieces
+
+    cdef Given _give(self, FastState state, Buffers buffers, Head request, object stream, Py_ssize_t at, double now) except *:
+        """Send a response in pieces, each before the next is pulled. The end is left in the buffer, if all is sent."""
+        cdef double until = now + PROMPT, started
+        cdef Py_ssize_t moved = 0, size
+        cdef object piece = stream.first
+        cdef bytes unsent = None
+        if type(piece) is not bytes or not self._put_head(buffers, <Answer?>stream.response, now):
+            self._last = now
+            return UNCOMMON
+        buffers.stream, buffers.sent = stream, 0
+        while type(piece) is bytes and state.is_idle:
+            size = PyBytes_GET_SIZE(<bytes>piece)
+            if size > buffers.left:
+                break
+            unsent = self._send_piece(state, buffers, <bytes>piece)
+            buffers.left -= size
+            buffers.sent += size
+            moved += size + STEP
+            if unsent is not None or moved >= TURN or now >= until:
+                piece = b""  # that piece is on its way
+                break
+            started = _now()
+            piece = self._pull(state, buffers, request, stream, at, now)
+            self._counters.called(started - now, _now() - started)
+            now = _now()
+        self._last = now
+        buffers.stream = None
+        if piece is _COMPLETE and state.is_idle and _is_done(buffers, <Answer?>stream.response):
+            if buffers.chunked:
+                buffers.used = put_last_chunk(buffers.unsent) - buffers.unsent
+            return WHOLE
+        _report_sent(buffers, stream)
+        if unsent is None:
+            unsent = PyBytes_FromStringAndSize(buffers.unsent, buffers.used)
+        self._counters.at[REQUESTS] += 1
+        self._fall_back(state, unsent, (_with_line(buffers, request), (stream, piece)), buffers.rest(at), now)
+        return HANDED_ON
+
+    cdef bint _put_head(self, Buffers buffers, Answer answer, double now) except -1:
+        """Put the head of a response in pieces, and note how it goes out. Return False where it cannot be sent."""
+        cdef bytes head
+        buffers.used = 0
+        if buffers.minor == 1 and buffers.method != "HEAD":
+            buffers.used = self._serializer.put_head(buffers.unsent, 1, buffers.persists, answer, CHUNKED, b"", now)
+        if buffers.used:
+            buffers.most, buffers.chunked, buffers.stays_open = _ENDLESS, True, buffers.persists
+        else:
+            lines = self._serializer.date(now), self._serializer.server
+            try:
+                planned = plan(_line(buffers), answer, None, buffers.persists, *lines)
+            except Exception:  # raised again by the connection, which sends this response
+                return False
+            head, buffers.most, buffers.chunked, buffers.stays_open = planned
+            if PyBytes_GET_SIZE(head) > FULL:
+                return False
+            buffers.used = put_bytes(buffers.unsent, head) - buffers.unsent
+        buffers.left = buffers.most
+        return True
+
+    cdef bytes _send_piece(self, FastState state, Buffers buffers, bytes piece):
+        """Send a piece, and the head if that is in the buffer. Return what _send does."""
+        cdef char* to = buffers.unsent + buffers.used
+        cdef bytes text
+        if PyBytes_GET_SIZE(piece) <= SMALL - MOST_FRAME:
+            to = put_chunk(to, piece) if buffers.chunked else put_bytes(to, piece)
+            buffers.used = to - buffers.unsent
+            text = self._send(state, buffers) if buffers.used else None
+        else:
+            text = PyBytes_FromStringAndSize(NULL, buffers.used + PyBytes_GET_SIZE(piece) + MOST_FRAME)
+            to = PyBytes_AS_STRING(text)
+            memcpy(to, buffers.unsent, buffers.used)
+            to += buffers.used
+            to = put_chunk(to, piece) if buffers.chunked else put_bytes(to, piece)
+            text = self._send_text(state, PyBytes_AS_STRING(text), to - PyBytes_AS_STRING(text))
+        buffers.used = 0
+        return text
+
+    cdef object _pull(self, FastState state, Buffers buffers, Head request, object stream, Py_ssize_t at, double now):
+        """Return the next piece, or how the body has ended: a call of its own."""
+        cdef long number
+        cdef bint is_over = not buffers.left
+        if self._ownership is None:
+            return _next_of(stream, is_over)
+        buffers.state, buffers.request, buffers.now = state, request, now
+        buffers.at, buffers.count = at, 0
+        number = self._ownership.begin()  # from here on as in _claim_and_call()
+        piece = _next_of(stream, is_over)
+        if not self._ownership.end(number):
+            self._answer_late(piece, stream)
+            raise LoopMoved
+        buffers.state = buffers.request = None
+        return piece
+
+
+cdef object _next_of(stream, bint is_over):
+    """Do what PulledBody.step() does, with less of Python for a piece of bytes."""
+    try:
+        piece = _NONE_LEFT if is_over else next(stream.pieces, _NONE_LEFT)
+        if type(piece) is bytes:
+            return piece
+        if piece is _NONE_LEFT:
+            return stream.over()
+        piece = stream.checked(piece)
+        if type(piece) is EndOfBody:
+            stream.close()
+        return piece
+    except BaseException as error:
+        return stream.over(error)
+
+
+cdef inline int _report_sent(Buffers buffers, stream) except -1:
+    """Report to a PulledBody how it goes out, and what of it has."""
+    stream.most, stream.chunked, stream.persists, stream.sent = buffers.most, buffers.chunked, buffers.stays_open, buffers.sent
+    return 0
+
+
+cdef inline bint _is_done(Buffers buffers, Answer answer) except -1:
+    """Return whether all was sent that the head promises, and nothing but the last chunk is to follow."""
+    if buffers.stays_open != buffers.persists or (buffers.chunked and answer.trailers):
+        return False
+    return not buffers.left or buffers.most == _ENDLESS
 
 
 cdef class Work:
@@ -507,17 +759,31 @@ cdef class Work:
     def is_awaited(self):
         """Does somebody wait for its result? As Exchange.is_awaited: that has the request once the loop needs it."""
         state = self._state
-        return (state.handed_off is not None or state.conn.phase is CALLED) and not state.disconnected(both=True)
+        has_call = state.handed_off is not None or (state.conn is not None and state.conn.phase is CALLED)
+        return has_call and not state.disconnected(both=True)
 
     @property
     def name(self):
         return title(self._request)
+
+    def forget(self, reply):
+        """Close what is open: as HandlerCall.forget."""
+        self._path._forget(reply, self._request)
+        self._request.drop()
 
 
 cdef inline Work _work(HttpFastPath path, FastState state, Head request):
     cdef Work work = Work.__new__(Work)
     work._path, work._state, work._request = path, state, request
     return work
+
+
+cdef inline Py_ssize_t _put_held(FastState state, Buffers buffers) noexcept:
+    """Put what is held of a request where the rest of it is to be received. Return the size."""
+    if state.held is None:
+        return 0
+    memcpy(buffers.received, PyBytes_AS_STRING(state.held), PyBytes_GET_SIZE(state.held))
+    return PyBytes_GET_SIZE(state.held)
 
 
 cdef inline tuple _with_line(Buffers buffers, Head request):

@@ -8,9 +8,6 @@ from cpython.list cimport PyList_AsTuple
 
 from allcomers.protocol._response cimport is_bare, put_bytes, put_decimal
 
-cdef extern from "<stdio.h>" nogil:
-    int sprintf(char*, const char*, ...)
-
 
 cdef class Serializer:
     """put() for responses of one server.
@@ -29,16 +26,16 @@ cdef class Serializer:
         self._encode = encode
         self._blocks = blocks
         self._lines = lines
-        self._date = date
-        self._server = server
+        self.date = date
+        self.server = server
         self._stamped_until = 0.0
 
-    cdef Py_ssize_t put(self, char* to, str method, int minor, bint persists, object reply, double now) except -1:
-        """Write `reply` to a request of this method and minor version. Return the bytes written, SMALL + MOST_HEAD at
-        most; 0 where it is not common."""
+    cdef Py_ssize_t put(self, char* to, str method, int minor, bint persists, object reply, bytes timing, double now) except -1:
+        """Write `reply` to a request of this method and minor version, with the line of a Server-Timing field, b"" for
+        none. Return the bytes written, SMALL + MOST_HEAD at most; 0 where it is not common."""
         cdef Answer answer
-        cdef bytes body, block, line
-        cdef Py_ssize_t size
+        cdef bytes body
+        cdef Py_ssize_t size, head
         cdef char* start = to
         cdef bint is_chunked = type(reply) is self._gathered
         if is_chunked:
@@ -48,39 +45,59 @@ cdef class Serializer:
         if type(reply) is not self._response:
             return 0
         answer = <Answer>reply
-        if type(answer.body) is not bytes or answer.close is not None or type(answer.status) is not int or method == "HEAD":
+        if type(answer.body) is not bytes or answer.close is not None or method == "HEAD":
             return 0
         body = <bytes>answer.body
         size = PyBytes_GET_SIZE(body)
+        if size > SMALL:
+            return 0
+        head = self.put_head(to, minor, persists, answer, CHUNKED if is_chunked else size, timing, now)
+        if head == 0:
+            return 0
+        to += head
+        if not is_chunked:
+            return put_bytes(to, body) - start
+        return put_last_chunk(put_chunk(to, body)) - start
+
+    cdef Py_ssize_t put_head(self, char* to, int minor, bint persists, Answer answer, Py_ssize_t size, bytes timing, double now) except -1:
+        """Write the head of a response whose body has this size, or is CHUNKED; `timing` as in put(). Return the bytes
+        written, MOST_HEAD at most; 0 where it is not common."""
+        cdef bytes block, line
+        cdef char* start = to
+        if type(answer.status) is not int:
+            return 0
         line = self._lines.get(answer.status)
         block = self._block(answer)
-        if size > SMALL or line is None or block is None or is_bare(answer.status):
+        if line is None or block is None:
+            return 0
+        if is_bare(answer.status) and size:
             return 0
         if now >= self._stamped_until:
-            self._stamp = self._date(now) + self._server + b"Content-Length: "
-            self._chunked_stamp = self._stamp[:-16] + b"Transfer-Encoding: chunked"
-            self._stamped_until = self._date.until
-        if PyBytes_GET_SIZE(line) + PyBytes_GET_SIZE(block) + PyBytes_GET_SIZE(self._stamp) + 90 > MOST_HEAD:
+            self._dated = self.date(now)
+            self._stamp = self.server + b"Content-Length: "
+            self._chunked_stamp = self.server + b"Transfer-Encoding: chunked\r\n"
+            self._stamped_until = self.date.until
+        if PyBytes_GET_SIZE(line) + PyBytes_GET_SIZE(block) + PyBytes_GET_SIZE(self._stamp) + PyBytes_GET_SIZE(self._dated) + PyBytes_GET_SIZE(timing) + 90 > MOST_HEAD:
             return 0
         to = put_bytes(to, line)
         to = put_bytes(to, block)
-        if is_chunked:
+        to = put_bytes(to, self._dated)
+        to = put_bytes(to, timing)
+        if size == CHUNKED:
             to = put_bytes(to, self._chunked_stamp)
+        elif is_bare(answer.status) and answer.status != 205:  # whose length is none, not 0
+            to = put_bytes(to, self.server)
         else:
             to = put_bytes(to, self._stamp)
             to = put_decimal(to, size)
+            to = put_bytes(to, b"\r\n")
         if not persists:
-            to = put_bytes(to, b"\r\nConnection: close\r\n\r\n")
+            to = put_bytes(to, b"Connection: close\r\n\r\n")
         elif minor == 0:
-            to = put_bytes(to, b"\r\nConnection: keep-alive\r\n\r\n")
+            to = put_bytes(to, b"Connection: keep-alive\r\n\r\n")
         else:
-            to = put_bytes(to, b"\r\n\r\n")
-        if not is_chunked:
-            return put_bytes(to, body) - start
-        if size:
-            to += sprintf(to, b"%zx\r\n", size)
-            to = put_bytes(put_bytes(to, body), b"\r\n")
-        return put_bytes(to, b"0\r\n\r\n") - start
+            to = put_bytes(to, b"\r\n")
+        return to - start
 
     cdef Answer answer_of(self, object reply):
         """Return the response of what was put."""

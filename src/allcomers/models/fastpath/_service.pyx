@@ -48,14 +48,24 @@ cdef class ServiceFastPath:
 
     def handle(self, int fd, int events, double now):
         """Handle the `events` of `fd` that the poller reports."""
-        cdef Py_ssize_t size
         cdef object found = self._channels.get(fd)
-        if found is not None and events & ~POLLOUT == POLLIN and (<FastState?>found).is_idle:
-            size = recv(fd, self._received, RECEIVE, 0)
-            if size > 0:
-                self._exchange(<FastState>found, fd, PyBytes_FromStringAndSize(self._received, size), now)
-                return
-        self._otherwise(fd, events, now)
+        if found is None or events & ~POLLOUT != POLLIN or not self._serve(<FastState?>found, now):
+            self._otherwise(fd, events, now)
+
+    def arrive(self, FastState state not None):
+        """Serve what a newcomer has sent by now: the poller has not reported it."""
+        self._serve(state, state.ready_at)
+
+    cdef inline bint _serve(self, FastState state, double ready_at) except -1:
+        """Serve what a peer sent, if it is idle. Return False where the loop is to see to it."""
+        cdef Py_ssize_t size
+        if not state.is_idle:
+            return False
+        size = recv(state.fd, self._received, RECEIVE, 0)
+        if size <= 0:
+            return False
+        self._exchange(state, state.fd, PyBytes_FromStringAndSize(self._received, size), ready_at)
+        return True
 
     def leave(self):
         """Return None: the loop never moves away from a call of a service."""

@@ -60,6 +60,15 @@ def send_piece(conn: Connection, fd: int, piece: bytes) -> bytes | None:
     return b""
 
 
+def takes_turns(conn: Connection) -> bool:
+    """Return whether others have their turn between two pieces of this response, of which the next may last, too.
+
+    Not where it ends by itself: an app may keep in this thread what its pieces need, such as a database connection, and
+    close that for another request.
+    """
+    return conn.stream is not None and conn.stream.is_endless
+
+
 def pull_pieces(
     conn: Connection, fd: int, call: Call, here: Callable[[Call], Any], now: float, left: int, until: float
 ) -> tuple[Any, float, int]:

@@ -1,7 +1,6 @@
 """The fast path: where it is compiled, small requests of a loop's idle peers are answered there (_http.pyx).
 
-This file gives it all that it needs to do a connection's work without the connection, and decides when that is allowed:
-for HTTP whose calls have no time limit, where neither Server-Timing nor a trusted proxy is configured.
+This file gives it all that it needs to do a connection's work without the connection, and decides when that is allowed.
 """
 
 from __future__ import annotations
@@ -14,16 +13,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 from allcomers.calls.protocols import loop_host
 from allcomers.connection.call import OVERLOADED
 from allcomers.connection.http import handler_call
-from allcomers.connection.http.log_record import AccessRecord, finish_all
+from allcomers.connection.http.log_record import AccessRecord, finisher
 from allcomers.connection.http.response_body import GatheredBody
 from allcomers.connection.service import CloseAfter, failed
-from allcomers.errors import LoopMoved, PeerError
+from allcomers.errors import PeerError
 from allcomers.protocol import compiled
 from allcomers.protocol.compiled import Server
 from allcomers.protocol.encode import STATUS_LINES, encode_fields, known_blocks
 from allcomers.protocol.framing import Raw
 from allcomers.protocol.head import known_hosts
 from allcomers.protocol.message import Request, Response
+from allcomers.protocol.timing import Times
 
 if TYPE_CHECKING:
     from allcomers.calls.overload.admission import Admission
@@ -47,6 +47,8 @@ else:
         ready_at    when the poller reported what is being answered
         noted       the access records of responses that have not gone out whole; or None
         handed_off  (request, request line, keep-alive) of the call that runs in another thread; or None
+        held        the beginning of a request, of whose body the rest is to come; or None
+        held_at     when its first byte came
         """
 
         __slots__ = (
@@ -54,6 +56,8 @@ else:
             "count",
             "fd",
             "handed_off",
+            "held",
+            "held_at",
             "is_idle",
             "noted",
             "peer",
@@ -76,6 +80,8 @@ else:
         ready_at: float
         noted: list[AccessRecord] | None
         handed_off: tuple[Request, tuple[str, str, str], bool] | None
+        held: bytes | None
+        held_at: float
 
 
 Handle = Callable[[int, int, float], object]
@@ -94,9 +100,14 @@ class FastPath(Protocol):
         """Handle events in the place of the loop. Raises LoopMoved."""
         ...
 
-    def leave(self) -> tuple[Any, bytes, Any, bytes] | None:
+    def arrive(self, state: Any) -> None:
+        """Serve what a newcomer has sent since `ready_at`, as far as that is common. Raises LoopMoved."""
+        ...
+
+    def leave(self) -> tuple[Any, bytes, Any, Any, bytes] | None:
         """Detach the call that runs here: the loop goes on in another thread. Return (channel, bytes that are still to
-        be sent, the request whose call runs, the bytes received after it); None where no call of this runs."""
+        be sent, the request whose call runs, the body of its response if that has begun, the bytes received after it);
+        None where no call of this runs."""
         ...
 
     def answered(self, state: Any, reply: Any, now: float) -> None:
@@ -116,11 +127,12 @@ def fast_path(
     admission: Admission,
 ) -> FastPath | None:
     """Return the fast path of a loop whose own handle() is `otherwise`; None where these peers cannot have one."""
-    if not compiled.COMPILED or calls.is_limited:  # a limit has to know of each call
+    if not compiled.COMPILED:
         return None
     if http is not None:
         return _for_http(http, calls, channels, otherwise, fall_back, close, post, admission)
-    if service is not None and calls.inline and loop_host(calls) is None and not service.tls:
+    is_plain = calls.inline and loop_host(calls) is None and not calls.is_limited  # a limit has to know of each call
+    if service is not None and is_plain and not service.tls:
         return _for_service(service, channels, otherwise, fall_back)
     return None
 
@@ -151,7 +163,7 @@ def _for_http(
     post: Callable[[Any, Any, Any], object],
     admission: Admission,
 ) -> FastPath | None:
-    if http.clock or http.client or (http.async_call is not None and http.begin is None):
+    if http.async_call is not None and http.begin is None:
         return None
     from allcomers.models.fastpath._http import HttpFastPath
 
@@ -161,10 +173,7 @@ def _for_http(
         otherwise=otherwise,
         fall_back=fall_back,
         close=close,
-        handler=http.handler,
-        begin=http.begin,
-        checked=partial(handler_call.checked, http),
-        response_to_error=partial(handler_call.response_to_error, http),
+        **_call_parts(http),
         is_sealed=http.tls is not None,
         request=Request,
         response=Response,
@@ -177,7 +186,6 @@ def _for_http(
         max_requests=http.limits.max_requests if http.limits.max_requests < sys.maxsize else 0,
         ownership=host and host.ownership,
         answer_late=host and host.answer_late,
-        loop_moved=LoopMoved,
         submit=None if host is None and calls.inline else calls.submit,
         post=post,
         refuses=admission.refuses,
@@ -186,10 +194,30 @@ def _for_http(
         overloaded=OVERLOADED,
         refusal=handler_call.overloaded(),
         record=AccessRecord if http.log else None,
-        note=partial(finish_all, http),
+        note=finisher(http),
+        client=http.client,
+        shows_times=http.server_timing,
+        here=calls.here if calls.is_limited and calls.inline else None,
+        holds=http.begin is None and http.tls is None and not http.limits.request_timeout,
     )
     admission.on_change = path.set_late
     return path
+
+
+def _call_parts(http: HttpEndpoint) -> dict[str, Any]:
+    """Return what a call of the app needs."""
+    return {
+        "handler": http.handler,
+        "begin": http.begin,
+        "checked": partial(handler_call.checked, http),
+        "response_to_error": partial(handler_call.response_to_error, http),
+        "times": http.clock and partial(Times, http.clock),
+        "forget": partial(_forget, http),
+    }
+
+
+def _forget(http: HttpEndpoint, reply: Any, request: Request) -> None:
+    handler_call.forget(reply, http, request)
 
 
 def _serializer(http: HttpEndpoint) -> Serializer:

@@ -29,24 +29,23 @@ _LONGEST: Final = 2048
 
 _LONGEST_KNOWN: Final = 200
 
+_REPORTED: Final = (b"x-forwarded-for", b"x-forwarded-proto", b"forwarded")
+
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _PAIR = re.compile(rf'[ \t]*+(?:({_TOKEN})=(?:({_TOKEN})|"((?:[^"\\]|\\.)*+)"))?+[ \t]*+([,;]|\Z)', re.DOTALL)
 _NODE = re.compile(r"(?:([0-9.]++)|\[([0-9A-Fa-f:.]++)\])(?::(?:([0-9]{1,5}+)|_[0-9A-Za-z._\-]++))?+")
+_BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_QUAD = re.compile(rf"(?:{_BYTE}\.){{3}}{_BYTE}")
 _BARE = re.compile(r"[0-9A-Fa-f.]*+:[0-9A-Fa-f.]*+:[0-9A-Fa-f:.]*+")
 _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
+Origin: TypeAlias = tuple[str, int, str]
+"""The origin of a request: host, "" for a Unix socket; port, 0 where it is unknown; scheme, "http" or "https"."""
+
 Found: TypeAlias = tuple[tuple[str, int] | None, str | None]
 """(host, port) and scheme of the client; None for one that no field gives."""
-
-
-class Client(NamedTuple):
-    """The origin of a request: host "" is a Unix socket; port 0 is unknown; scheme is "http" or "https"."""
-
-    host: str
-    port: int
-    scheme: str
 
 
 class Hop(NamedTuple):
@@ -86,19 +85,21 @@ class Proxies:
             return False
         return any(ip in network for network in self._networks)
 
-    def client(self, peer: tuple[str, int, str], head: RequestHead) -> Client:
-        """Return the client of `head`, which `peer` (host, port, scheme) sent to us. Never raises."""
-        if not self.trust(peer[0]):
-            return Client(*peer)
-        node, scheme = self._found(head)
-        return Client(*(node or peer[:2]), scheme or peer[2])
+    def client(self, peer: Origin, head: RequestHead) -> Origin:
+        """Return the client of `head`, which `peer` sent to us. Never raises."""
+        host, port, scheme = peer
+        if not (self._known.get(host) or self.trust(host)):
+            return peer
+        node, found_scheme = self._found(head)
+        if node is not None:
+            host, port = node
+        return host, port, found_scheme or scheme
 
     def _found(self, head: RequestHead) -> Found:
-        named = head.named
-        if len(named) < len(head.fields):  # a field stands more than once, perhaps one of these
+        reported = head.values(_REPORTED)
+        if reported is None:
             return self._walk(head)
         # PERF: a walk takes three to five times as long as the look-up of an earlier result (bench/request/micro.py).
-        reported = named.get(b"x-forwarded-for"), named.get(b"x-forwarded-proto"), named.get(b"forwarded")
         found = self._clients.get(reported)
         if found is None:
             found = self._walk(head)
@@ -207,6 +208,8 @@ def _elements(line: str) -> list[Hop] | None:
 
 def _node(text: str) -> tuple[str, int] | None:
     """Return (host, port) of an address with or without a port, IPv6 with or without brackets; None for others."""
+    if _QUAD.fullmatch(text):  # PERF: as ip_of() writes it, at a sixth of its time
+        return text, 0
     match = _NODE.fullmatch(text)
     if match is not None:
         four, six, digits = match.groups()

@@ -20,6 +20,7 @@ from typing import NamedTuple, TypeAlias
 from allcomers.config.options import Config
 from allcomers.system import sockets
 from allcomers.system.listening.plain import PlainListener
+from allcomers.system.listening.syn_filter import deafen
 from allcomers.system.listening.unix_socket import UnixAccess
 from allcomers.system.sockets import Bind
 
@@ -108,7 +109,7 @@ class Listeners:
     def shut_out(self) -> None:
         """Refuse new connections to sockets that this process owns. Workers can still accept those in the backlog."""
         own = [entry for entry in self._entries if entry.bind.fd < 0]
-        sockets.deafen(sock for entry in own for sock in entry.sockets)
+        deafen(sock for entry in own for sock in entry.sockets)
         for entry in own:
             if entry.identity is not None and entry.identity == _identity(entry.path):
                 with suppress(OSError):

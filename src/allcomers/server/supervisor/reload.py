@@ -15,6 +15,7 @@ from allcomers.server import error_log
 from allcomers.server.error_log import complain
 from allcomers.server.job import Job, account
 from allcomers.server.supervisor.workers import NEVER, Workers
+from allcomers.server.tls.keys import new_tickets
 from allcomers.system import counters
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Reload:
         announce: Callable[[], object],
         apply: Callable[[Config], object],
     ) -> None:
-        self.job = job
+        self.job = job._replace(tickets=new_tickets(job.config))
         self.due = NEVER
         self.since = self._ended = 0.0
         self.state = 0
@@ -182,7 +183,8 @@ class Reload:
         if self._load is not None:
             job = job._replace(load=self._load)
             _logger.warning("the app stays as --preload has loaded it; USR2 loads it anew")
-        self.job = job
+        # New ones: a certificate of a client that its authority vouched for before must be shown again.
+        self.job = job._replace(tickets=new_tickets(new))
         self._apply(new)
 
     @property

@@ -57,6 +57,7 @@ def server_context(
     ca_certs: str,
     protocols: list[str],
     rules: Rules = _DEFAULT,
+    blank: Any = None,
 ) -> ssl.SSLContext:
     """Return a context for these certificates. Raises ConfigError.
 
@@ -64,6 +65,7 @@ def server_context(
     keyfiles   one for each, or none: then each chain's file contains its key
     ca_certs   a file of the authorities of the clients' certificates; "" where clients need none
     protocols  for ALPN (RFC 7301)
+    blank      becomes the context, with the keys of its session tickets (keys.new_tickets); None for a new one
     """
     if keyfiles and len(keyfiles) != len(certfiles):
         raise ConfigError(
@@ -73,7 +75,8 @@ def server_context(
     contexts: list[ServerContext] = []
     hosts: tuple[str, ...] = ()
     for certfile, keyfile in zip(certfiles, keyfiles or certfiles, strict=True):
-        context = _context(certfile, keyfile, protocols, rules)
+        # The tickets of all names are the first context's: OpenSSL looks for their keys there.
+        context = _context(certfile, keyfile, protocols, rules, None if contexts else blank)
         own = _own_certificate(context, certfile)
         names = _names(own)
         hosts += (*names, *_addresses(own))
@@ -100,8 +103,8 @@ def _useless(names: Iterable[str]) -> str:
     return "certificates before it have all of its names" if names else "it names no host"
 
 
-def _context(certfile: str, keyfile: str, protocols: list[str], rules: Rules) -> ServerContext:
-    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
+def _context(certfile: str, keyfile: str, protocols: list[str], rules: Rules, blank: Any = None) -> ServerContext:
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER) if blank is None else _become(blank)
     context.minimum_version = _VERSIONS[rules.minimum]
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     _set_ciphers(context, rules.ciphers)
@@ -121,6 +124,13 @@ def _context(certfile: str, keyfile: str, protocols: list[str], rules: Rules) ->
         context.load_cert_chain(certfile, keyfile, password=password)
     except (OSError, ssl.SSLError, ValueError) as error:
         raise ConfigError(_explain(certfile, keyfile, error, rules.password is not None)) from None
+    return context
+
+
+def _become(blank: Any) -> ServerContext:
+    """Return this context of `_ssl` as one of ours: in CPython the classes of ssl add methods alone."""
+    blank.__class__ = ServerContext
+    context: ServerContext = blank
     return context
 
 

@@ -15,7 +15,7 @@ from allcomers.errors import AppError
 from allcomers.models.driver.serving import Endpoint
 from allcomers.protocol.compiled import Server
 from allcomers.protocol.message import Request, Response
-from allcomers.system import sockets
+from allcomers.system.listening.own_address import own_address
 from allcomers.system.listening.plain import PlainListener
 
 
@@ -58,7 +58,7 @@ class _Finder:
     """Finds the listener at which a peer came in, by the address that it connected to."""
 
     def __init__(self, listeners: Sequence[socket.socket]) -> None:
-        self._by_address = {sockets.own_address(listener): listener for listener in listeners}
+        self._by_address = {own_address(listener): listener for listener in listeners}
         self._find = lru_cache(1024)(self._look_up)
 
     def __call__(self, server: Server) -> socket.socket | None:
@@ -72,7 +72,7 @@ class _Finder:
 
 def _https_port(listeners: Sequence[socket.socket]) -> int:
     """Return the port of the first listener with TLS; 443 where none has a port."""
-    ports = (sockets.own_address(one)[1] for one in listeners if not isinstance(one, PlainListener))
+    ports = (own_address(one)[1] for one in listeners if not isinstance(one, PlainListener))
     return next((port for port in ports if port), 443)
 
 
