@@ -1,11 +1,11 @@
-# Two commands are enough: `make run` serves the example site, `make test` runs every test.
-# `make check` adds lint, types and the layer test; `make conformance` runs the whole product of
-# models × TLS × calls × workers, and real apps and a real browser on all models; `make test-older` runs one form of each
-# test of the server on the older Pythons that are here, ALL=1 all of them; `make test-plain` all of them in plain Python,
-# ONCE=1 one form of each; `make bench` compares with every other server, `make bench QUICK=1` in three
-# minutes; `make frameworks` runs the suites of Starlette, uvicorn, httpx, requests and Flask against this server,
-# QUICK=1 the part that CI runs; `make sanitized` tests the compiled parts under AddressSanitizer; `make chaos` does to each
-# model what peers, disks and operators may do, in ten minutes or SECONDS=, by a SEED= that it prints.
+# Two commands are enough: `make run` serves the example site, `make test` runs every test. `make check` adds lint,
+# types and the layer test; `make conformance` runs the whole product of models × TLS × calls × workers, and real apps
+# and a real browser on all models; `make test-older` runs one form of each test of the server on the older Pythons that
+# are here, ALL=1 all of them, OLDEST=1 on the oldest alone; `make test-plain` all of them in plain Python, ONCE=1 one
+# form of each; `make bench` compares with every other server, `make bench QUICK=1` in three minutes; `make frameworks`
+# runs the suites of Starlette, uvicorn, httpx, requests and Flask against this server, QUICK=1 the part that CI runs;
+# `make sanitized` tests the compiled parts under AddressSanitizer; `make chaos` does to each model what peers, disks
+# and operators may do, in ten minutes or SECONDS=, by a SEED= that it prints.
 
 PYTHON ?= $(shell tools/pythons | head -n 1)
 VENV := .venv
@@ -29,7 +29,7 @@ test-plain: $(VENV)/.test
 	ALLCOMERS_PURE=1 $(BIN)/$(PYTEST) --server $(if $(ONCE),--once)
 
 test-older:
-	@older=$$(tools/pythons | tail -n +2); \
+	@older=$$(tools/pythons | tail -n +2 $(if $(OLDEST),| tail -n 1)); \
 	[ -n "$$older" ] || echo "make test-older: $(PYTHON) is the only Python here, so no older one is tested"; \
 	for python in $$older; do \
 		name=$$($$python -c 'import sys; print("python{}.{}".format(*sys.version_info))') && \
