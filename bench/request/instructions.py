@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -181,12 +182,6 @@ def steps_of(
         step(name, exchange(answers, data, pools, is_chunked))
 
 
-def arrivals(**answers: Any) -> None:
-    from bench.request.arrival_steps import arrive
-
-    arrive(**answers)
-
-
 def hello(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "13")])
     return [b"Hello, World!"]
@@ -223,24 +218,6 @@ def text_app() -> Any:
     from allcomers.apps.wsgi import app as wsgi
 
     return wsgi.handler(hello, report=print, inline=True)
-
-
-def each_option() -> None:
-    from bench.request import options
-
-    options.steps()
-
-
-def upload_wsgi() -> None:
-    from bench.request import upload_steps
-
-    upload_steps.upload_wsgi()
-
-
-def upload_asgi() -> None:
-    from bench.request import upload_steps
-
-    upload_steps.upload_asgi()
 
 
 def stream_wsgi() -> None:
@@ -355,18 +332,6 @@ def sse() -> None:
     step("an event", event)
 
 
-def websocket() -> None:
-    from bench.request.websocket_steps import echo
-
-    echo()
-
-
-def broadcast() -> None:
-    from bench.request.websocket_steps import to_all
-
-    to_all()
-
-
 async def _asgi() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         head = [(b"content-type", b"text/plain"), (b"content-length", b"13")]
@@ -406,22 +371,31 @@ def parts() -> None:
     step("an answer planned", lambda: answers.plan(("GET", "/", "1.1"), response, 13, True, date, encode.SERVER))
 
 
+def later(module: str, name: str) -> Callable[..., None]:
+    """Return a function of a module of this folder that imports this one."""
+
+    def run(**answers: Any) -> None:
+        getattr(import_module(f"bench.request.{module}"), name)(**answers)
+
+    return run
+
+
 KINDS: dict[str, Callable[[], None]] = {
     "web": web,
     "pool": partial(web, partial(steps_of, True)),
     "post": post,
     "file": file,
     "wsgi": wsgi,
-    "connect": partial(web, arrivals),
-    "connect-wsgi": partial(wsgi, arrivals),
+    "connect": partial(web, later("arrival_steps", "arrive")),
+    "connect-wsgi": partial(wsgi, later("arrival_steps", "arrive")),
     "asgi": asgi,
     "stream-wsgi": stream_wsgi,
     "stream-asgi": stream_asgi,
     "sse": sse,
-    "upload-wsgi": upload_wsgi,
-    "upload-asgi": upload_asgi,
-    "websocket": websocket,
-    "broadcast": broadcast,
+    "upload-wsgi": later("upload_steps", "upload_wsgi"),
+    "upload-asgi": later("upload_steps", "upload_asgi"),
+    "websocket": later("websocket_steps", "echo"),
+    "broadcast": later("websocket_steps", "to_all"),
     "parts": parts,
-    "options": each_option,
+    "options": later("options", "steps"),
 }
