@@ -5,7 +5,14 @@ class RecordSlots: ...
 
 def finish(record: Any, log: Callable[[Any], object], wall: Callable[[], float], now: float) -> bool: ...
 def finish_all(
-    records: Iterable[Any], peer: str, now: float, *, endpoint: Any, log: Any, wall: Callable[[], float]
+    records: Iterable[Any],
+    peer: str,
+    now: float,
+    *,
+    endpoint: Any,
+    log: Any,
+    wall: Callable[[], float],
+    lost: Callable[[BaseException], None],
 ) -> None: ...
 
 class LogLine:

@@ -17,13 +17,10 @@ from allcomers.protocol._head cimport Head
 from allcomers.protocol._raw cimport PyUnicode_1BYTE_DATA, PyUnicode_GET_LENGTH, PyUnicode_IS_ASCII
 from allcomers.protocol._response cimport put_decimal
 
-from allcomers.system.faults import report
-
 cdef extern from "<stdio.h>" nogil:
     int snprintf(char*, size_t, const char*, ...)
 
 
-cdef str LOST = "a line of the access log is lost"
 cdef tuple _NOTHING = ()
 
 
@@ -43,8 +40,9 @@ cdef class RecordSlots:
         self.close = close
 
 
-def finish_all(records, peer, double now, *, endpoint not None, log not None, wall not None):
-    """Finish `records` as `log_record.finisher` has it, with the log() and the clock of `endpoint`."""
+def finish_all(records, peer, double now, *, endpoint not None, log not None, wall not None, lost not None):
+    """Finish `records` as `log_record.finisher` has it, with the log() and the clock of `endpoint`; `lost` reports the
+    error that has lost a line."""
     cdef RecordSlots record
     for item in records:
         record = <RecordSlots?>item
@@ -52,7 +50,7 @@ def finish_all(records, peer, double now, *, endpoint not None, log not None, wa
             if record.close is None and finish(record, log, wall, now):
                 continue
         except Exception as error:
-            report(error, LOST)
+            lost(error)
             continue
         record.finish(endpoint, peer, now)
 

@@ -121,10 +121,10 @@ class AccessRecord(RecordSlots):
             _close(self.close, self.head, endpoint, peer)
         if endpoint.log is not None:
             try:
-                if self.head is None or not compiled.COMPILED or not finish(self, endpoint.log.log, endpoint.wall, now):
+                if not compiled.COMPILED or not finish(self, endpoint.log.log, endpoint.wall, now):
                     self._write(endpoint, endpoint.log, peer, now)
             except Exception as error:
-                faults.report(error, "a line of the access log is lost")
+                _lost(error)
 
     def _write(self, endpoint: HttpEndpoint, log: Log, peer: str, now: float) -> None:
         head = self.head
@@ -143,13 +143,17 @@ class AccessRecord(RecordSlots):
 def finisher(endpoint: HttpEndpoint) -> Callable[[Iterable[AccessRecord], str, float], None]:
     """Return a function that finishes records of responses which were sent whole."""
     if compiled.COMPILED and endpoint.log is not None:
-        return partial(finish_all, endpoint=endpoint, log=endpoint.log.log, wall=endpoint.wall)
+        return partial(finish_all, endpoint=endpoint, log=endpoint.log.log, wall=endpoint.wall, lost=_lost)
 
     def finish_each(records: Iterable[AccessRecord], peer: str, now: float) -> None:
         for record in records:
             record.finish(endpoint, peer, now)
 
     return finish_each
+
+
+def _lost(error: BaseException) -> None:
+    faults.report(error, "a line of the access log is lost")
 
 
 def _close(close: Callable[[], object], head: Request | None, endpoint: HttpEndpoint, peer: str) -> None:

@@ -91,6 +91,12 @@ def _succeed(channel: Channel, successor: Connection, now: float) -> None:
     channel.drive(now)
 
 
+def _forget_connection(channel: Channel) -> None:
+    """Drop the connection of an idle peer, but for what sync() makes it of: it is most of the peer's memory."""
+    conn = channel.conn
+    channel.conn, channel.count, channel.since, conn.driver = None, conn.served, conn.since, None
+
+
 class Channel(FastState):
     """A peer's socket and its connection, and the poller's reports of the one for the other.
 
@@ -212,9 +218,7 @@ class Channel(FastState):
             elif not self.watched:
                 self.watched = READ
                 home.poller.watch(self.fd, READ)
-                if now + home.look_after < self.due:
-                    self.due = now + home.look_after
-                    home.deadlines.set(self.fd, self.due)
+                self.look_by(now + home.look_after)
 
     def resume(self, now: float) -> None:
         """Go on after the result of a call that took its time: the peer may have gone."""
@@ -233,7 +237,13 @@ class Channel(FastState):
             self.conn.expired(now, sockets.held(self.sock))
         self.drive(now)
         if self.is_idle and home.makes_late:
-            self._forget_connection()
+            _forget_connection(self)
+
+    def look_by(self, when: float) -> None:
+        """Have expire() called at that time, unless it is called before."""
+        if when < self.due:
+            self.due = when
+            self.home.deadlines.set(self.fd, when)
 
     def _settle(self, conn: Connection, now: float) -> None:
         """Watch for what is wanted now, until the time that is set for it."""
@@ -254,8 +264,7 @@ class Channel(FastState):
             self.watched = watch
             home.poller.watch(self.fd, watch)
         if conn.deadline < self.due:
-            self.due = conn.deadline
-            home.deadlines.set(self.fd, conn.deadline)
+            self.look_by(conn.deadline)
         self.try_fast_path()
 
     # ------------------------------------------------------------ the fast path
@@ -266,11 +275,6 @@ class Channel(FastState):
         if home.arrive is not None and conn.is_idle and not home.evicting:
             self.is_idle = True  # it needs the address, which a PROXY header may have changed
             self.peer, self.port, self.server = conn.address
-
-    def _forget_connection(self) -> None:
-        """Drop the connection of an idle peer, but for what sync() makes it of: it is most of the peer's memory."""
-        conn = self.conn
-        self.conn, self.count, self.since, conn.driver = None, conn.served, conn.since, None
 
     def sync(self) -> None:
         """Report to the connection what the fast path has done; the loop itself drives it from here on."""
@@ -369,8 +373,7 @@ class Channel(FastState):
         now = monotonic()
         self.sync()
         self.conn.cut(now)
-        self.due = now
-        self.home.deadlines.set(self.fd, now)  # its turn comes when the steps of others are over
+        self.look_by(now)  # its turn comes when the steps of others are over
 
     def fileno(self) -> int:
         return self.fd

@@ -484,10 +484,7 @@ cdef class HttpFastPath:
         state.held = buffers.rest(at)
         state.held_at = state.ready_at
         cdef object channel = state
-        cdef double due = state.held_at + GRACE
-        if due < channel.due:  # else it is looked at before
-            channel.due = due
-            channel.home.deadlines.set(state.fd, due)
+        channel.look_by(state.held_at + GRACE)
         return 0
 
     cdef bint _open(self, FastState state, Buffers buffers) except -1:

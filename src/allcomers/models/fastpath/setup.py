@@ -130,7 +130,8 @@ def fast_path(
     if not compiled.COMPILED:
         return None
     if http is not None:
-        return _for_http(http, calls, channels, otherwise, fall_back, close, post, admission)
+        loop = {"channels": channels, "otherwise": otherwise, "fall_back": fall_back, "close": close, "post": post}
+        return _for_http(http, calls, admission, **loop)
     is_plain = calls.inline and loop_host(calls) is None and not calls.is_limited  # a limit has to know of each call
     if service is not None and is_plain and not service.tls:
         return _for_service(service, channels, otherwise, fall_back)
@@ -153,66 +154,61 @@ def _for_service(
     )
 
 
-def _for_http(
-    http: HttpEndpoint,
-    calls: Calls,
-    channels: dict[int, Any],
-    otherwise: Handle,
-    fall_back: FallBack,
-    close: Callable[[Any], object],
-    post: Callable[[Any, Any, Any], object],
-    admission: Admission,
-) -> FastPath | None:
+def _for_http(http: HttpEndpoint, calls: Calls, admission: Admission, **loop: Any) -> FastPath | None:
     if http.async_call is not None and http.begin is None:
         return None
     from allcomers.models.fastpath._http import HttpFastPath
 
-    host = loop_host(calls)
     path = HttpFastPath(
-        channels=channels,
-        otherwise=otherwise,
-        fall_back=fall_back,
-        close=close,
-        **_call_parts(http),
-        is_sealed=http.tls is not None,
+        **loop,
+        **_of_endpoint(http),
+        **_of_calls(calls),
+        refuses=admission.refuses,
+        lasts=admission.lasts,
+        long_turn=admission.turn.room,
         request=Request,
         response=Response,
         serializer=_serializer(http),
         hosts=known_hosts,
-        counters=http.counters,
-        max_head=http.limits.max_head,
-        max_headers=http.limits.max_headers,
-        max_body=http.limits.max_body,
-        max_requests=http.limits.max_requests if http.limits.max_requests < sys.maxsize else 0,
-        ownership=host and host.ownership,
-        answer_late=host and host.answer_late,
-        submit=None if host is None and calls.inline else calls.submit,
-        post=post,
-        refuses=admission.refuses,
-        lasts=admission.lasts,
-        long_turn=admission.turn.room,
         overloaded=OVERLOADED,
         refusal=handler_call.overloaded(),
-        record=AccessRecord if http.log else None,
-        note=finisher(http),
-        client=http.client,
-        shows_times=http.server_timing,
-        here=calls.here if calls.is_limited and calls.inline else None,
-        holds=http.begin is None and http.tls is None and not http.limits.request_timeout,
     )
     admission.on_change = path.set_late
     return path
 
 
-def _call_parts(http: HttpEndpoint) -> dict[str, Any]:
-    """Return what a call of the app needs."""
+def _of_endpoint(http: HttpEndpoint) -> dict[str, Any]:
+    """Return the app, the limits and the log."""
+    limits = http.limits
     return {
         "handler": http.handler,
         "begin": http.begin,
         "checked": partial(handler_call.checked, http),
         "response_to_error": partial(handler_call.response_to_error, http),
         "times": http.clock and partial(Times, http.clock),
+        "shows_times": http.server_timing,
         "forget": partial(_forget, http),
+        "client": http.client,
+        "is_sealed": http.tls is not None,
+        "counters": http.counters,
+        "max_head": limits.max_head,
+        "max_headers": limits.max_headers,
+        "max_body": limits.max_body,
+        "max_requests": limits.max_requests if limits.max_requests < sys.maxsize else 0,
+        "holds": http.begin is None and http.tls is None and not limits.request_timeout,
+        "record": AccessRecord if http.log else None,
+        "note": finisher(http),
+    }
+
+
+def _of_calls(calls: Calls) -> dict[str, Any]:
+    """Return where calls run."""
+    host = loop_host(calls)
+    return {
+        "ownership": host and host.ownership,
+        "answer_late": host and host.answer_late,
+        "submit": None if host is None and calls.inline else calls.submit,
+        "here": calls.here if calls.is_limited and calls.inline else None,
     }
 
 
