@@ -46,8 +46,10 @@ def test_with_10_000_clients_one_counts_hardly_more_than_it_has() -> None:
         assert one.enter(client)
     counts = [TABLE.count(TABLE.key(client)) for client in clients]
     assert min(counts) == 1
-    assert max(counts) <= 4
-    assert sum(count > 2 for count in counts) < 500
+    # The others in a column are Poisson with a mean of 10,000/8,192, and the key is new in each run: 6 of them in all
+    # four rows meet one of 10,000 clients in one run of 14 million (4 of them: in one of 62).
+    assert max(counts) <= 6
+    assert sum(count > 2 for count in counts) < 500  # 142 are expected
     TABLE.clear(3)
 
 

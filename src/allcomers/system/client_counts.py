@@ -3,8 +3,8 @@
 Each worker has a share of it, ROWS rows of COLUMNS numbers, which it alone writes. A client counts in one column of
 each row, chosen by a keyed hash of its address; the number of its connections is the least over the rows, each summed
 over the workers (a count-min sketch: Cormode and Muthukrishnan 2005). It is never too low. It is too high only if the
-client shares its column with others in every row: with 10,000 clients, by one or two. When a worker ends, its share is
-cleared, so what it had counted is forgotten, however it ended.
+client shares its column with others in every row: with 10,000 clients, by three at most in 61 tables of 62. When a
+worker ends, its share is cleared, so what it had counted is forgotten, however it ended.
 
 A client is an IPv4 address or an IPv6 network of 64 bits, the least that one subscriber has (RFC 6177).
 
