@@ -16,6 +16,13 @@ APP = """
 import os, subprocess
 import allcomers
 
+def is_zombie(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):  # it was collected since the folder was listed
+        return False
+
 class App(allcomers.Web):
     def get(self, request):
         if request.path == "/orphans":  # each ends with a status that would be a worker's failure
@@ -23,8 +30,7 @@ class App(allcomers.Web):
                 subprocess.run(["sh", "-c", "(sleep 0.05; exit 3) & exit 0"])
         if request.path == "/left":
             return subprocess.run(["sh", "-c", "sleep 1000 > /dev/null 2>&1 & echo $!"], capture_output=True).stdout
-        pids = [pid for pid in os.listdir("/proc") if pid.isdigit()]
-        return str(sum(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] == "Z" for pid in pids))
+        return str(sum(is_zombie(pid) for pid in os.listdir("/proc") if pid.isdigit()))
 """
 
 
