@@ -11,7 +11,7 @@ import struct
 import termios
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -270,10 +270,11 @@ def unread_of_pipes(pid: int) -> int:
     """Bytes in the pipes of a process that nobody has read."""
     count = 0
     for path in Path(f"/proc/{pid}/fd").iterdir():
-        if str(path.readlink()).startswith("pipe:"):
-            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-            count += struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0]
-            os.close(fd)
+        with suppress(FileNotFoundError):  # closed meanwhile
+            if str(path.readlink()).startswith("pipe:"):
+                fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+                count += struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0]
+                os.close(fd)
     return count
 
 

@@ -13,7 +13,7 @@ import pytest
 from allcomers.models import TABLE
 from support.crowd import Crowd, crowd
 from support.harness import PATIENCE, Server, chosen, serving, wait_for
-from support.staged import fresh_answer
+from support.staged import fresh_answer, is_alive
 
 TAKEN = "the app took the signals for itself"
 
@@ -212,13 +212,9 @@ def test_a_worker_without_its_supervisor_ends_in_order(tmp_path: Path, set_up: s
     fresh_answer(server)
     began = time.monotonic()
     server.process.kill()
-    wait_for(lambda: not Path(f"/proc/{worker}").exists() or is_over(worker), "the worker to end")
+    wait_for(lambda: not is_alive(worker), "the worker to end")
     server.stop()
     assert time.monotonic() - began < 15
-
-
-def is_over(pid: int) -> bool:
-    return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
 
 
 def test_usr1_spares_a_worker_that_would_end_by_it(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from support.faults.sitecustomize import KINDS, LAYOUT
 from support.harness import PATIENCE, ROOT, Server, receive_all, serving, wait_for
+from support.staged import open_files
 
 LARGE = b"0123456789abcdef" * 65536
 SMALL = b"small\n"
@@ -81,8 +82,8 @@ class Faulty:
         """Has the worker, or a child of it, a temporary file? It has no name (O_TMPFILE): "/tmp/#1234 (deleted)"."""
         names = []
         for pid in [str(self.worker), *self.children().split()]:
-            with suppress(FileNotFoundError):  # one that has ended, or a descriptor that is closed again
-                names += [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+            with suppress(FileNotFoundError):  # one that has ended
+                names += open_files(int(pid))
         return any("#" in name and name.endswith("(deleted)") for name in names)
 
     def children(self) -> str:
