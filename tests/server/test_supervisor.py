@@ -22,6 +22,7 @@ from support.staged import (
     APP,
     App,
     children,
+    comes_to_rest,
     cpu_seconds,
     fresh_answer,
     is_alive,
@@ -132,11 +133,11 @@ def test_fewer_workers_wanted_during_a_crash_loop_does_not_spin(app: App) -> Non
         wait_for(lambda: "in 0.2 s" in server.stderr, "a third death")
         server.send(signal.SIGTTOU)
         wait_for(lambda: "workers wanted: 1" in server.stderr, "the order to be read")
-        before, started = cpu_seconds(server.pid), time.monotonic()
-        calls = context_switches(server.pid)
+        comes_to_rest(server.pid)
+        calls, started = context_switches(server.pid), time.monotonic()
         wait_for(lambda: time.monotonic() - started > 0.5, "half a second")
-        assert context_switches(server.pid) - calls < 20, "the supervisor wakes for nothing"
-        assert cpu_seconds(server.pid) - before < 0.2
+        seconds = time.monotonic() - started  # more, if this machine stalls
+        assert context_switches(server.pid) - calls < 40 * seconds, "the supervisor wakes for nothing"
 
 
 def context_switches(pid: int) -> int:
@@ -475,9 +476,7 @@ def test_a_terminal_that_closes_leaves_nobody_spinning(app: App) -> None:
         wait_for(lambda: children(pid) and not first & set(children(pid)), "the reload that HUP asks for")
         with socket.create_connection(("127.0.0.1", int(found[1])), timeout=PATIENCE) as sock:
             assert exchange(sock).status == 200
-        before, started = cpu_seconds(pid), time.monotonic()
-        wait_for(lambda: time.monotonic() - started > 0.3, "a moment")
-        assert cpu_seconds(pid) - before < 0.1
+        comes_to_rest(pid)
     finally:
         os.kill(pid, signal.SIGTERM)
         _, status = os.waitpid(pid, 0)

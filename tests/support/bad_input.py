@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -18,6 +16,7 @@ from support import offline
 from support.apps import marked
 from support.harness import Server, receive_all, serving
 from support.offline import answers
+from support.staged import comes_to_rest
 
 MARKER = b"GET /marker HTTP/1.1\r\nHost: a\r\n\r\n"
 APP = "tests/support/apps/marked.py:app"
@@ -113,19 +112,12 @@ class Real:
         assert self.server.workers() == self.workers, "a worker has died"
         return int(answers(said)[0][2])
 
-    def seconds_of_work(self) -> float:
-        """CPU time of the worker so far."""
-        fields = Path(f"/proc/{self.workers[0]}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
     def descriptors(self) -> int:
         return len(list(Path(f"/proc/{self.workers[0]}/fd").iterdir()))
 
     def assert_at_rest(self) -> None:
-        """Over half a second of nothing to do, it does nothing."""
-        before = self.seconds_of_work()
-        time.sleep(0.5)  # not to wait for something: to see that nothing happens
-        assert self.seconds_of_work() - before < 0.1, "the worker spins"
+        """With nothing to do, it does nothing."""
+        comes_to_rest(self.workers[0])
 
 
 @pytest.fixture(scope="module")

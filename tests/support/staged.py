@@ -72,6 +72,17 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def comes_to_rest(pid: int) -> None:
+    """Wait until a process does next to nothing for half a second. One that spins takes all that it can get."""
+
+    def rests() -> bool:
+        before, until = cpu_seconds(pid), time.monotonic() + 0.5
+        wait_for(lambda: time.monotonic() > until, "half a second")
+        return cpu_seconds(pid) - before < 0.1
+
+    wait_for(rests, f"process {pid} to come to rest: it spins", 10)
+
+
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import mmap
-import os
 import shutil
 import socket
 import subprocess
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from support.faults.sitecustomize import KINDS, LAYOUT
 from support.harness import PATIENCE, ROOT, Server, receive_all, serving, wait_for
-from support.staged import open_files
+from support.staged import comes_to_rest, open_files
 
 LARGE = b"0123456789abcdef" * 65536
 SMALL = b"small\n"
@@ -89,14 +88,8 @@ class Faulty:
     def children(self) -> str:
         return Path(f"/proc/{self.worker}/task/{self.worker}/children").read_text()
 
-    def seconds_of_work(self) -> float:
-        fields = Path(f"/proc/{self.worker}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
     def assert_at_rest(self) -> None:
-        before = self.seconds_of_work()
-        time.sleep(0.2)  # not to wait for something: to see that nothing happens
-        assert self.seconds_of_work() - before < 0.1, "the worker spins"
+        comes_to_rest(self.worker)
 
     def settle(self) -> None:
         """All that was open for peers is closed again."""
