@@ -301,7 +301,8 @@ def test_calls_in_time_are_not_touched(bench: Bench, model: str, calls: str) -> 
 
 
 def test_the_call_and_the_watcher_never_both_win() -> None:
-    """Calls that last as long as they may: each is answered once, and what it returned is forgotten if too late."""
+    """Calls that last about as long as they may: each is answered once, and what it returned is forgotten if too
+    late."""
     answers: Counter[int] = Counter()
     forgotten: Counter[int] = Counter()
     lock = threading.Lock()
@@ -311,7 +312,8 @@ def test_the_call_and_the_watcher_never_both_win() -> None:
             self.number = number
 
         def __call__(self) -> int:
-            time.sleep(0.02)
+            # Half of them are about at the limit; others are surely before it, and behind it, on any machine.
+            time.sleep((0.0, 0.02, 0.02, 0.06)[self.number % 4])
             return self.number
 
         def forget(self, reply: Any) -> None:

@@ -29,13 +29,23 @@ APP = """
 import os, pathlib, socket, threading, time, urllib.request
 
 here, there = socket.socketpair()
+MET = pathlib.Path(__file__).with_name("met")
+waiting = []
 
 def answer(path, environ):
     if path == "/sleep":
         time.sleep(0.05)
-    elif path == "/wait":  # a socket that nothing comes from for 50 ms, as of a database
+    elif path.startswith("/meet/"):  # none of so many calls ends before all have begun
+        fd = os.open(MET, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(fd, b".")
+        os.close(fd)
+        while MET.stat().st_size < int(path[6:]):
+            time.sleep(0.01)
+    elif path.startswith("/wait/"):  # the same, at a socket each, as of a database
         one, other = socket.socketpair()
-        threading.Timer(0.05, other.sendall, (b"!",)).start()
+        waiting.append(other)
+        if len(waiting) == int(path[6:]):
+            threading.Timer(0.01, lambda: [each.sendall(b"!") for each in waiting]).start()
         one.recv(1)
     elif path == "/fetch":
         with urllib.request.urlopen(f"http://{environ['HTTP_HOST']}/sleep") as found:
@@ -81,17 +91,13 @@ def served(folder: Path, *options: str, text: str = APP, quiet: bool = True) -> 
         yield server
 
 
-def at_once(server: Server, count: int, path: str) -> float:
-    """Make so many requests at once; return the seconds until all are answered."""
+def at_once(server: Server, count: int, path: str) -> None:
+    """Make so many requests at once, and await all answers."""
     with ExitStack() as stack:
         clients = [Client(stack.enter_context(wire(server.address, None))) for _ in range(count)]
-        for client in clients:  # each has its greenlet, or thread, before the clock starts
-            assert client.ask(request("GET", "/")).status == 200
-        started = time.monotonic()
         for client in clients:
             client.send(request("GET", path, f"X-Host: {server.address}"))
         assert [client.answer().status for client in clients] == [200] * count
-        return time.monotonic() - started
 
 
 def get(server: Server, path: str = "/") -> bytes:
@@ -103,10 +109,10 @@ def get(server: Server, path: str = "/") -> bytes:
 # ------------------------------------------------------------ calls
 
 
-@pytest.mark.parametrize("path", ["/sleep", "/wait"])
+@pytest.mark.parametrize("path", ["/meet/100", "/wait/100"])
 def test_a_hundred_calls_that_wait_overlap_in_one_worker(tmp_path: Path, path: str) -> None:
     with served(tmp_path) as server:
-        assert min(at_once(server, 100, path) for _ in range(3)) <= 0.2
+        at_once(server, 100, path)
 
 
 def test_a_call_that_requests_something_of_its_own_server(tmp_path: Path) -> None:
@@ -123,23 +129,23 @@ def test_the_app_finds_the_patched_library(tmp_path: Path) -> None:
 
 
 def test_a_call_over_its_limit_is_ended_where_it_waits(tmp_path: Path) -> None:
-    with served(tmp_path, "--call-timeout", "0.3", quiet=False) as server:
+    with served(tmp_path, "--call-timeout", "1.5", quiet=False) as server:
         pid = get(server)
         assert get(server, "/long") == b"503"
-        assert "after 0.3 s the call has not ended" in server.stderr
+        assert "after 1.5 s the call has not ended" in server.stderr
         assert "time.sleep(30)" in server.stderr
         assert get(server) == pid
         wait_for(lambda: (tmp_path / "abandoned").exists(), "the end of the call")
 
 
 def test_a_request_has_a_limit(tmp_path: Path) -> None:
-    with served(tmp_path, "--request-timeout", "0.4", quiet=False) as server:
+    with served(tmp_path, "--request-timeout", "1.5", quiet=False) as server:
         assert get(server, "/long") == b"503"
         assert get(server)
 
 
 def test_idle_and_slow_peers_have_their_deadlines(tmp_path: Path) -> None:
-    with served(tmp_path, "--keep-alive", "0.2", "--head-timeout", "0.3") as server:
+    with served(tmp_path, "--keep-alive", "0.2", "--head-timeout", "2") as server:
         silent, idle = socket.create_connection(server.address), socket.create_connection(server.address)
         with silent, idle:
             silent.sendall(b"GET / HTT")
@@ -180,7 +186,7 @@ def test_a_call_that_does_not_end_is_given_up_at_the_graceful_timeout(tmp_path: 
         assert get(server)
         started = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20  # of the 30 s that it lasts
 
 
 def test_a_worker_is_replaced_after_its_requests(tmp_path: Path) -> None:
@@ -190,7 +196,7 @@ def test_a_worker_is_replaced_after_its_requests(tmp_path: Path) -> None:
 
 
 def test_a_worker_whose_greenlet_keeps_the_thread_is_hung(tmp_path: Path) -> None:
-    with served(tmp_path, "--hang-timeout", "0.5", quiet=False) as server, wire(server.address, None) as peer:
+    with served(tmp_path, "--hang-timeout", "2", quiet=False) as server, wire(server.address, None) as peer:
         pid = get(server)
         Client(peer).send(request("GET", "/spin"))
         wait_for(lambda: "in answer" in server.stderr, "the stack of the worker")
@@ -268,8 +274,7 @@ def test_an_app_that_patches_itself_is_served(tmp_path: Path, model: str, calls:
     with serving("run", target, "-m", model, "--calls", calls) as server:
         assert get(server).endswith(b"gevent._socket3")
         overlap = calls != "inline" or model in ("process", "thread", "gevent")
-        took = at_once(server, 1 if model == "iterative" else 8, "/sleep")
-        assert not overlap or took < 0.35
+        at_once(server, 1 if model == "iterative" else 8, "/meet/8" if overlap else "/sleep")
         (worker,) = server.workers()
         server.send(signal.SIGHUP)
         wait_for(lambda: worker not in server.workers(), "another worker")
@@ -281,7 +286,7 @@ def test_an_app_that_patches_itself_is_served(tmp_path: Path, model: str, calls:
 @pytest.mark.parametrize("model", ["thread", "epoll"])
 def test_its_calls_have_a_time_limit(tmp_path: Path, model: str) -> None:
     target = written(tmp_path, PATCH.format("") + APP)
-    with serving("run", target, "-m", model, "--call-timeout", "0.3", quiet=False) as server:
+    with serving("run", target, "-m", model, "--call-timeout", "1.5", quiet=False) as server:
         assert get(server, "/long") == b"503"
         assert get(server)
 

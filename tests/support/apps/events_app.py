@@ -36,8 +36,8 @@ def events(path: str, pause: float = PAUSE) -> Iterator[bytes]:
         note(path, "closed")
 
 
-def ticks(count: int, pause: float) -> Iterator[bytes]:
-    for _ in range(count):
+def ticks(gate: Path, pause: float) -> Iterator[bytes]:
+    while not gate.exists():
         time.sleep(pause)
         yield b"tick\n"
 
@@ -75,7 +75,7 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
                 note(path, "closed")
         case "/ticks":
             start_response("200 OK", EVENTS)
-            return ticks(int(query["count"]), float(query["pause"]))
+            return ticks(Path(query["gate"]), float(query["pause"]))
         case "/asked":
             body = asked(path, environ["allcomers.disconnected"])
         case "/asked-later":  # in the iterable, behind the first block
