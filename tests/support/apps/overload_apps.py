@@ -7,7 +7,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-LASTS = 0.02
+LASTS = 0.05
+"""Seconds of a call that waits."""
+
+COMPUTES = 0.005
+"""Seconds of a call that computes."""
 
 
 def compute(seconds: float) -> None:
@@ -23,7 +27,7 @@ def waits(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterab
 
 
 def computes(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    compute(LASTS / 4)
+    compute(COMPUTES)
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "3")])
     return [b"ok\n"]
 
@@ -31,8 +35,8 @@ def computes(environ: dict[str, Any], start_response: Callable[..., Any]) -> Ite
 async def tasks(scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
     if scope["type"] != "http":
         raise ValueError(f"not for {scope['type']}")
-    compute(LASTS / 8)
+    compute(COMPUTES / 2)
     await asyncio.sleep(0)
-    compute(LASTS / 8)
+    compute(COMPUTES / 2)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")]})
     await send({"type": "http.response.body", "body": b"ok\n"})
