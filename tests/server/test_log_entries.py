@@ -104,7 +104,7 @@ def test_text_of_an_exception_forges_no_entry(apps: str, name: str, options: tup
 
 def test_nor_does_the_stack_of_a_call_that_hangs(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(SLOW)
-    with serving("run", f"{tmp_path / 'app.py'}:app", "--call-timeout", "0.1", quiet=False) as server:
+    with serving("run", f"{tmp_path / 'app.py'}:app", "--call-timeout", "0.2", quiet=False) as server:
         ask(server, GET)
         wait_for(lambda: "has not ended" in server.stderr, "the entry")
     check(server.stderr)
@@ -113,7 +113,7 @@ def test_nor_does_the_stack_of_a_call_that_hangs(tmp_path: Path) -> None:
 SLOW = """
 import time
 def app(environ, start_response):
-    time.sleep(1)
+    time.sleep(5)
     start_response("200 OK", [])
     return []
 """

@@ -98,7 +98,7 @@ def site(
     folder = tmp_path_factory.mktemp("sockets")
     options = ["-m", where.model, "--calls", where.calls, "--access-log", str(folder / "log")]
     options += ["--certfile", str(certificate.pem)] if where.tls else []
-    options += ["--call-timeout", "1"] if where.limited else []
+    options += ["--call-timeout", "3"] if where.limited else []
     env = {"REAL_NOTED": str(folder / "noted"), **({"ALLCOMERS_PURE": "1"} if where.pure else {})}
     with serving("run", APP, *options, env=env, quiet=False) as server:
         yield Site(server, folder / "noted", folder / "log", where, certificate.for_threads if where.tls else None)
@@ -242,7 +242,7 @@ def test_a_websocket_lasts_longer_than_a_call_may(site: Site) -> None:
         pytest.skip("where calls have a limit")
     with site.socket() as websocket:
         with pytest.raises(TimeoutError):
-            websocket.recv(1.5)
+            websocket.recv(4)
         websocket.send("still here")
         assert websocket.recv(30) == "still here"
     assert "has not ended" not in site.server.stderr

@@ -368,13 +368,13 @@ def test_a_slow_client_is_cut_in_time_and_its_thread_is_free(noted: Noted) -> No
 
 def test_the_clients_time_is_not_the_calls(noted: Noted) -> None:
     """Each piece has the whole time of --call-timeout, and the client's time to read does not count."""
-    with serving("run", APP, "--calls", "pool", "--call-timeout", "1") as server:
+    with serving("run", APP, "--calls", "pool", "--call-timeout", "2") as server:
         with wire(server.address, None, receive_buffer=4096) as peer:
             client = Client(peer)
             client.send(request("GET", f"/threads?pieces=200&size=60000&{noted.query}"))
             head = client.head()
             with pytest.raises(AssertionError):
-                wait_for(lambda: noted.count("close"), "the limit to pass", patience=1.5)
+                wait_for(lambda: noted.count("close"), "the limit to pass", patience=2.5)
             peer.widen()
             assert len(client.body(head)) == 200 * 60000
         assert "has not ended" not in server.stderr
@@ -389,12 +389,12 @@ def test_the_time_of_the_app_is_told_without_the_clients(tmp_path: Path, noted: 
             client.send(request("GET", f"/threads?pieces=200&size=60000&{noted.query}"))
             head = client.head()
             with pytest.raises(AssertionError):
-                wait_for(lambda: noted.count("close"), "a slow client", patience=1)
+                wait_for(lambda: noted.count("close"), "a slow client", patience=3)
             peer.widen()
             client.body(head)
         line = wait_for(lambda: log.read_text(), "the line")
         status, app, write = line.split()
-        assert (status, float(app) < 0.5, float(write) > 0.9) == ("200", True, True)
+        assert (status, float(app) < 2, float(write) > 2.9) == ("200", True, True)
 
 
 @pytest.mark.parametrize(("model", "calls"), HOLDING)

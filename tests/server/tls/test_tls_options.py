@@ -283,7 +283,7 @@ def test_a_service_within_tls_speaks_no_http(certificate: Certificate) -> None:
 
 
 def test_a_word_that_never_ends_meets_the_deadline(certificate: Certificate) -> None:
-    arguments = ["--certfile", str(certificate.pem), "--head-timeout", "0.3"]
+    arguments = ["--certfile", str(certificate.pem), "--head-timeout", "2"]
     with serving("serve", "examples/site", *arguments) as server, server.connect() as sock:
         sock.sendall(b"GE")
         assert sock.recv(100) == b""
