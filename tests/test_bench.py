@@ -6,7 +6,6 @@ import json
 import math
 import random
 import shutil
-import socket
 import subprocess
 import sys
 from argparse import Namespace
@@ -21,6 +20,8 @@ from bench.comparison.workloads import QUICK, WORKLOADS, Workload
 from bench.request import guard, instructions
 from bench.support import estimates, harness
 from bench.support.harness import CannotMeasureError, Launch
+
+from support.harness import free_port
 
 BY_NAME = {workload.name: workload for workload in WORKLOADS}
 
@@ -162,8 +163,7 @@ def test_a_wrong_answer_is_told() -> None:
 
 
 def test_nobody_there_is_told() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = taken.getsockname()
+    address = ("127.0.0.1", free_port())
     with pytest.raises(CannotMeasureError, match="does not answer: ConnectionRefusedError"):
         check.check(BY_NAME["text"], address, 0)
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from support.harness import ROOT, receive_all, serving, wait_for
+from support.harness import ROOT, free_port, receive_all, serving, wait_for
 
 
 def test_no_product_of_the_media_is_stale() -> None:
@@ -35,9 +35,7 @@ def test_the_chat_stops_soon_though_a_page_is_open() -> None:
 def test_the_servers_of_the_lecture_are_short_and_serve(model: str) -> None:
     path = ROOT / "examples" / "servers" / f"{model}_server.py"
     assert len(path.read_text().splitlines()) < 15
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     program = path.read_text().replace("9000,", f"{port},")
     with subprocess.Popen([sys.executable, "-c", program]) as process:
         with wait_for(lambda: _connected(port), "it to listen") as sock, sock.makefile("rb") as lines:

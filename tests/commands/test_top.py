@@ -24,7 +24,7 @@ import pytest
 
 from server.admin.test_admin import Admin, watched
 from support.crowd import exchange
-from support.harness import PATIENCE, ROOT, Server, wait_for
+from support.harness import PATIENCE, ROOT, Server, free_port, wait_for
 from support.staged import App
 
 ENTERS, LEAVES = b"\x1b[?1049h", b"\x1b[?1049l"
@@ -281,8 +281,7 @@ def test_bad_arguments_get_one_line(arguments: list[str], words: str) -> None:
 
 
 def test_a_missing_server_is_reported_with_a_remedy() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        place = f"127.0.0.1:{gone.getsockname()[1]}"
+    place = f"127.0.0.1:{free_port()}"
     result = top(place)
     assert result.returncode == 1
     assert f"start a server with --admin {place}" in result.stderr

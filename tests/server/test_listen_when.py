@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from support.harness import PATIENCE, chosen, wait_for
+from support.harness import PATIENCE, chosen, free_port, wait_for
 
 APP = """
 import os, time
@@ -119,10 +119,7 @@ def loading(folder: Path, address: Any, name: str, *arguments: str, **keywords: 
 @pytest.fixture
 def address() -> tuple[str, int]:
     """An address that is free."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        host, port = sock.getsockname()
-    return host, port
+    return "127.0.0.1", free_port()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from support.crowd import crowd, exchange
-from support.harness import PATIENCE, ROOT, Server, wait_for
+from support.harness import PATIENCE, ROOT, Server, free_port, wait_for
 from support.staged import APP, App, children, fresh_answer, is_alive
 
 pytest.importorskip("watchfiles")
@@ -83,8 +83,7 @@ def test_a_syntax_error_keeps_the_old_code_until_it_is_mended(app: App) -> None:
 
 
 def test_a_first_start_that_fails_waits_for_a_change(app: App) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        address = probe.getsockname()
+    address = ("127.0.0.1", free_port())
     app.replace("raise ValueError('broken')\n")
     command = [sys.executable, "-m", "allcomers", "run", app.target, "--reload", "--reload-dir", str(app.folder)]
     with (app.folder / "stderr").open("wb") as errors:

@@ -18,7 +18,7 @@ import pytest
 
 from server.test_upgrade import upgrade, upgrading
 from support.crowd import exchange, request
-from support.harness import PATIENCE, ROOT, Server, serving, wait_for
+from support.harness import PATIENCE, ROOT, Server, free_port, serving, wait_for
 from support.staged import App, fresh_answer, is_alive
 
 
@@ -291,8 +291,7 @@ def test_a_new_server_is_told_of_by_the_old_one(app: App, manager: Manager) -> N
 
 @pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="systemd-socket-activate is not installed")
 def test_started_by_systemd_socket_activate(app: App) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     command = ["systemd-socket-activate", "-l", f"127.0.0.1:{port}", "--fdname=web"]
     process = subprocess.Popen(
         [*command, sys.executable, "-m", "allcomers", "run", app.target], cwd=ROOT, stderr=subprocess.PIPE

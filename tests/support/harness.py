@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,6 +56,22 @@ _ORDINARY = re.compile(r"Listening at: |\S+ \[\d+\] INFO (?:allcomers \d|stoppin
 def reports(said: str) -> list[str]:
     """The lines of `said` but those that each server writes that starts and stops well."""
     return [line for line in said.splitlines() if not _ORDINARY.match(line)]
+
+
+_ports = itertools.count(61 * os.getpid())  # other processes of the tests begin elsewhere
+
+
+def free_port() -> int:
+    """Return a port that no socket has, of IPv4 or IPv6, nor will get from the kernel before it is used: those that it
+    gives out are above it (ip(7): ip_local_port_range)."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    has_both = socket.has_dualstack_ipv6()
+    for number in _ports:
+        address = ("::" if has_both else "", 10_000 + number % max(first - 10_000, 1000))
+        family = socket.AF_INET6 if has_both else socket.AF_INET
+        with suppress(OSError), socket.create_server(address, family=family, dualstack_ipv6=has_both):
+            return address[1]
+    raise AssertionError
 
 
 class Server:

@@ -266,7 +266,7 @@ def test_a_step_knows_what_it_missed_of_the_goal(tmp_path: Path) -> None:
     given = setup(tmp_path, "examples/calls.py:AtOnce")
     goal = slo.parse("p50<10s,p99<1us,errors<1%,tps>100000000")
     given = replace(given, runner=replace(given.runner, goal=goal))
-    found = trial.run(given, "ladder", 0, Candidate(model="epoll"), [Load(clients=1, seconds=0.3)]).steps[0]
+    found = trial.run(given, "ladder", 0, Candidate(model="epoll"), [Load(clients=1, seconds=2.0)]).steps[0]
     p99, tps = found.missed
     assert (p99, tps) == (
         f"p99 {wording.seconds(found.time('99'))} > 1 µs", f"tps {wording.number(found.tps)} < 100,000,000",

@@ -10,6 +10,7 @@ from bench.measuring.known import ANSWER, Queue, due_at, waits
 
 from allcomers.commands.load.data.plan import Plan
 from allcomers.commands.load.data.result import Result
+from support.harness import free_port
 from support.known_servers import Talk, adds_up, assert_within, carried_out, heads, load, reset, serving, soon
 
 LAG = 0.03
@@ -201,9 +202,7 @@ def test_failures_are_counted_by_kind(talk: Talk, kinds: set[str]) -> None:
 
 
 def test_refused_connections() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    found = load(f"http://127.0.0.1:{port}/", **OPTIONS)
+    found = load(f"http://127.0.0.1:{free_port()}/", **OPTIONS)
     assert (found.sent, found.connections_opened) == (0, 0)
     assert set(found.errors) == {"refused"}
     assert found.errors["refused"] <= 3 * 6  # it does not spin
@@ -211,9 +210,7 @@ def test_refused_connections() -> None:
 
 def test_refused_connections_end_a_counted_load() -> None:
     """It gives up, rather than wait forever."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    found = load(f"http://127.0.0.1:{port}/", clients=2, seconds=0.0, requests=10, timeout=0.5)
+    found = load(f"http://127.0.0.1:{free_port()}/", clients=2, seconds=0.0, requests=10, timeout=0.5)
     assert found.answered == 0
     assert found.errors["refused"] > 0
 

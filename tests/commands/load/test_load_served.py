@@ -10,7 +10,6 @@ import pty
 import re
 import resource
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ import trustme
 
 from allcomers.commands.load.data.result import Result
 from support.certificates import Certificate
-from support.harness import PATIENCE, ROOT, Server, serving, wait_for
+from support.harness import PATIENCE, ROOT, Server, free_port, serving, wait_for
 
 COMMAND = [sys.executable, "-m", "allcomers", "load"]
 
@@ -179,9 +178,7 @@ def test_a_service_level_that_is_missed_is_4(server: Server) -> None:
 
 
 def test_no_server_is_1() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    done = load(f"127.0.0.1:{port}", "-d", "0.2")
+    done = load(f"127.0.0.1:{free_port()}", "-d", "0.2")
     assert done.returncode == 1
     assert re.search(r"refused +\d+ +nobody listened", done.stdout)
 

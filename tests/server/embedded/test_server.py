@@ -20,7 +20,7 @@ import allcomers
 from allcomers.apps.service import Service
 from allcomers.errors import AppError, ConfigError, ListenError
 from allcomers.models import TABLE
-from support.harness import ROOT, chosen, wait_for
+from support.harness import ROOT, chosen, free_port, wait_for
 
 IN_PROCESS = [name for name, model in TABLE.items() if not model.obstacle and name not in ("process", "gevent")]
 
@@ -276,9 +276,7 @@ print("went on")
 @pytest.mark.parametrize("model", [*IN_PROCESS, "process"])
 def test_serve_forever_returns_at_a_signal(model: str, signum: int, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "program.py", str(port), model]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
 
