@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
+import platform
 import re
 import signal
 import socket
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.openmetrics.parser import text_fd_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from allcomers.errors import ConfigError
@@ -211,7 +214,14 @@ def test_metrics_are_what_prometheus_reads() -> None:
         slow = [sample for sample in times if sample.name.endswith("_bucket") and float(sample.labels["le"]) < 0.05]
         assert slow[-1].value <= 2
         assert next(sample.value for sample in times if sample.name.endswith("_sum")) >= 0.05
-        assert admin.ask("/metrics", Accept="application/openmetrics-text;version=1.0.0")[1].endswith(b"# EOF\n")
+        _, body, headers = admin.ask("/metrics", Accept="application/openmetrics-text;version=1.0.0")
+        assert headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+        opened = {family.name: family for family in text_fd_to_metric_families(io.StringIO(body.decode()))}
+        assert {name: family.type for name, family in opened.items()} == {
+            name: "info" if name == "allcomers_server" else family.type
+            for name, family in ((name.removesuffix("_info"), family) for name, family in families.items())
+        }
+        assert opened["allcomers_server"].samples[0].labels["python"] == platform.python_version()
 
 
 # ------------------------------------------------------------ health

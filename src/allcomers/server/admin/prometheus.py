@@ -1,21 +1,25 @@
-"""The figures for Prometheus, encoded by its own client library (the extra `allcomers[admin]`).
+"""The figures in the text that Prometheus reads.
 
 Names and units follow its conventions (https://prometheus.io/docs/practices/naming/): base units, `_total` for
 counters. The histogram has every eighth bucket of the response times, one for each half of a power of two: so its
-quantiles are coarser than those of the page.
+quantiles are coarser than those of the page. The text is small, so it is written here rather than by a library.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from allcomers.server.admin.interval import bounds, gauges
 from allcomers.server.admin.snapshot import Snapshot, WorkerSnapshot, snapshot
 from allcomers.system import counters
 from allcomers.system.counters import CounterBoard, bucket_start
 
-MISSING: Final = "This needs prometheus_client: pip install 'allcomers[admin]'\n"
+TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""What every version of Prometheus reads (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
+
+OPEN_METRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+"""The same figures for who asks for it (OpenMetrics 1.0): the names of families differ, and the end is marked."""
 
 _COUNTERS: Final = (
     ("accepted_connections", "Connections accepted.", counters.ACCEPTED, 1.0),
@@ -48,80 +52,99 @@ _GAUGES: Final[tuple[tuple[str, str, Callable[[WorkerSnapshot], float]], ...]] =
 
 _CLASSES: Final = ("other", "1xx", "2xx", "3xx", "4xx", "5xx")
 
-
-class Exposition:
-    """An encoder of the figures. Raises ImportError without the library."""
-
-    def __init__(self, board: CounterBoard, labels: dict[str, str]) -> None:
-        from prometheus_client import CollectorRegistry
-
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(Figures(board, labels))
-
-    def encode(self, accept: str) -> tuple[bytes, str]:
-        """Return (the figures now, their Content-Type) in a form that the field Accept allows."""
-        from prometheus_client.exposition import choose_encoder
-
-        encode, kind = choose_encoder(accept)
-        return encode(self._registry), kind
+_ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+"""What a label's value must not have as it is."""
 
 
-class Figures:
-    """A collector for prometheus_client."""
+class Sample(NamedTuple):
+    """One line: `labels` and a value of a family, whose name `suffix` follows."""
 
-    def __init__(self, board: CounterBoard, labels: dict[str, str]) -> None:
-        self._board = board
-        self._labels = labels
-
-    def collect(self) -> Iterator[Any]:
-        from prometheus_client import metrics_core as core
-
-        now = snapshot(self._board)
-        places = [(str(worker.place), worker) for worker in now.workers]
-        yield core.InfoMetricFamily("allcomers_server", "The server.", self._labels)
-        for name, about, slot, unit in _COUNTERS:
-            counter = core.CounterMetricFamily(f"allcomers_{name}", about, labels=["worker"])
-            for place, worker in places:
-                counter.add_metric([place], worker.cells[slot] / unit)
-            yield counter
-        answers = core.CounterMetricFamily(
-            "allcomers_answers", "Requests answered in full.", labels=["worker", "status"]
-        )
-        for place, worker in places:
-            for at, name in enumerate(_CLASSES):
-                answers.add_metric([place, name], worker.cells[counters.ANSWERED + at])
-        yield answers
-        yield from self._gauges(core, now)
-        times = core.HistogramMetricFamily(
-            "allcomers_response_seconds", "From a request's first byte to its response's last.", labels=["worker"]
-        )
-        for place, worker in places:
-            buckets = list(_buckets(worker.cells[counters.TIMES :]))
-            times.add_metric([place], buckets, worker.cells[counters.RESPONSE_TIME] / 1e9)
-        yield times
-
-    def _gauges(self, core: Any, now: Snapshot) -> Iterator[Any]:
-        present = [worker for worker in now.workers if worker.state != "free"]
-        for name, about, value in _GAUGES:
-            gauge = core.GaugeMetricFamily(f"allcomers_{name}", about, labels=["worker"])
-            for worker in present:
-                gauge.add_metric([str(worker.place)], value(worker))
-            yield gauge
-        ready = sum(worker.state == "ready" for worker in present)
-        for name, most in bounds(now).items():
-            yield core.GaugeMetricFamily(f"allcomers_{name}_bytes", "The bound of that, for all workers.", most)
-        yield core.GaugeMetricFamily("allcomers_workers", "Workers that are ready.", ready)
-        yield core.GaugeMetricFamily("allcomers_workers_wanted", "Workers that are wanted.", now.wanted)
-        if now.range != (0, 0):
-            for name, count in zip(("min", "max"), now.range, strict=True):
-                yield core.GaugeMetricFamily(f"allcomers_workers_{name}", "A bound of the workers wanted.", count)
-        yield core.GaugeMetricFamily("allcomers_ready", "1 while /health/ready responds 200.", int(now.ready))
+    labels: Mapping[str, str]
+    value: float
+    suffix: str = ""
 
 
-def _buckets(times: Sequence[int]) -> Iterator[tuple[str, float]]:
-    """Yield (upper bound in seconds, count) of a histogram; each count includes those below it."""
+class Family(NamedTuple):
+    """Samples of one name. `kind`: counter, gauge, histogram or info."""
+
+    name: str
+    kind: str
+    about: str
+    samples: list[Sample]
+
+    def lines(self, is_open: bool) -> Iterator[str]:
+        """Yield the lines, in the form of OpenMetrics if `is_open`."""
+        name = f"allcomers_{self.name}"
+        own = {"counter": "_total", "info": "_info"}.get(self.kind, "")
+        kind = "gauge" if self.kind == "info" and not is_open else self.kind
+        declared = name if is_open else name + own
+        yield f"# HELP {declared} {self.about}"
+        yield f"# TYPE {declared} {kind}"
+        for labels, value, suffix in self.samples:
+            yield f"{name}{own}{suffix}{_label_set(labels)} {float(value)!r}"
+
+
+def exposition(board: CounterBoard, labels: Mapping[str, str], accept: str) -> tuple[bytes, str]:
+    """Return (the figures now, their Content-Type), in a form that the field Accept asks for.
+
+    labels  facts about the server
+    """
+    is_open = "application/openmetrics-text" in accept
+    now = snapshot(board)
+    lines = [line for family in _families(now, labels) for line in family.lines(is_open)]
+    if is_open:
+        lines.append("# EOF")
+    return ("\n".join(lines) + "\n").encode(), OPEN_METRICS if is_open else TEXT
+
+
+def _families(now: Snapshot, labels: Mapping[str, str]) -> Iterator[Family]:
+    places = [({"worker": str(worker.place)}, worker.cells) for worker in now.workers]
+    yield Family("server", "info", "The server.", [Sample(labels, 1)])
+    for name, about, slot, unit in _COUNTERS:
+        yield Family(name, "counter", about, [Sample(place, cells[slot] / unit) for place, cells in places])
+    answers = [
+        Sample({**place, "status": name}, cells[counters.ANSWERED + at])
+        for place, cells in places
+        for at, name in enumerate(_CLASSES)
+    ]
+    yield Family("answers", "counter", "Requests answered in full.", answers)
+    yield from _gauges(now)
+    times = [sample for place, cells in places for sample in _histogram(place, cells)]
+    yield Family("response_seconds", "histogram", "From a request's first byte to its response's last.", times)
+
+
+def _gauges(now: Snapshot) -> Iterator[Family]:
+    present = [worker for worker in now.workers if worker.state != "free"]
+    for name, about, value in _GAUGES:
+        samples = [Sample({"worker": str(worker.place)}, value(worker)) for worker in present]
+        yield Family(name, "gauge", about, samples)
+    for name, most in bounds(now).items():
+        yield _gauge(f"{name}_bytes", "The bound of that, for all workers.", most)
+    yield _gauge("workers", "Workers that are ready.", sum(worker.state == "ready" for worker in present))
+    yield _gauge("workers_wanted", "Workers that are wanted.", now.wanted)
+    if now.range != (0, 0):
+        for name, count in zip(("min", "max"), now.range, strict=True):
+            yield _gauge(f"workers_{name}", "A bound of the workers wanted.", count)
+    yield _gauge("ready", "1 while /health/ready responds 200.", now.ready)
+
+
+def _gauge(name: str, about: str, value: float) -> Family:
+    return Family(name, "gauge", about, [Sample({}, value)])
+
+
+def _histogram(place: Mapping[str, str], cells: Sequence[int]) -> Iterator[Sample]:
+    """Yield a worker's buckets; each counts those below it, too."""
+    times = cells[counters.TIMES :]
     seen = 0
     for at in range(0, len(times) - 8, 8):
         seen += sum(times[at : at + 8])
-        yield str(bucket_start(at + 8) / 1e9), seen
-    yield "+Inf", seen + sum(times[len(times) - 8 :])
+        yield Sample({**place, "le": str(bucket_start(at + 8) / 1e9)}, seen, "_bucket")
+    seen += sum(times[len(times) - 8 :])
+    yield Sample({**place, "le": "+Inf"}, seen, "_bucket")
+    yield Sample(place, seen, "_count")
+    yield Sample(place, cells[counters.RESPONSE_TIME] / 1e9, "_sum")
+
+
+def _label_set(labels: Mapping[str, str]) -> str:
+    escaped = ((name, value.translate(_ESCAPES)) for name, value in labels.items())
+    return "{" + ",".join(f'{name}="{value}"' for name, value in escaped) + "}" if labels else ""

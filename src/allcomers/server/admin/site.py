@@ -29,7 +29,7 @@ from allcomers.protocol.message import Handler, Request, Response
 from allcomers.server.admin import page
 from allcomers.server.admin.allowed_hosts import is_allowed
 from allcomers.server.admin.history import History
-from allcomers.server.admin.prometheus import MISSING, Exposition
+from allcomers.server.admin.prometheus import exposition
 from allcomers.server.admin.snapshot import snapshot
 from allcomers.system.counters import CounterBoard
 
@@ -140,16 +140,11 @@ class Events(Web):
 
 class Metrics(Web):
     def __init__(self, board: CounterBoard, about: dict[str, Any]) -> None:
-        labels = {name: str(about[name]) for name in ("version", "build", "python")}
-        try:
-            self._exposition: Exposition | None = Exposition(board, labels)
-        except ImportError:
-            self._exposition = None
+        self._board = board
+        self._labels = {name: str(about[name]) for name in ("version", "build", "python")}
 
     def get(self, request: Request) -> Response:
-        if self._exposition is None:
-            raise HttpError(501, MISSING.strip())
-        body, kind = self._exposition.encode(request.headers.get("accept", ""))
+        body, kind = exposition(self._board, self._labels, request.headers.get("accept", ""))
         return Response(body, headers=[("Content-Type", kind)])
 
 
