@@ -49,7 +49,7 @@ conformance: $(VENV)/.test
 	ALLCOMERS_WHOLE=1 $(BIN)/$(PYTEST) tests/models/conformance tests/models/test_each_call.py tests/apps/test_real_apps.py \
 		tests/test_browser.py tests/apps/wsgi/test_wsgi_write.py tests/apps/asgi/test_asgi_states.py tests/apps/asgi/test_disconnect.py \
 		tests/apps/asgi/test_asgi_frameworks.py tests/apps/asgi/test_signal_handlers.py \
-		tests/server/test_balancer.py tests/server/test_left_over.py
+		tests/server/test_balancer.py tests/server/test_left_over.py tests/protocol/http2/test_http2_fuzz.py
 	tools/fuzz 60
 
 bench: $(VENV)/.test

@@ -1,4 +1,4 @@
-"""Run one benchmark: `python -m bench NAME [OPTIONS]`; without a name, the comparison with all others: `make bench`."""
+"""Run one benchmark: `python -m bench NAME [OPTIONS]`; without a name, `performance`: `make bench`."""
 
 import argparse
 import importlib
@@ -7,7 +7,7 @@ import sys
 from bench.support import harness
 
 FOLDERS = {
-    "comparison": ("comparison", "page", "sockets"),
+    "comparison": ("performance",),
     "request": ("cost", "instructions", "guard", "greenlets", "websocket"),
     "start": ("startup", "first"),
     "endurance": ("bounds", "idle", "slow", "signals", "uploads", "soak"),
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     if argv[:1] in (["-h"], ["--help"]):
         return listing(unknown=None)
     if not argv or argv[0].startswith("-"):
-        argv = ["comparison", *argv]
+        argv = ["performance", *argv]
     if argv[0] not in MODULES:
         return listing(unknown=argv[0])
     module = importlib.import_module(MODULES[argv[0]])
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
 def listing(unknown: str | None) -> int:
     if unknown:
         print(f"There is no benchmark {unknown!r}.\n", file=sys.stderr)
-    print("python -m bench [NAME] [--help]; without a name, comparison\n")
+    print("python -m bench [NAME] [--help]; without a name, performance\n")
     width = max(map(len, MODULES)) + 2
     for name, module in MODULES.items():
         doc = importlib.import_module(module).__doc__ or ""

@@ -7,26 +7,40 @@ import http.client
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from contextlib import closing
+from functools import wraps
 
-from bench.comparison.loads import IN_FLIGHT
+from bench.comparison import events as streams
+from bench.comparison import sockets
 from bench.comparison.workloads import Workload
 from bench.support import clients
 from bench.support.harness import Address, CannotMeasureError
 
 PATIENCE = 10.0
+IN_FLIGHT = 16  # requests on a connection, where they are pipelined
 MESSAGE = b"0123456789abcdef" * 4
 
-
-def check(workload: Workload, address: Address, seconds: float) -> None:
-    """Check for `seconds`, twice at least. Raises CannotMeasureError: the error in the response, in a line."""
-    ask = {"echo": echo, "h2load": pipelined}.get(workload.load, exchange)
-    try:
-        ask(workload, address, time.monotonic() + seconds)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise CannotMeasureError(f"does not answer: {type(error).__name__}: {error}") from error
+Check = Callable[[Workload, Address, float], None]
 
 
+def for_seconds(ask: Check) -> Check:
+    """Return `ask`, which is given when to end, as a check for some seconds, twice at least.
+
+    Raises CannotMeasureError: the error in the response, in a line.
+    """
+
+    @wraps(ask)
+    def check(workload: Workload, address: Address, seconds: float) -> None:
+        try:
+            ask(workload, address, time.monotonic() + seconds)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise CannotMeasureError(f"does not answer: {type(error).__name__}: {error}") from error
+
+    return check
+
+
+@for_seconds
 def exchange(workload: Workload, address: Address, end: float) -> None:
     """Send a request on a persistent connection, or on a new one each time if the workload says so."""
     method, heads = "POST" if workload.body else "GET", dict(field(head) for head in workload.heads)
@@ -64,6 +78,7 @@ def judge(workload: Workload, answer: http.client.HTTPResponse) -> None:
         raise CannotMeasureError("keeps a connection that it should close")
 
 
+@for_seconds
 def pipelined(workload: Workload, address: Address, end: float) -> None:
     """Send as many requests at once as the load keeps in flight; expect as many responses, and not a byte more."""
     with clients.connect(address, PATIENCE) as sock:
@@ -82,6 +97,7 @@ def pipelined(workload: Workload, address: Address, end: float) -> None:
                 return
 
 
+@for_seconds
 def echo(workload: Workload, address: Address, end: float) -> None:
     with clients.connect(address, PATIENCE) as sock:
         while True:
@@ -93,6 +109,23 @@ def echo(workload: Workload, address: Address, end: float) -> None:
                 raise CannotMeasureError(f"echoes {data[:40]!r}")
             if time.monotonic() > end:
                 return
+
+
+@for_seconds
+def websocket(workload: Workload, address: Address, end: float) -> None:
+    with closing(sockets.upgraded(address)) as link:
+        while True:
+            sockets.echo([link], 2)
+            if time.monotonic() > end:
+                return
+
+
+@for_seconds
+def events(workload: Workload, address: Address, end: float) -> None:
+    while True:
+        streams.first(address, workload.path)
+        if time.monotonic() > end:
+            return
 
 
 def received(sock: socket.socket) -> bytes:

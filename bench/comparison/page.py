@@ -1,46 +1,37 @@
-"""docs/performance.md and its plots from saved figures: `python -m bench page`.
+"""docs/performance.md and its plots from the figures of a comparison.
 
-They are written into docs only if the figures are complete, of a commit, and were measured on a quiet machine: all
-workloads, five rounds or more, and others that used less than 0.2 cores. A draft is always written below bench/out.
+The figures stand in the page between two comments; what is around them is written by hand. They are put there only if
+they are complete, of a commit, and were measured on a quiet machine. A draft is always written beside the journal.
 """
 
-import argparse
-import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from bench.comparison import plot, report
 from bench.comparison.report import Row, digits
 from bench.comparison.workloads import WORKLOADS
-from bench.support.harness import NOISE, OUT, ROOT, CannotMeasureError
+from bench.support import harness, pages
+from bench.support.harness import NOISE, ROOT
 
-SAVED = OUT / "comparison.json"
-ENOUGH = 5  # rounds
+ENOUGH = 3  # rounds
 DOCS = ROOT / "docs"
-COLUMNS = ("server", "CPU µs/request", "× floor", "95 %", "requests/s", "p50 ms", "p99 ms", "memory MB", "limited by")
+NAME = "performance"
+COLUMNS = ("server", "CPU µs", "× baseline", "95 %", "per second", "p50 ms", "p99 ms", "memory MB", "limited by")
 PEERS = (
     *("gunicorn", "gevent", "uvicorn", "uvloop", "httptools", "granian", "hypercorn", "waitress", "cheroot"),
-    *("bjoern", "fastwsgi", "socketify", "starlette"),
+    *("bjoern", "fastwsgi", "socketify", "starlette", "nginx", "wrk", "h2load"),
 )
+EMPTY: dict[str, Any] = {"samples": {}, "shows": "ratio", "baseline": "floor"}
+
+Saved = dict[str, Any]
+"""The figures: `runs`, circumstances of each; `figures` of each workload; `instructions` of each way."""
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--saved", type=Path, default=SAVED, help="saved figures")
-
-
-def run(args: argparse.Namespace) -> None:
-    try:
-        saved = json.loads(args.saved.read_text())
-    except (OSError, ValueError) as error:
-        raise CannotMeasureError(f"no figures to make the page from: {error}; run `make bench` first") from error
-    publish(saved)
-
-
-def publish(saved: dict[str, Any]) -> None:
-    """Write the draft, and the page itself if the figures are fit for it; print a line with the result and the
-    reasons."""
-    write(saved, OUT)
-    print(f"a draft of the page: {(OUT / 'performance.md').relative_to(ROOT)}")
+def publish(saved: Saved, place: Path) -> None:
+    """Write the draft into `place`, and the page itself if the figures are fit for it; say why if not."""
+    write(saved, place)
+    print(f"a draft of the page: {place / 'performance.md'}")
     if objection := unfit(saved):
         print(f"docs/performance.md is not written: {objection}")
         return
@@ -48,122 +39,136 @@ def publish(saved: dict[str, Any]) -> None:
     print("docs/performance.md and docs/images/performance are written")
 
 
-def unfit(saved: dict[str, Any]) -> str:
+def unfit(saved: Saved) -> str:
     """Return why these figures are not for the public; empty if they are."""
-    others = report.disturbed(saved)
-    missing = [workload.name for workload in WORKLOADS if not report.rows(saved["figures"].get(workload.name, EMPTY))]
-    if missing:
-        return f"not all was measured: {', '.join(missing)}"
-    if saved["commit"].endswith("-dirty"):
+    few = [each.name for each in WORKLOADS if rounds_of(saved["figures"].get(each.name, EMPTY)) < ENOUGH]
+    if few:
+        return f"fewer than {ENOUGH} rounds of {', '.join(few)}"
+    if not saved["instructions"]:
+        return "instructions were not counted"
+    if saved["runs"][0]["commit"].endswith("-dirty"):
         return "what was measured is not committed, so nobody can measure it again"
-    if least_rounds(saved) < ENOUGH:
-        return f"fewer than {ENOUGH} rounds"
+    others = harness.percentile(report.disturbances(saved), 50)
     if not others < NOISE:
         return f"the machine was not quiet, others used {others:.2f} cores at the median; less than {NOISE:g} is needed"
     return ""
 
 
-def least_rounds(saved: dict[str, Any]) -> int:
-    """Return how often the workload with the fewest measurements of its floor was measured."""
-    return min(len(figures["samples"].get("floor", ())) for figures in saved["figures"].values())
+def rounds_of(figures: dict[str, Any]) -> int:
+    """Return how often its baseline was measured, and so each server but those that failed or are narrow."""
+    return len(figures["samples"].get(figures["baseline"], ()))
 
 
-EMPTY: dict[str, Any] = {"samples": {}, "shows": "ratio"}
-
-
-def write(saved: dict[str, Any], place: Path) -> None:
+def write(saved: Saved, place: Path) -> None:
     images = place / "images" / "performance"
     images.mkdir(parents=True, exist_ok=True)
     for name, figures in saved["figures"].items():
         if found := report.rows(figures):
             (images / f"{name}.svg").write_text(picture(figures, found))
-    (place / "performance.md").write_text(text(saved))
+    path = place / "performance.md"
+    if place != DOCS:
+        shutil.copy(DOCS / path.name, path)
+    pages.write(NAME, text(saved), path)
 
 
 def picture(figures: dict[str, Any], found: list[Row]) -> str:
     if figures["shows"] == "rate":
         points = [plot.Point(r.name, r.rate, *r.rates, f"{r.rate:,.0f}", r.ours) for r in found if not r.floor]
-        return plot.svg(figures["title"], "requests/s, median and range, more is better", points)
-    points = [plot.Point(r.name, *r.ratio[:3], f"{digits(r.ratio.mean)} ×", r.ours) for r in found if r.name != "floor"]
-    return plot.svg(figures["title"], "CPU per request × floor in C, 95 %, less is better", points, line=1.0)
+        return plot.svg(figures["title"], f"{figures['of']}/s, median and range, more is better", points)
+    baseline = figures["baseline"]
+    points = [
+        plot.Point(r.name, *r.ratio[:3], f"{digits(r.ratio.median)} ×", r.ours) for r in found if r.name != baseline
+    ]
+    return plot.svg(figures["title"], f"CPU × {baseline}, 95 %, less is better", points, line=1.0)
 
 
-def text(saved: dict[str, Any]) -> str:
+def text(saved: Saved) -> str:
     sections = [section(name, figures) for name, figures in saved["figures"].items() if report.rows(figures)]
-    return "\n\n".join([INTRODUCTION.strip(), circumstances(saved), summary(saved), *sections]) + "\n"
+    return "\n\n".join([circumstances(saved), summary(saved), *sections, *instructions(saved)])
 
 
-INTRODUCTION = """
-# Performance
-
-What a request costs, beside other servers: `make bench` installs the servers below in an environment of their own,
-measures them in turn with allcomers, and writes this page.
-
-One core serves, another makes the load. Each figure stands as a ratio to a server in C that does as little as can be
-done for the workload (`bench/floor`), measured in the same round: absolute figures mean nothing on another machine.
-**CPU per request** is user and system time of the server's whole process tree, divided by the requests that it
-answered. `× floor` is the geometric mean over the rounds, and `95 %` its confidence interval (bootstrap over the
-rounds). The other columns are medians. Where the load is the limit (wrk has one core, and some servers are cheaper than
-wrk), or all wait for something, requests/s shows nothing of the server, and the CPU figure stands all the same. Memory
-is the private memory of the tree (Pss_Anon). gunicorn's sync workers close each connection, keep-alive or not; servers
-that gather the pieces of a streamed response can be below the floor, which sends each by itself.
-"""
-
-
-def circumstances(saved: dict[str, Any]) -> str:
-    versions = saved["versions"]
-    program_versions = ", ".join(
-        f"{name} {versions[name]}" for name in (*PEERS, "nginx", "wrk", "h2load") if name in versions
-    )
+def circumstances(saved: Saved) -> str:
+    first, last = saved["runs"][0], saved["runs"][-1]
+    commands = ", ".join(dict.fromkeys(f"`{run['command']}`" for run in saved["runs"]))
+    days = " to ".join(dict.fromkeys((first["when"][:10], last["when"][:10])))
+    least = min(map(rounds_of, saved["figures"].values()), default=0)
+    others = report.disturbances(saved)
+    siblings = ", the server's and the load's are threads of one core" if last["siblings"] else ""
+    versions = ", ".join(f"{name} {last['versions'][name]}" for name in PEERS if name in last["versions"])
     return "\n".join(
         [
             "## How these figures were taken",
             "",
-            f"- `{saved['command']}`, {saved['when'][:10]}, commit {saved['commit']}; {least_rounds(saved)} rounds of "
-            f"{saved['seconds']:g} s each, 64 connections where nothing else is said",
-            f"- {saved['cpu']}, {saved['cores']} cores{siblings(saved)}; Linux {saved['kernel']}, "
-            f"CPython {saved['python']}; {saved['allcomers']}",
-            f"- while it was measured, others used {report.disturbed(saved):.2f} cores at the median "
-            f"({saved['load average'][0]:.1f} load average at the end, the load's own core in it)",
-            f"- {program_versions}",
+            f"- {commands}, {days}, commit {first['commit']}; {least} rounds or more, of {first['seconds']:g} s each",
+            f"- {last['cpu']}, {last['cores']} cores{siblings}; Linux {last['kernel']}, CPython {last['python']}; "
+            f"{last['allcomers']}",
+            f"- while it was measured, others used {harness.percentile(others, 50):.2f} cores at the median, "
+            f"{harness.percentile(others, 90):.2f} in the worst tenth of {len(others):,} measurements",
+            f"- {versions}",
         ]
     )
 
 
-def siblings(saved: dict[str, Any]) -> str:
-    return ", the server's and the load's are threads of one core" if saved["siblings"] else ""
-
-
-def summary(saved: dict[str, Any]) -> str:
+def summary(saved: Saved) -> str:
     """Return a line for each workload: the cheapest way of allcomers, nginx, and the cheapest other Python server."""
     head = "| workload | allcomers | nginx | best other Python server |\n| --- | --- | --- | --- |"
     lines = []
     for name, figures in saved["figures"].items():
         found = report.rows(figures)
-        ours = next((row for row in found if row.ours), None)
-        nginx = next((row for row in found if row.name == "nginx"), None)
-        other = next((row for row in found if not row.ours and not row.floor and row.name != "nginx"), None)
-        shown = [short(row, figures["shows"], named=row is not nginx) for row in (ours, nginx, other)]
-        if found:
-            lines.append(f"| [{figures['title']}](#{name}) | {' | '.join(shown)} |")
-    return "\n".join(
-        ["## In short", "", "CPU per request × floor, or requests/s where that is the point.", "", head, *lines]
-    )
+        if not found:
+            continue
+        lines.append(f"| [{figures['title']}](#{name}) | {' | '.join(shown(found, figures['shows']))} |")
+        held = sorted((row for row in found if row.kb_each == row.kb_each), key=lambda row: row.kb_each)
+        if held:
+            lines.append(f"| [memory of an idle connection](#{name}) | {' | '.join(shown(held, 'memory'))} |")
+    what = "CPU for each request, event or message × the baseline, or what it shows."
+    return "\n".join(["## In short", "", what, "", head, *lines])
+
+
+def shown(found: list[Row], shows: str) -> list[str]:
+    ours = next((row for row in found if row.ours), None)
+    nginx = next((row for row in found if row.name == "nginx"), None)
+    other = next((row for row in found if not row.ours and not row.floor and row.name != "nginx"), None)
+    return [short(row, shows, named=row is not nginx) for row in (ours, nginx, other)]
 
 
 def short(row: Row | None, shows: str, named: bool) -> str:
     if row is None:
         return "–"
-    figure = f"{row.rate:,.0f} /s" if shows == "rate" else f"{digits(row.ratio.mean)} ×"
+    figure = {
+        "rate": f"{row.rate:,.0f} /s",
+        "ratio": f"{digits(row.ratio.median)} ×",
+        "memory": f"{digits(row.kb_each)} KB",
+    }[shows]
     return f"{figure} ({row.name.removeprefix('allcomers ')})" if named else figure
 
 
 def section(name: str, figures: dict[str, Any]) -> str:
-    head = f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}"
     places = [report.HEAD.index(column) for column in COLUMNS]
-    lines = [f"| {' | '.join(report.cells(row)[place] for place in places)} |" for row in report.rows(figures)]
-    out = [f"- {line}" for line in report.failed(figures)]
-    errors = [f"- {row.name}: {row.errors} errors" for row in report.rows(figures) if row.errors]
+    names = [column.replace("baseline", figures["baseline"]) for column in COLUMNS]
+    head = f"| {' | '.join(names)} |\n|{' --- |' * len(COLUMNS)}"
+    found = report.rows(figures)
+    lines = [f"| {' | '.join(report.cells(row)[place] for place in places)} |" for row in found]
+    notes = [f"- {line}" for line in report.failed(figures)]
+    notes += [f"- {row.name}: {row.errors} errors" for row in found if row.errors]
     title = figures["title"]
     parts = [f"## {name}", title[0].upper() + title[1:] + ".", f"![{title}](images/performance/{name}.svg)"]
-    return "\n\n".join([*parts, "\n".join([head, *lines]), *(["\n".join(out + errors)] if out + errors else [])])
+    return "\n\n".join([*parts, "\n".join([head, *lines]), *(["\n".join(notes)] if notes else [])])
+
+
+def instructions(saved: Saved) -> list[str]:
+    """Return the table of instructions, if they were counted."""
+    if not saved["instructions"]:
+        return []
+    lines = [
+        f"| {way} | {step} | {count:,.0f} |" for way, steps in saved["instructions"].items() for step, count in steps
+    ]
+    about = (
+        "Of allcomers alone, in user space, counted by callgrind: the same on a busy machine "
+        "(`python -m bench instructions` says what each is)."
+    )
+    return [
+        "\n\n".join(
+            ["## instructions", about, "\n".join(["| way | step | instructions |", "| --- | --- | --- |", *lines])]
+        )
+    ]

@@ -1,7 +1,9 @@
 """The servers under test: how each is installed, and started on a port for a workload.
 
 All have one process that serves (a worker), no access log, room for all of the load's connections and 75 s for an idle
-one; all other settings are their defaults. `threads` of a workload is the size of the pool of those that have one.
+one; all other settings are their defaults. `threads` of a workload is the size of the pool of those that have one. For
+`production` each has what it knows of three: an access log, into /dev/null; the proxy on 127.0.0.1 trusted; a time-out
+of calls.
 """
 
 import os
@@ -41,10 +43,13 @@ def launch(name: str, workload: Workload) -> Launch:
     starlette = ("starlette",) if name == "uvicorn" and workload.app == "file" else ()
     python = installing.python_with(peer.requires + starlette)
     port = harness.free_port()
-    return Launch([str(python), *peer.make(workload, port, peer.prefix + workload.app)], (HOST, port))
+    command = [str(python), *peer.make(workload, port, peer.prefix + workload.app)]
+    return Launch([*TO_NOWHERE, *command] if workload.production else command, (HOST, port))
 
 
 HOST = "127.0.0.1"
+TO_NOWHERE = ("sh", "-c", f'exec "$@" >{os.devnull}', "sh")
+"""Before a command: its standard output, where some write their access log, is thrown away."""
 
 
 def floor(workload: Workload) -> list[str]:
@@ -81,23 +86,28 @@ def make_certificate() -> None:
 # allcomers -----------------------------------------------------------------------------------------------
 
 
+PRODUCTION = ("--access-log", os.devnull, "--forwarded-allow-ips", HOST, "--call-timeout", "30")
+
+
 def allcomers(kind: str, workload: Workload) -> Launch:
-    tls = ["--certfile", str(CERTIFICATE)] if workload.tls else []
+    more = ["--certfile", str(CERTIFICATE)] if workload.tls else []
+    more += PRODUCTION if workload.production else ()
+    more += ["--overload", "off"] if workload.http2 else []  # 640 requests at once wait long enough to be refused
     if kind == "site":
-        return harness.allcomers("serve", str(FILES), "-m", "epoll", *tls)
+        return harness.allcomers("serve", str(FILES), "-m", "epoll", *more)
     if kind == "service":
         return harness.allcomers("run", "bench/support/apps.py:Echo", "-m", "epoll")
     if kind == "web":
-        return harness.allcomers("run", f"bench/support/apps.py:{HANDLERS[workload.app]}", "-m", "epoll", *tls)
+        return harness.allcomers("run", f"bench/support/apps.py:{HANDLERS[workload.app]}", "-m", "epoll", *more)
     interface, _, how = kind.partition(" ")
     if interface == "asgi":
-        started = harness.allcomers("run", f"bench/comparison/served.py:asgi_{workload.app}", "-m", "asyncio", *tls)
+        started = harness.allcomers("run", f"bench/comparison/served.py:asgi_{workload.app}", "-m", "asyncio", *more)
         return without_uvloop(started) if how == "stdlib" else started
     if how == "gevent":
-        return harness.allcomers("run", f"bench/comparison/served.py:{workload.app}", "-m", "gevent", *tls)
+        return harness.allcomers("run", f"bench/comparison/served.py:{workload.app}", "-m", "gevent", *more)
     threads = ["-t", str(workload.threads)] if workload.threads and how else []
     calls = ["--calls", how or "inline", *threads]
-    return harness.allcomers("run", f"bench/comparison/served.py:{workload.app}", "-m", "epoll", *calls, *tls)
+    return harness.allcomers("run", f"bench/comparison/served.py:{workload.app}", "-m", "epoll", *calls, *more)
 
 
 def without_uvloop(started: Launch) -> Launch:
@@ -109,15 +119,19 @@ def without_uvloop(started: Launch) -> Launch:
 # nginx ---------------------------------------------------------------------------------------------------
 
 
-def nginx(workload: Workload) -> Launch:
-    """Return nginx with one worker; files by sendfile and open_file_cache, text by `return`."""
+def nginx(workload: Workload, more: str = "") -> Launch:
+    """Return nginx with one worker, and `more` of its directives; files by sendfile and open_file_cache, text by
+    `return`."""
     what = 'return 200 "Hello, World!";'
     if workload.app == "file":
         what = f"root {FILES}; sendfile on; tcp_nopush on; open_file_cache max=100; open_file_cache_valid 60s;"
+    if workload.production:
+        what = f"access_log {os.devnull} combined; set_real_ip_from {HOST}; real_ip_header X-Forwarded-For; {what}"
+    protocol = " http2" if workload.http2 else ""
     if not workload.tls:
-        return harness.nginx(server=what)
+        return harness.nginx(server=what, listen=protocol)
     tls = f"ssl_certificate {CERTIFICATE}; ssl_certificate_key {CERTIFICATE}; ssl_protocols TLSv1.2 TLSv1.3;"
-    return harness.nginx(server=f"{what} {tls}", listen=" ssl")
+    return harness.nginx(server=f"{what} {tls} {more}", listen=f" ssl{protocol}")
 
 
 # The others ----------------------------------------------------------------------------------------------
@@ -135,20 +149,10 @@ def gunicorn(worker: str) -> Make:
     def make(workload: Workload, port: int, app: str) -> list[str]:
         threads = ["--threads", str(workload.threads or 4)] if worker == "gthread" else []
         limits = ["--worker-connections", MOST, "--backlog", BACKLOG, "--keep-alive", IDLE]
-        more = [*limits, "--log-level", "error", "--no-control-socket"]
-        tls = pem("--certfile", "--keyfile", workload)
-        return [
-            "-m",
-            "gunicorn",
-            "-k",
-            worker,
-            "-b",
-            bind(port),
-            *threads,
-            *more,
-            *tls,
-            f"bench.comparison.served:{app}",
-        ]
+        more = [*limits, "--log-level", "error", "--no-control-socket", *pem("--certfile", "--keyfile", workload)]
+        if workload.production:
+            more += ["--access-logfile", os.devnull, "--forwarded-allow-ips", HOST, "--timeout", "30"]
+        return ["-m", "gunicorn", "-k", worker, "-b", bind(port), *threads, *more, f"bench.comparison.served:{app}"]
 
     return make
 
@@ -158,9 +162,19 @@ def granian(interface: str) -> Make:
         # Without a number of its own granian uses as many threads as the machine has cores.
         threads = ["--blocking-threads", str(workload.threads or 1)] if interface == "wsgi" else []
         files = ["--static-path-route", "/static", "--static-path-mount", str(FILES / "static")]
-        more = ["--backlog", BACKLOG, "--backpressure", MOST, "--no-log", *(files if workload.app == "file" else ())]
+        log = "--access-log" if workload.production else "--no-log"
+        more = ["--backlog", BACKLOG, "--backpressure", MOST, log, *(files if workload.app == "file" else ())]
         tls = pem("--ssl-certificate", "--ssl-keyfile", workload)
-        where = ["--host", HOST, "--port", str(port), "--interface", interface, "--http", "1"]
+        where = [
+            "--host",
+            HOST,
+            "--port",
+            str(port),
+            "--interface",
+            interface,
+            "--http",
+            "2" if workload.http2 else "1",
+        ]
         return ["-m", "granian", *where, *threads, *more, *tls, f"bench.comparison.served:{app}"]
 
     return make
@@ -170,21 +184,17 @@ def uvicorn(workload: Workload, port: int, app: str) -> list[str]:
     more = ["--loop", "uvloop", "--http", "httptools", "--lifespan", "off"]
     limits = ["--backlog", BACKLOG, "--timeout-keep-alive", IDLE]
     quiet = ["--no-access-log", "--log-level", "warning", *limits]
+    if workload.production:
+        quiet = ["--access-log", "--proxy-headers", "--forwarded-allow-ips", HOST, *limits]
     tls = pem("--ssl-certfile", "--ssl-keyfile", workload)
     return ["-m", "uvicorn", "--host", HOST, "--port", str(port), *more, *quiet, *tls, f"bench.comparison.served:{app}"]
 
 
 def hypercorn(workload: Workload, port: int, app: str) -> list[str]:
     more = ["-k", "uvloop", "--backlog", BACKLOG, "--keep-alive", IDLE, "--log-level", "error"]
-    return [
-        "-m",
-        "hypercorn",
-        "-b",
-        bind(port),
-        *more,
-        *pem("--certfile", "--keyfile", workload),
-        f"bench.comparison.served:{app}",
-    ]
+    more += pem("--certfile", "--keyfile", workload)
+    more += ["--access-logfile", os.devnull] if workload.production else []
+    return ["-m", "hypercorn", "-b", bind(port), *more, f"bench.comparison.served:{app}"]
 
 
 def waitress(workload: Workload, port: int, app: str) -> list[str]:

@@ -1,6 +1,7 @@
-"""The results: a row for each server of a workload, as the terminal shows it.
+"""The results: a row for each server of a workload, as the terminal and the page show it.
 
-The rows are made of saved figures (bench/out/comparison.json), so that the page can be made again without a run.
+The rows are made of the journal's samples, so that the page can be made again without a run. Measurements that others
+disturbed are left out if enough remain.
 """
 
 import math
@@ -12,16 +13,19 @@ from bench.support import estimates, harness
 from bench.support.estimates import Ratio
 
 BOUND = 0.9  # of a core: above it, it is the limit
+ENOUGH = 3  # undisturbed rounds, from which on the others do not count
 
 HEAD = (
-    *("server", "CPU µs/request", "× floor", "95 %", "requests/s", "p50 ms", "p99 ms", "memory MB"),
+    *("server", "CPU µs", "× baseline", "95 %", "rounds", "per second", "p50 ms", "p99 ms", "memory MB"),
     *("busy", "limited by", "others", "errors"),
 )
+
+Sample = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Medians of the rounds; the ratio is the geometric mean of those to the floor of the same round."""
+    """Medians of the rounds; the ratio is the median of those to the baseline of the same round."""
 
     name: str
     micros: float
@@ -56,27 +60,44 @@ class Row:
 
 
 def rows(figures: dict[str, Any]) -> list[Row]:
-    """Return the rows of one saved workload: the best first, by what it shows."""
-    floors = {sample["round"]: sample["micros"] for sample in figures["samples"].get("floor", ())}
-    found = [row(name, samples, floors) for name, samples in figures["samples"].items() if samples]
+    """Return the rows of one workload: the best first, by what it shows."""
+    baseline = figures["samples"].get(figures["baseline"], [])
+    found = [row(name, samples, baseline) for name, samples in figures["samples"].items() if samples]
     return sorted(found, key=lambda row: -row.rate if figures["shows"] == "rate" else cost(row))
 
 
 def cost(row: Row) -> float:
-    """Return the ratio to the floor, if that was measured too."""
-    return row.micros if math.isnan(row.ratio.mean) else row.ratio.mean
+    """Return the ratio to the baseline, if that was measured too."""
+    return row.micros if math.isnan(row.ratio.median) else row.ratio.median
 
 
-def row(name: str, samples: list[dict[str, Any]], floors: dict[int, float]) -> Row:
+def ratio(samples: list[Sample], baseline: list[Sample]) -> Ratio:
+    """Return the CPU of a request as a ratio to the baseline's of the same round."""
+    of_round = {sample["round"]: sample for sample in baseline}
+    pairs = [(sample, of_round[sample["round"]]) for sample in samples if sample["round"] in of_round]
+    calm = [pair for pair in pairs if max(sample["others"] for sample in pair) < harness.NOISE]
+    used = calm if len(calm) >= ENOUGH else pairs
+    return estimates.ratio([(sample["micros"], other["micros"]) for sample, other in used])
+
+
+def undisturbed(samples: list[Sample]) -> list[Sample]:
+    """Return the samples that others did not disturb; all, if those are few."""
+    calm = [sample for sample in samples if sample["others"] < harness.NOISE]
+    return calm if len(calm) >= ENOUGH else samples
+
+
+def row(name: str, samples: list[Sample], baseline: list[Sample]) -> Row:
+    used = undisturbed(samples)
+
     def median(key: str) -> float:
-        values = [float(sample[key]) for sample in samples if key in sample]
+        values = [float(sample[key]) for sample in used if key in sample]
         return statistics.median(values) if values else math.nan
 
-    rates = [sample["requests"] / sample["seconds"] for sample in samples]
+    rates = [sample["requests"] / sample["seconds"] for sample in used]
     return Row(
         name=name,
         micros=median("micros"),
-        ratio=estimates.ratio([(s["micros"], floors[s["round"]]) for s in samples if s["round"] in floors]),
+        ratio=ratio(samples, baseline),
         rate=statistics.median(rates),
         rates=(min(rates), max(rates)),
         p50=median("p50"),
@@ -95,8 +116,9 @@ def cells(row: Row) -> list[str]:
     return [
         row.name,
         digits(row.micros),
-        digits(row.ratio.mean),
+        digits(row.ratio.median),
         f"{digits(row.ratio.low)}–{digits(row.ratio.high)}",
+        str(row.ratio.rounds),
         f"{row.rate:,.0f}",
         digits(row.p50),
         digits(row.p99),
@@ -119,7 +141,7 @@ def digits(value: float) -> str:
 
 
 def show(saved: dict[str, Any]) -> None:
-    """Return all workloads that have figures, as tables."""
+    """Print all workloads that have figures, as tables."""
     for figures in saved["figures"].values():
         found = rows(figures)
         if not found:
@@ -140,15 +162,18 @@ def failed(figures: dict[str, Any]) -> list[str]:
 
 
 LEGEND = (
-    "CPU per request is that of the server's whole process tree, its ratio to the floor in C that of the same round:\n"
-    "geometric mean and 95 % interval. The rest are medians. Where the load is the limit, or all wait, requests/s\n"
-    "says nothing about the server; the CPU figure stands all the same. From 0.2 `others` (cores) on, trust no figure."
+    "CPU is that of the server's whole process tree for each request or message, its ratio to the baseline (the first\n"
+    "server of the workload, mostly the floor in C) that of the same round: median and 95 % interval. The rest are\n"
+    "medians. Where the load is the limit, or all wait, the rate says nothing about the server; the CPU stands\n"
+    "all the same. Where `others` used 0.2 cores or more, trust no figure but the ratio, and that little."
 )
 
 
-def disturbed(saved: dict[str, Any]) -> float:
-    """Return the cores that others used meanwhile: the median of all measurements."""
-    seen = [
-        s["others"] for figures in saved["figures"].values() for samples in figures["samples"].values() for s in samples
+def disturbances(saved: dict[str, Any]) -> list[float]:
+    """Return the cores that others used during each measurement."""
+    return [
+        sample["others"]
+        for figures in saved["figures"].values()
+        for samples in figures["samples"].values()
+        for sample in samples
     ]
-    return statistics.median(seen) if seen else math.nan

@@ -1,7 +1,8 @@
-"""The rounds: all workloads, each in shuffled order, the servers within it too.
+"""The rounds: of each workload in turn, one that has had few before one that has had many.
 
-A server starts afresh for each measurement, is checked and warmed up, and is measured once the machine is quiet; the
-floor of the workload is measured within the same minute.
+A round measures its servers in shuffled order, the baseline among them: within the same minute, so that what the
+machine does meanwhile is in both. A server starts afresh for each measurement, is checked and warmed up. One whose
+figure is narrow enough sits out the rounds that are left: a busy machine needs more rounds than a quiet one.
 """
 
 import random
@@ -15,10 +16,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from bench.comparison import loads, peers
-from bench.comparison.check import check
+from bench.comparison import peers, report
+from bench.comparison.loads import LOADS
 from bench.comparison.workloads import Workload
-from bench.endurance import idle
 from bench.support import harness, processes
 from bench.support.harness import CannotMeasureError, Disturbance, Launch, Server
 from bench.support.installing import PLACE
@@ -26,7 +26,9 @@ from bench.support.installing import PLACE
 WARM = 0.2  # seconds of checks, which warm up
 TRIES = 2  # failures in a row until a server is left out
 LONGEST = 160  # characters of a line of a reason
-OPENING = 60.0  # seconds for 10,000 connections to be accepted and answered once
+LEAST, MOST = 3, 12  # rounds
+NARROW, WIDE = 1.1, 1.4  # the high end of an interval, divided by the low one: of the best servers, of those far behind
+BEHIND = 2.5  # times the best of all that is far behind
 
 Sample = dict[str, Any]
 
@@ -37,11 +39,13 @@ class Measured:
 
     samples   of each server, in the order of the rounds; each names its `round`
     failures  of each server that failed: the last reason, and the number of failures since the last success
+    rounds    how many there were
     """
 
     workload: Workload
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     failures: dict[str, tuple[str, int]] = field(default_factory=dict)
+    rounds: int = 0
 
     def takes_part(self) -> list[str]:
         return [name for name in self.workload.servers if self.failures.get(name, ("", 0))[1] < TRIES]
@@ -50,6 +54,31 @@ class Measured:
         reason = brief(error)
         self.failures[name] = reason, self.failures.get(name, ("", 0))[1] + times
         harness.warn(f"{self.workload.name}: {name}: {reason}")
+
+    def due(self) -> list[str]:
+        """Return the servers of the next round, the baseline among them; [] if no figure needs one."""
+        names = self.takes_part()
+        baseline, others = self.workload.baseline, [name for name in names if name != self.workload.baseline]
+        if baseline not in names or self.rounds >= MOST:
+            return []
+        ratios = {name: report.ratio(self.samples.get(name, []), self.samples.get(baseline, [])) for name in others}
+        far = BEHIND * min((ratio.median for ratio in ratios.values() if ratio.rounds), default=0.0)
+        wanting = [
+            name
+            for name, ratio in ratios.items()
+            if ratio.rounds < LEAST or ratio.high / ratio.low > (WIDE if ratio.median > far else NARROW)
+        ]
+        return [baseline, *wanting] if wanting else []
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Add a round, as round() has returned it."""
+        self.rounds += 1
+        for name, sample in record["samples"].items():
+            self.samples.setdefault(name, []).append({"round": record["round"], **sample})
+            if name in self.failures:
+                self.failures[name] = self.failures[name][0], 0
+        for name, reason in record["failed"].items():
+            self.failures[name] = reason, self.failures.get(name, ("", 0))[1] + 1
 
 
 def brief(error: Exception) -> str:
@@ -72,74 +101,57 @@ def prepared(workloads: list[Workload]) -> list[Measured]:
     return every
 
 
-def rounds(every: list[Measured], count: int, seconds: float, disturbance: Disturbance, until: float) -> Iterator[int]:
-    """Measure, and yield the number of each round before it starts. Nothing starts after `until`."""
-    for number in range(count):
-        yield number
-        for measured in random.sample(every, len(every)):
-            taking_part = measured.takes_part()
-            for name in random.sample(taking_part, len(taking_part)):
-                if time.monotonic() > until:
-                    return
-                one(measured, name, number, seconds, disturbance)
+def rounds(every: list[Measured], seconds: float, until: float) -> Iterator[dict[str, Any]]:
+    """Measure round after round until all figures are narrow; yield each. None starts after `until` (monotonic)."""
+    while time.monotonic() < until:
+        wanting = [measured for measured in every if measured.due()]
+        if not wanting:
+            return
+        fewest = min(measured.rounds for measured in wanting)
+        measured = random.choice([measured for measured in wanting if measured.rounds == fewest])
+        record = one_round(measured, seconds)
+        measured.add(record)
+        yield record
 
 
-def one(measured: Measured, name: str, number: int, seconds: float, disturbance: Disturbance) -> None:
-    try:
-        launch = peers.launch(name, measured.workload)
-        act = partial(measure, measured.workload, launch, seconds, disturbance)
-        sample = disturbance.undisturbed(act)
-    except (CannotMeasureError, OSError, subprocess.SubprocessError) as error:
-        measured.failed(name, error)
-        return
-    if name in measured.failures:
-        measured.failures[name] = measured.failures[name][0], 0
-    measured.samples.setdefault(name, []).append({"round": number, **sample})
-
-
-def measure(workload: Workload, launch: Launch, seconds: float, disturbance: Disturbance) -> Sample:
-    """Measure one server once: start, check, warm up, load, end."""
-    with harness.serving(launch) as server:
-        check(workload, server.address, WARM)
-        if workload.load == "held":
-            return held(server, seconds, disturbance)
-        disturbance.wait_for_quiet()
-        memory: list[int] = []
-        look = threading.Timer(seconds * 0.75, lambda: memory.append(anonymous_kib(server.pid)))
-        look.start()
+def one_round(measured: Measured, seconds: float) -> dict[str, Any]:
+    """Return the samples of one round, and the reasons of those that failed."""
+    due = measured.due()
+    samples: dict[str, Sample] = {}
+    failed: dict[str, str] = {}
+    for name in random.sample(due, len(due)):
         try:
-            sample = charged(server, disturbance, partial(loads.closed, workload, server.address, seconds))
-        finally:
-            look.cancel()
-            look.join()
-        return {**sample, "memory_kib": max(memory, default=0)}
+            samples[name] = measure(measured.workload, peers.launch(name, measured.workload), seconds)
+        except (CannotMeasureError, OSError, subprocess.SubprocessError) as error:
+            failed[name] = brief(error)
+            harness.warn(f"{measured.workload.name}: {name}: {failed[name]}")
+    return {"workload": measured.workload.name, "round": measured.rounds, "samples": samples, "failed": failed}
 
 
-def held(server: Server, seconds: float, disturbance: Disturbance) -> Sample:
-    """Hold 10,000 connections beside those that warm up: what each costs while idle, then what their bursts cost."""
-    sockets = idle.hold(server.address, idle.WARM_UP)
-    try:
-        base = anonymous_kib(server.pid)
-        until = time.monotonic() + OPENING
-        while len(sockets) < idle.WARM_UP + loads.HELD:
-            sockets += idle.hold(server.address, loads.HELD // 10)
-            if time.monotonic() > until:
-                raise CannotMeasureError(f"had let in {len(sockets):,} of {loads.HELD:,} after {OPENING:g} s")
-        each = (anonymous_kib(server.pid) - base) * 1.024 / loads.HELD
-        disturbance.wait_for_quiet()
-        sample = charged(server, disturbance, partial(loads.bursts, sockets, seconds))
-        return {**sample, "memory_kib": anonymous_kib(server.pid), "kb_each": each}
-    finally:
-        for sock in sockets:
-            sock.close()
+def measure(workload: Workload, launch: Launch, seconds: float) -> Sample:
+    """Measure one server once: start, check, warm up, load, end."""
+    load = LOADS[workload.load]
+    with harness.serving(launch) as server:
+        load.check(workload, server.address, WARM)
+        with load.hold(server) as held:
+            memory: list[int] = []
+            look = threading.Timer(seconds * 0.75, lambda: memory.append(anonymous_kib(server.pid)))
+            look.start()
+            try:
+                sample = charged(server, partial(load.drive, workload, server, held, seconds))
+            finally:
+                look.cancel()
+                look.join()
+        return {**sample, **held.figures, "memory_kib": max(memory, default=0)}
 
 
-def charged(server: Server, disturbance: Disturbance, load: partial[dict[str, Any]]) -> Sample:
+def charged(server: Server, load: partial[dict[str, Any]]) -> Sample:
     """Return the load's figures, and the CPU of the server's tree over that time.
 
     micros     CPU per request, µs
     busy       cores that the server used; load_busy: the load; others: all other processes
     """
+    disturbance = Disturbance()
     disturbance.begin()
     before, load_before, started = processes.cpu_seconds(server.pid), harness.load_seconds(), time.monotonic()
     result = load()

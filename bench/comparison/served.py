@@ -6,6 +6,7 @@ stream  16 pieces of 1 KB, without a Content-Length
 sleep   waits 10 ms
 rare    one call in 100 waits 50 ms
 burn    5 ms of CPU
+sse     a stream of events, as ASGI alone
 file    the file that the path names, by wsgi.file_wrapper; as ASGI by Starlette
 
 Imported in the environment of each peer, where allcomers is not installed; see apps.py for its own handlers.
@@ -160,6 +161,25 @@ def site() -> Any:
 
         _site.append(StaticFiles(directory=FILES))
     return _site[0]
+
+
+async def asgi_sse(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send an event each time that the path's seconds are over, with the time, until the client leaves."""
+    if scope["type"] != "http":
+        raise ValueError(f"not for {scope['type']}")
+    seconds = float(scope["path"][1:])
+    left = asyncio.create_task(leaves(receive))
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    await send({"type": "http.response.body", "body": b": open\n\n", "more_body": True})
+    while not left.done():
+        await asyncio.sleep(seconds)
+        event = b"data: %d\n\n" % time.monotonic_ns()
+        await send({"type": "http.response.body", "body": event, "more_body": True})
+
+
+async def leaves(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 connected: list[Send] = []

@@ -4,26 +4,35 @@
 idle. Memory is Pss_Anon of /proc/PID/smaps_rollup summed over the server's process tree: anonymous user
 memory, shared pages once; the kernel's socket buffers are not in it. The difference before and after the
 10,000, divided by them, is the figure. Then all 10,500 send one more request at once, and each response counts.
-`nginx` and `floor` are allowed among the models. With --websockets each connection is one, and has a message echoed
-in the place of each request.
+`nginx` and `floor` are allowed among the models. With --tls each connection has TLS. With --websockets each is one, and
+has a message echoed in the place of each request.
 """
 
 import argparse
 import select
 import socket
+import ssl
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
+from bench.comparison import peers
 from bench.comparison.sockets import echo, upgraded
+from bench.comparison.workloads import CERTIFICATE, WORKLOADS
 from bench.support import clients, harness, processes
 from bench.support.harness import Address
 
 WARM_UP, BATCH = 500, 100
+OPENING = 600  # seconds that 10,000 handshakes may take
+OVER_TLS = replace(WORKLOADS[0], tls=True)
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", type=harness.names, default=["epoll", "asyncio"], metavar="M,N")
     parser.add_argument("--connections", type=int, default=10_000)
-    parser.add_argument("--websockets", action="store_true", help="hold WebSockets")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--tls", action="store_true", help="hold connections of TLS")
+    kind.add_argument("--websockets", action="store_true", help="hold WebSockets")
     parser.add_argument("--settle", type=float, default=1.0, help="seconds of quiet before memory is read")
 
 
@@ -47,12 +56,12 @@ def run(args: argparse.Namespace) -> None:
             for model, m in measured.items()
         ],
     )
-    harness.save("idle-websockets" if args.websockets else "idle", measured)
+    harness.save("idle-websockets" if args.websockets else "idle-tls" if args.tls else "idle", measured)
 
 
 def measure(model: str, args: argparse.Namespace) -> dict[str, float]:
-    open_all, ask_all = (hold_websockets, echo_all) if args.websockets else (hold, burst)
-    with harness.serving(served(model, args.websockets)) as server:
+    open_all, ask_all = (hold_websockets, echo_all) if args.websockets else (hold_tls if args.tls else hold, burst)
+    with harness.serving(served(model, args)) as server:
         held = open_all(server.address, WARM_UP)
         time.sleep(args.settle)
         base = processes.anonymous_kib(server.pid)
@@ -76,9 +85,16 @@ def measure(model: str, args: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def served(model: str, websockets: bool) -> harness.Launch:
-    if websockets:
+def served(model: str, args: argparse.Namespace) -> harness.Launch:
+    if args.websockets:
         return harness.allcomers("run", "bench/comparison/served.py:asgi_websocket", "-m", model)
+    if args.tls:
+        peers.prepare()
+        if model == "nginx":
+            return peers.nginx(OVER_TLS, f"keepalive_timeout {OPENING}s; client_header_timeout {OPENING}s;")
+        return harness.hello(
+            model, "--certfile", str(CERTIFICATE), "--keep-alive", str(OPENING), "--head-timeout", str(OPENING)
+        )
     return harness.hello(model)
 
 
@@ -93,11 +109,19 @@ def echo_all(held: list[socket.socket]) -> int:
     return echo(held, len(held))
 
 
-def hold(address: Address, count: int) -> list[socket.socket]:
+def hold_tls(address: Address, count: int) -> list[socket.socket]:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return hold(address, count, lambda address: context.wrap_socket(clients.connect(address)))
+
+
+def hold(
+    address: Address, count: int, connect: Callable[[Address], socket.socket] = clients.connect
+) -> list[socket.socket]:
     """Open `count` connections, a hundred at a time, each answered once."""
     held: list[socket.socket] = []
     while len(held) < count:
-        batch = [clients.connect(address) for _ in range(min(BATCH, count - len(held)))]
+        batch = [connect(address) for _ in range(min(BATCH, count - len(held)))]
         for sock in batch:
             sock.sendall(clients.REQUEST)
         for sock in batch:

@@ -154,7 +154,7 @@ def agree(args: argparse.Namespace) -> list[dict[str, Any]]:
             for load in LOADS
         ],
     )
-    print("\nours over theirs, round by round: geometric mean, 95 % interval\n")
+    print("\nours over theirs, round by round: median, 95 % interval\n")
     harness.table(["server, load", *PERCENTS], [agreement(rows, name, load) for name in servers for load in LOADS[:2]])
     return rows
 
@@ -168,7 +168,7 @@ def agreement(rows: list[dict[str, Any]], server: str, load: str) -> list[str]:
     for percent in PERCENTS:
         ours, theirs = (times_of(rows, server, load_name, percent) for load_name in (LOADS[-1], load))
         found = estimates.ratio(list(zip(ours, theirs, strict=True)))
-        cells.append(f"{found.mean:.3f} ({found.low:.3f}..{found.high:.3f})")
+        cells.append(f"{found.median:.3f} ({found.low:.3f}..{found.high:.3f})")
     return cells
 
 

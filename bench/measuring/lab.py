@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
             harness.save("lab", rows)
     print()
     harness.table(["app", "recommended", "of the best other", "the best other"], [cells(row) for row in rows])
-    good = sum(row["ratio"]["mean"] >= ENOUGH for row in rows)
+    good = sum(row["ratio"]["median"] >= ENOUGH for row in rows)
     print(f"\n{good} of {len(rows)} are the best or within {1 - ENOUGH:.0%} of it")
 
 
@@ -105,5 +105,5 @@ def by_hand(target: str, choice: Choice, seconds: int) -> float:
 
 def cells(row: dict[str, Any]) -> list[str]:
     ratio = row["ratio"]
-    between = f"{ratio['mean']:.3f} ({ratio['low']:.3f}..{ratio['high']:.3f})"
+    between = f"{ratio['median']:.3f} ({ratio['low']:.3f}..{ratio['high']:.3f})"
     return [row["app"], row["choices"][0]["name"], between, row["best other"]]

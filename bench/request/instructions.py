@@ -4,12 +4,13 @@ One connection sends the same request over and over, and an EventLoop with inlin
 model. All that a request costs in user space is counted, from the poller's wait() to its last byte; what the kernel
 does for it, and what the peer costs, is not. `pool` runs the same calls in a thread of their own, and counts all that
 the hand-over costs. `post` sends 4 KB, `file` gets 1 KB of a folder. `stream-wsgi` and `stream-asgi` send 16 pieces of
-1 KB, and `sse` counts one event of an open stream of them, beyond the turns of asyncio's loop. `connect` and
-`connect-wsgi` open a connection for each request, the last of it. `websocket` counts a text of 70 bytes that is echoed,
-and `broadcast` one that is sent to 100 clients, for each of them. `upload-wsgi` and `upload-asgi` receive bodies: with
-their heads, behind them, in chunks. `options` counts a WSGI text behind nginx with each option that production turns
-on, and its ratio to none of them. `parts` counts the steps by themselves. Needs valgrind. With ALLCOMERS_PURE=1 in the
-environment the plain Python is counted instead of compiled parts.
+1 KB, and `sse` counts one event of an open stream of them, beyond the turns of asyncio's loop. `asgi-later` counts an
+app that waits for a turn of the loop before it answers, beyond that turn. `connect` and `connect-wsgi` open a
+connection for each request, the last of it. `websocket` counts a text of 70 bytes that is echoed, and `broadcast` one
+that is sent to 100 clients, for each of them. `upload-wsgi` and `upload-asgi` receive bodies: with their heads, behind
+them, in chunks. `options` counts a WSGI text behind nginx with each option that production turns on, and its ratio to
+none of them. `h2-web` and `h2-wsgi` ask over HTTP/2, one and 16 at once. `parts` counts the steps alone. Needs
+valgrind. With ALLCOMERS_PURE=1 in the environment the plain Python is counted instead of compiled parts.
 """
 
 import argparse
@@ -306,6 +307,24 @@ def stream_asgi() -> None:
     step("wrk's head", lambda: (spun.ask(), spun.read()))
 
 
+def asgi_later() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0)
+        head = [(b"content-type", b"text/plain"), (b"content-length", b"13")]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        await send({"type": "http.response.body", "body": b"Hello, World!"})
+
+    spun = Spun(lambda events: app)
+
+    def one() -> None:
+        spun.ask()
+        spun.spin()
+        spun.peer.recv(RECEIVE)
+
+    nothing_spun(spun, 2)
+    step("wrk's head", one)
+
+
 def sse() -> None:
     due: list[asyncio.Future[None]] = []
 
@@ -314,14 +333,16 @@ def sse() -> None:
             head = [(b"content-type", b"text/event-stream")]
             await send({"type": "http.response.start", "status": 200, "headers": head})
             while True:
-                due.append(events.create_future())
-                await due[0]
+                due.append(event := events.create_future())
+                await event
                 await send({"type": "http.response.body", "body": b"data: tick\n\n", "more_body": True})
 
         return app
 
     spun = Spun(make)
-    spun.ask()
+    for _ in range(3):  # the first request has a head that nobody has sent before
+        spun.peer = spun.connect()
+        spun.ask()
 
     def event() -> None:
         spun.spin(lambda: due.pop().set_result(None))
@@ -391,9 +412,12 @@ KINDS: dict[str, Callable[[], None]] = {
     "asgi": asgi,
     "stream-wsgi": stream_wsgi,
     "stream-asgi": stream_asgi,
+    "asgi-later": asgi_later,
     "sse": sse,
     "upload-wsgi": later("upload_steps", "upload_wsgi"),
     "upload-asgi": later("upload_steps", "upload_asgi"),
+    "h2-web": partial(web, later("http2_steps", "count_streams")),
+    "h2-wsgi": partial(wsgi, later("http2_steps", "count_streams")),
     "websocket": later("websocket_steps", "echo"),
     "broadcast": later("websocket_steps", "to_all"),
     "parts": parts,

@@ -37,7 +37,7 @@ def steps() -> None:
         logs = {name: AccessLog(str(Path(folder, name)), name) for name in ("combined", "json")}
         log = {"log": logs["combined"]}
         times = {"log": logs["json"], "clock": time.monotonic}
-        trusted = {"client": Proxies("127.0.0.1").client}
+        trusted = {"proxies": Proxies("127.0.0.1")}
         options: dict[str, dict[str, Any]] = {
             "without": {},
             "--access-log": log,

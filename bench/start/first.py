@@ -9,7 +9,7 @@ import random
 import time
 
 from bench.comparison import peers
-from bench.comparison.check import check
+from bench.comparison.check import exchange
 from bench.comparison.workloads import WORKLOADS
 from bench.support import harness
 from bench.support.harness import CannotMeasureError
@@ -45,5 +45,5 @@ def first(name: str) -> float:
     launch = peers.launch(name, TEXT)
     started = time.monotonic()
     with harness.serving(launch) as server:
-        check(TEXT, server.address, 0)  # sends twice
+        exchange(TEXT, server.address, 0)  # sends twice
         return (time.monotonic() - started) * 1000

@@ -1,4 +1,4 @@
-"""From rounds to figures: the ratio to the floor, and its confidence."""
+"""From rounds to figures: the ratio to what was measured in the same round, and its confidence."""
 
 import math
 import random
@@ -12,31 +12,30 @@ LEVEL = 0.95
 
 
 class Ratio(NamedTuple):
-    """Return the geometric mean of the ratios of `rounds` rounds, and its 95 % confidence interval."""
+    """The median of the ratios of `rounds` rounds, and its 95 % confidence interval."""
 
-    mean: float
+    median: float
     low: float
     high: float
     rounds: int
 
 
 def ratio(pairs: Sequence[tuple[float, float]]) -> Ratio:
-    """Return the estimate of (figure, floor of the same round): nan without a round; no interval for one alone."""
-    logs = [math.log(figure / floor) for figure, floor in pairs if figure > 0 and floor > 0]
-    if not logs:
+    """Return the estimate of (figure, baseline of the same round): nan without a round; no interval for one alone."""
+    ratios = [figure / baseline for figure, baseline in pairs if figure > 0 and baseline > 0]
+    if not ratios:
         return Ratio(math.nan, math.nan, math.nan, 0)
-    low, high = interval(tuple(logs))
-    return Ratio(math.exp(statistics.fmean(logs)), math.exp(low), math.exp(high), len(logs))
+    return Ratio(statistics.median(ratios), *interval(tuple(ratios)), len(ratios))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def interval(values: tuple[float, ...], seed: int = 0) -> tuple[float, float]:
-    """Return the bootstrap's percentile interval of the mean (Efron, 1979): the rounds drawn anew, with replacement.
+    """Return the bootstrap's percentile interval of the median (Efron, 1979): the rounds drawn anew, with replacement.
 
     The same values give the same interval. Of fewer than five rounds it is too narrow.
     """
     draw = random.Random(seed)
     count = len(values)
-    means = sorted(sum(draw.choices(values, k=count)) / count for _ in range(RESAMPLES))
+    medians = sorted(statistics.median(draw.choices(values, k=count)) for _ in range(RESAMPLES))
     cut = round(RESAMPLES * (1 - LEVEL) / 2)
-    return means[cut], means[-cut - 1]
+    return medians[cut], medians[-cut - 1]

@@ -97,7 +97,7 @@ def nginx(*options: str, server: str = 'return 200 "Hello, World!";', listen: st
         raise CannotMeasureError("nginx is not installed (Debian: apt-get install nginx-light)")
     given = dict(zip(options[::2], options[1::2], strict=True))
     port = free_port()
-    place = OUT / f"nginx-{os.getpid()}"
+    place = nginx_place()
     place.mkdir(parents=True, exist_ok=True)
     conf = place / "nginx.conf"
     paths = " ".join(f"{kind}_temp_path tmp;" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
@@ -111,6 +111,11 @@ def nginx(*options: str, server: str = 'return 200 "Hello, World!";', listen: st
     )
     command = [program, "-p", str(place), "-e", "stderr", "-c", str(conf)]
     return Launch(command, ("127.0.0.1", port), drain=signal.SIGQUIT)
+
+
+def nginx_place() -> Path:
+    """Return the folder of nginx's configuration, while this process runs."""
+    return OUT / f"nginx-{os.getpid()}"
 
 
 def compiled(source: str, *libraries: str) -> Path:
@@ -260,7 +265,7 @@ class Disturbance:
     floor in C does, so that even the ratio of two CPU times doubles on a machine that others use.
     """
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, patience: float = 0.0) -> None:
         self.patience = patience  # seconds to wait in total
 
     def undisturbed(self, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -376,19 +381,28 @@ def save(name: str, figures: object) -> None:
 
 def surroundings() -> dict[str, object]:
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
     return {
         "command": " ".join(["python", "-m", "bench", *sys.argv[1:]]),
         "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
         "python": platform.python_version(),
         "kernel": platform.release(),
         "cpu": cpu[1] if cpu else platform.machine(),
         "cores": len(CORES),
         "load average": os.getloadavg(),
     }
+
+
+CODE = ("src", "bench", "setup.py")
+
+
+def commit() -> str:
+    """Return the last commit of the code that is measured, and of what measures it; `-dirty` with changes to them."""
+    last, changed = (
+        subprocess.run(["git", *command, "--", *CODE], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+        for command in (("log", "-1", "--format=%h"), ("status", "--porcelain"))
+    )
+    return last.strip() + ("-dirty" if changed else "")
 
 
 def names(text: str) -> list[str]:
