@@ -53,7 +53,12 @@ FOLDERS = (
     Folder("apps/", "what answers requests", ("static/", "wsgi/", "asgi/", "compression/")),
     Folder("connection/", "one peer, its phases and deadlines", ("http/",), is_pure=True),
     Folder("system/", "what is asked of the kernel", ("listening/", "memory/", "native/", "processes/")),
-    Folder("protocol/", "bytes to messages and back", ("websocket/", "fields/", "proxy/", "tls/"), is_pure=True),
+    Folder(
+        "protocol/",
+        "bytes to messages and back",
+        ("http2/", "hpack/", "websocket/", "fields/", "proxy/", "tls/"),
+        is_pure=True,
+    ),
     Folder("config/", "every option, once", ("migration/",)),
     Folder("errors.py", "every error"),
 )

@@ -37,6 +37,23 @@ class PeerError(AllcomersError):
     """A peer broke the protocol beneath the messages (TLS, a service's framing): no response is possible."""
 
 
+class CompressionError(PeerError):
+    """A header block is malformed (RFC 7541): what follows it cannot be read."""
+
+
+class Http2Error(PeerError):
+    """A peer broke HTTP/2 (RFC 9113, 5.4): RST_STREAM with `code` ends `stream`; GOAWAY the connection where that is 0.
+
+    `reason` is one line of our own, without a byte that the peer sent.
+    """
+
+    def __init__(self, code: int, reason: str, stream: int = 0) -> None:
+        super().__init__(f"{reason} (HTTP/2 error {code})")
+        self.code = code
+        self.reason = reason
+        self.stream = stream
+
+
 class AnswerError(AllcomersError):
     """An app's response cannot be sent as it is: a bad header, a body of the wrong type or length."""
 

@@ -16,12 +16,14 @@ from allcomers.config.limits import InputLimits
 from allcomers.errors import HttpError, PeerError
 from allcomers.protocol import head as heads
 from allcomers.protocol import multipart
+from allcomers.protocol.http2.events import RequestReceived
 from allcomers.protocol.message import Request
 from allcomers.protocol.proxy import proxy_header
 from allcomers.protocol.proxy.forwarded import Proxies
 from allcomers.protocol.tls import client_hello
 from allcomers.protocol.websocket.handshake import Offer
 from allcomers.protocol.websocket.session import Closed, accept
+from support import http2
 from support.builds import outcome, plain
 from support.frames import BINARY, CLOSE, CONT, PING, TEXT, closing, deflated, frame, said
 from support.streams import cut, each, read
@@ -182,6 +184,30 @@ def form(data: bytes) -> object:
     return None if whole is None else "read"
 
 
+# ---------------------------------------------------------------- frames of HTTP/2
+
+
+def http2_frames(data: bytes) -> object:
+    """Check frames after the preface: a session raises nothing, and answers each request that it reports."""
+
+    def told(pieces: list[bytes]) -> tuple[list[str], bytes]:
+        session = http2.server(http2={"stream_window": 300, "max_streams": 4}, **LIMITS)
+        shown = []
+        for piece in pieces:
+            for event in session.receive(piece, 0.0):
+                shown.append(type(event).__name__ + repr(event[:1]))
+                if isinstance(event, RequestReceived):
+                    request = event.head.request()
+                    shown.append(f"{request.method} {request.target} {request.host} {request.fields} {event.complete}")
+        return shown, session.output()
+
+    with plain():
+        expected = told([data])
+    assert told([data]) == expected, "compiled, the frames mean something else"
+    assert told(each(data)) == expected, "byte by byte, they do"
+    return expected[0][-1:]
+
+
 TARGETS: Final = {
     "head": Target(head, _HEADS),
     "chunks": Target(
@@ -220,6 +246,19 @@ TARGETS: Final = {
             frame(TEXT, b"\xe2\x82", fin=False) + frame(CONT, b"\xac") + frame(CLOSE),
             frame(BINARY, bytes(200), fin=False) + frame(CONT, bytes(200)),
             frame(TEXT, deflated(b"hello" * 40), reserved=4) + frame(BINARY, bytes(130)),
+        ],
+    ),
+    "http2": Target(
+        http2_frames,
+        [
+            http2.headers(1) + http2.headers(3, http2.POST, 4) + http2.frame(0, 9, 3, b"\x01hi\0") + http2.reset(1),
+            http2.headers(1, [*http2.POST, ("content-length", "2"), ("cookie", "a"), ("cookie", "b")], 4)
+            + http2.frame(0, 0, 1, b"hi")
+            + http2.headers(1, [("x", "y")]),
+            http2.frame(1, 0x21, 1, bytes(5) + http2.block(http2.GET)[:3])
+            + http2.frame(9, 4, 1, http2.block(http2.GET)[3:] + b"\x40\x01a\x82\x1c\x7f"),
+            http2.setting((4, 10), (1, 0)) + http2.window(0, 9) + http2.frame(6, 0, 0, bytes(8)),
+            http2.frame(16, 0, 0, b"\0\0\0\x01u=1, i") + http2.headers(1) + http2.frame(7, 0, 0, bytes(8)),
         ],
     ),
     "hello": Target(

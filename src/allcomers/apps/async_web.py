@@ -14,7 +14,7 @@ from allcomers.apps.web import PendingResponse, close_pieces, error_response
 from allcomers.errors import AnswerError, HttpError, SpoolFull
 from allcomers.protocol.body import FULL, Body
 from allcomers.protocol.fields.cookies import made_secure
-from allcomers.protocol.message import PREFIX, FileSlice, Handler, Piece, Request, Response
+from allcomers.protocol.message import PREFIX, TLS, FileSlice, Handler, Piece, Request, Response
 
 _Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 _Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
@@ -92,6 +92,7 @@ def _request(scope: dict[str, Any], body: Body) -> Request:
         scheme=scope["scheme"],
     )
     request.server = scope["server"]
+    request.tls = scope.get(TLS)
     if prefix := scope.get(PREFIX):
         request.prefix, request.path = prefix, request.path[len(prefix) :]
     request.params = scope.get("path_params") or request.params

@@ -1,7 +1,7 @@
 """Auto: calls run inline for as long as they are short; a loop does not wait for one that lasts, it moves on.
 
     inline    a call runs on the loop's own thread, as under `inline`: no hand-over.
-    moving    a watchdog looks every millisecond, and five times as often where calls have been found to wait. When it
+    moving    a watchdog looks every millisecond, and ten times as often where calls have been found to wait. When it
               sees a call at two looks, the loop goes on in another thread, as Go's scheduler takes a processor from a
               goroutine that blocks. The call stays where it is; when it is over, its thread posts the result as a
               thread of the pool does, and waits for the next job.
@@ -28,8 +28,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
+from threading import get_native_id
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,9 +58,13 @@ if TYPE_CHECKING:
 LOOK: Final = 0.001
 """Seconds between two looks of the watchdog; a call that runs at two of them is slow."""
 
-KEEN: Final = 0.0002
+KEEN: Final = 0.0001
 """The same, once calls have been found to wait: until the loop moves on, all wait for such a call. A look costs some
 5 µs, which is too much of this where no call waits."""
+
+SOON: Final = 0.00002
+"""The same, where the watchdog is keen and sees a call for the first time: a look needs the interpreter, so the call
+has given that up, and most likely waits."""
 
 KEENLY: Final = 250
 """Looks after the last call that waited, for which the watchdog is keen: they cost what they spare the next, a good
@@ -147,11 +153,11 @@ class Auto:
             self._end()
         done(reply)
 
-    def stay(self, stream: PulledBody) -> None:
+    def stay(self, stream: PulledBody, reply: Any) -> None:
         """Give a response that began in this thread, the loop's, and must wait. Raises LoopMoved when all is given."""
         number = self.ownership.begin()
         if self.release_loop():
-            self._post_late(answer(stream, b"", self._pool.call))
+            self._post_late(answer(stream, reply, self._pool.call))
             raise LoopMoved
         self.ownership.end(number)
         with self._lock:
@@ -309,16 +315,27 @@ class _CallWatch:
         if ownership.started_count != self._seen:
             self._seen, self._quiet = ownership.started_count, 0
             self._since, self._used = monotonic(), cpu_of(self._auto.owner)
+            if self._keen and ownership.runs:
+                return SOON
         elif ownership.runs:
             lasted = monotonic() - self._since
             waits = cpu_of(self._auto.owner) - self._used < lasted / 2
             if (waits or lasted >= COMPUTES) and self._auto.found_slow(self._seen, self._since, waits):
+                if not self._keen:
+                    wake_on_time()
                 self._keen = KEENLY
         elif self._quiet < DOZE:
             self._quiet += 1
         else:
             return None
         return KEEN if self._keen else LOOK
+
+
+def wake_on_time() -> None:
+    """Have the sleeps of this thread, and of those that it starts, end on time, not up to 50 µs late
+    (proc_pid_timerslack_ns(5); Linux)."""
+    with suppress(OSError):
+        Path(f"/proc/{get_native_id()}/timerslack_ns").write_text("1")
 
 
 def cpu_of(ident: int) -> float:

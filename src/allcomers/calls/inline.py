@@ -41,7 +41,7 @@ class Inline:
     def release_loop(self) -> bool:
         return False
 
-    def stay(self, stream: PulledBody) -> None:
+    def stay(self, stream: PulledBody, reply: Any) -> None:
         """Return: the loop never leaves its thread."""
 
     def close(self) -> None:

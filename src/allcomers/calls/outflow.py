@@ -34,6 +34,7 @@ from allcomers.system.native.threads import Condition
 from allcomers.system.processes import forks
 
 if TYPE_CHECKING:
+    from allcomers.calls.protocols import Calls
     from allcomers.connection.base import Work
 
 EACH: Final = 256
@@ -270,6 +271,21 @@ def is_bound(reply: object) -> bool:
     a pool (bench instructions --kinds pool).
     """
     return isinstance(reply, PulledBody) and reply.is_bound and not isinstance(reply.first, EndOfBody)
+
+
+def runner(calls: Calls, multiplexes: bool) -> Run:
+    """Return what runs a call of a peer in this thread, which drives it, and where several of its calls are under way
+    if it `multiplexes`. It raises LoopMoved."""
+    return partial(_run_of_several, calls) if multiplexes and calls.keeps_threads else calls.here
+
+
+def _run_of_several(calls: Calls, call: Work) -> Any:
+    """Run `call`. A response that is bound to this thread is given from here to its end: the loop moves on, for other
+    calls must not come between two of its pieces."""
+    reply = calls.here(call)
+    if is_bound(reply):
+        calls.stay(reply, reply)
+    return reply
 
 
 def answer(stream: PulledBody, reply: Any, run: Run) -> EndOfBody | SpooledBody | Response:

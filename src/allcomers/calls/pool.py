@@ -233,7 +233,7 @@ class ThreadPool:
     def release_loop(self) -> bool:
         return True
 
-    def stay(self, stream: PulledBody) -> None:
+    def stay(self, stream: PulledBody, reply: Any) -> None:
         """Return: a loop pulls no response that is bound to a thread, since those have threads of the pool."""
 
     # ------------------------------------------------------------ jobs that are no calls

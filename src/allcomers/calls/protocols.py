@@ -62,8 +62,10 @@ class Calls(Protocol):
         """Run `work` in this thread, a loop's. Raises LoopMoved, see LoopHost."""
         ...
 
-    def stay(self, stream: PulledBody) -> None:
+    def stay(self, stream: PulledBody, reply: Any) -> None:
         """Send the loop on to another thread, give the rest of `stream` from this one, then raise LoopMoved.
+
+        reply  as calls.outflow.answer() has it
 
         Return where the loop cannot move. Called only where `keeps_threads`.
         """

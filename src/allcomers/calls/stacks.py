@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any, Final, TypeAlias
 
 _OURS: Final = str(Path(__file__).parent.parent)
-_CALLS: Final = str(Path(__file__).parent)
+_CALLERS: Final = (str(Path(__file__).parent), str(Path(__file__).parent.parent / "models" / "driver"))
 _TASKS: Final = (str(Path(__file__).parent.parent / "apps" / "asgi" / "http.py"), "_run")
 
 _Place: TypeAlias = tuple[FrameType, int]
@@ -73,4 +73,4 @@ def _cut(places: Iterable[_Place]) -> StackSummary:
 
 
 def _begins_call(frame: FrameSummary) -> bool:
-    return frame.filename.startswith(_CALLS) or (frame.filename, frame.name) == _TASKS
+    return frame.filename.startswith(_CALLERS) or (frame.filename, frame.name) == _TASKS

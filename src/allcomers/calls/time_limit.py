@@ -21,13 +21,14 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext, suppress
 from time import monotonic
 from traceback import StackSummary
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from allcomers.calls import stacks
 from allcomers.calls.pool import ThreadPool
-from allcomers.calls.watchdog import Watchdog
+from allcomers.calls.watchdog import RunningCalls
 from allcomers.connection.call import FAILED, TIMED_OUT
 from allcomers.errors import CallAbandoned
+from allcomers.protocol import compiled
 from allcomers.system import faults
 from allcomers.system.counters import CounterRow
 from allcomers.system.native.primitives import get_ident
@@ -50,125 +51,51 @@ SIGN_OF_LIFE: Final = 1.0
 """Seconds at most in which a loop must show that it still turns."""
 
 
-class WatchedCall(Protocol):
-    """A call with a time limit.
+if compiled.COMPILED and not TYPE_CHECKING:
+    from allcomers.calls._timed_call import TimedSlots
+else:
 
-    began    float: its start on the monotonic clock; set by RunningCalls
-    thread   int: the ident of the thread that runs it; 0 while it waits for one
-    """
+    class TimedSlots:
+        """The slots of a TimedCall, and its run."""
 
-    began: float
-    thread: int
+        __slots__ = ("_running", "_too_late", "began", "done", "is_unlimited", "thread", "work")
 
+        def __init__(
+            self,
+            work: Work,
+            done: Callable[[Any], object],
+            running: RunningCalls[TimedCall],
+            too_late: Callable[[Any, Any], object],
+        ) -> None:
+            self.work = work
+            self.done = done
+            self.thread = 0
+            self.began = 0.0
+            self.is_unlimited = False
+            self._running = running
+            self._too_late = too_late
 
-W = TypeVar("W", bound=WatchedCall)
-
-
-class RunningCalls(Generic[W]):
-    """The calls that run, and a Watchdog that finds those which have run for `limit` seconds.
-
-    All have the same limit, so the first that began is due first, and a dict in the order of beginnings is all the book
-    there is. A call costs one entry made and one removed. Whoever removes the entry decides on that call: the thread
-    that runs it or the watchdog, never both.
-
-    The watchdog sleeps until the oldest call is due. If none runs, the next is due a limit later, so it sleeps for that
-    long; if then again none runs, until one begins. So short calls, of which it never sees one, do not wake it each.
-
-    overdue  called once for each call that is over the limit, with it and the stack of its thread; in the watchdog's
-             thread, which it must not keep
-    """
-
-    def __init__(self, limit: float, overdue: Callable[[W, StackSummary], object]) -> None:
-        self.limit = limit
-        self._overdue = overdue
-        self._calls: dict[W, None] = {}
-        self._idle = True  # the watchdog sleeps until it rings
-        self._slept = False  # it has slept for a limit since it saw a call
-        self._watchdog = Watchdog(self._look, self._set_idle, f"call-watch {limit:g}")
-
-    def begin(self, call: W) -> None:
-        """Add a call, whose time begins now. Called from any thread."""
-        call.began = monotonic()
-        self._calls[call] = None
-        if self._idle:
-            self._watchdog.ring()
-
-    def end(self, call: W) -> bool:
-        """Remove a call. Return False if that is too late: then `overdue` has got it. Called from any thread."""
-        return self._calls.pop(call, self) is None
-
-    def close(self) -> None:
-        """Watch no call any more."""
-        self._watchdog.close()
-
-    def of_thread(self, thread: int) -> list[W]:
-        """Return the calls that run in this thread."""
-        return [call for call in list(self._calls) if call.thread == thread]
-
-    def _set_idle(self, idle: bool) -> None:
-        self._idle = idle
-        self._slept = self._slept and idle
-
-    def _look(self) -> float | None:
-        """Deal with the calls that are due. Return the seconds until the next may be; None while none runs."""
-        now = monotonic()
-        for call in list(self._calls):
-            left = call.began + self.limit - now
-            if left > 0:
-                self._slept = False
-                return left
-            stack = stacks.of_thread(call.thread)  # before the removal: so what it shows is surely this call
-            if self.end(call):
-                self._deal_with(call, stack)
-        if self._calls:
-            return 0.0
-        if self._slept:
-            return None
-        self._slept = True
-        return self.limit
-
-    def _deal_with(self, call: W, stack: StackSummary) -> None:
-        try:
-            self._overdue(call, stack)
-        except Exception:
-            _logger.exception("the watcher of calls failed")
+        def __call__(self) -> Any:
+            """Run the call in this thread, with the whole time. Return its result, or what `too_late` makes of it."""
+            self.thread = get_ident()
+            self._running.begin(self)
+            try:
+                reply = self.work()
+            except BaseException as error:  # no call raises; if one does, it has ended all the same
+                faults.report(error, "a call raised")
+                reply = FAILED
+            if self._running.end(self) or self.is_unlimited:
+                return reply
+            return self._too_late(self, reply)
 
 
-class TimedCall:
+class TimedCall(TimedSlots):
     """A call that runs under a time limit; it may be called once.
 
     done  called with TIMED_OUT by the watchdog
     """
 
-    __slots__ = ("_running", "_too_late", "began", "done", "is_unlimited", "thread", "work")
-
-    def __init__(
-        self,
-        work: Work,
-        done: Callable[[Any], object],
-        running: RunningCalls[TimedCall],
-        too_late: Callable[[TimedCall, Any], object],
-    ) -> None:
-        self.work = work
-        self.done = done
-        self.thread = 0
-        self.began = 0.0
-        self.is_unlimited = False
-        self._running = running
-        self._too_late = too_late
-
-    def __call__(self) -> Any:
-        """Run the call in this thread, with the whole time. Return its result, or what `too_late` makes of it."""
-        self.thread = get_ident()
-        self._running.begin(self)
-        try:
-            reply = self.work()
-        except BaseException as error:  # no call raises; if one does, it has ended all the same
-            faults.report(error, "a call raised")
-            reply = FAILED
-        if self._running.end(self) or self.is_unlimited:
-            return reply
-        return self._too_late(self, reply)
+    __slots__ = ()
 
     @property
     def name(self) -> str:
@@ -275,7 +202,7 @@ class TimedInline:
 
     def __init__(self, threads: int, limit: float, replace: Callable[[str], object], counters: CounterRow) -> None:
         self._replace = replace
-        self._running: RunningCalls[TimedCall] = RunningCalls(limit, self._overdue)
+        self.running: RunningCalls[TimedCall] = RunningCalls(limit, self._overdue)
         # Of the threads of `run`, those that wait for them are the limit.
         self._helpers = ThreadPool(MANY, counters, TimeLimit(limit, threads, replace))
         self._replacement_requested = False
@@ -292,7 +219,12 @@ class TimedInline:
         return self._helpers.run_until(work, parts, until)
 
     def here(self, work: Work) -> Any:
-        return TimedCall(work, _ignore, self._running, _log_late)()
+        return TimedCall(work, _ignore, self.running, self.end_late)()
+
+    def end_late(self, call: TimedCall, reply: Any) -> Any:
+        """Return the result of a call that was too late: its caller has waited for it all the same."""
+        _logger.info("%s: the call has ended after %.1f s", call.name, monotonic() - call.began)
+        return reply
 
     def lift_limit(self, thread: int) -> None:
         self._helpers.lift_limit(thread)
@@ -300,18 +232,18 @@ class TimedInline:
     def release_loop(self) -> bool:
         return False
 
-    def stay(self, stream: PulledBody) -> None:
+    def stay(self, stream: PulledBody, reply: Any) -> None:
         """Return: the loop never leaves its thread."""
 
     def close(self) -> None:
-        self._running.close()
+        self.running.close()
         self._helpers.close()
 
     def submit(self, work: Work, done: Callable[[Any], object]) -> None:
         done(self.here(work))
 
     def _overdue(self, call: TimedCall, stack: StackSummary) -> None:
-        log_overdue(call.name, self._running.limit, stack)
+        log_overdue(call.name, self.running.limit, stack)
         if not self._replacement_requested:
             self._replacement_requested = True
             self._replace("it serves nobody while it is in a call")
@@ -380,12 +312,6 @@ def log_overdue(name: str, limit: float, stack: StackSummary) -> None:
     """Log which call has not ended, after how long, and where it is."""
     where = "".join(stack.format()).rstrip()
     _logger.error("%s: after %g s the call has not ended; it is at:\n%s", name, limit, where)
-
-
-def _log_late(call: TimedCall, reply: Any) -> Any:
-    """Return the result of an inline call, which its caller waits for however late it is."""
-    _logger.info("%s: the call has ended after %.1f s", call.name, monotonic() - call.began)
-    return reply
 
 
 def _ignore(reply: Any) -> None:

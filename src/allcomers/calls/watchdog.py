@@ -6,12 +6,20 @@ ring(), which costs a call that begins nothing while the thread is awake.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import Final
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
+from allcomers.protocol import compiled
 from allcomers.system.native.primitives import sleep
 from allcomers.system.native.threads import Event, start_thread
 from allcomers.system.processes.forks import new_lock
+
+if TYPE_CHECKING:
+    from traceback import StackSummary
+
+_logger = logging.getLogger("allcomers.calls")
 
 _SHORT: Final = 0.05
 """Seconds that may be slept through when the thread is to end; an Event would cost a short look more than that does."""
@@ -69,3 +77,107 @@ class Watchdog:
             if pause is not None:
                 (sleep if pause < _SHORT else self._closing.wait)(pause)
         self._ended.set()
+
+
+class WatchedCall(Protocol):
+    """A call with a time limit.
+
+    began    float: its start on the monotonic clock; set by RunningCalls
+    thread   int: the ident of the thread that runs it; 0 while it waits for one
+    """
+
+    began: float
+    thread: int
+
+
+W = TypeVar("W", bound=WatchedCall)
+
+
+if compiled.COMPILED and not TYPE_CHECKING:
+    from allcomers.calls._timed_call import RunningSlots
+else:
+
+    class RunningSlots:
+        """The part of RunningCalls that each call uses.
+
+        calls    those that run
+        is_idle  bool: the watchdog sleeps until ring()
+        """
+
+        ring: Callable[[], object]
+
+        def __init__(self) -> None:
+            self.calls: dict[Any, None] = {}
+            self.is_idle = True
+
+        def begin(self, call: Any) -> None:
+            """Add a call, whose time begins now. Called from any thread."""
+            call.began = monotonic()
+            self.calls[call] = None
+            if self.is_idle:
+                self.ring()
+
+        def end(self, call: Any) -> bool:
+            """Remove a call. Return False if that is too late: then `overdue` has got it. Called from any thread."""
+            return self.calls.pop(call, self) is None
+
+
+class RunningCalls(RunningSlots, Generic[W]):
+    """The calls that run, and a Watchdog that finds those which have run for `limit` seconds.
+
+    All have the same limit, so the first that began is due first, and a dict in the order of beginnings is all the book
+    there is. A call costs one entry made and one removed. Whoever removes the entry decides on that call: the thread
+    that runs it or the watchdog, never both.
+
+    The watchdog sleeps until the oldest call is due. If none runs, the next is due a limit later, so it sleeps for that
+    long; if then again none runs, until one begins. So short calls, of which it never sees one, do not wake it each.
+
+    overdue  called once for each call that is over the limit, with it and the stack of its thread; in the watchdog's
+             thread, which it must not keep
+    """
+
+    def __init__(self, limit: float, overdue: Callable[[W, StackSummary], object]) -> None:
+        super().__init__()
+        self.limit = limit
+        self._overdue = overdue
+        self._slept = False  # it has slept for a limit since it saw a call
+        self._watchdog = Watchdog(self._look, self._set_idle, f"call-watch {limit:g}")
+        self.ring = self._watchdog.ring
+
+    def close(self) -> None:
+        """Watch no call any more."""
+        self._watchdog.close()
+
+    def of_thread(self, thread: int) -> list[W]:
+        """Return the calls that run in this thread."""
+        return [call for call in list(self.calls) if call.thread == thread]
+
+    def _set_idle(self, idle: bool) -> None:
+        self.is_idle = idle
+        self._slept = self._slept and idle
+
+    def _look(self) -> float | None:
+        """Deal with the calls that are due. Return the seconds until the next may be; None while none runs."""
+        from allcomers.calls import stacks  # late: most servers limit no call
+
+        now = monotonic()
+        for call in list(self.calls):
+            left: float = call.began + self.limit - now
+            if left > 0:
+                self._slept = False
+                return left
+            stack = stacks.of_thread(call.thread)  # before the removal: so what it shows is surely this call
+            if self.end(call):
+                self._deal_with(call, stack)
+        if self.calls:
+            return 0.0
+        if self._slept:
+            return None
+        self._slept = True
+        return self.limit
+
+    def _deal_with(self, call: W, stack: StackSummary) -> None:
+        try:
+            self._overdue(call, stack)
+        except Exception:
+            _logger.exception("the watcher of calls failed")

@@ -48,3 +48,35 @@ class WebSocketLimits(NamedTuple):
     deflate: bool = True
     ping_interval: float = 20.0
     ping_timeout: float = 20.0
+
+
+class Rate(NamedTuple):
+    """So many at once, and so many a second from then on."""
+
+    burst: int
+    per_second: float
+
+
+class Http2Limits(NamedTuple):
+    """The limits that HTTP/2 adds to those of a peer; sizes in bytes.
+
+    max_streams        requests of a connection at once
+    stream_window      of a request's body, ahead of its app
+    connection_window  of all bodies of a connection
+    continuations      frames of a header block after its first
+
+    The rates are those of: streams that the peer resets; streams that end by its fault or are refused; PING; SETTINGS;
+    DATA without bytes; PRIORITY and PRIORITY_UPDATE; WINDOW_UPDATE beyond two for each frame of DATA sent.
+    """
+
+    max_streams: int = 128
+    stream_window: int = 256 * 1024
+    connection_window: int = 1024 * 1024
+    continuations: int = 16
+    resets: Rate = Rate(1000, 100)
+    faults: Rate = Rate(256, 16)
+    pings: Rate = Rate(1000, 100)
+    settings: Rate = Rate(100, 10)
+    empty_frames: Rate = Rate(100, 10)
+    priorities: Rate = Rate(1000, 100)
+    window_updates: Rate = Rate(1000, 100)

@@ -90,6 +90,10 @@ class ServingOptions(Options, group="serving"):
         32, "-t --threads", "N", "threads of the pool, and of the model thread-pool",
         "A call that waits most of its time leaves a core to some tens of others.", integer(1, 10_000),
     )  # fmt: skip
+    http: str = option(
+        "auto", "--http", "VERSION", "versions of HTTP: auto, 1.1 (and 1.0) or 2 alone",
+        "Both: clients choose by ALPN in TLS, and without it by their first bytes.", choice("auto", "1.1", "2"),
+    )  # fmt: skip
     compress: bool = option(
         False, "--compress", "", "compress text from 1 KB on: zstd, gzip or br, whichever the client accepts",
         "It costs CPU, and a proxy in front may do it already.", flag,

@@ -153,7 +153,7 @@ class Connection(Hooks):
             now = clock()
             self.counters.called(started - due, now - started)
             if reply is PENDING:
-                self._consumed(now)
+                self._consumed(call, now)
                 break
             self._answered(call, reply, now)
         self._settle(now)
@@ -227,7 +227,7 @@ class Connection(Hooks):
 
     def consumed(self, call: Call | None, now: float) -> None:
         """Note that `call`, as answered() has it, has looked at what is there: perhaps it consumes more than before."""
-        self._consumed(now)
+        self._consumed(call, now)
         self._settle(now)
 
     def count_served(self, count: int, now: float) -> None:

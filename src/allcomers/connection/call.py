@@ -64,9 +64,10 @@ class PartialResponse:
     on_sent  called once: with None when the part has gone out, else with the reason why it never will
     on_begun called with the StreamingBody that the connection frames, once the head of a beginning is queued
     over     bool: `on_sent` was called
+    call     the call that it belongs to, as answered() has it; set by a driver that has several
     """
 
-    __slots__ = ("data", "on_begun", "on_sent", "over")
+    __slots__ = ("call", "data", "on_begun", "on_sent", "over")
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class PartialResponse:
         self.on_sent = on_sent
         self.on_begun = on_begun
         self.over = False
+        self.call: Any = None
 
     def end(self, error: Exception | None) -> None:
         """Report that the part has gone out, or why it never will."""
@@ -124,9 +126,9 @@ class Driver(Protocol):
         is met again with the rest. In the thread of the loop, in any step."""
         ...
 
-    def outflow(self) -> ResponseOutflow | None:
-        """Return what sends the response of the call that runs in this thread; None in the thread of a loop, which
-        must not wait."""
+    def outflow(self, call: Any = None) -> ResponseOutflow | None:
+        """Return what sends the response of `call`, which runs in this thread, and is as answered() has it; None in the
+        thread of a loop, which must not wait."""
         ...
 
     def cut(self) -> None:

@@ -8,6 +8,7 @@ back-pressure looks at. `queued` and `gone` count all bytes: what was queued whe
 from __future__ import annotations
 
 from allcomers.protocol.message import FileSlice, Segment
+from allcomers.protocol.tls.info import TlsInfo
 
 JOIN = 16 * 1024
 """Segments up to this size are joined to the one before: one send is cheaper than two, and TLS makes one record."""
@@ -24,14 +25,18 @@ class Clear:
     unsent   int: plain bytes that wait in the queue
     pending  bool: the driver has something to send
     ready    bool: plain bytes can be sent; before a TLS handshake they cannot
+    leads    bool: another codec takes its place before any plain byte comes
     ended    bool: with what received() returned last came the peer's end
     is_clear bool: received bytes are the peer's own, and no farewell precedes the close of its socket
+    tls      TlsInfo of the handshake; None before it, and without one
     """
 
     __slots__ = ("_ending", "_held", "_queue", "gone", "pending", "queued", "unsent")
     ready = True
+    leads = False
     ended = False
     is_clear = True
+    tls: TlsInfo | None = None
 
     def __init__(self) -> None:
         self._queue: list[Segment] | None = None  # None when empty: an idle peer costs no list
@@ -95,9 +100,9 @@ class Clear:
             self._held = 0
             self.pending = self._ending
 
-    def seal(self, plain: bytes) -> bytes:
-        """Return `plain` as it goes through the socket, for a driver that sends it itself while nothing is `pending`.
-        Raises OSError."""
+    def seal(self, plain: bytes, is_last: bool = False) -> bytes:
+        """Return `plain` as it goes through the socket, for a driver that sends it itself while nothing is `pending`;
+        `is_last`: with the farewell behind it, for a connection that ends. Raises OSError."""
         return plain
 
     def keep(self, sealed: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from allcomers.connection.call import Call
 from allcomers.errors import Refusal
@@ -30,6 +30,12 @@ class Hooks:
     __slots__ = ()
 
     # ------------------------------------------------------------ for a driver
+
+    multiplexes: ClassVar[bool] = False
+    """Whether several of its calls may run at once."""
+
+    taken: Any = None
+    """Of one that multiplexes, the call that was taken last, as answered() has it."""
 
     @property
     def is_idle(self) -> bool:
@@ -104,8 +110,8 @@ class Hooks:
         """Handle what the call returned."""
         raise NotImplementedError
 
-    def _consumed(self, now: float) -> None:
-        """Note that the call that runs may wait for more of what the peer sends."""
+    def _consumed(self, call: Call | None, now: float) -> None:
+        """Note that `call`, which runs, may wait for more of what the peer sends."""
 
     def _delivered(self, item: Any, now: float) -> None:
         """Finish what waited in the delivery queue: its bytes have gone out."""

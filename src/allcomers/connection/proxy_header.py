@@ -27,6 +27,7 @@ class ProxyHeaderCodec(Clear):
 
     __slots__ = ("_buffer", "_busy", "_clients", "_connection", "_inner", "ready")
     is_clear = False
+    leads = True
 
     def __init__(self, connection: Connection, clients: ClientLimit | None, busy: bytes) -> None:
         super().__init__()

@@ -227,7 +227,7 @@ class WebSocketConnection(Connection):
         codec.keep(sealed[count:])
         return False
 
-    def _consumed(self, now: float) -> None:
+    def _consumed(self, call: object, now: float) -> None:
         self._continue(now)
 
     def _end_writing(self, now: float) -> None:

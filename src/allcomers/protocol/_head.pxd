@@ -1,6 +1,7 @@
 """The parts of a request's head that other parts of the compiled leaf use."""
 
 from allcomers.protocol._bytes cimport Bytes
+from allcomers.protocol._fields cimport MOST_WANTED, Value
 
 
 cdef class FieldLines:
@@ -15,6 +16,10 @@ cdef class FieldLines:
     cdef dict environ
     cdef dict template
     cdef list headers
+    cdef object reader
+    cdef tuple origin
+    cdef object log
+    cdef Value logged[MOST_WANTED]
 
 
 cdef class Head:
@@ -33,10 +38,19 @@ cdef class Head:
     cdef public int port
     cdef public str scheme
     cdef public tuple server
+    cdef public object tls
     cdef public object driver
     cdef public object times
     cdef public double ready_at
     cdef FieldLines read
+
+
+cdef class Responder:
+    cdef object respond(self, Head request)
+
+
+cdef class Starter:
+    cdef object start(self, Head request, asker)
 
 
 cdef enum:

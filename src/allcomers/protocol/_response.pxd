@@ -30,11 +30,12 @@ cdef inline char* put_decimal(char* to, long long number) noexcept:
     """Write a number that is not negative, in decimal. Return the end of what is written, at most 20 bytes."""
     cdef char digits[20]
     cdef int first = 20
+    cdef unsigned long long left = number
     while True:
         first -= 1
-        digits[first] = <char>(c'0' + number % 10)
-        number //= 10
-        if not number:
+        digits[first] = <char>(c'0' + left % 10)
+        left //= 10
+        if not left:
             break
     memcpy(to, digits + first, 20 - first)
     return to + 20 - first

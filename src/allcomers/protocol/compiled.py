@@ -1,4 +1,5 @@
-"""The compiled leaf, where it is installed: the dear steps of an HTTP request, in C (`_head`, `_fields`, `_response`).
+"""The compiled leaf, where it is installed: the dear steps of an HTTP request, in C (`_head`, `_fields`, `_chunks`,
+`_response`).
 
 Its callers look at `COMPILED` first and go on in plain Python where it is False, or where the leaf leaves a case to
 them. `Head` and `Answer` are the bases of requests and responses; this file has their plain Python.
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 COMPILED = False
 try:
     if not os.environ.get("ALLCOMERS_PURE"):
+        from allcomers.protocol._chunks import take_chunks as take_chunks
         from allcomers.protocol._fields import add_to_environ as add_to_environ
         from allcomers.protocol._fields import scope_headers as scope_headers
         from allcomers.protocol._fields import split as split
@@ -35,9 +37,9 @@ Server: TypeAlias = tuple[str, int | None]
 if TYPE_CHECKING or not COMPILED:
 
     class Head:
-        """The slots of a request's head (head.RequestHead), its origin (message.Request); its `driver`, which sends
-        parts of the response while the call runs (connection.call.Driver), None where nothing can; and its `times`
-        (timing.Times), where a log format or --server-timing needs them."""
+        """The slots of a request's head (head.RequestHead), its origin (message.Request), with the TlsInfo of its
+        connection; its `driver`, which sends parts of the response while the call runs (connection.call.Driver), None
+        where nothing can; and its `times` (timing.Times), where a log format or --server-timing needs them."""
 
         method: str
         target: str
@@ -54,6 +56,7 @@ if TYPE_CHECKING or not COMPILED:
         port: int
         scheme: str
         server: Server | None = None
+        tls: Any = None
         driver: Any = None
         times: Any = None
         ready_at: float = 0.0

@@ -88,7 +88,7 @@ def _encode_fields(pairs: Iterable[tuple[str, str]]) -> tuple[bytes, dict[str, s
         except TypeError:
             line = None
         if line is None:
-            name, value = _two(pair)
+            name, value = pair_of(pair)
             line = _encode_field(name, value)
             lower = name.lower()
             if lower in _OURS or lower == _UPGRADE:
@@ -102,7 +102,8 @@ def _encode_fields(pairs: Iterable[tuple[str, str]]) -> tuple[bytes, dict[str, s
     return b"".join(lines), ours
 
 
-def _two(pair: tuple[str, str]) -> tuple[str, str]:
+def pair_of(pair: tuple[str, str]) -> tuple[str, str]:
+    """Return the name and the value in an app's header. Raises AnswerError where there are not two."""
     try:
         name, value = pair
     except (TypeError, ValueError):
@@ -110,13 +111,18 @@ def _two(pair: tuple[str, str]) -> tuple[str, str]:
     return name, value
 
 
-def _encode_field(name: str, value: str) -> bytes:
+def check_field(name: str, value: str) -> None:
+    """Raise AnswerError for a field that no message can have."""
     if not isinstance(name, str) or not isinstance(value, str):
         raise AnswerError(f"a header is a pair of str, not {name!r}: {value!r}")
     if _NAME_OK.fullmatch(name) is None:
         raise AnswerError(f"{name!r} is not a header name")
     if _VALUE_OK.fullmatch(value) is None:
         raise AnswerError(f"the value of header {name!r} has a character that no header can carry: {value!r}")
+
+
+def _encode_field(name: str, value: str) -> bytes:
+    check_field(name, value)
     return f"{name}: {value}\r\n".encode("latin-1")
 
 

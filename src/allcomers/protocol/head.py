@@ -264,11 +264,11 @@ def _host(value: bytes | None, version: str) -> str:
         if version != "1.0":
             raise Refusal(400, "Host is missing")
         return ""
-    return _authority(value)
+    return authority_of(value)
 
 
-def _authority(value: bytes) -> str:
-    """Return the authority in `value`, checked; a server has few, so they are remembered."""
+def authority_of(value: bytes) -> str:
+    """Return the authority in `value`, checked; a server has few, so they are remembered. Raises Refusal (400)."""
     authority = _check_authority(value.rstrip(b" \t"))
     if len(value) <= LONGEST_KNOWN:
         remember(known_hosts, value, authority)
@@ -303,7 +303,7 @@ def _other_target(head: RequestHead, target: bytes) -> None:
     match = _ABSOLUTE.fullmatch(target)
     if match is None:
         raise Refusal(400, "the target is in none of the forms that HTTP knows")
-    head.host = _authority(match[1])
+    head.host = authority_of(match[1])
     _replace_host(head, match[1])
     rest = match[2].decode("ascii")
     if not rest and head.method == "OPTIONS":

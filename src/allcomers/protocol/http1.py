@@ -327,8 +327,11 @@ class ChunkedBody:
 
     def consume(self, data: bytes) -> tuple[bytes, bytes]:
         """Return (the chunks' content in `data`, the bytes not used). A step that lacks bytes keeps its place."""
-        pieces: list[bytes] = []
-        at = 0
+        first, at = b"", 0
+        if compiled.COMPILED and self._step is ChunkedBody._size_line:
+            first, at = compiled.take_chunks(data, self._limits.max_body - self._size)
+            self._size += len(first)
+        pieces = [first]
         while not self.done:
             after = self._step(self, data, at, pieces)
             if after < 0:

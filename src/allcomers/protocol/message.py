@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PREFIX: Final = "allcomers.prefix"
 """The key of a request's prefix in the scope of an ASGI app, which has it changed in root_path."""
 
+TLS: Final = "allcomers.tls"
+"""The key of its `tls` there."""
+
 SMALL = 16 * 1024
 """Bytes up to which a file is read and closed at once, and sent together with its head.
 
@@ -108,6 +111,7 @@ class Request(RequestHead):
     peer      str, the client's address: "127.0.0.1"; "" on a Unix socket
     port      int, the client's port; 0 on a Unix socket
     scheme    "http" or "https"
+    tls       TlsInfo of the connection: version, cipher, client_name, client_chain …; None without TLS
     ready_at  float, seconds of the monotonic clock: its first byte was there by then; 0.0 where that is unknown
 
     args, form, files, cookies and json() read a client's input; for bad input they raise HttpError.

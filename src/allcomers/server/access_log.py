@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Final
 
 from allcomers.config import log_format
-from allcomers.connection.http.log_record import line_maker
+from allcomers.connection.http.log_record import LogSlots, line_maker
 from allcomers.errors import ConfigError
 from allcomers.server.logs import colours
 
@@ -33,7 +33,7 @@ STANDARD: Final = {
 sockets that systemd passes."""
 
 
-class AccessLog:
+class AccessLog(LogSlots):
     """A log file, or standard output for "-" (precedent: gunicorn), open from the start until `close`.
 
     fmt    "combined", "common", "json", "short", or text with fields: see log_format; "" is "short" on a terminal, with
@@ -76,11 +76,13 @@ class AccessLog:
             self._second = (int(entry.when), stamp)
         entry.stamp = stamp
         data = self._line(entry)
-        if self._cut:
-            data = b"\n" + data
-        count = 0
+        self.write(b"\n" + data if self._cut else data)
+
+    def write(self, data: bytes, count: int = 0) -> None:
+        """Write a line, of which `count` bytes are written."""
         try:
-            count = os.write(self._fd, data)
+            if not count:
+                count = os.write(self._fd, data)
             if count < len(data):  # the disk is almost full, or a pipe does not block: the second write raises
                 count += os.write(self._fd, data[count:])
         except OSError as error:

@@ -41,12 +41,13 @@ if TYPE_CHECKING:
     import ssl
 
     from allcomers.apps.mounts import Table
+    from allcomers.connection.base import Connection
     from allcomers.connection.http.async_call import Asker, AsyncCall
-    from allcomers.connection.http.endpoint import Begin, HttpEndpoint, Origin
+    from allcomers.connection.http.endpoint import Begin, HttpEndpoint
     from allcomers.connection.http.http1 import Http1Connection
     from allcomers.models.driver.serving import Lifetime, Serving
-    from allcomers.protocol.head import RequestHead
     from allcomers.protocol.message import Handler, Request
+    from allcomers.protocol.proxy.forwarded import Proxies
     from allcomers.server.access_log import AccessLog
     from allcomers.system.client_counts import ClientLimit
 
@@ -98,7 +99,7 @@ def endpoint(
     if kind == "service":
         made = _service(found, config, keys(()), counters, ledger)
     else:
-        shared = _shared(config, log, keys(HTTP), counters, ledger)
+        shared = _shared(config, log, keys(HTTP[config.http]), counters, ledger)
         parts = _Parts(config, shared, request_replacement, counters, events)
         made = _of_kind(kind, found, parts) if table is None else _joined(table, parts)
     made = made._replace(clients=clients, kind="joined" if hasattr(found, "leaves") and table is not None else kind)
@@ -149,14 +150,22 @@ def _shared(
         wall=time.time,
         report=report(config),
         log=log,
-        client=_client(config),
+        proxies=_proxies(config),
         clock=time.monotonic if config.server_timing or (log is not None and log.timed) else None,
         server_timing=config.server_timing,
         server=server_field(config),
         tls=tls,
         counters=counters,
         ledger=ledger,
+        http2=None if config.http == "1.1" else _http2,
     )
+
+
+def _http2(before: Http1Connection, early: bytes, now: float) -> Connection:
+    """Return the connection that follows on `before`, whose client speaks HTTP/2."""
+    from allcomers.connection.http.http2.connection import Http2Connection  # late: many servers have no such client
+
+    return Http2Connection(before, early, now)
 
 
 def _http(
@@ -192,24 +201,28 @@ def _http(
 
 
 def _connection(config: Config) -> type[Http1Connection]:
-    from allcomers.connection.http.http1 import Http1Connection, TimedHttp1Connection
+    from allcomers.connection.http.http1 import BeforeHttp2, Http1Connection, TimedHttp1Connection
 
+    if config.http == "2":
+        return BeforeHttp2
     return TimedHttp1Connection if config.request_timeout else Http1Connection
 
 
 def _plain_connection(config: Config) -> type[Http1Connection]:
     """Return the class of connections without TLS at a server that has it."""
-    from allcomers.connection.http.http1 import PlainBesideTls, TimedHttp1Connection
+    from allcomers.connection.http.http1 import BeforeHttp2, PlainBesideTls, TimedHttp1Connection
 
+    if config.http == "2":
+        return BeforeHttp2
     return TimedHttp1Connection if config.request_timeout else PlainBesideTls
 
 
-def _client(config: Config) -> Callable[[Origin, RequestHead], Origin] | None:
+def _proxies(config: Config) -> Proxies | None:
     if not config.forwarded_allow_ips:
         return None
     from allcomers.protocol.proxy.forwarded import Proxies
 
-    return Proxies(config.forwarded_allow_ips).client
+    return Proxies(config.forwarded_allow_ips)
 
 
 def _model(config: Config) -> Callable[[Serving], None]:

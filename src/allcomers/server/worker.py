@@ -40,6 +40,7 @@ from allcomers.server.recycling import RecyclePolicy
 from allcomers.server.tls.keys import Keys, Tickets, certificates, read_now, take_password
 from allcomers.system import descriptors
 from allcomers.system.accept_balance import WorkerSlot
+from allcomers.system.memory.collector import paused
 from allcomers.system.native.primitives import select as native_select
 from allcomers.system.native.primitives import set_signal
 from allcomers.system.processes import forks
@@ -78,7 +79,8 @@ def work(job: Job, listeners: list[socket.socket], slot: WorkerSlot, control: Wo
 
 def _work(job: Job, listeners: list[socket.socket], slot: WorkerSlot, control: WorkerEnd, signals: Signals) -> int:
     """Serve until a signal ends it; return the exit status."""
-    from allcomers.server.endpoint import endpoint, settle_patches
+    with paused():
+        from allcomers.server.endpoint import endpoint, settle_patches
 
     try:
         file = open_log(job.config)
@@ -92,11 +94,11 @@ def _work(job: Job, listeners: list[socket.socket], slot: WorkerSlot, control: W
         clients = client_limit_of(job.config, slot)
         ledger = Body.ledger = ledger_of(job.config, slot)
         app = _load(job, signals, slot)
-        served = endpoint(
-            app, job.config, log, keys, control.request_replacement, slot.counters, clients, ledger, None, listeners
-        )
-        settle_patches(job.config, served)
-        serving = serving_of(job.config, served, listeners, signals, slot, control.request_replacement)
+        with paused():
+            replaced = control.request_replacement
+            served = endpoint(app, job.config, log, keys, replaced, slot.counters, clients, ledger, None, listeners)
+            settle_patches(job.config, served)
+            serving = serving_of(job.config, served, listeners, signals, slot, replaced)
         _begin(served, signals)
         error_log.settle_root()
         if control.has_ended():

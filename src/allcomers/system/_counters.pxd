@@ -14,5 +14,5 @@ cdef class CounterRow:
     cdef Py_buffer _view
     cdef uint64_t* at
 
-    cpdef void answered(self, unsigned int status, double seconds)
-    cpdef void called(self, double wait, double app, uint64_t count=*)
+    cpdef void answered(self, unsigned int status, double seconds) noexcept
+    cpdef void called(self, double wait, double app, uint64_t count=*) noexcept

@@ -87,13 +87,13 @@ cdef class CounterRow:
             raise IndexError("no slot that can be added to")
         self.at[slot] += count
 
-    cpdef void answered(self, unsigned int status, double seconds):
+    cpdef void answered(self, unsigned int status, double seconds) noexcept:
         cdef uint64_t time = _nanoseconds(seconds)
         self.at[ANSWERED + (status // 100 if status < 600 else 0)] += 1
         self.at[RESPONSE_TIME] += time
         self.at[TIMES + _bucket(time)] += 1
 
-    cpdef void called(self, double wait, double app, uint64_t count=1):
+    cpdef void called(self, double wait, double app, uint64_t count=1) noexcept:
         self.at[CALLS] += count
         self.at[WAIT_TIME] += _nanoseconds(wait)
         self.at[APP_TIME] += _nanoseconds(app)

@@ -6,6 +6,8 @@ import os
 import select
 import subprocess
 import sys
+from contextlib import suppress
+from functools import partial
 
 from allcomers.commands.load.data.result import Result
 from allcomers.commands.load.run.precise_wait import PreciseWait, now_ns
@@ -15,17 +17,24 @@ SERVICE = 0.006
 TRIES = 20
 
 
+def run_first(priority: int) -> None:
+    """Have this process run before all others that wait for a core, where that is permitted (sched(7)): it is the
+    generator that is measured, not how busy the machine is."""
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(priority))
+
+
 def measured() -> Result:
     """Return the result of `allcomers load` for bench/measuring/known.py."""
     with subprocess.Popen(
         [sys.executable, "-m", "bench.measuring.known", str(SERVICE)],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=partial(run_first, 2),
     ) as server:  # fmt: skip
         assert server.stdout is not None
         url = server.stdout.readline().strip()
         done = subprocess.run(
-            [sys.executable, "-m", "allcomers", "load", url, "-q", "--json", "-", "-r100", "-d1"],
-            capture_output=True, text=True, timeout=PATIENCE, check=True,
+            [sys.executable, "-m", "allcomers", "load", url, "-q", "--json", "-", "-r100", "-n100"],
+            capture_output=True, text=True, timeout=PATIENCE, check=True, preexec_fn=partial(run_first, 1),
         )  # fmt: skip
         server.communicate(timeout=PATIENCE)
     return Result.from_json(done.stdout)

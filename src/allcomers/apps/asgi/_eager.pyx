@@ -1,8 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The common call of an ASGI app, in C: its response is whole before the app has waited for anything.
+"""The common call of an ASGI app, in C: its response is whole in its first step, or comes whole after a wait.
 
 The plain Python of `http.HttpCall` and `scope` is the specification. An EagerCall has the receive() and send() of the
-app until that does what is not common: more pieces than are sent as one, trailers, hints, a wait, an exception. From then on an HttpCall goes on for it, from the messages that have come so far (`eager.eager_calls`).
+app until that does what is not common: more pieces than are sent as one, trailers, hints, an exception. From then on an
+HttpCall goes on for it, from the messages that have come so far (`eager.eager_calls`). While the app waits the fast path
+has the request; where its connection is needed, that gets the request and the HttpCall (`hand_over`).
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -15,8 +17,10 @@ from libc.string cimport memchr
 from allcomers.protocol._response cimport Answer, is_bare
 from allcomers.protocol._bytes cimport Bytes, decimal, is_word
 from allcomers.protocol._fields cimport scope_headers
-from allcomers.protocol._head cimport FieldLines, Head
+from allcomers.protocol._head cimport FieldLines, Head, Starter
 from allcomers.protocol._raw cimport PyUnicode_1BYTE_DATA, PyUnicode_GET_LENGTH, new_object
+
+from allcomers.apps.asgi.scope import add_tls
 
 cdef extern from "Python.h":
     object PyContext_Copy(object)
@@ -80,6 +84,7 @@ cdef class EagerCall:
     """receive() and send() for one call of the app.
 
     successor  the HttpCall that goes on for it; None while it is common
+    _waits     is its first step over, its response to come, and its request with the fast path?
     """
 
     cdef EagerCalls _calls
@@ -88,7 +93,8 @@ cdef class EagerCall:
     cdef object _scope
     cdef object successor
     cdef State _state
-    cdef bint _received
+    cdef bint _received, _waits
+    cdef object _task  # from the end of its first step to its own
     cdef object _status
     cdef bytes _body
     cdef tuple _fields  # but for Content-Length
@@ -109,8 +115,75 @@ cdef class EagerCall:
     def send(self, message):
         """Send a message, as HttpCall.send does."""
         if self.successor is None and type(message) is dict and self._accepts(<dict>message):
+            if self._waits:
+                self._pass_on()
             return _NONE
+        if self.successor is not None and type(message) is dict:
+            pushed = self._push(<dict>message)
+            if pushed is not None:
+                return pushed
         return self._slow_call().send(message)
+
+    cdef object _push(self, dict message):
+        """Send a piece of a response that has begun, as HttpCall.send does after a wait. Return what is to be awaited;
+        None, without an effect, where that is not common."""
+        cdef object call = self.successor, response = call.response, turns = self._calls.turns, body, taken
+        if self._calls.turns is None or message.get(_TYPE) != _BODY or not message.get("more_body", False):
+            return None
+        body = message.get("body", b"")
+        if type(body) is not bytes or not body or response.state is not self._calls.streaming or response.is_sending:
+            return None
+        if call._gone or call._half is not None or call._first is not None or call.in_a_row >= IN_A_ROW:
+            return None
+        if response._held or turns.holds(response) or response._sent + PyBytes_GET_SIZE(body) >= response._most:
+            return None
+        taken = self._asker.push(body)
+        if not taken:
+            return None
+        turns.begin(response)
+        response._sent += PyBytes_GET_SIZE(body)
+        if taken == 1:
+            call.in_a_row += 1
+            return _NONE
+        response.is_sending = True
+        self._asker.driver.said(b"")  # the rest is the connection's to send
+        return call._sent()
+
+    cdef int _pass_on(self) except -1:
+        """Send the response, behind a wait; where only its head is known, have that sent soon."""
+        if self._state == WHOLE:
+            self._waits = False
+            self._calls.late_heads.discard(self)
+            self._asker.said(self._response())
+        else:
+            self._calls.late_heads.add(self)
+        return 0
+
+    def send_head(self):
+        """Send the head, as HttpCall.send_head does."""
+        self._slow_call().send_head()
+
+    def hand_over(self):
+        """Return the HttpCall that goes on for it: the connection has the request from here on."""
+        self._waits = False
+        self._slow_call().adopt(None, None)
+        self.successor.task = self._task
+        return self.successor
+
+    cdef int _wait(self, task) except -1:
+        """Go on, now that the first step is over: see _waits."""
+        self._task = task
+        self._waits = True
+        if self._state == STARTED:
+            self._calls.late_heads.add(self)
+        return 0
+
+    def over(self, task):
+        """End, with the app's task."""
+        self._calls.runtime.over(task)
+        self._task = None
+        if self.successor is not None or self._state != WHOLE or not _succeeded(task):
+            self._slow_call().adopt(task, None)
 
     cdef bint _accepts(self, dict message) except -1:
         """Note a common message. Return False for any other, of which nothing is noted."""
@@ -138,7 +211,7 @@ cdef class EagerCall:
         """Note a piece that more follows, as ResponseWriter.hold() does."""
         cdef Py_ssize_t size = self._size + PyBytes_GET_SIZE(piece)
         if self._pieces is None:
-            if not self._calls.gathers or self._request.method == "HEAD":
+            if self._waits or not self._calls.gathers or self._request.method == "HEAD":
                 return False
             self._pieces = []
         if size > MOST or (self._length >= 0 and size >= self._length) or len(self._pieces) >= IN_A_ROW:
@@ -180,6 +253,8 @@ cdef class EagerCall:
         return True
 
     cdef object _slow_call(self):
+        if self._waits:
+            self._asker.sync()  # which calls hand_over()
         if self.successor is None:
             start = None if self._state == NEW else self._start()
             self.successor = self._calls.make(
@@ -226,13 +301,16 @@ cdef inline long long _number(bytes text):
 
 # ---------------------------------------------------------------- all calls of one app
 
-cdef class EagerCalls:
-    """Start a call with a request and its asker: to its whole response, or to (an HttpCall, its first output).
+cdef class EagerCalls(Starter):
+    """Start a call with a request and its asker: to its whole response, to (an HttpCall, its first output), or to an
+    EagerCall whose app waits.
 
     runtime    the AsgiRuntime, with its `app`, `events` and `context`
     make       (request, asker, scope, http.response.start or None, whether the body is delivered, whether the response
                is whole, a list of pieces of its body, which are not sent, or None) to an HttpCall
     gathers    are pieces sent as one? Then `gathered` makes a StreamingBody of a response
+    waits      does an EagerCall go on behind its first step? Then it is returned itself
+    streaming  the state of a ResponseWriter that has begun
     coroutine  makes a coroutine of an awaitable that is no `coroutine_type`
     common     the part of a scope that all requests share; `root` is its root_path
     encode     fields as bytes to (their block, fields as a Response has them); None for those that are not common;
@@ -240,19 +318,20 @@ cdef class EagerCalls:
     otherwise  does the same as this for a request that is not common
     """
 
-    cdef object _runtime, _app, _events, _task, _context, _coroutine, _coroutine_type, _encode, _otherwise
+    cdef object _app, _events, _task, _context, _coroutine, _coroutine_type, _encode, _otherwise
     cdef object make
     cdef object response
     cdef object gathered
-    cdef bint gathers
+    cdef object runtime, late_heads, turns, streaming
+    cdef bint gathers, _waits
     cdef dict _common, _blocks
     cdef str _root
 
     def __init__(self, *, runtime, app, events, task, context, make, coroutine, coroutine_type, dict common not None,
-                 str root not None, encode, dict blocks not None, otherwise, response, bint gathers, gathered):
+                 str root not None, encode, dict blocks not None, otherwise, response, bint gathers, gathered, bint waits, streaming):
         if not issubclass(response, Answer):
             raise TypeError("response: a subclass of Answer is needed")
-        self._runtime = runtime
+        self.runtime = runtime
         self._app = app
         self._events = events
         self._task = task
@@ -268,15 +347,22 @@ cdef class EagerCalls:
         self.response = response
         self.gathers = gathers
         self.gathered = gathered
+        self._waits = waits
+        self.late_heads = runtime.late_heads
+        self.turns = runtime.turns if waits else None  # others do not send what the app gives
+        self.streaming = streaming
 
     cdef object known(self, tuple fields):
         known = self._blocks.get(fields)
         return self._encode(fields) if known is None else known
 
     def __call__(self, Head request not None, asker):
+        return self.start(request, asker)
+
+    cdef object start(self, Head request, asker):
         cdef EagerCall call
         cdef object coroutine, task
-        if request.read is None or (request.length and request.content is None) or request.chunked or self._runtime.limit is not None:
+        if request.read is None or ((request.length or request.chunked) and request.content is None) or self.runtime.limit is not None:
             return self._otherwise(request, asker)
         call = EagerCall.__new__(EagerCall)
         call._calls = self
@@ -293,6 +379,10 @@ cdef class EagerCalls:
             return self._go_on(call, None, error)
         if call._state == WHOLE and call.successor is None and _succeeded(task):
             return call._response()
+        if self._waits and call.successor is None and call._state < STREAMING and not task.done():
+            self.runtime.watch(task, True, call.over)
+            call._wait(task)
+            return call
         return self._go_on(call, task, None)
 
     cdef object _go_on(self, EagerCall call, task, error):
@@ -323,12 +413,14 @@ cdef class EagerCalls:
             text = unquote(PyUnicode_DecodeASCII(at, path, NULL))
         scope["path"] = self._root + text if self._root else text
         scope["method"] = request.method
-        if request.minor == 0:
-            scope["http_version"] = "1.0"
+        if request.minor != 1:
+            scope["http_version"] = request.version
         if request.scheme != "http":
             scope["scheme"] = request.scheme
         scope["asgi"] = PyDict_Copy(scope["asgi"])
         scope["extensions"] = {name: {} for name in <dict>scope["extensions"]}
+        if request.tls is not None:
+            add_tls(scope, request.tls)
         if lines.kept:
             if lines.headers is None:
                 lines.headers = scope_headers(lines.lines)
@@ -337,7 +429,7 @@ cdef class EagerCalls:
             scope["headers"] = scope_headers(lines.lines)
         scope["client"] = (request.peer, request.port) if request.peer else None
         scope["server"] = request.server
-        state = self._runtime.state
+        state = self.runtime.state
         if state is not None:
             scope["state"] = state.copy()
         return scope

@@ -12,7 +12,7 @@ from types import CoroutineType
 from typing import Any, Final
 
 from allcomers.apps.asgi.call.messages import Message, decoded
-from allcomers.apps.asgi.call.response_writer import DONE
+from allcomers.apps.asgi.call.response_writer import DONE, STREAMING
 from allcomers.apps.asgi.dispatch import MakeCall, answer
 from allcomers.apps.asgi.http import HttpCall
 from allcomers.apps.asgi.runtime import EAGER, AsgiRuntime
@@ -69,6 +69,8 @@ def eager_calls(runtime: AsgiRuntime, make: MakeCall = HttpCall) -> Begin:
         response=Response,
         gathers=runtime.gathers and make is HttpCall,  # others do not send what the app gives
         gathered=GatheredBody,
+        waits=make is HttpCall,
+        streaming=STREAMING,
     )
 
 

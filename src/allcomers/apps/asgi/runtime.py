@@ -108,12 +108,15 @@ class AsgiRuntime:
             self.watch(task, timed)
         return task
 
-    def watch(self, task: asyncio.Task[Any], timed: bool = True) -> None:
-        """Count a task that runs, and keep it alive until it ends."""
+    def watch(
+        self, task: asyncio.Task[Any], timed: bool = True, over: Callable[[asyncio.Task[Any]], object] | None = None
+    ) -> None:
+        """Count a task that runs, and keep it alive until it ends. `over` is called then, and calls self.over()."""
         self.tasks[task] = monotonic() if timed else math.inf
-        task.add_done_callback(self._over)
+        task.add_done_callback(over or self.over)
 
-    def _over(self, task: asyncio.Task[None]) -> None:
+    def over(self, task: asyncio.Task[None]) -> None:
+        """Note that a task has ended."""
         self.counters.called(0.0, monotonic() - self.tasks.pop(task), 0)
         timer = self.orphaned.pop(task, None)
         if timer is not None:

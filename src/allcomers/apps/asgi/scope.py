@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final, TypeAlias
 
 from allcomers.protocol import compiled
-from allcomers.protocol.message import PREFIX, Request
+from allcomers.protocol.message import PREFIX, TLS, Request
+from allcomers.protocol.tls.info import TlsInfo
 
 Scope: TypeAlias = dict[str, Any]
 """As the specification has it: str keys, values of many types."""
@@ -22,6 +23,9 @@ HTTP_EXTENSIONS: Final = ("http.response.early_hint", "http.response.trailers")
 FILE_EXTENSIONS: Final = ("http.response.pathsend", "http.response.zerocopysend")
 """Extensions that frameworks use by themselves where they are offered, and that most middlewares do not know."""
 
+_TLS_VERSIONS: Final = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
+"""By OpenSSL's names (RFC 5246, appendix E.1; RFC 8446, 4.2.1)."""
+
 _SCHEMES: Final = {"http": "ws", "https": "wss"}
 
 
@@ -33,6 +37,8 @@ def http_scope(
     scope["asgi"] = VERSION.copy()
     scope["method"] = request.method
     scope["extensions"] = {name: {} for name in extensions}
+    if request.tls is not None:
+        add_tls(scope, request.tls)
     return scope
 
 
@@ -43,7 +49,27 @@ def websocket_scope(request: Request, root_path: str, state: dict[str, Any] | No
     scope["scheme"] = _SCHEMES[request.scheme]
     scope["subprotocols"] = subprotocols
     scope["extensions"] = {"websocket.http.response": {}}
+    if request.tls is not None:
+        add_tls(scope, request.tls)
     return scope
+
+
+def add_tls(scope: Scope, info: TlsInfo) -> None:
+    """Add the extension "tls" (ASGI TLS Extension, "TLS Connection Scope") to those of `scope`.
+
+    `client_cert_error` is always None: a client whose certificate is not good gets no connection.
+    """
+    if info.extension is None:
+        info.extension = {
+            "server_cert": info.server_cert,
+            "client_cert_chain": info.client_chain,
+            "client_cert_name": info.client_name,
+            "client_cert_error": None,
+            "tls_version": _TLS_VERSIONS.get(info.version),
+            "cipher_suite": info.cipher_suite,
+        }
+    scope["extensions"]["tls"] = info.extension.copy()
+    scope[TLS] = info
 
 
 def _scope(kind: str, request: Request, root_path: str, state: dict[str, Any] | None) -> Scope:

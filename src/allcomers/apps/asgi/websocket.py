@@ -17,7 +17,7 @@ from allcomers.apps.asgi.call.response_writer import DONE
 from allcomers.apps.asgi.call.waiters import Step, Waiters
 from allcomers.apps.asgi.http import HttpCall
 from allcomers.apps.asgi.runtime import AsgiRuntime
-from allcomers.apps.asgi.scope import websocket_scope
+from allcomers.apps.asgi.scope import Scope, websocket_scope
 from allcomers.connection.base import HIGH_WATER, Connection
 from allcomers.connection.call import CONSUMED, PENDING
 from allcomers.connection.http.async_call import Asker, Upgrade
@@ -59,6 +59,10 @@ DENIALS: Final = (
 class WebSocketCall:
     """One WebSocket: an AsyncCall, then the WebSocketApp of a WebSocketConnection; receive() and send() for the app."""
 
+    __slots__ = (
+        "_asker", "_conn", "_connect_sent", "_denial", "_end", "_first", "_messages", "_next", "_offer", "_request",
+        "_runtime", "_socket", "_state", "_task", "_waiters", "ahead",
+    )  # fmt: skip
     hungry = False
 
     def __init__(self, runtime: AsgiRuntime, request: Request, asker: Asker, offer: Offer) -> None:
@@ -66,7 +70,7 @@ class WebSocketCall:
         self._runtime = runtime
         self._request = request
         self._asker: Asker | None = asker  # until the WebSocket is open: it has all of the HTTP connection
-        self._offer = offer
+        self._offer: Offer | None = offer  # until the app has accepted
         self._state = State.CONNECTING
         self._connect_sent = False
         self._messages: list[str | bytes] = []  # few, by MESSAGE; an empty deque has 760 bytes
@@ -137,20 +141,22 @@ class WebSocketCall:
         return self._end is not None or self._state is State.CLOSED
 
     async def _run(self) -> None:
-        request, offer = self._request, self._offer
         runtime = self._runtime
-        scope = websocket_scope(request, runtime.root_path, runtime.state, offer.subprotocols)
         code = _NORMAL
         try:
-            await runtime.app(scope, self.receive, self.send)
+            await runtime.app(self._scope(), self.receive, self.send)  # no name keeps what it drops
             if self._state in (State.CONNECTING, State.REFUSING) and self._end is None:
                 raise AnswerError("the app returned without accepting or refusing the WebSocket")
         except GeneratorExit:
             raise
         except BaseException as error:  # SystemExit too: one request does not stop a server
-            runtime.report_failure(error, request, self._is_closed)
+            runtime.report_failure(error, self._request, self._is_closed)
             code = _FAILED
         await self._leave(code)
+
+    def _scope(self) -> Scope:
+        assert self._offer is not None
+        return websocket_scope(self._request, self._runtime.root_path, self._runtime.state, self._offer.subprotocols)
 
     async def _leave(self, code: int) -> None:
         """Close it behind the app, perhaps within start(): then the connection that follows finds it closed."""
@@ -209,6 +215,7 @@ class WebSocketCall:
     def _accept(self, message: Message) -> None:
         runtime, limits = self._runtime, self._runtime.websocket
         assert limits is not None
+        assert self._offer is not None
         head, socket = session.accept(
             self._offer,
             max_size=limits.max_size,
@@ -222,7 +229,8 @@ class WebSocketCall:
 
         def connect(before: Connection, early: bytes, now: float) -> Connection:
             self._conn = WebSocketConnection(before, socket, self, runtime.limits, limits, early, now)
-            self._asker = None
+            self._asker = self._offer = None
+            _drop_fields(self._request)
             return self._conn
 
         self._post(Upgrade(head, connect))
@@ -275,6 +283,13 @@ class WebSocketCall:
         """Report that something is queued to be sent, or that there is room for more messages."""
         if self._conn is not None and self._conn.driver is not None:
             self._conn.driver.said(CONSUMED)
+
+
+def _drop_fields(request: Request) -> None:
+    """Drop the header fields of a handshake: its scope has them, and they are a quarter of a WebSocket's memory."""
+    request.lines = None
+    made = ("fields", "named", "headers")
+    request.__dict__ = {name: value for name, value in vars(request).items() if name not in made}  # a smaller one
 
 
 class Denier:

@@ -115,9 +115,11 @@ def plain(response: Response) -> Verdict:
 
 def _accepted(request: Request) -> str:
     """Return the client's Accept-Encoding, or identity: one that is missing or far too long accepts nothing else."""
-    value = request.named.get(b"accept-encoding")
-    if value is not None and len(request.named) < len(request.fields):  # one of them repeats
-        value = b",".join(line for name, line in request.fields if name.lower() == b"accept-encoding")
+    values = request.values((b"accept-encoding",))
+    if values is None:  # one of the fields repeats
+        value = b",".join(line for name, line in request.fields if name.lower() == b"accept-encoding") or None
+    else:
+        value = values[0]
     if value is None or len(value) > MAX_FIELD:
         return "identity"
     return value.decode("latin-1")
@@ -186,7 +188,7 @@ def _weak(etag: str) -> str:
 def _is_known(request: Request, etag: str) -> bool:
     """Return whether the client has this already: an app that compares tags by themselves misses ours, which is weak
     (RFC 9110, 13.1.2)."""
-    known = request.named.get(b"if-none-match")
+    known = request.value(b"if-none-match")
     if known is None or request.method not in ("GET", "HEAD"):
         return False
     return b"W/" in known and matches(known.decode("latin-1"), etag.removeprefix("W/"), weak=True)

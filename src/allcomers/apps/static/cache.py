@@ -3,7 +3,8 @@
 A response is used again if the file under its path is still the same: a request after a change gets the new file. So
 each request costs a stat(2), but for one that was there already at the last stat() for another: of the peers that a
 poller reports together, only the first costs one. Coded files beside the file are searched for again after a second.
-Of a larger file the fields alone are kept, and it is opened for each request.
+Of a larger file the fields alone are kept, and it is opened for each request. A request with the entity tag of such a
+file is answered 304 from here, too.
 """
 
 from __future__ import annotations
@@ -30,14 +31,21 @@ def file_id(found: os.stat_result) -> FileId:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-class _CachedResponse:
-    __slots__ = ("body", "checked", "fields", "file_id", "path", "until")
+VALIDATORS: Final = frozenset({"etag", "last-modified", "cache-control"})
+"""Fields of a response that its 304 has, too (RFC 9110, section 15.4.5), in lower case."""
 
-    def __init__(self, path: bytes, file_id: FileId, body: bytes | None, fields: list[tuple[str, str]]) -> None:
+
+class _CachedResponse:
+    __slots__ = ("body", "checked", "etag", "fields", "file_id", "not_modified", "path", "until")
+
+    def __init__(self, path: bytes, file_id: FileId, response: Response) -> None:
+        fields = response.headers[:]  # a handler around the Site may add fields, which are for its client alone
         self.path = path
         self.file_id = file_id
-        self.body = body
-        self.fields = fields
+        self.body = response.body if isinstance(response.body, bytes) and response.status == 200 else None
+        self.fields = fields if response.status == 200 else []
+        self.not_modified = [field for field in fields if field[0].lower() in VALIDATORS]
+        self.etag = next((value for name, value in fields if name == "ETag"), "")
         self.checked = 0.0  # a time before the last stat() of the file
         self.until = monotonic() + FRESH
 
@@ -61,23 +69,30 @@ class FileCache:
     conditions  names of fields, in lower case, that change a response
     """
 
-    __slots__ = ("_conditions", "_plain", "_responses")
+    __slots__ = ("_conditions", "_responses", "_tags")
 
     def __init__(self, conditions: frozenset[str]) -> None:
         self._conditions = conditions
         self._responses: dict[str, _CachedResponse] = {}
-        self._plain: dict[bytes, bool] = {}  # field lines: True if they have none of `conditions`
+        self._tags: dict[bytes, str | None] = {}  # results of _tag_of(), by field lines
 
     def find(self, request: Request) -> Response | None:
-        """Return the response to an earlier request like this, if the file is small and the same."""
+        """Return the response to an earlier request like this, if the file is small and the same; or a 304."""
         cached = self._responses.get(request.path)
-        if cached is None or cached.body is None or not self.is_plain(request):
+        if cached is None:
             return None
-        # PERF: a third of the CPU of a small file (python -m bench comparison --workloads file-1k).
+        tag = self._tag(request)
+        if tag is None or (tag != cached.etag if tag else cached.body is None):
+            return None
+        # PERF: a third of the CPU of a small file (python -m bench performance --workloads file-1k).
         if not 0.0 < request.ready_at <= cached.checked and not _is_current(cached):
             self._responses.pop(request.path, None)
             return None
-        return Response.short(cached.body, cached.fields)
+        if not tag:
+            return Response.short(cached.body or b"", cached.fields)
+        response = Response.short(b"", cached.not_modified)
+        response.status = 304
+        return response
 
     def fields(self, request: Request, file_id: FileId) -> list[tuple[str, str]] | None:
         """Return the fields of the response to an earlier request like this, if `file_id` is still the same."""
@@ -87,25 +102,36 @@ class FileCache:
         return cached.fields
 
     def keep(self, request: Request, path: bytes, file_id: FileId, response: Response) -> None:
-        """Keep `response`, the whole file at `path`, for further requests like `request`."""
-        if len(request.path) <= LONGEST_PATH and self.is_plain(request):
+        """Keep `response`, the whole file at `path` or a 304, for further requests like `request`."""
+        tag = self._tag(request)
+        if tag is None or len(request.path) > LONGEST_PATH:
+            return
+        kept = _CachedResponse(path, file_id, response)
+        if response.status == (304 if tag else 200) and tag in ("", kept.etag):
             if len(self._responses) >= MOST:
                 self._responses.clear()
-            body = response.body if isinstance(response.body, bytes) else None
-            # A copy: a handler around this one may add fields to the response, which are for its client alone.
-            self._responses[request.path] = _CachedResponse(path, file_id, body, response.headers[:])
+            self._responses[request.path] = kept
 
     def is_plain(self, request: Request) -> bool:
         """Return True for a GET of the whole file without conditions."""
+        return self._tag(request) == ""
+
+    def _tag(self, request: Request) -> str | None:
+        """Return the entity tag that is the condition of a GET, "" for one without, None for any other request."""
         if request.method != "GET":
-            return False
+            return None
         lines = request.lines
         if lines is None:
-            return self._conditions.isdisjoint(request.headers)
-        plain = self._plain.get(lines)
-        if plain is None:
-            plain = self._conditions.isdisjoint(request.headers)
-            if len(self._plain) >= MOST:
-                self._plain.clear()
-            self._plain[lines] = plain
-        return plain
+            return self._tag_of(request)
+        if lines not in self._tags:
+            if len(self._tags) >= MOST:
+                self._tags.clear()
+            self._tags[lines] = self._tag_of(request)
+        return self._tags.get(lines)
+
+    def _tag_of(self, request: Request) -> str | None:
+        found = self._conditions.intersection(request.headers)
+        if not found:
+            return ""
+        # Beside a tag, the date does not count (RFC 9110, section 13.2.2).
+        return request.headers["if-none-match"] or None if found - {"if-modified-since"} == {"if-none-match"} else None

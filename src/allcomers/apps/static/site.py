@@ -175,7 +175,7 @@ class Site(HandlerObject):
         response = None
         try:
             response = self._represent(request, names[-1], opened, coding, varies=bool(found))
-            if not found and response.status == 200:
+            if not found:
                 self._cache.keep(request, path, opened.file_id, response)
             return response
         finally:

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The common call of a WSGI app, in C. The plain Python of `app`, `environ` and `start_response` is the specification.
 
-Common is a request whose head the leaf has read, and no chunks; an app that calls start_response once, with headers
+Common is a request whose head the leaf has read, and no chunks that it has not; an app that calls start_response once, with headers
 that were checked before; and a response that is a list of one block, as long as its Content-Length, or an iterator.
 Anything else is left to the plain Python: before the call, or with the result of the call.
 """
@@ -9,15 +9,16 @@ Anything else is left to the plain Python: before the call, or with the result o
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Copy
+from cpython.object cimport PyObject
 from cpython.list cimport PyList_AsTuple, PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memchr
 
-from allcomers.protocol._response cimport Answer, is_bare
+from allcomers.protocol._response cimport Answer, is_bare, put_decimal
 from allcomers.protocol._bytes cimport Bytes, decimal
 from allcomers.protocol._fields cimport add_to_environ
-from allcomers.protocol._head cimport FieldLines, Head
+from allcomers.protocol._head cimport FieldLines, Head, Responder
 from allcomers.protocol._raw cimport (
     PyContext_CopyCurrent,
     PyContext_Enter,
@@ -32,8 +33,11 @@ from functools import partial
 from itertools import chain
 from types import GeneratorType
 
+from allcomers.apps.wsgi.environ import tls_variables
+
 cdef extern from "Python.h":
     bint PyIter_Check(object)
+    Py_ssize_t Py_REFCNT(PyObject*)
 
 cdef tuple _NOTHING = ()
 cdef object _END = object()
@@ -70,11 +74,12 @@ cdef class StartResponseState:
 
     def __cinit__(self):
         self.status = 0
-        self._fields = []
         self.size = -1
 
     @property
     def fields(self):
+        if self._fields is None:
+            self._fields = []
         return self._fields
 
     @fields.setter
@@ -89,27 +94,36 @@ cdef class StartResponseState:
 
     cdef bint _common(self, status, headers) except -1:
         """Note status and headers; return False, without an effect, where they are new or to be refused."""
+        global _last
         cdef list fields
         cdef long long size = -1
         cdef Py_ssize_t at
-        cdef object pair, name, kind, block
+        cdef object pair, name, known, block
         cdef tuple encoded
+        cdef int kind
+        cdef bint are_constants
         if type(headers) is not list or type(status) is not str or self.status is not 0:
             return False
         number = _statuses.get(status)
         if number is None:
             return False
+        if _last is not None and _last.holds(<list>headers):
+            self._note(number, list(_last.encoded), _last.block, _last.encoded, _last.size)
+            return True
         fields = []
+        are_constants = True
         for at in range(PyList_GET_SIZE(headers)):
+            are_constants = are_constants and Py_REFCNT(PyList_GET_ITEM(headers, at)) > 1  # nobody but this list has others
             pair = <object>PyList_GET_ITEM(headers, at)
             if type(pair) is not tuple or PyTuple_GET_SIZE(pair) != 2:
                 return False
             name = <object>PyTuple_GET_ITEM(pair, 0)
             if type(name) is not str:
                 return False
-            kind = _kinds.get(name)
-            if kind is None:
+            known = _kinds.get(name)
+            if known is None:
                 return False
+            kind = known
             if kind == PLAIN:
                 fields.append(pair)
             elif kind == LENGTH and size < 0:
@@ -125,13 +139,50 @@ cdef class StartResponseState:
             return False
         if block is None:
             return False
+        if are_constants:
+            _last = _known(PyList_AsTuple(<list>headers), encoded, block, size)
+        self._note(number, fields, block, encoded, size)
+        return True
+
+    cdef inline int _note(self, number, list fields, bytes block, tuple encoded, long long size) except -1:
         self.status = number
         self._fields = fields
         self.block, self.encoded = block, encoded
         self.size = size
         if size >= 0:
             self.length = size
+        return 0
+
+
+cdef class Known:
+    """Headers that were checked, and what was made of them.
+
+    PERF: those of an app that has them as constants are the same objects in each call: 700 of 26,000 instructions less
+    (bench instructions).
+    """
+
+    cdef tuple headers, encoded
+    cdef bytes block
+    cdef long long size
+
+    cdef bint holds(self, list headers) noexcept:
+        """Return whether these are the same objects."""
+        cdef Py_ssize_t at, size = PyTuple_GET_SIZE(self.headers)
+        if PyList_GET_SIZE(headers) != size:
+            return False
+        for at in range(size):
+            if PyList_GET_ITEM(headers, at) != PyTuple_GET_ITEM(self.headers, at):
+                return False
         return True
+
+
+cdef Known _last = None  # of the last response
+
+
+cdef inline Known _known(tuple headers, tuple encoded, bytes block, long long size):
+    cdef Known known = Known.__new__(Known)
+    known.headers, known.encoded, known.block, known.size = headers, encoded, block, size
+    return known
 
 
 cdef inline long long _number(object text):
@@ -186,19 +237,21 @@ cdef class Blocks:
 
 # ---------------------------------------------------------------- the call
 
-cdef class Common:
+cdef class Common(Responder):
     """A Handler: the common call of an `app.Wsgi`, which handles any other.
 
     app, templates      the Wsgi's; `templates` is None where an environ needs more than that
     state, response     StartResponse and Response
     keys, key_of        those of apps.wsgi.environ
-    stream              makes an empty wsgi.input
+    stream              the class of an empty wsgi.input
     files               FileWrapper
     iterate, first, first_pieces  those of app.py
     """
 
     cdef object _wsgi, _app, _state_class, _response, _key_of, _stream, _files, _iterate, _first, _first_pieces
     cdef dict _templates, _keys
+    cdef tuple _server  # of the last request, and its template
+    cdef dict _template
 
     def __init__(self, wsgi, app, dict templates, state, response, dict keys not None, key_of, stream, files,
                  iterate, first, first_pieces):
@@ -218,10 +271,13 @@ cdef class Common:
         self._first_pieces = first_pieces
 
     def __call__(self, Head request not None):
+        return self.respond(request)
+
+    cdef object respond(self, Head request):
         cdef StartResponseState state
         cdef dict environ
         cdef object context, result
-        if request.read is None or request.chunked or self._templates is None or not request.peer:
+        if request.read is None or (request.chunked and request.content is None) or self._templates is None or not request.peer:
             return self._wsgi(request)
         environ = self._environ(request)
         if environ is None:
@@ -289,12 +345,16 @@ cdef class Common:
         cdef const char* at = PyUnicode_1BYTE_DATA(target)
         cdef Py_ssize_t size = PyUnicode_GET_LENGTH(target), path = size
         cdef const char* mark = <const char*>memchr(at, c'?', size)
-        cdef dict environ, template = self._templates.get(request.server)
+        cdef dict environ, template = self._template
+        if request.server is not self._server:
+            template = self._templates.get(request.server)
+            self._server, self._template = request.server, template
         if mark is not NULL:
             path = mark - at
         if memchr(at, c'%', path) is not NULL:
             return None
         if template is None:  # the first request at this listener
+            self._server = None
             return None
         if lines.template is template:
             environ = PyDict_Copy(lines.environ)
@@ -312,18 +372,29 @@ cdef class Common:
         else:
             environ["PATH_INFO"] = PyUnicode_DecodeASCII(at, path, NULL)
             environ["QUERY_STRING"] = PyUnicode_DecodeASCII(mark + 1, size - path - 1, NULL)
-        if request.minor == 0:
-            environ["SERVER_PROTOCOL"] = "HTTP/1.0"
+        if request.minor != 1:
+            environ["SERVER_PROTOCOL"] = "HTTP/" + request.version
         environ["REMOTE_ADDR"] = request.peer
         if request.port:
-            environ["REMOTE_PORT"] = str(request.port)
+            environ["REMOTE_PORT"] = _decimal(request.port)
         if request.scheme != "http":
             environ["wsgi.url_scheme"] = request.scheme
             if request.scheme == "https":
                 environ["HTTPS"] = "on"
+        if request.tls is not None:
+            environ.update(tls_variables(request.tls))
         environ["allcomers.disconnected"] = _disconnected(request.driver)
-        environ["wsgi.input"] = self._stream() if request.length is None else request.stream
+        if request.chunked:
+            environ["CONTENT_LENGTH"] = str(PyBytes_GET_SIZE(request.content))
+        is_empty = request.length is None and not request.chunked
+        environ["wsgi.input"] = new_object(self._stream) if is_empty else request.stream
         return environ
+
+
+cdef inline str _decimal(int number):
+    """Return str() of a number that is not negative."""
+    cdef char digits[20]
+    return PyUnicode_DecodeASCII(digits, put_decimal(digits, number) - digits, NULL)
 
 
 cdef inline bint _fits(Head request, StartResponseState state, Py_ssize_t size):

@@ -13,6 +13,7 @@ from allcomers.protocol import compiled
 from allcomers.protocol.compiled import Server
 from allcomers.protocol.head import Fields, remember
 from allcomers.protocol.message import Request
+from allcomers.protocol.tls.info import TlsInfo
 from allcomers.system.native.primitives import Lock
 
 Environ: TypeAlias = dict[str, Any]
@@ -47,6 +48,22 @@ def key_of(name: bytes) -> str:
 def latin(text: str) -> str:
     """Return `text` as PEP 3333 has it: its bytes in UTF-8, each as the character of the same number."""
     return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def tls_variables(info: TlsInfo) -> dict[str, str]:
+    """Return the entries of a connection with TLS, by mod_ssl's names; the dict stays the connection's.
+
+    SSL_CLIENT_VERIFY is "NONE" or "SUCCESS": a client whose certificate is not good gets no connection.
+    """
+    if info.environ is None:
+        made = {"SSL_PROTOCOL": info.version, "SSL_CIPHER": info.cipher, "SSL_CLIENT_VERIFY": "NONE"}
+        if info.client_chain:
+            made["SSL_CLIENT_VERIFY"] = "SUCCESS"
+            made["SSL_CLIENT_CERT"] = info.client_chain[0]
+            if info.client_name is not None:
+                made["SSL_CLIENT_S_DN"] = latin(info.client_name)
+        info.environ = made
+    return info.environ
 
 
 class Environs:
@@ -127,6 +144,8 @@ class Environs:
         environ["wsgi.url_scheme"] = scheme = request.scheme
         if scheme == "https":
             environ["HTTPS"] = "on"  # PEP 3333 asks for what Apache has
+        if request.tls is not None:
+            environ.update(tls_variables(request.tls))
         environ["wsgi.input"] = stream = request.stream
         environ[DISCONNECTED] = request.disconnected
         if request.lines is None:

@@ -4,7 +4,8 @@ data/plan, schedule                  the load, its host, and when requests are d
 data/histogram, record, cores        times and counts of a process; the cores that server and load run on
 data/result, trust, slo              the result, reasons to distrust it, service level objectives
 run/requests, response_end           bytes of requests; where a response ends, in Python and compiled
-run/client                           one connection; request_client sends requests, hostile_client attacks
+run/client                           one connection; request_client sends requests, http2_client many at once,
+                                     hostile_client attacks
 run/client_group                     one process: all its clients on one epoll; connect_queue, precise_wait
 run/processes                        all processes: forked, polled, reaped
 report                               table, page and other files

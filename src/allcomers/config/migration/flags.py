@@ -11,7 +11,7 @@ from typing import Final
 from allcomers.config.migration import rules
 from allcomers.config.migration.rules import Rule
 
-_NO_HTTP2 = "only HTTP/1.1 is served: let a proxy in front speak HTTP/2 (docs/running.md, Behind nginx)"
+_FIXED = "the limits of HTTP/2 are fixed (docs/http2.md, Limits)"
 _NO_LOOSE = "an ambiguous request is refused here, and no option changes that: repair the client"
 _NO_STATSD = "there is no statsd client: read the access log (--access-log-format json)"
 _NO_SYSLOG = "there is no syslog client: systemd's journal records standard error, or pipe it into logger(1)"
@@ -73,12 +73,12 @@ GUNICORN: Final[dict[str, Rule]] = {
     "--cert-reqs N": rules.keep,
     "--suppress-ragged-eofs": rules.no_need("a connection that ends without close_notify is no error"),
     "--do-handshake-on-connect": rules.no_need("a handshake makes no other client wait"),
-    "--http-protocols LIST": rules.only("h1", _NO_HTTP2),
-    "--http2-cleartext HOW": rules.only("off", _NO_HTTP2),
-    "--http2-max-concurrent-streams N": rules.instead(_NO_HTTP2),
-    "--http2-initial-window-size N": rules.instead(_NO_HTTP2),
-    "--http2-max-frame-size N": rules.instead(_NO_HTTP2),
-    "--http2-max-header-list-size N": rules.instead(_NO_HTTP2),
+    "--http-protocols LIST": rules.http_protocols,
+    "--http2-cleartext HOW": rules.no_need("HTTP/2 without TLS is understood from clients with prior knowledge"),
+    "--http2-max-concurrent-streams N": rules.instead(_FIXED),
+    "--http2-initial-window-size N": rules.instead(_FIXED),
+    "--http2-max-frame-size N": rules.instead(_FIXED),
+    "--http2-max-header-list-size N": rules.instead(_FIXED),
     "--permit-obsolete-folding": rules.instead(_NO_LOOSE),
     "--strip-header-spaces": rules.instead(_NO_LOOSE),
     "--permit-unconventional-http-method": rules.no_need("any token is a method (RFC 9110, 9.1)"),
@@ -111,8 +111,8 @@ UVICORN: Final[dict[str, Rule]] = {
     "--fd N": rules.keep,
     "--reload-delay S": rules.no_need("the kernel reports changes to --reload"),
     "--loop NAME": rules.no_need("the asyncio model runs on uvloop where that is installed"),
-    "--http NAME": rules.no_need("there is one parser"),
-    "--http2": rules.instead(_NO_HTTP2),
+    "--http NAME": rules.http_parser,
+    "--http2": rules.no_need("HTTP/2 is spoken by default"),
     "--ws NAME": rules.no_need("there is one WebSocket library"),
     "--ws-max-queue N": rules.no_need("a message is read only when the app receives it"),
     "--ws-per-message-deflate BOOL": rules.deflate,

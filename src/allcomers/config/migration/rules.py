@@ -74,6 +74,23 @@ def disconnect_grace(reading: Reading, flag: str, value: str) -> None:
     to("--disconnect-grace")(reading, flag, "0.001" if value.strip() == "0" else value)
 
 
+def http_parser(reading: Reading, flag: str, value: str) -> None:
+    """Ignore the name of one of uvicorn's parsers; ours, the versions of HTTP, stay."""
+    rule = to("--http") if value in ("1.1", "2") else no_need("there is one parser")
+    rule(reading, flag, value)
+
+
+_VERSIONS: Final = {"h1": "1.1", "h2": "2", "h1,h2": "auto"}
+
+
+def http_protocols(reading: Reading, flag: str, value: str) -> None:
+    """Translate gunicorn's list of protocols, in any order."""
+    version = _VERSIONS.get(",".join(sorted(word.strip() for word in value.split(","))))
+    if version is None:
+        raise ConfigError(f"{typed(flag, value)}: of h1 and h2; a proxy in front speaks HTTP/3 (docs/http2.md)")
+    to("--http", version)(reading, flag, value)
+
+
 def keep_alive(reading: Reading, flag: str, value: str) -> None:
     """Translate the seconds of an idle connection; with 0 each response ends it."""
     rule = to("--max-requests-per-connection", "1") if value.strip() == "0" else to("--keep-alive")

@@ -1,19 +1,19 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from allcomers.connection.http.endpoint import HttpEndpoint, Log
+
 class RecordSlots: ...
 
-def finish(record: Any, log: Callable[[Any], object], wall: Callable[[], float], now: float) -> bool: ...
-def finish_all(
-    records: Iterable[Any],
-    peer: str,
-    now: float,
-    *,
-    endpoint: Any,
-    log: Any,
-    wall: Callable[[], float],
-    lost: Callable[[BaseException], None],
-) -> None: ...
+def finish(record: Any, log: Log, wall: Callable[[], float], now: float) -> bool: ...
+
+class Finisher:
+    def __init__(
+        self, *, endpoint: HttpEndpoint, log: Log, wall: Callable[[], float], lost: Callable[[BaseException], None]
+    ) -> None: ...
+    def __call__(self, records: Iterable[Any], peer: str, now: float) -> None: ...
+
+class LogSlots: ...
 
 class LogLine:
     def __init__(self, template: str, names: Iterable[str], is_json: bool, otherwise: Callable[[Any], str]) -> None: ...

@@ -8,17 +8,21 @@ any other, the plain Python makes the line.
 import re
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.long cimport PyLong_AsLongLongAndOverflow
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 from allcomers.protocol._bytes cimport Bytes, trimmed
 from allcomers.protocol._fields cimport MOST_WANTED, Value, Wanted, last_values
-from allcomers.protocol._head cimport Head
+from allcomers.protocol._head cimport FieldLines, Head
 from allcomers.protocol._raw cimport PyUnicode_1BYTE_DATA, PyUnicode_GET_LENGTH, PyUnicode_IS_ASCII
 from allcomers.protocol._response cimport put_decimal
 
 cdef extern from "<stdio.h>" nogil:
     int snprintf(char*, size_t, const char*, ...)
+
+cdef extern from "<unistd.h>" nogil:
+    Py_ssize_t write(int, const void*, size_t)
 
 
 cdef tuple _NOTHING = ()
@@ -27,10 +31,10 @@ cdef tuple _NOTHING = ()
 cdef class RecordSlots:
     """The slots of `log_record.AccessRecord`."""
 
-    def __init__(self, head, tuple request_line not None, status, sent, double started, headers=_NOTHING, close=None):
+    def __init__(self, head, tuple request_line not None, status, long long sent, double started, headers=_NOTHING, close=None):
         self.fill(head, request_line, status, sent, started, headers, close)
 
-    cdef void fill(self, head, tuple request_line, status, sent, double started, headers, close) noexcept:
+    cdef void fill(self, head, tuple request_line, status, long long sent, double started, headers, close) noexcept:
         self.head = head
         self.request_line = request_line
         self.status = status
@@ -40,19 +44,29 @@ cdef class RecordSlots:
         self.close = close
 
 
-def finish_all(records, peer, double now, *, endpoint not None, log not None, wall not None, lost not None):
-    """Finish `records` as `log_record.finisher` has it, with the log() and the clock of `endpoint`; `lost` reports the
-    error that has lost a line."""
-    cdef RecordSlots record
-    for item in records:
-        record = <RecordSlots?>item
+cdef class Finisher:
+    """Finishes records, called as `log_record.finisher` has it, with the log and the clock of `endpoint`; `lost` reports
+    the error that has lost a line."""
+
+    def __init__(self, *, endpoint not None, log not None, wall not None, lost not None):
+        self._endpoint = endpoint
+        self._log = log
+        self._wall = wall
+        self._lost = lost
+
+    def __call__(self, records, str peer not None, double now):
+        for record in records:
+            self.finish_one(<RecordSlots?>record, peer, now)
+
+    cdef int finish_one(self, RecordSlots record, str peer, double now) except -1:
         try:
-            if record.close is None and finish(record, log, wall, now):
-                continue
+            if record.close is None and finish(record, self._log, self._wall, now):
+                return 0
         except Exception as error:
-            lost(error)
-            continue
-        record.finish(endpoint, peer, now)
+            self._lost(error)
+            return 0
+        record.finish(self._endpoint, peer, now)
+        return 0
 
 
 cpdef bint finish(RecordSlots record, log, wall, double now) except -1:
@@ -64,7 +78,7 @@ cpdef bint finish(RecordSlots record, log, wall, double now) except -1:
         return False
     head = <Head>record.head
     record.seconds = now - record.started
-    record.when = wall() - record.seconds
+    record.when = <double>wall() - record.seconds
     record.peer = head.peer
     record.line = record.stamp = ""
     record.wait = record.app = record.write = 0.0
@@ -72,7 +86,8 @@ cpdef bint finish(RecordSlots record, log, wall, double now) except -1:
     if times is not None:
         record.wait, record.app = times.wait, times.app
         record.write = max(0.0, now - <double>times.due - record.wait - record.app)
-    log(record)
+    if not isinstance(log, LogSlots) or not (<LogSlots>log).put(record):
+        log.log(record)
     return True
 
 
@@ -158,18 +173,19 @@ cdef class LogLine:
         cdef char line[MOST + NUMBER]
         cdef Py_ssize_t size = 0
         if isinstance(entry, RecordSlots):
-            size = self._put(line, <RecordSlots>entry)
+            size = self.put(line, <RecordSlots>entry)
         if size == 0:
             return self._otherwise(entry).encode("ascii")
         return PyBytes_FromStringAndSize(line, size)
 
-    cdef Py_ssize_t _put(self, char* line, RecordSlots record) except -1:
+    cdef Py_ssize_t put(self, char* line, RecordSlots record) except -1:
         """Write the line. Return its size; 0 where it is not common."""
         cdef char* to = line
         cdef char* end = line + MOST
         cdef bytes text
         cdef int at, field = 0
-        cdef Value values[FIELDS]
+        cdef Value found[FIELDS]
+        cdef Value* values = found
         cdef Head head
         cdef tuple request_line = record.request_line
         if not isinstance(record.head, Head) or request_line is None or len(request_line) != 3 or not request_line[0]:
@@ -178,7 +194,7 @@ cdef class LogLine:
         if self._fields:
             if head.lines is None:
                 return 0
-            last_values(head.lines, self._wanted, self._fields, values)
+            values = self._values(head, found)
         for at in range(self._count + 1):
             text = <bytes>self._texts[at]
             if PyBytes_GET_SIZE(text) > end - to:
@@ -196,43 +212,54 @@ cdef class LogLine:
                 return 0
         return to - line
 
+    cdef Value* _values(self, Head head, Value* found) noexcept:
+        """Return the values of the fields that are wanted, which field lines that are kept have beside them."""
+        cdef FieldLines lines = head.read
+        if lines is None or not lines.kept or lines.lines is not head.lines:
+            last_values(head.lines, self._wanted, self._fields, found)
+            return found
+        if lines.log is not self:
+            last_values(head.lines, self._wanted, self._fields, lines.logged)
+            lines.log = self
+        return lines.logged
+
     cdef char* _put_value(self, char* to, char* end, Kind kind, RecordSlots record, Head head) except? NULL:
         """Write one value. Return the end of it; NULL where it is not common."""
         if end <= to:
             return NULL
         if kind == PEER:
             return self._put_str(to, end, record.peer)
-        if kind == STAMP:
+        elif kind == STAMP:
             return _put_plain(to, end, record.stamp)
-        if kind == REQUEST:
+        elif kind == REQUEST:
             return self._put_request(to, end, record)
-        if kind == METHOD:
+        elif kind == METHOD:
             return self._put_str(to, end, <str?>record.request_line[0])
-        if kind == TARGET:
+        elif kind == TARGET:
             return self._put_str(to, end, <str?>record.request_line[1])
-        if kind == VERSION:
+        elif kind == VERSION:
             return _put_plain(to, end, <str?>record.request_line[2])
-        if kind == HOST:
+        elif kind == HOST:
             return self._put_str(to, end, head.host)
-        if kind == STATUS:
+        elif kind == STATUS:
             return _put_number(to, record.status)
-        if kind == SENT:
-            return _put_number(to, record.sent)
-        if kind == SENT_OR_DASH:
-            return _put_number(to, record.sent) if record.sent else _put_plain(to, end, "-")
-        if kind == WAIT:
+        elif kind == SENT:
+            return _put_decimal(to, record.sent)
+        elif kind == SENT_OR_DASH:
+            return _put_decimal(to, record.sent) if record.sent else _put_literal(to, end, b"-", 1)
+        elif kind == WAIT:
             return _put_seconds(to, record.wait)
-        if kind == APP:
+        elif kind == APP:
             return _put_seconds(to, record.app)
-        if kind == WRITE:
+        elif kind == WRITE:
             return _put_seconds(to, record.write)
-        if kind == SECONDS:
+        elif kind == SECONDS:
             return _put_seconds(to, record.seconds)
-        if not 0 <= record.seconds < 1e9:
+        elif not 0 <= record.seconds < 1e9:
             return NULL
-        if kind == WHOLE_SECONDS:
+        elif kind == WHOLE_SECONDS:
             return put_decimal(to, <long long>record.seconds)
-        if kind == MILLISECONDS:
+        elif kind == MILLISECONDS:
             return put_decimal(to, <long long>(record.seconds * 1e3))
         return put_decimal(to, <long long>(record.seconds * 1e6))
 
@@ -257,6 +284,27 @@ cdef class LogLine:
             return _put_literal(to, end, b"-", 1)
         to = _put_safe(to, end, text, size)
         return _put_literal(to, end, b'"', 1) if self._is_json else to
+
+
+cdef class LogSlots:
+    """The slots of `access_log.AccessLog`, and its common line, which goes out whole."""
+
+    cdef bint put(self, RecordSlots record) except -1:
+        """Write the line of `record` as log() does. Return False, without an effect, where that is not common."""
+        cdef char line[MOST + NUMBER]
+        cdef Py_ssize_t size, count
+        cdef int fd = self._fd
+        if self._cut or type(self._line) is not LogLine or <long long>self._second[0] != <long long>record.when:
+            return False
+        record.stamp = <str?>self._second[1]
+        size = (<LogLine>self._line).put(line, record)
+        if size == 0:
+            return False
+        with nogil:
+            count = write(fd, line, size)
+        if 0 < count < size:
+            self.write(PyBytes_FromStringAndSize(line, size), count)
+        return count > 0
 
 
 cdef inline bint is_safe(Bytes text) noexcept:
@@ -299,9 +347,16 @@ cdef inline char* _put_plain(char* to, char* end, str text) noexcept:
 
 
 cdef inline char* _put_number(char* to, number) except? NULL:
-    if type(number) is not int or number < 0 or number >= <long long>1 << 62:
+    cdef int overflow = 0
+    cdef long long value
+    if type(number) is not int:
         return NULL
-    return put_decimal(to, number)
+    value = PyLong_AsLongLongAndOverflow(number, &overflow)
+    return NULL if overflow else _put_decimal(to, value)
+
+
+cdef inline char* _put_decimal(char* to, long long number) noexcept:
+    return NULL if number < 0 else put_decimal(to, number)
 
 
 cdef inline char* _put_seconds(char* to, double seconds) noexcept:

@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     import ssl
 
     from allcomers.config.log_format import Entry
-    from allcomers.protocol.head import RequestHead
-
-Origin: TypeAlias = tuple[str, int, str]
-"""The origin of a request: (host, port, scheme) of a peer or of the client behind it."""
+    from allcomers.protocol.proxy.forwarded import Proxies
 
 Begun: TypeAlias = Response | GatheredBody | tuple[AsyncCall, Any]
 """A call that has been started: its response, where that is whole at once; else its AsyncCall and its first reply."""
@@ -60,12 +57,14 @@ class HttpEndpoint(NamedTuple):
     counters       counts what is done
     ledger         counts what is held
     log            has a line for each response, or None
-    client         a peer's (host, port, scheme) and a request's head to those of the client; None: no proxy is trusted
+    proxies        those that are trusted, which report clients; None where none is
     clock          seconds, for the phases of a request; None where nobody wants these
     server_timing  bool: send clients the phases; needs `clock`
     server         the Server field's line, with its CRLF; b"" for none
     tls            None for plain HTTP
     sends_in_call  bool: the thread that runs a call sends its response, and closes it
+    http2          (an HTTP/1 connection whose first bytes are HTTP/2's preface, these, now) to its successor, which it
+                   replaces itself with; None where only HTTP/1 is spoken
     """
 
     handler: Handler
@@ -76,7 +75,7 @@ class HttpEndpoint(NamedTuple):
     counters: CounterRow
     ledger: Ledger
     log: Log | None = None
-    client: Callable[[Origin, RequestHead], Origin] | None = None
+    proxies: Proxies | None = None
     clock: Callable[[], float] | None = None
     server_timing: bool = False
     server: bytes = SERVER
@@ -84,6 +83,7 @@ class HttpEndpoint(NamedTuple):
     begin: Begin | None = None
     tls: ssl.SSLContext | None = None
     sends_in_call: bool = True
+    http2: Callable[[Any, bytes, float], object] | None = None
 
     def own_fields(self, head: Request, now: float) -> bytes:
         """Return the lines of our own fields that change with time: Date, and Server-Timing where that is wanted."""
@@ -94,8 +94,8 @@ class HttpEndpoint(NamedTuple):
         """Make `head` a whole request of the peer at `address`, or of the client behind that."""
         host, port, head.server = address
         scheme = "http" if self.tls is None else "https"
-        if self.client is not None:
-            host, port, scheme = self.client((host, port, scheme), head)
+        if self.proxies is not None:
+            host, port, scheme = self.proxies.client((host, port, scheme), head)
         head.arrived(trailers, body, host, port, scheme)
         if self.clock is not None and head.times is None:
             head.times = Times(self.clock)

@@ -23,6 +23,7 @@ from allcomers.protocol.message import FileSlice, Piece, Request, Response, Segm
 
 if TYPE_CHECKING:
     from allcomers.connection.call import Address, Driver
+    from allcomers.connection.codec import Clear
     from allcomers.protocol.head import Fields
 
 _Failed: TypeAlias = Literal[CallStatus.FAILED, CallStatus.DROPPED]
@@ -38,6 +39,7 @@ class Outlet(Protocol):
     """The connection of an exchange, as the exchange knows it."""
 
     endpoint: HttpEndpoint
+    codec: Clear
     driver: Driver | None
     phase: Phase
 
@@ -62,6 +64,10 @@ class Outlet(Protocol):
 
     def send(self, exchange: Exchange, segments: Iterable[Segment]) -> None:
         """Queue bytes of the body, framed."""
+        ...
+
+    def send_tail(self, exchange: Exchange, body: StreamingBody) -> None:
+        """Queue what ends a body that is whole, once."""
         ...
 
     def notify(self, exchange: Exchange, part: PartialResponse, now: float) -> None:
@@ -142,6 +148,7 @@ class Exchange:
         if request.server is None:
             trailers = outlet.trailers(self) if self.body is not None else []
             outlet.endpoint.whole(request, outlet.address, trailers, self.body)
+            request.tls = outlet.codec.tls
         return request
 
     def open_async(self, make: Callable[[Request, Any], AsyncCall | None]) -> bool:
@@ -295,8 +302,7 @@ class Exchange:
             elif self.response_body is None:  # the head, which came before it, could not be sent
                 raise ClientGone("the client has gone")
             elif data is EndOfBody.COMPLETE:
-                tail = self.response_body.tail(self.request, self.outlet.endpoint.report)
-                self.outlet.send(self, (tail,))
+                self.outlet.send_tail(self, self.response_body)
             else:
                 self.outlet.send(self, self.response_body.framed(data))
         except (AnswerError, ClientGone) as error:
@@ -376,7 +382,7 @@ class Exchange:
         if end is EndOfBody.COMPLETE and (body.excess or not is_whole):
             handler_call.report_length(self, body.response, body.most, body.sent + body.excess)
         if is_whole:
-            self.outlet.send(self, (body.tail(self.request, self.outlet.endpoint.report),))
+            self.outlet.send_tail(self, body)
         self.response_body = None
         body.response.close = close
         self.outlet.end(self, body, is_whole, now)

@@ -32,6 +32,9 @@ from allcomers.system.counters import REQUESTS
 
 _logger = logging.getLogger("allcomers.calls")
 
+PREFACE_LINE: Final = b"PRI * HTTP/2.0\r\n"
+"""The first line of what an HTTP/2 client begins with."""
+
 _NOTHING: Final = ("", "", "1.1")
 """The request line of a request that was not understood."""
 
@@ -76,6 +79,9 @@ class Http1Connection(Http1Requests):
     def send(self, exchange: Exchange, segments: Iterable[Segment]) -> None:
         for segment in segments:
             self.codec.push(segment)
+
+    def send_tail(self, exchange: Exchange, body: StreamingBody) -> None:
+        self.codec.push(body.tail(exchange.request, self.endpoint.report))
 
     def notify(self, exchange: Exchange, part: PartialResponse, now: float) -> None:
         self._deliver_later(None, 0.0, part, now)
@@ -144,6 +150,8 @@ class Http1Connection(Http1Requests):
 
     def _refuse(self, refusal: Refusal, now: float) -> None:
         exchange = self._exchange
+        if exchange is None and self._speaks_http2(now):
+            return
         if exchange is not None and exchange.response_body is not None:  # its response is on its way already
             self.lost(now)
             return
@@ -167,6 +175,16 @@ class Http1Connection(Http1Requests):
         self._deliver_later(refusal.status, started, None, now)
         self._log_aborted(request, line, refusal.status, len(body), started, (), now)
         self.close(now, linger=True)
+
+    def _speaks_http2(self, now: float) -> bool:
+        """Give way to a connection of HTTP/2 if that is what the client has begun (RFC 9113, 3.4). Return whether it
+        has."""
+        early, connect = self._reader.buffer, self.endpoint.http2
+        if connect is None or self.served or not early.startswith(PREFACE_LINE):
+            return False
+        self._reader.buffer = b""
+        connect(self, early, now)
+        return True
 
     def drain(self, now: float, patience: float = base.FAREWELL) -> None:
         if self._exchange is not None and patience == base.FAREWELL:  # not where others wait for the place
@@ -227,6 +245,21 @@ class PlainBesideTls(Http1Connection):
     @property
     def is_idle(self) -> bool:
         return False
+
+
+class BeforeHttp2(Http1Connection):
+    """A client that must speak HTTP/2, before it has shown that it does (--http 2)."""
+
+    __slots__ = ()
+
+    @property
+    def is_idle(self) -> bool:
+        return False
+
+    def _read_head(self, now: float) -> None:
+        if self._reader.buffer[: len(PREFACE_LINE)] != PREFACE_LINE[: len(self._reader.buffer)]:
+            raise Refusal(505, "only HTTP/2 is spoken here")
+        super()._read_head(now)
 
 
 class TimedHttp1Connection(Http1Connection):

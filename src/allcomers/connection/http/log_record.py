@@ -6,7 +6,6 @@ The connection knows when that is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from allcomers.config.log_format import Entry, Format
@@ -20,11 +19,20 @@ GONE: Final = 499
 
 
 if compiled.COMPILED:
-    from allcomers.connection.http._log_record import LogLine, finish, finish_all
+    from allcomers.connection.http._log_record import Finisher, LogLine, finish
 
 if compiled.COMPILED and not TYPE_CHECKING:
+    from allcomers.connection.http._log_record import LogSlots as LogSlots
     from allcomers.connection.http._log_record import RecordSlots
 else:
+
+    class LogSlots:
+        """The slots of access_log.AccessLog."""
+
+        _fd: int
+        _cut: bool
+        _line: Callable[[Entry], bytes]
+        _second: tuple[int, str]
 
     class RecordSlots:
         """The slots of an AccessRecord."""
@@ -121,7 +129,7 @@ class AccessRecord(RecordSlots):
             _close(self.close, self.head, endpoint, peer)
         if endpoint.log is not None:
             try:
-                if not compiled.COMPILED or not finish(self, endpoint.log.log, endpoint.wall, now):
+                if not compiled.COMPILED or not finish(self, endpoint.log, endpoint.wall, now):
                     self._write(endpoint, endpoint.log, peer, now)
             except Exception as error:
                 _lost(error)
@@ -143,7 +151,7 @@ class AccessRecord(RecordSlots):
 def finisher(endpoint: HttpEndpoint) -> Callable[[Iterable[AccessRecord], str, float], None]:
     """Return a function that finishes records of responses which were sent whole."""
     if compiled.COMPILED and endpoint.log is not None:
-        return partial(finish_all, endpoint=endpoint, log=endpoint.log.log, wall=endpoint.wall, lost=_lost)
+        return Finisher(endpoint=endpoint, log=endpoint.log, wall=endpoint.wall, lost=_lost)
 
     def finish_each(records: Iterable[AccessRecord], peer: str, now: float) -> None:
         for record in records:

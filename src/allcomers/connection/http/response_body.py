@@ -115,12 +115,20 @@ class StreamingBody:
         if not self.chunked or not self.is_whole:
             return b""
         self.chunked = False
+        return encode.last_chunk(self.trailers(request, report))
+
+    def trailers(
+        self, request: Request, report: Callable[[BaseException, Request], object]
+    ) -> list[tuple[str, str]]:  # fmt: skip
+        """Return the fields that follow the body: for a client that declares that it accepts them (RFC 9110, 6.5.1)."""
         if self.response.trailers and b"trailers" in request.named.get(b"te", b"").lower():
             try:
-                return encode.last_chunk(self.response.trailers)
+                fields = list(self.response.trailers)
+                encode.encode_fields(fields)
+                return fields
             except Exception as error:  # the app's iterable; the response is out, all but its trailers
                 report(error, request)
-        return encode.last_chunk()
+        return []
 
     def step(self) -> Any:
         """Return the next piece, or the end: a Call, once the piece before has gone out."""

@@ -24,15 +24,17 @@ from typing import Any, Final, cast
 from allcomers.calls.outflow import Outflow
 from allcomers.calls.protocols import Calls, TimedCalls
 from allcomers.connection.base import CALL, CLOSING, READ, WRITE, Connection, Work, awaits_body
-from allcomers.connection.call import FAILED, PENDING, Address, PartialResponse
+from allcomers.connection.call import FAILED, PENDING, Address, Call, PartialResponse
 from allcomers.connection.codec import Clear
 from allcomers.connection.detached import DetachedConnection
 from allcomers.connection.http.async_call import Upgrade
+from allcomers.connection.http.exchange import StepCall
 from allcomers.errors import ClientGone, PeerError
 from allcomers.models.driver.app_socket import AppSocket
 from allcomers.models.driver.conversations import LeavePolicy
 from allcomers.models.driver.serving import Serving
 from allcomers.system import faults, sockets
+from allcomers.system.inbox import Inbox
 from allcomers.system.native.primitives import Primitives, SimpleQueue
 from allcomers.system.processes import forks
 
@@ -75,12 +77,16 @@ def converse(sock: socket.socket, conn: Connection, calls: Calls, policy: LeaveP
     """Serve one peer to its end, and close its socket. Raise what no step of it should raise."""
     conn.driver = driver = _Driver(sock, conn, policy, primitives)
     driver.turn.acquire()
+    call: Call | None = None
     try:
-        while conn.wants and not policy.over:
+        while (conn.wants or driver.succeed()) and not policy.over:
+            conn = driver.conn
             if conn.wants & CALL:
-                if is_streaming := conn.stream is not None:
+                if is_streaming := conn.stream is not None or conn.multiplexes:
                     driver.leave()  # before its next piece: that of a response which never ends is its end now
                 call = conn.take_call()
+                if driver.start(calls, call):
+                    continue
                 reply = driver.run(calls, call)
                 conn = driver.conn  # another, if the call speaks with its client itself
                 if not is_streaming:
@@ -93,11 +99,12 @@ def converse(sock: socket.socket, conn: Connection, calls: Calls, policy: LeaveP
     except BaseException:
         with suppress(Exception):  # what its call has open is closed now: the call has ended, reported or not
             conn.lost(monotonic())
-            conn.answered(None, FAILED, monotonic())
+            conn.answered(call, FAILED, monotonic())
         raise
     finally:
         try:
             conn.lost(monotonic())
+            driver.await_calls()
             is_streaming = conn.stream is not None
             close_call = conn.close_call()
             if close_call is not None and close_call is not PENDING:
@@ -130,7 +137,7 @@ class _Driver:
 
     conn  the connection that is driven
     turn  held by the thread that uses the connection: the peer's own, or that of a call which takes the socket
-    replies  the result of a call that runs in another thread, and the parts of its response
+    replies  the result of a call that runs in another thread, alone, and the parts of its response
     """
 
     def __init__(self, sock: socket.socket, conn: Connection, policy: LeavePolicy, primitives: Primitives) -> None:
@@ -145,6 +152,17 @@ class _Driver:
         self._poll = primitives.poll()
         self._leaving = self._is_closed = False
         self._polled: list[tuple[int, int]] = []  # the policy's descriptors that are polled, each with its events
+        self._inbox: Inbox[tuple[Any, Any]] | None = None  # the results of calls that run beside each other
+        self._started = 0  # of those, how many run
+
+    def succeed(self) -> bool:
+        """Drive the connection of another protocol from here on. Return False where there is none."""
+        before, successor = self.conn, self.conn.successor
+        if successor is None:
+            return False
+        before.driver = before.successor = None
+        self.conn, successor.driver = successor, self
+        return True
 
     def leave(self) -> None:
         """Let the connection end with this response, if its place is wanted."""
@@ -158,12 +176,41 @@ class _Driver:
             return
         if self._readable(conn):
             _receive(self._sock, conn)
+        if self._inbox is not None:
+            self._report(self._inbox)
+
+    def start(self, calls: Calls, call: Call) -> bool:
+        """Have `call` run in another thread, beside others of this peer. Return False where it is to run alone."""
+        if not self.conn.multiplexes or calls.inline or type(call) is StepCall:
+            return False
+        inbox = self._inbox = self._inbox or Inbox()
+        self._calls = calls
+        self._started += 1
+        calls.submit(call, lambda reply: inbox.put((call, reply)))
+        return True
+
+    def _report(self, inbox: Inbox[tuple[Any, Any]]) -> None:
+        """Report what calls that run beside each other have brought."""
+        for call, reply in inbox.take():
+            self._started -= not isinstance(reply, PartialResponse)
+            self.conn.answered(call, reply, monotonic())
+
+    def await_calls(self) -> None:
+        """Wait for the calls that run on, whose peer is gone, unless the server stops at once."""
+        if (inbox := self._inbox) is None:
+            return
+        waiting = self._primitives.poll()
+        waiting.register(inbox.fileno(), select.POLLIN)
+        while self._started and not self._policy.over:
+            waiting.poll(1000)
+            self._report(inbox)
 
     def run(self, calls: Calls, work: Work) -> Any:
         """Run a call and return its result. While it runs, it may send its response, or have its client's socket."""
         started = monotonic()
         self._calls = calls
-        is_streaming = self.conn.stream is not None  # else the rest of its response is in the thread of its call
+        # Else the rest of its response is in the thread of its call.
+        is_streaming = self.conn.stream is not None or type(work) is StepCall
         self.turn.release()
         try:
             if is_streaming:
@@ -180,30 +227,42 @@ class _Driver:
             self.conn.counters.called(0.0, monotonic() - started)
         return reply
 
-    def outflow(self) -> Outflow:
+    def outflow(self, call: Any = None) -> Outflow:
         # Where the call has a thread of its own, the peer's sends: the call need not wait for a slow client.
-        return Outflow(self._put if self._calls.counts else self.take, self._calls.away)
+        take = self._put if self._calls.counts else self.take
+
+        def send(part: PartialResponse) -> None:
+            part.call = call
+            take(part)
+
+        return Outflow(send, self._calls.away)
 
     def _put(self, part: PartialResponse) -> None:
         """Have a part of the response sent by the peer's own thread. Called in any thread."""
-        self.replies.put(part)
+        if self._inbox is None:
+            self.replies.put(part)
+        else:
+            self._inbox.put((part.call, part))
         if self._is_closed:
             self._end_parts()
 
     def _end_parts(self) -> None:
         """End the parts that nobody sends any more: of a call that was given up, and runs on."""
-        with suppress(Empty):
+        left: list[Any] = []
+        with suppress(Empty, IndexError):  # another thread may do the same
+            left += [] if self._inbox is None else [reply for _, reply in self._inbox.take()]
             while True:
-                part = self.replies.get_nowait()
-                if isinstance(part, PartialResponse):
-                    part.end(ClientGone("the client has gone"))
+                left.append(self.replies.get_nowait())
+        for part in left:
+            if isinstance(part, PartialResponse):
+                part.end(ClientGone("the client has gone"))
 
     def take(self, part: PartialResponse) -> None:
         """Send a part of the response in this thread, the peer's own (protocols.Parts)."""
         conn = self.conn
         with self.turn:
             try:
-                conn.answered(None, part, monotonic())
+                conn.answered(part.call, part, monotonic())
                 while not part.over and not self._policy.over:
                     self.send_or_receive()
                 self.leave()
@@ -276,16 +335,20 @@ class _Driver:
         sockets.close_peer(self._sock)
         self._is_closed = True
         self._end_parts()
+        self._inbox = None  # its descriptors are closed now, though something may refer to this still
 
     def _readable(self, conn: Connection) -> bool:
         """Wait until something happens. Return whether the peer has sent something."""
         fd = self._sock.fileno()
         self._poll.register(fd, conn.wants & (READ | WRITE))
-        self._poll_also(self._policy.watched(conn, self._leaving))
+        results = [] if self._inbox is None else [(self._inbox.fileno(), select.POLLIN)]
+        self._poll_also(self._policy.watched(conn, self._leaving) + results)
         events = dict(self._poll.poll(max(0.0, (conn.deadline - monotonic()) * 1000) if conn.deadline < 1e9 else None))
         if not events:
             conn.expired(monotonic(), sockets.held(self._sock))
         event = events.pop(fd, 0)
+        for one, _ in results:
+            events.pop(one, 0)
         if events and (patience := self._policy.wanted()):
             self._leaving = True
             conn.drain(monotonic(), patience)

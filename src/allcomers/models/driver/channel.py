@@ -17,13 +17,13 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final
 
-from allcomers.calls.outflow import Outflow
-from allcomers.connection.base import CALL, FAREWELL, PATIENCE, READ, RUNNING, WRITE, Connection, awaits_body
+from allcomers.calls.outflow import Outflow, runner
+from allcomers.connection.base import CALL, IDLE, READ, RUNNING, WRITE, Connection, awaits_body
 from allcomers.connection.call import CONSUMED, OVERLOADED, Address, Driver
 from allcomers.connection.http.exchange import StepCall
 from allcomers.connection.http.response_head import hints
 from allcomers.errors import LoopMoved, PeerError
-from allcomers.models.driver.poller import Home
+from allcomers.models.driver.poller import PROMPT, Home, evict
 from allcomers.models.fastpath.pieces import STEP, pull_pieces, report, send_piece, takes_turns
 from allcomers.models.fastpath.setup import FastState
 from allcomers.system import nonblocking, sockets
@@ -31,10 +31,6 @@ from allcomers.system.deadlines import NEVER
 
 TURN: Final = 256 * 1024
 """Bytes moved for one peer before it is another's turn."""
-
-PROMPT: Final = 0.005
-"""Seconds for which a response whose pieces go out at once may go on before others have their turn, or it gets a thread
-of its own: that would gain nothing sooner, for the interpreter runs one for so long (sys.getswitchinterval())."""
 
 HINTS: Final = 16
 """Times that a call may hint before it has waited for anything; more are not sent."""
@@ -67,7 +63,7 @@ def _call(channel: Channel, conn: Connection, ready_at: float, now: float, left:
         home.calls.submit(call, partial(home.post, channel, call))
         return now, left
     started, due = monotonic(), now
-    reply = home.here(call)
+    reply = runner(home.calls, conn.multiplexes)(call)
     now = monotonic()
     conn.counters.called(started - due, now - started)
     report(conn, call, reply, now)
@@ -79,7 +75,7 @@ def _keep_thread(channel: Channel, conn: Connection) -> None:
     stream = conn.release_body()
     if stream is not None:
         channel.home.at = channel
-        channel.home.calls.stay(stream)
+        channel.home.calls.stay(stream, b"")
         conn.answered(None, b"", monotonic())  # the loop cannot move: the next piece is pulled as this one was
 
 
@@ -117,7 +113,7 @@ class Channel(FastState):
         self.count = 0
         self.since = self.ready_at = now
         self.noted = None
-        self.handed_off = self.held = None
+        self.handed_off = self.held = self.intake = None
         self.held_at = 0.0
         self.hinted: tuple[list[bytes], ...] = ()  # by a call of which the connection does not know yet
         self.readable = False
@@ -143,8 +139,8 @@ class Channel(FastState):
         if self.is_idle:
             self.sync()
         home, conn, ready_at = self.home, self.conn, now
-        if home.evicting:
-            conn.drain(now, FAREWELL if home.draining else PATIENCE)
+        if home.evicting and conn.phase is not IDLE:  # an idle peer that is only looked at may stay
+            evict(home, conn, now)
         try:
             left, end = TURN, now + PROMPT
             while left > 0 or (conn.stream is not None and now < end and home.calls.keeps_threads):
@@ -197,16 +193,17 @@ class Channel(FastState):
     def _receive(self, conn: Connection, data: bytes, now: float) -> float:
         """Report what was read. Return the time after it, and after the calls that ran here."""
         home = self.home
+        if home.evicting:
+            evict(home, conn, now)
         if home.calls.inline and not home.admission.late:
-            return conn.received_and_called(data, now, home.here, monotonic)
+            return conn.received_and_called(data, now, runner(home.calls, conn.multiplexes), monotonic)
         conn.received(data, now)
         return now
 
     def go_on(self, now: float) -> None:
         """Take a turn that the poller has not reported.
 
-        PERF: a newcomer has mostly sent its request by now, and perhaps it is the only one: then the poller never knows
-        of this peer, which spares two system calls and a wait."""
+        PERF: a newcomer has mostly sent its request by now, perhaps its only one: this spares two calls and a wait."""
         home = self.home
         if not self.is_idle or home.arrive is None:
             self.drive(now)
@@ -233,9 +230,12 @@ class Channel(FastState):
         home = self.home
         self.due = NEVER
         self.sync()
-        if self.conn.deadline <= now:
-            self.conn.expired(now, sockets.held(self.sock))
+        if self.conn.deadline <= now and self.conn.wants & READ:
+            self.readable = True  # what has come by now is in time, though a call kept this loop from reading it
         self.drive(now)
+        if home.channels.get(self.fd) is self and self.conn.deadline <= now:
+            self.conn.expired(now, sockets.held(self.sock))
+            self.drive(now)
         if self.is_idle and home.makes_late:
             _forget_connection(self)
 
@@ -257,8 +257,11 @@ class Channel(FastState):
             else:
                 _succeed(self, conn.successor, now)
             return
+        self.intake = None
         if wants & READ and awaits_body(conn):
             sockets.acknowledge(self.sock)
+            if not home.poller.errs_once:  # else each read is followed by another
+                self.intake = conn
         watch = wants & READ if self.writable else wants & _READ_OR_WRITE
         if watch != self.watched:
             self.watched = watch
@@ -286,8 +289,9 @@ class Channel(FastState):
             self.conn.count_served(self.count, self.since)
             self.count = 0
         if self.handed_off is not None:
-            (request, line, _), self.handed_off = self.handed_off, None
-            self.conn.adopt(b"", None, (request, line), None, b"", self.ready_at, self.ready_at)
+            (request, line, _, call), self.handed_off = self.handed_off, None
+            begun = None if call is None else call.hand_over()
+            self.conn.adopt(b"", None, (request, line), begun, b"", self.ready_at, self.ready_at)
         if self.held is not None:
             held, self.held = self.held, None
             self.conn.opened(held, self.held_at)
@@ -339,23 +343,29 @@ class Channel(FastState):
 
     def post(self, call: Any, reply: Any) -> bool:
         """Report the result of a call that runs on the event loop, a part of it, or CONSUMED. In the loop's thread."""
-        if self.conn is None:
+        home, is_handed_off = self.home, self.handed_off is not None
+        if self.conn is None and not is_handed_off:
             self.sync()
         conn = self.conn
         try:
-            if type(reply) is bytes and (reply := send_piece(conn, self.fd, reply)) is None:
-                return True
-            now = monotonic()
-            if reply is CONSUMED:
-                conn.consumed(call, now)
+            if is_handed_off:  # its app has waited, and the fast path has its request
+                home.answer(self, reply, monotonic())
+                if self.is_idle:
+                    return False
             else:
-                conn.answered(call, reply, now)
-            self.resume(now)
+                if type(reply) is bytes and (reply := send_piece(conn, self.fd, reply)) is None:
+                    return True
+                now = monotonic()
+                if reply is CONSUMED:
+                    conn.consumed(call, now)
+                else:
+                    conn.answered(call, reply, now)
+                self.resume(now)
         except LoopMoved:
             raise
         except BaseException as error:  # this is called within the app's call, which goes on
-            self.home.fail(self, error, reply)
-        self.home.turned(monotonic())
+            home.fail(self, error, reply)
+        home.turned(monotonic())
         return False
 
     def said(self, reply: Any) -> bool:
@@ -365,9 +375,9 @@ class Channel(FastState):
     def send_now(self, data: bytes) -> int:
         return nonblocking.send_some(self.fd, data)
 
-    def outflow(self) -> Outflow | None:
+    def outflow(self, call: Any = None) -> Outflow | None:
         calls = self.home.calls
-        return Outflow(partial(self.home.post, self, None), calls.away) if calls.release_loop() else None
+        return Outflow(partial(self.home.post, self, call), calls.away) if calls.release_loop() else None
 
     def cut(self) -> None:
         now = monotonic()

@@ -70,7 +70,7 @@ class EventLoop:
         self.handle = self._handle
         if self._fast_path is not None:
             self.handle = self._fast_path.handle
-            peers.arrive = self._fast_path.arrive
+            peers.arrive, peers.answer = self._fast_path.arrive, self._fast_path.answered
             peers.makes_late = needs_no_connection(serving.endpoint)
         peers.watch(serving.signals.fileno(), self._read_signals)
         peers.open(self._take_results)
@@ -125,14 +125,16 @@ class EventLoop:
     def leave(self) -> Callable[[Any], object]:
         """Detach the loop from this thread, which stays inside an app call. Return the callback for that call's result;
         another thread then calls run()."""
+        call = None
         if self._fast_path is not None and (left := self._fast_path.leave()):
             channel, unsent, request, begun, received = left
             channel.adopt(unsent, request, begun, received, monotonic())
         else:
             channel = self.peers.at
-            channel.conn.consumed(None, monotonic())  # it is not over, as it was to be
+            call = channel.conn.taken
+            channel.conn.consumed(call, monotonic())  # it is not over, as it was to be
         self.peers.again.append(channel)
-        return partial(self.peers.post, channel, None)
+        return partial(self.peers.post, channel, call)
 
     def _handle(self, fd: int, events: int, now: float) -> None:
         channel = self._channels.get(fd)

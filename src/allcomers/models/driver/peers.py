@@ -15,8 +15,8 @@ from allcomers.connection.call import PENDING, Address, PartialResponse
 from allcomers.connection.http.base import HttpConnection
 from allcomers.errors import ClientGone, LoopMoved
 from allcomers.models.driver.acceptor import Acceptor, Action, is_kept_alive
-from allcomers.models.driver.channel import PROMPT, Channel
-from allcomers.models.driver.poller import Poller
+from allcomers.models.driver.channel import Channel
+from allcomers.models.driver.poller import PROMPT, Poller, evict
 from allcomers.models.driver.serving import Endpoint, Serving
 from allcomers.system import faults, sockets
 from allcomers.system.counters import ACCEPTED
@@ -37,7 +37,8 @@ class Peers:
     draining  bool: no peer may come in any more
     detached  peers that are gone, and whose calls run on: the loop waits for these, too, before it ends
     turned    called with the time when a call that runs on the event loop has answered
-    arrive    serves a newcomer by the fast path, which idle peers have; None for none, set by the loop
+    arrive    serves a newcomer by the fast path, which idle peers have; None for none, set by the loop; `answer` as
+              Home has it
     makes_late  bool: idle peers have no connection; set by the loop
     connect, look_after  as Home has them
     """
@@ -55,6 +56,7 @@ class Peers:
         self.again: deque[Channel] = deque()
         self.detached: set[Channel] = set()
         self.arrive: Callable[[Channel], None] | None = None
+        self.answer: Callable[[Channel, Any, float], None]
         self.connect: Callable[[Address, float], Connection] = serving.connect
         self.makes_late = False
         http = serving.endpoint.http
@@ -134,7 +136,7 @@ class Peers:
             return
         staying = [channel for channel in idle if not channel.conn.leaving]
         for channel in heapq.nsmallest(count - (len(idle) - len(staying)), staying, key=_deadline):
-            self._guarded(channel, channel.drive, now)
+            self._guarded(channel, _leave, channel, now)
 
     def _shed_late_heads(self, now: float, count: int) -> None:
         """Close peers that have long been awaited to send the head of a request: they keep others waiting."""
@@ -308,6 +310,12 @@ def give_up(channel: Channel, reply: object) -> None:
     if isinstance(reply, PartialResponse) and not reply.over:  # a thread may wait for it
         with suppress(Exception):
             reply.end(ClientGone("the client has gone"))
+
+
+def _leave(channel: Channel, now: float) -> None:
+    """Have an idle peer leave for another."""
+    evict(channel.home, channel.conn, now)
+    channel.drive(now)
 
 
 def _deadline(channel: Channel) -> float:

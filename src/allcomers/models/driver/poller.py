@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+from allcomers.connection.base import FAREWELL, PATIENCE
 
 if TYPE_CHECKING:
     from allcomers.calls.overload.admission import Admission
@@ -12,6 +14,10 @@ if TYPE_CHECKING:
     from allcomers.connection.base import Connection
     from allcomers.connection.call import Address
     from allcomers.system.deadlines import Deadlines
+
+PROMPT: Final = 0.005
+"""Seconds for which a response whose pieces go out at once may go on before others have their turn, or it gets a thread
+of its own: that would gain nothing sooner, for the interpreter runs one for so long (sys.getswitchinterval())."""
 
 
 class Poller(Protocol):
@@ -61,6 +67,7 @@ class Home(Protocol):
     makes_late  bool: only where it is needed
     look_after  seconds after which the deadline of a newcomer without one is looked at
     arrive    serves a newcomer by the fast path; None where there is none
+    answer    sends the result of a call that was handed off there, at that time
     """
 
     channels: dict[int, Peer]
@@ -78,6 +85,7 @@ class Home(Protocol):
     makes_late: bool
     look_after: float
     arrive: Callable[[Peer], None] | None
+    answer: Callable[[Peer, Any, float], None]
     turned: Callable[[float], object]
 
     def post(self, channel: Peer, call: Any, reply: Any) -> None:
@@ -89,3 +97,8 @@ class Home(Protocol):
     def run_close_call(self, channel: Peer) -> None: ...
 
     def fail(self, channel: Peer, error: BaseException, reply: object = None) -> None: ...
+
+
+def evict(home: Home, conn: Connection, now: float) -> None:
+    """Ask a peer to leave: soon if it is idle, else with its next response."""
+    conn.drain(now, FAREWELL if home.draining else PATIENCE)

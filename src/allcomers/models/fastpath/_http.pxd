@@ -18,3 +18,4 @@ cdef class FastState:
     cdef public tuple handed_off
     cdef public bytes held
     cdef public double held_at
+    cdef public object intake

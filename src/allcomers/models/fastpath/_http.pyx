@@ -17,35 +17,30 @@ socket takes them whole; the connection gets what is left of it, if anything.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from allcomers.calls._ownership cimport Ownership
-from allcomers.connection.http._log_record cimport RecordSlots
+from allcomers.calls._timed_call cimport RunningSlots, WatchedSlots, watch
+from allcomers.connection.http._log_record cimport Finisher, RecordSlots
 from allcomers.protocol._response cimport Answer, put_bytes
 from allcomers.protocol._bytes cimport Bytes
-from allcomers.protocol._head cimport Head, minor_of, take_head, version_of
+from allcomers.protocol._chunks cimport whole_body
+from allcomers.protocol._head cimport FieldLines, Head, Responder, Starter, minor_of, take_head, version_of
 from allcomers.models.fastpath._serializer cimport CHUNKED, MOST_FRAME, MOST_HEAD, SMALL, Serializer, put_chunk, put_last_chunk
-from allcomers.models.fastpath._sockets cimport MSG_NOSIGNAL, POLLIN, POLLOUT, recv, send
+from allcomers.models.fastpath._sockets cimport MSG_NOSIGNAL, POLLIN, POLLOUT, acknowledge, recv, send
 from allcomers.system._counters cimport BYTES_IN, BYTES_OUT, MEMORY_FULL, REQUESTS, CounterRow
 from allcomers.protocol._raw cimport new_object
 
 from functools import partial
 
-from allcomers.connection.base import CALLED
-from allcomers.connection.call import FAILED
+from allcomers.connection.base import BODY, CALLED
+from allcomers.connection.call import FAILED, PENDING
 from allcomers.connection.http.response_body import ENDLESS, EndOfBody, PulledBody
 from allcomers.connection.http.response_head import plan
 from allcomers.connection.progress import GRACE
 from allcomers.errors import LoopMoved, PeerError
 from allcomers.protocol.message import title
 from allcomers.system.faults import report
-
-cdef extern from "<time.h>" nogil:
-    ctypedef long time_t
-    struct timespec:
-        time_t tv_sec
-        long tv_nsec
-    int CLOCK_MONOTONIC
-    int clock_gettime(int, timespec*)
 
 cdef enum:
     FULL = 64 * 1024  # bytes of responses after which they go out: connection.base.HIGH_WATER
@@ -55,7 +50,9 @@ cdef enum:
     STEP = 4096  # and pieces.py have them
     HELD = 4096  # bytes that may be held for a peer: protocol.body.UNCOUNTED
 
-cdef double PROMPT = 0.005  # seconds for the same: channel.PROMPT
+PUSHED, KEPT = 1, 2  # what FastState.push() returns
+
+cdef double PROMPT = 0.005  # seconds for the same: poller.PROMPT
 cdef object _COMPLETE = EndOfBody.COMPLETE
 cdef object _NONE_LEFT = object()
 cdef object _ENDLESS = ENDLESS
@@ -84,10 +81,34 @@ cdef class FastState:
     ready_at    when the poller reported what is being answered
     noted       the access records of responses that have not gone out whole; or None
     handed_off  the request whose call was handed over and has not answered, its request line, whether the connection
-                stays open; or None
+                stays open, and the call itself if its app waits on the event loop (else None); or None
     held        the beginning of a request, of whose body the rest is to come; or None
     held_at     when its first byte came
+    intake      the connection, while more of a body comes and nothing else changes; or None
     """
+
+    def push(self, bytes piece not None):
+        """Send a piece of the response of an async call, as `pieces.send_piece` does. Return PUSHED where the socket
+        has taken it whole; KEPT where the connection has the end of it to send, of which it is to be told; 0, without
+        an effect, where that is not common."""
+        cdef object conn = self.conn, codec, body
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(piece), count
+        cdef char framed[SMALL + MOST_FRAME]
+        cdef char* end
+        if conn is None or conn.phase is not CALLED or size > SMALL:
+            return 0
+        codec, body = conn.codec, conn.stream
+        if body is None or not codec.is_clear or codec.pending or size > body.most - body.sent:
+            return 0
+        body.sent += size
+        end = put_chunk(framed, piece) if body.chunked else put_bytes(framed, piece)
+        size = end - framed
+        count = max(0, send(self.fd, framed, size, MSG_NOSIGNAL)) if size else 0
+        (<CounterRow?>conn.counters).at[BYTES_OUT] += count
+        if count == size:
+            return PUSHED
+        codec.keep(PyBytes_FromStringAndSize(framed + count, size - count))
+        return KEPT
 
 
 cdef class Buffers:
@@ -97,6 +118,7 @@ cdef class Buffers:
     text      the peer's data, `size` bytes: the same; or what TLS had around it, held by `opened`
     unsent    the responses, `used` bytes
     head      the size of the head that was parsed last
+    lacks     does the body behind it lack chunks?
     """
 
     cdef char* received
@@ -104,7 +126,7 @@ cdef class Buffers:
     cdef bytes opened
     cdef char* unsent
     cdef Py_ssize_t size, used, head
-    cdef bint lent
+    cdef bint lent, lacks
     # The request line, whatever the app makes of it.
     cdef str method, target
     cdef int minor
@@ -145,13 +167,14 @@ cdef class HttpFastPath:
                  its line (endpoint.Taken), and its result or its AsyncCall
     close        (channel): its last request was answered
     handler      maps a request to a response; or, where `begin` is given, that does: a request and a channel to a
-                 response, or to an AsyncCall and its first result
+                 response, or to an AsyncCall and its first result, or to a call of the class `waiting`
     checked, response_to_error  as handler_call has them
     record       the class of a response's AccessRecord; None where there is no access log
-    note         (records, peer, now): logs records whose responses have gone out
-    client       as HttpEndpoint has it
+    note         the log_record.Finisher of records whose responses have gone out; None where there is no access log
+    proxies      as HttpEndpoint has them
     times        makes the Times of a request whose call is due, or None; `shows_times` where its client is to see them
-    here         runs a call that has a time limit in the loop's thread; None where none has one
+    running      watches calls that have a time limit and run here (watchdog.RunningCalls); None where none has one
+    end_late     (call, reply): called after one that was too late
     forget       (reply, request): closes what is open, of a call whose result came too late
     is_sealed    do connections have a codec of TLS (tls.Tls)?
     request      the class of requests, `response` of responses; `serializer` encodes those
@@ -169,6 +192,8 @@ cdef class HttpFastPath:
     """
 
     cdef dict _channels, _hosts
+    cdef Responder _responder  # the handler, if it is one
+    cdef Starter _starter  # `begin`, if it is one
     cdef object _otherwise, _fall_back, _close, _handler, _begin, _response_to_error, _checked, _request, _response
     cdef object _submit, _post
     cdef Serializer _serializer
@@ -179,18 +204,21 @@ cdef class HttpFastPath:
     cdef str _scheme
     cdef double _last  # when the exchange before ended
     cdef Ownership _ownership
-    cdef object _answer_late, _record, _note, _refuses, _lasts, _overloaded, _refusal
-    cdef object _client, _times, _here, _forget
+    cdef object _answer_late, _record, _refuses, _lasts, _overloaded, _refusal
+    cdef Finisher _note
+    cdef dict _trusted
+    cdef RunningSlots _running
+    cdef object _proxies, _times, _end_late, _forget, _waiting
     cdef bint _shows_times
     cdef double _long_turn
     cdef bint _late, _holds
 
-    def __init__(self, *, dict channels not None, otherwise, fall_back, close, handler, begin, checked, response_to_error, bint is_sealed,
+    def __init__(self, *, dict channels not None, otherwise, fall_back, close, handler, begin, waiting, checked, response_to_error, bint is_sealed,
                  request, response, Serializer serializer not None, dict hosts not None, CounterRow counters not None,
                  Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Py_ssize_t max_requests,
                  Ownership ownership, answer_late,
-                 submit, post, refuses, lasts, double long_turn, overloaded, refusal, record, note,
-                 client, times, bint shows_times, here, forget, bint holds):
+                 submit, post, refuses, lasts, double long_turn, overloaded, refusal, record, Finisher note,
+                 proxies, times, bint shows_times, RunningSlots running, end_late, forget, bint holds):
         if not issubclass(request, Head):
             raise TypeError("this class has no slots of ours")
         if record is not None and not issubclass(record, RecordSlots):
@@ -200,7 +228,10 @@ cdef class HttpFastPath:
         self._fall_back = fall_back
         self._close = close
         self._handler = handler
+        self._responder = handler if isinstance(handler, Responder) else None
         self._begin = begin
+        self._starter = begin if isinstance(begin, Starter) else None
+        self._waiting = waiting
         self._checked = checked
         self._response_to_error = response_to_error
         self._is_sealed = is_sealed
@@ -227,14 +258,16 @@ cdef class HttpFastPath:
         self._late = False
         self._record = record
         self._note = note
-        self._client = client
+        self._proxies = proxies
+        self._trusted = None if proxies is None else proxies.known
         self._times = times
         self._shows_times = shows_times
-        self._here = here
+        self._running = running
+        self._end_late = end_late
         self._forget = forget
         self._holds = holds
 
-    def handle(self, int fd, int events, double now):
+    def handle(self, fd, int events, double now):
         """Handle the `events` of `fd` that the poller reports."""
         cdef object found = self._channels.get(fd)
         if found is None or events & ~POLLOUT != POLLIN or not self._serve(<FastState?>found, now):
@@ -247,6 +280,8 @@ cdef class HttpFastPath:
     cdef inline bint _serve(self, FastState state, double ready_at) except -1:
         """Serve what a peer sent, if it is idle. Return False where the loop is to see to it."""
         cdef Buffers buffers
+        if state.intake is not None:
+            return self._take_in(state, ready_at)
         if not state.is_idle or state.handed_off is not None or self._counters.at[MEMORY_FULL]:
             return False
         if self._submit is None and not self._is_inline():
@@ -258,12 +293,31 @@ cdef class HttpFastPath:
             buffers.lent = False
             buffers.opened = None
 
+    cdef bint _take_in(self, FastState state, double now) except -1:
+        """Receive more of a body, which its connection keeps. Return False where the loop is to see to it."""
+        cdef object conn = state.intake, channel = state
+        cdef Buffers buffers
+        cdef Py_ssize_t received
+        if conn.phase is not BODY or self._counters.at[MEMORY_FULL]:
+            return False
+        buffers = self._lend()
+        received = recv(state.fd, buffers.received, RECEIVE, 0)
+        buffers.lent = False
+        if received <= 0:
+            return False
+        acknowledge(state.fd)
+        state.readable = received == RECEIVE
+        conn.received(PyBytes_FromStringAndSize(buffers.received, received), now)
+        if conn.phase is not BODY or conn.wants != POLLIN or state.readable:  # READ is numbered as POLLIN
+            channel.drive(now)
+        return True
+
     def answered(self, FastState state not None, reply, double now):
         """Send the result of the call that was handed over for `state`. Called in the loop's own thread."""
         cdef Buffers buffers = self._lend()
         cdef Head request
         try:
-            (request, (buffers.method, buffers.target, version), buffers.persists), state.handed_off = state.handed_off, None
+            (request, (buffers.method, buffers.target, version), buffers.persists, _), state.handed_off = state.handed_off, None
             buffers.minor = minor_of(version)
             self._respond(state, buffers, request, self._refusal if reply is self._overloaded else reply, now)
         finally:
@@ -284,7 +338,7 @@ cdef class HttpFastPath:
         self._counters.answered(answer.status, now - state.ready_at)
         if self._record is not None:
             self._add_record(buffers, request, answer, PyBytes_GET_SIZE(<bytes>answer.body), state.ready_at)
-        unsent = self._flush(state, buffers, 1, now)
+        unsent = self._flush(state, buffers, 1, not buffers.persists, now)
         if not buffers.persists:
             self._end(state, unsent, now)
         elif unsent is not None:
@@ -342,8 +396,8 @@ cdef class HttpFastPath:
             if self._late and self._refuses(ready_at, now, True):
                 reply = self._refusal
             else:
-                if self._here is not None:
-                    reply = self._here(_work(self, state, request))
+                if self._running is not None:
+                    reply = self._watch(_work(self, state, request))
                 elif self._ownership is None:
                     reply = self._call(state, request)
                 else:
@@ -355,9 +409,15 @@ cdef class HttpFastPath:
                 if now - ready_at > self._long_turn:
                     self._lasts(now - ready_at, now)
             at += size
-            if type(reply) is PulledBody and request.times is None and self._here is None:
+            if self._waiting is not None and type(reply) is self._waiting:
+                if at == received and not count and state.is_idle:
+                    state.handed_off = request, _line(buffers), request.persists, reply
+                    self._counters.at[REQUESTS] += 1
+                    return True
+                reply = reply.hand_over(), PENDING
+            if type(reply) is PulledBody and request.times is None and self._running is None:
                 if count:  # what was answered before
-                    unsent = self._flush(state, buffers, count, now)
+                    unsent = self._flush(state, buffers, count, False, now)
                     self._counters.at[REQUESTS] += count
                     buffers.used, buffers.records, count = 0, None, 0
                     if unsent is not None:
@@ -384,7 +444,7 @@ cdef class HttpFastPath:
                 break
         self._counters.at[REQUESTS] += count + (request is not None)
         if count:
-            unsent = self._flush(state, buffers, count, now)
+            unsent = self._flush(state, buffers, count, request is None and not buffers.persists, now)
         if request is not None:
             self._fall_back(state, unsent or b"", (_with_line(buffers, request), reply), buffers.rest(at), now)
         elif count and not buffers.persists:
@@ -413,7 +473,7 @@ cdef class HttpFastPath:
             self._counters.at[REQUESTS] += 1
             self._respond(state, buffers, request, self._refusal, ready_at)
             return 0
-        state.handed_off = request, (request.method, request.target, version_of(request.minor)), request.persists
+        state.handed_off = request, (request.method, request.target, version_of(request.minor)), request.persists, None
         self._counters.at[REQUESTS] += 1
         self._submit(_work(self, state, request), partial(self._post, state, None))
         return 0
@@ -424,27 +484,38 @@ cdef class HttpFastPath:
 
     cdef inline int _set_origin(self, FastState state, Head request) except -1:
         """Set the request's origin, as HttpEndpoint.whole(), and who drives it."""
-        if self._client is None:
+        cdef FieldLines lines
+        if self._proxies is None:
             request.peer = state.peer
             request.port = state.port
             request.scheme = self._scheme
         else:
-            request.peer, request.port, request.scheme = self._client((state.peer, state.port, self._scheme), request)
+            lines = request.read
+            if lines.reader is not self._proxies or lines.origin is None or self._trusted.get(state.peer) is not True:
+                origin = self._proxies.client((state.peer, state.port, self._scheme), request)
+                if lines.kept and lines.reader is not self._proxies and self._trusted.get(state.peer) is True:
+                    lines.reader, lines.origin = self._proxies, self._proxies.origin(request)
+            else:
+                origin = lines.origin
+            request.peer, request.port, request.scheme = origin
         request.server = state.server
+        if self._is_sealed:
+            request.tls = state.conn.codec.tls
         request.driver = state
         if self._times is not None:
             request.times = self._times()
         return 0
 
-    cdef bytes _flush(self, FastState state, Buffers buffers, Py_ssize_t count, double now):
-        """Send the responses to `count` requests. Return what is not sent, as _send does."""
-        cdef bytes unsent = self._send(state, buffers)
+    cdef bytes _flush(self, FastState state, Buffers buffers, Py_ssize_t count, bint is_last, double now):
+        """Send the responses to `count` requests; `is_last`: nothing follows. Return what is not sent, as _send does."""
+        cdef bytes unsent = self._send_text(state, buffers.unsent, buffers.used, is_last)
         state.count += count
         state.since = now
         if unsent is not None:
             state.noted = buffers.records
         elif buffers.records is not None:
-            self._note(buffers.records, state.peer, now)
+            for record in buffers.records:
+                self._note.finish_one(<RecordSlots>record, state.peer, now)
         return unsent
 
     cdef int _end(self, FastState state, bytes unsent, double now) except -1:
@@ -459,23 +530,31 @@ cdef class HttpFastPath:
         """Parse the request that `text` begins with. Return its size, with its body; 0 where it is not common."""
         cdef Py_ssize_t body, size = take_head(<Bytes>text, left, self._max_head, self._max_headers, request, self._hosts)
         buffers.head = size
-        if size == 0 or request.chunked:
+        if size == 0:
             return 0
-        if request.length is not None:
+        if request.chunked:
+            request.content = whole_body(text + size, left - size, self._max_body, &body)
+            buffers.lacks = body == 0
+            if body <= 0:
+                return 0
+            size += body
+        elif request.length is not None:
             body = request.length
             if body > min(left - size, self._max_body) or request.expects:
                 return 0
             request.content = PyBytes_FromStringAndSize(text + size, body)
             size += body
-        if not request.persists and (self._is_sealed or size < left):  # a last word of TLS, or more data, is to follow
+        if not request.persists and size < left:  # more data is to follow
             return 0
         return size
 
     cdef bint _may_hold(self, FastState state, Buffers buffers, Head request, Py_ssize_t left) except -1:
         """Return whether `request`, which is uncommon, only lacks the rest of its body, and all of it has room here."""
-        if not self._holds or not state.is_idle or left > HELD or not buffers.head or request.length is None:
+        if not self._holds or not state.is_idle or left > HELD or not buffers.head:
             return False
-        if request.chunked or request.expects or request.length > min(self._max_body, RECEIVE - 1 - buffers.head):
+        if request.chunked:
+            return buffers.lacks
+        if request.length is None or request.expects or request.length > min(self._max_body, RECEIVE - 1 - buffers.head):
             return False
         return buffers.head + request.length > left
 
@@ -490,16 +569,34 @@ cdef class HttpFastPath:
     cdef bint _open(self, FastState state, Buffers buffers) except -1:
         """Decrypt what was received. Return False where that is not common: then the loop has got it."""
         cdef object codec = state.conn.codec, plain
+        cdef bint was_ready = codec.ready
         try:
             plain = codec.received(PyBytes_FromStringAndSize(buffers.received, buffers.size))
         except PeerError as error:
             plain = error
+        if plain is None and not state.readable:
+            self._go_on_opening(state, codec, not was_ready and codec.ready)
+            return False
         if type(plain) is not bytes or not plain or codec.ended or codec.pending:
             self._fall_back(state, b"", None, plain, state.ready_at)
             return False
         buffers.opened = plain
         buffers.text, buffers.size = PyBytes_AS_STRING(plain), PyBytes_GET_SIZE(plain)
         return True
+
+    cdef int _go_on_opening(self, FastState state, codec, bint is_opened) except -1:
+        """Send what TLS has to say by itself, in its handshake or later; `is_opened`: the handshake is over now."""
+        cdef bytes sealed
+        cdef Py_ssize_t size = 0
+        if is_opened:
+            state.conn.opened(None, state.ready_at)
+        if codec.pending:
+            sealed = codec.output()
+            size = self._sent(send(state.fd, PyBytes_AS_STRING(sealed), PyBytes_GET_SIZE(sealed), MSG_NOSIGNAL))
+            codec.sent(size)
+        if codec.pending or (is_opened and not state.conn.is_idle):
+            self._fall_back(state, b"", None, None, state.ready_at)
+        return 0
 
     cdef int _add_record(self, Buffers buffers, Head request, Answer answer, long long sent, double started) except -1:
         """Add the access record of a response whose end was put: it is logged when that has gone out."""
@@ -513,10 +610,10 @@ cdef class HttpFastPath:
     cdef bytes _send(self, FastState state, Buffers buffers):
         """Send what is queued. Return None where all has gone out, else what the loop is to send before anything that
         its codec keeps; it meets an error again."""
-        return self._send_text(state, buffers.unsent, buffers.used)
+        return self._send_text(state, buffers.unsent, buffers.used, False)
 
-    cdef bytes _send_text(self, FastState state, const char* text, Py_ssize_t left):
-        """Send these bytes, `left` of them. Return what _send does."""
+    cdef bytes _send_text(self, FastState state, const char* text, Py_ssize_t left, bint is_last):
+        """Send these bytes, `left` of them; `is_last`: nothing follows. Return what _send does."""
         cdef bytes sealed, plain
         cdef Py_ssize_t size
         if not self._is_sealed:
@@ -524,7 +621,7 @@ cdef class HttpFastPath:
             return None if size == left else PyBytes_FromStringAndSize(text + size, left - size)
         plain = PyBytes_FromStringAndSize(text, left)
         try:
-            sealed = state.conn.codec.seal(plain)
+            sealed = state.conn.codec.seal(plain, is_last)
         except OSError:
             return plain
         size = self._sent(send(state.fd, PyBytes_AS_STRING(sealed), PyBytes_GET_SIZE(sealed), MSG_NOSIGNAL))
@@ -557,6 +654,14 @@ cdef class HttpFastPath:
             self._answer_late(reply)
             raise LoopMoved
         buffers.state = buffers.request = None
+        return reply
+
+    cdef object _watch(self, Work work):
+        """Run a call that has a time limit, as TimedInline.here()."""
+        cdef bint is_in_time
+        cdef object reply = watch(self._running, work, work, &is_in_time)
+        if not is_in_time:
+            self._end_late(work, reply)
         return reply
 
     def leave(self):
@@ -597,9 +702,11 @@ cdef class HttpFastPath:
     cdef object _call_app(self, FastState state, Head request):
         cdef object reply
         try:
+            if self._starter is not None:
+                return self._starter.start(request, state)
             if self._begin is not None:
                 return self._begin(request, state)
-            reply = self._handler(request)
+            reply = self._handler(request) if self._responder is None else self._responder.respond(request)
             if type(reply) is self._response and type((<Answer>reply).body) is bytes and (<Answer>reply).close is None:
                 return reply
             return self._checked(request, reply)
@@ -692,7 +799,7 @@ cdef class HttpFastPath:
             memcpy(to, buffers.unsent, buffers.used)
             to += buffers.used
             to = put_chunk(to, piece) if buffers.chunked else put_bytes(to, piece)
-            text = self._send_text(state, PyBytes_AS_STRING(text), to - PyBytes_AS_STRING(text))
+            text = self._send_text(state, PyBytes_AS_STRING(text), to - PyBytes_AS_STRING(text), False)
         buffers.used = 0
         return text
 
@@ -742,7 +849,7 @@ cdef inline bint _is_done(Buffers buffers, Answer answer) except -1:
     return not buffers.left or buffers.most == _ENDLESS
 
 
-cdef class Work:
+cdef class Work(WatchedSlots):
     """A call that runs in another thread (connection.base.Work)."""
 
     cdef HttpFastPath _path

@@ -46,9 +46,11 @@ else:
         since       the end of the last of them
         ready_at    when the poller reported what is being answered
         noted       the access records of responses that have not gone out whole; or None
-        handed_off  (request, request line, keep-alive) of the call that runs in another thread; or None
+        handed_off  (request, request line, keep-alive, EagerCall or None) of the call that runs in another thread, or
+                    of an app that waits on the event loop; or None
         held        the beginning of a request, of whose body the rest is to come; or None
         held_at     when its first byte came
+        intake      the connection, while more of a body comes and nothing else changes; or None
         """
 
         __slots__ = (
@@ -58,6 +60,7 @@ else:
             "handed_off",
             "held",
             "held_at",
+            "intake",
             "is_idle",
             "noted",
             "peer",
@@ -79,9 +82,10 @@ else:
         since: float
         ready_at: float
         noted: list[AccessRecord] | None
-        handed_off: tuple[Request, tuple[str, str, str], bool] | None
+        handed_off: tuple[Request, tuple[str, str, str], bool, Any] | None
         held: bytes | None
         held_at: float
+        intake: Connection | None
 
 
 Handle = Callable[[int, int, float], object]
@@ -183,12 +187,13 @@ def _of_endpoint(http: HttpEndpoint) -> dict[str, Any]:
     return {
         "handler": http.handler,
         "begin": http.begin,
+        "waiting": _waiting(http),
         "checked": partial(handler_call.checked, http),
         "response_to_error": partial(handler_call.response_to_error, http),
         "times": http.clock and partial(Times, http.clock),
         "shows_times": http.server_timing,
         "forget": partial(_forget, http),
-        "client": http.client,
+        "proxies": http.proxies,
         "is_sealed": http.tls is not None,
         "counters": http.counters,
         "max_head": limits.max_head,
@@ -197,18 +202,29 @@ def _of_endpoint(http: HttpEndpoint) -> dict[str, Any]:
         "max_requests": limits.max_requests if limits.max_requests < sys.maxsize else 0,
         "holds": http.begin is None and http.tls is None and not limits.request_timeout,
         "record": AccessRecord if http.log else None,
-        "note": finisher(http),
+        "note": finisher(http) if http.log else None,
     }
+
+
+def _waiting(http: HttpEndpoint) -> type | None:
+    """Return the class of calls whose app waits before its response is whole, and which the fast path keeps."""
+    if http.begin is None or http.clock is not None:  # times are noted where a connection has the call
+        return None
+    from allcomers.apps.asgi._eager import EagerCall
+
+    return EagerCall
 
 
 def _of_calls(calls: Calls) -> dict[str, Any]:
     """Return where calls run."""
     host = loop_host(calls)
+    limited: Any = calls if calls.is_limited and calls.inline else None  # a TimedInline
     return {
         "ownership": host and host.ownership,
         "answer_late": host and host.answer_late,
         "submit": None if host is None and calls.inline else calls.submit,
-        "here": calls.here if calls.is_limited and calls.inline else None,
+        "running": limited and limited.running,
+        "end_late": limited and limited.end_late,
     }
 
 

@@ -63,22 +63,23 @@ class Proxies:
         self._all = "*" in words
         self._unix = "unix" in words
         self._networks = [_network(word) for word in words if word not in ("*", "unix")]
-        self._known: dict[str, bool] = {}
+        self.known: dict[str, bool] = {}
+        """Results of trust(), for the fast path."""
         self._clients: dict[tuple[bytes | None, ...], Found] = {}
 
     def trust(self, host: str) -> bool:
         """Return True if `host` is one of them; "" is a peer on a Unix socket."""
+        known = self.known.get(host)
+        if known is None:
+            known = self._look_up(host)
+            remember(self.known, host, known)
+        return known
+
+    def _look_up(self, host: str) -> bool:
         if self._all:
             return True
         if not host:
             return self._unix
-        known = self._known.get(host)
-        if known is None:
-            known = self._look_up(host)
-            remember(self._known, host, known)
-        return known
-
-    def _look_up(self, host: str) -> bool:
         try:
             ip = ip_of(host)
         except ValueError:
@@ -88,12 +89,17 @@ class Proxies:
     def client(self, peer: Origin, head: RequestHead) -> Origin:
         """Return the client of `head`, which `peer` sent to us. Never raises."""
         host, port, scheme = peer
-        if not (self._known.get(host) or self.trust(host)):
+        if not (self.known.get(host) or self.trust(host)):
             return peer
         node, found_scheme = self._found(head)
         if node is not None:
             host, port = node
         return host, port, found_scheme or scheme
+
+    def origin(self, head: RequestHead) -> Origin | None:
+        """Return the client of `head` where its fields give all of it, whichever trusted proxy has sent it."""
+        node, scheme = self._found(head)
+        return None if node is None or scheme is None else (*node, scheme)
 
     def _found(self, head: RequestHead) -> Found:
         reported = head.values(_REPORTED)

@@ -41,12 +41,12 @@ def offered(data: bytes) -> list[bytes] | None:
     hello = _message(data)
     if hello is None:
         return None
-    reader = _Reader(hello)
     try:
-        reader.take(2 + 32)  # version, random
-        for width in (1, 2, 1):  # session, cipher suites, compression methods
-            reader.vector(width)
-        return _protocols(_Reader(reader.vector(2)))
+        at = 2 + 32  # version, random
+        at += 1 + hello[at]  # session
+        at += 2 + _size(hello, at)  # cipher suites
+        at += 1 + hello[at]  # compression methods
+        return _protocols(hello, at)
     except IndexError:
         return []
 
@@ -77,36 +77,35 @@ def _message(data: bytes) -> bytes | None:
     return b"" if len(data) >= LONGEST else None
 
 
-def _protocols(extensions: _Reader) -> list[bytes]:
-    while extensions.left:
-        kind = int.from_bytes(extensions.take(2), "big")
-        content = extensions.vector(2)
+def _protocols(hello: bytes, at: int) -> list[bytes]:
+    """Return what the extensions offer, which begin there. Raises IndexError where they are cut short."""
+    end = at + 2 + _size(hello, at)
+    at += 2
+    while at < end <= len(hello):
+        kind, size = _size(hello, at), _size(hello, at + 2)
+        at += 4 + size
         if kind == _ALPN:
-            names = _Reader(_Reader(content).vector(2))
-            found = []
-            while names.left:
-                found.append(names.vector(1))
-            return found
-    return []
+            return _names(hello[at - size : min(at, end)], size)
+    if at == end:
+        return []
+    raise IndexError
 
 
-class _Reader:
-    """Reads bytes from the left. Raises IndexError where there are too few."""
+def _names(content: bytes, size: int) -> list[bytes]:
+    """Return the names in the content of the extension, which is to have `size` bytes. Raises IndexError."""
+    end = 2 + _size(content, 0)
+    if not end <= size == len(content):
+        raise IndexError
+    names = []
+    at = 2
+    while at < end:
+        names.append(content[at + 1 : at + 1 + content[at]])
+        at += 1 + content[at]
+    if at > end:
+        raise IndexError
+    return names
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
 
-    @property
-    def left(self) -> int:
-        return len(self._data) - self._at
-
-    def take(self, count: int) -> bytes:
-        if count > self.left:
-            raise IndexError
-        self._at += count
-        return self._data[self._at - count : self._at]
-
-    def vector(self, width: int) -> bytes:
-        """Return a vector, whose size precedes it in `width` bytes (RFC 8446, 3.4)."""
-        return self.take(int.from_bytes(self.take(width), "big"))
+def _size(data: bytes, at: int) -> int:
+    """Return the number of two bytes that stands there. Raises IndexError where there are fewer."""
+    return data[at] << 8 | data[at + 1]

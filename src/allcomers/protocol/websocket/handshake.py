@@ -42,6 +42,8 @@ def asked(head: RequestHead) -> bool:
     An Upgrade that the Connection field does not name was meant for another connection; HTTP/1.0 has none (RFC 9110,
     7.8).
     """
+    if head.version == "2":  # extended CONNECT (RFC 8441): `upgrades` of no other request of HTTP/2
+        return head.upgrades
     return asks_for_upgrade(head) and b"websocket" in _options(head, b"upgrade")
 
 
@@ -66,6 +68,8 @@ def offer(head: RequestHead) -> Offer:
             headers=[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")],
         )
     keys = _values(head, b"sec-websocket-key")
+    if head.version == "2":  # HTTP/2 itself shows that the server understands the request (RFC 8441, 5)
+        keys = [b"A" * 22 + b"=="]
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
         raise HttpError(400, "Sec-WebSocket-Key is not 16 bytes in base64, once.")
     protocols = _values(head, b"sec-websocket-protocol")

@@ -41,6 +41,8 @@ class ServerOptions(TypedDict, total=False):
     """Where app calls run: inline, pool or auto."""
     threads: int
     """Threads of the pool, and of the model thread-pool; by default 32."""
+    http: str
+    """Versions of HTTP: auto, 1.1 (and 1.0) or 2 alone; by default auto."""
     compress: bool
     """Compress text from 1 KB on: zstd, gzip or br, whichever the client accepts."""
     compress_secrets: bool

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from allcomers.config.options import Config
 from allcomers.errors import OperatorError
-from allcomers.server.control_pipe import APP_SHUTDOWN, WorkerEnd
+from allcomers.server.control_pipe import APP_SHUTDOWN, KILL_MARGIN, WorkerEnd
 from allcomers.server.job import Job, account, set_umask
 from allcomers.server.supervisor.announcer import Announcer
 from allcomers.server.supervisor.demand.scaler import Scaler
@@ -62,7 +62,8 @@ class Supervisor:
         config = job.config
         self._status = 0
         self._has_started = False
-        self._orphans = Orphans(APP_SHUTDOWN)
+        # Some ignore the order to end, and have something to do: multiprocessing's tracker removes shared memory.
+        self._orphans = Orphans(APP_SHUTDOWN + KILL_MARGIN)
         self._listeners = Listeners()
         self._workers = Workers(self._serve, config.workers, config.graceful_timeout, hooks=lambda: self._reload.hooks)
         self.signals = Signals(config.graceful_timeout)

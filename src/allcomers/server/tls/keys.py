@@ -18,11 +18,8 @@ if TYPE_CHECKING:
     from allcomers.server.tls.certificates import Rules
 
 
-HTTP: Final = ("http/1.1",)
-"""The protocols offered to TLS clients (ALPN, RFC 7301)."""
-
-PROTOCOLS: Final = ((), HTTP)
-"""Those of services, and of HTTP."""
+HTTP: Final = {"auto": ("h2", "http/1.1"), "1.1": ("http/1.1",), "2": ("h2",)}
+"""The protocols offered to TLS clients (ALPN, RFC 7301), by --http."""
 
 PASSWORD: Final = f"{PREFIX}{SECRET}"
 """The environment variable of the keys' password."""
@@ -50,7 +47,7 @@ def new_tickets(config: Config) -> Tickets:
     class Blank(_SSLContext):
         """A context that becomes a ServerContext: it has room for its attributes."""
 
-    return {protocols: Blank(PROTOCOL_TLS_SERVER) for protocols in PROTOCOLS}
+    return {protocols: Blank(PROTOCOL_TLS_SERVER) for protocols in ((), HTTP[config.http])}
 
 
 def take_password() -> str:
@@ -100,6 +97,6 @@ def _first_line(path: str) -> str:
 def read_now(config: Config, password: str = "", tickets: Tickets | None = None) -> Keys:
     """Read all certificates now, because their files cannot be read later. Raises ConfigError."""
     contexts: dict[tuple[str, ...], ssl.SSLContext | None] = {
-        protocols: certificates(config, protocols, password, tickets) for protocols in PROTOCOLS
+        protocols: certificates(config, protocols, password, tickets) for protocols in ((), HTTP[config.http])
     }
     return contexts.__getitem__

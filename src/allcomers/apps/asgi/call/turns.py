@@ -56,17 +56,26 @@ class Turns:
         """
         response = call.response
         was_holding = response.is_holding
-        if not (self.gathers and (is_starting or response.turn == self._number) and response.hold(output)):
-            response.turn = self._number
-            if not self._is_open:
-                self._is_open = True
-                self._events.call_soon(self._end)
+        if not (self.gathers and (is_starting or self.holds(response)) and response.hold(output)):
+            self.begin(response)
             return False
         if response.is_full:
             flush(call)
         elif not (was_holding or is_starting):
             self._calls.append(call)
         return True
+
+    def holds(self, response: Any) -> bool:
+        """Return whether a piece of `response` is to be held: one has gone out in this turn."""
+        is_held: bool = self.gathers and response.turn == self._number
+        return is_held
+
+    def begin(self, response: Any) -> None:
+        """Note that a piece of `response` goes out at once in this turn."""
+        response.turn = self._number
+        if not self._is_open:
+            self._is_open = True
+            self._events.call_soon(self._end)
 
     def _end(self) -> None:
         self._number += 1

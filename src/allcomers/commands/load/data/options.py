@@ -64,6 +64,8 @@ def _add_loads(made: argparse.ArgumentParser) -> None:
     add("--connections-per-second", metavar="N", type=_number, help="at most so many are opened (no limit)")
     add("--no-keep-alive", action="store_false", dest="keep_alive", help="a connection for each request")
     add("--pipeline", metavar="N", type=_whole, help="requests in flight on a connection (1)")
+    add("--http2", action="store_true", help="HTTP/2: by ALPN for https://, with prior knowledge for http://")
+    add("--streams", metavar="N", type=_whole, help="HTTP/2: requests at once on a connection (1)")
     add("--timeout", metavar="S", type=_number, help="seconds for a connection, and for a response (10)")
     add("--hostile", metavar="KIND", help=f"clients that attack: {', '.join(HOSTILE)}")
     add("--seed", metavar="N", type=_whole, help="seed of the random numbers (1)")

@@ -48,7 +48,9 @@ class Plan:
     think        time from a response to the client's next request (closed loop)
     ramp         time in which clients (closed loop) or rate (open loop) grow from 0
     connections_per_second   most connections to open; 0 for no limit
-    pipeline     requests in flight on one connection
+    pipeline     requests in flight on one connection, over HTTP/1.1
+    http2        over HTTP/2: by ALPN for https, with prior knowledge for http
+    streams      requests at once on one connection, over HTTP/2; the server may allow fewer
     timeout      for a connection to open, for a complete response, and for requests in flight at the end
     expect       tcp, tls: the exact response; or
     expect_size  tcp, tls: its size in bytes
@@ -69,6 +71,8 @@ class Plan:
     connections_per_second: float = 0.0
     keep_alive: bool = True
     pipeline: int = 1
+    http2: bool = False
+    streams: int = 1
     method: str = "GET"
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
@@ -117,8 +121,11 @@ class Plan:
         return len(range(process, of, self.processes))
 
 
+_LEAST: Final = {"clients": 1, "processes": 1, "pipeline": 1, "streams": 1, "requests": 0, "expect_size": 0}
+
+
 def _check_numbers(plan: Plan) -> None:
-    for name, least in (("clients", 1), ("processes", 1), ("pipeline", 1), ("requests", 0), ("expect_size", 0)):
+    for name, least in _LEAST.items():
         if getattr(plan, name) < least:
             raise ConfigError(f"--{_flag(name)} is at least {least}")
     for name in ("rate", "seconds", "think", "ramp", "connections_per_second"):
@@ -149,6 +156,22 @@ def _check_together(plan: Plan) -> None:
         raise ConfigError(f"--hostile {plan.hostile} is for http; for a tcp service choose idle or reconnect")
     if plan.pipeline > 1 and not plan.keep_alive:
         raise ConfigError("--pipeline needs persistent connections: not with --no-keep-alive")
+    _check_http2(plan)
+
+
+def _check_http2(plan: Plan) -> None:
+    if not plan.http2:
+        if plan.streams > 1:
+            raise ConfigError("--streams is for --http2; over HTTP/1.1 --pipeline has requests in flight at once")
+        return
+    if plan.is_raw:
+        raise ConfigError("--http2 is for http:// and https://")
+    if plan.hostile:
+        raise ConfigError("--hostile clients speak HTTP/1.1: not with --http2")
+    if plan.pipeline > 1:
+        raise ConfigError("--pipeline is for HTTP/1.1; over HTTP/2 --streams has requests in flight at once")
+    if not plan.keep_alive:
+        raise ConfigError("--http2 needs persistent connections: not with --no-keep-alive")
 
 
 def _check_request(plan: Plan) -> None:

@@ -58,6 +58,8 @@ def headline(result: Result) -> str:
     """Return the load in a line."""
     plan = result.plan
     clients = f"{plan['clients']:,} clients" + (f" in {plan['processes']} processes" if plan["processes"] > 1 else "")
+    if plan.get("http2"):
+        clients += f" over HTTP/2, {plan['streams']:,} streams each"
     if plan["hostile"]:
         how = f"{clients} that attack: {plan['hostile']}"
     elif plan["rate"]:
@@ -150,6 +152,7 @@ _MEANS: Final = {
     "time-out": "no connection, or no complete response, in time (--timeout)",
     "status": "responses of 400 and above",
     "tls": "the handshake, or a record, was broken",
+    "no HTTP/2": "the server speaks HTTP/1.1 only",
     "no port left": "this machine has no local port left: fewer connections, or keep-alive",
     "no descriptor left": "this process has no descriptor left: ulimit -n, or more processes (-t)",
 }

@@ -51,9 +51,15 @@ _KINDS: Final = {
 }
 
 
+NO_HTTP2: Final = "no HTTP/2"
+"""The kind of error where the server does not choose HTTP/2."""
+
+
 def kind_of(error: OSError) -> str:
     """Return the kind of error that `error` is counted as."""
     if isinstance(error, ssl.SSLError):
+        if "no application protocol" in str(error):  # ALPN offered "h2" alone (RFC 7301, 3.2); `reason` is None
+            return NO_HTTP2
         return "closed" if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError) else "tls"
     return _KINDS.get(error.errno or 0, "other")
 
@@ -79,7 +85,7 @@ class Group(Protocol):
     clock: Callable[[], int]
     timeout: int
     think: int
-    pipeline: int
+    pipeline: int  # most requests in flight on a connection
     keep_alive: bool
 
     def watch(self, client: Client, fd: int, mask: int) -> None:

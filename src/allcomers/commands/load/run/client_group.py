@@ -26,6 +26,7 @@ from allcomers.commands.load.run import response_end_compiled
 from allcomers.commands.load.run.client import READ, Client
 from allcomers.commands.load.run.connect_queue import ConnectQueue
 from allcomers.commands.load.run.hostile_client import HostileClient
+from allcomers.commands.load.run.http2_client import Http2Client
 from allcomers.commands.load.run.precise_wait import PreciseWait
 from allcomers.commands.load.run.request_client import RequestClient
 from allcomers.commands.load.run.requests import requests
@@ -59,7 +60,7 @@ class ClientGroup:
         self.start = start
         self.timeout = int(plan.timeout * SECOND)
         self.think = int(plan.think * SECOND)
-        self.pipeline = plan.pipeline
+        self.pipeline = plan.streams if plan.http2 else plan.pipeline
         self.keep_alive = plan.keep_alive
         self.tls = context(plan) if plan.is_tls else None
         self.deadlines = Deadlines()
@@ -92,9 +93,13 @@ class ClientGroup:
         for number in range(process, plan.clients, plan.processes):
             client_start = self.start + ramp * number // plan.clients
             key = len(self._clients)
-            client: Client = HostileClient(self, key) if plan.hostile else RequestClient(self, key, client_start)
-            self._clients.append(client)
-            client.set_deadline(client_start if ramp else 0)
+            self._clients.append(self._client(key, client_start))
+            self._clients[key].set_deadline(client_start if ramp else 0)
+
+    def _client(self, key: int, start: int) -> Client:
+        if self.plan.hostile:
+            return HostileClient(self, key)
+        return Http2Client(self, key, start) if self.plan.http2 else RequestClient(self, key, start)
 
     # ------------------------------------------------------------ for clients: client.Group
 
@@ -261,6 +266,8 @@ class ClientGroup:
 def context(plan: Plan) -> ssl.SSLContext:
     """Return a TLS context for clients. Raises ConfigError."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if plan.http2:
+        made.set_alpn_protocols(["h2"])
     if not plan.ca_certs:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE

@@ -59,13 +59,17 @@ class RequestClient(Client):
         if group.schedule is not None:
             group.add_free(self)
         elif now < self._next_from:
-            if not self._in_flight:
+            if not self.in_flight():
                 self.set_deadline(self._next_from)
         else:
-            while self.has_room and group.claim_request():
-                self.send_request(now, now)
-                if self.phase is not Phase.OPEN:  # it connects, or has failed already and pauses
-                    break
+            self._fill(now)
+
+    def _fill(self, now: int) -> None:
+        """Send as many requests as there is room for."""
+        while self.has_room and self._group.claim_request():
+            self.send_request(now, now)
+            if self.phase is not Phase.OPEN:  # it connects, or has failed already and pauses
+                break
 
     # ------------------------------------------------------------ what happens
 
