@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trustme
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from allcomers.models import TABLE
 from support import chromium
@@ -100,7 +100,9 @@ def _models(item: pytest.Item) -> set[str]:
 
 
 # The same examples in each run: a test that fails here fails there. No deadline: a busy machine is no failure.
-settings.register_profile("deterministic", derandomize=True, deadline=None)
+settings.register_profile(
+    "deterministic", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("deterministic")
 
 

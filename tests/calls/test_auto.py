@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import struct
@@ -11,13 +12,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allcomers.calls.auto import WARY, Auto
+from allcomers.calls.auto import WARY, Auto, wake_on_time
 from allcomers.calls.leaky_bucket import HALF, WEIGHT, LeakyBucket
 from allcomers.errors import LoopMoved
 from allcomers.system.counters import DEQUEUED, HAND_OVERS, POOLED, CounterRow
@@ -423,6 +425,18 @@ def test_the_loop_moves_on_and_the_call_answers_late(line: Line) -> None:
     gate.set()
     wait_for(lambda: "late" in line.answers, "the late answer")
     assert len(line.threads) >= 2
+
+
+@pytest.mark.skipif(not os.access("/proc/self/timerslack_ns", os.W_OK), reason="the kernel lets none choose")
+def test_the_sleeps_of_a_keen_watcher_end_on_time() -> None:
+    told: SimpleQueue[str] = SimpleQueue()
+
+    def run() -> None:
+        wake_on_time()
+        told.put(Path(f"/proc/{threading.get_native_id()}/timerslack_ns").read_text())
+
+    threading.Thread(target=run).start()
+    assert told.get(timeout=20) == "1\n"
 
 
 def test_the_watcher_is_keen_for_a_while_once_a_call_has_waited(line: Line) -> None:

@@ -575,7 +575,7 @@ def test_56_methods_that_are_no_tokens(refuse: Refuse, method: bytes) -> None:
     case("TLS", bytes.fromhex("1603010200010001fc0303") + bytes(range(256)) * 2),
     case("SSL-2", bytes.fromhex("802e0103010015000000100100800300800700c0060040020080")),
     case("SSH", b"SSH-2.0-OpenSSH_9.6p1 Debian-3\r\n"),
-    case("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", 400, 505),
+    case("HTTP/3", b"PRI * HTTP/3.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", 400, 505),
     case("SMB", b"\x00\x00\x00\x85\xffSMBr"),
     case("RDP", b"\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00"),
     case("Redis", b"*1\r\n$4\r\nPING\r\n"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support import offline
 from tests.support.frames import BINARY, CONT, PING, PONG, TEXT, deflated, frame, read
+from tests.support.http2_offline import OfflineHttp2
 from tests.support.offline import Far
 
 from allcomers.apps.service import Service
@@ -16,6 +17,7 @@ from allcomers.connection.base import CALL, HIGH_WATER, READ, WRITE, Connection
 from allcomers.connection.websocket import TOO_MUCH_HELD, TOO_SLOW, WebSocketConnection
 from allcomers.protocol.body import SPOOL_AT, Body
 from allcomers.protocol.framing import LengthPrefixed
+from allcomers.protocol.http2.frames import FrameType, frame_head
 from allcomers.protocol.message import FileSlice, Request, Response
 from allcomers.protocol.websocket.frames import Windows
 from allcomers.protocol.websocket.session import WebSocket
@@ -327,3 +329,66 @@ def test_the_time_in_which_the_app_takes_nothing_is_not_the_clients(
     assert client.code is None
     client.sleep(0.2)
     assert client.code == TOO_SLOW
+
+
+# ---------------------------------------------------------------- HTTP/2
+
+
+def http2_peer(ledger: Ledger, body: object = b"Hello", **keywords: object) -> OfflineHttp2:
+    client = OfflineHttp2(lambda request: Response(body), ledger=ledger, **keywords)  # type: ignore[arg-type]
+    client.conn.driver = Cutter(client.conn)  # type: ignore[assignment]
+    return client
+
+
+def test_streams_of_one_peer_count_together(slots: WorkerSlots, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Responses for which no window is open, bodies, and a frame that is not whole; none of it once it has gone."""
+    row = slots.board.row(1)
+    client = http2_peer(account(slots, monkeypatch), bytes(100_000), opens=False)
+    streams = [client.request() for _ in range(3)]
+    assert row[MEMORY_HELD] == 3 * 100_000 - 65_535
+    body = client.request("POST", end=False)
+    client.send(body, bytes(20_000), end=False)
+    client.transmit(frame_head(FrameType.DATA, 0, body, 16_000) + bytes(10_000))
+    assert row[MEMORY_HELD] >= 3 * 100_000 - 65_535 + 20_000 + 10_000
+    client.transmit(bytes(6_000))
+    client.h2.reset_stream(body)
+    client.h2.increment_flow_control_window(1 << 20)
+    for stream in streams:
+        client.h2.increment_flow_control_window(1 << 20, stream)
+    client.flush()
+    assert all(len(client.reply(stream).body) == 100_000 for stream in streams)
+    client.far.lose()
+    assert row[MEMORY_HELD] == 0
+
+
+def test_at_the_bound_new_streams_are_refused(slots: WorkerSlots, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = account(slots, monkeypatch, max_memory=MIB)
+    client = http2_peer(ledger)
+    ledger.hold_memory(MIB)
+    refused = client.reply(client.request())
+    assert (refused.status, refused["retry-after"]) == (503, str(RETRY_AFTER))
+    ledger.hold_memory(-MIB)
+    assert client.reply(client.request()).status == 200
+
+
+def test_the_peer_with_most_in_its_streams_is_ended(slots: WorkerSlots, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = account(slots, monkeypatch, max_memory=MIB)
+    other = http2_peer(ledger, bytes(200_000), opens=False)
+    other.request()
+    client = http2_peer(ledger, bytes(400_000), opens=False)
+    for _ in range(4):
+        client.request()
+    assert not other.ended
+    other.far.lose()
+    assert slots.board.row(1)[HELD_CUT] == 1
+    assert client.ended, "it reads nothing: not even why"
+    assert slots.board.row(1)[MEMORY_HELD] == 0
+
+
+def test_a_peer_that_reads_is_told_why_it_is_ended(slots: WorkerSlots, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = http2_peer(account(slots, monkeypatch))
+    client.conn.cut(client.far.now)
+    client.listen()
+    assert client.gone == [(0, 11)], "ENHANCE_YOUR_CALM"
+    client.sleep(3)
+    assert client.ended

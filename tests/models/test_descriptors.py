@@ -133,6 +133,20 @@ def test_a_crowd_finds_places_that_idle_peers_hold(app: Path, model: str) -> Non
         assert time.monotonic() - started < 0.09 * count, "0.1 s for each"
 
 
+@pytest.mark.parametrize(("model", "env"), [*((model, {}) for model in LOOPS), ("epoll", PLAIN)])
+def test_as_many_leave_as_wait_though_all_are_looked_at_meanwhile(app: Path, model: str, env: dict[str, str]) -> None:
+    """Idle peers are looked at --head-timeout after they have come, also while others wait."""
+    options = ["-m", model, "--max-connections", "60", "--head-timeout", "2"]
+    with serving("run", f"{app}:App", *options, env=env) as server, ExitStack() as stack:
+        until = time.monotonic() + 3
+        peers = idle_peers(server, stack, 60)
+        while time.monotonic() < until and len(peers) < 100:  # others wait, 0.1 s each, until all have been looked at
+            peers += idle_peers(server, stack, 1)
+        newcomers = len(peers) - 60
+        gone = [number for number, sock in enumerate(peers) if has_left(sock)]
+        assert gone == list(range(newcomers)), "others than those that were idle longest, or more"
+
+
 @pytest.mark.parametrize("model", ["epoll", "asyncio", "thread", "process"])
 def test_who_has_said_nothing_yet_keeps_its_place_and_idle_ones_leave(app: Path, model: str) -> None:
     with serving("run", f"{app}:App", "-m", model, "--max-connections", "4") as server, ExitStack() as stack:

@@ -38,7 +38,8 @@ from allcomers.system.counters import ABORTED, ANSWERED, BYTES_IN, BYTES_OUT, CA
 from allcomers.system.signals import Signals
 from support.certificates import Certificate
 from support.harness import PATIENCE, serving, wait_for
-from support.looped import Looped, built, cut
+from support.looped import Looped, built, cut, there
+from support.strategies import bodies_in_chunks
 
 pytestmark = pytest.mark.skipif(not leaf.COMPILED, reason="the leaf is not compiled, or ALLCOMERS_PURE is set")
 
@@ -145,11 +146,11 @@ REPORTS = [
 ]
 OPTIONS: dict[str, dict[str, Any]] = {
     "nothing": {},
-    "a trusted proxy": {"http": {"client": Proxies("192.0.2.1").client}},
-    "a proxy without trust": {"http": {"client": Proxies("192.0.2.2").client}},
+    "a trusted proxy": {"http": {"proxies": Proxies("192.0.2.1")}},
+    "a proxy without trust": {"http": {"proxies": Proxies("192.0.2.2")}},
     "times": {"http": {"clock": monotonic}},
     "Server-Timing": {"http": {"clock": monotonic, "server_timing": True}},
-    "all": {"http": {"clock": monotonic, "server_timing": True, "client": Proxies("*").client}},
+    "all": {"http": {"clock": monotonic, "server_timing": True, "proxies": Proxies("*")}},
 }
 """Of HTTP, as production turns them on."""
 
@@ -296,6 +297,38 @@ def test_a_peer_hears_the_same_in_tls(
     pieces = cut(said, places)
     plain = outcome(lambda: handler, signals, pieces, reads, compiled=False, tls=tls, logs=True, pools=pools)
     assert outcome(lambda: handler, signals, pieces, reads, compiled=True, tls=tls, logs=True, pools=pools) == plain
+
+
+@pytest.mark.parametrize("pools", [False, True], ids=["inline", "pool"])
+@pytest.mark.parametrize("compiled", [False, True], ids=["plain", "compiled"])
+def test_a_session_ticket_comes_with_the_first_response(
+    signals: Signals, tls: Tls, compiled: bool, pools: bool
+) -> None:
+    received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = tls[1].wrap_bio(received, sent, server_hostname="localhost")
+    with built(compiled):
+        looped = Looped(handler, signals, tls, pools=pools)
+        with looped.peer() as sock:
+
+            def exchange() -> bytes:
+                sock.sendall(sent.read())
+                looped.turn()
+                received.write(data := there(sock))
+                return data
+
+            with pytest.raises(ssl.SSLWantReadError):
+                client.do_handshake()
+            exchange()
+            client.do_handshake()
+            assert exchange() == b""  # nothing is said to a client that has not asked
+            client.write(GET + b"Connection: close\r\n\r\n")
+            exchange()
+            assert client.read(65536).startswith(b"HTTP/1.1 200 OK\r\n")
+            assert client.session is not None
+            assert client.session.has_ticket
+            assert client.read(1) == b""  # close_notify: not a cut
+            assert sock.recv(1) == b""
+        looped.close()
 
 
 @pytest.mark.parametrize("pools", [False, True], ids=["inline", "pool"])
@@ -692,6 +725,19 @@ def test_a_body_behind_its_head(signals: Signals, size: int, fields: str, pools:
     for pieces in in_packets(*post(size, fields)):
         plain = outcome(lambda: echo, signals, pieces, True, compiled=False, logs=True, pools=pools)
         assert outcome(lambda: echo, signals, pieces, True, compiled=True, logs=True, pools=pools) == plain
+
+
+@settings(max_examples=150)
+@given(bodies_in_chunks(), PLACES, st.booleans(), st.booleans(), st.sampled_from([None, 6000]))
+def test_a_body_in_chunks(
+    signals: Signals, coded: bytes, places: list[int], pools: bool, follows: bool, most: int | None
+) -> None:
+    known, head = b"".join(post(3)), b"POST /body HTTP/1.1\r\nHost: example.org\r\nTransfer-Encoding: chunked\r\n\r\n"
+    data = head + coded + (known if follows else b"")
+    pieces = [known, known, *cut(data, places)]
+    limits = {} if most is None else {"max_body": most}
+    plain = outcome(lambda: echo, signals, pieces, True, compiled=False, logs=True, pools=pools, **limits)
+    assert outcome(lambda: echo, signals, pieces, True, compiled=True, logs=True, pools=pools, **limits) == plain
 
 
 @pytest.mark.parametrize("compiled", [True, False])

@@ -149,6 +149,27 @@ def test_a_peer_that_asks_and_says_that_it_says_no_more_is_answered_and_left(app
         assert receive(first).status == 200
 
 
+@pytest.mark.parametrize(("model", "pure"), [*((model, "") for model in LOOPS), ("epoll", "1")])
+def test_what_has_come_in_time_is_answered_though_the_loop_was_kept_from_reading_it(
+    app: Path, model: str, pure: str
+) -> None:
+    arguments = ["-m", model, "--calls", "inline", "--keep-alive", "2", "--head-timeout", "2"]
+    with serving("run", f"{app}:App", *arguments, env={"ALLCOMERS_PURE": pure}) as server, ExitStack() as stack:
+        busy, idle, begun = [stack.enter_context(server.connect()) for _ in range(3)]
+        for sock in (busy, idle, begun):
+            assert exchange(sock).status == 200
+        begun.sendall(request()[:-2])
+        wait_for(lambda: has_read_all(server, begun), "the begun head to be read")
+        busy.sendall(request("/wait?busy"))
+        wait_for((app.parent / "begun-busy").exists, "the call to begin")
+        idle.sendall(request())
+        begun.sendall(b"\r\n")
+        until = time.monotonic() + 2.5
+        wait_for(lambda: time.monotonic() > until, "both deadlines to pass")
+        (app.parent / "gate").touch()
+        assert [receive(sock).status for sock in (busy, idle, begun)] == [200] * 3
+
+
 @pytest.mark.parametrize("model", LOOPS)
 @pytest.mark.parametrize("words", [b"", b"GET / HTT", request("/a") + b"GET"])
 @pytest.mark.parametrize("resets", [False, True])

@@ -27,7 +27,7 @@ from allcomers.protocol import head as heads
 from allcomers.protocol.encode import named_status
 from allcomers.protocol.message import Request, Response
 from support.builds import plain, same
-from support.strategies import damaged, heads_of_requests, mutated
+from support.strategies import bodies_in_chunks, damaged, heads_of_requests, mutated
 from support.streams import cut
 
 needs_leaf = pytest.mark.skipif(not leaf.COMPILED, reason="the leaf is not compiled, or ALLCOMERS_PURE is set")
@@ -45,6 +45,18 @@ def test_which_one_runs_is_told(pure: str) -> None:
     said = subprocess.run(command, env=os.environ | {"ALLCOMERS_PURE": pure}, capture_output=True, text=True).stdout
     compiled = not pure and importlib.util.find_spec("allcomers.protocol._head") is not None
     assert f"({'compiled' if compiled else 'plain Python'})" in said
+
+
+# ---------------------------------------------------------------- bodies
+
+
+@needs_leaf
+@settings(max_examples=300)
+@given(bodies_in_chunks(), st.lists(st.integers(0, 12_000), max_size=4), st.sampled_from([6000, 1 << 20]))
+@example(b"1\r\na\r\n2\r\nbc\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", [], 6000)
+def test_a_body_in_chunks_is_the_same(coded: bytes, places: list[int], most: int) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    same([head, *cut(coded, places)], max_body=most)
 
 
 # ---------------------------------------------------------------- heads

@@ -85,7 +85,7 @@ def test_memory_of_who_is_trusted_has_an_end() -> None:
     proxies = Proxies("10.0.0.0/8")
     for number in range(5000):
         proxies.trust(f"192.0.{number // 250}.{number % 250}")
-    assert len(proxies._known) <= 1024
+    assert len(proxies.known) <= 1024
 
 
 # ---------------------------------------------------------------- X-Forwarded-For

@@ -13,7 +13,7 @@ import pytest
 from websockets.sync.client import connect
 
 from support.certificates import Certificate
-from support.harness import Server, chosen, receive_all, serving, wait_for
+from support.harness import Server, chosen, free_port, receive_all, serving, wait_for
 from support.staged import App, is_alive, listening, open_files
 
 MODELS = ("epoll", "epoll-et", "poll", "select", "asyncio", "thread", "thread-pool", "process", "iterative")
@@ -263,10 +263,10 @@ def test_a_daemon_of_the_app_does_not_keep_the_port(app: App, tmp_path: Path) ->
         "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'served']\n"
     )
     target = f"{app.folder / 'app.py'}:app"
+    port = free_port()
     daemons = []
     try:
-        with serving("run", target) as server:
-            port = server.address[1]
+        with serving("run", target, bind=f"127.0.0.1:{port}"):
             daemons.append(int((tmp_path / "daemon").read_text()))
         assert is_alive(daemons[0])
         with serving("run", target, bind=f"127.0.0.1:{port}") as server:

@@ -253,6 +253,19 @@ def test_a_trusted_proxy_tells_who_the_client_is(app: Path, model: str) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("scheme", [b"X-Forwarded-Proto: https\r\n", b""])
+def test_fields_that_came_before_count_from_a_trusted_peer_alone(app: Path, scheme: bytes) -> None:
+    asked = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 198.51.100.7\r\n" + scheme + b"\r\n"
+    found = "198.51.100.7 0 https" if scheme else "198.51.100.7 0 http"
+    with serving("run", f"{app}:web", "--forwarded-allow-ips", "127.0.0.1") as server:
+        for _ in range(2):
+            assert bodies(ask(server, asked * 4 + CLOSE))[:4] == [found] * 4
+            with socket.create_connection(server.address, source_address=("127.0.0.2", 0)) as sock:
+                sock.sendall(asked * 4 + CLOSE)
+                own = bodies(receive_all(sock))
+            assert [body.split()[::2] for body in own] == [["127.0.0.2", "http"]] * 5
+
+
 def test_nobody_is_trusted_unless_told_so(app: Path, tmp_path: Path) -> None:
     with serving("run", f"{app}:web") as server:
         assert bodies(ask(server, FORWARDED))[0].startswith("127.0.0.1 ")

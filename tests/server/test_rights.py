@@ -66,7 +66,8 @@ def test_a_log_in_a_folder_of_root_s_is_opened_by_root_and_passed_on(folder: Pat
         rotated(server, log)
         for worker in server.workers():
             wait_for(lambda worker=worker: str(log) in open_files(worker), "each worker to have the new file")
-            assert str(log.with_suffix(".1")) not in open_files(worker)
+            old = str(log.with_suffix(".1"))  # which it closes behind that
+            wait_for(lambda worker=worker, old=old: old not in open_files(worker), "it to close the old one")
         wait_for(lambda: str(log) not in open_files(server.pid), "the supervisor to close it")
         assert "cannot reopen" not in server.stderr
 

@@ -60,3 +60,23 @@ def test_nothing_is_loaded_that_the_first_answer_does_not_need(tmp_path: Path, n
     if sys.version_info >= (3, 13):  # before, pathlib itself brings them
         unwanted = unwanted | {"ipaddress", "urllib.parse"}
     assert imported & unwanted == set()
+
+
+COLLECTED = """
+import gc
+from allcomers import Response
+
+loaded = gc.isenabled()
+if {disables}:
+    gc.disable()
+
+def app(request):
+    return Response(f"{{loaded}} {{gc.isenabled()}}".encode())
+"""
+
+
+@pytest.mark.parametrize("disables", [False, True])
+def test_an_app_finds_the_collector_on_and_may_turn_it_off(tmp_path: Path, disables: bool) -> None:
+    (tmp_path / "app.py").write_text(COLLECTED.format(disables=disables))
+    with serving("run", "app.py:app", cwd=tmp_path) as server:
+        assert ask(server, GET).endswith(f"True {not disables}".encode())

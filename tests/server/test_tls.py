@@ -141,7 +141,8 @@ def test_a_client_with_no_protocol_in_common_gets_the_alert(
 ) -> None:
     """RFC 7301, 3.2: a client that speaks HTTP/2 alone is told so, rather than answered in HTTP/1.1."""
     for model in models:
-        with serving("serve", "examples/site", "--certfile", shop.pem("localhost"), "-m", model) as server:
+        options = "--certfile", shop.pem("localhost"), "--http", "1.1"
+        with serving("serve", "examples/site", *options, "-m", model) as server:
             for offered, accepted in ((["h2"], False), (["h2", "http/1.1"], True), ([], True)):
                 client = client_of(shop)
                 client.minimum_version = client.maximum_version = version
@@ -298,11 +299,11 @@ def shown_by(server: Server, shop: Shop, name: str) -> str:
         return str(shown["serialNumber"])
 
 
-def test_a_client_that_offers_http_2_gets_http_1_1(shop: Shop) -> None:
+def test_a_client_that_offers_http_2_gets_http_1_1_where_nothing_else_is_spoken(shop: Shop) -> None:
     context = client_of(shop)
     context.set_alpn_protocols(["h2", "http/1.1"])
     with (
-        serving("serve", "examples/site", "--certfile", shop.pem("localhost")) as server,
+        serving("serve", "examples/site", "--certfile", shop.pem("localhost"), "--http", "1.1") as server,
         context.wrap_socket(server.connect(), server_hostname="localhost") as sock,
     ):
         assert sock.selected_alpn_protocol() == "http/1.1"

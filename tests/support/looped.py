@@ -214,7 +214,7 @@ class Looped:
             while words:
                 sock.sendall(words)
                 self.turn()
-                words = voice.begin(_there(sock))
+                words = voice.begin(there(sock))
             said = b""
             for piece in (*most, last):
                 try:
@@ -223,11 +223,11 @@ class Looped:
                     break
                 self.turn()
                 if reads:
-                    said += voice.hear(_there(sock))
+                    said += voice.hear(there(sock))
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_WR)
             self.turn()
-            while more := _there(sock):
+            while more := there(sock):
                 said += voice.hear(more)
                 self.turn()
             return said
@@ -245,7 +245,7 @@ class Looped:
             self.calls.close()
 
 
-def _there(sock: socket.socket) -> bytes:
+def there(sock: socket.socket) -> bytes:
     """What there is to read now."""
     pieces = []
     try:

@@ -92,7 +92,7 @@ class Far:
                     break
         except PeerError:
             conn.lost(self.now)
-        assert not conn.wants & RUNNING
+        assert not calls or not conn.wants & RUNNING
         if self.closed and callable(close_call := conn.close_call()):  # PENDING while a call runs
             close_call()
             self.farewells += 1

@@ -95,3 +95,20 @@ def damaged(draw: st.DrawFn) -> bytes:
         if not data:
             break
     return bytes(data)
+
+
+_ENDS = [b"0\r\n\r\n"] * 6 + [b"000\r\n\r\n", b"0;a\r\n\r\n", b"0\r\nA: b\r\n\r\n", b"0\r\n", b"", b"x", b"\r\n"]
+
+
+@st.composite
+def bodies_in_chunks(draw: st.DrawFn) -> bytes:
+    """Bodies in chunks, some of them uncommon, damaged or not whole."""
+    coded = b""
+    for size in draw(st.lists(st.sampled_from([1, 9, 10, 171, 1000, 4096, 5000]), max_size=4)):
+        line = draw(st.sampled_from(["%x", "%x", "%X", "000%x", "%x;a=b", "0000000%x"])) % size
+        coded += line.encode() + b"\r\n" + (b"0123456789" * 500)[:size] + b"\r\n"
+    coded += draw(st.sampled_from(_ENDS))
+    if draw(st.sampled_from([True, False, False])) and coded:
+        at = draw(st.integers(0, len(coded) - 1) | st.integers(max(0, len(coded) - 8), len(coded) - 1))
+        coded = coded[:at] + draw(st.sampled_from([b"", b"\r", b"\n", b"a", b"g", b"\r\n"])) + coded[at + 1 :]
+    return coded

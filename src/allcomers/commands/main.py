@@ -15,6 +15,7 @@ from typing import Final
 
 import allcomers
 from allcomers.errors import ConfigError, OperatorError
+from allcomers.system.memory.collector import paused
 
 SUMMARIES: Final = {
     "serve [DIR]": "serve a folder of files as a site; by default the current one",
@@ -127,7 +128,8 @@ def _run(arguments: list[str]) -> int:
             f"{similar(name, COMMANDS)} (see allcomers --help)"
         )
     module, _, function = COMMANDS[name].partition(":")
-    command: Callable[[list[str]], int] = getattr(import_module(f"allcomers.commands.{module}"), function)
+    with paused():
+        command: Callable[[list[str]], int] = getattr(import_module(f"allcomers.commands.{module}"), function)
     return command(arguments[1:])
 
 

@@ -16,6 +16,7 @@ from allcomers.config import sources
 from allcomers.config.options import addresses
 from allcomers.errors import ConfigError, OperatorError
 from allcomers.server import error_log
+from allcomers.system.memory.collector import paused
 from allcomers.system.native import primitives
 
 if TYPE_CHECKING:
@@ -87,8 +88,9 @@ def _main(command: str, arguments: list[str], mover: str = "") -> int:
     job = _job(settings)._replace(files=config_files(parsed))
     if parsed["check_config"]:
         return _check(settings, job)
-    from allcomers.server.supervisor.supervisor import Supervisor
-    from allcomers.system.processes import title
+    with paused():
+        from allcomers.server.supervisor.supervisor import Supervisor
+        from allcomers.system.processes import title
 
     title.name_process(title.SUPERVISOR)
     return Supervisor(job, renew=partial(_renew, command, arguments, start, mover), start=start).run()

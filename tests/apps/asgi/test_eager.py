@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
+import socket
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -12,7 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from allcomers.protocol import compiled as leaf
-from support.apps.eager_app import TALKS
+from support.apps.eager_app import LATE, TALKS
+from support.apps.eager_streams import FLOOD
 from support.harness import ROOT, Server, receive_all, serving, wait_for
 
 pytestmark = pytest.mark.skipif(not leaf.COMPILED, reason="the leaf is not compiled, or ALLCOMERS_PURE is set")
@@ -40,7 +43,18 @@ def talk(server: Server, *requests: bytes) -> bytes:
         while not heard.endswith(b"plain\n"):
             heard += sock.recv(65536)
         sock.sendall(b"".join(requests) + END)
-        return re.sub(rb"Date: [^\r]* GMT\r\n", b"Date\r\n", receive_all(sock))
+        return undated(receive_all(sock))
+
+
+def alone(server: Server, request: bytes) -> bytes:
+    """Return the response to the last request of a connection, behind which nothing comes."""
+    with server.connect() as sock:
+        sock.sendall(request[:-2] + b"Connection: close\r\n\r\n")
+        return undated(receive_all(sock))
+
+
+def undated(heard: bytes) -> bytes:
+    return re.sub(rb"Date: [^\r]* GMT\r\n", b"Date\r\n", heard)
 
 
 def seen(server: Server) -> list[bytes]:
@@ -64,6 +78,51 @@ VARIANTS = {
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("path", sorted(TALKS))
 def test_each_talk_is_what_it_is_in_plain_python(servers: tuple[Server, Server], path: str, variant: str) -> None:
+    compare(servers, path, variant)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_each_talk_behind_a_wait_is_what_it_is_in_plain_python(servers: tuple[Server, Server], variant: str) -> None:
+    for path in sorted(TALKS):
+        compare(servers, LATE + path, variant)
+        request = REQUEST.format(target=LATE + path, **VARIANTS[variant]).encode()
+        compiled, pure = (alone(server, request) for server in servers)
+        assert compiled == pure, path
+        compare(servers, LATE + path, variant)  # also what they have noted
+
+
+KEPT = [
+    "/plain",
+    "/waits",
+    "/waits_between",
+    "/background",
+    "/receives_late",
+    "/late_body",
+    "/pieces",
+    "/scope",
+    "/size_16385",
+]
+
+
+def test_requests_that_come_one_by_one_are_answered_behind_a_wait_as_in_plain_python(
+    servers: tuple[Server, Server],
+) -> None:
+    told = []
+    for server in servers:
+        client = http.client.HTTPConnection(*server.address, timeout=30)
+        heard = []
+        for path in KEPT * 2:
+            client.request("GET", LATE + path)
+            response = client.getresponse()
+            fields = [field for field in response.getheaders() if field[0] != "Date"]
+            heard.append((response.status, fields, re.sub(rb"127.0.0.1:\d+", b"", response.read())))
+        client.close()
+        told.append(heard)
+    assert told[0] == told[1]
+
+
+def compare(servers: tuple[Server, Server], path: str, variant: str) -> None:
+    """Assert that a path's app says, notes and logs the same in both."""
     request = REQUEST.format(target=path, **VARIANTS[variant]).encode()
     compiled, pure = servers
     alone, again = talk(pure, request), talk(pure, request, request, request)
@@ -102,6 +161,18 @@ def test_a_stream_is_what_it_is_in_plain_python(
     request = REQUEST.format(target=target, **VARIANTS[variant]).encode()
     compiled, pure = servers
     assert talk(compiled, *[request] * count) == talk(pure, *[request] * count)
+
+
+def test_pieces_that_wait_for_a_slow_client_come_in_order(servers: tuple[Server, Server]) -> None:
+    for server in servers:
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # most of it waits on the server's side
+            sock.connect(server.address)
+            for _ in range(2):  # the fast path knows the second request's lines
+                sock.sendall(b"GET /flood HTTP/1.1\r\nHost: example.org\r\n\r\n")
+                response = http.client.HTTPResponse(sock)
+                response.begin()
+                assert response.read() == b"".join(FLOOD)
 
 
 # ------------------------------------------------------------ scopes

@@ -294,6 +294,28 @@ def test_if_none_match(root: Path) -> None:
     assert ask(site, method="HEAD", if_none_match=tag).status == 304
 
 
+@pytest.mark.parametrize("first", [{}, {"if_none_match": "the tag"}], ids=["after the whole", "after another"])
+@pytest.mark.parametrize("size", [9, SMALL + 1])
+def test_a_304_of_a_known_file_is_that_of_an_unknown_one(root: Path, first: dict[str, str], size: int) -> None:
+    file = root / "index.html"
+    file.write_bytes(b"x" * size)
+    tag = header(ask(Site(root, cache_control="no-cache")), "ETag") or ""
+    asked = {"if_none_match": tag, "if_modified_since": http_date(1)}
+    unknown = ask(Site(root, cache_control="no-cache"), **asked)
+    site = Site(root, cache_control="no-cache")
+    ask(site, **dict.fromkeys(first, tag))
+    for _ in range(2):
+        known = ask(site, **asked)
+        assert (known.status, known.body, known.headers) == (304, b"", unknown.headers)
+        assert ask(site).body == b"x" * size
+        assert ask(site, if_none_match='"x"').status == 200
+        assert ask(site, if_match='"x"', if_none_match=tag).status == 412
+    file.write_bytes(b"another")
+    assert ask(site, **asked).body == b"another"
+    file.unlink()
+    assert ask(site, **asked).status == 404
+
+
 def test_if_modified_since(root: Path) -> None:
     os.utime(root / "index.html", (1000, 1_000_000))
     site = Site(root)

@@ -37,6 +37,9 @@ COUNT = 200
 
 EXPECTED = pattern(BLOCK) * COUNT
 
+SLOW = ("--min-rate", "0")
+"""Options where clients read when all else was looked at, however long that takes."""
+
 
 class Notes:
     """The file of a call's progress, and the target of its request."""
@@ -123,7 +126,7 @@ def newcomers(server: Server) -> Iterator[list[float]]:
 def test_slow_readers_keep_no_call_waiting(model: str, calls: str, pure: str, tmp_path: Path) -> None:
     """Twice as many as there are threads: each call is over before its client has read."""
     with (
-        serving("run", APP, "-m", model, "--calls", calls, "-t", "2", env={"ALLCOMERS_PURE": pure}) as server,
+        serving("run", APP, "-m", model, "--calls", calls, "-t", "2", *SLOW, env={"ALLCOMERS_PURE": pure}) as server,
         ExitStack() as stack,
     ):
         noted = [Notes(tmp_path / str(number)) for number in range(4)]
@@ -142,7 +145,7 @@ def test_slow_readers_keep_no_call_waiting(model: str, calls: str, pure: str, tm
 
 @pytest.mark.parametrize("calls", ["pool", "auto"])
 def test_64_slow_readers_and_32_threads(calls: str, tmp_path: Path) -> None:
-    with serving("run", APP, "--calls", calls) as server, ExitStack() as stack:
+    with serving("run", APP, "--calls", calls, *SLOW) as server, ExitStack() as stack:
         noted = [Notes(tmp_path / str(number), count=COUNT // 4) for number in range(64)]
         before = resident(server)
         with newcomers(server) as waited:

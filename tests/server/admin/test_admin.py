@@ -28,6 +28,7 @@ from allcomers.server.admin.snapshot import usage
 from allcomers.system.counters import BUCKETS, bucket, bucket_start
 from support.crowd import exchange
 from support.harness import ROOT, Server, serving, wait_for
+from support.http2_client import Http2Client
 from support.staged import App
 
 APP = f"{ROOT}/tests/support/apps/admin_app.py:app"
@@ -117,6 +118,23 @@ def test_a_call_that_runs_is_in_progress_and_its_user_is_there(calls: str) -> No
         times = admin.stats_when(lambda stats: stats["in_progress"] == 0, "no request in progress")["windows"]["60"]
         assert times["max"] >= 3.0 * 15 / 16
         assert times["app"] * times["tps"] * times["seconds"] >= 2.9
+
+
+def test_streams_of_a_connection_are_requests_of_one_user(tmp_path: Path) -> None:
+    """Those of HTTP/2: each is in progress until it is answered, and counted once."""
+    app = App(tmp_path)
+    with (
+        watched("--calls", "pool", "--threads", "2", target=app.target) as (server, admin),
+        Http2Client(server.address) as client,
+    ):
+        streams = [client.request(path=f"/wait?{number}") for number in range(5)]
+        stats = admin.stats_when(lambda stats: stats["in_progress"] == 5, "five requests in progress")
+        assert stats["users"] == 1
+        app.open_gate()
+        assert {reply.status for reply in client.all_replies(streams)} == {200}
+        stats = admin.stats_when(lambda stats: stats["in_progress"] == 0, "no request in progress")
+        totals = stats["totals"]
+        assert (stats["users"], totals["accepted"], totals["requests"], totals["answered"]) == (1, 1, 5, 5)
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,8 @@ def test_health_answers_beside_all_watchers_and_half_heads() -> None:
             stack.enter_context(half_head(place))
         for path in ("/health/live", "/health/ready", "/metrics"):
             took = [seconds(place, path) for _ in range(5)]
-            assert min(took) < 0.1
-            assert max(took) < 4.0  # a busy machine is no failure; half heads are awaited for 10 s
+            assert max(took) < 8.0  # a busy machine is no failure; half heads are awaited for 10 s
+            wait_for(lambda path=path: seconds(place, path) < 0.1, f"a moment in which {path} waits for nobody")
 
 
 def test_where_all_places_are_taken_the_oldest_half_head_leaves() -> None:
@@ -66,9 +66,13 @@ def test_where_all_places_are_taken_the_oldest_half_head_leaves() -> None:
     with admin() as place, ExitStack() as stack:
         watcher = stack.enter_context(watch(place))
         waiting = [stack.enter_context(half_head(place)) for _ in range(560)]
-        assert min(seconds(place, "/health/live") for _ in range(5)) < 1.0
+        wait_for(lambda: seconds(place, "/health/live") < 1.0, "an answer that waits for nobody")
         waiting[0].settimeout(10)
         assert receive_all(waiting[0]) == b""
         waiting[-1].sendall(b"localhost\r\nConnection: close\r\n\r\n")
         assert receive_all(waiting[-1]).startswith(b"HTTP/1.1 200")
-        assert b"event: sample" in watcher.recv(1 << 20) + watcher.recv(1 << 20)
+        seen = b""
+        while b"event: sample" not in seen:
+            piece = watcher.recv(1 << 20)
+            assert piece, seen
+            seen += piece

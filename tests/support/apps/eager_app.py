@@ -10,11 +10,9 @@ from collections.abc import Awaitable
 from contextvars import ContextVar
 from typing import Any
 
-import anyio
-
 from allcomers.server import error_log
-from support.apps import eager_kinds, eager_streams  # noqa: F401 - they add their paths
-from support.apps.eager_parts import SEEN, TALKS, TEXT, answer, body, start, talk
+from support.apps import eager_anyio, eager_kinds, eager_streams  # noqa: F401 - they add their paths
+from support.apps.eager_parts import SEEN, TALKS, TEXT, Talk, answer, body, start, talk
 
 if "WHOLE_LOG" in os.environ:  # each entry is compared: none is to be counted among others
     vars(error_log)["BURST"] = 1_000_000
@@ -22,8 +20,22 @@ if "WHOLE_LOG" in os.environ:  # each entry is compared: none is to be counted a
 last: ContextVar[str] = ContextVar("last", default="nothing")
 
 
+LATE = "/late"
+"""Before a path: its app waits first."""
+
+
 def app(scope: Any, receive: Any, send: Any) -> Awaitable[Any]:
-    return TALKS[scope["path"]](scope, receive, send)
+    path = scope["path"]
+    if path == "/flood":
+        return eager_streams.flood(scope, receive, send)
+    if path.startswith(LATE + "/"):
+        return late(TALKS[path.removeprefix(LATE)], scope, receive, send)
+    return TALKS[path](scope, receive, send)
+
+
+async def late(do: Talk, scope: Any, receive: Any, send: Any) -> None:
+    await asyncio.sleep(0)
+    await do(scope, receive, send)
 
 
 @talk
@@ -329,37 +341,6 @@ async def context_at_once(scope: Any, receive: Any, send: Any) -> None:
     before = last.get()
     last.set("something")
     await answer(send, f"{before} {last.get()} {asyncio.current_task() is not None}".encode())
-
-
-@talk
-async def anyio_at_once(scope: Any, receive: Any, send: Any) -> None:
-    with anyio.fail_after(30):
-        await answer(send)
-
-
-@talk
-async def anyio_group(scope: Any, receive: Any, send: Any) -> None:
-    done: list[str] = []
-
-    async def work(name: str) -> None:
-        await anyio.sleep(0)
-        done.append(name)
-
-    with anyio.fail_after(30):
-        async with anyio.create_task_group() as group:
-            group.start_soon(work, "one")
-            group.start_soon(work, "two")
-        done.append(await anyio.to_thread.run_sync(lambda: "thread"))
-    await answer(send, repr(sorted(done)).encode())
-
-
-@talk
-async def anyio_cancels(scope: Any, receive: Any, send: Any) -> None:
-    """Give up the wait for a client that stays."""
-    await receive()
-    with anyio.move_on_after(0.01) as scope_:
-        await receive()
-    await answer(send, repr(scope_.cancelled_caught).encode())
 
 
 def future(scope: Any, receive: Any, send: Any) -> Awaitable[Any]:

@@ -77,3 +77,15 @@ async def bad_piece(scope: Any, receive: Any, send: Any) -> None:
     await send(start())
     await send(body(b"one ", more_body=True))
     await send(body("two", more_body=True))
+
+
+FLOOD = [b"%06d" % number * 500 for number in range(3000)]
+"""Pieces that no socket takes all of."""
+
+
+async def flood(scope: Any, receive: Any, send: Any) -> None:
+    await send(start())
+    for piece in FLOOD:
+        await asyncio.sleep(0)
+        await send(body(piece, more_body=True))
+    await send(body(b""))
