@@ -64,6 +64,18 @@ def load(server: Server, *arguments: str) -> dict[str, Any]:
     return figures
 
 
+def load_five_times(server: Server, peak: float) -> dict[str, Any]:
+    """Load the server with five times its peak; again with more if it turns out that the machine was busy when that was
+    measured."""
+    for _ in range(6):
+        over = load(server, "-r", f"{5 * peak:.0f}", "-c600", "-d4")  # so many that none waits for a connection
+        answered = over["statuses"]["200"] / over["seconds"]
+        if answered < 1.5 * peak:
+            return over
+        peak = answered
+    raise AssertionError(f"the peak is not found: {peak:.0f} a second")
+
+
 def answers(server: Server) -> bytes:
     """Return a whole response, with its head."""
     with server.connect() as sock:
@@ -79,16 +91,15 @@ def test_at_five_times_the_load_as_many_are_answered_and_the_rest_is_refused_at_
     app, *options = KINDS[kind]
     with serving("run", f"{APPS}:{app}", *options, *TARGET, env=env(kind)) as server:
         alone = "-c4" if app == "waits" else "-c2", "-d1"
-        peak = load(server, *alone)
-        assert peak["statuses"].keys() == {"200"}
-        rate = 5 * peak["tps"]
-        over = load(server, "-r", f"{rate:.0f}", "-c150", "-d4")
+        figures = load(server, *alone)
+        assert figures["statuses"].keys() == {"200"}
+        peak, over = figures["tps"], load_five_times(server, figures["tps"])
         assert over["statuses"].keys() == {"200", "503"}
         assert over["failed"] == 0
         assert over["statuses"]["503"] > over["statuses"]["200"]
         wait_for(lambda: "overload: requests wait" in server.stderr, "a line in the log")
         wait_for(lambda: load(server, "-c2", "-n40")["statuses"] == {"200": 40}, "two clients to be served again")
-        slower = min(peak["tps"], load(server, *alone)["tps"])  # the machine may have become busy meanwhile
+        slower = min(peak, load(server, *alone)["tps"])  # the machine may have become busy meanwhile
         assert over["statuses"]["200"] / over["seconds"] > slower / 2
 
 

@@ -103,7 +103,11 @@ class Peers:
         for _ in range(len(self.again)):
             channel = self.again.popleft()
             if self.channels.get(channel.fd) is channel:
-                self._guarded(channel, channel.go_on, now)
+                try:
+                    self._guarded(channel, channel.go_on, now)
+                except MemoryError:  # before its turn began: no poller may know of this peer, so it must come again
+                    self.again.append(channel)
+                    raise
                 now = monotonic()
                 if now >= until:
                     break
