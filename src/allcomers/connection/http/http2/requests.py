@@ -128,8 +128,7 @@ class Http2Requests(Http2Streams):
         """Respond to a request that is not served."""
         exchange.whole()
         exchange.leave()
-        if exchange in self._due:
-            self._due.remove(exchange)
+        self._withdraw(exchange)
         self.respond(exchange, _response_of(refusal), now)
 
     def _refuse_head(self, event: RequestRefused, now: float) -> None:

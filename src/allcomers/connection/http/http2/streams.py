@@ -129,12 +129,16 @@ class Http2Streams(HttpConnection):
                 exchange.stored = 0
                 self._open_windows()
 
+    def _withdraw(self, exchange: StreamExchange) -> None:
+        """Have no call of this exchange taken, if one is due."""
+        if exchange in self._due:
+            self._due.remove(exchange)
+
     def drop(self, exchange: StreamExchange, now: float) -> None:
         """End an exchange whose stream was reset, by either side, or is lost."""
         if exchange.over:
             return
-        if exchange in self._due:
-            self._due.remove(exchange)
+        self._withdraw(exchange)
         if exchange.tunnel is not None:  # which was logged when it began
             exchange.tunnel.conn.lost(now)
             exchange.tunnel = None
