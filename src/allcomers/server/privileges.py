@@ -39,9 +39,10 @@ class Account(NamedTuple):
         os.setgid(self.gid)
         if self.uid >= 0:
             os.setuid(self.uid)
-        if not os.access(os.__file__, os.R_OK):  # later imports would fail with an obscure error
-            folder = os.path.dirname(os.__file__)  # noqa: PTH120
-            raise ConfigError(f"--user {self.name or self.uid}: it cannot read Python itself, which is in {folder}")
+        for what, file in (("Python itself", os.__file__), ("allcomers", __file__)):
+            if not os.access(file, os.R_OK):  # later imports would fail with an obscure error
+                folder = os.path.dirname(file)  # noqa: PTH120
+                raise ConfigError(f"--user {self.name or self.uid}: it cannot read {what}, which is in {folder}")
         if self.name:  # as systemd sets them for User=: libraries keep their caches at home
             os.environ.update(HOME=self.home, USER=self.name, LOGNAME=self.name)
 
