@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-WIDTH = 960
+WIDTH = 880
 
 STYLE = """
 :root{--paper:#ffffff;--ink:#12232e;--soft:#4a5c68;--line:#c3ced5;--serve:#0a7a73;--on:#ffffff;--wait:#d98600;--pale:#e3f2f0;--chip:#f2f5f7}
@@ -47,14 +47,10 @@ class Folder(NamedTuple):
 
 FOLDERS = (
     Folder("commands/", "what the command line offers", ("load/", "lab/", "doctor/", "top/", "shell/")),
-    Folder(
-        "server/",
-        "processes",
-        ("supervisor/", "admin/", "diagnostics/", "embedded/", "hooks/", "interfaces/", "logs/", "charts/"),
-    ),
+    Folder("server/", "processes", ("supervisor/", "admin/", "embedded/", "hooks/", "interfaces/", "logs/")),
     Folder("models/", "who waits for the sockets: a page each", ("driver/", "fastpath/", "greenlets/")),
     Folder("calls/", "where app code runs", ("overload/",)),
-    Folder("apps/", "what answers requests", ("static/", "wsgi/", "asgi/", "compression/", "by_route/")),
+    Folder("apps/", "what answers requests", ("static/", "wsgi/", "asgi/", "compression/")),
     Folder("connection/", "one peer, its phases and deadlines", ("http/",), is_pure=True),
     Folder("system/", "what is asked of the kernel", ("listening/", "memory/", "native/", "processes/")),
     Folder(
@@ -121,7 +117,7 @@ def arrow(kind: str, tip: str, x1: float, x2: float, y: float) -> str:
 
 def folders() -> str:
     """A floor for each folder, the command line on top; arrows of imports run down."""
-    left, width, floor, gap = 60, 886, 46, 8
+    left, width, floor, gap = 60, 806, 46, 8
     height = 14 + len(FOLDERS) * (floor + gap) + 42
 
     def parts() -> Iterator[str]:
@@ -137,7 +133,7 @@ def folders() -> str:
             yield box("card pure" if folder.is_pure else "card", left, y, width, floor)
             yield text("name", left + 16, y + 28, folder.name)
             yield text("", left + 140, y + 28, folder.what)
-            widths = [7.4 * len(name) + 14 for name in folder.within]
+            widths = [8.2 * len(name) + 20 for name in folder.within]
             x = min(left + 436.0, left + width - 10 + 8 - sum(widths) - 8 * len(widths))  # many end where the card does
             for name, wide in zip(folder.within, widths, strict=True):
                 yield box("chip", x, y + 10, wide, 26, 13)
@@ -155,7 +151,7 @@ def folders() -> str:
 
 def request() -> str:
     """The six stops of a request, the way there above and the way back below."""
-    wide, gap, left, top, tall = 112.0, 52.0, 14.0, 84.0, 128.0
+    wide, gap, left, top, tall = 112.0, 36.0, 14.0, 84.0, 128.0
 
     def at(stop: int) -> float:
         return left + stop * (wide + gap)

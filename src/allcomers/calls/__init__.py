@@ -19,7 +19,6 @@ def make(
     replace: Callable[[str], object] = lambda why: None,
     counters: CounterRow | None = None,
     admission: Admission | None = None,
-    gathers: bool = True,
 ) -> Calls:
     """Return the calls called `name`: "inline", "pool" of at most `threads` threads, or "auto".
 
@@ -27,21 +26,16 @@ def make(
     replace    requests, with a reason, a process in the place of this one, whose threads hang
     counters   the row that counts the calls
     admission  refuses calls that would wait too long; by default none
-    gathers    whether pieces of a response that come without a wait go out together
     """
     counters = counters or CounterRow()
     if limit and name == "inline":
         from allcomers.calls.time_limit import TimedInline
 
         return TimedInline(threads, limit, replace, counters)
-    if name == "auto" and limit:
-        from allcomers.calls.time_limit import TimedAuto
-
-        return TimedAuto(threads, limit, replace, counters, admission)
-    if name == "auto":
+    if name == "auto" and not limit:
         from allcomers.calls.auto import Auto
 
-        return Auto(threads, counters, admission, gathers=gathers)
+        return Auto(threads, counters, admission)
     if name == "inline":
         from allcomers.calls.inline import Inline
 
@@ -49,7 +43,7 @@ def make(
     from allcomers.calls.pool import ThreadPool
 
     if not limit:
-        return ThreadPool(threads, counters, admission=admission, gathers=gathers)
+        return ThreadPool(threads, counters, admission=admission)
     from allcomers.calls.time_limit import TimeLimit
 
     return ThreadPool(threads, counters, TimeLimit(limit, threads, replace), admission=admission)

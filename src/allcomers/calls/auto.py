@@ -8,7 +8,7 @@
     pool      when slow calls are the rule (leaky_bucket.py), each goes to another thread at once, until they are quick
               again.
 
-A response that is an iterable stays in the thread of its call (giving.py). One that began in the loop's thread is
+A response that is an iterable stays in the thread of its call (outflow.py). One that began in the loop's thread is
 pulled there for as long as each piece is there at once and goes out at once. When it has to wait, for its next piece or
 for its client, the loop moves on, and the thread stays with that response to its end.
 
@@ -35,12 +35,12 @@ from threading import get_native_id
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from allcomers.calls.giving import answer, is_bound
 from allcomers.calls.leaky_bucket import LeakyBucket
+from allcomers.calls.outflow import answer, is_bound
 from allcomers.calls.overload.admission import Admission
 from allcomers.calls.ownership import Ownership
 from allcomers.calls.pool import Done, ThreadPool
-from allcomers.calls.watchdog import DOZE, LOOK, Watchdog
+from allcomers.calls.watchdog import Watchdog
 from allcomers.connection.call import FAILED
 from allcomers.connection.http.response_body import PulledBody
 from allcomers.errors import LoopMoved
@@ -52,8 +52,11 @@ from allcomers.system.processes import forks
 from allcomers.system.processes.forks import new_lock
 
 if TYPE_CHECKING:
-    from allcomers.calls.protocols import MovableLoop, Parts, PoolLimit
+    from allcomers.calls.protocols import MovableLoop, Parts
     from allcomers.connection.base import Work
+
+LOOK: Final = 0.001
+"""Seconds between two looks of the watchdog; a call that runs at two of them is slow."""
 
 KEEN: Final = 0.0001
 """The same, once calls have been found to wait: until the loop moves on, all wait for such a call. A look costs some
@@ -71,6 +74,9 @@ COMPUTES: Final = 0.02
 """Seconds for which a call may compute, rather than wait, before the loop moves on: until then that gains nothing, for
 the interpreter runs one thread at a time (sys.getswitchinterval() is a quarter of it)."""
 
+DOZE: Final = 50
+"""Looks without a call after which the watchdog sleeps until one begins."""
+
 WARY: Final = 1000
 """Quick calls after which a loop that cannot move runs them inline again."""
 
@@ -81,14 +87,7 @@ class Auto:
     counts = False
     is_limited = False
 
-    def __init__(
-        self,
-        threads: int,
-        counters: CounterRow,
-        admission: Admission | None = None,
-        limit: PoolLimit | None = None,
-        gathers: bool = True,
-    ) -> None:
+    def __init__(self, threads: int, counters: CounterRow, admission: Admission | None = None) -> None:
         self._watchdog = _CallWatch(self)
         self.ownership = Ownership(self._watchdog.ring)
         self._threads = threads
@@ -99,7 +98,7 @@ class Auto:
         self._streams = (
             False  # no call runs there any more, for such a response must not come between two of its pieces
         )
-        self._pool = ThreadPool(threads, counters, limit, self._observe, admission, gathers)
+        self._pool = ThreadPool(threads, counters, observe=self._observe, admission=admission)
         self._ended: SimpleQueue[BaseException | None] = SimpleQueue()
         self._unwatched = Event()  # the watchdog looks at no thread any more
         self._lock = new_lock()  # for what follows
@@ -108,7 +107,6 @@ class Auto:
         # Calls detached from the loop, by thread id: (callback, approximate start time).
         self._left: dict[int, tuple[Done, float]] = {}
         self._busy = 0  # those, and the ones that were submitted and are not over
-        self._decide()
 
     # ------------------------------------------------------------ calls
 
@@ -145,7 +143,7 @@ class Auto:
             _, started = self._left[get_ident()]
         self._counters.called(0.0, monotonic() - started)
         if is_bound(stream) and reply is not None:
-            reply = answer(stream, reply, self._call_further, self._pool.gathering)
+            reply = answer(stream, reply, self._pool.call)
         self._post_late(reply)
 
     def _post_late(self, reply: Any) -> None:
@@ -159,18 +157,13 @@ class Auto:
         """Give a response that began in this thread, the loop's, and must wait. Raises LoopMoved when all is given."""
         number = self.ownership.begin()
         if self.release_loop():
-            self._post_late(answer(stream, reply, self._call_further, self._pool.gathering))
+            self._post_late(answer(stream, reply, self._pool.call))
             raise LoopMoved
         self.ownership.end(number)
         with self._lock:
             self._fixed = True
-            # Where it could move, the system has no thread left for such calls, either.
-            self._streams = self._loop is None or self.is_limited
+            self._streams = self._loop is None  # else the system has no thread left for such calls, either
             self._decide()
-
-    def _call_further(self, work: Work) -> Any:
-        """Run a further call of a response that stays in this thread, which has lost the loop."""
-        return self._pool.call(work)
 
     def run(self, work: Work, parts: Parts | None = None) -> Any:
         """Run `work` in this thread, which is its peer's own."""
@@ -228,8 +221,7 @@ class Auto:
 
     def _decide(self) -> None:
         """Decide where the next call runs. Called with the lock held."""
-        # Under a loop that cannot move the client of a call that hangs is answered only where that has another thread.
-        are_slow = self._pace.are_slow or self._streams or (self.is_limited and self._loop is None)
+        are_slow = self._pace.are_slow or self._streams
         self.ownership.inline = not are_slow and self._busy < self._threads
         self._counters.cells[POOLED] = are_slow
 
@@ -246,8 +238,6 @@ class Auto:
         self._pace = LeakyBucket()
         self._pool.resize(1)
         self._pool.reserve()
-        with self._lock:
-            self._decide()
         self._pool.execute(self._run_loop)
         error = self._ended.get()
         if error is not None:
@@ -322,7 +312,6 @@ class _CallWatch:
         """Return the seconds until the next look, or None: sleep until a call begins."""
         ownership = self._auto.ownership
         self._keen -= self._keen > 0
-        ownership.flush_held()
         if ownership.started_count != self._seen:
             self._seen, self._quiet = ownership.started_count, 0
             self._since, self._used = monotonic(), cpu_of(self._auto.owner)

@@ -1,7 +1,7 @@
 """Pool: calls run on up to N threads of their own, which the loop does not wait for.
 
 Right when calls wait (for a database, a file, another server): the loop serves others meanwhile, and N is how many
-may wait at once. A response that is an iterable has its thread to its end (giving.py). Costs two hand-overs between
+may wait at once. A response that is an iterable has its thread to its end (outflow.py). Costs two hand-overs between
 threads for each call; calls that compute gain nothing, since the interpreter runs one at a time. Under the blocking
 models it is a limit: many connections, N calls at once.
 
@@ -23,24 +23,23 @@ from contextlib import contextmanager
 from functools import partial
 from queue import Empty
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from allcomers.calls.giving import Gathering, answer, is_bound
+from allcomers.calls.outflow import answer, is_bound
 from allcomers.calls.overload.admission import Admission
 from allcomers.calls.overload.delay import CALM
-from allcomers.calls.queue import AwaitedReply, WorkQueue
-from allcomers.calls.watchdog import LOOK
-from allcomers.connection.call import DROPPED, FAILED, OVERLOADED, PartialResponse
+from allcomers.calls.queue import WorkQueue
+from allcomers.connection.call import DROPPED, FAILED, OVERLOADED, TIMED_OUT, PartialResponse
 from allcomers.connection.http.response_body import PulledBody
 from allcomers.errors import CallAbandoned
 from allcomers.system import faults
 from allcomers.system.counters import DEQUEUED, DROPPED_CALLS, QUEUED, CounterRow
-from allcomers.system.native.primitives import SimpleQueue
+from allcomers.system.native.primitives import Lock, SimpleQueue
 from allcomers.system.native.threads import Event, start_thread
 from allcomers.system.processes.forks import new_lock
 
 if TYPE_CHECKING:
-    from allcomers.calls.protocols import Parts, PoolLimit
+    from allcomers.calls.protocols import Parts
     from allcomers.connection.base import Work
 
 _logger = logging.getLogger("allcomers.calls")
@@ -59,6 +58,64 @@ Done: TypeAlias = Callable[[Any], object]
 """Receives the result of a call."""
 
 
+class PoolLimit(Protocol):
+    """A time limit of calls, as their pool knows it (time_limit.TimeLimit)."""
+
+    pool: ThreadPool
+
+    def enqueue(self, work: Work, done: Done) -> Work:
+        """Return the call that a thread is to run in the place of `work`."""
+        ...
+
+    def dequeue(self, call: Work) -> None:
+        """End the wait of a call for its thread. Raises CallAbandoned where that was too long."""
+        ...
+
+    def next(self, first: Work, work: Work) -> Work:
+        """Return the same for a further call of the response that the call `first` has begun."""
+        ...
+
+    def lift(self, thread: int) -> None:
+        """Let the calls that run in this thread take any time."""
+        ...
+
+    def close(self) -> None:
+        """Watch no call any more."""
+        ...
+
+
+class AwaitedReply:
+    """The reply of `work`, for a thread that may give up waiting for it: then it is closed when it comes.
+
+    replies  where it is put, behind the parts of its response
+    """
+
+    def __init__(self, work: Work, replies: SimpleQueue[Any]) -> None:
+        self._work = work
+        self._replies = replies
+        self._lock = Lock()
+        self._is_given_up = False
+
+    def done(self, reply: Any) -> None:
+        """Receive the reply, in any thread."""
+        with self._lock:
+            if not self._is_given_up:
+                self._replies.put(reply)
+                return
+        forget = getattr(self._work, "forget", None)
+        if reply is not TIMED_OUT and forget is not None:
+            forget(reply)
+
+    def give_up(self) -> Any:
+        """Wait no longer: return what has come all the same, or TIMED_OUT."""
+        with self._lock:
+            self._is_given_up = True
+        try:
+            return self._replies.get_nowait()
+        except Empty:
+            return TIMED_OUT
+
+
 def _nothing() -> None:
     """Wake a thread, which is to end."""
 
@@ -69,7 +126,6 @@ class ThreadPool:
     limit      the time limit of each call, or None
     observe    called with the seconds that each call took, before its result is reported
     admission  refuses calls that would wait too long: their result is OVERLOADED; by default none
-    gathers    whether pieces of a response that come without a wait go out together; not where each call has a limit
     """
 
     inline = False
@@ -83,9 +139,7 @@ class ThreadPool:
         limit: PoolLimit | None = None,
         observe: Callable[[float], object] | None = None,
         admission: Admission | None = None,
-        gathers: bool = True,
     ) -> None:
-        self.gathering = Gathering() if gathers and limit is None else None
         self.is_limited = limit is not None
         self._counters = counters
         self._limit = limit
@@ -145,7 +199,7 @@ class ThreadPool:
             parts.take(reply)
 
     def run_until(self, work: Work, parts: Parts, until: Callable[[], float]) -> Any:
-        awaited = AwaitedReply(work, parts.replies, self)
+        awaited = AwaitedReply(work, parts.replies)
         self.submit(work, awaited.done)
         while True:
             left = until() - monotonic()
@@ -255,8 +309,6 @@ class ThreadPool:
             self._jobs.put((_nothing, None, math.inf))
         if self._limit is not None:
             self._limit.close()
-        if self.gathering is not None:
-            self.gathering.close()
 
     def resize(self, by: int) -> None:
         """Allow so many threads more; or fewer: then one ends after its call."""
@@ -340,10 +392,7 @@ class ThreadPool:
         if self._observe is not None:
             self._observe(lasted)
         if type(reply) is PulledBody and is_bound(reply):
-            gathering = self.gathering if lasted < LOOK else None  # else what was waited for goes out at once
-            return answer(
-                reply, reply, self.call if limit is None else partial(self._call_next, limit, work), gathering
-            )
+            return answer(reply, reply, self.call if limit is None else partial(self._call_next, limit, work))
         return reply
 
     def _call_next(self, limit: PoolLimit, first: Work, work: Work) -> Any:

@@ -22,7 +22,6 @@ from allcomers.commands.lab.run import trial
 from allcomers.commands.lab.run.child_process import ChildProcess
 from allcomers.commands.lab.run.journal import NAME, UNFINISHED
 from allcomers.commands.lab.run.load_process import LoadRunner
-from allcomers.commands.lab.run.probing import probe
 from allcomers.commands.lab.run.server import ServerSettings
 from allcomers.commands.lab.run.trial import Load, Setup
 from allcomers.commands.load.data import slo
@@ -33,7 +32,7 @@ SHORT = ["--budget", "6s", "--models", "epoll", "--clients", "8"]
 HUNDRED = Load(clients=4, seconds=0.3)
 
 APP = """
-import os, signal, time
+import os, signal
 from itertools import count
 
 import allcomers
@@ -54,12 +53,6 @@ class Moved(allcomers.Web):
 class Broken(allcomers.Web):
     def get(self, request):
         raise allcomers.HttpError(500, "no")
-
-async def holds(scope, receive, send):
-    '''Holds its loop for 10 ms: of 64 clients most wait longer than a server lets them that refuses any.'''
-    time.sleep(0.01)
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
 """
 
 
@@ -140,11 +133,11 @@ def look_at_results(out: Path) -> None:
 
 
 def look_at_plots(out: Path) -> None:
-    """The page's charts are files, too; but for that of all candidates, whose names a picture has no room for."""
+    """The page's plots are files, too."""
     page = (out / "report.html").read_text()
     files = list((out / "plots").glob("*.svg"))
-    assert page.count('<figure class="chart') == len(files) + 1 >= 5
-    for file in (*files, out / "verdict.svg"):
+    assert page.count("<svg") == len(files) >= 4
+    for file in files:
         assert ElementTree.fromstring(file.read_text()).tag == "{http://www.w3.org/2000/svg}svg"
 
 
@@ -194,7 +187,7 @@ def refused(*arguments: str) -> tuple[int, str]:
     ("arguments", "status", "line"),
     [
         ((), 2, "TARGET|DIR"),
-        (("app:app", "--budget", "soon"), 2, "'soon' is no time: 250ms, 90s, 5m, 1h"),
+        (("app:app", "--budget", "soon"), 2, "'soon' is no time: 90s, 5m, 1h"),
         (("app:app", "--slo", "fast"), 2, "'fast' is no term"),
         (("app:app", "--models", "epoll,magic"), 2, "'magic' is not known"),
         (("app:app", "--server-cores", "99"), 2, "--server-cores 99: this process may use"),
@@ -238,13 +231,6 @@ def test_an_app_that_only_redirects_is_reported(tmp_path: Path) -> None:
     assert (tmp_path / "out" / NAME).exists()
     assert "Every response is a redirect: --path" in done.stderr
     assert "Every response is a redirect: --path" in " ".join(done.stdout.split())
-
-
-def test_the_first_look_has_requests_wait_rather_than_refused(tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text(APP)
-    found = probe(setup(tmp_path, f"{tmp_path}/app.py:holds"))
-    assert found.is_async
-    assert found.response > 0.01
 
 
 # ------------------------------------------------------------ one trial

@@ -35,14 +35,13 @@ _WORKER: Final = {
 }
 
 _SHAPE: Final = {
-    **dict.fromkeys(("wanted", "users", "http2_users", "in_progress", "queue", "memory", "held", "spool"), int),
+    **dict.fromkeys(("wanted", "users", "in_progress", "queue", "memory", "held", "spool"), int),
     "reload": {"state": str, "age": _NUMBER, "left": int},
     "totals": dict.fromkeys(("held_refused", "held_cut"), int),
     "stage": str,
     "ready": bool,
     "bind": [str],
-    "windows": {"1": _FIGURES, "10": _FIGURES, "60": _FIGURES},
-    "errors": [{"time": _NUMBER, "pid": int, "count": int, "message": str, "stack": str}],
+    "windows": {"1": _FIGURES, "10": _FIGURES},
     "workers": [_WORKER],
 }
 """The shape of the figures: an object has these members and may have more; all items of a list have the same shape."""
@@ -88,8 +87,6 @@ class Source:
             raise SilentError(f"no server responds at {self.text} ({_reason(error)}): {hint}") from None
         finally:
             connection.close()
-        if isinstance(found, dict):
-            found.setdefault("errors", [])  # an earlier version has none
         if not fits(found, _SHAPE):
             raise SilentError(f"the program at {self.text} is not the --admin of a server")
         return found

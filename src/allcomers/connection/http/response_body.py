@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from allcomers.errors import AnswerError
 from allcomers.protocol import encode
-from allcomers.protocol.head import BARE
 from allcomers.protocol.message import FileSlice, Piece, Request, Response, Segment, title
 
 ENDLESS: Final = 1 << 62
@@ -21,9 +19,6 @@ ENDLESS: Final = 1 << 62
 WHOLE: Final = (bytes, FileSlice)  # a tuple: `bytes | FileSlice` would make a new union for each test
 """A body that is at hand; any other is an iterable of these."""
 
-
-EncodeFields: TypeAlias = Callable[[Iterable[tuple[str, str]]], tuple[bytes, object]]
-"""A version's encoder of an app's fields: encode.encode_fields, blocks.fields_block."""
 
 _AnyPiece = TypeVar("_AnyPiece", bytes, FileSlice)
 
@@ -120,19 +115,20 @@ class StreamingBody:
         if not self.chunked or not self.is_whole:
             return b""
         self.chunked = False
-        return encode.last_chunk(self.trailers(request, report, encode.encode_fields))
+        return encode.last_chunk(self.trailers(request, report))
 
     def trailers(
-        self, request: Request, report: Callable[[BaseException, Request], object], encoded: EncodeFields
-    ) -> bytes:
-        """Return the fields that follow the body, `encoded`: for a client that declares that it accepts them (RFC 9110,
-        6.5.1)."""
+        self, request: Request, report: Callable[[BaseException, Request], object]
+    ) -> list[tuple[str, str]]:  # fmt: skip
+        """Return the fields that follow the body: for a client that declares that it accepts them (RFC 9110, 6.5.1)."""
         if self.response.trailers and b"trailers" in request.named.get(b"te", b"").lower():
             try:
-                return encoded(self.response.trailers)[0]
+                fields = list(self.response.trailers)
+                encode.encode_fields(fields)
+                return fields
             except Exception as error:  # the app's iterable; the response is out, all but its trailers
                 report(error, request)
-        return b""
+        return []
 
     def step(self) -> Any:
         """Return the next piece, or the end: a Call, once the piece before has gone out."""
@@ -219,19 +215,6 @@ class PulledBody(StreamingBody):
             request.outflow = request.driver.outflow()
         return request.outflow
 
-    @property
-    def may_be_held(self) -> bool:
-        """Whether its first piece may be held until there are more: nothing that its head has says how many bytes it
-        takes."""
-        response = self.response
-        if type(self.first) is not bytes or not self.first or self._request.method == "HEAD" or response.status in BARE:
-            return False
-        try:
-            _, ours = encode.encode_fields(response.headers)
-        except Exception:  # raised again when it begins
-            return False
-        return ours is None or "content-length" not in ours
-
     def begin(self) -> None:
         """Pull the first piece. Raises what the app raises, and AnswerError."""
         self.first = self.pull()
@@ -269,26 +252,6 @@ class PulledBody(StreamingBody):
     def next(self) -> Any:
         """Return the next piece, or the end, which is not closed yet: a Call."""
         return self._timed(self._next)
-
-    def next_while(self, takes: Callable[[bytes], bool]) -> Any:
-        """Return the next piece that `takes` does not take, or the end, which is not closed yet: a Call.
-
-        PERF: a call for the pieces that come without a wait, rather than five for each."""
-        return self._timed(partial(self._next_while, takes))
-
-    def _next_while(self, takes: Callable[[bytes], bool]) -> Any:
-        if self._is_stopped:
-            return self._next()
-        try:
-            for piece in self.pieces:
-                if type(piece) is not bytes:
-                    return self.checked(piece)
-                if not takes(piece):
-                    return piece
-        except BaseException as error:
-            self.fail(error)
-            return EndOfBody.ABORTED
-        return EndOfBody.COMPLETE
 
     def end(self) -> None:
         """Run close(): a Call."""

@@ -10,16 +10,13 @@ the result that is not common. So here is no rule of HTTP, no deadline and no st
 Where calls run in other threads, the call of one request that came by itself is handed over, and its response sent when
 it is there. Code that needs the connection meanwhile has the request reported to it first (`Channel.sync`).
 
-A response in pieces that are pulled is sent here, too, for as long as the socket takes them whole; the connection gets
-what is left of it, if anything. Pieces that come without a wait are gathered: where the next is late, a watchdog sends
-them while the app makes it, and so transmission goes on (PEP 3333, "Buffering and Streaming").
-
-Of HTTP/2, requests whose heads are known are served in the same way, as many as one read brings (`_streams.pyx`).
+A response in pieces that are pulled is sent here, too, each before the next is asked for (PEP 3333), for as long as the
+socket takes them whole; the connection gets what is left of it, if anything.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memmove
+from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from allcomers.calls._ownership cimport Ownership
@@ -28,11 +25,9 @@ from allcomers.connection.http._log_record cimport Finisher, RecordSlots
 from allcomers.protocol._response cimport Answer, put_bytes
 from allcomers.protocol._bytes cimport Bytes
 from allcomers.protocol._chunks cimport whole_body
-from allcomers.protocol._head cimport FieldLines, Head, MINOR_OF_2, Responder, Starter, minor_of, take_head, version_of
+from allcomers.protocol._head cimport FieldLines, Head, Responder, Starter, minor_of, take_head, version_of
 from allcomers.models.fastpath._serializer cimport CHUNKED, MOST_FRAME, MOST_HEAD, SMALL, Serializer, put_chunk, put_last_chunk
-from allcomers.models.fastpath._streams cimport StreamSerializer, take_request
 from allcomers.models.fastpath._sockets cimport MSG_NOSIGNAL, POLLIN, POLLOUT, acknowledge, recv, send
-from allcomers.protocol.http2._session cimport SessionSlots
 from allcomers.system._counters cimport BYTES_IN, BYTES_OUT, MEMORY_FULL, REQUESTS, CounterRow
 from allcomers.protocol._raw cimport new_object
 
@@ -42,8 +37,8 @@ from allcomers.connection.base import BODY, CALLED
 from allcomers.connection.call import FAILED, PENDING
 from allcomers.connection.http.response_body import ENDLESS, EndOfBody, PulledBody
 from allcomers.connection.http.response_head import plan
+from allcomers.connection.progress import GRACE
 from allcomers.errors import LoopMoved, PeerError
-from allcomers.protocol.encode import CONTINUE
 from allcomers.protocol.message import title
 from allcomers.system.faults import report
 
@@ -58,11 +53,9 @@ cdef enum:
 PUSHED, KEPT = 1, 2  # what FastState.push() returns
 
 cdef double PROMPT = 0.005  # seconds for the same: poller.PROMPT
-cdef double QUICK = 0.001  # seconds in which a piece is made without a wait: watchdog.LOOK
 cdef object _COMPLETE = EndOfBody.COMPLETE
 cdef object _NONE_LEFT = object()
 cdef object _ENDLESS = ENDLESS
-cdef bytes _CONTINUE = CONTINUE
 
 cdef enum Given:
     UNCOMMON  # nothing of it is sent
@@ -91,8 +84,7 @@ cdef class FastState:
                 stays open, and the call itself if its app waits on the event loop (else None); or None
     held        the beginning of a request, of whose body the rest is to come; or None
     held_at     when its first byte came
-    intake      the connection, while more of a body comes and nothing else changes; of an idle peer of HTTP/2, its
-                Session; or None
+    intake      the connection, while more of a body comes and nothing else changes; or None
     """
 
     def push(self, bytes piece not None):
@@ -127,7 +119,6 @@ cdef class Buffers:
     unsent    the responses, `used` bytes
     head      the size of the head that was parsed last
     lacks     does the body behind it lack chunks?
-    expects   does the client wait for 100 Continue before it sends that?
     """
 
     cdef char* received
@@ -135,7 +126,7 @@ cdef class Buffers:
     cdef bytes opened
     cdef char* unsent
     cdef Py_ssize_t size, used, head
-    cdef bint lent, lacks, expects
+    cdef bint lent, lacks
     # The request line, whatever the app makes of it.
     cdef str method, target
     cdef int minor
@@ -189,7 +180,6 @@ cdef class HttpFastPath:
     request      the class of requests, `response` of responses; `serializer` encodes those
     hosts        Host fields that were checked before
     ownership    which thread has the loop while a call runs, and whether it may run here; None where the loop never moves
-    pulls        the Ownership whose watchdog calls flush() while a piece is pulled, perhaps that; None: no piece is held
     answer_late  posts the result of a call that has lost the loop; then LoopMoved is raised
     max_requests of a connection, or 0; its last one is handed back
     submit       (work, done): has a call run in another thread; None where all run here
@@ -198,9 +188,7 @@ cdef class HttpFastPath:
                  set_late(False)
     lasts        (its seconds so far, now): called after each call of a turn that has taken more than `long_turn` seconds
     overloaded   the result of a call that was refused later; `refusal` is the response to either
-    patience     seconds for which the beginning of a request may wait here for the rest of its body; 0.0: it may not
-    streams      encodes responses to requests of HTTP/2, of which `at_once` may be open at once; `stream_driver` is the
-                 class of what drives these (http2.driver.StreamDriver)
+    holds        may the beginning of a request wait here for the rest of its body?
     """
 
     cdef dict _channels, _hosts
@@ -209,16 +197,13 @@ cdef class HttpFastPath:
     cdef object _otherwise, _fall_back, _close, _handler, _begin, _response_to_error, _checked, _request, _response
     cdef object _submit, _post
     cdef Serializer _serializer
-    cdef StreamSerializer _streams
-    cdef object _stream_driver
-    cdef Py_ssize_t _at_once
     cdef CounterRow _counters
     cdef Py_ssize_t _max_head, _max_headers, _max_body, _max_requests
     cdef Buffers _buffers
     cdef bint _is_sealed
     cdef str _scheme
     cdef double _last  # when the exchange before ended
-    cdef Ownership _ownership, _pulls
+    cdef Ownership _ownership
     cdef object _answer_late, _record, _refuses, _lasts, _overloaded, _refusal
     cdef Finisher _note
     cdef dict _trusted
@@ -226,16 +211,14 @@ cdef class HttpFastPath:
     cdef object _proxies, _times, _end_late, _forget, _waiting
     cdef bint _shows_times
     cdef double _long_turn
-    cdef bint _late
-    cdef double _patience
+    cdef bint _late, _holds
 
     def __init__(self, *, dict channels not None, otherwise, fall_back, close, handler, begin, waiting, checked, response_to_error, bint is_sealed,
                  request, response, Serializer serializer not None, dict hosts not None, CounterRow counters not None,
                  Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Py_ssize_t max_requests,
-                 Ownership ownership, Ownership pulls, answer_late,
+                 Ownership ownership, answer_late,
                  submit, post, refuses, lasts, double long_turn, overloaded, refusal, record, Finisher note,
-                 proxies, times, bint shows_times, RunningSlots running, end_late, forget, double patience,
-                 StreamSerializer streams, stream_driver, Py_ssize_t at_once):
+                 proxies, times, bint shows_times, RunningSlots running, end_late, forget, bint holds):
         if not issubclass(request, Head):
             raise TypeError("this class has no slots of ours")
         if record is not None and not issubclass(record, RecordSlots):
@@ -264,9 +247,6 @@ cdef class HttpFastPath:
         self._max_requests = max_requests
         self._buffers = Buffers()
         self._ownership = ownership
-        self._pulls = pulls
-        if pulls is not None:
-            pulls.flush = self.flush
         self._answer_late = answer_late
         self._submit = submit
         self._post = post
@@ -285,10 +265,7 @@ cdef class HttpFastPath:
         self._running = running
         self._end_late = end_late
         self._forget = forget
-        self._patience = patience
-        self._streams = streams
-        self._stream_driver = stream_driver
-        self._at_once = at_once
+        self._holds = holds
 
     def handle(self, fd, int events, double now):
         """Handle the `events` of `fd` that the poller reports."""
@@ -304,7 +281,7 @@ cdef class HttpFastPath:
         """Serve what a peer sent, if it is idle. Return False where the loop is to see to it."""
         cdef Buffers buffers
         if state.intake is not None:
-            return self._serve_streams(state, ready_at) if state.is_idle else self._take_in(state, ready_at)
+            return self._take_in(state, ready_at)
         if not state.is_idle or state.handed_off is not None or self._counters.at[MEMORY_FULL]:
             return False
         if self._submit is None and not self._is_inline():
@@ -312,18 +289,6 @@ cdef class HttpFastPath:
         buffers = self._lend()
         try:
             return self._exchange(state, buffers, ready_at)
-        finally:
-            buffers.lent = False
-            buffers.opened = None
-
-    cdef bint _serve_streams(self, FastState state, double ready_at) except -1:
-        """Do what _serve() does, for an idle peer of HTTP/2."""
-        cdef Buffers buffers
-        if self._counters.at[MEMORY_FULL] or not self._is_inline():
-            return False
-        buffers = self._lend()
-        try:
-            return self._exchange_streams(state, buffers, ready_at)
         finally:
             buffers.lent = False
             buffers.opened = None
@@ -428,8 +393,22 @@ cdef class HttpFastPath:
             buffers.method, buffers.target, buffers.minor = request.method, request.target, request.minor
             buffers.persists = request.persists
             started = now
+            if self._late and self._refuses(ready_at, now, True):
+                reply = self._refusal
+            else:
+                if self._running is not None:
+                    reply = self._watch(_work(self, state, request))
+                elif self._ownership is None:
+                    reply = self._call(state, request)
+                else:
+                    buffers.state, buffers.request, buffers.now = state, request, now
+                    buffers.at, buffers.count = at + size, count
+                    reply = self._claim_and_call(buffers)
+                self._last = now = _now()
+                self._counters.called(started - ready_at, now - started)
+                if now - ready_at > self._long_turn:
+                    self._lasts(now - ready_at, now)
             at += size
-            reply = _reply_to(self, state, buffers, request, at, count, ready_at, &now)
             if self._waiting is not None and type(reply) is self._waiting:
                 if at == received and not count and state.is_idle:
                     state.handed_off = request, _line(buffers), request.persists, reply
@@ -438,11 +417,12 @@ cdef class HttpFastPath:
                 reply = reply.hand_over(), PENDING
             if type(reply) is PulledBody and request.times is None and self._running is None:
                 if count:  # what was answered before
-                    unsent = self._flush_early(state, buffers, count, now)
-                    count = 0
+                    unsent = self._flush(state, buffers, count, False, now)
+                    self._counters.at[REQUESTS] += count
+                    buffers.used, buffers.records, count = 0, None, 0
                     if unsent is not None:
                         break
-                given = self._give(state, buffers, request, reply, at, started, now)
+                given = self._give(state, buffers, request, reply, at, now)
                 now = self._last
                 if given == HANDED_ON:
                     return True
@@ -473,67 +453,6 @@ cdef class HttpFastPath:
             self._hold(state, buffers, at)
         elif unsent is not None or at < received:
             self._fall_back(state, unsent or b"", None, buffers.rest(at) if at < received else None, now)
-        return True
-
-    cdef bint _exchange_streams(self, FastState state, Buffers buffers, double ready_at) except -1:
-        """Do what _exchange() does, for requests of HTTP/2. What is not common goes to the connection, with all that
-        follows it."""
-        cdef SessionSlots session = state.intake
-        cdef dict known = state.intake.reader.known
-        cdef Py_ssize_t at = 0, size, count = 0, left = self._at_once
-        cdef Py_ssize_t received = recv(state.fd, buffers.received, RECEIVE, 0)
-        cdef Head request = None
-        cdef Answer answer
-        cdef object reply = None
-        cdef bytes unsent = None
-        cdef double now = max(ready_at, self._last), until = now + PROMPT, started
-        if received <= 0:
-            return False
-        self._counters.at[BYTES_IN] += received
-        state.readable, state.ready_at = received == RECEIVE, ready_at
-        buffers.text, buffers.size = buffers.received, received
-        if self._is_sealed and not self._open(state, buffers):
-            return True
-        while at < buffers.size and left > 0 and state.is_idle and self._is_inline():
-            if self._max_requests != 0 and self._is_last(state, count):
-                break
-            request = new_object(self._request)
-            size = take_request(session, known, <Bytes>buffers.text + at, buffers.size - at, request)
-            if size == 0:
-                request = None
-                break
-            self._set_origin(state, request)
-            request.driver = self._stream_driver(state)
-            request.ready_at = 0.0 if count else ready_at
-            buffers.method, buffers.target, buffers.minor = request.method, request.target, request.minor
-            started = now
-            at += size
-            reply = _reply_to(self, state, buffers, request, at, count, ready_at, &now)
-            if self._waiting is not None and type(reply) is self._waiting:
-                reply = reply.hand_over(), PENDING
-            size = self._streams.put(buffers.unsent + buffers.used, session, buffers.method, reply, now)
-            if size == 0:
-                break
-            buffers.used += size
-            answer = self._serializer.answer_of(reply)
-            self._counters.answered(answer.status, now - ready_at)
-            if self._record is not None:
-                self._add_record(buffers, request, answer, PyBytes_GET_SIZE(<bytes>answer.body), started)
-            request = None
-            count += 1
-            left -= 1
-            if buffers.used >= FULL or now >= until:  # one slow call keeps no other response back for long
-                unsent = self._flush_early(state, buffers, count, now)
-                count, until = 0, now + PROMPT
-                if unsent is not None:
-                    break
-        self._counters.at[REQUESTS] += count + (request is not None)
-        if count:
-            unsent = self._flush(state, buffers, count, False, now)
-        if request is not None:
-            self._fall_back(state, unsent or b"", (_with_line(buffers, request), reply), buffers.rest(at), now)
-        elif unsent is not None or at < buffers.size or state.readable:
-            self._fall_back(state, unsent or b"", None, buffers.rest(at) if at < buffers.size else None, now)
         return True
 
     cdef int _hand_over(self, FastState state, Buffers buffers, double ready_at) except -1:
@@ -599,13 +518,6 @@ cdef class HttpFastPath:
                 self._note.finish_one(<RecordSlots>record, state.peer, now)
         return unsent
 
-    cdef bytes _flush_early(self, FastState state, Buffers buffers, Py_ssize_t count, double now):
-        """Send the responses to `count` requests before others are answered. Return what is not sent, as _send does."""
-        cdef bytes unsent = self._flush(state, buffers, count, False, now)
-        self._counters.at[REQUESTS] += count
-        buffers.used, buffers.records = 0, None
-        return unsent
-
     cdef int _end(self, FastState state, bytes unsent, double now) except -1:
         """Close the peer after its last response."""
         if unsent is not None:
@@ -628,7 +540,7 @@ cdef class HttpFastPath:
             size += body
         elif request.length is not None:
             body = request.length
-            if body > min(left - size, self._max_body):
+            if body > min(left - size, self._max_body) or request.expects:
                 return 0
             request.content = PyBytes_FromStringAndSize(text + size, body)
             size += body
@@ -638,30 +550,20 @@ cdef class HttpFastPath:
 
     cdef bint _may_hold(self, FastState state, Buffers buffers, Head request, Py_ssize_t left) except -1:
         """Return whether `request`, which is uncommon, only lacks the rest of its body, and all of it has room here."""
-        if not self._patience or not state.is_idle or left > HELD or not buffers.head:
-            return False
-        buffers.expects = request.expects and buffers.head == left
-        if self._begin is not None and (request.chunked or request.expects):  # its app is called before the body comes
+        if not self._holds or not state.is_idle or left > HELD or not buffers.head:
             return False
         if request.chunked:
             return buffers.lacks
-        if request.length is None or request.length > min(self._max_body, RECEIVE - 1 - buffers.head):
+        if request.length is None or request.expects or request.length > min(self._max_body, RECEIVE - 1 - buffers.head):
             return False
         return buffers.head + request.length > left
 
     cdef int _hold(self, FastState state, Buffers buffers, Py_ssize_t at) except -1:
-        """Keep a request whose body is to come, and which the client may now send: its connection need not know of it
-        before the body is late."""
-        cdef object channel = state
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(_CONTINUE) if buffers.expects else 0, sent = 0
-        if size:
-            sent = self._sent(send(state.fd, PyBytes_AS_STRING(_CONTINUE), size, MSG_NOSIGNAL))
-        if sent != size:
-            self._fall_back(state, _CONTINUE[sent:] if sent else b"", None, buffers.rest(at), state.ready_at)
-            return 0
+        """Keep a request whose body is to come: its connection need not know of it before the body is late."""
         state.held = buffers.rest(at)
         state.held_at = state.ready_at
-        channel.look_by(state.held_at + self._patience)
+        cdef object channel = state
+        channel.look_by(state.held_at + GRACE)
         return 0
 
     cdef bint _open(self, FastState state, Buffers buffers) except -1:
@@ -744,7 +646,7 @@ cdef class HttpFastPath:
         cdef long number = self._ownership.begin()
         cdef object reply
         try:
-            reply = self._run(state, request)
+            reply = self._call(state, request)
         except BaseException as error:  # as in Auto.here: the call has ended, and the loop may have moved on
             report(error, "a call raised")
             reply = FAILED
@@ -754,13 +656,9 @@ cdef class HttpFastPath:
         buffers.state = buffers.request = None
         return reply
 
-    cdef object _run(self, FastState state, Head request):
-        """Run a call; one that has a time limit as TimedInline.here() does."""
+    cdef object _watch(self, Work work):
+        """Run a call that has a time limit, as TimedInline.here()."""
         cdef bint is_in_time
-        cdef Work work
-        if self._running is None:
-            return self._call(request)
-        work = _work(self, state, request)
         cdef object reply = watch(self._running, work, work, &is_in_time)
         if not is_in_time:
             self._end_late(work, reply)
@@ -791,23 +689,23 @@ cdef class HttpFastPath:
             buffers.rest(buffers.at),
         )
 
-    cdef object _call(self, Head request):
+    cdef object _call(self, FastState state, Head request):
         cdef object reply, times = request.times
         if times is None:
-            return self._call_app(request)
+            return self._call_app(state, request)
         times.__enter__()
-        reply = self._call_app(request)
+        reply = self._call_app(state, request)
         if type(reply) is not tuple:  # else its AsyncCall goes on
             times.__exit__()
         return reply
 
-    cdef object _call_app(self, Head request):
+    cdef object _call_app(self, FastState state, Head request):
         cdef object reply
         try:
             if self._starter is not None:
-                return self._starter.start(request, request.driver)
+                return self._starter.start(request, state)
             if self._begin is not None:
-                return self._begin(request, request.driver)
+                return self._begin(request, state)
             reply = self._handler(request) if self._responder is None else self._responder.respond(request)
             if type(reply) is self._response and type((<Answer>reply).body) is bytes and (<Answer>reply).close is None:
                 return reply
@@ -828,12 +726,9 @@ cdef class HttpFastPath:
 
     # A response in pieces
 
-    cdef Given _give(
-        self, FastState state, Buffers buffers, Head request, object stream, Py_ssize_t at, double started, double now
-    ) except *:
-        """Send a response in pieces; those that were made without a wait together, and the last with its end, which is
-        left in the buffer. The first was made between `started` and `now`."""
-        cdef double until = now + PROMPT, waited
+    cdef Given _give(self, FastState state, Buffers buffers, Head request, object stream, Py_ssize_t at, double now) except *:
+        """Send a response in pieces, each before the next is pulled. The end is left in the buffer, if all is sent."""
+        cdef double until = now + PROMPT, started
         cdef Py_ssize_t moved = 0, size
         cdef object piece = stream.first
         cdef bytes unsent = None
@@ -845,7 +740,7 @@ cdef class HttpFastPath:
             size = PyBytes_GET_SIZE(<bytes>piece)
             if size > buffers.left:
                 break
-            unsent = self._add_piece(state, buffers, <bytes>piece, self._pulls is not None and now - started < QUICK)
+            unsent = self._send_piece(state, buffers, <bytes>piece)
             buffers.left -= size
             buffers.sent += size
             moved += size + STEP
@@ -854,13 +749,13 @@ cdef class HttpFastPath:
                 break
             started = _now()
             piece = self._pull(state, buffers, request, stream, at, now)
-            waited, now = started - now, _now()
-            self._counters.called(waited, now - started)
+            self._counters.called(started - now, _now() - started)
+            now = _now()
         self._last = now
         buffers.stream = None
         if piece is _COMPLETE and state.is_idle and _is_done(buffers, <Answer?>stream.response):
             if buffers.chunked:
-                buffers.used = put_last_chunk(buffers.unsent + buffers.used) - buffers.unsent
+                buffers.used = put_last_chunk(buffers.unsent) - buffers.unsent
             return WHOLE
         _report_sent(buffers, stream)
         if unsent is None:
@@ -890,15 +785,13 @@ cdef class HttpFastPath:
         buffers.left = buffers.most
         return True
 
-    cdef bytes _add_piece(self, FastState state, Buffers buffers, bytes piece, bint is_held):
-        """Add a piece to what is in the buffer, and send all unless it `is_held`. Return what _send does."""
+    cdef bytes _send_piece(self, FastState state, Buffers buffers, bytes piece):
+        """Send a piece, and the head if that is in the buffer. Return what _send does."""
         cdef char* to = buffers.unsent + buffers.used
         cdef bytes text
         if PyBytes_GET_SIZE(piece) <= SMALL - MOST_FRAME:
             to = put_chunk(to, piece) if buffers.chunked else put_bytes(to, piece)
             buffers.used = to - buffers.unsent
-            if is_held and buffers.used < FULL:
-                return None
             text = self._send(state, buffers) if buffers.used else None
         else:
             text = PyBytes_FromStringAndSize(NULL, buffers.used + PyBytes_GET_SIZE(piece) + MOST_FRAME)
@@ -914,51 +807,17 @@ cdef class HttpFastPath:
         """Return the next piece, or how the body has ended: a call of its own."""
         cdef long number
         cdef bint is_over = not buffers.left
-        if self._pulls is None:
+        if self._ownership is None:
             return _next_of(stream, is_over)
         buffers.state, buffers.request, buffers.now = state, request, now
         buffers.at, buffers.count = at, 0
-        number = self._pulls.begin()  # from here on as in _claim_and_call()
+        number = self._ownership.begin()  # from here on as in _claim_and_call()
         piece = _next_of(stream, is_over)
-        if not self._pulls.end(number):
+        if not self._ownership.end(number):
             self._answer_late(piece, stream)
             raise LoopMoved
         buffers.state = buffers.request = None
         return piece
-
-    def flush(self):
-        """Send what is held of a response, while its next piece is made in the loop's thread. Called in any other.
-
-        That thread cannot go on meanwhile: nothing here gives up the GIL."""
-        cdef Buffers buffers = self._buffers
-        cdef Py_ssize_t size
-        if buffers.state is not None and buffers.stream is not None and buffers.used:
-            size = self._sent(send(buffers.state.fd, buffers.unsent, buffers.used, MSG_NOSIGNAL))
-            buffers.used -= size
-            memmove(buffers.unsent, buffers.unsent + size, buffers.used)
-
-
-cdef inline object _reply_to(HttpFastPath path, FastState state, Buffers buffers, Head request, Py_ssize_t at, Py_ssize_t count,
-                             double ready_at, double* now):
-    """Return the result of the call of a request, or of none if it is refused; set `now` to the time after it.
-
-    at, count  the bytes of `text` that were read, and the exchanges before it that are not reported
-    """
-    cdef object reply
-    cdef double started = now[0]
-    if path._late and path._refuses(ready_at, started, True):
-        return path._refusal
-    if path._ownership is None:
-        reply = path._run(state, request)
-    else:
-        buffers.state, buffers.request, buffers.now = state, request, started
-        buffers.at, buffers.count = at, count
-        reply = path._claim_and_call(buffers)
-    path._last = now[0] = _now()
-    path._counters.called(started - ready_at, now[0] - started)
-    if now[0] - ready_at > path._long_turn:
-        path._lasts(now[0] - ready_at, now[0])
-    return reply
 
 
 cdef object _next_of(stream, bint is_over):
@@ -998,7 +857,7 @@ cdef class Work(WatchedSlots):
     cdef Head _request
 
     def __call__(self):
-        return self._path._call(self._request)
+        return self._path._call(self._state, self._request)
 
     @property
     def is_awaited(self):
@@ -1037,4 +896,4 @@ cdef inline tuple _with_line(Buffers buffers, Head request):
 
 
 cdef inline tuple _line(Buffers buffers):
-    return buffers.method, buffers.target, "2.0" if buffers.minor == MINOR_OF_2 else version_of(buffers.minor)
+    return buffers.method, buffers.target, version_of(buffers.minor)

@@ -8,15 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from allcomers.calls.protocols import loop_host, pulls_of
-from allcomers.config.limits import Http2Limits
+from allcomers.calls.protocols import loop_host
 from allcomers.connection.call import OVERLOADED
 from allcomers.connection.http import handler_call
 from allcomers.connection.http.log_record import AccessRecord, finisher
 from allcomers.connection.http.response_body import GatheredBody
-from allcomers.connection.progress import GRACE
 from allcomers.connection.service import CloseAfter, failed
 from allcomers.errors import PeerError
 from allcomers.protocol import compiled
@@ -35,9 +33,6 @@ if TYPE_CHECKING:
     from allcomers.connection.service import ServiceEndpoint
     from allcomers.models.fastpath._serializer import Serializer
 
-_MOMENT: Final = 0.01
-"""Seconds for which the call of an async app waits for a short body that comes in a packet behind its head."""
-
 if compiled.COMPILED and not TYPE_CHECKING:
     from allcomers.models.fastpath._http import FastState
 else:
@@ -55,8 +50,7 @@ else:
                     of an app that waits on the event loop; or None
         held        the beginning of a request, of whose body the rest is to come; or None
         held_at     when its first byte came
-        intake      the connection, while more of a body comes and nothing else changes; of an idle peer of HTTP/2,
-                    its Session; or None
+        intake      the connection, while more of a body comes and nothing else changes; or None
         """
 
         __slots__ = (
@@ -91,7 +85,7 @@ else:
         handed_off: tuple[Request, tuple[str, str, str], bool, Any] | None
         held: bytes | None
         held_at: float
-        intake: Any
+        intake: Connection | None
 
 
 Handle = Callable[[int, int, float], object]
@@ -172,9 +166,7 @@ def _for_http(http: HttpEndpoint, calls: Calls, admission: Admission, **loop: An
     path = HttpFastPath(
         **loop,
         **_of_endpoint(http),
-        **_of_streams(http),
         **_of_calls(calls),
-        pulls=pulls_of(calls) if http.gathers and http.tls is None else None,
         refuses=admission.refuses,
         lasts=admission.lasts,
         long_turn=admission.turn.room,
@@ -208,22 +200,10 @@ def _of_endpoint(http: HttpEndpoint) -> dict[str, Any]:
         "max_headers": limits.max_headers,
         "max_body": limits.max_body,
         "max_requests": limits.max_requests if limits.max_requests < sys.maxsize else 0,
-        "patience": 0.0 if http.tls or limits.request_timeout else GRACE if http.begin is None else _MOMENT,
+        "holds": http.begin is None and http.tls is None and not limits.request_timeout,
         "record": AccessRecord if http.log else None,
         "note": finisher(http) if http.log else None,
     }
-
-
-def _of_streams(http: HttpEndpoint) -> dict[str, Any]:
-    """Return what requests of HTTP/2 need, if there are any."""
-    if http.http2 is None:
-        return {"streams": None, "stream_driver": None, "at_once": 0}
-    from allcomers.connection.http.http2.driver import StreamDriver
-    from allcomers.connection.http.http2.head import head
-    from allcomers.models.fastpath._streams import StreamSerializer
-
-    streams = StreamSerializer(response=Response, gathered=GatheredBody, head=head, date=http.date, server=http.server)
-    return {"streams": streams, "stream_driver": StreamDriver, "at_once": Http2Limits().max_streams}
 
 
 def _waiting(http: HttpEndpoint) -> type | None:
@@ -238,7 +218,7 @@ def _waiting(http: HttpEndpoint) -> type | None:
 def _of_calls(calls: Calls) -> dict[str, Any]:
     """Return where calls run."""
     host = loop_host(calls)
-    limited: Any = calls if calls.is_limited and (host or calls.inline) else None  # TimedAuto, TimedInline
+    limited: Any = calls if calls.is_limited and calls.inline else None  # a TimedInline
     return {
         "ownership": host and host.ownership,
         "answer_late": host and host.answer_late,

@@ -92,12 +92,12 @@ class Session(SessionState):
         self.now = now
         try:
             if self._partial:
-                if len(self._partial) + len(data) < self._needed:
-                    self._partial += data
+                self._partial += data
+                if len(self._partial) < self._needed:
                     return []
-                data = b"".join((self._partial, data))
+                data = bytes(self._partial)
             at = self._read(data)
-            self._partial = bytearray(memoryview(data)[at:]) if at < len(data) else b""
+            self._partial = bytearray(data[at:]) if at < len(data) else b""
         except Http2Error as error:
             self._partial = b""
             self.fail(error)
@@ -136,11 +136,8 @@ class Session(SessionState):
                 continue
             handler = _HANDLERS.get(kind)
             if handler is not None:
-                payload = data[at + HEAD_SIZE : end]
-                if kind == FrameType.DATA and size and not flags and len(data) - end > HEAD_SIZE:
-                    payload, flags, end = messages.joined_data(self, stream, payload, data, end)
                 try:
-                    handler(self, flags, stream, payload)
+                    handler(self, flags, stream, data[at + HEAD_SIZE : end])
                 except Http2Error as error:
                     if not error.stream:
                         raise
@@ -181,8 +178,7 @@ class Session(SessionState):
         """Return what is queued; it is queued no more."""
         queue = self.queue
         if len(queue) == 1:
-            single: bytes = queue.pop()  # a view has a head before it
-            return single
+            return queue.pop()
         data = b"".join(queue)
         queue.clear()
         return data
@@ -205,8 +201,12 @@ class Session(SessionState):
     def answer(self, stream: int, block: bytes, body: bytes) -> bool:
         """Queue a whole response, if it fits into one frame of each type and into both windows: return False otherwise,
         with nothing queued."""
-        if compiled.COMPILED and not self.prefix and leaf.answer(self.queue, self, stream, block, body):
-            return True
+        if compiled.COMPILED and not self.prefix:
+            room, peer_window = self.send_window, self.peer_window
+            if leaf.answer(self.queue, self.streams, stream, block, body, room, peer_window):
+                self.send_window -= len(body)
+                self.data_frames += 1
+                return True
         found = self.streams.get(stream)
         if found is None:
             return True
@@ -232,13 +232,22 @@ class Session(SessionState):
         self.sent(stream, found)
         return True
 
-    def send(self, stream: int, data: bytes | memoryview, end: bool = False) -> None:
+    def send(self, stream: int, data: bytes, end: bool = False) -> None:
         """Queue a piece of the body, or nothing for an empty one that is not its end. Raises ValueError for more than
         room()."""
         found = self.streams.get(stream)
         if found is not None and (data or end):
             self._count_data(stream, found, len(data), end)
-            self.queue += frames.data(stream, data, end, self.max_frame - HEAD_SIZE)
+            self.queue += frames.data(stream, data, end, self.max_frame)
+
+    def announce(self, stream: int, size: int, end: bool = False) -> bytes:
+        """Return the head of a DATA frame whose payload the caller sends right after it, and after output(). Raises
+        ValueError for more than room() or `max_frame`."""
+        found = self.streams.get(stream)
+        if found is None or size > self.max_frame:
+            raise ValueError("no frame of this size can be sent")
+        self._count_data(stream, found, size, end)
+        return frames.frame_head(FrameType.DATA, END_STREAM if end else 0, stream, size)
 
     def trailers(self, stream: int, block: bytes) -> None:
         """Queue the fields after the body, which end the message."""
@@ -321,5 +330,7 @@ def _read_common(session: SessionState, data: bytes, at: int) -> int:
     if session.block is not None or session.early or not session.is_server or session.goaway_last != LAST_STREAM:
         return at
     most = session.http2.max_streams - len(session.streams) - session.lingering
-    known, window = session.reader.known, session.new_window
-    return leaf.read_requests(data, at, most, known, session, session.events, RequestReceived, window)
+    window, known = session.new_window, session.reader.known
+    return leaf.read_requests(
+        data, at, most, known, session.streams, session.events, session.table, RequestReceived, window
+    )  # fmt: skip

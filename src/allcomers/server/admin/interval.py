@@ -40,15 +40,10 @@ def highest(counts: Sequence[int]) -> int:
     return next((index for index in range(len(counts) - 1, -1, -1) if counts[index]), -1)
 
 
-_KEPT: Final = (
-    *(counters.CONNECTIONS, counters.HTTP2_CONNECTIONS, counters.POOLED, counters.MEMORY_HELD, counters.SPOOL_HELD),
-)
-
-
 def differences(before: Sequence[int], after: Sequence[int]) -> list[int]:
     """Subtract cell by cell; gauges stay as they are now. None is below 0, also for a place that is new."""
     changes = [max(0, now - then) for then, now in zip(before, after, strict=True)]
-    for gauge in _KEPT:
+    for gauge in (counters.CONNECTIONS, counters.POOLED, counters.MEMORY_HELD, counters.SPOOL_HELD):
         changes[gauge] = after[gauge]
     return changes
 
@@ -64,7 +59,6 @@ def figures(cells: Sequence[int], seconds: float) -> dict[str, Any]:
         "qps": cells[counters.REQUESTS] / seconds,
         "tps": answered / seconds,
         "answers": {_CLASSES[at]: count / seconds for at, count in enumerate(answers) if count},
-        "statuses": {status: count / seconds for status, count in statuses(cells).items()},
         "aborted": cells[counters.ABORTED] / seconds,
         "shed": cells[counters.SHED] / seconds,
         "accepted": cells[counters.ACCEPTED] / seconds,
@@ -85,18 +79,11 @@ def figures(cells: Sequence[int], seconds: float) -> dict[str, Any]:
 _CLASSES: Final = ("other", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
-def statuses(cells: Sequence[int]) -> dict[str, int]:
-    """Return the count of each status from 400 on that there was."""
-    own = zip(counters.FAILURES, cells[counters.STATUSES :], strict=False)
-    return {str(status): count for status, count in own if count}
-
-
 def gauges(cells: Sequence[int]) -> dict[str, int]:
     """Return the gauges of one snapshot."""
     answered = sum(cells[counters.ANSWERED : counters.ANSWERED + counters.CLASSES])
     return {
         "users": cells[counters.CONNECTIONS],
-        "http2_users": cells[counters.HTTP2_CONNECTIONS],
         "in_progress": max(0, cells[counters.REQUESTS] - answered - cells[counters.ABORTED]),
         "queue": max(0, cells[counters.QUEUED] - cells[counters.DEQUEUED]),
         "held": cells[counters.MEMORY_HELD],
@@ -111,7 +98,6 @@ def totals(cells: Sequence[int]) -> dict[str, Any]:
         "requests": cells[counters.REQUESTS],
         "answered": sum(answers),
         "answers": {_CLASSES[at]: count for at, count in enumerate(answers) if count},
-        "statuses": statuses(cells),
         "aborted": cells[counters.ABORTED],
         "shed": cells[counters.SHED],
         "dropped": cells[counters.DROPPED_CALLS],

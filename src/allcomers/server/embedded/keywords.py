@@ -48,7 +48,7 @@ class ServerOptions(TypedDict, total=False):
     compress_secrets: bool
     """Compress over TLS what may have secrets, too (docs/security.md)."""
     gather: bool
-    """Send together what an app gives without waiting; --no-gather: each piece by itself; by default on."""
+    """Send together what an ASGI app sends without waiting; --no-gather: each by itself; by default on."""
     server_header: bool
     """Send the header Server; --no-server-header omits it; by default on."""
     date_header: bool
@@ -159,10 +159,6 @@ class ServerOptions(TypedDict, total=False):
     """Serve live figures, /metrics and /health on HOST:PORT or unix:PATH."""
     admin_hosts: str | Sequence[str]
     """Host names of --admin; ip: addresses only, *: any; required if others can connect."""
-    by_route: bool
-    """Count requests by route, too: the template of the app's framework; shown by --admin."""
-    profile: bool
-    """Show stacks of all threads, and flame graphs, at --admin; loopback addresses only."""
     reload: bool
     """Replace workers when app files change (needs allcomers[reload])."""
     reload_dir: str | Sequence[str]

@@ -10,19 +10,16 @@ import logging
 import os
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from shutil import rmtree
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from allcomers.config.options import Config, is_private
-from allcomers.server.admin.past import Past
+from allcomers.config.options import Config
 from allcomers.server.control_pipe import KILL_MARGIN, WorkerEnd
-from allcomers.server.job import Job, account
+from allcomers.server.job import Job
 from allcomers.server.supervisor.demand.worker_count import WorkerCount
 from allcomers.server.supervisor.listeners import Listeners, unix_access
 from allcomers.server.supervisor.liveness import Heartbeat
@@ -30,9 +27,6 @@ from allcomers.server.supervisor.workers import Worker, Workers
 from allcomers.system import counters
 from allcomers.system.accept_balance import WorkerSlot
 from allcomers.system.counters import CounterBoard
-from allcomers.system.diagnostics.board import DiagnosticBoard
-from allcomers.system.diagnostics.error_board import ErrorBoard
-from allcomers.system.diagnostics.route_board import RouteBoard
 from allcomers.system.processes import title
 
 if TYPE_CHECKING:
@@ -60,8 +54,7 @@ class AdminProcess:
     inherited  returns the descriptors that an old server passed, by the text of filenos()
     leave_all  closes the server's descriptors in the admin's process
 
-    diagnostics  what workers write down for it beside their figures
-    due          when to call publish() next
+    due        when to call publish() next
 
     Raises ListenError, ConfigError.
     """
@@ -84,12 +77,6 @@ class AdminProcess:
         self._workers = Workers(self._serve, 1, PATIENCE, "the admin's process")
         self._heartbeat = Heartbeat(HANG_TIMEOUT)
         self._since = time.time()
-        self._past = Past()
-        self.diagnostics = DiagnosticBoard(
-            errors=ErrorBoard() if is_private(config.admin) else None,
-            routes=RouteBoard() if config.by_route else None,
-            sockets=_folder(config) if config.profile else "",
-        )
         self.due = 0.0
 
     # ------------------------------------------------------------ in the supervisor
@@ -145,7 +132,6 @@ class AdminProcess:
         _publish_count(head, workers.count)
         head[counters.RELOAD], head[counters.RELOAD_AT] = reload[0], int(reload[1] * 1e9)
         head[counters.RELOAD_LEFT] = sum(bool(worker.replace) for worker in workers.staying)
-        head[counters.DIED], head[counters.REPLACED] = workers.died, workers.replaced
         head[counters.SCHEME] = counters.SCHEMES.index(workers.scheme)
         head[counters.BEAT] = int(now * 1e9)
         for worker in workers.all.values():
@@ -154,16 +140,13 @@ class AdminProcess:
         self.due = now + EVERY
 
     def close_here(self) -> None:
-        """Close in a worker what it does not own: all descriptors, and the past."""
-        self._past.close()
+        """Close all descriptors in a worker, which does not own them."""
         self._listeners.close()
         for worker in self._workers.all.values():
             worker.control.close()
 
     def end(self, *, is_last: bool) -> None:
         """Stop after all workers have stopped, within KILL_MARGIN. `is_last`: no other process has its socket."""
-        if self.diagnostics.sockets:
-            rmtree(self.diagnostics.sockets, ignore_errors=True)
         if is_last:
             self._listeners.shut_out()
         self._listeners.close()
@@ -195,22 +178,12 @@ class AdminProcess:
         from allcomers.server.admin.allowed_hosts import names_of
         from allcomers.server.admin.site import site
 
-        names = names_of(self._config.admin, self._config.admin_hosts)
-        return site(self._board, self._past, self.diagnostics, self._about(), names)
+        return site(self._board, self._about(), names_of(self._config.admin, self._config.admin_hosts))
 
     def _about(self) -> dict[str, Any]:
         """Return the facts about the server that stay the same."""
         config = self._config
         return {"pid": os.getppid(), "since": self._since, "bind": list(config.bind), "threads": config.threads}
-
-
-def _folder(config: Config) -> str:
-    """Make the folder of the sockets at which workers show their stacks: their user alone may enter it."""
-    path = tempfile.mkdtemp(prefix="allcomers-")
-    new = account(config)
-    if new is not None:
-        os.chown(path, new.uid, new.gid)
-    return path
 
 
 def _mark(text: str) -> str:

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import json
 import math
+import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
-from allcomers.commands import machine
+import allcomers
 from allcomers.commands.lab.analysis.figures import Trial
 from allcomers.commands.lab.analysis.standing import Ranked, Standing, Verdict
 from allcomers.commands.lab.data.plan import Probe, Untried
@@ -29,7 +32,6 @@ class Results:
     place     the environment
     others    cores that other processes used meanwhile
     untried   candidates that there was no time for
-    think     seconds from a response to a client's next request
     is_race   nothing is recommended: the verdict's runners-up are the racers
     """
 
@@ -44,18 +46,13 @@ class Results:
     trials: tuple[Trial, ...]
     others: float
     untried: Untried
-    think: float = 0.0
     is_race: bool = False
 
     @property
-    def cores(self) -> int:
-        """Number of the server's cores."""
-        return len(self.place["server_cores"]) or 1
-
-    def nothing(self, goal: str) -> str:
-        """Return why nothing is recommended for a goal, in a sentence."""
+    def nothing(self) -> str:
+        """Why nothing is recommended, in a sentence."""
         if any(one.missed for one in self.standings):
-            return f"No candidate met the goal, {goal}."
+            return f"No candidate met the goal, {self.goal}."
         return "Nothing could be measured."
 
     @property
@@ -71,31 +68,44 @@ class Results:
 
 def surroundings(server: Sequence[int], load: Sequence[int]) -> dict[str, Any]:
     """Return the environment, without which figures mean nothing."""
+    from allcomers.protocol.compiled import KIND
+
     return {
-        **machine.facts(),
+        "allcomers": allcomers.__version__,
+        "leaf": KIND,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "cpu": _cpu(),
         "server_cores": list(server),
         "load_cores": list(load),
+        "when": time.strftime("%Y-%m-%d %H:%M"),
     }
 
 
-def as_json(results: Results, what_if: Sequence[Mapping[str, Any]] = ()) -> str:
-    """Return results.json, with the verdicts for other goals; unknown figures are null."""
-    whole = plain(asdict(results))
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def as_json(results: Results) -> str:
+    """Return results.json; unknown figures are null."""
+    whole = _plain(asdict(results))
     for standing, kept in zip(results.standings, whole["standings"], strict=True):
         kept["name"] = standing.candidate.name
-        kept["law"] = plain(standing.law.as_dict()) if standing.law else None
+        kept["law"] = _plain(standing.law.as_dict()) if standing.law else None
     for candidate, left in zip(results.untried.candidates, whole["untried"]["candidates"], strict=True):
         left["name"] = candidate.name
-    whole["what_if"] = plain(list(what_if))
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
 
 
-def plain(value: Any) -> Any:
-    """Return a value in JSON's types; an unknown figure is null."""
+def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [_plain(item) for item in value]
     if isinstance(value, Enum):
         return value.value
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,13 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from allcomers import models
-from allcomers.commands.arguments import Parser, duration
+from allcomers.commands.arguments import Parser
 from allcomers.commands.load.data import slo
 from allcomers.errors import ConfigError
-
-_USAGE: Final = """\
-allcomers lab TARGET|DIR [OPTIONS] [-- OPTIONS OF THE SERVER]
-       allcomers lab --compare A B [--out DIR]"""
 
 _ABOUT: Final = """\
 Measure every model on an app, and recommend one, with reasons. TARGET is that of `allcomers run`, or a folder; what
@@ -27,15 +23,6 @@ follows `--` are options for the server: allcomers lab app:app -- --factory"""
 _EPILOG: Final = """\
 DIR then has report.html (open it), results.json, and allcomers.toml, which `allcomers run --config` accepts.
 docs/lab.md explains what is measured, and how."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompareOptions:
-    """Two results to compare: of folders, or files. `out`: the folder for what is found."""
-
-    a: Path
-    b: Path
-    out: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +65,12 @@ class Options:
 
 def parser() -> argparse.ArgumentParser:
     arguments_parser = Parser(
-        "allcomers lab", usage=_USAGE, description=_ABOUT, epilog=_EPILOG,
+        "allcomers lab", usage="allcomers lab TARGET|DIR [OPTIONS] [-- OPTIONS OF THE SERVER]", description=_ABOUT,
+        epilog=_EPILOG,
     )  # fmt: skip
     add = arguments_parser.add_argument_group("options").add_argument
-    add("target", metavar="TARGET|DIR", nargs="?", help="MODULE:NAME, FILE.py:NAME or a folder")
-    add("--budget", metavar="TIME", default="5m", type=duration, help="time limit: 90s, 5m, 1h (5m)")
+    add("target", metavar="TARGET|DIR", help="MODULE:NAME, FILE.py:NAME or a folder")
+    add("--budget", metavar="TIME", default="5m", type=_duration, help="time limit: 90s, 5m, 1h (5m)")
     add(
         "--slo",
         metavar="'TERMS'",
@@ -93,10 +81,10 @@ def parser() -> argparse.ArgumentParser:
     add("--load", metavar="'OPTIONS'", default="", help="further options of `allcomers load`: '--browser -m POST'")
     add(
         "--think",
-        metavar="TIME",
+        metavar="S",
         default=0.0,
-        type=duration,
-        help="time from a response to the client's next request (0)",
+        type=_seconds,
+        help="seconds from a response to the client's next request (0)",
     )
     add("--models", metavar="LIST", default="", help="only these models: epoll,thread")
     add("--clients", metavar="N", dest="most", default=10_000, type=int, help="most concurrent clients (10,000)")
@@ -105,31 +93,18 @@ def parser() -> argparse.ArgumentParser:
     add("--out", metavar="DIR", default="allcomers-lab", type=Path, help="folder for results (allcomers-lab)")
     add("--resume", action="store_true", help="continue the experiment in DIR")
     add("--race", action="store_true", help="show how each model stands many clients, instead of recommending one")
-    add(
-        "--compare", nargs=2, metavar=("A", "B"), type=Path,
-        help="compare two results, of two commits or machines:\nfolders, or files like results.json",
-    )  # fmt: skip
     add("-h", "--help", action="help", help="show this help")
     return arguments_parser
 
 
-def read(arguments: Sequence[str]) -> Options | CompareOptions:
+def read(arguments: Sequence[str]) -> Options:
     """Parse the arguments. Raises ConfigError."""
     words = list(arguments)
     own = words[: words.index("--")] if "--" in words else words
-    lab = parser()
-    given = vars(lab.parse_args(own))
+    given = vars(parser().parse_args(own))
     further = words[len(own) + 1 :]
-    if two := given.pop("compare"):
-        if given["target"]:
-            raise ConfigError(f"--compare has results of two labs, and measures nothing: without {given['target']}")
-        return CompareOptions(a=two[0], b=two[1], out=given["out"])
-    if not given["target"]:
-        lab.error("the following arguments are required: TARGET|DIR")
     _check_further(further)
     server, load = _cores(given.pop("server_cores"), given.pop("load_cores"))
-    if not given["budget"]:
-        raise ConfigError("--budget is a time above 0: 90s, 5m, 1h")
     if given["most"] < 1:
         raise ConfigError("--clients is at least 1")
     if given["slo"]:
@@ -148,6 +123,19 @@ def read(arguments: Sequence[str]) -> Options | CompareOptions:
             "load_cores": load,
         }
     )
+
+
+def _duration(text: str) -> float:
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|)", text, re.ASCII)
+    if not found or not float(found[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: 90s, 5m, 1h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]+)?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return float(text)
 
 
 _CHOSEN: Final = ("-m", "--model", "-w", "--workers", "--calls", "-t", "--threads", "-b", "--bind", "--config")

@@ -6,19 +6,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from allcomers.connection import base
-from allcomers.connection.base import BODY, CLOSED, CLOSING, IDLE, READ, count_held, run_due
+from allcomers.connection.base import CLOSED, CLOSING, IDLE, count_held
 from allcomers.connection.call import Call
 from allcomers.connection.http.http2.exchange import StreamExchange
 from allcomers.connection.http.http2.requests import Http2Requests
 from allcomers.connection.http.http2.responses import Http2Responses
 from allcomers.connection.progress import Progress
-from allcomers.errors import PeerError, Refusal
+from allcomers.errors import Refusal
 from allcomers.protocol.body import UNCOUNTED
-from allcomers.protocol.fields import priority
 from allcomers.protocol.http2.events import (
     DataReceived,
     PriorityUpdated,
@@ -30,20 +29,13 @@ from allcomers.protocol.http2.events import (
     WindowOpened,
 )
 from allcomers.protocol.http2.frames import ErrorCode
-from allcomers.system.counters import BYTES_OUT, HTTP2_CONNECTIONS, ONE_LESS
-
-if TYPE_CHECKING:
-    from allcomers.connection.http.async_call import AsyncCall
-    from allcomers.connection.http.endpoint import Taken
-    from allcomers.connection.http.exchange import RequestLine
-    from allcomers.connection.http.log_record import AccessRecord
-    from allcomers.protocol.message import Request
+from allcomers.system.counters import BYTES_OUT
 
 
 class Http2Connection(Http2Requests, Http2Responses):
     """One client that uses HTTP/2."""
 
-    __slots__ = ("_goaways", "_is_counted", "_leave_at", "_partial", "_sends_now", "_until")
+    __slots__ = ("_goaways", "_leave_at", "_partial", "_sends_now", "_until")
 
     def __init__(self, before: Any, early: bytes, now: float) -> None:
         super().__init__(before, now)
@@ -54,8 +46,6 @@ class Http2Connection(Http2Requests, Http2Responses):
         self._leave_at = math.inf  # when the next of them is due, once the server leaves
         self.since = before.since
         before.replace_with(self, now)
-        self.counters.add(HTTP2_CONNECTIONS)
-        self._is_counted = True
         ended, self._ended = self._ended, False
         self.opened(early, now)
         if ended:
@@ -64,33 +54,14 @@ class Http2Connection(Http2Requests, Http2Responses):
             self.leaving = False
             self.drain(now)
 
-    def received(self, data: bytes, now: float) -> None:
-        """PERF: a piece of a body that more follows changes neither what this wants nor its deadline: no step."""
-        is_body = self.phase is BODY and self.wants == READ
-        self._receive(data, now)
-        has_step = self._session.queue or self._ready or self.codec.pending or self._ended or self.leaving
-        if is_body and self.phase is BODY and not has_step and self._look_at >= self.deadline:
-            if self._memory() > self._held + UNCOUNTED:  # less is counted with the next step
-                count_held(self)
-        else:
-            self._settle(now)
-
     def received_and_called(
         self, data: bytes, now: float, run: Callable[[Call], Any], clock: Callable[[], float]
     ) -> float:
         self._sends_now = not self.codec.pending
         return super().received_and_called(data, now, run, clock)
 
-    def opened_and_called(
-        self, plain: bytes | PeerError, now: float, run: Callable[[Call], Any], clock: Callable[[], float]
-    ) -> float:
-        """Do what received_and_called() does, with what opened() takes."""
-        self._sends_now = not self.codec.pending
-        self._opened(plain, now)
-        return run_due(self, now, run, clock)
-
     def _receive_plain(self, data: bytes, now: float) -> None:
-        for event in (events := self._session.receive(data, now)):
+        for event in self._session.receive(data, now):
             self._act(event, now)
         if not self._session.is_partial:
             self._partial = None
@@ -99,8 +70,7 @@ class Http2Connection(Http2Requests, Http2Responses):
         else:
             self._partial = Progress(now, False)
             self._look_at = min(self._look_at, self._partial.deadline)
-        if events:
-            self.enter_phase(now)
+        self.enter_phase(now)
 
     def _act(self, event: object, now: float) -> None:
         match event:
@@ -124,57 +94,6 @@ class Http2Connection(Http2Requests, Http2Responses):
                 self.give_up(now)
                 self.close(now, linger=True)
 
-    # ------------------------------------------------------------ for a driver
-
-    @property
-    def is_idle(self) -> bool:
-        if self.wants != READ or self.phase is not IDLE or self.leaving or self.endpoint.server_timing:
-            return False
-        is_sealed, codec = self.endpoint.tls is not None, self.codec
-        is_at_rest = self._session.is_at_rest and not self._session.is_partial
-        is_ready = is_at_rest and codec.is_clear is not is_sealed and not codec.leads and not codec.ended
-        return is_ready and self._idle_for <= self._limits.keep_alive  # as Http1Connection has it
-
-    def adopt(
-        self,
-        unsent: bytes,
-        records: Sequence[AccessRecord] | None,
-        request: Taken | None,
-        begun: AsyncCall | None,
-        received: bytes,
-        requested_at: float,
-        now: float,
-    ) -> None:
-        if not (unsent or request):
-            return
-        self.codec.push(unsent)
-        if records:
-            self._deliver_adopted(records, now)
-        if request is not None:
-            self._adopt_call(*request, begun, requested_at)
-        if received:
-            self._opened(received, now)
-        self.enter_phase(now)
-        self._settle(now)
-
-    def _adopt_call(
-        self, request: Request, line: RequestLine, begun: AsyncCall | None, requested_at: float
-    ) -> None:  # fmt: skip
-        """Go on with an exchange whose call runs."""
-        outlet: Any = self  # it is one
-        exchange = StreamExchange(outlet, request, line, requested_at, self._session.reopen_last())
-        exchange.complete = exchange.running = True
-        exchange.async_call = begun
-        if (value := request.value(b"priority")) is not None:
-            exchange.urgency, exchange.takes_turns = priority.parse(value)
-        if self._limits.request_timeout:
-            self._look_at = min(self._look_at, requested_at + self._limits.request_timeout)
-        request.driver.exchange = exchange
-        self._exchanges[exchange.id] = self.taken = exchange
-
-    def hint(self, links: Iterable[bytes]) -> None:
-        self.taken.hint(links)
-
     # ------------------------------------------------------------ time
 
     def _settle(self, now: float) -> None:
@@ -191,9 +110,6 @@ class Http2Connection(Http2Requests, Http2Responses):
         self.deadline = min(self._until, self._look_at, self._leave_at)
         if not self._held and self._memory() > UNCOUNTED:
             count_held(self)
-        if self.phase is CLOSED and self._is_counted:
-            self._is_counted = False
-            self.counters.add(HTTP2_CONNECTIONS, ONE_LESS)
 
     def _send_now(self, now: float) -> None:
         """Send what answers the bytes just read, and queue more in its place.
@@ -247,12 +163,19 @@ class Http2Connection(Http2Requests, Http2Responses):
             if self._session.room(exchange.id) > 0 if progress.writing else self._partial is not None:
                 progress.pause(now, 0.0)  # it waits for others, or the socket; or a frame comes, at a rate of its own
             elif not progress.keeps(self._limits.min_rate, now, 0):
-                self._end_late(exchange, now)
+                self._end_slow(exchange, now)
                 return math.inf
         return min(until, progress.deadline)
 
+    def _end_slow(self, exchange: StreamExchange, now: float) -> None:
+        if exchange.response_body is None and exchange.record is None:
+            self.refuse(exchange, Refusal(408, "the request did not come in time"), now)
+        else:
+            self._session.reset(exchange.id, ErrorCode.CANCEL)
+            self.drop(exchange, now)
+
     def _end_late(self, exchange: StreamExchange, now: float) -> None:
-        """End an exchange that takes too long (--request-timeout), or of which too little comes or goes."""
+        """End a request that has taken too long (--request-timeout)."""
         if exchange.response_body is not None or exchange.record is not None:
             self._session.reset(exchange.id, ErrorCode.CANCEL)
             self.drop(exchange, now)

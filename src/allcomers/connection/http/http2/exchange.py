@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from allcomers.connection.http.exchange import Exchange, StepCall
-from allcomers.connection.http.http2.driver import StreamDriver
 from allcomers.errors import ClientGone, PeerError
 from allcomers.protocol.message import FileSlice, Segment
 
 if TYPE_CHECKING:
-    from allcomers.connection.call import PartialResponse
+    from allcomers.connection.call import Driver, PartialResponse
     from allcomers.connection.http.exchange import Outlet, RequestLine
     from allcomers.connection.http.handler_call import HandlerCall
     from allcomers.connection.http.http2.tunnel import Tunnel
@@ -120,30 +119,26 @@ class StreamExchange(Exchange):
                 self.memory += 0 if isinstance(segment, FileSlice) else len(segment)
         return self.memory - before
 
-    def take_bytes(self, most: int) -> bytes | memoryview:
+    def take_bytes(self, most: int) -> bytes:
         """Take up to `most` bytes off the segments. Raises OSError, and PeerError where a file became shorter."""
-        pieces: list[bytes | memoryview] = []
+        pieces = []
         while self.segments and most:
             segment = self.segments[0]
             if isinstance(segment, FileSlice):
-                piece: bytes | memoryview = segment.read(most)
+                piece = segment.read(most)
                 if not piece:
                     raise PeerError("a file became shorter while it was sent")
                 segment.skip(len(piece))
-            elif len(segment) <= most:
-                piece, segment = segment, b""
             else:
-                segment = memoryview(segment)  # PERF: no copy; output() joins them
-                piece, segment = segment[:most], segment[most:]
-            size = len(piece)
-            self.waiting -= size
-            most -= size
-            pieces.append(piece)
-            if not isinstance(segment, FileSlice):
-                self.memory -= size
+                piece = bytes(segment[:most])
+                self.memory -= len(piece)
+                segment = memoryview(segment)[len(piece) :]
             self.segments[0] = segment
             if not segment:
                 del self.segments[0]
+            self.waiting -= len(piece)
+            most -= len(piece)
+            pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def end_parts(self) -> None:
@@ -158,3 +153,37 @@ class StreamExchange(Exchange):
         if isinstance(request.driver, StreamDriver):
             request.driver = None
         request.outflow = None
+
+
+class StreamDriver:
+    """What the call of one stream knows of its client: a call.Driver."""
+
+    __slots__ = ("_driver", "_exchange")
+
+    def __init__(self, driver: Driver, exchange: StreamExchange) -> None:
+        self._driver = driver
+        self._exchange = exchange
+
+    def post(self, call: Any, reply: Any) -> bool:
+        return self._driver.post(call, reply)
+
+    def said(self, reply: Any) -> bool:
+        return self._driver.post(self._exchange, reply)
+
+    def send_now(self, data: bytes) -> int:
+        return 0
+
+    def outflow(self, call: Any = None) -> Any:
+        return self._driver.outflow(self._exchange)
+
+    def cut(self) -> None:
+        self._driver.cut()
+
+    def fileno(self) -> int:
+        return self._driver.fileno()
+
+    def disconnected(self, *, both: bool = False) -> bool:
+        return self._exchange.over or self._driver.disconnected(both=both)
+
+    def app_socket(self) -> None:
+        """Return None: others use the socket, too."""

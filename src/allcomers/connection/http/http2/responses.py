@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from allcomers.connection.base import CALL, HIGH_WATER
 from allcomers.connection.call import PartialResponse
 from allcomers.connection.http.async_call import Upgrade
 from allcomers.connection.http.handler_call import report_length
 from allcomers.connection.http.http2 import tunnel
-from allcomers.connection.http.http2.driver import StreamDriver
-from allcomers.connection.http.http2.exchange import StreamExchange
+from allcomers.connection.http.http2.exchange import StreamDriver, StreamExchange
 from allcomers.connection.http.http2.head import head
 from allcomers.connection.http.http2.streams import Http2Streams
 from allcomers.connection.http.log_record import AccessRecord
@@ -19,8 +19,11 @@ from allcomers.connection.progress import Progress
 from allcomers.errors import PeerError
 from allcomers.protocol.head import Fields
 from allcomers.protocol.http2 import blocks
-from allcomers.protocol.http2.frames import DATA_SIZE, HEAD_SIZE, ErrorCode
+from allcomers.protocol.http2.frames import HEAD_SIZE, ErrorCode
 from allcomers.protocol.message import FileSlice, Response, Segment
+
+FRAME: Final = 16 * 1024
+"""Bytes of a stream that are framed before it is another's turn: what any peer takes in a frame (RFC 9113, 4.2)."""
 
 
 class Http2Responses(Http2Streams):
@@ -71,7 +74,7 @@ class Http2Responses(Http2Streams):
 
     def send_tail(self, exchange: StreamExchange, body: StreamingBody) -> None:
         if exchange.trailer is None:
-            exchange.trailer = body.trailers(exchange.request, self.endpoint.report, blocks.fields_block)
+            exchange.trailer, _ = blocks.fields_block(body.trailers(exchange.request, self.endpoint.report))
             self._ready.add(exchange)
 
     def notify(self, exchange: StreamExchange, part: PartialResponse, now: float) -> None:
@@ -171,14 +174,14 @@ class Http2Responses(Http2Streams):
             exchange = ready.next()
             if exchange.over:
                 continue
-            most = DATA_SIZE
+            most = FRAME
             if not ready or not exchange.takes_turns:  # PERF: frames that come in a row are read, made, sealed at once
-                most = max(most, room + room // -session.max_frame * HEAD_SIZE)
+                most = max(FRAME, room - HIGH_WATER // FRAME * HEAD_SIZE)
             size = min(most, session.room(exchange.id)) if exchange.segments else 0
             if size <= 0 and exchange.segments:
                 self._await_window(exchange, now)
                 continue
-            room -= size - size // -session.max_frame * HEAD_SIZE
+            room -= size + HEAD_SIZE
             try:
                 self._frame(exchange, size, now)
             except (OSError, PeerError):  # of a file
@@ -222,8 +225,6 @@ class Http2Responses(Http2Streams):
         elif exchange.waits:
             exchange.waits = False
             self._due.append(exchange)
-            self._push()
-            self._piece_end = self.codec.queued
         elif exchange.tunnel is not None:
             self.flow(exchange, now)
 

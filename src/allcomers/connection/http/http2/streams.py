@@ -7,6 +7,7 @@ whatever it resets (CVE-2023-44487).
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import Any
 
 from allcomers.connection.base import BODY, CALLED, CLOSED, CLOSING, DUE, IDLE, Connection
@@ -25,7 +26,7 @@ class Http2Streams(HttpConnection):
     """The part of an Http2Connection that has the streams, and ends them."""
 
     __slots__ = (
-        "_bodies", "_due", "_exchanges", "_look_at", "_piece_end", "_ready", "_session", "_stored", "taken",
+        "_bodies", "_due", "_exchanges", "_look_at", "_ready", "_session", "_stored", "taken",
     )  # fmt: skip
     multiplexes = True
 
@@ -36,18 +37,13 @@ class Http2Streams(HttpConnection):
         )  # fmt: skip
         self.endpoint = endpoint
         self._exchanges: dict[int, StreamExchange] = {}
-        self._due: list[StreamExchange] = []  # of which a call may be taken; a deque takes 0.7 KB of an idle peer
+        self._due: deque[StreamExchange] = deque()  # of which a call may be taken
         self._ready: StreamScheduler[StreamExchange] = StreamScheduler()  # of which something can be framed
         self._look_at = math.inf  # when the deadlines of exchanges are looked at; no later than the first of them
         self._stored = 0  # bytes of the bodies of handlers
-        self._piece_end = 0  # where in all bytes queued the last piece ends of a response that is not whole
         self._bodies = 0  # bytes of bodies in memory, both ways, but for those
         self.taken: Any = None
         self._session = Session(is_server=True, limits=endpoint.limits, connect=endpoint.async_call is not None)
-
-    @property
-    def session(self) -> Session:
-        return self._session
 
     def _push(self) -> None:
         """Queue the frames that the session has made."""
@@ -73,11 +69,8 @@ class Http2Streams(HttpConnection):
         if self._due:
             self.phase = DUE
         elif self._exchanges:
-            self.phase = BODY
-            for exchange in self._exchanges.values():  # PERF: any() of a generator costs five times as much
-                if exchange.running:
-                    self.phase = CALLED
-                    break
+            is_running = any(exchange.running for exchange in self._exchanges.values())
+            self.phase = CALLED if is_running else BODY
         elif self.phase is not IDLE:
             self.enter(IDLE, now)
 
