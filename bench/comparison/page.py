@@ -5,10 +5,14 @@ they are complete, of a commit, and were measured on a quiet machine. A draft is
 """
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.comparison import plot, report
+from allcomers.server.charts import chart as charts
+from allcomers.server.charts.chart import Axis, Rows
+from allcomers.server.charts.picture import picture
+from bench.comparison import report
 from bench.comparison.report import Row, digits
 from bench.comparison.workloads import WORKLOADS
 from bench.support import harness, pages
@@ -17,6 +21,7 @@ from bench.support.harness import NOISE, ROOT
 ENOUGH = 3  # rounds
 DOCS = ROOT / "docs"
 NAME = "performance"
+OURS, OTHERS = 0, 7  # colours
 COLUMNS = ("server", "CPU µs", "× baseline", "95 %", "per second", "p50 ms", "p99 ms", "memory MB", "limited by")
 PEERS = (
     *("gunicorn", "gevent", "uvicorn", "uvloop", "httptools", "granian", "hypercorn", "waitress", "cheroot"),
@@ -64,22 +69,31 @@ def write(saved: Saved, place: Path) -> None:
     images.mkdir(parents=True, exist_ok=True)
     for name, figures in saved["figures"].items():
         if found := report.rows(figures):
-            (images / f"{name}.svg").write_text(picture(figures, found))
+            (images / f"{name}.svg").write_text(drawn(figures, found))
     path = place / "performance.md"
     if place != DOCS:
         shutil.copy(DOCS / path.name, path)
     pages.write(NAME, text(saved), path)
 
 
-def picture(figures: dict[str, Any], found: list[Row]) -> str:
+def drawn(figures: dict[str, Any], found: list[Row]) -> str:
+    """Return the plot of a workload: a row for each server, ours in colour."""
     if figures["shows"] == "rate":
-        points = [plot.Point(r.name, r.rate, *r.rates, f"{r.rate:,.0f}", r.ours) for r in found if not r.floor]
-        return plot.svg(figures["title"], f"{figures['of']}/s, median and range, more is better", points)
+        axis = Axis(title=f"{figures['of']}/s, median and range, more is better", unit="rate", log=True)
+        rows = [bar(row, row.rate, row.rates, f"{row.rate:,.0f}") for row in found if not row.floor]
+        return picture(Rows(title=figures["title"], axis=axis, rows=rows))
     baseline = figures["baseline"]
-    points = [
-        plot.Point(r.name, *r.ratio[:3], f"{digits(r.ratio.median)} ×", r.ours) for r in found if r.name != baseline
+    axis = Axis(title=f"CPU × {baseline}, 95 %, less is better", unit="times", log=True)
+    rows = [
+        bar(row, row.ratio[0], row.ratio[1:3], f"{digits(row.ratio.median)} ×") for row in found if row.name != baseline
     ]
-    return plot.svg(figures["title"], f"CPU × {baseline}, 95 %, less is better", points, line=1.0)
+    return picture(Rows(title=figures["title"], axis=axis, rows=rows, mark=1.0))
+
+
+def bar(row: Row, value: float, ends: Sequence[float], label: str) -> charts.Row:
+    return charts.Row(
+        name=row.name, colour=OURS if row.ours else OTHERS, value=value, low=ends[0], high=ends[1], label=label
+    )
 
 
 def text(saved: Saved) -> str:

@@ -14,8 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from allcomers.commands.lab.report.plots import Axis, Series, alone, lines
 from allcomers.commands.load.data.result import Result
+from allcomers.server.charts.chart import Axis, Lines, Series
+from allcomers.server.charts.picture import picture
 from bench.measuring.generator import ours
 from bench.support import harness
 from bench.support.harness import Server
@@ -138,6 +139,6 @@ def plot(kind: Kind, rows: list[dict[str, Any]]) -> str:
         )
         for colour, mode in enumerate(MODES)
     ]
-    x = Axis(name="load, in peaks", format=lambda value: f"{value:g}×")
-    y = Axis(format=lambda value: f"{value:.0%}", parts=True)
-    return alone(lines(f"{kind.name}: responses in time, of those at the peak", series, x, y))
+    x = Axis(title="load, in peaks", unit="times", log=True)
+    y = Axis(unit="share", low=0.0, high=1.0)
+    return picture(Lines(title=f"{kind.name}: responses in time, of those at the peak", x=x, y=y, series=series))

@@ -47,7 +47,7 @@ class Folder(NamedTuple):
 
 FOLDERS = (
     Folder("commands/", "what the command line offers", ("load/", "lab/", "doctor/", "top/", "shell/")),
-    Folder("server/", "processes", ("supervisor/", "admin/", "embedded/", "hooks/", "interfaces/", "logs/")),
+    Folder("server/", "processes", ("supervisor/", "admin/", "embedded/", "hooks/", "interfaces/", "logs/", "charts/")),
     Folder("models/", "who waits for the sockets: a page each", ("driver/", "fastpath/", "greenlets/")),
     Folder("calls/", "where app code runs", ("overload/",)),
     Folder("apps/", "what answers requests", ("static/", "wsgi/", "asgi/", "compression/")),

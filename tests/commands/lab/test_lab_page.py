@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -40,17 +39,9 @@ def opened(browser: Browser, file: Path, width: int, scheme: str) -> Page:
 def test_nothing_is_wider_than_the_window(browser: Browser, file: Path, width: int) -> None:
     report = opened(browser, file, width, "light")
     assert report.evaluate("document.documentElement.scrollWidth") <= width
-    boxes = [box for plot in report.locator("svg").all() if (box := plot.bounding_box())]
+    boxes = [box for plot in report.locator("figure.chart").all() if (box := plot.bounding_box())]
     assert len(boxes) == 8
     assert all(box["width"] > 0.4 * min(width, 800) and box["height"] > 40 for box in boxes)
-    report.context.close()
-
-
-def test_names_at_the_ends_of_lines_do_not_touch(browser: Browser, file: Path) -> None:
-    report = opened(browser, file, 1280, "light")
-    for plot in report.locator("svg").all():
-        tops = sorted(box["y"] for name in plot.locator("text.name").all() if (box := name.bounding_box()))
-        assert all(below - above >= 8 for above, below in pairwise(tops))
     report.context.close()
 
 
@@ -60,4 +51,4 @@ def test_it_has_a_dark_scheme(browser: Browser, file: Path) -> None:
         report = opened(browser, file, 1280, scheme)
         colours.append(report.evaluate("getComputedStyle(document.body).backgroundColor"))
         report.context.close()
-    assert colours == ["rgb(245, 247, 250)", "rgb(9, 12, 16)"]
+    assert colours == ["rgb(244, 247, 247)", "rgb(13, 22, 29)"]

@@ -8,7 +8,8 @@ from allcomers.commands.lab.analysis import analysis, verdict
 from allcomers.commands.lab.analysis.figures import Trial
 from allcomers.commands.lab.data import plan, race
 from allcomers.commands.lab.data.plan import Probe, Untried
-from allcomers.commands.lab.report import page, plots, report
+from allcomers.commands.lab.report import page, report
+from allcomers.server.charts.palette import COLOURS
 from support.measured import EPOLL, ITERATIVE, PLACE, THREAD, ladder, step, usl
 
 PROBE = Probe(response=0.001, cpu=50e-6, is_async=False, start=0.2)
@@ -20,7 +21,7 @@ def test_the_old_models_and_the_hybrids_run() -> None:
     assert {"iterative", "process", "thread", "thread-pool", "select", "epoll"} <= {one.model for one in found}
     assert any(one.workers > 1 and one.model == "epoll" for one in found)
     assert any(one.calls == "pool" for one in found)
-    assert len({one.name for one in found}) == len(found) <= plots.COLOURS
+    assert len({one.name for one in found}) == len(found) <= COLOURS
 
 
 def test_an_async_app_runs_without_choices_that_it_does_not_have() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from types import FrameType
 from typing import TextIO
 
@@ -17,6 +18,7 @@ from allcomers.commands.load.data.result import Result
 from allcomers.commands.load.data.slo import Term
 from allcomers.commands.load.report import figures, terminal
 from allcomers.commands.load.report.files import OutputFiles
+from allcomers.commands.machine import Meanwhile, command_line
 from allcomers.errors import OperatorError
 
 MISSED = 4
@@ -28,7 +30,8 @@ def main(arguments: Sequence[str]) -> int:
     plan, outputs = options.read(arguments)
     terms = slo.parse(outputs.slo)
     with OutputFiles((outputs.json, outputs.csv, outputs.html, outputs.hgrm)) as files:
-        result = _run(plan, outputs)
+        meanwhile = Meanwhile()
+        result = replace(_run(plan, outputs), place=meanwhile.place(command_line("load", arguments)))
         _write(result, terms, outputs, files)
         if not outputs.quiet:
             # Standard output is for programs if a file goes there; the table for people then goes to standard error.

@@ -5,17 +5,14 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
-import allcomers
+from allcomers.commands import machine
 from allcomers.commands.lab.analysis.figures import Trial
 from allcomers.commands.lab.analysis.standing import Ranked, Standing, Verdict
 from allcomers.commands.lab.data.plan import Probe, Untried
@@ -68,26 +65,11 @@ class Results:
 
 def surroundings(server: Sequence[int], load: Sequence[int]) -> dict[str, Any]:
     """Return the environment, without which figures mean nothing."""
-    from allcomers.protocol.compiled import KIND
-
     return {
-        "allcomers": allcomers.__version__,
-        "leaf": KIND,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}",
-        "cpu": _cpu(),
+        **machine.facts(),
         "server_cores": list(server),
         "load_cores": list(load),
-        "when": time.strftime("%Y-%m-%d %H:%M"),
     }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def as_json(results: Results) -> str:

@@ -2,48 +2,14 @@
 
 from __future__ import annotations
 
-from math import floor, isfinite, log10
-
 from allcomers.commands.lab.analysis.statistics import Interval
+from allcomers.server.charts.units import number as number
+from allcomers.server.charts.units import percent as percent
+from allcomers.server.charts.units import rate as rate
+from allcomers.server.charts.units import seconds as seconds
+from allcomers.server.charts.units import size as size
 
 _NOTHING = "–"
-
-
-def number(value: float) -> str:
-    """Return three significant digits, and all of those before the point."""
-    if not isfinite(value):
-        return _NOTHING
-    if value == 0:
-        return "0"
-    digits = max(0, 2 - floor(log10(abs(value))))
-    text = f"{value:,.{digits}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def rate(value: float) -> str:
-    return f"{number(value)}/s" if isfinite(value) else _NOTHING
-
-
-def seconds(value: float) -> str:
-    if not isfinite(value):
-        return _NOTHING
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if value >= size:
-            return f"{number(value / size)} {unit}"
-    return f"{number(value / 1e-6)} µs"
-
-
-def size(value: float) -> str:
-    if not isfinite(value):
-        return _NOTHING
-    for unit, bytes_ in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
-        if value >= bytes_:
-            return f"{number(value / bytes_)} {unit}"
-    return f"{value:,.0f} B"
-
-
-def percent(value: float) -> str:
-    return f"{number(value * 100)} %" if isfinite(value) else _NOTHING
 
 
 def ratio(found: Interval) -> str:

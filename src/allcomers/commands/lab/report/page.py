@@ -2,96 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from math import isfinite, nan
 
+from allcomers.commands import machine
 from allcomers.commands.lab.analysis import wording
 from allcomers.commands.lab.analysis.results import Results
 from allcomers.commands.lab.analysis.standing import Ranked, Rung, Standing
-from allcomers.commands.lab.report import plots
-from allcomers.commands.lab.report.plots import Axis, Row, Series
+from allcomers.server.charts import page as pages
+from allcomers.server.charts.chart import Axis, Chart, Lines, Row, Rows, Series
+from allcomers.server.charts.palette import COLOURS
 
 _STYLE = """
-* { box-sizing: border-box } html { color-scheme: light dark }
-body { margin: 0; background: var(--back); color: var(--ink); font: 16px/1.55 system-ui, sans-serif }
-:root { --back: #f5f7fa } @media (prefers-color-scheme: dark) { :root { --back: #090c10 } }
-main { max-width: 1180px; margin: 0 auto; padding: 28px 20px 60px }
-h1 { font-size: 1.55rem; margin: 0 0 2px; letter-spacing: -.01em } h2 { font-size: 1.1rem; margin: 34px 0 10px }
-.soft { color: var(--soft); margin: 0 } code { font: .9em ui-monospace, monospace; overflow-wrap: anywhere }
-.card { background: var(--paper); border: 1px solid var(--rule); border-radius: 12px }
-.card { padding: 18px 22px; margin: 14px 0 }
-.chosen { border-left: 5px solid var(--c0) } .chosen h2 { margin: 0 0 6px; font-size: 1.35rem }
+main { max-width: 1180px } header h2 { font-size: 1.1rem } main > h2 { font-size: 1.1rem; margin: 2rem 0 .6rem }
+.card { margin: .9rem 0 } .card ol, .card ul { margin: 0; padding-left: 1.4rem }
+.chosen { border-left: 5px solid var(--serve) } .chosen h2 { margin: 0 0 6px; font-size: 1.35rem }
 .chosen pre { margin: 12px 0 0; padding: 10px 14px; border-radius: 8px; background: var(--back); overflow-x: auto }
 .numbers { display: flex; flex-wrap: wrap; gap: 8px 34px; margin: 12px 0 4px }
-.numbers b { display: block; font-size: 1.45rem }
-.numbers span { color: var(--soft); font-size: .85rem }
-.plots { display: grid; gap: 14px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 520px), 1fr)) }
-.stack { display: grid; gap: 14px; align-content: start }
-.plots svg { width: 100%; height: auto; display: block; border: 1px solid var(--rule); border-radius: 12px }
-li { margin: 5px 0 } .know li::marker { content: "!  "; color: var(--c3); font-weight: 700 }
-.wide { overflow-x: auto }
-table { border-collapse: collapse; width: 100%; font-size: .87rem; font-variant-numeric: tabular-nums }
-th, td { padding: 6px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule) }
-th:first-child, td:first-child { text-align: left } thead th { color: var(--soft); font-weight: 600 }
-tr.best td { font-weight: 600; color: var(--c0) } tr.left td { color: var(--soft) }
+.numbers b { display: block; font-size: 1.45rem } .numbers span { color: var(--soft); font-size: .85rem }
+li { margin: 5px 0 } .know li::marker { content: "!  "; color: var(--wait); font-weight: 700 }
+.scroll table { width: 100%; font-size: .87rem }
+.scroll th, .scroll td { padding: 6px 10px; text-align: right; white-space: nowrap }
+.scroll th, .scroll td { border-bottom: 1px solid var(--rule) }
+.scroll th:first-child, .scroll td:first-child { text-align: left } .scroll th { color: var(--soft); font-weight: 600 }
+tr.best td { font-weight: 600; color: var(--serve) } tr.left td { color: var(--soft) }
 """
 
-_LOW = ("ratio", "cpu", "memory")
-
-CLIENTS = Axis(name="clients", format=lambda value: f"{value:,.0f}")
-RATE = Axis(format=wording.number)
-TIME = Axis(name="response time", format=wording.seconds)
-PART = Axis(format=lambda value: f"{value:.0%}", parts=True)
+CLIENTS = Axis(title="clients", log=True)
+RATE = Axis(unit="rate", log=True)
+TIME = Axis(title="response time", unit="seconds", log=True)
+PART = Axis(unit="share", low=0.0, high=1.0)
 
 
 def page(results: Results) -> str:
     """Return the whole page."""
     verdict = results.verdict
-    plotted = _gallery(pictures(results))
-    target = f"<code>{escape(results.target)}</code>"
+    plotted = _gallery(charts(results))
     parts: tuple[str, ...]
     if results.is_race:
-        title = f"{target} under many clients"
+        title, chosen = f"{results.target} under many clients", ""
         parts = (plotted, _ranking("Each model in turn", verdict.runners_up))
     else:
-        title = f"The model for {target}"
-        chosen = _chosen(results, verdict.chosen)
+        title, chosen = f"The model for {results.target}", _chosen(results, verdict.chosen)
         next_, others = "Which comes next", "Why not the others"
-        parts = (chosen, _ranking(next_, verdict.runners_up), plotted, _ranking(others, verdict.others))
-    return "\n".join(
-        (
-            '<!doctype html><html lang="en"><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>allcomers lab: {escape(results.target)}</title>",
-            f"<style>{plots.STYLE}{_STYLE}</style><main>",
-            f"<h1>{title}</h1>{_circumstances(results)}",
-            *parts,
-            _know([*([f"No time for: {results.untried}"] if results.untried.candidates else []), *verdict.cautions]),
-            _table(results),
-            "</main></html>\n",
-        )
-    )
+        parts = (_ranking(next_, verdict.runners_up), plotted, _ranking(others, verdict.others))
+    untried = [f"No time for: {results.untried}"] if results.untried.candidates else []
+    body = "\n".join((*parts, _know([*untried, *verdict.cautions]), _table(results)))
+    return pages.page(title=title, facts=_circumstances(results), verdict=chosen, body=body, style=_STYLE)
 
 
-def _gallery(plotted: dict[str, str]) -> str:
-    """Arrange plots two in a row where there is room; those of rows are low, so three of them stand beside one
-    other."""
-    low = "".join(svg for name, svg in plotted.items() if name in _LOW)
-    high = "".join(svg for name, svg in plotted.items() if name not in _LOW)
-    return f'<div class="plots">{high}<div class="stack">{low}</div></div>'
+def _gallery(shown: Mapping[str, Chart]) -> str:
+    return f'<div class="charts">{"".join(pages.figure(chart, name) for name, chart in shown.items())}</div>'
 
 
-def _circumstances(results: Results) -> str:
+def _circumstances(results: Results) -> list[tuple[str, str]]:
     place = results.place
-    cores = f"server on core {_cores(place['server_cores'])}, load on core {_cores(place['load_cores'])}"
-    text = (
-        f"{place['when']} · {place['cpu']} · {cores} · {place['system']} · Python {place['python']} ·"
-        f" allcomers {place['allcomers']} ({place['leaf']}) · {wording.many(len(results.trials), 'trial')},"
-        f" {wording.many(results.rounds, 'round')}, {results.seconds / 60:.1f} minutes ·"
-        f" <code>{escape(results.command)}</code>"
-    )
-    return f'<p class="soft">{text}</p>'
+    return [
+        ("command", results.command),
+        ("cores", f"server on {_cores(place['server_cores'])}, load on {_cores(place['load_cores'])}"),
+        *machine.described(place),
+        ("others used", f"{wording.number(results.others)} cores meanwhile"),
+        (
+            "measured",
+            f"{wording.many(len(results.trials), 'trial')}, {wording.many(results.rounds, 'round')},"
+            f" {results.seconds / 60:.1f} minutes",
+        ),
+    ]
 
 
 def _cores(cores: Sequence[int]) -> str:
@@ -136,37 +113,39 @@ def _know(cautions: Sequence[str]) -> str:
 
 def shown(results: Results) -> list[Standing]:
     """Return the candidates with a line of their own: all that climbed the ladder, up to the number of colours."""
-    return [one for one in results.standings if one.stage != "screen" and one.rungs][: plots.COLOURS]
+    return [one for one in results.standings if one.stage != "screen" and one.rungs][:COLOURS]
 
 
-def pictures(results: Results) -> dict[str, str]:
-    """Return the plots by name."""
+def charts(results: Results) -> dict[str, Chart]:
+    """Return the charts by name."""
     drawn = shown(results)
-    found = {
-        "response-time": plots.lines(
-            "Response time against clients (median)", _series(drawn, lambda rung: rung.p50), CLIENTS, TIME
+    due = Axis(title="requests per second that were due", log=True)
+    found: dict[str, Chart] = {
+        "response-time": Lines(
+            title="Response time against clients (median)", x=CLIENTS, y=TIME,
+            series=_series(drawn, lambda rung: rung.p50),
         ),
-        "slowest": plots.lines(
-            "The slowest in a hundred (p99) against clients", _series(drawn, lambda rung: rung.p99), CLIENTS, TIME
+        "slowest": Lines(
+            title="The slowest in a hundred (p99) against clients", x=CLIENTS, y=TIME,
+            series=_series(drawn, lambda rung: rung.p99),
         ),
-        "tps": plots.lines("Responses per second against clients, and the USL", _tps(drawn), CLIENTS, RATE),
-        "open": plots.lines(
-            "The slowest in a hundred (p99) at a given rate", _opened(drawn),
-            Axis(name="requests per second that were due", format=wording.number), TIME,
+        "tps": Lines(title="Responses per second against clients, and the USL", x=CLIENTS, y=RATE, series=_tps(drawn)),
+        "open": Lines(
+            title="The slowest in a hundred (p99) at a given rate", x=due, y=TIME, series=_opened(drawn)
         ),
-        "cdf": plots.lines("Response times at 80 % of the peak", _curves(drawn), TIME, PART),
-        "ratio": plots.rows(
-            "Responses per second, × the best of the same round, 95 %", _ratios(drawn), _TIMES, mark=1.0
+        "cdf": Lines(title="Response times at 80 % of the peak", x=TIME, y=PART, series=_curves(drawn)),
+        "ratio": Rows(
+            title="Responses per second, × the best of the same round, 95 %", axis=_TIMES, rows=_ratios(drawn), mark=1.0
         ),
-        "cpu": plots.rows("CPU for each response, 95 %", _cpu(drawn), _SECONDS),
-        "memory": plots.rows("Memory for each connection", _memory(drawn), _SIZES),
+        "cpu": Rows(title="CPU for each response, 95 %", axis=_SECONDS, rows=_cpu(drawn)),
+        "memory": Rows(title="Memory for each connection", axis=_SIZES, rows=_memory(drawn)),
     }  # fmt: skip
-    return {name: svg for name, svg in found.items() if "nothing to show" not in svg}
+    return {name: chart for name, chart in found.items() if not chart.is_empty}
 
 
-_SECONDS = Axis(name="less is better", format=wording.seconds)
-_SIZES = Axis(name="less is better", format=wording.size)
-_TIMES = Axis(name="more is better", format=lambda value: f"{value:.2f}")
+_SECONDS = Axis(title="less is better", unit="seconds", log=True)
+_SIZES = Axis(title="less is better", unit="bytes", log=True)
+_TIMES = Axis(title="more is better", unit="times", log=True)
 
 
 def _series(drawn: Sequence[Standing], value: Callable[[Rung], float]) -> list[Series]:
@@ -281,7 +260,7 @@ def _table(results: Results) -> str:
         cells = "".join(f"<td>{escape(cell)}</td>" for cell in _cells(one))
         lines.append(f'<tr class="{kind}">{cells}</tr>')
     return (
-        f'<h2>All figures</h2><section class="card"><div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f'<h2>All figures</h2><section class="card"><div class="scroll"><table><thead><tr>{head}</tr></thead>'
         f'<tbody>{"".join(lines)}</tbody></table></div><p class="soft">Within {escape(results.goal)}.'
         " Grey: the first look alone.</p></section>"
     )

@@ -13,7 +13,8 @@ from allcomers.commands.lab.analysis.figures import Trial
 from allcomers.commands.lab.analysis.results import Results
 from allcomers.commands.lab.analysis.standing import Verdict
 from allcomers.commands.lab.data.plan import Probe, Untried
-from allcomers.commands.lab.report import page, plots, terminal
+from allcomers.commands.lab.report import page, terminal
+from allcomers.server.charts.picture import picture
 
 
 def analyse(
@@ -59,7 +60,7 @@ def write(found: Results, folder: Path) -> list[Path]:
     shown = {"report.html": page.page(found), "results.json": results.as_json(found)}
     if chosen := found.verdict.chosen:
         shown["allcomers.toml"] = results.toml(found, chosen, results.own_options(found.words))
-    drawn = {f"plots/{name}.svg": plots.alone(svg) for name, svg in page.pictures(found).items()}
+    drawn = {f"plots/{name}.svg": picture(chart) for name, chart in page.charts(found).items()}
     swap(folder, shown | drawn)
     return [folder / name for name in shown]
 

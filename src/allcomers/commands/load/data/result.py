@@ -57,6 +57,8 @@ class Result:
     intervals         one for each second (in long runs for several): see Interval
     late              the Interval after the measured duration: responses that were waited for, in no rate
     warnings          reasons to distrust this result, a line each
+    place             the circumstances: machine.facts(), the `command`, and the cores in use meanwhile: `busy` in all,
+                      `load` of them by the load
     """
 
     plan: Mapping[str, Any]
@@ -84,6 +86,7 @@ class Result:
     late: Interval = NOTHING
     warnings: tuple[str, ...] = ()
     wrong: Histogram = field(default_factory=Histogram)
+    place: Mapping[str, Any] = field(default_factory=dict)
 
     def goodput(self, goal: float) -> float:
         """Return the responses per second that are below 400 and were complete within `goal` seconds."""
