@@ -88,12 +88,14 @@ def pooled(most: float, response: float = 0.010) -> Any:
     return lambda clients: min(clients / response, most)
 
 
-def judged(trials: Sequence[Trial], probe: Probe = WAITS, untried: Untried = ALL_TRIED) -> Results:
+def judged(
+    trials: Sequence[Trial], probe: Probe = WAITS, untried: Untried = ALL_TRIED, goal: str = "p99<100ms"
+) -> Results:
     words = ("run", "app:app")
     return report.analyse(
         trials,
         probe,
-        "p99<100ms",
+        goal,
         untried=untried,
         command="allcomers lab app:app",
         words=words,

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from scipy.optimize import curve_fit
 from scipy.stats import t
 
-from allcomers.commands.lab.analysis.scaling import fit, knee, student
+from allcomers.commands.lab.analysis.scaling import Points, fit, knee, student
 from support.measured import CLIENTS, EPOLL, ladder, usl
 
 
-def points(law: object, **keywords: object) -> list[list[tuple[float, float]]]:
+def points(law: object, **keywords: object) -> tuple[Points, ...]:
     trials = ladder(EPOLL, law, **keywords)  # type: ignore[arg-type]
-    return [[(step.clients, step.tps) for step in trial.steps] for trial in trials]
+    return tuple(tuple((step.clients, step.tps) for step in trial.steps) for trial in trials)
 
 
 def test_the_knee_is_where_the_bounds_meet() -> None:
@@ -64,7 +64,7 @@ def test_a_law_that_does_not_fit_does_not_hold() -> None:
 
 def test_four_points_by_hand() -> None:
     """X = 100 N / (1 + 0.1 (N - 1) + 0.01 N (N - 1)): 100, 178.57, 281.69, 353.98 for 1, 2, 4 and 8 clients."""
-    found = fit([[(1, 100.0), (2, 200 / 1.12), (4, 400 / 1.42), (8, 800 / 2.26)]])
+    found = fit((((1, 100.0), (2, 200 / 1.12), (4, 400 / 1.42), (8, 800 / 2.26)),))
     assert found is not None
     assert (found.rate.value, found.contention.value, found.coherency.value) == pytest.approx((100, 0.1, 0.01))
     assert found.peak == pytest.approx(9.4868, abs=1e-4)  # the root of (1 - 0.1) / 0.01
@@ -103,10 +103,10 @@ def test_students_t_is_that_of_scipy(freedom: int) -> None:
 
 def test_figures_that_no_law_fits_give_none() -> None:
     """N/X is -0.5 + (N - 1): λ would have to be negative."""
-    assert fit([[(2, 2 / 0.5), (3, 3 / 1.5), (4, 4 / 2.5), (5, 5 / 3.5)]]) is None
+    assert fit((((2, 2 / 0.5), (3, 3 / 1.5), (4, 4 / 2.5), (5, 5 / 3.5)),)) is None
 
 
 def test_too_few_numbers_of_clients_give_no_law() -> None:
     assert fit(points(usl(1000, 0.02, 0.0), clients=CLIENTS[:3])) is None
-    assert fit([]) is None
-    assert fit([[(1, 0.0), (2, 0.0), (4, 0.0), (8, 0.0)]]) is None
+    assert fit(()) is None
+    assert fit((((1, 0.0), (2, 0.0), (4, 0.0), (8, 0.0)),)) is None

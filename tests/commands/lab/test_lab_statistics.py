@@ -18,6 +18,8 @@ from allcomers.commands.lab.analysis.statistics import (
     bounds,
     changepoints,
     is_tie,
+    medians,
+    quotient,
     ratio,
     steadiness,
     typical,
@@ -51,12 +53,31 @@ def test_the_bounds_are_those_of_numpy(samples: list[float]) -> None:
     assert bounds(samples) == pytest.approx(tuple(np.quantile(samples, (0.025, 0.975))))
 
 
-def test_the_interval_is_that_of_numpys_bootstrap() -> None:
-    values = np.array(noisy(100, 9))
+@pytest.mark.parametrize("count", [2, 3, 4, 7, 8, 15])
+def test_the_interval_is_that_of_every_draw(count: int) -> None:
+    """numpy draws forty thousand times; the interval knows all draws, so it needs none."""
+    values = np.array(noisy(100, count, 0.1))
     draw = np.random.default_rng(1)
-    medians = np.median(values[draw.integers(0, 9, (4000, 9))], axis=1)
+    medians = np.median(values[draw.integers(0, count, (40_000, count))], axis=1)
     found = typical(list(values))
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(medians, (0.025, 0.975))), rel=0.005)
+    beyond = [(medians < found.low - 1e-9).mean(), (medians > found.high + 1e-9).mean()]
+    within = [(medians <= found.low + 1e-9).mean(), (medians >= found.high - 1e-9).mean()]
+    assert max(beyond) < 0.028  # 2.5 in 100, and four deviations of chance
+    assert min(within) > 0.022
+
+
+@pytest.mark.parametrize("count", range(1, 16))
+def test_all_that_can_be_drawn_is_certain(count: int) -> None:
+    assert math.fsum(chance for _, chance in medians(list(range(count)))) == pytest.approx(1)
+
+
+def test_two_experiments_by_hand() -> None:
+    """Of three trials each: the extremes of either have 7 in 27, so both at once 6.7 in 100."""
+    found = quotient([200.0, 220.0, 210.0], [100.0, 110.0, 105.0])
+    assert (found.value, found.low, found.high, found.count) == (
+        pytest.approx(2), pytest.approx(200 / 110), pytest.approx(220 / 100), 3,
+    )  # fmt: skip
+    assert quotient([1.0], [0.0, math.nan]) is NOTHING
 
 
 def test_of_one_trial_there_is_no_interval_and_of_none_nothing() -> None:

@@ -1,4 +1,4 @@
-"""`allcomers lab`: handle signals, then run a session."""
+"""`allcomers lab`: handle signals, then run a session; or compare the results of two."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from allcomers.commands.lab.data.options import read
+from allcomers.commands.lab.data.options import CompareOptions, read
 from allcomers.commands.lab.run.journal import UNFINISHED
 
 INTERRUPTED: Final = 130
@@ -21,6 +21,10 @@ INTERRUPTED: Final = 130
 def main(arguments: Sequence[str]) -> int:
     """Return the exit status: 0; 1 if nothing could be measured, 130 after Ctrl-C. Raises OperatorError."""
     options = read(arguments)
+    if isinstance(options, CompareOptions):
+        from allcomers.commands.lab.report import comparison
+
+        return comparison.run(options)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with tempfile.TemporaryDirectory(prefix="allcomers-lab-") as folder:

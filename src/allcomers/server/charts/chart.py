@@ -100,12 +100,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """A row for each item, on a logarithmic axis; `mark` is a value that all are compared with."""
+    """A row for each item; `mark` is a value that all are compared with, `notes` are lines below a picture's title."""
 
     title: str
     axis: Axis
     rows: Sequence[Row]
     mark: float | None = None
+    notes: Sequence[str] = ()
 
     @property
     def is_empty(self) -> bool:

@@ -16,6 +16,7 @@ WIDTH: Final = 660
 _HEIGHT: Final = 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 172, 46, 46
 _ROW: Final = 26
+_NOTE: Final = 17
 _NAMES: Final = 190
 _APART: Final = 15
 """Pixels between two names at the end of lines."""
@@ -71,19 +72,21 @@ def _lines(chart: Lines) -> tuple[float, list[str]]:
 
 def _rows(chart: Rows) -> tuple[float, list[str]]:
     known = [row for row in chart.rows if row.is_known]
-    height = _TOP + _ROW * max(1, len(chart.rows)) + _BOTTOM
+    top = _TOP + _NOTE * len(chart.notes)
+    height = top + _ROW * max(1, len(chart.rows)) + _BOTTOM
     values = [value for row in known for value in (row.value, row.low, row.high) if value > 0]
     axis = chart.axis
     low, high = _ends(axis, values, [chart.mark] if chart.mark else [])
     across = _scale(axis, low, high, _NAMES, WIDTH - _RIGHT)
     parts = [_text(WIDTH - _RIGHT, height - 8, axis.label, "small", "end")]
+    parts += [_text(18, 44 + _NOTE * number, note, "small") for number, note in enumerate(chart.notes)]
     for tick in ticks(axis, low, high, 7):
-        parts.append(_line("grid", across(tick), _TOP - 4, across(tick), height - _BOTTOM + 4))
+        parts.append(_line("grid", across(tick), top - 4, across(tick), height - _BOTTOM + 4))
         parts.append(_text(across(tick), height - 24, WRITTEN[axis.unit](tick), "small", "middle"))
     if chart.mark:
-        parts.append(_line("mark", across(chart.mark), _TOP - 4, across(chart.mark), height - _BOTTOM + 4))
+        parts.append(_line("mark", across(chart.mark), top - 4, across(chart.mark), height - _BOTTOM + 4))
     for number, row in enumerate(chart.rows):
-        parts.append(_row(row, _TOP + _ROW * number + _ROW / 2, across, low))
+        parts.append(_row(row, top + _ROW * number + _ROW / 2, across, low))
     return height, parts
 
 

@@ -59,7 +59,7 @@ def standings(trials: Sequence[Trial], cores: int, think: float = 0.0) -> list[S
     think  seconds from a response to the client's next request
     """
     order = list(dict.fromkeys(trial.candidate for trial in trials))
-    last = "ladder" if any(trial.stage == "ladder" for trial in trials) else "screen"
+    last = last_stage(trials)
     scores = {candidate: _scores(trials, candidate, last, cores) for candidate in order}
     best = max(order, key=lambda candidate: _middle(scores[candidate].values()), default=None)
     found = [
@@ -68,6 +68,11 @@ def standings(trials: Sequence[Trial], cores: int, think: float = 0.0) -> list[S
     ]
     stages = ("screen", "ladder", "open")
     return sorted(found, key=lambda one: (stages.index(one.stage) > 0, _or_zero(one.capacity.value)), reverse=True)
+
+
+def last_stage(trials: Iterable[Trial]) -> str:
+    """Return the last stage of a closed loop that there is a trial of."""
+    return "ladder" if any(trial.stage == "ladder" for trial in trials) else "screen"
 
 
 def _scores(trials: Iterable[Trial], candidate: Candidate, stage: str, cores: int) -> dict[int, float]:
@@ -108,7 +113,7 @@ def _standing(
         tied=statistics.is_tie(to_best),
         alone=alone,
         knee=nan if near else scaling.knee(alone, most.value, think),
-        law=scaling.fit([[(step.clients, step.tps) for step in trial.steps] for trial in climbed]),
+        law=scaling.fit(tuple(tuple((step.clients, step.tps) for step in trial.steps) for trial in climbed)),
         cpu=statistics.typical([step.cpu for step in steps]),
         memory=_memory(climbed),
         switches=_median(trial.switches for trial in climbed),

@@ -7,7 +7,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
@@ -29,6 +29,7 @@ class Results:
     place     the environment
     others    cores that other processes used meanwhile
     untried   candidates that there was no time for
+    think     seconds from a response to a client's next request
     is_race   nothing is recommended: the verdict's runners-up are the racers
     """
 
@@ -43,13 +44,18 @@ class Results:
     trials: tuple[Trial, ...]
     others: float
     untried: Untried
+    think: float = 0.0
     is_race: bool = False
 
     @property
-    def nothing(self) -> str:
-        """Why nothing is recommended, in a sentence."""
+    def cores(self) -> int:
+        """Number of the server's cores."""
+        return len(self.place["server_cores"]) or 1
+
+    def nothing(self, goal: str) -> str:
+        """Return why nothing is recommended for a goal, in a sentence."""
         if any(one.missed for one in self.standings):
-            return f"No candidate met the goal, {self.goal}."
+            return f"No candidate met the goal, {goal}."
         return "Nothing could be measured."
 
     @property
@@ -72,22 +78,24 @@ def surroundings(server: Sequence[int], load: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def as_json(results: Results) -> str:
-    """Return results.json; unknown figures are null."""
-    whole = _plain(asdict(results))
+def as_json(results: Results, what_if: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Return results.json, with the verdicts for other goals; unknown figures are null."""
+    whole = plain(asdict(results))
     for standing, kept in zip(results.standings, whole["standings"], strict=True):
         kept["name"] = standing.candidate.name
-        kept["law"] = _plain(standing.law.as_dict()) if standing.law else None
+        kept["law"] = plain(standing.law.as_dict()) if standing.law else None
     for candidate, left in zip(results.untried.candidates, whole["untried"]["candidates"], strict=True):
         left["name"] = candidate.name
+    whole["what_if"] = plain(list(what_if))
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value in JSON's types; an unknown figure is null."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, Enum):
         return value.value
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from operator import mul
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -89,8 +89,14 @@ def _law(clients: float, rate: float, contention: float, coherency: float) -> fl
     return rate * clients / below if below > 0 else math.inf
 
 
-def fit(trials: Sequence[Sequence[tuple[float, float]]]) -> Law | None:
-    """Fit the law to trials, each (clients, requests/s) of its steps; return None if there are too few steps.
+Points = tuple[tuple[float, float], ...]
+"""(clients, requests/s) of each step of a trial."""
+
+
+@lru_cache(maxsize=1024)
+def fit(trials: tuple[Points, ...]) -> Law | None:
+    """Fit the law to trials; return None if there are too few steps. The same trials, judged by another goal, have the
+    same law.
 
     Errors are relative: a figure ten times as large may be wrong by ten times as much. An interval is the fit's own
     (Student's t), and as wide as the bootstrap over trials has it if there are three or more: the one knows nothing of

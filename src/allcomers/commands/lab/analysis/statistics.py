@@ -11,12 +11,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from itertools import accumulate, pairwise
-from random import Random
 from statistics import fmean, median, quantiles
 from typing import Any, Final
 
-RESAMPLES: Final = 2000
 LEVEL: Final = 0.95
 INDIFFERENT: Final = 0.02
 """A difference below this is too small to choose by."""
@@ -52,22 +51,68 @@ NOTHING: Final = Interval(math.nan, math.nan, math.nan, 0)
 
 
 def typical(values: Sequence[float]) -> Interval:
-    """Return the median, by the bootstrap's percentiles (Efron 1979): trials drawn anew, with replacement.
+    """Return the median, and the percentiles of its bootstrap: trials drawn anew, with replacement (Efron 1979).
 
-    The median, as something else may run during one trial and slow it down. The same values give the same interval. Of
-    fewer than five it is too narrow.
+    The median, as something else may run during one trial and slow it down. Of fewer than five trials the interval is
+    too narrow.
     """
-    known = [value for value in values if math.isfinite(value)]
+    known = sorted(value for value in values if math.isfinite(value))
     if not known:
         return NOTHING
-    value = median(known)
-    if len(known) == 1:
-        return Interval(value, value, value, 1)
-    draw, count = Random(len(known)), len(known)
-    middle, other = count // 2, (count - 1) // 2  # the same if the count is odd
-    samples = (sorted(draw.choices(known, k=count)) for _ in range(RESAMPLES))  # median() takes longer than all else
-    low, high = bounds([(sample[middle] + sample[other]) / 2 for sample in samples])
-    return Interval(value, min(low, value), max(high, value), len(known))
+    return _interval(median(known), medians(known), len(known))
+
+
+def medians(known: Sequence[float]) -> list[tuple[float, float]]:
+    """Return (sample, its probability) of all medians that the bootstrap can draw from sorted values."""
+    return [((known[low] + known[high]) / 2, chance) for low, high, chance in _draws(len(known))]
+
+
+@cache
+def _draws(count: int) -> tuple[tuple[int, int, float], ...]:
+    """Return (place, place, probability): `count` draws from as many sorted values have these two in their middle, or
+    this one twice. Each draw is one of them with the same probability, so no chance is needed to know it."""
+    lower = (count + 1) // 2  # place of the lower of the two in the middle, from 1
+    if count % 2:
+        ends = [_at_least(lower, count, place / count) for place in range(count + 1)]
+        return tuple((place, place, ends[place + 1] - ends[place]) for place in range(count))
+    found = []
+    for low in range(count):
+        begins = ((low + 1) / count) ** lower - (low / count) ** lower
+        apart = [
+            (
+                low,
+                high,
+                math.comb(count, lower) * begins * ((1 - high / count) ** lower - (1 - (high + 1) / count) ** lower),
+            )
+            for high in range(low + 1, count)
+        ]
+        chance = _at_least(lower, count, (low + 1) / count) - _at_least(lower, count, low / count)
+        found += [(low, low, max(0.0, chance - math.fsum(one for _, _, one in apart))), *apart]
+    return tuple(found)
+
+
+def _at_least(wanted: int, count: int, chance: float) -> float:
+    """Return the probability that of `count` draws `wanted` or more hit, each with `chance` (the binomial's tail)."""
+    return math.fsum(
+        math.comb(count, hits) * chance**hits * (1 - chance) ** (count - hits) for hits in range(wanted, count + 1)
+    )
+
+
+def _interval(value: float, samples: Sequence[tuple[float, float]], count: int) -> Interval:
+    """Return the interval of (sample, its probability): what lies beyond either end has 2.5 % or less."""
+    ordered = sorted(samples)
+    low, high = _percentile(ordered), _percentile(ordered[::-1])
+    return Interval(value, min(low, value), max(high, value), count)
+
+
+def _percentile(ordered: Sequence[tuple[float, float]]) -> float:
+    """Return the first sample at which the probabilities reach half of what is outside the interval."""
+    reached = 0.0
+    for sample, chance in ordered:
+        reached += chance
+        if reached >= (1 - LEVEL) / 2:
+            return sample
+    return ordered[-1][0]
 
 
 def bounds(samples: Sequence[float]) -> tuple[float, float]:
@@ -80,6 +125,17 @@ def ratio(pairs: Sequence[tuple[float, float]]) -> Interval:
     """Return the median of a / b over rounds, by its logarithm; pairs (a, b) that are not positive do not count."""
     logs = [math.log(a / b) for a, b in pairs if a > 0 and b > 0]
     found = typical(logs)
+    return Interval(math.exp(found.value), math.exp(found.low), math.exp(found.high), found.count)
+
+
+def quotient(mine: Sequence[float], theirs: Sequence[float]) -> Interval:
+    """Return the median of `mine` over that of `theirs`, of two experiments that share no rounds; figures that are not
+    positive do not count. The interval has each drawn anew by itself."""
+    above, below = (sorted(math.log(value) for value in values if value > 0) for values in (mine, theirs))
+    if not above or not below:
+        return NOTHING
+    samples = [(a - b, chance * other) for a, chance in medians(above) for b, other in medians(below)]
+    found = _interval(median(above) - median(below), samples, min(len(above), len(below)))
     return Interval(math.exp(found.value), math.exp(found.low), math.exp(found.high), found.count)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from allcomers.commands.lab.analysis.statistics import Interval
+from allcomers.commands.load.data.slo import Term
 from allcomers.server.charts.units import number as number
 from allcomers.server.charts.units import percent as percent
 from allcomers.server.charts.units import rate as rate
@@ -35,6 +36,15 @@ def spread(found: Interval) -> str:
 def between(found: Interval) -> str:
     """Return "11,900–12,700"; "" for a single value."""
     return f"{number(found.low)}–{number(found.high)}" if found.count > 1 else ""
+
+
+def shortfall(term: Term, value: float | None) -> str:
+    """Return how a term was missed: "p99 120 ms > 100 ms"."""
+    if value is None:
+        return f"{term.name} unknown: nothing was answered"
+    words = percent if term.unit == "%" else seconds if term.unit else number
+    sign = ">" if value > term.limit else "<" if value < term.limit else "="
+    return f"{term.name} {words(value)} {sign} {words(term.limit)}"
 
 
 def many(count: float, noun: str) -> str:

@@ -16,6 +16,10 @@ from allcomers.commands.arguments import Parser
 from allcomers.commands.load.data import slo
 from allcomers.errors import ConfigError
 
+_USAGE: Final = """\
+allcomers lab TARGET|DIR [OPTIONS] [-- OPTIONS OF THE SERVER]
+       allcomers lab --compare A B [--out DIR]"""
+
 _ABOUT: Final = """\
 Measure every model on an app, and recommend one, with reasons. TARGET is that of `allcomers run`, or a folder; what
 follows `--` are options for the server: allcomers lab app:app -- --factory"""
@@ -23,6 +27,15 @@ follows `--` are options for the server: allcomers lab app:app -- --factory"""
 _EPILOG: Final = """\
 DIR then has report.html (open it), results.json, and allcomers.toml, which `allcomers run --config` accepts.
 docs/lab.md explains what is measured, and how."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareOptions:
+    """Two results to compare: of folders, or files. `out`: the folder for what is found."""
+
+    a: Path
+    b: Path
+    out: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +78,10 @@ class Options:
 
 def parser() -> argparse.ArgumentParser:
     arguments_parser = Parser(
-        "allcomers lab", usage="allcomers lab TARGET|DIR [OPTIONS] [-- OPTIONS OF THE SERVER]", description=_ABOUT,
-        epilog=_EPILOG,
+        "allcomers lab", usage=_USAGE, description=_ABOUT, epilog=_EPILOG,
     )  # fmt: skip
     add = arguments_parser.add_argument_group("options").add_argument
-    add("target", metavar="TARGET|DIR", help="MODULE:NAME, FILE.py:NAME or a folder")
+    add("target", metavar="TARGET|DIR", nargs="?", help="MODULE:NAME, FILE.py:NAME or a folder")
     add("--budget", metavar="TIME", default="5m", type=_duration, help="time limit: 90s, 5m, 1h (5m)")
     add(
         "--slo",
@@ -93,16 +105,27 @@ def parser() -> argparse.ArgumentParser:
     add("--out", metavar="DIR", default="allcomers-lab", type=Path, help="folder for results (allcomers-lab)")
     add("--resume", action="store_true", help="continue the experiment in DIR")
     add("--race", action="store_true", help="show how each model stands many clients, instead of recommending one")
+    add(
+        "--compare", nargs=2, metavar=("A", "B"), type=Path,
+        help="compare two results, of two commits or machines:\nfolders, or files like results.json",
+    )  # fmt: skip
     add("-h", "--help", action="help", help="show this help")
     return arguments_parser
 
 
-def read(arguments: Sequence[str]) -> Options:
+def read(arguments: Sequence[str]) -> Options | CompareOptions:
     """Parse the arguments. Raises ConfigError."""
     words = list(arguments)
     own = words[: words.index("--")] if "--" in words else words
-    given = vars(parser().parse_args(own))
+    lab = parser()
+    given = vars(lab.parse_args(own))
     further = words[len(own) + 1 :]
+    if two := given.pop("compare"):
+        if given["target"]:
+            raise ConfigError(f"--compare has results of two labs, and measures nothing: without {given['target']}")
+        return CompareOptions(a=two[0], b=two[1], out=given["out"])
+    if not given["target"]:
+        lab.error("the following arguments are required: TARGET|DIR")
     _check_further(further)
     server, load = _cores(given.pop("server_cores"), given.pop("load_cores"))
     if given["most"] < 1:

@@ -10,6 +10,8 @@ from allcomers.commands import machine
 from allcomers.commands.lab.analysis import wording
 from allcomers.commands.lab.analysis.results import Results
 from allcomers.commands.lab.analysis.standing import Ranked, Rung, Standing
+from allcomers.commands.lab.analysis.what_if import WhatIf
+from allcomers.commands.lab.report import board, verdict_picture
 from allcomers.server.charts import page as pages
 from allcomers.server.charts.chart import Axis, Chart, Lines, Row, Rows, Series
 from allcomers.server.charts.palette import COLOURS
@@ -35,10 +37,10 @@ TIME = Axis(title="response time", unit="seconds", log=True)
 PART = Axis(unit="share", low=0.0, high=1.0)
 
 
-def page(results: Results) -> str:
-    """Return the whole page."""
+def page(results: Results, explored: Sequence[WhatIf] = ()) -> str:
+    """Return the whole page; `explored`: the verdicts for other goals."""
     verdict = results.verdict
-    plotted = _gallery(charts(results))
+    plotted = f"{_other_goals(results, explored)}{board.board(results)}{_gallery(charts(results))}"
     parts: tuple[str, ...]
     if results.is_race:
         title, chosen = f"{results.target} under many clients", ""
@@ -48,8 +50,21 @@ def page(results: Results) -> str:
         next_, others = "Which comes next", "Why not the others"
         parts = (_ranking(next_, verdict.runners_up), plotted, _ranking(others, verdict.others))
     untried = [f"No time for: {results.untried}"] if results.untried.candidates else []
-    body = "\n".join((*parts, _know([*untried, *verdict.cautions]), _table(results)))
-    return pages.page(title=title, facts=_circumstances(results), verdict=chosen, body=body, style=_STYLE)
+    return pages.page(
+        title=title,
+        facts=_circumstances(results),
+        verdict=chosen,
+        body="\n".join((*parts, _know([*untried, *verdict.cautions]), _table(results))),
+        scripts=[*([board.SCRIPT] if explored else []), *([verdict_picture.SCRIPT] if chosen else [])],
+        style=_STYLE + board.STYLE + verdict_picture.STYLE,
+    )
+
+
+def _other_goals(results: Results, explored: Sequence[WhatIf]) -> str:
+    if not explored:
+        return ""
+    chart = pages.figure(board.chart(results, explored), "candidates", "wide")
+    return f'{board.what_if(results, explored)}<div class="charts">{chart}</div>'
 
 
 def _gallery(shown: Mapping[str, Chart]) -> str:
@@ -77,7 +92,7 @@ def _cores(cores: Sequence[int]) -> str:
 
 def _chosen(results: Results, ranked: Ranked | None) -> str:
     if ranked is None:
-        return f'<section class="card chosen"><h2>{escape(results.nothing)}</h2></section>'
+        return f'<section class="card chosen"><h2>{escape(results.nothing(results.goal))}</h2></section>'
     one = ranked.standing
     numbers = {
         "responses per second": ("≈ " if one.limited else "") + wording.number(one.capacity.value),
@@ -90,7 +105,8 @@ def _chosen(results: Results, ranked: Ranked | None) -> str:
     command = " ".join(["allcomers", *results.words, *one.candidate.flags()])
     return (
         f'<section class="card chosen"><h2>Run {escape(one.candidate.name)}</h2><p>{escape(ranked.why)}</p>'
-        f'<div class="numbers">{shown}</div><pre><code>{escape(command)}</code></pre></section>'
+        f'<div class="numbers">{shown}</div><pre><code>{escape(command)}</code></pre>'
+        f"{verdict_picture.links(results, ranked)}</section>"
     )
 
 
@@ -137,14 +153,10 @@ def charts(results: Results) -> dict[str, Chart]:
         "ratio": Rows(
             title="Responses per second, × the best of the same round, 95 %", axis=_TIMES, rows=_ratios(drawn), mark=1.0
         ),
-        "cpu": Rows(title="CPU for each response, 95 %", axis=_SECONDS, rows=_cpu(drawn)),
-        "memory": Rows(title="Memory for each connection", axis=_SIZES, rows=_memory(drawn)),
     }  # fmt: skip
     return {name: chart for name, chart in found.items() if not chart.is_empty}
 
 
-_SECONDS = Axis(title="less is better", unit="seconds", log=True)
-_SIZES = Axis(title="less is better", unit="bytes", log=True)
 _TIMES = Axis(title="more is better", unit="times", log=True)
 
 
@@ -209,34 +221,6 @@ def _ratios(drawn: Sequence[Standing]) -> list[Row]:
             low=one.to_best.low,
             high=one.to_best.high,
             label=wording.to_best(one.to_best, is_best=one.is_best, tied=one.tied, missed=one.missed),
-        )
-        for number, one in enumerate(drawn)
-    ]
-
-
-def _cpu(drawn: Sequence[Standing]) -> list[Row]:
-    return [
-        Row(
-            name=one.candidate.name,
-            colour=number,
-            value=one.cpu.value,
-            low=one.cpu.low,
-            high=one.cpu.high,
-            label=wording.seconds(one.cpu.value),
-        )
-        for number, one in enumerate(drawn)
-    ]
-
-
-def _memory(drawn: Sequence[Standing]) -> list[Row]:
-    return [
-        Row(
-            name=one.candidate.name,
-            colour=number,
-            value=one.memory,
-            low=one.memory,
-            high=one.memory,
-            label=wording.size(one.memory),
         )
         for number, one in enumerate(drawn)
     ]

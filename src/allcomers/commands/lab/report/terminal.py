@@ -43,7 +43,7 @@ def _paragraphs(results: Results) -> Iterator[tuple[str, str, str]]:
         for ranked in verdict.runners_up:
             yield _BOLD, f"{ranked.standing.candidate.name}.", ranked.why
     elif verdict.chosen is None:
-        yield _RED, results.nothing, ""
+        yield _RED, results.nothing(results.goal), ""
     else:
         yield _GREEN, f"Run {verdict.chosen.standing.candidate.name}.", verdict.chosen.why
         for number, ranked in enumerate(verdict.runners_up):

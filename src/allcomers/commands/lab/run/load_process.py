@@ -85,7 +85,7 @@ class LoadRunner:
         step = replace(
             _step(result, clients, rate),
             met=not missed,
-            missed=tuple(_shortfall(term, term.measured(result)) for term in missed),
+            missed=tuple(wording.shortfall(term, term.measured(result)) for term in missed),
             excess=max((_excess(term, term.measured(result)) for term in missed), default=0.0),
         )
         return step, child.spent.cpu if child.spent else 0.0
@@ -104,15 +104,6 @@ def _why(child: ChildProcess, ended: bool) -> str:
     lines = [line for line in child.output_tail().splitlines() if line.strip()]
     last = lines[-1].removeprefix("allcomers: ")[:300] if lines else "no output"
     return f"the load generator {'gave no figures' if ended else 'did not end'}: {last}"
-
-
-def _shortfall(term: Term, value: float | None) -> str:
-    """Return how a term was missed: "p99 120 ms > 100 ms"."""
-    if value is None:
-        return f"{term.name} unknown: nothing was answered"
-    words = wording.percent if term.unit == "%" else wording.seconds if term.unit else wording.number
-    sign = ">" if value > term.limit else "<" if value < term.limit else "="
-    return f"{term.name} {words(value)} {sign} {words(term.limit)}"
 
 
 def _excess(term: Term, value: float | None) -> float:
