@@ -1,11 +1,12 @@
-# Two commands are enough: `make run` serves the example site, `make test` runs every test. `make check` adds lint,
-# types and the layer test; `make conformance` runs the whole product of models × TLS × calls × workers, and real apps
-# and a real browser on all models; `make test-older` runs one form of each test of the server on the older Pythons that
-# are here, ALL=1 all of them, OLDEST=1 on the oldest alone; `make test-plain` all of them in plain Python, ONCE=1 one
-# form of each; `make bench` compares with every other server, `make bench QUICK=1` in three minutes; `make frameworks`
-# runs the suites of Starlette, uvicorn, httpx, requests and Flask against this server, QUICK=1 the part that CI runs;
-# `make sanitized` tests the compiled parts under AddressSanitizer; `make chaos` does to each model what peers, disks
-# and operators may do, in ten minutes or SECONDS=, by a SEED= that it prints.
+# Two commands are enough: `make run` serves the example site, `make test` runs every test, one of all models under the
+# four that differ most and one more in turn. `make check` adds lint, types and the layer test; `make conformance` runs
+# all models, the whole product of them × TLS × calls × workers, and real apps and a real browser on all of them;
+# `make test-older` runs one form of each test of the server on the older Pythons that are here, ALL=1 all of them,
+# OLDEST=1 on the oldest alone; `make test-plain` all of them in plain Python, ONCE=1 one form of each; `make bench`
+# compares with every other server, `make bench QUICK=1` in three minutes; `make frameworks` runs the suites of
+# Starlette, uvicorn, httpx, requests and Flask against this server, QUICK=1 the part that CI runs; `make sanitized`
+# tests the compiled parts under AddressSanitizer; `make chaos` does to each model what peers, disks and operators may
+# do, in ten minutes or SECONDS=, by a SEED= that it prints.
 
 PYTHON ?= $(shell tools/pythons | head -n 1)
 VENV := .venv
@@ -19,7 +20,7 @@ run: $(VENV)/.run
 	$(BIN)/allcomers serve examples/site
 
 test: $(VENV)/.test
-	$(BIN)/$(PYTEST)
+	$(BIN)/$(PYTEST) --in-turn
 
 # What may differ by Python's version or by build is the server: tests/conftest.py has what --server leaves out.
 test-server: $(VENV)/.test
@@ -46,7 +47,8 @@ check: $(VENV)/.test
 	$(BIN)/pytest tests/test_layers.py
 
 conformance: $(VENV)/.test
-	ALLCOMERS_WHOLE=1 $(BIN)/$(PYTEST) tests/models/conformance tests/models/test_each_call.py tests/apps/test_real_apps.py \
+	ALLCOMERS_WHOLE=1 $(BIN)/$(PYTEST) tests/apps/test_real_apps.py \
+		tests/models tests/apps/wsgi/test_served.py tests/apps/wsgi/test_stream_threads.py tests/apps/asgi/test_asgi.py \
 		tests/test_browser.py tests/apps/wsgi/test_wsgi_write.py tests/apps/asgi/test_asgi_states.py tests/apps/asgi/test_disconnect.py \
 		tests/apps/asgi/test_asgi_frameworks.py tests/apps/asgi/test_signal_handlers.py \
 		tests/server/test_balancer.py tests/server/test_left_over.py tests/protocol/http2/test_http2_fuzz.py

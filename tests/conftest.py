@@ -56,6 +56,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--server", action="store_true", help="only what concerns the server, under the models that differ most"
     )
     parser.addoption("--once", action="store_true", help="one form of each test, and one of each event loop")
+    parser.addoption(
+        "--in-turn", action="store_true", help="a test of all models under those that differ most, and one more in turn"
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -68,7 +71,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With --server: the tests of FEW, and one form of each test that has none of them; with --once fewer."""
-    kept = list(items)
+    kept = _in_turn(items) if config.getoption("--in-turn") else list(items)
     if config.getoption("--server"):
         kept = _with_one_each(items, [item for item in items if _models(item) <= FEW])
     if config.getoption("--once"):
@@ -77,6 +80,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = set(kept)
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = [item for item in items if item in chosen]
+
+
+def _in_turn(items: list[pytest.Item]) -> list[pytest.Item]:
+    """`items`, but a test that has a form for most models runs under FEW and one of the others: the next of them each
+    time, so that each model meets its part of the tests."""
+    forms: dict[str, list[tuple[pytest.Item, set[str]]]] = {}
+    for item in items:
+        forms.setdefault(_function(item), []).append((item, _models(item)))
+    left_out: set[pytest.Item] = set()
+    turn = 0
+    for form in forms.values():
+        models = set().union(*(models for _, models in form))
+        others = sorted(models - FEW)
+        if not models >= FEW or len(others) < 4:
+            continue
+        turn += 1
+        these = FEW | {others[turn % len(others)]}
+        left_out.update(item for item, models in form if not models <= these)
+    return [item for item in items if item not in left_out]
 
 
 def _with_one_each(items: list[pytest.Item], kept: list[pytest.Item]) -> list[pytest.Item]:

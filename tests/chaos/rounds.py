@@ -46,6 +46,8 @@ _EXCUSES = ("Too many open files", "File too large", "MemoryError")
 
 _DEATH = re.compile(r"ERROR worker (\d+) (.*); another starts")
 
+_RELOADED = re.compile(r"INFO reloaded in|the reload is given up")
+
 
 class Combination(NamedTuple):
     model: str
@@ -102,6 +104,12 @@ class Log:
     def _read(self) -> None:
         while not (piece := os.read(self._fd, 65536)).endswith(b"\0"):
             self._pieces.append(piece)
+
+
+def _reloads(said: str) -> bool:
+    """Return whether the last reload is under way: a new worker that was killed may wait for its next start."""
+    last = said.rpartition(" reloading: ")
+    return bool(last[1]) and not _RELOADED.search(last[2])
 
 
 class Round:
@@ -254,7 +262,7 @@ class Round:
 
     def _serves(self, server: Server) -> bool:
         workers = server.workers()
-        if len(workers) != WORKERS:
+        if len(workers) != WORKERS or _reloads(server.stderr):
             return False
         time.sleep(1)  # one that is to be replaced would serve still
         visitor, accounts = (made := self._visitors(server, f"w{time.monotonic_ns()}-"))[0][0], made[1]

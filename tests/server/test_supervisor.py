@@ -400,7 +400,7 @@ def test_ttin_and_ttou_scale(app: App) -> None:
 def test_a_worker_just_forked_obeys_for_itself(app: App) -> None:
     """Signal a process that still has its parent's handlers: the signal must not reach its parent."""
     with serving("run", app.target, "--access-log", str(app.folder / "log")) as server:
-        for number in range(1, 31):
+        for number in range(1, 11):
             server.send(signal.SIGTTIN)
             wait_for(lambda number=number: server.stderr.count("workers wanted: 2") == number, "the order to be read")
             server.send(signal.SIGUSR1)

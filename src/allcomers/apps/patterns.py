@@ -134,6 +134,7 @@ class Patterns:
         names = found.route.names
         if names:
             request.params = {**request.params, **dict(zip(names, found.values, strict=True))}
+            request.route = request.prefix + found.route.key
         if found.above is not None:
             request.prefix += "".join(f"/{segment}" for segment in segments[: found.above])
             request.path = "/" + "/".join(segments[found.above :])

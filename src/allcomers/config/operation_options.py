@@ -73,6 +73,14 @@ class LifeOptions(Options, group="the server's life"):
         "host names of --admin; ip: addresses only, *: any; required if others can connect",
         "This machine alone, by its addresses and as localhost.",
     )  # fmt: skip
+    by_route: bool = option(
+        False, "--by-route", "", "count requests by route, too: the template of the app's framework; shown by --admin",
+        "It takes the app's every call some microseconds more.", flag,
+    )  # fmt: skip
+    profile: bool = option(
+        False, "--profile", "", "show stacks of all threads, and flame graphs, at --admin; loopback addresses only",
+        "Stacks tell how the app is made, and samples take CPU time while they are taken.", flag,
+    )  # fmt: skip
     reload: bool = option(
         False, "--reload", "", "replace workers when app files change (needs allcomers[reload])",
         "For development: a server that watches files is harder to trust.", flag,

@@ -210,6 +210,7 @@ def _check_together(config: Config) -> None:
         raise ConfigError("--compress-secrets needs --compress, to which it adds")
     if config.debug:
         _check_debug(config)
+    _check_shown(config)
     if config.max_requests_jitter and not config.max_requests:
         raise ConfigError("--max-requests-jitter needs --max-requests, to which it adds")
     for address in addresses(config):
@@ -242,6 +243,15 @@ def _check_tls(config: Config) -> None:
                     f"--tls-self-signed is for this machine alone, and --bind {address} is for others: bind 127.0.0.1,"
                     " or name a certificate by --certfile"
                 )
+
+
+def _check_shown(config: Config) -> None:
+    """Raise ConfigError where nobody could see what is to be shown, or others than this machine could see stacks."""
+    if (config.profile or config.by_route) and not config.admin:
+        raise ConfigError("--profile and --by-route need --admin, which shows them")
+    if config.profile and not (config.admin.startswith("unix:") or _is_local(config.admin)):
+        place = "127.0.0.1, ::1, localhost or unix:PATH"
+        raise ConfigError(f"--profile shows stacks, so it is for {place}, not --admin {config.admin}")
 
 
 def _check_debug(config: Config) -> None:

@@ -136,6 +136,7 @@ class Request(RequestHead):
     """The parameters of the path, by the names in the keys of `routes`: {"id": 7} below "/users/{id:int}"."""
 
     _form: Form | None = None
+    route = ""  # the template that its path has matched, "/users/{id:int}", where the app has told it
 
     def __init__(
         self,

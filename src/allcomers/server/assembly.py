@@ -21,6 +21,8 @@ from allcomers.system.signals import Orders
 if TYPE_CHECKING:
     from allcomers.calls.protocols import Calls
     from allcomers.models.driver.serving import Endpoint
+    from allcomers.system.diagnostics.board import DiagnosticBoard
+    from allcomers.system.diagnostics.route_board import RouteCounts
 
 _logger = logging.getLogger("allcomers.worker")
 
@@ -96,6 +98,15 @@ def ledger_of(config: Config, slot: WorkerSlot) -> Ledger:
         max_memory=config.max_memory_held or default_max_memory(),
         max_spool=config.max_spool or default_max_spool(temp_folder()),
     )
+
+
+def routes_of(board: DiagnosticBoard | None, slot: WorkerSlot) -> RouteCounts | None:
+    """Return what counts requests by route; None where nobody looks, or the worker has no rows for it."""
+    if board is None or board.routes is None or not slot.place:
+        return None
+    from allcomers.system.diagnostics.route_board import PLACES, RouteCounts
+
+    return RouteCounts(board.routes, slot.place) if slot.place < PLACES else None
 
 
 def listen_now(listeners: list[socket.socket], backlog: int) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from allcomers import models
 from allcomers.apps import detection
+from allcomers.apps.by_route import counted
 from allcomers.config.options import Config
 from allcomers.errors import AppError, ConfigError
 from allcomers.models.driver.serving import Endpoint
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from allcomers.protocol.proxy.forwarded import Proxies
     from allcomers.server.access_log import AccessLog
     from allcomers.system.client_counts import ClientLimit
+    from allcomers.system.diagnostics.route_board import RouteCounts
 
 _logger = logging.getLogger("allcomers.app")
 
@@ -65,6 +67,7 @@ class _Parts(NamedTuple):
     request_replacement: Callable[[str], object]
     counters: CounterRow
     events: asyncio.AbstractEventLoop | None
+    routes: RouteCounts | None
 
 
 def endpoint(
@@ -78,6 +81,7 @@ def endpoint(
     ledger: Ledger | None = None,
     events: asyncio.AbstractEventLoop | None = None,
     listeners: Sequence[socket.socket] = (),
+    routes: RouteCounts | None = None,
 ) -> Endpoint:
     """Return the endpoint that serves `target`.
 
@@ -88,6 +92,7 @@ def endpoint(
     ledger               where memory held is counted; by default one without bounds
     events               the event loop of an async app, which then has its other tasks, too; by default a new one
     listeners            the server's sockets, some of which may speak no TLS
+    routes               count requests by route; by default nobody does
 
     Raises AppError if the target cannot be served, ConfigError for a bad certificate.
     """
@@ -100,7 +105,7 @@ def endpoint(
         made = _service(found, config, keys(()), counters, ledger)
     else:
         shared = _shared(config, log, keys(HTTP[config.http]), counters, ledger)
-        parts = _Parts(config, shared, request_replacement, counters, events)
+        parts = _Parts(config, shared, request_replacement, counters, events, routes)
         made = _of_kind(kind, found, parts) if table is None else _joined(table, parts)
     made = made._replace(clients=clients, kind="joined" if hasattr(found, "leaves") and table is not None else kind)
     return _fronted(made, config, listeners)
@@ -273,7 +278,8 @@ def _web(target: Any, parts: _Parts) -> Endpoint:
         return _asgi(AsgiHandler(handler), parts)
     # An app under asyncio runs code on that loop, which only calls in the loop's own thread can find.
     calls = config.calls or ("inline" if config.model == "asyncio" else "auto")
-    return _http(parts.shared, config, _with_secure_cookies(handler, config), calls=models.where(calls, config))
+    handler = counted.handler(_with_secure_cookies(handler, config), parts.routes)
+    return _http(parts.shared, config, handler, calls=models.where(calls, config))
 
 
 def _with_secure_cookies(handler: Handler, config: Config) -> Handler:
@@ -287,13 +293,15 @@ def _with_secure_cookies(handler: Handler, config: Config) -> Handler:
 
 def _wsgi(target: Any, parts: _Parts) -> Endpoint:
     calls = wsgi_calls(parts.config)
-    return _http(parts.shared, parts.config, wsgi_handler(target, parts.config, calls), calls=calls)
+    handler = wsgi_handler(counted.wsgi(target, parts.routes), parts.config, calls)
+    return _http(parts.shared, parts.config, counted.handler(handler, parts.routes), calls=calls)
 
 
 def _asgi(target: Any, parts: _Parts) -> Endpoint:
     from allcomers.apps.asgi.lifespan import Life, Lifespan
 
     config = parts.config
+    target = counted.asgi(target, parts.routes)
     lifespan = Lifespan(target, config.lifespan)
     blocking = blocking_app(target, config)
     events, serve = event_loop(config, parts.events)
@@ -317,16 +325,18 @@ def _joined(table: Table, parts: _Parts) -> Endpoint:
     from allcomers.protocol.message import Request
     from allcomers.server.interfaces.joined import Joined, apps_of
 
-    config, shared = parts.config, parts.shared
+    config, shared, routes = parts.config, parts.shared, parts.routes
     Request.input_limits = config.input_limits
     wsgi, asgi = apps_of(table, "wsgi"), apps_of(table, "asgi", "asgi2")
     if asgi and not config.model:
         config = config.but(model="asyncio")
     calls = wsgi_calls(config) if wsgi or config.calls or config.model != "asyncio" else "inline"
-    handlers: dict[int, Handler] = {key: wsgi_handler(app, config, calls, mounted=True) for key, app in wsgi.items()}
+    handlers: dict[int, Handler] = {
+        key: wsgi_handler(counted.wsgi(app, routes), config, calls, mounted=True) for key, app in wsgi.items()
+    }
     if not asgi:
         whole = _with_secure_cookies(Joined(table, handlers, {}, report(config)), config)
-        return _http(shared, config, whole, calls=calls)
+        return _http(shared, config, counted.handler(whole, routes), calls=calls)
     from allcomers.apps.asgi.lifespan import Life, Lifespan
 
     events, serve = event_loop(config, parts.events)
@@ -334,16 +344,17 @@ def _joined(table: Table, parts: _Parts) -> Endpoint:
         blocking = {key: blocking_app(app, config) for key, app in asgi.items()}
         life = Life(events, *((Lifespan(app, config.lifespan), blocking[key]) for key, app in asgi.items()))
         whole = _with_secure_cookies(Joined(table, handlers | blocking, {}, report(config)), config)
-        return _http(shared, config, whole, calls=calls, life=life)
+        return _http(shared, config, counted.handler(whole, routes), calls=calls, life=life)
     runtimes = {
-        key: runtime(app, config, events, parts.counters, parts.request_replacement) for key, app in asgi.items()
+        key: runtime(counted.asgi(app, routes), config, events, parts.counters, parts.request_replacement)
+        for key, app in asgi.items()
     }
     starts = {key: async_calls(one, config) for key, one in runtimes.items()}
     joined = Joined(table, handlers, starts, report(config))
     return _http(
         shared,
         config,
-        _with_secure_cookies(joined, config),
+        counted.handler(_with_secure_cookies(joined, config), routes),
         async_call=joined.async_call,
         begin=joined.begin if joined.is_async else None,
         calls="inline" if joined.is_async else "pool" if calls == "auto" else calls,

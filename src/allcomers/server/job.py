@@ -12,6 +12,7 @@ from allcomers.server.hooks.hooks import NO_HOOKS, LifeHooks
 if TYPE_CHECKING:
     from allcomers.server.privileges import Account
     from allcomers.server.tls.keys import Tickets
+    from allcomers.system.diagnostics.board import DiagnosticBoard
 
 
 class Job(NamedTuple):
@@ -23,6 +24,7 @@ class Job(NamedTuple):
     name   of the target, for the log
     kind   its kind, for the log; "" for that of its interface
     tickets  of TLS sessions, which all workers of this job accept; None for each its own
+    diagnostics  what workers write down beside their figures; None where nobody looks
     """
 
     config: Config
@@ -32,6 +34,7 @@ class Job(NamedTuple):
     name: str = ""
     kind: str = ""
     tickets: Tickets | None = None
+    diagnostics: DiagnosticBoard | None = None
 
 
 def set_umask(config: Config) -> None:

@@ -23,7 +23,7 @@ from allcomers.config.options import Config
 from allcomers.errors import OperatorError
 from allcomers.protocol.body import Body
 from allcomers.server import error_log, systemd
-from allcomers.server.assembly import client_limit_of, ledger_of, listen_now, report_dropped, serving_of
+from allcomers.server.assembly import client_limit_of, ledger_of, listen_now, report_dropped, routes_of, serving_of
 from allcomers.server.control_pipe import (
     ALIVE,
     APP_SHUTDOWN,
@@ -96,11 +96,16 @@ def _work(job: Job, listeners: list[socket.socket], slot: WorkerSlot, control: W
         app = _load(job, signals, slot)
         with paused():
             replaced = control.request_replacement
-            served = endpoint(app, job.config, log, keys, replaced, slot.counters, clients, ledger, None, listeners)
+            made = partial(endpoint, listeners=listeners, routes=routes_of(job.diagnostics, slot))
+            served = made(app, job.config, log, keys, replaced, slot.counters, clients, ledger)
             settle_patches(job.config, served)
             serving = serving_of(job.config, served, listeners, signals, slot, replaced)
         _begin(served, signals)
         error_log.settle_root()
+        if job.diagnostics is not None and slot.place:
+            from allcomers.server.diagnostics import worker as diagnostics
+
+            diagnostics.begin(job.diagnostics, slot.place, served.life.events if served.life is not None else None)
         if control.has_ended():
             return 0
         listen_now(listeners, job.config.backlog)

@@ -27,8 +27,8 @@ SOME = [
     Combination("thread-pool", tls=True, calls="pool", workers=1),
     Combination("select", tls=True, calls="auto", workers=1),
     Combination("poll", tls=False, calls="pool", workers=1),
-    Combination("epoll", tls=True, calls="auto", workers=1),
-    Combination("epoll-et", tls=False, calls="inline", workers=2),
+    Combination("epoll", tls=False, calls="auto", workers=1),
+    Combination("epoll-et", tls=True, calls="inline", workers=2),
     Combination("asyncio", tls=True, calls="auto", workers=2),
     *(Combination("gevent", tls=tls, calls="inline", workers=1 + tls) for tls in (False, True) if HAS_GEVENT),
 ]

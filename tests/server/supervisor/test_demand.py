@@ -156,7 +156,7 @@ class Simulation:
 courses = st.lists(st.tuples(st.floats(0, 12), st.integers(1, 200)), min_size=1, max_size=12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(course=courses, least=st.integers(1, 4), more=st.integers(1, 6), cores=st.sampled_from([1.0, 2.0, CORES]))
 def test_any_course_keeps_the_bounds_and_changes_seldom(
     course: list[tuple[float, int]], least: int, more: int, cores: float
@@ -173,7 +173,7 @@ def test_any_course_keeps_the_bounds_and_changes_seldom(
     assert all(after - before > PAUSE for before, after in pairwise(times))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(before=st.floats(0, 12), work=st.floats(0, 12), hidden=st.booleans())
 def test_a_constant_load_settles_and_stays(before: float, work: float, hidden: bool) -> None:
     simulation = Simulation(1, 10, hidden=hidden)
@@ -195,7 +195,7 @@ def test_a_load_for_which_one_more_is_just_enough_brings_that_one(work: float) -
     assert len(simulation.changes) == simulation.wanted - 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     high=st.integers(2, 400), low=st.integers(2, 400), peak=st.floats(0.9, 6), base=st.floats(0, 0.4),
 )  # fmt: skip

@@ -141,11 +141,12 @@ async def _cancel_all() -> None:
 class Life:
     """The life of one or more apps in one worker: they start before the first request, and end after the last.
 
-    parts  of each app, its lifespan, and what gets the lifespan's state
+    events  the event loop of all of them
+    parts   of each app, its lifespan, and what gets the lifespan's state
     """
 
     def __init__(self, events: asyncio.AbstractEventLoop, *parts: tuple[Lifespan, Sharer]) -> None:
-        self._events = events
+        self.events = events
         self._parts = parts
 
     def begin(self, listen: Callable[[], object] = lambda: None) -> None:
@@ -153,8 +154,8 @@ class Life:
 
         listen  sets the signal handlers again that the event loop sets for itself when it starts, as uvloop does
         """
-        self._events.call_soon(listen)
-        self._events.run_until_complete(self.start())
+        self.events.call_soon(listen)
+        self.events.run_until_complete(self.start())
 
     async def start(self) -> None:
         """Start the app, on the loop that runs this. Raises AppError: it failed to start."""
@@ -184,8 +185,8 @@ class Life:
 
     def end(self, until: float, least: float) -> None:
         """Do the same, cancel all that is left on the loop, and close it."""
-        self._events.run_until_complete(self.stop(until, least))
+        self.events.run_until_complete(self.stop(until, least))
         self.close()
-        self._events.run_until_complete(_cancel_all())
-        self._events.run_until_complete(self._events.shutdown_asyncgens())
-        self._events.close()
+        self.events.run_until_complete(_cancel_all())
+        self.events.run_until_complete(self.events.shutdown_asyncgens())
+        self.events.close()

@@ -89,6 +89,8 @@ def _scope(kind: str, request: Request, root_path: str, state: dict[str, Any] | 
         mounted += request.prefix.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         more[PREFIX] = request.prefix
     if request.params:
+        if request.route:
+            more["path_template"] = request.route  # Litestar's name
         more["path_params"] = dict(request.params)  # where Starlette has those of its own routes, too
     scope: Scope = {
         "type": kind,

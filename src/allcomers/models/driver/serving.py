@@ -10,6 +10,7 @@ from allcomers.system.native.primitives import NATIVE, Primitives
 
 if TYPE_CHECKING:
     import socket
+    from asyncio import AbstractEventLoop
 
     from allcomers.calls.protocols import Calls
     from allcomers.connection.base import Connection
@@ -25,6 +26,8 @@ class Lifetime(Protocol):
     """The start-up of an app before the first peer, and its shut-down after the last: on an event loop that only runs
     for that, or on one that runs this (start, stop)."""
 
+    @property
+    def events(self) -> AbstractEventLoop: ...
     def begin(self, listen: Callable[[], object]) -> None: ...
     def end(self, until: float, least: float) -> None: ...
     async def start(self) -> None: ...

@@ -15,8 +15,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from allcomers.server.admin import interval
+from allcomers.server.admin.by_route import RouteFigures
+from allcomers.server.admin.errors import recent_errors
 from allcomers.server.admin.snapshot import Snapshot, snapshot
 from allcomers.system.counters import CounterBoard
+from allcomers.system.diagnostics.board import DiagnosticBoard
 
 _logger = logging.getLogger("allcomers.admin")
 
@@ -40,11 +43,13 @@ class History:
     """Samples, numbered from 1.
 
     A sample has the server's state, its gauges (users, in_progress, queue, held, spool) and their bounds, the figures
-    over each of WINDOWS, the heat of its second, and the workers.
+    over each of WINDOWS, the heat of its second, the workers, the routes and the last errors without their stacks.
     """
 
-    def __init__(self, board: CounterBoard) -> None:
+    def __init__(self, board: CounterBoard, diagnostics: DiagnosticBoard) -> None:
         self._board = board
+        self._diagnostics = diagnostics
+        self._routes = RouteFigures(diagnostics.routes)
         self._snapshots: deque[Snapshot] = deque(maxlen=WINDOWS[-1] + 1)  # older ones without their workers
         self._cpu: deque[float] = deque(maxlen=WINDOWS[-1])
         self._past: deque[dict[str, Any]] = deque(maxlen=KEPT)
@@ -103,6 +108,8 @@ class History:
                 for worker in after.workers
                 if worker.state != "free"
             ],
+            "routes": self._routes.now(after.time, self._board.highest),
+            "errors": [{**error, "stack": ""} for error in self.errors()],
         }
 
     def _window(self, size: int, after: Snapshot) -> dict[str, Any]:
@@ -117,6 +124,10 @@ class History:
     def last(self) -> Mapping[str, Any]:
         """The last sample; empty before the first."""
         return self._last
+
+    def errors(self) -> list[dict[str, Any]]:
+        """Return the last errors, with their stacks."""
+        return recent_errors(self._diagnostics.errors, self._board.highest)
 
     def past(self) -> list[dict[str, Any]]:
         """Return summaries of the seconds that are kept, the oldest first."""

@@ -9,25 +9,20 @@ from __future__ import annotations
 import base64
 import hashlib
 from pathlib import Path
-from typing import Final
-
-_FOLDER: Final = Path(__file__).parent / "dashboard"
 
 
-def _read(name: str) -> str:
-    return (_FOLDER / name).read_text(encoding="utf-8")
+def assembled(folder: Path) -> tuple[bytes, str]:
+    """Return a page made of page.html, page.css and page.js in `folder`, and its Content-Security-Policy."""
+    html, style, script = ((folder / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; connect-src 'self'; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return html.replace("/* page.css */", style).replace("/* page.js */", script).encode(), policy
 
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-_STYLE: Final = _read("page.css")
-_SCRIPT: Final = _read("page.js")
-
-PAGE: Final = _read("page.html").replace("/* page.css */", _STYLE).replace("/* page.js */", _SCRIPT).encode()
-
-POLICY: Final = (
-    f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; connect-src 'self'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+PAGE, POLICY = assembled(Path(__file__).parent / "dashboard")

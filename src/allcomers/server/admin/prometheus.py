@@ -8,12 +8,15 @@ quantiles are coarser than those of the page. The text is small, so it is writte
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
+from allcomers.server.admin.by_route import totals
 from allcomers.server.admin.interval import bounds, gauges
 from allcomers.server.admin.snapshot import Snapshot, WorkerSnapshot, snapshot
 from allcomers.system import counters
 from allcomers.system.counters import CounterBoard, bucket_start
+from allcomers.system.diagnostics.route_board import RouteBoard
 
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 """What every version of Prometheus reads (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
@@ -84,14 +87,18 @@ class Family(NamedTuple):
             yield f"{name}{own}{suffix}{_label_set(labels)} {float(value)!r}"
 
 
-def exposition(board: CounterBoard, labels: Mapping[str, str], accept: str) -> tuple[bytes, str]:
+def exposition(
+    board: CounterBoard, routes: RouteBoard | None, labels: Mapping[str, str], accept: str
+) -> tuple[bytes, str]:
     """Return (the figures now, their Content-Type), in a form that the field Accept asks for.
 
+    routes  counts by route, if there are any
     labels  facts about the server
     """
     is_open = "application/openmetrics-text" in accept
     now = snapshot(board)
-    lines = [line for family in _families(now, labels) for line in family.lines(is_open)]
+    families = chain(_families(now, labels), [] if routes is None else _by_route(totals(routes, board.highest)))
+    lines = [line for family in families for line in family.lines(is_open)]
     if is_open:
         lines.append("# EOF")
     return ("\n".join(lines) + "\n").encode(), OPEN_METRICS if is_open else TEXT
@@ -132,14 +139,28 @@ def _gauge(name: str, about: str, value: float) -> Family:
     return Family(name, "gauge", about, [Sample({}, value)])
 
 
-def _histogram(place: Mapping[str, str], cells: Sequence[int]) -> Iterator[Sample]:
-    """Yield a worker's buckets; each counts those below it, too."""
+def _by_route(cells_of: Mapping[str, Sequence[int]]) -> Iterator[Family]:
+    """Yield the figures of all workers, by route: at most ROUTES and the others."""
+    answers = [
+        Sample({"route": route, "status": name}, cells[counters.ANSWERED + at])
+        for route, cells in cells_of.items()
+        for at, name in enumerate(_CLASSES)
+        if cells[counters.ANSWERED + at]
+    ]
+    yield Family("route_answers", "counter", "Responses of the app, by route.", answers)
+    times = [sample for route, cells in cells_of.items() for sample in _histogram({"route": route}, cells, 32)]
+    yield Family("route_seconds", "histogram", "From a call of the app until its response begins, by route.", times)
+
+
+def _histogram(place: Mapping[str, str], cells: Sequence[int], step: int = 8) -> Iterator[Sample]:
+    """Yield the times of a row in buckets of `step` of its own; each counts those below it, too."""
     times = cells[counters.TIMES :]
     seen = 0
-    for at in range(0, len(times) - 8, 8):
-        seen += sum(times[at : at + 8])
-        yield Sample({**place, "le": str(bucket_start(at + 8) / 1e9)}, seen, "_bucket")
-    seen += sum(times[len(times) - 8 :])
+    end = len(times) - len(times) % step or len(times)
+    for at in range(0, end - step, step):
+        seen += sum(times[at : at + step])
+        yield Sample({**place, "le": str(bucket_start(at + step) / 1e9)}, seen, "_bucket")
+    seen += sum(times[end - step :])
     yield Sample({**place, "le": "+Inf"}, seen, "_bucket")
     yield Sample(place, seen, "_count")
     yield Sample(place, cells[counters.RESPONSE_TIME] / 1e9, "_sum")

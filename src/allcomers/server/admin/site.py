@@ -3,7 +3,10 @@
 /              the dashboard
 /events        server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html): `past`, the
                seconds that are kept; then `sample`, one a second
-/stats.json    the last sample, and facts about the server
+/stats.json    the last sample, facts about the server, figures by route, and the last errors with their stacks
+/profile       with --profile: the page of stacks and flame graphs
+/stacks.json   with --profile: the stacks of all threads, tasks and greenlets now, by worker
+/profile.json  with --profile: ten seconds of samples, or ?seconds=N, in the file format of speedscope
 /metrics       for Prometheus
 /health/live   200 while the supervisor runs, else 503: restart the server
 /health/ready  200 while requests should come, else 503: while it starts, and from the signal to stop
@@ -32,6 +35,8 @@ from allcomers.server.admin.history import History
 from allcomers.server.admin.prometheus import exposition
 from allcomers.server.admin.snapshot import snapshot
 from allcomers.system.counters import CounterBoard
+from allcomers.system.diagnostics.board import DiagnosticBoard
+from allcomers.system.diagnostics.route_board import RouteBoard
 
 WATCHERS: Final = 32
 """Most streams of events at once. Each has a thread."""
@@ -53,25 +58,28 @@ _FIELDS: Final = [
 ]
 
 
-def site(board: CounterBoard, about: dict[str, Any], names: Sequence[str]) -> Handler:
+def site(board: CounterBoard, diagnostics: DiagnosticBoard, about: dict[str, Any], names: Sequence[str]) -> Handler:
     """Return the handler of the whole site.
 
     about  facts about the server, for the page
     names  host names that requests may have, besides addresses and localhost
     """
-    history = History(board)
+    history = History(board, diagnostics)
     history.start()
-    about = {**_about(), **about}
-    inner = routes(
-        {
-            "/": Page(),
-            "/events": Events(history, about),
-            "/stats.json": Stats(history, about),
-            "/metrics": Metrics(board, about),
-            "/health/live": Health(lambda: snapshot(board).live),
-            "/health/ready": Health(lambda: snapshot(board).ready),
-        }
-    )
+    about = {**_about(), "profile": bool(diagnostics.sockets), "by_route": diagnostics.routes is not None, **about}
+    table: dict[str, object] = {
+        "/": Page(),
+        "/events": Events(history, about),
+        "/stats.json": Stats(history, about),
+        "/metrics": Metrics(board, diagnostics.routes, about),
+        "/health/live": Health(lambda: snapshot(board).live),
+        "/health/ready": Health(lambda: snapshot(board).ready),
+    }
+    if diagnostics.sockets:
+        from allcomers.server.admin.profile import pages
+
+        table.update(pages(board, diagnostics.sockets))
+    inner = routes(table)
 
     def handler(request: Request) -> Response:
         if not is_allowed(request.host, names) and request.peer:  # browsers do not use Unix sockets
@@ -109,7 +117,8 @@ class Stats(Web):
 
     def get(self, request: Request) -> Response:
         sample = self._history.last or self._history.after(0, 3.0) or {}
-        return Response(_json({**self._about, **sample}), headers=[("Content-Type", "application/json")])
+        data = {**self._about, **sample, "errors": self._history.errors()}
+        return Response(_json(data), headers=[("Content-Type", "application/json")])
 
 
 class Events(Web):
@@ -139,12 +148,13 @@ class Events(Web):
 
 
 class Metrics(Web):
-    def __init__(self, board: CounterBoard, about: dict[str, Any]) -> None:
+    def __init__(self, board: CounterBoard, routes: RouteBoard | None, about: dict[str, Any]) -> None:
         self._board = board
+        self._routes = routes
         self._labels = {name: str(about[name]) for name in ("version", "build", "python")}
 
     def get(self, request: Request) -> Response:
-        body, kind = exposition(self._board, self._labels, request.headers.get("accept", ""))
+        body, kind = exposition(self._board, self._routes, self._labels, request.headers.get("accept", ""))
         return Response(body, headers=[("Content-Type", kind)])
 
 

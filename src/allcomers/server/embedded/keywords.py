@@ -159,6 +159,10 @@ class ServerOptions(TypedDict, total=False):
     """Serve live figures, /metrics and /health on HOST:PORT or unix:PATH."""
     admin_hosts: str | Sequence[str]
     """Host names of --admin; ip: addresses only, *: any; required if others can connect."""
+    by_route: bool
+    """Count requests by route, too: the template of the app's framework; shown by --admin."""
+    profile: bool
+    """Show stacks of all threads, and flame graphs, at --admin; loopback addresses only."""
     reload: bool
     """Replace workers when app files change (needs allcomers[reload])."""
     reload_dir: str | Sequence[str]

@@ -79,7 +79,8 @@ def event_loop(
 def _extensions(target: Any, config: Config) -> tuple[str, ...]:
     from allcomers.apps.asgi.scope import FILE_EXTENSIONS, HTTP_EXTENSIONS
 
-    knows = config.asgi_pathsend or getattr(type(target), "sends_files", False)  # AsgiHandler, which few servers import
+    is_ours = getattr(target, "sends_files", False) is True  # AsgiHandler, which few servers import
+    knows = config.asgi_pathsend or is_ours
     return HTTP_EXTENSIONS + (FILE_EXTENSIONS[: 1 if config.compress else 2] if knows else ())
 
 

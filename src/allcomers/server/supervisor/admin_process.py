@@ -10,16 +10,18 @@ import logging
 import os
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from shutil import rmtree
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from allcomers.config.options import Config
 from allcomers.server.control_pipe import KILL_MARGIN, WorkerEnd
-from allcomers.server.job import Job
+from allcomers.server.job import Job, account
 from allcomers.server.supervisor.demand.worker_count import WorkerCount
 from allcomers.server.supervisor.listeners import Listeners, unix_access
 from allcomers.server.supervisor.liveness import Heartbeat
@@ -27,6 +29,9 @@ from allcomers.server.supervisor.workers import Worker, Workers
 from allcomers.system import counters
 from allcomers.system.accept_balance import WorkerSlot
 from allcomers.system.counters import CounterBoard
+from allcomers.system.diagnostics.board import DiagnosticBoard
+from allcomers.system.diagnostics.error_board import ErrorBoard
+from allcomers.system.diagnostics.route_board import RouteBoard
 from allcomers.system.processes import title
 
 if TYPE_CHECKING:
@@ -54,7 +59,8 @@ class AdminProcess:
     inherited  returns the descriptors that an old server passed, by the text of filenos()
     leave_all  closes the server's descriptors in the admin's process
 
-    due        when to call publish() next
+    diagnostics  what workers write down for it beside their figures
+    due          when to call publish() next
 
     Raises ListenError, ConfigError.
     """
@@ -77,6 +83,8 @@ class AdminProcess:
         self._workers = Workers(self._serve, 1, PATIENCE, "the admin's process")
         self._heartbeat = Heartbeat(HANG_TIMEOUT)
         self._since = time.time()
+        folder = _folder(config) if config.profile else ""
+        self.diagnostics = DiagnosticBoard(ErrorBoard(), RouteBoard() if config.by_route else None, folder)
         self.due = 0.0
 
     # ------------------------------------------------------------ in the supervisor
@@ -147,6 +155,8 @@ class AdminProcess:
 
     def end(self, *, is_last: bool) -> None:
         """Stop after all workers have stopped, within KILL_MARGIN. `is_last`: no other process has its socket."""
+        if self.diagnostics.sockets:
+            rmtree(self.diagnostics.sockets, ignore_errors=True)
         if is_last:
             self._listeners.shut_out()
         self._listeners.close()
@@ -178,12 +188,22 @@ class AdminProcess:
         from allcomers.server.admin.allowed_hosts import names_of
         from allcomers.server.admin.site import site
 
-        return site(self._board, self._about(), names_of(self._config.admin, self._config.admin_hosts))
+        names = names_of(self._config.admin, self._config.admin_hosts)
+        return site(self._board, self.diagnostics, self._about(), names)
 
     def _about(self) -> dict[str, Any]:
         """Return the facts about the server that stay the same."""
         config = self._config
         return {"pid": os.getppid(), "since": self._since, "bind": list(config.bind), "threads": config.threads}
+
+
+def _folder(config: Config) -> str:
+    """Make the folder of the sockets at which workers show their stacks: their user alone may enter it."""
+    path = tempfile.mkdtemp(prefix="allcomers-")
+    new = account(config)
+    if new is not None:
+        os.chown(path, new.uid, new.gid)
+    return path
 
 
 def _mark(text: str) -> str:

@@ -26,6 +26,7 @@ _logger = logging.getLogger("allcomers.supervisor")
 
 FIXED: Final = (
     *("bind", "bind_plain", "redirect_https", "listen_when", "uds_mode", "uds_owner", "pid", "admin"),
+    *("by_route", "profile"),
     *("reload", "reload_dir", "reload_include", "reload_exclude", "preload"),
 )
 """Options that a reload cannot change."""

@@ -236,10 +236,12 @@ class Supervisor:
 
     def _serve(self, slot: WorkerSlot, control: WorkerEnd) -> NoReturn:
         title.name_process(title.WORKER)
+        job = self._reload.job
         if self._admin is not None:
             self._admin.close_here()
+            job = job._replace(diagnostics=self._admin.diagnostics)
         self._leave_to_child()
-        work(self._reload.job, self._listeners.all, slot, control)
+        work(job, self._listeners.all, slot, control)
 
     def _leave_to_admin(self) -> None:
         for worker in self._workers.all.values():

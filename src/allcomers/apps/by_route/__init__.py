@@ -1,0 +1,1 @@
+"""Counts by route: how each template of an app's framework is answered, and how long that takes."""
