@@ -4,6 +4,7 @@ cdef class Ownership:
     cdef public long started_count
     cdef public bint dozing
     cdef public bint inline
+    cdef public object flush
     cdef object _ring
     cdef long _running
 

@@ -7,12 +7,17 @@ cdef class Ownership:
         self.started_count = 0
         self.dozing = True
         self.inline = True
+        self.flush = None
         self._ring = ring
         self._running = 0
 
     @property
     def runs(self):
         return self._running != 0
+
+    def flush_held(self):
+        if self._running != 0 and self.flush is not None:
+            self.flush()
 
     cpdef long begin(self) except -1:
         cdef long number = self.started_count + 1

@@ -40,7 +40,7 @@ from allcomers.calls.outflow import answer, is_bound
 from allcomers.calls.overload.admission import Admission
 from allcomers.calls.ownership import Ownership
 from allcomers.calls.pool import Done, ThreadPool
-from allcomers.calls.watchdog import Watchdog
+from allcomers.calls.watchdog import DOZE, LOOK, Watchdog
 from allcomers.connection.call import FAILED
 from allcomers.connection.http.response_body import PulledBody
 from allcomers.errors import LoopMoved
@@ -54,9 +54,6 @@ from allcomers.system.processes.forks import new_lock
 if TYPE_CHECKING:
     from allcomers.calls.protocols import MovableLoop, Parts
     from allcomers.connection.base import Work
-
-LOOK: Final = 0.001
-"""Seconds between two looks of the watchdog; a call that runs at two of them is slow."""
 
 KEEN: Final = 0.0001
 """The same, once calls have been found to wait: until the loop moves on, all wait for such a call. A look costs some
@@ -73,9 +70,6 @@ millisecond."""
 COMPUTES: Final = 0.02
 """Seconds for which a call may compute, rather than wait, before the loop moves on: until then that gains nothing, for
 the interpreter runs one thread at a time (sys.getswitchinterval() is a quarter of it)."""
-
-DOZE: Final = 50
-"""Looks without a call after which the watchdog sleeps until one begins."""
 
 WARY: Final = 1000
 """Quick calls after which a loop that cannot move runs them inline again."""
@@ -312,6 +306,7 @@ class _CallWatch:
         """Return the seconds until the next look, or None: sleep until a call begins."""
         ownership = self._auto.ownership
         self._keen -= self._keen > 0
+        ownership.flush_held()
         if ownership.started_count != self._seen:
             self._seen, self._quiet = ownership.started_count, 0
             self._since, self._used = monotonic(), cpu_of(self._auto.owner)

@@ -24,14 +24,16 @@ else:
         started_count  int: calls that have begun so far, which is the number of the last
         dozing         bool: the watchdog sleeps: a call that begins rings
         inline         bool: the next call is to run in the loop's own thread
+        flush          sends what is held of a response, while a call runs that makes more; or None
         """
 
-        __slots__ = ("_ring", "_running", "dozing", "inline", "started_count")
+        __slots__ = ("_ring", "_running", "dozing", "flush", "inline", "started_count")
 
         def __init__(self, ring: Callable[[], object]) -> None:
             self.started_count = 0
             self.dozing = True
             self.inline = True
+            self.flush: Callable[[], object] | None = None
             self._ring = ring
             self._running: dict[int, None] = {}
 
@@ -39,6 +41,11 @@ else:
         def runs(self) -> bool:
             """Whether a call runs on the loop's thread, as far as is known."""
             return bool(self._running)
+
+        def flush_held(self) -> None:
+            """Call flush() if a call runs. Called by the watchdog."""
+            if self._running and self.flush is not None:
+                self.flush()
 
         def begin(self) -> int:
             """Return the number of a call that begins. Call only in the thread that has the loop."""

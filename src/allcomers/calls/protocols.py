@@ -127,6 +127,13 @@ class LoopHost(Protocol):
         ...
 
 
+def pulls_of(calls: Calls) -> Ownership | None:
+    """Return the ownership that a loop claims while it pulls a piece of a response, and whose watchdog flushes what is
+    held of that meanwhile; None where these calls have none."""
+    host = loop_host(calls)
+    return getattr(calls, "pulls", None) if host is None else host.ownership
+
+
 def loop_host(calls: Calls) -> LoopHost | None:
     """Return `calls` if they move the loop to another thread.
 

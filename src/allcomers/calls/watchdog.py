@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("allcomers.calls")
 
+LOOK: Final = 0.001
+"""Seconds between two looks at the calls of a loop; one that runs at two of them is slow."""
+
+DOZE: Final = 50
+"""Looks without a call after which their watchdog sleeps until one begins."""
+
 _SHORT: Final = 0.05
 """Seconds that may be slept through when the thread is to end; an Event would cost a short look more than that does."""
 

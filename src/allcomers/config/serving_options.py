@@ -103,7 +103,7 @@ class ServingOptions(Options, group="serving"):
         "The size of a compressed answer tells a listener about a secret in it (BREACH).", flag,
     )  # fmt: skip
     gather: bool = option(
-        True, "--gather", "", "send together what an ASGI app sends without waiting; --no-gather: each by itself",
+        True, "--gather", "", "send together what an app gives without waiting; --no-gather: each piece by itself",
         "Fewer sends for one response; a piece for which an app has waited goes out at once.", flag,
     )  # fmt: skip
     server_header: bool = option(

@@ -160,6 +160,7 @@ def _shared(
         server_timing=config.server_timing,
         server=server_field(config),
         tls=tls,
+        gathers=config.gather,
         counters=counters,
         ledger=ledger,
         http2=None if config.http == "1.1" else _http2,

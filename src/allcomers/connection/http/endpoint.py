@@ -63,6 +63,7 @@ class HttpEndpoint(NamedTuple):
     server         the Server field's line, with its CRLF; b"" for none
     tls            None for plain HTTP
     sends_in_call  bool: the thread that runs a call sends its response, and closes it
+    gathers        bool: pieces that a handler's iterable gives without a wait may go out together
     http2          (an HTTP/1 connection whose first bytes are HTTP/2's preface, these, now) to its successor, which it
                    replaces itself with; None where only HTTP/1 is spoken
     """
@@ -83,6 +84,7 @@ class HttpEndpoint(NamedTuple):
     begin: Begin | None = None
     tls: ssl.SSLContext | None = None
     sends_in_call: bool = True
+    gathers: bool = True
     http2: Callable[[Any, bytes, float], object] | None = None
 
     def own_fields(self, head: Request, now: float) -> bytes:

@@ -12,8 +12,9 @@ from contextlib import suppress
 from functools import partial
 from select import POLLIN, POLLOUT
 from time import monotonic
-from typing import Protocol
+from typing import Final, Protocol
 
+from allcomers.calls.overload.admission import Admission
 from allcomers.calls.overload.delay import CALM
 from allcomers.connection.base import READ, WRITE
 from allcomers.models.driver.event_loop import EventLoop
@@ -24,6 +25,9 @@ from allcomers.system.deadlines import NEVER
 from allcomers.system.processes import forks
 
 _logger = logging.getLogger("allcomers.app")
+
+REST: Final = 0.01
+"""Targets of overload: an event loop that runs for less between two looks is as good as idle."""
 
 
 class Nested(Poller, Protocol):
@@ -77,6 +81,59 @@ class AsyncioPoller:
             self.forget(fd)
 
 
+class TurnLength:
+    """How long a turn of the event loop takes: from when peers are handled to when they are handled again, or the loop
+    has come to rest.
+
+    That is what a request may wait. Between the two the event loop runs all that is ready: the further steps of calls,
+    and the app's own tasks and callbacks; what was made ready by one stands ahead of the peers that come meanwhile. The
+    event loop tells none of this, but a callback runs behind all that was ready when it was scheduled.
+    """
+
+    def __init__(self, admission: Admission, events: asyncio.AbstractEventLoop) -> None:
+        self._admission = admission
+        self._events = events
+        self._next_at = NEVER if admission.turn.target == NEVER else 0.0  # when to measure the next
+        self._since = NEVER  # when the turn that is measured began
+        self._callback: asyncio.Handle | None = None  # behind all that is ready now
+        self._passed_at = 0.0  # when that last ran: peers that are handled after it are so in another turn
+
+    def note(self, now: float) -> None:
+        """Note that peers are handled: in a turn that begins now, or is under way."""
+        if self._passed_at:
+            self._end(now)
+        if now >= self._next_at:
+            self._next_at, self._since = NEVER, now
+            self._callback = self._events.call_soon(self._pass)
+        elif now - self._since > self._admission.turn.room:
+            self._admission.lasts(now - self._since, now)
+
+    def close(self) -> None:
+        """Measure nothing any more."""
+        self._next_at = NEVER
+        if self._callback is not None:
+            self._callback.cancel()
+
+    def _pass(self) -> None:
+        """Look again behind what is ready by now; end the turn where there was next to nothing since the last look."""
+        now = monotonic()
+        if self._passed_at and now - self._passed_at < REST * self._admission.turn.target:
+            self._end(now)
+        else:
+            self._passed_at = now
+            self._callback = self._events.call_soon(self._pass)
+
+    def _end(self, now: float) -> None:
+        assert self._callback is not None
+        self._callback.cancel()
+        turns, took = self._admission.turn, now - self._since
+        self._since, self._passed_at = NEVER, 0.0
+        if took > turns.target or turns.state is not CALM:
+            self._admission.turned(took, now)
+        # While turns are long each is measured: what has begun in one is set against its own length.
+        self._next_at = now + turns.target if turns.state is CALM else now
+
+
 class AsyncioAdapter:
     """Runs an EventLoop's handle() and turn() by the callbacks and the timer of an asyncio event loop."""
 
@@ -85,10 +142,7 @@ class AsyncioAdapter:
         self._counters = serving.slot.counters
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = NEVER
-        self._admission = serving.admission
-        # When to measure a turn of the event loop next: it does not say how long one takes.
-        self._probe_at = NEVER if self._admission.turn.target == NEVER else 0.0
-        self._probed_since = NEVER  # when the measurement under way has begun
+        self._turn_length = TurnLength(serving.admission, events)
         self.over = events.create_future()
         self._nested_fd = -1
         if nested is not None:
@@ -102,7 +156,7 @@ class AsyncioAdapter:
 
     def close(self) -> None:
         """Close the peers that are left, and have the event loop watch and call nothing of this any more."""
-        self._probe_at = NEVER
+        self._turn_length.close()
         if self._timer is not None:
             self._timer.cancel()
         if self._nested_fd >= 0:
@@ -115,10 +169,7 @@ class AsyncioAdapter:
         try:
             events = wait()
             now = monotonic()
-            if now >= self._probe_at:
-                self._probe(now)
-            elif now - self._probed_since > self._admission.turn.room:
-                self._admission.lasts(now - self._probed_since, now)
+            self._turn_length.note(now)
             for fd, event in events:  # as in EventLoop.run()
                 try:
                     loop.handle(fd, event, now)
@@ -158,18 +209,6 @@ class AsyncioAdapter:
             self._timer = self._events.call_later(timeout, self._tick)
         if self._loop.peers.draining and self._loop.over and not self.over.done():
             self.over.set_result(None)
-
-    def _probe(self, now: float) -> None:
-        """Measure this turn of the event loop: what is called soon is called behind all that it has to do now."""
-        self._probe_at, self._probed_since = NEVER, now
-        self._events.call_soon(self._end_probe)
-
-    def _end_probe(self) -> None:
-        now, turns = monotonic(), self._admission.turn
-        took, self._probed_since = now - self._probed_since, NEVER
-        self._probe_at = now + turns.target
-        if took > turns.target or turns.state is not CALM:
-            self._admission.turned(took, now)
 
     def _tick(self) -> None:
         self._timer = None

@@ -10,13 +10,14 @@ the result that is not common. So here is no rule of HTTP, no deadline and no st
 Where calls run in other threads, the call of one request that came by itself is handed over, and its response sent when
 it is there. Code that needs the connection meanwhile has the request reported to it first (`Channel.sync`).
 
-A response in pieces that are pulled is sent here, too, each before the next is asked for (PEP 3333), for as long as the
-socket takes them whole; the connection gets what is left of it, if anything.
+A response in pieces that are pulled is sent here, too, for as long as the socket takes them whole; the connection gets
+what is left of it, if anything. Pieces that come without a wait are gathered: where the next is late, a watchdog sends
+them while the app makes it, and so transmission goes on (PEP 3333, "Buffering and Streaming").
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memmove
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from allcomers.calls._ownership cimport Ownership
@@ -53,6 +54,7 @@ cdef enum:
 PUSHED, KEPT = 1, 2  # what FastState.push() returns
 
 cdef double PROMPT = 0.005  # seconds for the same: poller.PROMPT
+cdef double QUICK = 0.0001  # seconds in which a piece is made without a wait
 cdef object _COMPLETE = EndOfBody.COMPLETE
 cdef object _NONE_LEFT = object()
 cdef object _ENDLESS = ENDLESS
@@ -180,6 +182,7 @@ cdef class HttpFastPath:
     request      the class of requests, `response` of responses; `serializer` encodes those
     hosts        Host fields that were checked before
     ownership    which thread has the loop while a call runs, and whether it may run here; None where the loop never moves
+    pulls        the Ownership whose watchdog calls flush() while a piece is pulled, perhaps that; None: no piece is held
     answer_late  posts the result of a call that has lost the loop; then LoopMoved is raised
     max_requests of a connection, or 0; its last one is handed back
     submit       (work, done): has a call run in another thread; None where all run here
@@ -203,7 +206,7 @@ cdef class HttpFastPath:
     cdef bint _is_sealed
     cdef str _scheme
     cdef double _last  # when the exchange before ended
-    cdef Ownership _ownership
+    cdef Ownership _ownership, _pulls
     cdef object _answer_late, _record, _refuses, _lasts, _overloaded, _refusal
     cdef Finisher _note
     cdef dict _trusted
@@ -216,7 +219,7 @@ cdef class HttpFastPath:
     def __init__(self, *, dict channels not None, otherwise, fall_back, close, handler, begin, waiting, checked, response_to_error, bint is_sealed,
                  request, response, Serializer serializer not None, dict hosts not None, CounterRow counters not None,
                  Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Py_ssize_t max_requests,
-                 Ownership ownership, answer_late,
+                 Ownership ownership, Ownership pulls, answer_late,
                  submit, post, refuses, lasts, double long_turn, overloaded, refusal, record, Finisher note,
                  proxies, times, bint shows_times, RunningSlots running, end_late, forget, bint holds):
         if not issubclass(request, Head):
@@ -247,6 +250,9 @@ cdef class HttpFastPath:
         self._max_requests = max_requests
         self._buffers = Buffers()
         self._ownership = ownership
+        self._pulls = pulls
+        if pulls is not None:
+            pulls.flush = self.flush
         self._answer_late = answer_late
         self._submit = submit
         self._post = post
@@ -422,7 +428,7 @@ cdef class HttpFastPath:
                     buffers.used, buffers.records, count = 0, None, 0
                     if unsent is not None:
                         break
-                given = self._give(state, buffers, request, reply, at, now)
+                given = self._give(state, buffers, request, reply, at, started, now)
                 now = self._last
                 if given == HANDED_ON:
                     return True
@@ -726,9 +732,12 @@ cdef class HttpFastPath:
 
     # A response in pieces
 
-    cdef Given _give(self, FastState state, Buffers buffers, Head request, object stream, Py_ssize_t at, double now) except *:
-        """Send a response in pieces, each before the next is pulled. The end is left in the buffer, if all is sent."""
-        cdef double until = now + PROMPT, started
+    cdef Given _give(
+        self, FastState state, Buffers buffers, Head request, object stream, Py_ssize_t at, double started, double now
+    ) except *:
+        """Send a response in pieces; those that were made without a wait together, and the last with its end, which is
+        left in the buffer. The first was made between `started` and `now`."""
+        cdef double until = now + PROMPT, waited
         cdef Py_ssize_t moved = 0, size
         cdef object piece = stream.first
         cdef bytes unsent = None
@@ -740,7 +749,7 @@ cdef class HttpFastPath:
             size = PyBytes_GET_SIZE(<bytes>piece)
             if size > buffers.left:
                 break
-            unsent = self._send_piece(state, buffers, <bytes>piece)
+            unsent = self._add_piece(state, buffers, <bytes>piece, self._pulls is not None and now - started < QUICK)
             buffers.left -= size
             buffers.sent += size
             moved += size + STEP
@@ -749,13 +758,13 @@ cdef class HttpFastPath:
                 break
             started = _now()
             piece = self._pull(state, buffers, request, stream, at, now)
-            self._counters.called(started - now, _now() - started)
-            now = _now()
+            waited, now = started - now, _now()
+            self._counters.called(waited, now - started)
         self._last = now
         buffers.stream = None
         if piece is _COMPLETE and state.is_idle and _is_done(buffers, <Answer?>stream.response):
             if buffers.chunked:
-                buffers.used = put_last_chunk(buffers.unsent) - buffers.unsent
+                buffers.used = put_last_chunk(buffers.unsent + buffers.used) - buffers.unsent
             return WHOLE
         _report_sent(buffers, stream)
         if unsent is None:
@@ -785,13 +794,15 @@ cdef class HttpFastPath:
         buffers.left = buffers.most
         return True
 
-    cdef bytes _send_piece(self, FastState state, Buffers buffers, bytes piece):
-        """Send a piece, and the head if that is in the buffer. Return what _send does."""
+    cdef bytes _add_piece(self, FastState state, Buffers buffers, bytes piece, bint is_held):
+        """Add a piece to what is in the buffer, and send all unless it `is_held`. Return what _send does."""
         cdef char* to = buffers.unsent + buffers.used
         cdef bytes text
         if PyBytes_GET_SIZE(piece) <= SMALL - MOST_FRAME:
             to = put_chunk(to, piece) if buffers.chunked else put_bytes(to, piece)
             buffers.used = to - buffers.unsent
+            if is_held and buffers.used < FULL:
+                return None
             text = self._send(state, buffers) if buffers.used else None
         else:
             text = PyBytes_FromStringAndSize(NULL, buffers.used + PyBytes_GET_SIZE(piece) + MOST_FRAME)
@@ -807,17 +818,28 @@ cdef class HttpFastPath:
         """Return the next piece, or how the body has ended: a call of its own."""
         cdef long number
         cdef bint is_over = not buffers.left
-        if self._ownership is None:
+        if self._pulls is None:
             return _next_of(stream, is_over)
         buffers.state, buffers.request, buffers.now = state, request, now
         buffers.at, buffers.count = at, 0
-        number = self._ownership.begin()  # from here on as in _claim_and_call()
+        number = self._pulls.begin()  # from here on as in _claim_and_call()
         piece = _next_of(stream, is_over)
-        if not self._ownership.end(number):
+        if not self._pulls.end(number):
             self._answer_late(piece, stream)
             raise LoopMoved
         buffers.state = buffers.request = None
         return piece
+
+    def flush(self):
+        """Send what is held of a response, while its next piece is made in the loop's thread. Called in any other.
+
+        That thread cannot go on meanwhile: nothing here gives up the GIL."""
+        cdef Buffers buffers = self._buffers
+        cdef Py_ssize_t size
+        if buffers.state is not None and buffers.stream is not None and buffers.used:
+            size = self._sent(send(buffers.state.fd, buffers.unsent, buffers.used, MSG_NOSIGNAL))
+            buffers.used -= size
+            memmove(buffers.unsent, buffers.unsent + size, buffers.used)
 
 
 cdef object _next_of(stream, bint is_over):

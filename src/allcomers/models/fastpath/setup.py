@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from allcomers.calls.protocols import loop_host
+from allcomers.calls.protocols import loop_host, pulls_of
 from allcomers.connection.call import OVERLOADED
 from allcomers.connection.http import handler_call
 from allcomers.connection.http.log_record import AccessRecord, finisher
@@ -167,6 +167,7 @@ def _for_http(http: HttpEndpoint, calls: Calls, admission: Admission, **loop: An
         **loop,
         **_of_endpoint(http),
         **_of_calls(calls),
+        pulls=pulls_of(calls) if http.gathers and http.tls is None else None,
         refuses=admission.refuses,
         lasts=admission.lasts,
         long_turn=admission.turn.room,

@@ -48,7 +48,7 @@ class ServerOptions(TypedDict, total=False):
     compress_secrets: bool
     """Compress over TLS what may have secrets, too (docs/security.md)."""
     gather: bool
-    """Send together what an ASGI app sends without waiting; --no-gather: each by itself; by default on."""
+    """Send together what an app gives without waiting; --no-gather: each piece by itself; by default on."""
     server_header: bool
     """Send the header Server; --no-server-header omits it; by default on."""
     date_header: bool
