@@ -26,8 +26,9 @@ MANY = [head(f"203.0.{at // 250}.{at % 250 + 1}") for at in range(COUNT)]
 def steps() -> None:
     import time
 
+    from allcomers.calls.auto import Auto
     from allcomers.calls.pool import ThreadPool
-    from allcomers.calls.time_limit import TimedInline, TimeLimit
+    from allcomers.calls.time_limit import TimedAuto, TimedInline, TimeLimit
     from allcomers.protocol.proxy.forwarded import Proxies
     from allcomers.server.access_log import AccessLog
     from allcomers.system.counters import CounterRow
@@ -57,8 +58,21 @@ def steps() -> None:
         step("--calls pool", exchange({"handler": handler}, ONE, pools=True))
         pool = ThreadPool(1, CounterRow(), TimeLimit(LIMIT, 1, print))
         step("--calls pool, --call-timeout", exchange({"handler": handler, "calls": pool}, ONE, pools=True))
+        for name, auto in (
+            ("--calls auto", Auto(1, CounterRow())),
+            ("--calls auto, --call-timeout", TimedAuto(1, LIMIT, print, CounterRow(), None)),
+        ):
+            asleep(auto)
+            step(name, exchange({"handler": handler, "calls": auto}, ONE))
         for name in ("without", "--access-log", "--forwarded-allow-ips"):
             step(f"{name}, each of another client", of_many(exchange({"handler": handler} | options[name], ONE)))
+
+
+def asleep(auto: Any) -> None:
+    """Have the calls of `auto` run inline, without its watchdogs, whose looks are few, and at any moment."""
+    auto.ownership.inline, auto.ownership.dozing = True, False
+    if auto.is_limited:
+        auto.running.is_idle = False
 
 
 def files_and_codings(folder: str) -> None:

@@ -301,12 +301,6 @@ def test_a_worker_whose_calls_last_gives_signs_of_life(bench: Bench) -> None:
             assert receive(a).body == b"held a"
 
 
-def test_a_time_limit_takes_the_pool(bench: Bench) -> None:
-    with bench.serve("--calls", "auto", "--call-timeout", "1") as server, asked(server, "/hold/a") as a:
-        assert receive(a).status == 503
-        bench.open("a")
-
-
 @pytest.mark.parametrize("model", MOVING)
 def test_every_answer_is_its_own(bench: Bench, model: str) -> None:
     """Calls about as long as the watcher waits, threads that switch at every turn, requests that are pipelined."""

@@ -126,6 +126,8 @@ WHERE_ANOTHER_THREAD_CALLS = [
     ("epoll", "pool"),
     ("select", "pool"),
     ("asyncio", "pool"),
+    ("epoll", "auto"),
+    ("asyncio", "auto"),
     ("thread", "inline"),
     ("thread", "pool"),
     ("thread-pool", "inline"),
@@ -155,9 +157,12 @@ def test_who_calls_what_hangs_is_answered_503(bench: Bench, model: str, calls: s
         assert server.stderr.count("has not ended") == 1
 
 
+@pytest.mark.parametrize("calls", ["pool", "auto"])
 @pytest.mark.parametrize("model", ["epoll", "asyncio", "thread", "process"])
-def test_others_are_served_meanwhile(bench: Bench, model: str) -> None:
-    with bench.serve("-m", model, "--calls", "pool", "-t", "4") as server, ExitStack() as stack:
+def test_others_are_served_meanwhile(bench: Bench, model: str, calls: str) -> None:
+    if (model, calls) == ("process", "auto"):
+        pytest.skip("inline calls, each in a process of its own")
+    with bench.serve("-m", model, "--calls", calls, "-t", "4") as server, ExitStack() as stack:
         hanging = [stack.enter_context(server.connect()) for _ in range(3)]
         with crowd(server, 4) as others:
             for sock in hanging:
@@ -193,8 +198,9 @@ def test_a_loop_that_is_stuck_in_a_call_gets_a_successor_and_its_call_is_answere
         assert server.stderr.count("is to be replaced: it serves nobody while it is in a call") == 1
 
 
-def test_a_pool_replaces_threads_up_to_a_bound_then_the_worker(bench: Bench) -> None:
-    with bench.serve("--calls", "pool", "-t", "2") as server:
+@pytest.mark.parametrize("calls", ["pool", "auto"])
+def test_a_pool_replaces_threads_up_to_a_bound_then_the_worker(bench: Bench, calls: str) -> None:
+    with bench.serve("--calls", calls, "-t", "2") as server:
         (first,) = server.workers()
         assert one_answer(server, "/hang").status == 503
         assert [int(one_answer(server).body) for _ in range(4)] == [first] * 4
@@ -222,7 +228,9 @@ def test_who_waits_for_a_thread_in_vain_is_answered_503(bench: Bench) -> None:
         wait_for(lambda: server.stderr.count("is thrown away") == 2, "the calls to end")
 
 
-@pytest.mark.parametrize(("model", "calls"), [("epoll", "pool"), ("thread", "inline"), ("asyncio", "pool")])
+@pytest.mark.parametrize(
+    ("model", "calls"), [("epoll", "pool"), ("thread", "inline"), ("asyncio", "pool"), ("epoll", "auto")]
+)
 def test_an_answer_whose_next_piece_hangs_is_cut(bench: Bench, model: str, calls: str) -> None:
     with bench.serve("-m", model, "--calls", calls) as server:
         answer = ask(server, request("/hang-in-stream"))
@@ -235,16 +243,18 @@ def test_an_answer_whose_next_piece_hangs_is_cut(bench: Bench, model: str, calls
         assert bench.count("closed") == 1
 
 
-def test_a_stream_that_begins_too_late_is_closed(bench: Bench) -> None:
-    with bench.serve("--calls", "pool") as server:
+@pytest.mark.parametrize("calls", ["pool", "auto"])
+def test_a_stream_that_begins_too_late_is_closed(bench: Bench, calls: str) -> None:
+    with bench.serve("--calls", calls) as server:
         assert one_answer(server, "/stream-late").status == 503
         bench.open()
         wait_for(lambda: bench.count("closed"), "the late stream to be closed")
         assert one_answer(server).status == 200
 
 
-def test_who_leaves_while_its_call_hangs_harms_nobody(bench: Bench) -> None:
-    with bench.serve("--calls", "pool") as server:
+@pytest.mark.parametrize("calls", ["pool", "auto"])
+def test_who_leaves_while_its_call_hangs_harms_nobody(bench: Bench, calls: str) -> None:
+    with bench.serve("--calls", calls) as server:
         for path in ("/hang", "/hang-in-stream"):
             with server.connect() as sock:
                 sock.sendall(request(path))
@@ -265,7 +275,7 @@ def test_a_late_call_can_read_its_request_to_the_end(bench: Bench, size: int) ->
         wait_for(lambda: bench.count(f"read {size}"), "the call to read its request")
 
 
-@pytest.mark.parametrize(("model", "calls"), [("epoll", "pool"), ("thread", "inline")])
+@pytest.mark.parametrize(("model", "calls"), [("epoll", "pool"), ("epoll", "auto"), ("thread", "inline")])
 def test_a_service_closes_the_connection_of_a_call_that_hangs(bench: Bench, model: str, calls: str) -> None:
     with bench.serve("-m", model, "--calls", calls, name="Lines") as server:
         with server.connect() as sock, server.connect() as other:
@@ -284,7 +294,14 @@ def test_a_service_closes_the_connection_of_a_call_that_hangs(bench: Bench, mode
 
 @pytest.mark.parametrize(
     ("model", "calls"),
-    [("epoll", "inline"), ("epoll", "pool"), ("asyncio", "pool"), ("thread", "inline"), ("process", "inline")],
+    [
+        ("epoll", "inline"),
+        ("epoll", "pool"),
+        ("epoll", "auto"),
+        ("asyncio", "pool"),
+        ("thread", "inline"),
+        ("process", "inline"),
+    ],
 )
 def test_calls_in_time_are_not_touched(bench: Bench, model: str, calls: str) -> None:
     bench.open()

@@ -279,7 +279,7 @@ def test_an_app_is_loaded_elsewhere(write: Callable[[str], str]) -> None:
     [
         (WEB, {}, "web", "auto"),
         ("def app(environ, start_response): ...", {}, "wsgi", "auto"),
-        ("def app(environ, start_response): ...", {"call_timeout": 1.0}, "wsgi", "pool"),
+        ("def app(environ, start_response): ...", {"call_timeout": 1.0}, "wsgi", "auto"),
         ("def app(environ, start_response): ...", {"model": "thread"}, "wsgi", "inline"),
         ("def app(environ, start_response): ...", {"calls": "inline"}, "wsgi", "inline"),
         ("async def app(scope, receive, send): ...", {}, "asgi", "inline"),

@@ -31,6 +31,7 @@ from allcomers.connection.proxy_header import with_proxy_header
 from allcomers.errors import HttpError
 from allcomers.models.driver.channel import Channel
 from allcomers.protocol import compiled as leaf
+from allcomers.protocol.encode import CONTINUE
 from allcomers.protocol.message import Request, Response
 from allcomers.protocol.proxy.forwarded import Proxies
 from allcomers.server.tls.certificates import server_context
@@ -761,8 +762,9 @@ def test_a_body_that_is_late(signals: Signals, compiled: bool) -> None:
         looped.close()
 
 
-def test_a_body_that_comes_when_the_server_leaves(signals: Signals) -> None:
-    head, body = post(1000)
+@pytest.mark.parametrize("fields", ["", "Expect: 100-continue\r\n"])
+def test_a_body_that_comes_when_the_server_leaves(signals: Signals, fields: str) -> None:
+    head, body = post(1000, fields)
     with built(compiled=True):
         looped = Looped(echo, signals)
         peer = looped.peer()
@@ -770,12 +772,15 @@ def test_a_body_that_comes_when_the_server_leaves(signals: Signals) -> None:
             ask(looped, peer, head + body)
         peer.send(head)
         looped.turn()
+        if fields:
+            assert peer.recv(65536) == CONTINUE
         (channel,) = looped.loop.peers.channels.values()
         assert channel.held == head
         for channel in looped.loop.peers.channels.values():
             channel.sync()
             channel.conn.drain(monotonic())
         answer = ask(looped, peer, body)
+        assert answer.startswith(b"HTTP/1.1 200 ")  # 100 Continue is not said twice
         assert b"POST 1000" in answer
         assert b"Connection: close\r\n" in answer
         peer.close()

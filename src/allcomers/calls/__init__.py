@@ -32,7 +32,11 @@ def make(
         from allcomers.calls.time_limit import TimedInline
 
         return TimedInline(threads, limit, replace, counters)
-    if name == "auto" and not limit:
+    if name == "auto" and limit:
+        from allcomers.calls.time_limit import TimedAuto
+
+        return TimedAuto(threads, limit, replace, counters, admission)
+    if name == "auto":
         from allcomers.calls.auto import Auto
 
         return Auto(threads, counters, admission)

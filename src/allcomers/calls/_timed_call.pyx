@@ -59,7 +59,7 @@ cdef object watch(RunningSlots running, WatchedSlots call, work, bint* is_in_tim
 
 
 cdef class TimedSlots(WatchedSlots):
-    """The slots of a `time_limit.TimedCall`; called, it runs the call."""
+    """The slots of a `watchdog.TimedCall`; called, it runs the call."""
 
     cdef public object work, done
     cdef public bint is_unlimited

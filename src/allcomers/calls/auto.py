@@ -39,7 +39,7 @@ from allcomers.calls.leaky_bucket import LeakyBucket
 from allcomers.calls.outflow import answer, is_bound
 from allcomers.calls.overload.admission import Admission
 from allcomers.calls.ownership import Ownership
-from allcomers.calls.pool import Done, ThreadPool
+from allcomers.calls.pool import Done, PoolLimit, ThreadPool
 from allcomers.calls.watchdog import DOZE, LOOK, Watchdog
 from allcomers.connection.call import FAILED
 from allcomers.connection.http.response_body import PulledBody
@@ -81,7 +81,13 @@ class Auto:
     counts = False
     is_limited = False
 
-    def __init__(self, threads: int, counters: CounterRow, admission: Admission | None = None) -> None:
+    def __init__(
+        self,
+        threads: int,
+        counters: CounterRow,
+        admission: Admission | None = None,
+        limit: PoolLimit | None = None,
+    ) -> None:
         self._watchdog = _CallWatch(self)
         self.ownership = Ownership(self._watchdog.ring)
         self._threads = threads
@@ -92,7 +98,7 @@ class Auto:
         self._streams = (
             False  # no call runs there any more, for such a response must not come between two of its pieces
         )
-        self._pool = ThreadPool(threads, counters, observe=self._observe, admission=admission)
+        self._pool = ThreadPool(threads, counters, limit, self._observe, admission)
         self._ended: SimpleQueue[BaseException | None] = SimpleQueue()
         self._unwatched = Event()  # the watchdog looks at no thread any more
         self._lock = new_lock()  # for what follows
@@ -101,6 +107,7 @@ class Auto:
         # Calls detached from the loop, by thread id: (callback, approximate start time).
         self._left: dict[int, tuple[Done, float]] = {}
         self._busy = 0  # those, and the ones that were submitted and are not over
+        self._decide()
 
     # ------------------------------------------------------------ calls
 
@@ -137,7 +144,7 @@ class Auto:
             _, started = self._left[get_ident()]
         self._counters.called(0.0, monotonic() - started)
         if is_bound(stream) and reply is not None:
-            reply = answer(stream, reply, self._pool.call)
+            reply = answer(stream, reply, self._call_further)
         self._post_late(reply)
 
     def _post_late(self, reply: Any) -> None:
@@ -151,13 +158,18 @@ class Auto:
         """Give a response that began in this thread, the loop's, and must wait. Raises LoopMoved when all is given."""
         number = self.ownership.begin()
         if self.release_loop():
-            self._post_late(answer(stream, reply, self._pool.call))
+            self._post_late(answer(stream, reply, self._call_further))
             raise LoopMoved
         self.ownership.end(number)
         with self._lock:
             self._fixed = True
-            self._streams = self._loop is None  # else the system has no thread left for such calls, either
+            # Where it could move, the system has no thread left for such calls, either.
+            self._streams = self._loop is None or self.is_limited
             self._decide()
+
+    def _call_further(self, work: Work) -> Any:
+        """Run a further call of a response that stays in this thread, which has lost the loop."""
+        return self._pool.call(work)
 
     def run(self, work: Work, parts: Parts | None = None) -> Any:
         """Run `work` in this thread, which is its peer's own."""
@@ -215,7 +227,8 @@ class Auto:
 
     def _decide(self) -> None:
         """Decide where the next call runs. Called with the lock held."""
-        are_slow = self._pace.are_slow or self._streams
+        # Under a loop that cannot move the client of a call that hangs is answered only where that has another thread.
+        are_slow = self._pace.are_slow or self._streams or (self.is_limited and self._loop is None)
         self.ownership.inline = not are_slow and self._busy < self._threads
         self._counters.cells[POOLED] = are_slow
 
@@ -232,6 +245,8 @@ class Auto:
         self._pace = LeakyBucket()
         self._pool.resize(1)
         self._pool.reserve()
+        with self._lock:
+            self._decide()
         self._pool.execute(self._run_loop)
         error = self._ended.get()
         if error is not None:

@@ -5,6 +5,9 @@ if it ever has one, is dropped and closed. That takes a thread other than the ca
 inline calls the blocking models get one too (`run`). Under a model with a loop an inline call is in the loop's own
 thread (`here`): there no peer can be answered, so another worker is requested.
 
+Under Auto the loop has left a call that hangs, so its client is answered all the same, and the thread counts as one of
+the pool's; where the loop cannot leave its thread, its calls run in the pool.
+
 A thread that hangs is lost for as long as it does. Another takes its place, up to a bound: then too the worker requests
 its own replacement, and only then.
 
@@ -24,12 +27,11 @@ from traceback import StackSummary
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from allcomers.calls import stacks
+from allcomers.calls.auto import Auto
 from allcomers.calls.pool import ThreadPool
-from allcomers.calls.watchdog import RunningCalls
-from allcomers.connection.call import FAILED, TIMED_OUT
-from allcomers.errors import CallAbandoned
-from allcomers.protocol import compiled
-from allcomers.system import faults
+from allcomers.calls.watchdog import RunningCalls, TimedCall
+from allcomers.connection.call import TIMED_OUT
+from allcomers.errors import CallAbandoned, LoopMoved
 from allcomers.system.counters import CounterRow
 from allcomers.system.native.primitives import get_ident
 from allcomers.system.native.threads import Event
@@ -38,6 +40,7 @@ from allcomers.system.processes.forks import new_lock
 if TYPE_CHECKING:
     import asyncio
 
+    from allcomers.calls.overload.admission import Admission
     from allcomers.calls.protocols import Parts
     from allcomers.connection.base import Work
     from allcomers.connection.http.response_body import PulledBody
@@ -49,72 +52,6 @@ MANY: Final = 10_000
 
 SIGN_OF_LIFE: Final = 1.0
 """Seconds at most in which a loop must show that it still turns."""
-
-
-if compiled.COMPILED and not TYPE_CHECKING:
-    from allcomers.calls._timed_call import TimedSlots
-else:
-
-    class TimedSlots:
-        """The slots of a TimedCall, and its run."""
-
-        __slots__ = ("_running", "_too_late", "began", "done", "is_unlimited", "thread", "work")
-
-        def __init__(
-            self,
-            work: Work,
-            done: Callable[[Any], object],
-            running: RunningCalls[TimedCall],
-            too_late: Callable[[Any, Any], object],
-        ) -> None:
-            self.work = work
-            self.done = done
-            self.thread = 0
-            self.began = 0.0
-            self.is_unlimited = False
-            self._running = running
-            self._too_late = too_late
-
-        def __call__(self) -> Any:
-            """Run the call in this thread, with the whole time. Return its result, or what `too_late` makes of it."""
-            self.thread = get_ident()
-            self._running.begin(self)
-            try:
-                reply = self.work()
-            except BaseException as error:  # no call raises; if one does, it has ended all the same
-                faults.report(error, "a call raised")
-                reply = FAILED
-            if self._running.end(self) or self.is_unlimited:
-                return reply
-            return self._too_late(self, reply)
-
-
-class TimedCall(TimedSlots):
-    """A call that runs under a time limit; it may be called once.
-
-    done  called with TIMED_OUT by the watchdog
-    """
-
-    __slots__ = ()
-
-    @property
-    def name(self) -> str:
-        return str(getattr(self._owner, "name", "a call"))
-
-    @property
-    def is_awaited(self) -> bool:
-        return getattr(self.work, "is_awaited", True)
-
-    @property
-    def _owner(self) -> Any:
-        """The object that has the call's name and can forget its result: of a method, its object."""
-        return getattr(self.work, "owner", None) or getattr(self.work, "__self__", self.work)
-
-    def forget(self, reply: Any) -> None:
-        """Drop `reply`, or the call itself if that is TIMED_OUT."""
-        forget = getattr(self._owner, "forget", None)
-        if forget is not None:
-            forget(reply)
 
 
 class TimeLimit:
@@ -160,6 +97,11 @@ class TimeLimit:
 
     def _abandon(self, call: TimedCall, reply: Any) -> None:
         """Drop the result of a call that was too late. Raises CallAbandoned."""
+        self.drop(call, reply)
+        raise CallAbandoned
+
+    def drop(self, call: Any, reply: Any) -> None:
+        """Drop the result of a call that was too late: its thread hangs no more."""
         text = "%s: the call has ended after %.1f s; its answer is thrown away"
         _logger.info(text, call.name, monotonic() - call.began)
         call.forget(reply)
@@ -168,7 +110,6 @@ class TimeLimit:
             is_replaced = self._stuck < self._spare
         if is_replaced:
             self.pool.resize(-1)
-        raise CallAbandoned
 
     def _overdue(self, call: TimedCall, stack: StackSummary) -> None:
         # Logged before it is answered: under the process model the answer may be the end of the process.
@@ -181,6 +122,10 @@ class TimeLimit:
             return
         log_overdue(call.name, seconds, stack)
         call.done(TIMED_OUT)
+        self.give_up_thread()
+
+    def give_up_thread(self) -> None:
+        """Put another thread in the place of one that hangs; if too many do, request another worker."""
         with self._lock:
             self._stuck += 1
             may_replace = self._stuck <= self._spare
@@ -247,6 +192,86 @@ class TimedInline:
         if not self._replacement_requested:
             self._replacement_requested = True
             self._replace("it serves nobody while it is in a call")
+
+
+class TimedAuto(Auto):
+    """Auto with a time limit. Where the loop cannot leave a call that hangs, another worker is requested."""
+
+    counts = True
+    is_limited = True
+
+    def __init__(
+        self,
+        threads: int,
+        limit: float,
+        replace: Callable[[str], object],
+        counters: CounterRow,
+        admission: Admission | None,
+    ) -> None:
+        self._limit = TimeLimit(limit, threads, replace)
+        self._replace = replace
+        self.running: RunningCalls[TimedCall] = RunningCalls(limit, self._overdue)  # that began in the loop's thread
+        self._given_up: dict[int, TimedCall] = {}  # of those, by thread, the ones whose clients were answered
+        super().__init__(threads, counters, admission, self._limit)
+
+    def run(self, work: Work, parts: Parts | None = None) -> Any:
+        return self._pool.run(work, parts)
+
+    def run_until(self, work: Work, parts: Parts, until: Callable[[], float]) -> Any:
+        return self._pool.run_until(work, parts, until)
+
+    def here(self, work: Work) -> Any:
+        return super().here(TimedCall(work, _ignore, self.running, self.end_late))
+
+    def end_late(self, call: TimedCall, reply: Any) -> Any:
+        """Return the result of a call that was too late, after noting that it is over."""
+        with self._lock:
+            call.thread = 0
+        return reply
+
+    def lift_limit(self, thread: int) -> None:
+        self._limit.lift(thread)
+
+    def close(self) -> None:
+        super().close()
+        self.running.close()
+
+    def _call_further(self, work: Work) -> Any:
+        reply = super()._call_further(TimedCall(work, _ignore, self.running, self.end_late))
+        if self._drop(reply):
+            raise LoopMoved
+        return reply
+
+    def _answer_late(self, stream: Any, reply: Any) -> None:
+        if not self._drop(reply):
+            super()._answer_late(stream, reply)
+
+    def _drop(self, reply: Any) -> bool:
+        """Drop the result of this thread's call, if its client has been answered. Return whether it has."""
+        with self._lock:
+            call = self._given_up.pop(get_ident(), None)
+        if call is not None:
+            self._limit.drop(call, reply)
+        return call is not None
+
+    def _overdue(self, call: TimedCall, stack: StackSummary) -> None:
+        log_overdue(call.name, self.running.limit, stack)
+        with self._lock:
+            thread = call.thread
+            if not thread:  # it has ended just now
+                return
+            moves = thread == self.owner and thread not in self._left and self._leave(call.began)
+            done, _ = self._left.pop(thread, (None, 0.0))
+            if done is not None:
+                self._given_up[thread] = call
+                self._end()
+        if moves:
+            self._pool.execute(self._run_loop)
+        if done is None:
+            self._replace("it serves nobody while it is in a call")
+        else:
+            done(TIMED_OUT)
+            self._limit.give_up_thread()
 
 
 class LimitedCall(Protocol):

@@ -11,13 +11,17 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
+from allcomers.connection.call import FAILED
 from allcomers.protocol import compiled
-from allcomers.system.native.primitives import sleep
+from allcomers.system import faults
+from allcomers.system.native.primitives import get_ident, sleep
 from allcomers.system.native.threads import Event, start_thread
 from allcomers.system.processes.forks import new_lock
 
 if TYPE_CHECKING:
     from traceback import StackSummary
+
+    from allcomers.connection.base import Work
 
 _logger = logging.getLogger("allcomers.calls")
 
@@ -187,3 +191,69 @@ class RunningCalls(RunningSlots, Generic[W]):
             self._overdue(call, stack)
         except Exception:
             _logger.exception("the watcher of calls failed")
+
+
+if compiled.COMPILED and not TYPE_CHECKING:
+    from allcomers.calls._timed_call import TimedSlots
+else:
+
+    class TimedSlots:
+        """The slots of a TimedCall, and its run."""
+
+        __slots__ = ("_running", "_too_late", "began", "done", "is_unlimited", "thread", "work")
+
+        def __init__(
+            self,
+            work: Work,
+            done: Callable[[Any], object],
+            running: RunningCalls[TimedCall],
+            too_late: Callable[[Any, Any], object],
+        ) -> None:
+            self.work = work
+            self.done = done
+            self.thread = 0
+            self.began = 0.0
+            self.is_unlimited = False
+            self._running = running
+            self._too_late = too_late
+
+        def __call__(self) -> Any:
+            """Run the call in this thread, with the whole time. Return its result, or what `too_late` makes of it."""
+            self.thread = get_ident()
+            self._running.begin(self)
+            try:
+                reply = self.work()
+            except BaseException as error:  # no call raises; if one does, it has ended all the same
+                faults.report(error, "a call raised")
+                reply = FAILED
+            if self._running.end(self) or self.is_unlimited:
+                return reply
+            return self._too_late(self, reply)
+
+
+class TimedCall(TimedSlots):
+    """A call that runs under a time limit; it may be called once.
+
+    done  called with TIMED_OUT by the watchdog
+    """
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        return str(getattr(self.owner, "name", "a call"))
+
+    @property
+    def is_awaited(self) -> bool:
+        return getattr(self.work, "is_awaited", True)
+
+    @property
+    def owner(self) -> Any:
+        """The object that has the call's name and can forget its result: of a method, its object."""
+        return getattr(self.work, "owner", None) or getattr(self.work, "__self__", self.work)
+
+    def forget(self, reply: Any) -> None:
+        """Drop `reply`, or the call itself if that is TIMED_OUT."""
+        forget = getattr(self.owner, "forget", None)
+        if forget is not None:
+            forget(reply)

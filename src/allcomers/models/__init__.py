@@ -160,7 +160,7 @@ def best() -> str:
 
 
 def where(calls: str, config: Config) -> str:
-    """Return where the calls of an app that is not async run. Auto needs a loop, and calls that it may leave behind."""
+    """Return where the calls of an app that is not async run. Auto needs a loop."""
     model = get(config.model or best())
     if calls == "pool" and model.is_patched:
         raise ConfigError(
@@ -168,6 +168,4 @@ def where(calls: str, config: Config) -> str:
         )
     if calls != "auto":
         return calls
-    if model.events is None:
-        return "inline"
-    return "pool" if config.call_limit else "auto"
+    return "inline" if model.events is None else "auto"

@@ -10,6 +10,7 @@ cdef class FieldLines:
     cdef int minor
     cdef str host
     cdef bint persists
+    cdef bint expects
     cdef bint chunked
     cdef bint kept
     cdef long long length

@@ -94,6 +94,7 @@ cdef struct Found:  # places in the buffer of the parts that decide something
     Span coding
     Span kind
     Span authorization
+    Span expect
 
 
 cdef bint _request_line(Bytes at, Py_ssize_t end, Found* head) noexcept:
@@ -117,6 +118,8 @@ cdef bint _request_line(Bytes at, Py_ssize_t end, Found* head) noexcept:
 
 cdef Span* _special(Bytes name, Py_ssize_t size, Found* head) noexcept:
     """Return the place for the value of a field that decides something, or may stand once; NULL for any other."""
+    if size == 6:
+        return &head.expect if is_word(name, size, b"expect", 6) else NULL
     if size == 4:
         return &head.host if is_word(name, size, b"host", 4) else NULL
     if size == 10:
@@ -141,7 +144,7 @@ cdef Py_ssize_t _field(Bytes at, Py_ssize_t here, Py_ssize_t end, Found* head) n
     size = here - name
     if size == 0 or here == end or at[here] != c':':
         return 0
-    if is_word(at + name, size, b"expect", 6) or is_word(at + name, size, b"upgrade", 7):
+    if is_word(at + name, size, b"upgrade", 7):
         return 0
     here += 1
     while here < end and (at[here] == c' ' or at[here] == c'\t'):
@@ -200,6 +203,15 @@ cdef bint _framing(Bytes at, Found* head, long long* length) noexcept:
     return True
 
 
+cdef int _expects(Bytes at, Found* head) noexcept:
+    """Return the result of head._expects; -1 for a refusal."""
+    cdef Py_ssize_t size
+    if head.expect.begin == 0:
+        return 0
+    size = trimmed(at, head.expect.begin, head.expect.end) - head.expect.begin
+    return head.minor if is_word(at + head.expect.begin, size, b"100-continue", 12) else -1
+
+
 cdef str _host(Bytes at, Found* head, dict hosts):
     """Return the authority; None for one that was not checked before, or is missing."""
     cdef str host
@@ -226,12 +238,12 @@ cdef FieldLines _read(Bytes at, Py_ssize_t end, Py_ssize_t most, Found* found, d
     """Read the field lines; return None where they are partial, to be refused, or uncommon."""
     cdef FieldLines made
     cdef long long length = -1
-    cdef int persists
+    cdef int persists, expects
     cdef str host
     if not _fields(at, end, most, found):
         return None
-    persists = _persists(at, found)
-    if persists < 0 or not _framing(at, found, &length):
+    persists, expects = _persists(at, found), _expects(at, found)
+    if persists < 0 or expects < 0 or not _framing(at, found, &length):
         return None
     host = _host(at, found, hosts)
     if host is None:
@@ -242,6 +254,7 @@ cdef FieldLines _read(Bytes at, Py_ssize_t end, Py_ssize_t most, Found* found, d
     made.minor = found.minor
     made.host = host
     made.persists = persists == 1
+    made.expects = expects == 1
     made.chunked = found.coding.begin != 0
     made.length = length
     return made
@@ -388,6 +401,7 @@ cdef Py_ssize_t take_head(Bytes at, Py_ssize_t size, Py_ssize_t max_head, Py_ssi
     head.host = lines.host
     head.persists = lines.persists
     head.chunked = lines.chunked
+    head.expects = lines.expects
     if lines.length >= 0:
         head.length = lines.length
     head.lines = lines.lines

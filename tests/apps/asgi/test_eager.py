@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from allcomers.protocol import compiled as leaf
+from allcomers.protocol.encode import CONTINUE
 from support.apps.eager_app import LATE, TALKS
 from support.apps.eager_streams import FLOOD
 from support.harness import ROOT, Server, receive_all, serving, wait_for
@@ -119,6 +120,31 @@ def test_requests_that_come_one_by_one_are_answered_behind_a_wait_as_in_plain_py
         client.close()
         told.append(heard)
     assert told[0] == told[1]
+
+
+def test_bodies_in_packets_of_their_own(servers: tuple[Server, Server]) -> None:
+    """A short one may reach the app at once; a client that sends it late keeps no app from answering before."""
+    head = b"POST /%b HTTP/1.1\r\nHost: example.org\r\n%bContent-Length: 4\r\n\r\n"
+    for server in servers:
+        with server.connect() as sock:
+            for expects in (b"", b"", b"", b"Expect: 100-continue\r\n"):
+                sock.sendall(head % (b"receives", expects))
+                if expects:
+                    assert sock.recv(65536) == CONTINUE
+                sock.sendall(b"body")
+                assert b"{'type': 'http.request', 'body': b'body', 'more_body': False}" in receive_head_and(sock, b"}")
+            sock.sendall(head % (b"plain", b""))
+            assert receive_head_and(sock, b"plain\n").startswith(b"HTTP/1.1 200 ")
+            sock.sendall(b"body" + END)
+            assert receive_all(sock).endswith(b"plain\n")
+
+
+def receive_head_and(sock: socket.socket, end: bytes) -> bytes:
+    """Return what comes, up to this end."""
+    heard = b""
+    while not heard.endswith(end):
+        heard += sock.recv(65536)
+    return heard
 
 
 def compare(servers: tuple[Server, Server], path: str, variant: str) -> None:

@@ -184,6 +184,14 @@ class Http1Requests(HttpConnection):
             self.phase, self._reader = CALLED, http1.fed(self._reader, received, self._limits)
         self._settle(now)
 
+    def adopt_beginning(self, received: bytes, now: float) -> None:
+        """Go on with a request of which a driver has `received` the beginning; where that expects 100 Continue, it has
+        sent it."""
+        self._opened(received, now)
+        if self.phase is BODY and self.codec.pending:
+            self.codec.sent(len(CONTINUE))
+        self._settle(now)
+
     def hint(self, links: Iterable[bytes]) -> None:
         if self._exchange is not None:
             self._exchange.hint(links)

@@ -294,7 +294,7 @@ class Channel(FastState):
             self.conn.adopt(b"", None, (request, line), begun, b"", self.ready_at, self.ready_at)
         if self.held is not None:
             held, self.held = self.held, None
-            self.conn.opened(held, self.held_at)
+            self.conn.adopt_beginning(held, self.held_at)
 
     @property
     def driver(self) -> Driver | None:

@@ -38,8 +38,8 @@ from allcomers.connection.base import BODY, CALLED
 from allcomers.connection.call import FAILED, PENDING
 from allcomers.connection.http.response_body import ENDLESS, EndOfBody, PulledBody
 from allcomers.connection.http.response_head import plan
-from allcomers.connection.progress import GRACE
 from allcomers.errors import LoopMoved, PeerError
+from allcomers.protocol.encode import CONTINUE
 from allcomers.protocol.message import title
 from allcomers.system.faults import report
 
@@ -58,6 +58,7 @@ cdef double QUICK = 0.0001  # seconds in which a piece is made without a wait
 cdef object _COMPLETE = EndOfBody.COMPLETE
 cdef object _NONE_LEFT = object()
 cdef object _ENDLESS = ENDLESS
+cdef bytes _CONTINUE = CONTINUE
 
 cdef enum Given:
     UNCOMMON  # nothing of it is sent
@@ -121,6 +122,7 @@ cdef class Buffers:
     unsent    the responses, `used` bytes
     head      the size of the head that was parsed last
     lacks     does the body behind it lack chunks?
+    expects   does the client wait for 100 Continue before it sends that?
     """
 
     cdef char* received
@@ -128,7 +130,7 @@ cdef class Buffers:
     cdef bytes opened
     cdef char* unsent
     cdef Py_ssize_t size, used, head
-    cdef bint lent, lacks
+    cdef bint lent, lacks, expects
     # The request line, whatever the app makes of it.
     cdef str method, target
     cdef int minor
@@ -191,7 +193,7 @@ cdef class HttpFastPath:
                  set_late(False)
     lasts        (its seconds so far, now): called after each call of a turn that has taken more than `long_turn` seconds
     overloaded   the result of a call that was refused later; `refusal` is the response to either
-    holds        may the beginning of a request wait here for the rest of its body?
+    patience     seconds for which the beginning of a request may wait here for the rest of its body; 0.0: it may not
     """
 
     cdef dict _channels, _hosts
@@ -214,14 +216,15 @@ cdef class HttpFastPath:
     cdef object _proxies, _times, _end_late, _forget, _waiting
     cdef bint _shows_times
     cdef double _long_turn
-    cdef bint _late, _holds
+    cdef bint _late
+    cdef double _patience
 
     def __init__(self, *, dict channels not None, otherwise, fall_back, close, handler, begin, waiting, checked, response_to_error, bint is_sealed,
                  request, response, Serializer serializer not None, dict hosts not None, CounterRow counters not None,
                  Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Py_ssize_t max_requests,
                  Ownership ownership, Ownership pulls, answer_late,
                  submit, post, refuses, lasts, double long_turn, overloaded, refusal, record, Finisher note,
-                 proxies, times, bint shows_times, RunningSlots running, end_late, forget, bint holds):
+                 proxies, times, bint shows_times, RunningSlots running, end_late, forget, double patience):
         if not issubclass(request, Head):
             raise TypeError("this class has no slots of ours")
         if record is not None and not issubclass(record, RecordSlots):
@@ -271,7 +274,7 @@ cdef class HttpFastPath:
         self._running = running
         self._end_late = end_late
         self._forget = forget
-        self._holds = holds
+        self._patience = patience
 
     def handle(self, fd, int events, double now):
         """Handle the `events` of `fd` that the poller reports."""
@@ -402,10 +405,8 @@ cdef class HttpFastPath:
             if self._late and self._refuses(ready_at, now, True):
                 reply = self._refusal
             else:
-                if self._running is not None:
-                    reply = self._watch(_work(self, state, request))
-                elif self._ownership is None:
-                    reply = self._call(state, request)
+                if self._ownership is None:
+                    reply = self._run(state, request)
                 else:
                     buffers.state, buffers.request, buffers.now = state, request, now
                     buffers.at, buffers.count = at + size, count
@@ -546,7 +547,7 @@ cdef class HttpFastPath:
             size += body
         elif request.length is not None:
             body = request.length
-            if body > min(left - size, self._max_body) or request.expects:
+            if body > min(left - size, self._max_body):
                 return 0
             request.content = PyBytes_FromStringAndSize(text + size, body)
             size += body
@@ -556,20 +557,30 @@ cdef class HttpFastPath:
 
     cdef bint _may_hold(self, FastState state, Buffers buffers, Head request, Py_ssize_t left) except -1:
         """Return whether `request`, which is uncommon, only lacks the rest of its body, and all of it has room here."""
-        if not self._holds or not state.is_idle or left > HELD or not buffers.head:
+        if not self._patience or not state.is_idle or left > HELD or not buffers.head:
+            return False
+        buffers.expects = request.expects and buffers.head == left
+        if self._begin is not None and (request.chunked or request.expects):  # its app is called before the body comes
             return False
         if request.chunked:
             return buffers.lacks
-        if request.length is None or request.expects or request.length > min(self._max_body, RECEIVE - 1 - buffers.head):
+        if request.length is None or request.length > min(self._max_body, RECEIVE - 1 - buffers.head):
             return False
         return buffers.head + request.length > left
 
     cdef int _hold(self, FastState state, Buffers buffers, Py_ssize_t at) except -1:
-        """Keep a request whose body is to come: its connection need not know of it before the body is late."""
+        """Keep a request whose body is to come, and which the client may now send: its connection need not know of it
+        before the body is late."""
+        cdef object channel = state
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(_CONTINUE) if buffers.expects else 0, sent = 0
+        if size:
+            sent = self._sent(send(state.fd, PyBytes_AS_STRING(_CONTINUE), size, MSG_NOSIGNAL))
+        if sent != size:
+            self._fall_back(state, _CONTINUE[sent:] if sent else b"", None, buffers.rest(at), state.ready_at)
+            return 0
         state.held = buffers.rest(at)
         state.held_at = state.ready_at
-        cdef object channel = state
-        channel.look_by(state.held_at + GRACE)
+        channel.look_by(state.held_at + self._patience)
         return 0
 
     cdef bint _open(self, FastState state, Buffers buffers) except -1:
@@ -652,7 +663,7 @@ cdef class HttpFastPath:
         cdef long number = self._ownership.begin()
         cdef object reply
         try:
-            reply = self._call(state, request)
+            reply = self._run(state, request)
         except BaseException as error:  # as in Auto.here: the call has ended, and the loop may have moved on
             report(error, "a call raised")
             reply = FAILED
@@ -662,9 +673,13 @@ cdef class HttpFastPath:
         buffers.state = buffers.request = None
         return reply
 
-    cdef object _watch(self, Work work):
-        """Run a call that has a time limit, as TimedInline.here()."""
+    cdef object _run(self, FastState state, Head request):
+        """Run a call; one that has a time limit as TimedInline.here() does."""
         cdef bint is_in_time
+        cdef Work work
+        if self._running is None:
+            return self._call(state, request)
+        work = _work(self, state, request)
         cdef object reply = watch(self._running, work, work, &is_in_time)
         if not is_in_time:
             self._end_late(work, reply)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from allcomers.calls.protocols import loop_host, pulls_of
 from allcomers.connection.call import OVERLOADED
 from allcomers.connection.http import handler_call
 from allcomers.connection.http.log_record import AccessRecord, finisher
 from allcomers.connection.http.response_body import GatheredBody
+from allcomers.connection.progress import GRACE
 from allcomers.connection.service import CloseAfter, failed
 from allcomers.errors import PeerError
 from allcomers.protocol import compiled
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from allcomers.connection.http.endpoint import HttpEndpoint
     from allcomers.connection.service import ServiceEndpoint
     from allcomers.models.fastpath._serializer import Serializer
+
+_MOMENT: Final = 0.01
+"""Seconds for which the call of an async app waits for a short body that comes in a packet behind its head."""
 
 if compiled.COMPILED and not TYPE_CHECKING:
     from allcomers.models.fastpath._http import FastState
@@ -201,7 +205,7 @@ def _of_endpoint(http: HttpEndpoint) -> dict[str, Any]:
         "max_headers": limits.max_headers,
         "max_body": limits.max_body,
         "max_requests": limits.max_requests if limits.max_requests < sys.maxsize else 0,
-        "holds": http.begin is None and http.tls is None and not limits.request_timeout,
+        "patience": 0.0 if http.tls or limits.request_timeout else GRACE if http.begin is None else _MOMENT,
         "record": AccessRecord if http.log else None,
         "note": finisher(http) if http.log else None,
     }
@@ -219,7 +223,7 @@ def _waiting(http: HttpEndpoint) -> type | None:
 def _of_calls(calls: Calls) -> dict[str, Any]:
     """Return where calls run."""
     host = loop_host(calls)
-    limited: Any = calls if calls.is_limited and calls.inline else None  # a TimedInline
+    limited: Any = calls if calls.is_limited and (host or calls.inline) else None  # TimedAuto, TimedInline
     return {
         "ownership": host and host.ownership,
         "answer_late": host and host.answer_late,
