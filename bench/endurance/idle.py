@@ -4,8 +4,9 @@
 idle. Memory is Pss_Anon of /proc/PID/smaps_rollup summed over the server's process tree: anonymous user
 memory, shared pages once; the kernel's socket buffers are not in it. The difference before and after the
 10,000, divided by them, is the figure. Then all 10,500 send one more request at once, and each response counts.
-`nginx` and `floor` are allowed among the models. With --tls each connection has TLS. With --websockets each is one, and
-has a message echoed in the place of each request.
+`nginx` and `floor` are allowed among the models. With --tls each connection has TLS, with --http2 it is one of HTTP/2
+whose client begins with the preface. With --websockets each is a WebSocket, and has a message echoed in the place of
+each request.
 """
 
 import argparse
@@ -32,6 +33,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--connections", type=int, default=10_000)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--tls", action="store_true", help="hold connections of TLS")
+    kind.add_argument("--http2", action="store_true", help="hold connections of HTTP/2")
     kind.add_argument("--websockets", action="store_true", help="hold WebSockets")
     parser.add_argument("--settle", type=float, default=1.0, help="seconds of quiet before memory is read")
 
@@ -56,11 +58,17 @@ def run(args: argparse.Namespace) -> None:
             for model, m in measured.items()
         ],
     )
-    harness.save("idle-websockets" if args.websockets else "idle-tls" if args.tls else "idle", measured)
+    kinds = [name for name in ("tls", "http2", "websockets") if getattr(args, name)]
+    harness.save("-".join(["idle", *kinds]), measured)
 
 
 def measure(model: str, args: argparse.Namespace) -> dict[str, float]:
-    open_all, ask_all = (hold_websockets, echo_all) if args.websockets else (hold_tls if args.tls else hold, burst)
+    open_all: Callable[[Address, int], list[socket.socket]] = hold_tls if args.tls else hold
+    ask_all: Callable[[list[socket.socket]], int] = burst
+    if args.http2:
+        open_all, ask_all = hold_http2, lambda held: burst(held, request=request_on(3), is_whole=ends(3))
+    elif args.websockets:
+        open_all, ask_all = hold_websockets, echo_all
     with harness.serving(served(model, args)) as server:
         held = open_all(server.address, WARM_UP)
         time.sleep(args.settle)
@@ -131,10 +139,62 @@ def hold(
     return held
 
 
-def burst(held: list[socket.socket], patience: float = 10.0, times: list[float] | None = None) -> int:
+def request_on(stream: int) -> bytes:
+    """Return the HEADERS of a GET that curl could send."""
+    from allcomers.protocol.http2 import blocks, frames
+
+    fields = [("user-agent", "curl/8.14.1"), ("accept", "*/*")]
+    block = blocks.request_block("GET", "http", "127.0.0.1:8000", "/", fields)
+    return b"".join(frames.headers(stream, block, True, frames.FRAME_SIZE))
+
+
+def ends(stream: int) -> Callable[[bytearray], bool | None]:
+    """Return a function of what was received: True once it has the end of a stream, None before."""
+    from allcomers.protocol.http2.frames import END_STREAM, HEAD, HEAD_SIZE, FrameType
+
+    def is_whole(data: bytearray) -> bool | None:
+        at = 0
+        while len(data) - at >= HEAD_SIZE:
+            high, low, kind, flags, number = HEAD.unpack_from(data, at)
+            at += HEAD_SIZE + (high << 8 | low)
+            if number == stream and kind == FrameType.DATA and flags & END_STREAM and at <= len(data):
+                return True
+        return None
+
+    return is_whole
+
+
+def hold_http2(address: Address, count: int) -> list[socket.socket]:
+    """Open `count` connections of HTTP/2, each answered once."""
+    from allcomers.protocol.http2 import frames
+
+    first, is_whole = frames.PREFACE + frames.settings([]) + frames.SETTINGS_ACK + request_on(1), ends(1)
+    held: list[socket.socket] = []
+    while len(held) < count:
+        batch = [clients.connect(address) for _ in range(min(BATCH, count - len(held)))]
+        if burst(batch, request=first, is_whole=is_whole) < len(batch):
+            raise harness.CannotMeasureError("a connection was refused its first answer")
+        held += batch
+    return held
+
+
+def has_answer(data: bytearray) -> bool | None:
+    """Return True for a whole response 200, False for another one, None for a part."""
+    answer = clients.parse(data)
+    return None if answer is None else answer.status == 200
+
+
+def burst(
+    held: list[socket.socket],
+    patience: float = 10.0,
+    times: list[float] | None = None,
+    request: bytes = clients.REQUEST,
+    is_whole: Callable[[bytearray], bool | None] = has_answer,
+) -> int:
     """Send one request on every connection before any response is read; return how many complete 200 responses came.
 
-    `times` is given the ms that each took since the first request.
+    times     is given the ms that each took since the first request
+    is_whole  whether what was received is a response; None for a part of one
     """
     started = time.perf_counter()
     epoll = select.epoll()
@@ -142,7 +202,7 @@ def burst(held: list[socket.socket], patience: float = 10.0, times: list[float] 
     for sock in held:
         epoll.register(sock, select.EPOLLIN)
         try:
-            sock.sendall(clients.REQUEST)
+            sock.sendall(request)
         except OSError:
             del waiting[sock.fileno()]
     answered = 0
@@ -152,7 +212,7 @@ def burst(held: list[socket.socket], patience: float = 10.0, times: list[float] 
             if fd not in waiting:
                 epoll.unregister(fd)
                 continue
-            outcome = read(*waiting[fd])
+            outcome = read(*waiting[fd], is_whole)
             if outcome is not None:
                 answered += outcome
                 del waiting[fd]
@@ -162,14 +222,12 @@ def burst(held: list[socket.socket], patience: float = 10.0, times: list[float] 
     return answered
 
 
-def read(sock: socket.socket, data: bytearray) -> bool | None:
+def read(sock: socket.socket, data: bytearray, is_whole: Callable[[bytearray], bool | None]) -> bool | None:
     """Return True once the response is complete and 200, False if the connection is lost, None before."""
     try:
         piece = sock.recv(65536)
     except OSError:
         return False
     data += piece
-    answer = clients.parse(data)
-    if answer is None:
-        return None if piece else False
-    return answer.status == 200
+    outcome = is_whole(data)
+    return False if outcome is None and not piece else outcome

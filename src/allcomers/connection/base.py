@@ -386,7 +386,7 @@ def count_held(conn: Connection, is_stalled: bool = False) -> None:
     held, before = held if held > UNCOUNTED else 0, conn._held
     if is_stalled or not held or abs(held - before) >= UNCOUNTED:  # a trickle of bytes costs no look at all shares
         conn._held = held
-        if before or held:
+        if held != before or (held and conn._ledger.tight):  # else nothing changes, for anybody
             conn._ledger.hold(conn, held, before)
 
 

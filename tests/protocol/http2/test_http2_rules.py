@@ -189,11 +189,11 @@ def test_windows_of_what_is_sent() -> None:
     found = exchange(session, setting((Setting.INITIAL_WINDOW_SIZE, 4)))
     assert found.events == [WindowOpened(0)]
     assert session.room(1) == 3
-    assert session.announce(1, 3, end=True) == frame(http2.DATA, END_STREAM, 1, bytes(3))[:9]
+    session.output()
+    session.send(1, bytes(3), end=True)
+    assert session.output() == frame(http2.DATA, END_STREAM, 1, bytes(3))
     assert session.room(1) == 0
     assert not session.streams.get(1)
-    with pytest.raises(ValueError):
-        session.announce(3, 5)
     assert session.room(3) == 4
     session.send_window = 2
     assert session.room(3) == 2
@@ -225,6 +225,29 @@ def test_windows_of_what_comes() -> None:
     assert sorted(http2.parse(session.output())) == updates
     assert exchange(session, piece * 3).error is None
     assert exchange(session, piece).events[-1] == SessionFailed(3, "more DATA than the connection's window")
+
+
+def test_frames_of_a_body_that_come_together_are_a_piece() -> None:
+    """Up to the frame that ends it, is of another stream, has a flag, or breaks a bound."""
+    session = http2.server()
+    post = headers(1, POST, END_HEADERS) + headers(3, POST, END_HEADERS)
+    data = [frame(http2.DATA, flags, stream, b"%d" % at) for at, (flags, stream) in enumerate([(0, 1)] * 4)]
+    data += [frame(http2.DATA, 0, 3, b"4"), frame(http2.DATA, PADDED, 3, b"\0005"), frame(http2.DATA, 0, 3, b"6")]
+    data += [
+        frame(http2.DATA, 0, 3, b""),
+        frame(http2.DATA, END_STREAM, 3, b"7"),
+        frame(http2.DATA, END_STREAM, 1, b"8"),
+    ]
+    found = [event for event in exchange(session, post + b"".join(data)).events if isinstance(event, DataReceived)]
+    assert [(event.stream, event.data, event.complete) for event in found] == [
+        *((1, b"0123", False), (3, b"4", False), (3, b"5", False), (3, b"6", False), (3, b"", False)),
+        *((3, b"7", True), (1, b"8", True)),
+    ]
+    whole = frame(http2.DATA, 0, 5, bytes(16384))
+    found = exchange(session, headers(5, POST, END_HEADERS) + whole * 17).events
+    assert isinstance(found[1], DataReceived)
+    assert len(found[1].data) == 256 * 1024
+    assert isinstance(found[2], StreamReset)
 
 
 def test_more_than_a_streams_window() -> None:
@@ -356,7 +379,7 @@ def test_frames_are_as_large_as_the_peer_takes() -> None:
             (http2.CONTINUATION, 0, 16384),
             (http2.CONTINUATION, END_HEADERS, len(head) - 2 * 16384),
         ),
-        *((http2.DATA, 0, 16384), (http2.DATA, 0, 16384), (http2.DATA, END_STREAM, 40_000 - 2 * 16384)),
+        *((http2.DATA, 0, 16375), (http2.DATA, 0, 16375), (http2.DATA, END_STREAM, 40_000 - 2 * 16375)),
     ]
 
 
@@ -510,7 +533,7 @@ def test_priority_updates() -> None:
 def test_verbs_out_of_order() -> None:
     session = http2.server()
     exchange(session, headers(1) + headers(3, POST, END_HEADERS))
-    for verb in (lambda: session.send(1, b"x"), lambda: session.trailers(1, b""), lambda: session.announce(1, 1)):
+    for verb in (lambda: session.send(1, b"x"), lambda: session.trailers(1, b"")):
         with pytest.raises(ValueError):
             verb()
     session.inform(1, blocks.status_block(103))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import Any, Final
+from typing import Final
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """The first bytes of a client (RFC 9113, 3.4)."""
@@ -75,6 +75,9 @@ PRIORITY_SIZE: Final = 5
 FRAME_SIZE: Final = 16_384
 """Bytes of a payload that each endpoint takes, and the most that is sent to this one (RFC 9113, 4.2)."""
 
+DATA_SIZE: Final = FRAME_SIZE - HEAD_SIZE
+"""Bytes of a body that are sent in a frame: with its head it fills a TLS record (RFC 8446, 5.1)."""
+
 MOST_FRAME_SIZE: Final = (1 << 24) - 1
 WINDOW: Final = 65_535
 """The window of a connection and of each stream before any SETTINGS or WINDOW_UPDATE (RFC 9113, 6.9.2)."""
@@ -105,18 +108,18 @@ def headers(stream: int, block: bytes, complete: bool, most: int) -> list[bytes]
     return frames
 
 
-def data(stream: int, payload: bytes, complete: bool, most: int) -> list[bytes]:
+def data(stream: int, payload: bytes | memoryview, complete: bool, most: int) -> list[bytes | memoryview]:
     """Return `payload` as DATA frames of at most `most` bytes each; one at least (RFC 9113, 6.1)."""
-    end = END_STREAM if complete else 0
-    if len(payload) <= most:
-        return [frame_head(FrameType.DATA, end, stream, len(payload)), payload]
-    frames = []
-    view: Any = memoryview(payload)  # PERF: a copy less; output() joins them
-    for at in range(0, len(payload), most):
-        piece = view[at : at + most]
-        flags = end if at + most >= len(payload) else 0
-        frames += [frame_head(FrameType.DATA, flags, stream, len(piece)), piece]
-    return frames
+    end, size = END_STREAM if complete else 0, len(payload)
+    if size <= most:
+        return [frame_head(FrameType.DATA, end, stream, size), payload]
+    frames: list[bytes | memoryview] = []
+    view = memoryview(payload)  # PERF: a copy less; output() joins them
+    last = size - 1 - (size - 1) % most
+    full = frame_head(FrameType.DATA, 0, stream, most)
+    for at in range(0, last, most):
+        frames += (full, view[at : at + most])
+    return [*frames, frame_head(FrameType.DATA, end, stream, size - last), view[last:]]
 
 
 def settings(values: Iterable[tuple[Setting, int]]) -> bytes:

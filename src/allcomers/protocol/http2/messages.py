@@ -17,13 +17,16 @@ from allcomers.protocol.http2.frames import (
     END_HEADERS,
     END_STREAM,
     FRAME_SIZE,
+    HEAD_SIZE,
     LAST_STREAM,
     NUMBER,
     PADDED,
     PRIORITY_FLAG,
     PRIORITY_SIZE,
     ErrorCode,
+    FrameType,
 )
+from allcomers.protocol.http2.frames import HEAD as HEAD_OF_FRAME
 from allcomers.protocol.http2.heads import RefusedHead
 from allcomers.protocol.http2.state import PartialBlock, SessionState
 from allcomers.protocol.http2.streams import BODY, ENDED, HEAD, Http2Stream
@@ -55,6 +58,30 @@ def on_data(session: SessionState, flags: int, stream: int, payload: bytes) -> N
     if complete:
         session.received(stream, found)
     session.events.append(DataReceived(stream, data, complete))
+
+
+def joined_data(session: SessionState, stream: int, payload: bytes, data: bytes, at: int) -> tuple[bytes, int, int]:
+    """Return (payload, flags, the place behind) of a DATA frame and those of its stream that follow at `at`, as one.
+
+    PERF: of an upload, four frames come in a read; one by one they cost twice as many instructions in all. Those that
+    break a bound are left for on_data().
+    """
+    found = session.streams.get(stream)
+    if found is None or found.receiving != BODY:
+        return payload, 0, at
+    room = min(session.receive_window, found.window, LAST_STREAM if found.left is None else found.left) - len(payload)
+    pieces: list[bytes | memoryview] = [payload]
+    view, flags = memoryview(data), 0
+    while not flags and len(data) - at > HEAD_SIZE:
+        high, low, kind, following, number = HEAD_OF_FRAME.unpack_from(data, at)
+        size = high << 8 | low
+        end = at + HEAD_SIZE + size
+        is_next = kind == FrameType.DATA and number == stream and following in (0, END_STREAM)
+        if not is_next or not 0 < size <= min(room, FRAME_SIZE) or end > len(data):
+            break
+        pieces.append(view[at + HEAD_SIZE : end])
+        at, flags, room = end, following, room - size
+    return (b"".join(pieces) if len(pieces) > 1 else payload), flags, at
 
 
 def _body(session: SessionState, found: Http2Stream, flags: int, stream: int, payload: bytes) -> bytes:

@@ -92,12 +92,12 @@ class Session(SessionState):
         self.now = now
         try:
             if self._partial:
-                self._partial += data
-                if len(self._partial) < self._needed:
+                if len(self._partial) + len(data) < self._needed:
+                    self._partial += data
                     return []
-                data = bytes(self._partial)
+                data = b"".join((self._partial, data))
             at = self._read(data)
-            self._partial = bytearray(data[at:]) if at < len(data) else b""
+            self._partial = bytearray(memoryview(data)[at:]) if at < len(data) else b""
         except Http2Error as error:
             self._partial = b""
             self.fail(error)
@@ -136,8 +136,11 @@ class Session(SessionState):
                 continue
             handler = _HANDLERS.get(kind)
             if handler is not None:
+                payload = data[at + HEAD_SIZE : end]
+                if kind == FrameType.DATA and size and not flags and len(data) - end > HEAD_SIZE:
+                    payload, flags, end = messages.joined_data(self, stream, payload, data, end)
                 try:
-                    handler(self, flags, stream, data[at + HEAD_SIZE : end])
+                    handler(self, flags, stream, payload)
                 except Http2Error as error:
                     if not error.stream:
                         raise
@@ -178,7 +181,8 @@ class Session(SessionState):
         """Return what is queued; it is queued no more."""
         queue = self.queue
         if len(queue) == 1:
-            return queue.pop()
+            single: bytes = queue.pop()  # a view has a head before it
+            return single
         data = b"".join(queue)
         queue.clear()
         return data
@@ -232,22 +236,13 @@ class Session(SessionState):
         self.sent(stream, found)
         return True
 
-    def send(self, stream: int, data: bytes, end: bool = False) -> None:
+    def send(self, stream: int, data: bytes | memoryview, end: bool = False) -> None:
         """Queue a piece of the body, or nothing for an empty one that is not its end. Raises ValueError for more than
         room()."""
         found = self.streams.get(stream)
         if found is not None and (data or end):
             self._count_data(stream, found, len(data), end)
-            self.queue += frames.data(stream, data, end, self.max_frame)
-
-    def announce(self, stream: int, size: int, end: bool = False) -> bytes:
-        """Return the head of a DATA frame whose payload the caller sends right after it, and after output(). Raises
-        ValueError for more than room() or `max_frame`."""
-        found = self.streams.get(stream)
-        if found is None or size > self.max_frame:
-            raise ValueError("no frame of this size can be sent")
-        self._count_data(stream, found, size, end)
-        return frames.frame_head(FrameType.DATA, END_STREAM if end else 0, stream, size)
+            self.queue += frames.data(stream, data, end, self.max_frame - HEAD_SIZE)
 
     def trailers(self, stream: int, block: bytes) -> None:
         """Queue the fields after the body, which end the message."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from allcomers.config.limits import Http2Limits, Limits
 from allcomers.errors import Http2Error
@@ -69,7 +69,7 @@ class SessionState:
         self.floods = FloodGuard(http2)
         self.lingering = 0
         self.events: list[Http2Event] = []
-        self.queue: list[bytes] = []
+        self.queue: list[Any] = []  # bytes, and views of bodies
         self.now = 0.0
         self.block: PartialBlock | None = None
         self.early: dict[int, tuple[int, bool]] = {}

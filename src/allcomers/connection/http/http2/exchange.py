@@ -119,26 +119,30 @@ class StreamExchange(Exchange):
                 self.memory += 0 if isinstance(segment, FileSlice) else len(segment)
         return self.memory - before
 
-    def take_bytes(self, most: int) -> bytes:
+    def take_bytes(self, most: int) -> bytes | memoryview:
         """Take up to `most` bytes off the segments. Raises OSError, and PeerError where a file became shorter."""
-        pieces = []
+        pieces: list[bytes | memoryview] = []
         while self.segments and most:
             segment = self.segments[0]
             if isinstance(segment, FileSlice):
-                piece = segment.read(most)
+                piece: bytes | memoryview = segment.read(most)
                 if not piece:
                     raise PeerError("a file became shorter while it was sent")
                 segment.skip(len(piece))
+            elif len(segment) <= most:
+                piece, segment = segment, b""
             else:
-                piece = bytes(segment[:most])
-                self.memory -= len(piece)
-                segment = memoryview(segment)[len(piece) :]
+                segment = memoryview(segment)  # PERF: no copy; output() joins them
+                piece, segment = segment[:most], segment[most:]
+            size = len(piece)
+            self.waiting -= size
+            most -= size
+            pieces.append(piece)
+            if not isinstance(segment, FileSlice):
+                self.memory -= size
             self.segments[0] = segment
             if not segment:
                 del self.segments[0]
-            self.waiting -= len(piece)
-            most -= len(piece)
-            pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def end_parts(self) -> None:

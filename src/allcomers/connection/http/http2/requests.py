@@ -153,7 +153,7 @@ class Http2Requests(Http2Streams):
         return call
 
     def _take_call(self) -> Call:
-        exchange = self._due.popleft()
+        exchange = self._due.pop(0)
         call: Call
         if exchange.over:  # what it has open is closed where calls run
             body, exchange.response_body = exchange.response_body, None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from allcomers.connection.base import CALL, HIGH_WATER
 from allcomers.connection.call import PartialResponse
@@ -19,11 +18,8 @@ from allcomers.connection.progress import Progress
 from allcomers.errors import PeerError
 from allcomers.protocol.head import Fields
 from allcomers.protocol.http2 import blocks
-from allcomers.protocol.http2.frames import HEAD_SIZE, ErrorCode
+from allcomers.protocol.http2.frames import DATA_SIZE, HEAD_SIZE, ErrorCode
 from allcomers.protocol.message import FileSlice, Response, Segment
-
-FRAME: Final = 16 * 1024
-"""Bytes of a stream that are framed before it is another's turn: what any peer takes in a frame (RFC 9113, 4.2)."""
 
 
 class Http2Responses(Http2Streams):
@@ -174,14 +170,14 @@ class Http2Responses(Http2Streams):
             exchange = ready.next()
             if exchange.over:
                 continue
-            most = FRAME
+            most = DATA_SIZE
             if not ready or not exchange.takes_turns:  # PERF: frames that come in a row are read, made, sealed at once
-                most = max(FRAME, room - HIGH_WATER // FRAME * HEAD_SIZE)
+                most = max(most, room + room // -session.max_frame * HEAD_SIZE)
             size = min(most, session.room(exchange.id)) if exchange.segments else 0
             if size <= 0 and exchange.segments:
                 self._await_window(exchange, now)
                 continue
-            room -= size + HEAD_SIZE
+            room -= size - size // -session.max_frame * HEAD_SIZE
             try:
                 self._frame(exchange, size, now)
             except (OSError, PeerError):  # of a file

@@ -7,7 +7,6 @@ whatever it resets (CVE-2023-44487).
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import Any
 
 from allcomers.connection.base import BODY, CALLED, CLOSED, CLOSING, DUE, IDLE, Connection
@@ -37,7 +36,7 @@ class Http2Streams(HttpConnection):
         )  # fmt: skip
         self.endpoint = endpoint
         self._exchanges: dict[int, StreamExchange] = {}
-        self._due: deque[StreamExchange] = deque()  # of which a call may be taken
+        self._due: list[StreamExchange] = []  # of which a call may be taken; a deque takes 0.7 KB of an idle peer
         self._ready: StreamScheduler[StreamExchange] = StreamScheduler()  # of which something can be framed
         self._look_at = math.inf  # when the deadlines of exchanges are looked at; no later than the first of them
         self._stored = 0  # bytes of the bodies of handlers
@@ -69,8 +68,11 @@ class Http2Streams(HttpConnection):
         if self._due:
             self.phase = DUE
         elif self._exchanges:
-            is_running = any(exchange.running for exchange in self._exchanges.values())
-            self.phase = CALLED if is_running else BODY
+            self.phase = BODY
+            for exchange in self._exchanges.values():  # PERF: any() of a generator costs five times as much
+                if exchange.running:
+                    self.phase = CALLED
+                    break
         elif self.phase is not IDLE:
             self.enter(IDLE, now)
 
