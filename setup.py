@@ -35,6 +35,7 @@ COMPILED = [
         "apps.asgi._eager",
         "models.fastpath._http",
         "models.fastpath._serializer",
+        "models.fastpath._streams",
         "system._nonblocking",
         "models.fastpath._service",
         "commands.load.run._response_end",

@@ -139,25 +139,9 @@ class Connection(Hooks):
     def received_and_called(
         self, data: bytes, now: float, run: Callable[[Call], Any], clock: Callable[[], float]
     ) -> float:
-        """Handle `data`, `run` the calls that are due then, and report their replies. Return the time after them.
-
-        PERF: wants and deadline are decided twice for a request, not three times: a fifth of the instructions of an
-        echo (callgrind)."""
+        """Handle `data`, and run_due(): PERF: wants and deadline are decided twice, not thrice, a fifth of an echo."""
         self._receive(data, now)
-        for _ in range(CALLS_AT_ONCE):
-            if self.phase is not DUE or (self.codec.pending and not self._may_call()):
-                break
-            started, due = clock(), now
-            call = self._take_call()
-            reply = run(call)
-            now = clock()
-            self.counters.called(started - due, now - started)
-            if reply is PENDING:
-                self._consumed(call, now)
-                break
-            self._answered(call, reply, now)
-        self._settle(now)
-        return now
+        return run_due(self, now, run, clock)
 
     def opened(self, plain: bytes | PeerError, now: float) -> None:
         """Handle what codec.received() has returned, or raised, in a driver that calls it itself."""
@@ -372,6 +356,23 @@ class Connection(Hooks):
     def _end_writing(self, now: float) -> None:
         """Note that all that was queued has gone out."""
         self._progress = Progress(now, False) if awaits_body(self) else None
+
+
+def run_due(conn: Connection, now: float, run: Callable[[Call], Any], clock: Callable[[], float]) -> float:
+    """Run the calls of `conn` that are due, and report their replies. Return the time after them."""
+    for _ in range(CALLS_AT_ONCE):
+        if conn.phase is not DUE or (conn.codec.pending and not conn._may_call()):
+            break
+        started, due, call = clock(), now, conn._take_call()
+        reply = run(call)
+        now = clock()
+        conn.counters.called(started - due, now - started)
+        if reply is PENDING:
+            conn._consumed(call, now)
+            break
+        conn._answered(call, reply, now)
+    conn._settle(now)
+    return now
 
 
 def awaits_body(conn: Connection) -> bool:

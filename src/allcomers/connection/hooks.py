@@ -37,6 +37,9 @@ class Hooks:
     taken: Any = None
     """Of one that multiplexes, the call that was taken last, as answered() has it."""
 
+    session: Any = None
+    """Of one that multiplexes, the state of its protocol, which a fast path uses while `is_idle`."""
+
     @property
     def is_idle(self) -> bool:
         """Whether the peer only has to send a request: a fast path may serve it alone, and report count_served()."""

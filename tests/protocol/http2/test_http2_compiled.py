@@ -110,10 +110,15 @@ def test_requests_of_one_read(size: int) -> None:
 
 def test_arguments_of_a_wrong_kind() -> None:
     """A function checks what it gets, whoever calls it."""
+    session = http2.server()
     for arguments in ((None, 0), (b"", None), ("", 0)):
         with pytest.raises(TypeError):
-            leaf.read_requests(*arguments, 1, {}, {}, [], http2.server().table, RequestReceived, 1)  # type: ignore[arg-type]
-    assert leaf.read_requests(b"x" * 40, -1, 1, {}, {}, [], http2.server().table, RequestReceived, 1) == -1
-    assert leaf.read_requests(b"x" * 40, 50, 1, {}, {}, [], http2.server().table, RequestReceived, 1) == 50
-    assert not leaf.answer([], {}, 1, b"", b"x", 1, 1)
-    assert not leaf.answer([], {1: "x"}, 1, b"", b"x", 1, 1)
+            leaf.read_requests(*arguments, 1, {}, session, [], RequestReceived, 1)  # type: ignore[arg-type]
+    session.table.last = 1
+    with pytest.raises(TypeError):
+        leaf.read_requests(http2.headers(3), 0, 1, {block(GET): "x"}, session, [], RequestReceived, 1)
+    assert leaf.read_requests(b"x" * 40, -1, 1, {}, session, [], RequestReceived, 1) == -1
+    assert leaf.read_requests(b"x" * 40, 50, 1, {}, session, [], RequestReceived, 1) == 50
+    assert not leaf.answer([], session, 1, b"", b"x")
+    session.streams[1] = "x"  # type: ignore[assignment]
+    assert not leaf.answer([], session, 1, b"", b"x")

@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any, Final
 
 from allcomers.calls.outflow import Outflow, runner
-from allcomers.connection.base import CALL, IDLE, READ, RUNNING, WRITE, Connection, awaits_body
+from allcomers.connection.base import CALL, IDLE, READ, RUNNING, WRITE, Connection, awaits_body, run_due
 from allcomers.connection.call import CONSUMED, OVERLOADED, Address, Driver
 from allcomers.connection.http.exchange import StepCall
 from allcomers.connection.http.response_head import hints
@@ -58,6 +58,8 @@ def _call(channel: Channel, conn: Connection, ready_at: float, now: float, left:
         if home.admission.refuses(ready_at, now, home.calls.inline):
             conn.answered(conn.take_call(), OVERLOADED, now)
             return now, left
+    elif conn.multiplexes and home.calls.inline:
+        return run_due(conn, now, runner(home.calls, True), monotonic), left
     call = conn.take_call()
     if not (home.calls.inline or type(call) is StepCall):
         home.calls.submit(call, partial(home.post, channel, call))
@@ -91,6 +93,25 @@ def _forget_connection(channel: Channel) -> None:
     """Drop the connection of an idle peer, but for what sync() makes it of: it is most of the peer's memory."""
     conn = channel.conn
     channel.conn, channel.count, channel.since, conn.driver = None, conn.served, conn.since, None
+
+
+def fall_back(
+    channel: Channel, unsent: bytes, call: tuple[Any, Any] | None, received: bytes | PeerError | None, now: float
+) -> None:
+    """Go on where the fast path has met what is not common (fastpath.setup.FallBack)."""
+    channel.home.at = channel
+    if call is not None:
+        assert isinstance(received, bytes)
+        request, reply = call
+        begun, reply = reply if type(reply) is tuple else (None, reply)
+        channel.adopt(unsent, request, begun, received, now)
+        report(channel.conn, channel.conn.taken, reply, now)
+    else:
+        channel.adopt(unsent, None, None, b"", now)
+        if received is not None:
+            channel.readable = channel.readable or channel.home.poller.errs_once
+            channel.conn.opened(received, now)
+    channel.drive(now)
 
 
 class Channel(FastState):
@@ -236,7 +257,7 @@ class Channel(FastState):
         if home.channels.get(self.fd) is self and self.conn.deadline <= now:
             self.conn.expired(now, sockets.held(self.sock))
             self.drive(now)
-        if self.is_idle and home.makes_late:
+        if self.is_idle and home.makes_late and not self.conn.multiplexes:
             _forget_connection(self)
 
     def look_by(self, when: float) -> None:
@@ -273,10 +294,10 @@ class Channel(FastState):
     # ------------------------------------------------------------ the fast path
 
     def try_fast_path(self) -> None:
-        """Leave an idle peer to the fast path, if there is one."""
+        """Leave an idle peer to the fast path, if there is one, with its address, which a PROXY header may change."""
         conn, home = self.conn, self.home
         if home.arrive is not None and conn.is_idle and not home.evicting:
-            self.is_idle = True  # it needs the address, which a PROXY header may have changed
+            self.is_idle, self.intake = True, conn.session
             self.peer, self.port, self.server = conn.address
 
     def sync(self) -> None:
@@ -320,24 +341,6 @@ class Channel(FastState):
         hinted, self.hinted = self.hinted, ()
         for links in hinted:
             self.hint(links)
-
-    def fall_back(
-        self, unsent: bytes, call: tuple[Any, Any] | None, received: bytes | PeerError | None, now: float
-    ) -> None:
-        """Go on where the fast path has met what is not common (fastpath.setup.FallBack)."""
-        self.home.at = self
-        if call is not None:
-            assert isinstance(received, bytes)
-            request, reply = call
-            begun, reply = reply if type(reply) is tuple else (None, reply)
-            self.adopt(unsent, request, begun, received, now)
-            report(self.conn, None, reply, now)
-        else:
-            self.adopt(unsent, None, None, b"", now)
-            if received is not None:
-                self.readable = self.readable or self.home.poller.errs_once
-                self.conn.opened(received, now)
-        self.drive(now)
 
     # ------------------------------------------------------------ Driver, of a call that runs
 

@@ -24,7 +24,7 @@ from allcomers.calls.protocols import loop_host
 from allcomers.connection.base import READ, WRITE
 from allcomers.connection.call import PartialResponse
 from allcomers.errors import LoopMoved
-from allcomers.models.driver.channel import Channel
+from allcomers.models.driver.channel import Channel, fall_back
 from allcomers.models.driver.peers import Peers, give_up, needs_no_connection
 from allcomers.models.driver.poller import Poller
 from allcomers.models.driver.serving import Serving
@@ -62,7 +62,7 @@ class EventLoop:
             serving.calls,
             peers.channels,
             self._handle,
-            Channel.fall_back,
+            fall_back,
             peers.close,
             peers.post,
             serving.admission,
@@ -125,10 +125,10 @@ class EventLoop:
     def leave(self) -> Callable[[Any], object]:
         """Detach the loop from this thread, which stays inside an app call. Return the callback for that call's result;
         another thread then calls run()."""
-        call = None
         if self._fast_path is not None and (left := self._fast_path.leave()):
             channel, unsent, request, begun, received = left
             channel.adopt(unsent, request, begun, received, monotonic())
+            call = channel.conn.taken
         else:
             channel = self.peers.at
             call = channel.conn.taken

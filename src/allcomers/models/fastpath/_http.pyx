@@ -13,6 +13,8 @@ it is there. Code that needs the connection meanwhile has the request reported t
 A response in pieces that are pulled is sent here, too, for as long as the socket takes them whole; the connection gets
 what is left of it, if anything. Pieces that come without a wait are gathered: where the next is late, a watchdog sends
 them while the app makes it, and so transmission goes on (PEP 3333, "Buffering and Streaming").
+
+Of HTTP/2, requests whose heads are known are served in the same way, as many as one read brings (`_streams.pyx`).
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -26,9 +28,11 @@ from allcomers.connection.http._log_record cimport Finisher, RecordSlots
 from allcomers.protocol._response cimport Answer, put_bytes
 from allcomers.protocol._bytes cimport Bytes
 from allcomers.protocol._chunks cimport whole_body
-from allcomers.protocol._head cimport FieldLines, Head, Responder, Starter, minor_of, take_head, version_of
+from allcomers.protocol._head cimport FieldLines, Head, MINOR_OF_2, Responder, Starter, minor_of, take_head, version_of
 from allcomers.models.fastpath._serializer cimport CHUNKED, MOST_FRAME, MOST_HEAD, SMALL, Serializer, put_chunk, put_last_chunk
+from allcomers.models.fastpath._streams cimport StreamSerializer, take_request
 from allcomers.models.fastpath._sockets cimport MSG_NOSIGNAL, POLLIN, POLLOUT, acknowledge, recv, send
+from allcomers.protocol.http2._session cimport SessionSlots
 from allcomers.system._counters cimport BYTES_IN, BYTES_OUT, MEMORY_FULL, REQUESTS, CounterRow
 from allcomers.protocol._raw cimport new_object
 
@@ -87,7 +91,8 @@ cdef class FastState:
                 stays open, and the call itself if its app waits on the event loop (else None); or None
     held        the beginning of a request, of whose body the rest is to come; or None
     held_at     when its first byte came
-    intake      the connection, while more of a body comes and nothing else changes; or None
+    intake      the connection, while more of a body comes and nothing else changes; of an idle peer of HTTP/2, its
+                Session; or None
     """
 
     def push(self, bytes piece not None):
@@ -194,6 +199,8 @@ cdef class HttpFastPath:
     lasts        (its seconds so far, now): called after each call of a turn that has taken more than `long_turn` seconds
     overloaded   the result of a call that was refused later; `refusal` is the response to either
     patience     seconds for which the beginning of a request may wait here for the rest of its body; 0.0: it may not
+    streams      encodes responses to requests of HTTP/2, of which `at_once` may be open at once; `stream_driver` is the
+                 class of what drives these (http2.driver.StreamDriver)
     """
 
     cdef dict _channels, _hosts
@@ -202,6 +209,9 @@ cdef class HttpFastPath:
     cdef object _otherwise, _fall_back, _close, _handler, _begin, _response_to_error, _checked, _request, _response
     cdef object _submit, _post
     cdef Serializer _serializer
+    cdef StreamSerializer _streams
+    cdef object _stream_driver
+    cdef Py_ssize_t _at_once
     cdef CounterRow _counters
     cdef Py_ssize_t _max_head, _max_headers, _max_body, _max_requests
     cdef Buffers _buffers
@@ -224,7 +234,8 @@ cdef class HttpFastPath:
                  Py_ssize_t max_head, Py_ssize_t max_headers, Py_ssize_t max_body, Py_ssize_t max_requests,
                  Ownership ownership, Ownership pulls, answer_late,
                  submit, post, refuses, lasts, double long_turn, overloaded, refusal, record, Finisher note,
-                 proxies, times, bint shows_times, RunningSlots running, end_late, forget, double patience):
+                 proxies, times, bint shows_times, RunningSlots running, end_late, forget, double patience,
+                 StreamSerializer streams, stream_driver, Py_ssize_t at_once):
         if not issubclass(request, Head):
             raise TypeError("this class has no slots of ours")
         if record is not None and not issubclass(record, RecordSlots):
@@ -275,6 +286,9 @@ cdef class HttpFastPath:
         self._end_late = end_late
         self._forget = forget
         self._patience = patience
+        self._streams = streams
+        self._stream_driver = stream_driver
+        self._at_once = at_once
 
     def handle(self, fd, int events, double now):
         """Handle the `events` of `fd` that the poller reports."""
@@ -290,7 +304,7 @@ cdef class HttpFastPath:
         """Serve what a peer sent, if it is idle. Return False where the loop is to see to it."""
         cdef Buffers buffers
         if state.intake is not None:
-            return self._take_in(state, ready_at)
+            return self._serve_streams(state, ready_at) if state.is_idle else self._take_in(state, ready_at)
         if not state.is_idle or state.handed_off is not None or self._counters.at[MEMORY_FULL]:
             return False
         if self._submit is None and not self._is_inline():
@@ -298,6 +312,18 @@ cdef class HttpFastPath:
         buffers = self._lend()
         try:
             return self._exchange(state, buffers, ready_at)
+        finally:
+            buffers.lent = False
+            buffers.opened = None
+
+    cdef bint _serve_streams(self, FastState state, double ready_at) except -1:
+        """Do what _serve() does, for an idle peer of HTTP/2."""
+        cdef Buffers buffers
+        if self._counters.at[MEMORY_FULL] or not self._is_inline():
+            return False
+        buffers = self._lend()
+        try:
+            return self._exchange_streams(state, buffers, ready_at)
         finally:
             buffers.lent = False
             buffers.opened = None
@@ -402,20 +428,8 @@ cdef class HttpFastPath:
             buffers.method, buffers.target, buffers.minor = request.method, request.target, request.minor
             buffers.persists = request.persists
             started = now
-            if self._late and self._refuses(ready_at, now, True):
-                reply = self._refusal
-            else:
-                if self._ownership is None:
-                    reply = self._run(state, request)
-                else:
-                    buffers.state, buffers.request, buffers.now = state, request, now
-                    buffers.at, buffers.count = at + size, count
-                    reply = self._claim_and_call(buffers)
-                self._last = now = _now()
-                self._counters.called(started - ready_at, now - started)
-                if now - ready_at > self._long_turn:
-                    self._lasts(now - ready_at, now)
             at += size
+            reply = _reply_to(self, state, buffers, request, at, count, ready_at, &now)
             if self._waiting is not None and type(reply) is self._waiting:
                 if at == received and not count and state.is_idle:
                     state.handed_off = request, _line(buffers), request.persists, reply
@@ -424,9 +438,8 @@ cdef class HttpFastPath:
                 reply = reply.hand_over(), PENDING
             if type(reply) is PulledBody and request.times is None and self._running is None:
                 if count:  # what was answered before
-                    unsent = self._flush(state, buffers, count, False, now)
-                    self._counters.at[REQUESTS] += count
-                    buffers.used, buffers.records, count = 0, None, 0
+                    unsent = self._flush_early(state, buffers, count, now)
+                    count = 0
                     if unsent is not None:
                         break
                 given = self._give(state, buffers, request, reply, at, started, now)
@@ -460,6 +473,67 @@ cdef class HttpFastPath:
             self._hold(state, buffers, at)
         elif unsent is not None or at < received:
             self._fall_back(state, unsent or b"", None, buffers.rest(at) if at < received else None, now)
+        return True
+
+    cdef bint _exchange_streams(self, FastState state, Buffers buffers, double ready_at) except -1:
+        """Do what _exchange() does, for requests of HTTP/2. What is not common goes to the connection, with all that
+        follows it."""
+        cdef SessionSlots session = state.intake
+        cdef dict known = state.intake.reader.known
+        cdef Py_ssize_t at = 0, size, count = 0, left = self._at_once
+        cdef Py_ssize_t received = recv(state.fd, buffers.received, RECEIVE, 0)
+        cdef Head request = None
+        cdef Answer answer
+        cdef object reply = None
+        cdef bytes unsent = None
+        cdef double now = max(ready_at, self._last), until = now + PROMPT, started
+        if received <= 0:
+            return False
+        self._counters.at[BYTES_IN] += received
+        state.readable, state.ready_at = received == RECEIVE, ready_at
+        buffers.text, buffers.size = buffers.received, received
+        if self._is_sealed and not self._open(state, buffers):
+            return True
+        while at < buffers.size and left > 0 and state.is_idle and self._is_inline():
+            if self._max_requests != 0 and self._is_last(state, count):
+                break
+            request = new_object(self._request)
+            size = take_request(session, known, <Bytes>buffers.text + at, buffers.size - at, request)
+            if size == 0:
+                request = None
+                break
+            self._set_origin(state, request)
+            request.driver = self._stream_driver(state)
+            request.ready_at = 0.0 if count else ready_at
+            buffers.method, buffers.target, buffers.minor = request.method, request.target, request.minor
+            started = now
+            at += size
+            reply = _reply_to(self, state, buffers, request, at, count, ready_at, &now)
+            if self._waiting is not None and type(reply) is self._waiting:
+                reply = reply.hand_over(), PENDING
+            size = self._streams.put(buffers.unsent + buffers.used, session, buffers.method, reply, now)
+            if size == 0:
+                break
+            buffers.used += size
+            answer = self._serializer.answer_of(reply)
+            self._counters.answered(answer.status, now - ready_at)
+            if self._record is not None:
+                self._add_record(buffers, request, answer, PyBytes_GET_SIZE(<bytes>answer.body), started)
+            request = None
+            count += 1
+            left -= 1
+            if buffers.used >= FULL or now >= until:  # one slow call keeps no other response back for long
+                unsent = self._flush_early(state, buffers, count, now)
+                count, until = 0, now + PROMPT
+                if unsent is not None:
+                    break
+        self._counters.at[REQUESTS] += count + (request is not None)
+        if count:
+            unsent = self._flush(state, buffers, count, False, now)
+        if request is not None:
+            self._fall_back(state, unsent or b"", (_with_line(buffers, request), reply), buffers.rest(at), now)
+        elif unsent is not None or at < buffers.size or state.readable:
+            self._fall_back(state, unsent or b"", None, buffers.rest(at) if at < buffers.size else None, now)
         return True
 
     cdef int _hand_over(self, FastState state, Buffers buffers, double ready_at) except -1:
@@ -523,6 +597,13 @@ cdef class HttpFastPath:
         elif buffers.records is not None:
             for record in buffers.records:
                 self._note.finish_one(<RecordSlots>record, state.peer, now)
+        return unsent
+
+    cdef bytes _flush_early(self, FastState state, Buffers buffers, Py_ssize_t count, double now):
+        """Send the responses to `count` requests before others are answered. Return what is not sent, as _send does."""
+        cdef bytes unsent = self._flush(state, buffers, count, False, now)
+        self._counters.at[REQUESTS] += count
+        buffers.used, buffers.records = 0, None
         return unsent
 
     cdef int _end(self, FastState state, bytes unsent, double now) except -1:
@@ -678,7 +759,7 @@ cdef class HttpFastPath:
         cdef bint is_in_time
         cdef Work work
         if self._running is None:
-            return self._call(state, request)
+            return self._call(request)
         work = _work(self, state, request)
         cdef object reply = watch(self._running, work, work, &is_in_time)
         if not is_in_time:
@@ -710,23 +791,23 @@ cdef class HttpFastPath:
             buffers.rest(buffers.at),
         )
 
-    cdef object _call(self, FastState state, Head request):
+    cdef object _call(self, Head request):
         cdef object reply, times = request.times
         if times is None:
-            return self._call_app(state, request)
+            return self._call_app(request)
         times.__enter__()
-        reply = self._call_app(state, request)
+        reply = self._call_app(request)
         if type(reply) is not tuple:  # else its AsyncCall goes on
             times.__exit__()
         return reply
 
-    cdef object _call_app(self, FastState state, Head request):
+    cdef object _call_app(self, Head request):
         cdef object reply
         try:
             if self._starter is not None:
-                return self._starter.start(request, state)
+                return self._starter.start(request, request.driver)
             if self._begin is not None:
-                return self._begin(request, state)
+                return self._begin(request, request.driver)
             reply = self._handler(request) if self._responder is None else self._responder.respond(request)
             if type(reply) is self._response and type((<Answer>reply).body) is bytes and (<Answer>reply).close is None:
                 return reply
@@ -857,6 +938,29 @@ cdef class HttpFastPath:
             memmove(buffers.unsent, buffers.unsent + size, buffers.used)
 
 
+cdef inline object _reply_to(HttpFastPath path, FastState state, Buffers buffers, Head request, Py_ssize_t at, Py_ssize_t count,
+                             double ready_at, double* now):
+    """Return the result of the call of a request, or of none if it is refused; set `now` to the time after it.
+
+    at, count  the bytes of `text` that were read, and the exchanges before it that are not reported
+    """
+    cdef object reply
+    cdef double started = now[0]
+    if path._late and path._refuses(ready_at, started, True):
+        return path._refusal
+    if path._ownership is None:
+        reply = path._run(state, request)
+    else:
+        buffers.state, buffers.request, buffers.now = state, request, started
+        buffers.at, buffers.count = at, count
+        reply = path._claim_and_call(buffers)
+    path._last = now[0] = _now()
+    path._counters.called(started - ready_at, now[0] - started)
+    if now[0] - ready_at > path._long_turn:
+        path._lasts(now[0] - ready_at, now[0])
+    return reply
+
+
 cdef object _next_of(stream, bint is_over):
     """Do what PulledBody.step() does, with less of Python for a piece of bytes."""
     try:
@@ -894,7 +998,7 @@ cdef class Work(WatchedSlots):
     cdef Head _request
 
     def __call__(self):
-        return self._path._call(self._state, self._request)
+        return self._path._call(self._request)
 
     @property
     def is_awaited(self):
@@ -933,4 +1037,4 @@ cdef inline tuple _with_line(Buffers buffers, Head request):
 
 
 cdef inline tuple _line(Buffers buffers):
-    return buffers.method, buffers.target, version_of(buffers.minor)
+    return buffers.method, buffers.target, "2.0" if buffers.minor == MINOR_OF_2 else version_of(buffers.minor)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from allcomers.calls.protocols import loop_host, pulls_of
+from allcomers.config.limits import Http2Limits
 from allcomers.connection.call import OVERLOADED
 from allcomers.connection.http import handler_call
 from allcomers.connection.http.log_record import AccessRecord, finisher
@@ -54,7 +55,8 @@ else:
                     of an app that waits on the event loop; or None
         held        the beginning of a request, of whose body the rest is to come; or None
         held_at     when its first byte came
-        intake      the connection, while more of a body comes and nothing else changes; or None
+        intake      the connection, while more of a body comes and nothing else changes; of an idle peer of HTTP/2,
+                    its Session; or None
         """
 
         __slots__ = (
@@ -89,7 +91,7 @@ else:
         handed_off: tuple[Request, tuple[str, str, str], bool, Any] | None
         held: bytes | None
         held_at: float
-        intake: Connection | None
+        intake: Any
 
 
 Handle = Callable[[int, int, float], object]
@@ -170,6 +172,7 @@ def _for_http(http: HttpEndpoint, calls: Calls, admission: Admission, **loop: An
     path = HttpFastPath(
         **loop,
         **_of_endpoint(http),
+        **_of_streams(http),
         **_of_calls(calls),
         pulls=pulls_of(calls) if http.gathers and http.tls is None else None,
         refuses=admission.refuses,
@@ -209,6 +212,18 @@ def _of_endpoint(http: HttpEndpoint) -> dict[str, Any]:
         "record": AccessRecord if http.log else None,
         "note": finisher(http) if http.log else None,
     }
+
+
+def _of_streams(http: HttpEndpoint) -> dict[str, Any]:
+    """Return what requests of HTTP/2 need, if there are any."""
+    if http.http2 is None:
+        return {"streams": None, "stream_driver": None, "at_once": 0}
+    from allcomers.connection.http.http2.driver import StreamDriver
+    from allcomers.connection.http.http2.head import head
+    from allcomers.models.fastpath._streams import StreamSerializer
+
+    streams = StreamSerializer(response=Response, gathered=GatheredBody, head=head, date=http.date, server=http.server)
+    return {"streams": streams, "stream_driver": StreamDriver, "at_once": Http2Limits().max_streams}
 
 
 def _waiting(http: HttpEndpoint) -> type | None:

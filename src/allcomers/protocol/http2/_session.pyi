@@ -2,6 +2,10 @@ from typing import Any
 
 from allcomers.protocol.compiled import Head
 
+class TableSlots: ...
+class SessionSlots: ...
+class BlockSlots: ...
+
 class Http2Stream:
     sending: int
     receiving: int
@@ -17,13 +21,10 @@ def read_requests(
     at: int,
     most: int,
     known: dict[bytes, Any],
-    streams: dict[int, Any],
+    session: Any,
     events: list[Any],
-    table: Any,
     event: type,
     window: int,
 ) -> int: ...
-def answer(
-    queue: list[bytes], streams: dict[int, Any], stream: int, block: bytes, body: bytes, room: int, peer_window: int
-) -> bool: ...
+def answer(queue: list[bytes], session: Any, stream: int, block: bytes, body: bytes) -> bool: ...
 def copy_head(head: Head, request: Head) -> None: ...

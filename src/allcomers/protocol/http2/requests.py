@@ -7,7 +7,7 @@ is written as one of HTTP/1.1, and read by it.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from allcomers.errors import Http2Error, Refusal
 from allcomers.protocol import compiled
@@ -36,33 +36,46 @@ def malformed(reason: str) -> Http2Error:
     return Http2Error(ErrorCode.PROTOCOL_ERROR, reason)
 
 
-class RequestBlock:
+if compiled.COMPILED and not TYPE_CHECKING:
+    BlockSlots = leaf.BlockSlots
+else:
+
+    class BlockSlots:
+        """The slots of a RequestBlock that the leaf uses."""
+
+        __slots__ = ("head", "length", "protocol")
+
+        head: Request
+        length: int | None
+        protocol: str
+
+
+class RequestBlock(BlockSlots):
     """A request's head, checked, and all that was made of it: shared by all requests that have the same fields.
 
+    head      the Request that all others are copies of
     size      bytes of its fields, as RFC 7541, 4.1 counts them
     length    Content-Length, or None
     scheme    as the client has it
     protocol  the protocol of an extended CONNECT (RFC 8441), or ""
     priority  (urgency, incremental) of RFC 9218; the default unless `has_priority`
-    memo      for the connection: what else it makes once of this head
     """
 
-    __slots__ = ("_head", "has_priority", "length", "memo", "priority", "protocol", "scheme", "size")
+    __slots__ = ("has_priority", "priority", "scheme", "size")
 
     def __init__(self, head: Request, scheme: str, protocol: str, size: int) -> None:
-        self._head = head
+        self.head = head
         self.length = head.length
         self.scheme = scheme
         self.protocol = protocol
         self.size = size
-        self.memo: Any = None
         value = head.value(b"priority")
         self.has_priority = value is not None
         self.priority = priority.DEFAULT if value is None else priority.parse(value)
 
     def request(self) -> Request:
         """Return a new Request with this head, as HTTP/1 makes one."""
-        head = self._head
+        head = self.head
         request = Request.__new__(Request)
         if compiled.COMPILED and head.lines is not None:
             leaf.copy_head(head, request)

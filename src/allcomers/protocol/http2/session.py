@@ -205,12 +205,8 @@ class Session(SessionState):
     def answer(self, stream: int, block: bytes, body: bytes) -> bool:
         """Queue a whole response, if it fits into one frame of each type and into both windows: return False otherwise,
         with nothing queued."""
-        if compiled.COMPILED and not self.prefix:
-            room, peer_window = self.send_window, self.peer_window
-            if leaf.answer(self.queue, self.streams, stream, block, body, room, peer_window):
-                self.send_window -= len(body)
-                self.data_frames += 1
-                return True
+        if compiled.COMPILED and not self.prefix and leaf.answer(self.queue, self, stream, block, body):
+            return True
         found = self.streams.get(stream)
         if found is None:
             return True
@@ -325,7 +321,5 @@ def _read_common(session: SessionState, data: bytes, at: int) -> int:
     if session.block is not None or session.early or not session.is_server or session.goaway_last != LAST_STREAM:
         return at
     most = session.http2.max_streams - len(session.streams) - session.lingering
-    window, known = session.new_window, session.reader.known
-    return leaf.read_requests(
-        data, at, most, known, session.streams, session.events, session.table, RequestReceived, window
-    )  # fmt: skip
+    known, window = session.reader.known, session.new_window
+    return leaf.read_requests(data, at, most, known, session, session.events, RequestReceived, window)

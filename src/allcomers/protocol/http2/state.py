@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from allcomers.config.limits import Http2Limits, Limits
 from allcomers.errors import Http2Error
+from allcomers.protocol import compiled
 from allcomers.protocol.http2 import frames
 from allcomers.protocol.http2.events import Http2Event, SessionFailed, StreamReset
 from allcomers.protocol.http2.frames import FRAME_SIZE, LAST_STREAM, WINDOW, ErrorCode
 from allcomers.protocol.http2.heads import HeadReader
 from allcomers.protocol.http2.rates import FloodGuard
-from allcomers.protocol.http2.streams import ENDED, Http2Stream, StreamTable
+from allcomers.protocol.http2.streams import ENDED, HEAD, Http2Stream, StreamTable
 
 
 class SessionPhase(Enum):
@@ -33,7 +34,24 @@ class PartialBlock(NamedTuple):
     size: int
 
 
-class SessionState:
+if compiled.COMPILED and not TYPE_CHECKING:
+    from allcomers.protocol.http2._session import SessionSlots
+else:
+
+    class SessionSlots:
+        """The slots of a SessionState that the leaf uses."""
+
+        __slots__ = ("data_frames", "lingering", "peer_window", "send_window", "streams", "table")
+
+        table: StreamTable
+        streams: dict[int, Http2Stream]
+        send_window: int
+        peer_window: int
+        data_frames: int
+        lingering: int
+
+
+class SessionState(SessionSlots):
     """What a session knows.
 
     streams         those that are not over, by their ids; `table` knows the others
@@ -53,9 +71,9 @@ class SessionState:
     """
 
     __slots__ = (
-        "block", "data_frames", "early", "events", "floods", "goaway_last", "http2", "is_acknowledged", "is_server",
-        "limits", "lingering", "max_frame", "now", "peer_connect", "peer_goaway", "peer_streams", "peer_window",
-        "phase", "prefix", "queue", "reader", "receive_window", "returned", "send_window", "streams", "table",
+        "block", "early", "events", "floods", "goaway_last", "http2", "is_acknowledged", "is_server", "limits",
+        "max_frame", "now", "peer_connect", "peer_goaway", "peer_streams", "phase", "prefix", "queue", "reader",
+        "receive_window", "returned",
     )  # fmt: skip
 
     def __init__(self, is_server: bool, limits: Limits, http2: Http2Limits, connect: bool) -> None:
@@ -117,6 +135,22 @@ class SessionState:
         """The bytes of DATA that a new stream takes: before the peer knows, no less than any has."""
         window = self.http2.stream_window
         return window if self.is_acknowledged else max(window, WINDOW)
+
+    # ------------------------------------------------------------ for a driver of the common exchanges
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing waits on either side, and nothing is uncommon: a driver may take requests that are known, and
+        answer each at once, in the place of receive() and answer(). It notes their streams in `table`."""
+        is_quiet = not (self.streams or self.queue or self.early or self.prefix or self.lingering)
+        is_open = self.phase is SessionPhase.OPEN and self.goaway_last == LAST_STREAM and self.peer_goaway is None
+        return is_quiet and is_open and self.block is None
+
+    def reopen_last(self) -> int:
+        """Open the last stream, whose request such a driver has taken and not answered. Return its id."""
+        stream = self.table.last
+        self.streams[stream] = Http2Stream(HEAD, ENDED, self.new_window)
+        return stream
 
     # ------------------------------------------------------------ ends
 

@@ -28,7 +28,16 @@ HEAD, BODY, ENDED = Side
 
 if compiled.COMPILED and not TYPE_CHECKING:
     from allcomers.protocol.http2._session import Http2Stream as Http2Stream
+    from allcomers.protocol.http2._session import TableSlots
 else:
+
+    class TableSlots:
+        """The slots of a StreamTable that the leaf uses."""
+
+        __slots__ = ("last", "open")
+
+        open: dict[int, Http2Stream]
+        last: int
 
     class Http2Stream:
         """A stream that is not over.
@@ -53,7 +62,7 @@ else:
             self.left = left
 
 
-class StreamTable:
+class StreamTable(TableSlots):
     """The streams of a connection: those that are open, and what must be known of those that are over.
 
     Only clients open streams, for no server pushes: their ids are odd, and grow (RFC 9113, 5.1.1).
@@ -62,10 +71,10 @@ class StreamTable:
     last  int: the highest id of all
     """
 
-    __slots__ = ("_gaps", "_resets", "last", "open")
+    __slots__ = ("_gaps", "_resets")
 
     def __init__(self) -> None:
-        self.open: dict[int, Http2Stream] = {}
+        self.open = {}
         self.last = -1  # so that the next is 1
         self._gaps: list[tuple[int, int]] = []
         self._resets: dict[int, bool] = {}  # whether by the peer

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from allcomers.connection import base
 from allcomers.connection.base import BODY, CLOSED, CLOSING, IDLE, READ, count_held
@@ -18,6 +18,7 @@ from allcomers.connection.http.http2.responses import Http2Responses
 from allcomers.connection.progress import Progress
 from allcomers.errors import Refusal
 from allcomers.protocol.body import UNCOUNTED
+from allcomers.protocol.fields import priority
 from allcomers.protocol.http2.events import (
     DataReceived,
     PriorityUpdated,
@@ -30,6 +31,13 @@ from allcomers.protocol.http2.events import (
 )
 from allcomers.protocol.http2.frames import ErrorCode
 from allcomers.system.counters import BYTES_OUT
+
+if TYPE_CHECKING:
+    from allcomers.connection.http.async_call import AsyncCall
+    from allcomers.connection.http.endpoint import Taken
+    from allcomers.connection.http.exchange import RequestLine
+    from allcomers.connection.http.log_record import AccessRecord
+    from allcomers.protocol.message import Request
 
 
 class Http2Connection(Http2Requests, Http2Responses):
@@ -105,6 +113,55 @@ class Http2Connection(Http2Requests, Http2Responses):
             case SessionFailed():
                 self.give_up(now)
                 self.close(now, linger=True)
+
+    # ------------------------------------------------------------ for a driver
+
+    @property
+    def is_idle(self) -> bool:
+        if self.wants != READ or self.phase is not IDLE or self.leaving or self.endpoint.server_timing:
+            return False
+        is_sealed, codec = self.endpoint.tls is not None, self.codec
+        is_at_rest = self._session.is_at_rest and not self._session.is_partial
+        is_ready = is_at_rest and codec.is_clear is not is_sealed and not codec.leads and not codec.ended
+        return is_ready and self._idle_for <= self._limits.keep_alive  # as Http1Connection has it
+
+    def adopt(
+        self,
+        unsent: bytes,
+        records: Sequence[AccessRecord] | None,
+        request: Taken | None,
+        begun: AsyncCall | None,
+        received: bytes,
+        requested_at: float,
+        now: float,
+    ) -> None:
+        self.codec.push(unsent)
+        if records:
+            self._deliver_adopted(records, now)
+        if request is not None:
+            self._adopt_call(*request, begun, requested_at)
+        if received:
+            self._opened(received, now)
+        self.enter_phase(now)
+        self._settle(now)
+
+    def _adopt_call(
+        self, request: Request, line: RequestLine, begun: AsyncCall | None, requested_at: float
+    ) -> None:  # fmt: skip
+        """Go on with an exchange whose call runs."""
+        outlet: Any = self  # it is one
+        exchange = StreamExchange(outlet, request, line, requested_at, self._session.reopen_last())
+        exchange.complete = exchange.running = True
+        exchange.async_call = begun
+        if (value := request.value(b"priority")) is not None:
+            exchange.urgency, exchange.takes_turns = priority.parse(value)
+        if self._limits.request_timeout:
+            self._look_at = min(self._look_at, requested_at + self._limits.request_timeout)
+        request.driver.exchange = exchange
+        self._exchanges[exchange.id] = self.taken = exchange
+
+    def hint(self, links: Iterable[bytes]) -> None:
+        self.taken.hint(links)
 
     # ------------------------------------------------------------ time
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from allcomers.connection.http.exchange import Exchange, StepCall
+from allcomers.connection.http.http2.driver import StreamDriver
 from allcomers.errors import ClientGone, PeerError
 from allcomers.protocol.message import FileSlice, Segment
 
 if TYPE_CHECKING:
-    from allcomers.connection.call import Driver, PartialResponse
+    from allcomers.connection.call import PartialResponse
     from allcomers.connection.http.exchange import Outlet, RequestLine
     from allcomers.connection.http.handler_call import HandlerCall
     from allcomers.connection.http.http2.tunnel import Tunnel
@@ -157,37 +158,3 @@ class StreamExchange(Exchange):
         if isinstance(request.driver, StreamDriver):
             request.driver = None
         request.outflow = None
-
-
-class StreamDriver:
-    """What the call of one stream knows of its client: a call.Driver."""
-
-    __slots__ = ("_driver", "_exchange")
-
-    def __init__(self, driver: Driver, exchange: StreamExchange) -> None:
-        self._driver = driver
-        self._exchange = exchange
-
-    def post(self, call: Any, reply: Any) -> bool:
-        return self._driver.post(call, reply)
-
-    def said(self, reply: Any) -> bool:
-        return self._driver.post(self._exchange, reply)
-
-    def send_now(self, data: bytes) -> int:
-        return 0
-
-    def outflow(self, call: Any = None) -> Any:
-        return self._driver.outflow(self._exchange)
-
-    def cut(self) -> None:
-        self._driver.cut()
-
-    def fileno(self) -> int:
-        return self._driver.fileno()
-
-    def disconnected(self, *, both: bool = False) -> bool:
-        return self._exchange.over or self._driver.disconnected(both=both)
-
-    def app_socket(self) -> None:
-        """Return None: others use the socket, too."""

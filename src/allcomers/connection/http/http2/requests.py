@@ -170,8 +170,8 @@ class Http2Requests(Http2Streams):
         self.phase = DUE if self._due else CALLED
         return call
 
-    def _may_call(self) -> bool:
-        return self.codec.unsent < HIGH_WATER
+    def _may_call(self) -> bool:  # a call may last: what goes before others of its response goes out first (PEP 3333)
+        return self.codec.unsent < HIGH_WATER and self.codec.gone >= self._piece_end
 
     def _answered(self, call: Any, reply: Any, now: float) -> None:
         if self.taken is call:
@@ -218,7 +218,9 @@ class Http2Requests(Http2Streams):
 
 def _exchange_of(call: Any) -> StreamExchange:
     """Return the exchange of a call, as answered() has it."""
-    exchange: StreamExchange = call if isinstance(call, StreamExchange) else call.exchange
+    exchange: StreamExchange = (
+        call if isinstance(call, StreamExchange) else call.exchange
+    )  # a StreamDriver has one, too
     return exchange
 
 

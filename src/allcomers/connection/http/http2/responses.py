@@ -9,7 +9,8 @@ from allcomers.connection.call import PartialResponse
 from allcomers.connection.http.async_call import Upgrade
 from allcomers.connection.http.handler_call import report_length
 from allcomers.connection.http.http2 import tunnel
-from allcomers.connection.http.http2.exchange import StreamDriver, StreamExchange
+from allcomers.connection.http.http2.driver import StreamDriver
+from allcomers.connection.http.http2.exchange import StreamExchange
 from allcomers.connection.http.http2.head import head
 from allcomers.connection.http.http2.streams import Http2Streams
 from allcomers.connection.http.log_record import AccessRecord
@@ -221,6 +222,8 @@ class Http2Responses(Http2Streams):
         elif exchange.waits:
             exchange.waits = False
             self._due.append(exchange)
+            self._push()
+            self._piece_end = self.codec.queued
         elif exchange.tunnel is not None:
             self.flow(exchange, now)
 

@@ -25,7 +25,7 @@ class Http2Streams(HttpConnection):
     """The part of an Http2Connection that has the streams, and ends them."""
 
     __slots__ = (
-        "_bodies", "_due", "_exchanges", "_look_at", "_ready", "_session", "_stored", "taken",
+        "_bodies", "_due", "_exchanges", "_look_at", "_piece_end", "_ready", "_session", "_stored", "taken",
     )  # fmt: skip
     multiplexes = True
 
@@ -40,9 +40,14 @@ class Http2Streams(HttpConnection):
         self._ready: StreamScheduler[StreamExchange] = StreamScheduler()  # of which something can be framed
         self._look_at = math.inf  # when the deadlines of exchanges are looked at; no later than the first of them
         self._stored = 0  # bytes of the bodies of handlers
+        self._piece_end = 0  # where in all bytes queued the last piece ends of a response that is not whole
         self._bodies = 0  # bytes of bodies in memory, both ways, but for those
         self.taken: Any = None
         self._session = Session(is_server=True, limits=endpoint.limits, connect=endpoint.async_call is not None)
+
+    @property
+    def session(self) -> Session:
+        return self._session
 
     def _push(self) -> None:
         """Queue the frames that the session has made."""
