@@ -147,9 +147,9 @@ def chunk_of(piece: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
 
 
-def last_chunk(trailers: Iterable[tuple[str, str]] = ()) -> bytes:
-    """Return the end of a chunked body. Raises AnswerError for a trailer that no field can carry."""
-    return b"0\r\n%b\r\n" % encode_fields(trailers)[0]
+def last_chunk(trailers: bytes = b"") -> bytes:
+    """Return the end of a chunked body, with its trailers as encode_fields() has them."""
+    return b"0\r\n%b\r\n" % trailers
 
 
 def field_lines(server: bytes, fields: Iterable[Sequence[str]]) -> bytes:

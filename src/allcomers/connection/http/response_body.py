@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from allcomers.errors import AnswerError
 from allcomers.protocol import encode
@@ -19,6 +19,9 @@ ENDLESS: Final = 1 << 62
 WHOLE: Final = (bytes, FileSlice)  # a tuple: `bytes | FileSlice` would make a new union for each test
 """A body that is at hand; any other is an iterable of these."""
 
+
+EncodeFields: TypeAlias = Callable[[Iterable[tuple[str, str]]], tuple[bytes, object]]
+"""A version's encoder of an app's fields: encode.encode_fields, blocks.fields_block."""
 
 _AnyPiece = TypeVar("_AnyPiece", bytes, FileSlice)
 
@@ -115,20 +118,19 @@ class StreamingBody:
         if not self.chunked or not self.is_whole:
             return b""
         self.chunked = False
-        return encode.last_chunk(self.trailers(request, report))
+        return encode.last_chunk(self.trailers(request, report, encode.encode_fields))
 
     def trailers(
-        self, request: Request, report: Callable[[BaseException, Request], object]
-    ) -> list[tuple[str, str]]:  # fmt: skip
-        """Return the fields that follow the body: for a client that declares that it accepts them (RFC 9110, 6.5.1)."""
+        self, request: Request, report: Callable[[BaseException, Request], object], encoded: EncodeFields
+    ) -> bytes:
+        """Return the fields that follow the body, `encoded`: for a client that declares that it accepts them (RFC 9110,
+        6.5.1)."""
         if self.response.trailers and b"trailers" in request.named.get(b"te", b"").lower():
             try:
-                fields = list(self.response.trailers)
-                encode.encode_fields(fields)
-                return fields
+                return encoded(self.response.trailers)[0]
             except Exception as error:  # the app's iterable; the response is out, all but its trailers
                 report(error, request)
-        return []
+        return b""
 
     def step(self) -> Any:
         """Return the next piece, or the end: a Call, once the piece before has gone out."""

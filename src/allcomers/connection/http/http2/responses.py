@@ -71,7 +71,7 @@ class Http2Responses(Http2Streams):
 
     def send_tail(self, exchange: StreamExchange, body: StreamingBody) -> None:
         if exchange.trailer is None:
-            exchange.trailer, _ = blocks.fields_block(body.trailers(exchange.request, self.endpoint.report))
+            exchange.trailer = body.trailers(exchange.request, self.endpoint.report, blocks.fields_block)
             self._ready.add(exchange)
 
     def notify(self, exchange: StreamExchange, part: PartialResponse, now: float) -> None:
