@@ -11,8 +11,9 @@ import pytest
 
 from allcomers.calls.pool import ThreadPool
 from allcomers.calls.time_limit import TimeLimit
+from allcomers.connection.call import TIMED_OUT
 from allcomers.system.counters import CounterRow
-from support.harness import wait_for
+from support.harness import PATIENCE, wait_for
 
 
 def plain(threads: int) -> ThreadPool:
@@ -116,3 +117,42 @@ def test_many_at_once(make: Callable[[int], ThreadPool]) -> None:
     calls.ends(40)
     assert calls.most <= 3
     wait_for(lambda: pool.live <= 3, "the threads that are too many to end")
+
+
+class Parts:
+    """The parts of a response that nobody waits for."""
+
+    def __init__(self) -> None:
+        self.replies: SimpleQueue[Any] = SimpleQueue()
+
+    def take(self, part: Any) -> None:
+        raise AssertionError(part)
+
+
+def test_a_thread_that_closes_a_late_response_is_not_free() -> None:
+    """A call that comes meanwhile has another thread."""
+    pool = ThreadPool(2, CounterRow(), TimeLimit(60.0, 1, print))
+    runs, closes, may_end, may_close = (threading.Event() for _ in range(4))
+
+    class Work:
+        def __call__(self) -> str:
+            runs.set()
+            may_end.wait()
+            return "late"
+
+        def forget(self, reply: Any) -> None:
+            closes.set()
+            may_close.wait()
+
+    try:
+        assert pool.run_until(Work(), Parts(), lambda: 0.0) is TIMED_OUT
+        runs.wait()
+        may_end.set()
+        closes.wait()
+        replies: SimpleQueue[str] = SimpleQueue()
+        pool.submit(lambda: "another", replies.put)
+        assert replies.get(timeout=PATIENCE) == "another"
+    finally:
+        may_end.set()
+        may_close.set()
+        pool.close()

@@ -342,9 +342,12 @@ def test_each_answer_before_and_after_each_odd_request(signals: Signals, odd: in
     assert outcome(lambda: handler, signals, pieces, True, compiled=True, pools=pools) == plain
 
 
+FILE = Path(__file__).with_name("test_freed.py")
+
+
 def wraps(environ: dict[str, Any], start_response: Any) -> Any:
     start_response("200 OK", PLAIN)
-    return environ["wsgi.file_wrapper"](Path(__file__).with_name("test_freed.py").open("rb"))
+    return environ["wsgi.file_wrapper"](FILE.open("rb"))
 
 
 def announced(connect: Any) -> Any:
@@ -413,6 +416,20 @@ def said(*answers: tuple[Any, Any], blocks: Any = (b"Hello",), make: Callable[[A
         for answer in answers:
             start_response(*answer)
         return make(blocks)
+
+    return app
+
+
+def wrapped(
+    use: Callable[[Any], Any] = lambda file: None, fields: Any = (*PLAIN,), path: Any = FILE
+) -> Callable[[dict[str, Any], Any], Any]:
+    """An app that returns a file, of which it makes some use before."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        start_response("200 OK", list(fields))
+        file = Path(path).open("rb")
+        use(file)
+        return environ["wsgi.file_wrapper"](file)
 
     return app
 
@@ -519,6 +536,12 @@ APPS = {
     "/fails": fails,
     "/exits": exits,
     "/file": wraps,
+    "/file-begun": wrapped(lambda file: file.read(10)),
+    "/file-read": wrapped(lambda file: file.read()),
+    "/file-closed": wrapped(lambda file: file.close()),
+    "/file-long": wrapped(fields=[*PLAIN, ("Content-Length", "100000")]),
+    "/file-short": wrapped(fields=[*PLAIN, ("Content-Length", "10")]),
+    "/file-large": wrapped(path=__file__),
 }
 
 

@@ -28,13 +28,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from allcomers.calls.outflow import answer, is_bound
 from allcomers.calls.overload.admission import Admission
 from allcomers.calls.overload.delay import CALM
-from allcomers.calls.queue import WorkQueue
-from allcomers.connection.call import DROPPED, FAILED, OVERLOADED, TIMED_OUT, PartialResponse
+from allcomers.calls.queue import AwaitedReply, WorkQueue
+from allcomers.connection.call import DROPPED, FAILED, OVERLOADED, PartialResponse
 from allcomers.connection.http.response_body import PulledBody
 from allcomers.errors import CallAbandoned
 from allcomers.system import faults
 from allcomers.system.counters import DEQUEUED, DROPPED_CALLS, QUEUED, CounterRow
-from allcomers.system.native.primitives import Lock, SimpleQueue
+from allcomers.system.native.primitives import SimpleQueue
 from allcomers.system.native.threads import Event, start_thread
 from allcomers.system.processes.forks import new_lock
 
@@ -82,38 +82,6 @@ class PoolLimit(Protocol):
     def close(self) -> None:
         """Watch no call any more."""
         ...
-
-
-class AwaitedReply:
-    """The reply of `work`, for a thread that may give up waiting for it: then it is closed when it comes.
-
-    replies  where it is put, behind the parts of its response
-    """
-
-    def __init__(self, work: Work, replies: SimpleQueue[Any]) -> None:
-        self._work = work
-        self._replies = replies
-        self._lock = Lock()
-        self._is_given_up = False
-
-    def done(self, reply: Any) -> None:
-        """Receive the reply, in any thread."""
-        with self._lock:
-            if not self._is_given_up:
-                self._replies.put(reply)
-                return
-        forget = getattr(self._work, "forget", None)
-        if reply is not TIMED_OUT and forget is not None:
-            forget(reply)
-
-    def give_up(self) -> Any:
-        """Wait no longer: return what has come all the same, or TIMED_OUT."""
-        with self._lock:
-            self._is_given_up = True
-        try:
-            return self._replies.get_nowait()
-        except Empty:
-            return TIMED_OUT
 
 
 def _nothing() -> None:
@@ -199,7 +167,7 @@ class ThreadPool:
             parts.take(reply)
 
     def run_until(self, work: Work, parts: Parts, until: Callable[[], float]) -> Any:
-        awaited = AwaitedReply(work, parts.replies)
+        awaited = AwaitedReply(work, parts.replies, self)
         self.submit(work, awaited.done)
         while True:
             left = until() - monotonic()

@@ -4,18 +4,23 @@ A lock or a queue of the standard library wakes a thread while the one that puts
 wait again; each such wait costs switches between threads. Here a thread waits in read(2) on a pipe. write(2) is
 called without the interpreter, and on Linux the writer to a pipe runs on until it waits itself (a synchronous wake-up,
 in fs/pipe.c); readers are woken one at a time, in turn. A call that sleeps was seven futex(2) calls with a queue; it is
-one or two with this.
+one or two with this. An AwaitedReply is the other end of a call: for a thread that may give up waiting.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from typing import Generic, TypeVar
+from queue import Empty
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from allcomers.connection.call import TIMED_OUT
 from allcomers.system.inbox import ring_again
-from allcomers.system.native.primitives import close
+from allcomers.system.native.primitives import Lock, SimpleQueue, close
 from allcomers.system.processes import forks
+
+if TYPE_CHECKING:
+    from allcomers.connection.base import Work
 
 T = TypeVar("T")
 
@@ -86,3 +91,52 @@ class WorkQueue(Generic[T]):
             self._short = True
         except OSError:
             ring_again(self._writer)
+
+
+class Threads(Protocol):
+    """The threads of a pool."""
+
+    def reserve(self) -> bool:
+        """Count one of them as taken. Return False if all are."""
+        ...
+
+    def cancel(self) -> None:
+        """Count it as free again."""
+        ...
+
+
+class AwaitedReply:
+    """The reply of `work`, for a thread that may give up waiting for it: then it is closed when it comes.
+
+    replies  where it is put, behind the parts of its response
+    threads  those that run `work`: the one that closes its reply counts as free by then
+    """
+
+    def __init__(self, work: Work, replies: SimpleQueue[Any], threads: Threads) -> None:
+        self._work, self._replies, self._threads = work, replies, threads
+        self._lock = Lock()
+        self._is_given_up = False
+
+    def done(self, reply: Any) -> None:
+        """Receive the reply, in any thread."""
+        with self._lock:
+            if not self._is_given_up:
+                self._replies.put(reply)
+                return
+        forget = getattr(self._work, "forget", None)
+        if reply is not TIMED_OUT and forget is not None:
+            is_taken = self._threads.reserve()
+            try:
+                forget(reply)
+            finally:
+                if is_taken:
+                    self._threads.cancel()
+
+    def give_up(self) -> Any:
+        """Wait no longer: return what has come all the same, or TIMED_OUT."""
+        with self._lock:
+            self._is_given_up = True
+        try:
+            return self._replies.get_nowait()
+        except Empty:
+            return TIMED_OUT

@@ -2,18 +2,20 @@
 """The common call of a WSGI app, in C. The plain Python of `app`, `environ` and `start_response` is the specification.
 
 Common is a request whose head the leaf has read, and no chunks that it has not; an app that calls start_response once, with headers
-that were checked before; and a response that is a list of one block, as long as its Content-Length, or an iterator.
+that were checked before; and a response that is a list of one block, as long as its Content-Length, an iterator, or a small file.
 Anything else is left to the plain Python: before the call, or with the result of the call.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Copy
 from cpython.object cimport PyObject
 from cpython.list cimport PyList_AsTuple, PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memchr
+from posix.stat cimport S_ISREG, fstat, struct_stat
+from posix.unistd cimport pread
 
 from allcomers.protocol._response cimport Answer, is_bare, put_decimal
 from allcomers.protocol._bytes cimport Bytes, decimal
@@ -30,10 +32,12 @@ from allcomers.protocol._raw cimport (
 )
 
 from functools import partial
+from io import BufferedReader, FileIO
 from itertools import chain
 from types import GeneratorType
 
 from allcomers.apps.wsgi.environ import tls_variables
+from allcomers.protocol.message import SMALL
 
 cdef extern from "Python.h":
     bint PyIter_Check(object)
@@ -41,6 +45,7 @@ cdef extern from "Python.h":
 
 cdef tuple _NOTHING = ()
 cdef object _END = object()
+cdef long long _small = SMALL
 
 
 # ---------------------------------------------------------------- start_response
@@ -297,6 +302,10 @@ cdef class Common(Responder):
             body = <object>PyList_GET_ITEM(result, 0)
             if type(body) is bytes and _fits(request, state, PyBytes_GET_SIZE(body)):
                 return self._whole(state, body)
+        elif type(result) is self._files and state.block is not None and state.written is None and state.pushed is None:
+            body = _small_file(result)
+            if body is not None and _fits(request, state, PyBytes_GET_SIZE(body)):
+                return self._whole_file(request, state, result, body)
         elif PyIter_Check(result) and type(result) is not self._files and state.written is None and state.pushed is None:
             return self._in_pieces(request, state, result, context)
         return self._wsgi.respond(request, state, result, context.run)
@@ -310,6 +319,15 @@ cdef class Common(Responder):
         response.block = state.block
         response.encoded = state.encoded
         return response
+
+    cdef object _whole_file(self, Head request, StartResponseState state, result, body):
+        """Return the response with a file that was read, which is closed here: that runs no code of the app."""
+        try:
+            result.close()
+        except BaseException:
+            self._wsgi.give_up(request, state)
+            raise
+        return self._whole(state, body)
 
     cdef object _in_pieces(self, Head request, StartResponseState state, result, context):
         """Return the response of an iterator, as Wsgi.respond() does."""
@@ -389,6 +407,34 @@ cdef class Common(Responder):
         is_empty = request.length is None and not request.chunked
         environ["wsgi.input"] = new_object(self._stream) if is_empty else request.stream
         return environ
+
+
+cdef bytes _small_file(wrapper):
+    """Return the rest of a small file of Python's own, as FileSlice.whole(); None, without an effect, for any other."""
+    cdef object file = wrapper._file
+    cdef struct_stat status
+    cdef long long at, count, got
+    cdef int fd
+    cdef bytes data
+    cdef char* to
+    if type(file) is not BufferedReader or not wrapper.closes_file:
+        return None
+    try:
+        if type(file.raw) is not FileIO:
+            return None
+        fd, at = file.fileno(), file.tell()
+    except (OSError, ValueError):  # which the plain Python meets again
+        return None
+    if fstat(fd, &status) != 0 or not S_ISREG(status.st_mode):
+        return None
+    count = status.st_size - at
+    if not 0 < count <= _small:
+        return None
+    data = PyBytes_FromStringAndSize(NULL, count)
+    to = PyBytes_AS_STRING(data)
+    with nogil:
+        got = pread(fd, to, count, at)
+    return data if got == count else None
 
 
 cdef inline str _decimal(int number):
