@@ -129,7 +129,7 @@ def by_hand(target: str, choice: Choice, seconds: int) -> float:
         result, _ = ours(url, f"-c{choice.clients}", f"-d{seconds}")
     if result.failed or result.errors:
         harness.warn(f"{choice.candidate.name}: {result.failed} failed, {dict(result.errors)}")
-    return result.tps
+    return result.tps * (1 - result.errors.get("status", 0) / result.answered) if result.answered else 0.0
 
 
 def cells(row: dict[str, Any]) -> list[str]:

@@ -15,7 +15,9 @@ from playwright.sync_api import Browser, Page
 from allcomers.commands.lab.analysis import results, what_if, wording
 from allcomers.commands.lab.analysis.figures import Trial
 from allcomers.commands.lab.analysis.results import Results
-from allcomers.commands.lab.report import page
+from allcomers.commands.lab.analysis.statistics import Interval
+from allcomers.commands.lab.data.options import CompareOptions
+from allcomers.commands.lab.report import comparison, page
 from support import chromium
 from support.measured import EPOLL, ITERATIVE, POOL, THREAD, grown, judged, ladder, pooled, step, usl
 
@@ -125,10 +127,12 @@ def test_it_starts_at_the_goal_and_says_where_more_may_be_possible(browser: Brow
     own = report.limits.index(0.1)
     assert shown.locator("#what-if-limit").input_value() == str(own)
     assert shown.locator("#what-if-goal").text_content() == "100 ms"
-    assert not shown.locator("#what-if-more").is_visible()
+    assert shown.locator("#what-if-same").is_visible()
+    assert not shown.locator("#what-if-more, #what-if-why").first.is_visible()
     shown.locator("#what-if-limit").press("ArrowRight")
     assert shown.locator("#what-if-slo").text_content() == f"--slo '{report.figures['what_if'][own + 1]['goal']}'"
     assert shown.locator("#what-if-more").is_visible()
+    assert shown.locator("#what-if-why").is_visible()
     shown.context.close()
 
 
@@ -166,6 +170,21 @@ def test_the_verdict_is_a_picture_to_take_away(shown: Page, tmp_path: Path) -> N
         download.value.save_as(tmp_path / "picture")
         assert (tmp_path / "picture").read_bytes().startswith(begins)
         assert download.value.suggested_filename == f"verdict.{button[-3:]}"
+
+
+def test_two_results_side_by_side(browser: Browser, report: Report, tmp_path: Path) -> None:
+    for name, factor in (("a", 1.0), ("b", 1.3)):
+        found = judged(ladder(POOL, pooled(2000 * factor), noise=0.01) + ladder(THREAD, pooled(1500), noise=0.01))
+        (tmp_path / name).write_text(results.as_json(found))
+    comparison.run(CompareOptions(a=tmp_path / "a", b=tmp_path / "b", out=tmp_path))
+    kept = json.loads((tmp_path / "comparison.json").read_text())
+    shown = opened(browser, tmp_path / "comparison.html", 390, "light")
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 390
+    assert shown.locator(".verdict").text_content() == kept["sentence"]
+    labels = shown.locator("#tps .label").all_text_contents()
+    assert labels == [wording.ratio(Interval(**one["tps"])) for one in kept["candidates"]]
+    assert shown.locator("tr.faster td").first.text_content() == "epoll + pool of 64"
+    shown.context.close()
 
 
 # ------------------------------------------------------------ windows

@@ -22,6 +22,7 @@ from allcomers.commands.lab.run import trial
 from allcomers.commands.lab.run.child_process import ChildProcess
 from allcomers.commands.lab.run.journal import NAME, UNFINISHED
 from allcomers.commands.lab.run.load_process import LoadRunner
+from allcomers.commands.lab.run.probing import probe
 from allcomers.commands.lab.run.server import ServerSettings
 from allcomers.commands.lab.run.trial import Load, Setup
 from allcomers.commands.load.data import slo
@@ -32,7 +33,7 @@ SHORT = ["--budget", "6s", "--models", "epoll", "--clients", "8"]
 HUNDRED = Load(clients=4, seconds=0.3)
 
 APP = """
-import os, signal
+import os, signal, time
 from itertools import count
 
 import allcomers
@@ -53,6 +54,12 @@ class Moved(allcomers.Web):
 class Broken(allcomers.Web):
     def get(self, request):
         raise allcomers.HttpError(500, "no")
+
+async def holds(scope, receive, send):
+    '''Holds its loop for 10 ms: of 64 clients most wait longer than a server lets them that refuses any.'''
+    time.sleep(0.01)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
 """
 
 
@@ -231,6 +238,13 @@ def test_an_app_that_only_redirects_is_reported(tmp_path: Path) -> None:
     assert (tmp_path / "out" / NAME).exists()
     assert "Every response is a redirect: --path" in done.stderr
     assert "Every response is a redirect: --path" in " ".join(done.stdout.split())
+
+
+def test_the_first_look_has_requests_wait_rather_than_refused(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    found = probe(setup(tmp_path, f"{tmp_path}/app.py:holds"))
+    assert found.is_async
+    assert found.response > 0.01
 
 
 # ------------------------------------------------------------ one trial

@@ -128,9 +128,9 @@ def as_values(chart: Chart) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """Return a value with six digits and None for what is no number; of dicts and sequences, each."""
+    """Return a value with nine digits and None for what is no number; of dicts and sequences, each."""
     if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
+        return float(f"{value:.9g}") if math.isfinite(value) else None
     if isinstance(value, dict):
         return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -20,7 +20,7 @@ SCRIPT: Final = (Path(__file__).parent / "what_if.js").read_text(encoding="utf-8
 """Moves what the slider of what_if() is about; it needs the board() and the chart."""
 
 STYLE: Final = """
-#what-if input { width: 100%; accent-color: var(--wait); margin: .6rem 0 } #what-if output { color: var(--serve) }
+#what-if input { width: 100%; accent-color: var(--serve); margin: .6rem 0 } #what-if output { color: var(--serve) }
 #what-if p { margin: .3rem 0 } #what-if ol { color: var(--soft) }
 #board { display: grid; grid-template-columns: max-content repeat(3, minmax(0, 1fr)); gap: .15rem 1.1rem }
 #board { font-size: .875rem; font-variant-numeric: tabular-nums }
@@ -89,7 +89,9 @@ def what_if(results: Results, explored: Sequence[WhatIf]) -> str:
         '<section class="card" id="what-if"><h2><label for="what-if-limit">What if the goal is p99 &lt; <output'
         ' id="what-if-goal" for="what-if-limit"></output>?</label></h2>'
         f'<input type="range" id="what-if-limit" min="0" max="{len(explored) - 1}" value="{start}">'
-        '<p><b id="what-if-run"></b> <span id="what-if-why"></span></p><ol id="what-if-next"></ol>'
+        '<p><b id="what-if-run"></b> <span id="what-if-why"></span><span class="soft"'
+        ' id="what-if-same" hidden>It is the goal that was measured: the reasons stand above.</span></p>'
+        '<ol id="what-if-next"></ol>'
         '<p class="soft" id="what-if-more" hidden>More may be possible: each server had more clients until the measured'
         f' goal, {escape(results.goal)}, was missed. <code id="what-if-slo"></code> measures this one.</p>'
         f'<script type="application/json" id="what-if-data">{pages.as_json(plain(values))}</script></section>'

@@ -17,6 +17,8 @@
     at("what-if-run").textContent = run;
     at("what-if-why").textContent = why;
     at("what-if-next").replaceChildren(...next.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+    for (const id of ["what-if-why", "what-if-next"]) at(id).hidden = place === own;
+    at("what-if-same").hidden = place !== own;
     at("what-if-more").hidden = own === null || place <= own;
     at("what-if-slo").textContent = `--slo '${goals[place]}'`;
     rows.forEach((row, candidate) => {

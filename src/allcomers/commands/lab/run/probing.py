@@ -27,6 +27,9 @@ _ENOUGH: Final = 20
 _MANY: Final = 64
 """Clients, and threads, that keep the server busy, so that few requests cost it a sleep and a wake-up."""
 
+_PATIENT: Final = ("--overload", "off")
+"""A server that refuses what would wait too long tells the cost of a refusal."""
+
 _WRONG: Final = 0.01
 """Share of the responses that may be errors."""
 
@@ -35,7 +38,12 @@ def probe(setup: Setup) -> Probe:
     """Measure the app. Raises ConfigError, AppError, ListenError: it cannot be loaded, or does not answer as it
     should."""
     is_async = _is_async(setup.server_settings)
-    setup = replace(setup, runner=replace(setup.runner, think=0.0))
+    words = (*setup.server_settings.words, *_PATIENT)
+    setup = replace(
+        setup,
+        server_settings=replace(setup.server_settings, words=words),
+        runner=replace(setup.runner, think=0.0),
+    )
     alone, start = _measure(setup, Candidate(model=best(), calls="" if is_async else "inline"), 1)
     pooled = Candidate(model=best()) if is_async else Candidate(model=best(), calls="pool", threads=_MANY)
     crowded, _ = _measure(setup, pooled, _MANY)
