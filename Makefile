@@ -51,6 +51,7 @@ conformance: $(VENV)/.test
 		tests/models tests/apps/wsgi/test_served.py tests/apps/wsgi/test_stream_threads.py tests/apps/asgi/test_asgi.py \
 		tests/test_browser.py tests/apps/wsgi/test_wsgi_write.py tests/apps/asgi/test_asgi_states.py tests/apps/asgi/test_disconnect.py \
 		tests/apps/asgi/test_asgi_frameworks.py tests/apps/asgi/test_signal_handlers.py \
+		tests/calls/overload tests/server/test_taken_signals.py tests/server/test_request_limits.py \
 		tests/server/test_balancer.py tests/server/test_left_over.py tests/protocol/http2/test_http2_fuzz.py
 	tools/fuzz 60
 

@@ -47,10 +47,14 @@ class Folder(NamedTuple):
 
 FOLDERS = (
     Folder("commands/", "what the command line offers", ("load/", "lab/", "doctor/", "top/", "shell/")),
-    Folder("server/", "processes", ("supervisor/", "admin/", "embedded/", "hooks/", "interfaces/", "logs/", "charts/")),
+    Folder(
+        "server/",
+        "processes",
+        ("supervisor/", "admin/", "diagnostics/", "embedded/", "hooks/", "interfaces/", "charts/"),
+    ),
     Folder("models/", "who waits for the sockets: a page each", ("driver/", "fastpath/", "greenlets/")),
     Folder("calls/", "where app code runs", ("overload/",)),
-    Folder("apps/", "what answers requests", ("static/", "wsgi/", "asgi/", "compression/")),
+    Folder("apps/", "what answers requests", ("static/", "wsgi/", "asgi/", "compression/", "by_route/")),
     Folder("connection/", "one peer, its phases and deadlines", ("http/",), is_pure=True),
     Folder("system/", "what is asked of the kernel", ("listening/", "memory/", "native/", "processes/")),
     Folder(

@@ -34,7 +34,12 @@ def in_records(data: bytes, size: int) -> bytes:
 def test_what_a_client_offers(version: ssl.TLSVersion, protocols: tuple[str, ...]) -> None:
     data = hello(*protocols, version=version)
     names = [name.encode() for name in protocols]
-    for whole in (data, data + b"more", in_records(data, len(data) // MOST_RECORDS + 1), in_records(data, len(data) - 6)):
+    for whole in (
+        data,
+        data + b"more",
+        in_records(data, len(data) // MOST_RECORDS + 1),
+        in_records(data, len(data) - 6),
+    ):
         assert offered(whole) == names
     for size in range(1, len(data)):
         assert offered(data[:size]) is None

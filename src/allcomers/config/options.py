@@ -249,7 +249,7 @@ def _check_shown(config: Config) -> None:
     """Raise ConfigError where nobody could see what is to be shown, or others than this machine could see stacks."""
     if (config.profile or config.by_route) and not config.admin:
         raise ConfigError("--profile and --by-route need --admin, which shows them")
-    if config.profile and not (config.admin.startswith("unix:") or _is_local(config.admin)):
+    if config.profile and not is_private(config.admin):
         place = "127.0.0.1, ::1, localhost or unix:PATH"
         raise ConfigError(f"--profile shows stacks, so it is for {place}, not --admin {config.admin}")
 
@@ -266,6 +266,11 @@ def _check_debug(config: Config) -> None:
             "--debug shows tracebacks, so it goes with no proxy: leave out --forwarded-allow-ips "
             "(FORWARDED_ALLOW_IPS) and --proxy-protocol"
         )
+
+
+def is_private(address: str) -> bool:
+    """Return whether only this machine can connect to an address, or a Unix socket."""
+    return address.startswith("unix:") or _is_local(address)
 
 
 def _is_local(address: str) -> bool:

@@ -21,7 +21,7 @@ from allcomers.server.diagnostics import stacks
 from allcomers.system.diagnostics.error_board import ENTRIES, MOST, ErrorBoard
 from allcomers.system.diagnostics.route_board import OTHERS, ROUTES, RouteBoard, RouteCounts
 from server.admin.test_admin import Admin, watched
-from support.harness import ROOT, Server, wait_for
+from support.harness import ROOT, Server, serving, wait_for
 from support.staged import App
 
 APPS = f"{ROOT}/tests/support/apps/routed_apps.py"
@@ -118,6 +118,15 @@ def test_the_last_errors_are_shown_with_their_stacks() -> None:
         os.kill(worker["pid"], signal.SIGKILL)
         after = admin.stats_when(lambda stats: len(stats["errors"]) > 0, "the errors of a worker that has died")
         assert after["errors"][-1]["message"] == error["message"]
+
+
+def test_an_admin_that_others_can_reach_shows_no_errors() -> None:
+    options = ("--admin", "0.0.0.0:0", "--admin-hosts", "ip")
+    with serving("run", f"{APPS}:of_flask", *options, quiet=False) as server:
+        admin = Admin(server)
+        assert get(server, "/fail") == [500]
+        stats = admin.stats_when(lambda stats: stats["totals"]["answered"] == 1, "the response to be counted")
+        assert stats["errors"] == []
 
 
 def test_errors_are_few_and_short_and_those_that_are_alike_are_one() -> None:

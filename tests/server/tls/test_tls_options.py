@@ -256,7 +256,8 @@ def test_without_the_command_it_says_what_to_install(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pure", ["", "1"])
 @pytest.mark.parametrize("model", ["epoll", "asyncio", "thread"])
 def test_plain_http_gets_a_400_that_says_so(certificate: Certificate, model: str, pure: str) -> None:
-    arguments = ["--certfile", str(certificate.pem), "--model", model]
+    # Three bytes may become a ClientHello: they are waited for.
+    arguments = ["--certfile", str(certificate.pem), "--model", model, "--head-timeout", "3"]
     with serving("serve", "examples/site", *arguments, env={"ALLCOMERS_PURE": pure}) as server:
         for request in (
             REQUEST,

@@ -10,7 +10,7 @@ from allcomers.system.diagnostics.error_board import ErrorBoard
 SHOWN: Final = 20
 
 
-def recent_errors(board: ErrorBoard, highest: int) -> list[dict[str, Any]]:
+def recent_errors(board: ErrorBoard | None, highest: int) -> list[dict[str, Any]]:
     """Return {time, worker, pid, count, message, stack} of the last errors, of workers up to the place `highest`.
 
     time   of the last that was like it, in seconds since 1970
@@ -18,7 +18,7 @@ def recent_errors(board: ErrorBoard, highest: int) -> list[dict[str, Any]]:
     stack  lines, the innermost call last; "" for an error without one
     """
     shown = []
-    for entry in board.entries(highest)[:SHOWN]:
+    for entry in board.entries(highest)[:SHOWN] if board is not None else ():
         message, _, stack = escaped(entry.text).partition("\n")
         shown.append({
             "time": entry.time, "worker": entry.place, "pid": entry.pid, "count": entry.number,

@@ -33,7 +33,8 @@ MOST_RATE: Final = 1000.0
 
 def begin(board: DiagnosticBoard, place: int, events: AbstractEventLoop | None) -> None:
     """Keep the errors of the worker in this place from now on, and show its stacks if that is wanted."""
-    ErrorKeeper(board.errors, place).attach()
+    if board.errors is not None:
+        ErrorKeeper(board.errors, place).attach()
     if board.sockets:
         try:
             StackServer(os.path.join(board.sockets, str(place)), events).start()  # noqa: PTH118

@@ -19,7 +19,7 @@ from shutil import rmtree
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from allcomers.config.options import Config
+from allcomers.config.options import Config, is_private
 from allcomers.server.control_pipe import KILL_MARGIN, WorkerEnd
 from allcomers.server.job import Job, account
 from allcomers.server.supervisor.demand.worker_count import WorkerCount
@@ -83,8 +83,11 @@ class AdminProcess:
         self._workers = Workers(self._serve, 1, PATIENCE, "the admin's process")
         self._heartbeat = Heartbeat(HANG_TIMEOUT)
         self._since = time.time()
-        folder = _folder(config) if config.profile else ""
-        self.diagnostics = DiagnosticBoard(ErrorBoard(), RouteBoard() if config.by_route else None, folder)
+        self.diagnostics = DiagnosticBoard(
+            errors=ErrorBoard() if is_private(config.admin) else None,
+            routes=RouteBoard() if config.by_route else None,
+            sockets=_folder(config) if config.profile else "",
+        )
         self.due = 0.0
 
     # ------------------------------------------------------------ in the supervisor

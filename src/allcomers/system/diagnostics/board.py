@@ -11,11 +11,11 @@ from allcomers.system.diagnostics.route_board import RouteBoard
 class DiagnosticBoard(NamedTuple):
     """Make it before the first fork, in the process that forks.
 
-    errors   the last errors
+    errors   the last errors; None where others than this machine could read them
     routes   counts by route; None where nobody wants them
     sockets  the folder of the sockets at which workers show their stacks; "" where they show none
     """
 
-    errors: ErrorBoard
+    errors: ErrorBoard | None
     routes: RouteBoard | None
     sockets: str

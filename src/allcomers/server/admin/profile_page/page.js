@@ -14,7 +14,7 @@ const made = (name, text, kind) => {
 
 const kindOf = (file) =>
   /\/allcomers\/(?!tests)/.test(file) && /site-packages|\/src\//.test(file) ? "server"
-    : /site-packages|\/lib\/python|^</.test(file) ? "library" : "app";
+    : !file || /site-packages|\/lib\/python|^</.test(file) ? "library" : "app";
 
 // ---------------------------------------------------------------- samples
 
@@ -72,7 +72,7 @@ const shape = (node, x, y, wide, word) => {
   const text = document.createElementNS(space, "text");
   text.setAttribute("x", x + 3);
   text.setAttribute("y", y * ROW + 13);
-  text.textContent = node.name.slice(0, Math.floor(wide / 7));
+  text.textContent = node.name.slice(0, Math.max(0, Math.floor((wide - 6) / 7)));
   return [rect, text];
 };
 
@@ -110,7 +110,7 @@ const take = async () => {
 const show = (file, text) => {
   state.file = file;
   $("state").textContent = file.profiles.length ? "" : "no worker has answered";
-  $("choice").hidden = !file.profiles.length;
+  $("choice").hidden = $("key").hidden = !file.profiles.length;
   $("download").hidden = !file.profiles.length;
   $("download").href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
   $("download").download = `${file.name.replace(/[ :]/g, "-")}.speedscope.json`;
