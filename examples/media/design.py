@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-WIDTH = 880
+WIDTH = 960
 
 STYLE = """
 :root{--paper:#ffffff;--ink:#12232e;--soft:#4a5c68;--line:#c3ced5;--serve:#0a7a73;--on:#ffffff;--wait:#d98600;--pale:#e3f2f0;--chip:#f2f5f7}
@@ -50,7 +50,7 @@ FOLDERS = (
     Folder(
         "server/",
         "processes",
-        ("supervisor/", "admin/", "diagnostics/", "embedded/", "hooks/", "interfaces/", "charts/"),
+        ("supervisor/", "admin/", "diagnostics/", "embedded/", "hooks/", "interfaces/", "logs/", "charts/"),
     ),
     Folder("models/", "who waits for the sockets: a page each", ("driver/", "fastpath/", "greenlets/")),
     Folder("calls/", "where app code runs", ("overload/",)),
@@ -121,7 +121,7 @@ def arrow(kind: str, tip: str, x1: float, x2: float, y: float) -> str:
 
 def folders() -> str:
     """A floor for each folder, the command line on top; arrows of imports run down."""
-    left, width, floor, gap = 60, 806, 46, 8
+    left, width, floor, gap = 60, 886, 46, 8
     height = 14 + len(FOLDERS) * (floor + gap) + 42
 
     def parts() -> Iterator[str]:
@@ -137,7 +137,7 @@ def folders() -> str:
             yield box("card pure" if folder.is_pure else "card", left, y, width, floor)
             yield text("name", left + 16, y + 28, folder.name)
             yield text("", left + 140, y + 28, folder.what)
-            widths = [8.2 * len(name) + 20 for name in folder.within]
+            widths = [7.4 * len(name) + 14 for name in folder.within]
             x = min(left + 436.0, left + width - 10 + 8 - sum(widths) - 8 * len(widths))  # many end where the card does
             for name, wide in zip(folder.within, widths, strict=True):
                 yield box("chip", x, y + 10, wide, 26, 13)
@@ -155,7 +155,7 @@ def folders() -> str:
 
 def request() -> str:
     """The six stops of a request, the way there above and the way back below."""
-    wide, gap, left, top, tall = 112.0, 36.0, 14.0, 84.0, 128.0
+    wide, gap, left, top, tall = 112.0, 52.0, 14.0, 84.0, 128.0
 
     def at(stop: int) -> float:
         return left + stop * (wide + gap)
