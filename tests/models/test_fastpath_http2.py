@@ -7,6 +7,7 @@ import ssl
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,11 +25,22 @@ from allcomers.system.counters import ABORTED, ANSWERED, BYTES_IN, CALLS, CLASSE
 from allcomers.system.signals import Signals
 from support import http2
 from support.certificates import Certificate
+from support.harness import serving
+from support.http2_client import Http2Client
 from support.looped import PEER, Looped, built, cut, there
 
 pytestmark = pytest.mark.skipif(not leaf.COMPILED, reason="the leaf is not compiled, or ALLCOMERS_PURE is set")
 
 TEXT = ("Content-Type", "text/plain")
+WAITING = """
+import os, time
+
+def wsgi(environ, start_response):
+    while environ["PATH_INFO"] == "/wait" and not os.path.exists({gate!r}):
+        time.sleep(0.005)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [environ["PATH_INFO"].encode()]
+"""
 
 
 def raising(error: BaseException) -> Any:
@@ -338,3 +350,30 @@ def test_the_origin(signals: Signals) -> None:
             assert heard_rest(there(sock)) == repr((*PEER[:2], "http")).encode()
     server.turn()
     server.close()
+
+
+@pytest.mark.parametrize("path", ["/wait", "/small"], ids=["a call that lasts", "quick calls"])
+def test_a_call_that_keeps_the_thread_of_the_loop(tmp_path: Path, path: str) -> None:
+    """Under --calls auto the loop moves on from the midst of a read, and the call gets its exchange then."""
+    (tmp_path / "app.py").write_text(WAITING.format(gate=str(tmp_path / "gate")))
+    gate = tmp_path / "gate"
+    gate.touch()
+    with (
+        serving("run", f"{tmp_path / 'app.py'}:wsgi", "--calls", "auto") as server,
+        Http2Client(server.address) as client,
+    ):
+        for _ in range(3):  # these heads are known then
+            assert [client.ask("GET", known).body for known in ("/small", path)] == [b"/small", path.encode()]
+        gate.unlink()
+        said: list[bytes] = []
+        client.transmit = said.append  # type: ignore[method-assign]
+        early = [client.request("GET", "/small") for _ in range(3)]
+        held = client.request("GET", path)
+        late = [client.request("GET", "/small") for _ in range(3)]
+        del client.transmit
+        client.transmit(b"".join(said))
+        assert {reply.body for reply in client.all_replies([*early, *late])} == {b"/small"}
+        assert path == "/small" or not client.replies[held].over
+        gate.touch()
+        assert client.reply(held).body == path.encode()
+        assert client.ask("GET", "/small").body == b"/small"

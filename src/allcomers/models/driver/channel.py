@@ -95,13 +95,11 @@ def _forget_connection(channel: Channel) -> None:
     channel.conn, channel.count, channel.since, conn.driver = None, conn.served, conn.since, None
 
 
-def fall_back(
-    channel: Channel, unsent: bytes, call: tuple[Any, Any] | None, received: bytes | PeerError | None, now: float
-) -> None:
+def fall_back(channel: Channel, unsent: bytes, call: tuple[Any, Any] | None, received: Any, now: float) -> None:
     """Go on where the fast path has met what is not common (fastpath.setup.FallBack)."""
-    channel.home.at = channel
+    home = channel.home
+    home.at = channel
     if call is not None:
-        assert isinstance(received, bytes)
         request, reply = call
         begun, reply = reply if type(reply) is tuple else (None, reply)
         channel.adopt(unsent, request, begun, received, now)
@@ -109,8 +107,11 @@ def fall_back(
     else:
         channel.adopt(unsent, None, None, b"", now)
         if received is not None:
-            channel.readable = channel.readable or channel.home.poller.errs_once
-            channel.conn.opened(received, now)
+            channel.readable = channel.readable or home.poller.errs_once
+            if channel.conn.multiplexes and home.calls.inline and not home.admission.late:
+                now = channel.conn.opened_and_called(received, now, runner(home.calls, True), monotonic)
+            else:
+                channel.conn.opened(received, now)
     channel.drive(now)
 
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from allcomers.connection import base
-from allcomers.connection.base import BODY, CLOSED, CLOSING, IDLE, READ, count_held
+from allcomers.connection.base import BODY, CLOSED, CLOSING, IDLE, READ, count_held, run_due
 from allcomers.connection.call import Call
 from allcomers.connection.http.http2.exchange import StreamExchange
 from allcomers.connection.http.http2.requests import Http2Requests
 from allcomers.connection.http.http2.responses import Http2Responses
 from allcomers.connection.progress import Progress
-from allcomers.errors import Refusal
+from allcomers.errors import PeerError, Refusal
 from allcomers.protocol.body import UNCOUNTED
 from allcomers.protocol.fields import priority
 from allcomers.protocol.http2.events import (
@@ -79,6 +79,14 @@ class Http2Connection(Http2Requests, Http2Responses):
         self._sends_now = not self.codec.pending
         return super().received_and_called(data, now, run, clock)
 
+    def opened_and_called(
+        self, plain: bytes | PeerError, now: float, run: Callable[[Call], Any], clock: Callable[[], float]
+    ) -> float:
+        """Do what received_and_called() does, with what opened() takes."""
+        self._sends_now = not self.codec.pending
+        self._opened(plain, now)
+        return run_due(self, now, run, clock)
+
     def _receive_plain(self, data: bytes, now: float) -> None:
         for event in (events := self._session.receive(data, now)):
             self._act(event, now)
@@ -135,6 +143,8 @@ class Http2Connection(Http2Requests, Http2Responses):
         requested_at: float,
         now: float,
     ) -> None:
+        if not (unsent or request):
+            return
         self.codec.push(unsent)
         if records:
             self._deliver_adopted(records, now)
