@@ -165,6 +165,12 @@ CASES = [
     Case("root", HURTS, {"uid": 0}, {}, ("as root", "--user www-data")),
     Case("root", KNOW, {"uid": 0, "places": frozenset({"container"})}),
     Case("user", FAILS, {"user_problem": "there is no user 'x'"}, {"group": "x"}, ("--group x",), {"user_problem": ""}),
+    Case("http_version", KNOW, {"addresses": (LOCAL,)}, {"http": "2"}, ("--http 2", "--http auto")),
+    Case(
+        "http_version", KNOW, {"certificates": (pem(),)},
+        {"http": "1.1", "certfile": ["site.pem"], "keyfile": ["key.pem"]},
+        ("--http 1.1", "six connections", "--http auto"),
+    ),
     Case(
         "plain_in_public", HURTS, {"addresses": (PUBLIC,)}, {}, ("0.0.0.0:8000", "--certfile FILE"),
         {"addresses": (LOCAL,)},

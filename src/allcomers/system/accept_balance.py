@@ -23,6 +23,7 @@ from allcomers.system.counters import (
     CONNECTIONS,
     FREE,
     HIGHEST,
+    HTTP2_CONNECTIONS,
     LEAVING_SOON,
     MEMORY_FULL,
     MEMORY_HELD,
@@ -47,7 +48,7 @@ _NOWHERE: Final = 0
 
 def clear(row: memoryview[int]) -> None:
     """Clear the gauges of a process that has ended: what it held has ended with it."""
-    for gauge in (CONNECTIONS, SURPLUS, CLIENT, MEMORY_HELD, SPOOL_HELD, MEMORY_FULL):
+    for gauge in (CONNECTIONS, HTTP2_CONNECTIONS, SURPLUS, CLIENT, MEMORY_HELD, SPOOL_HELD, MEMORY_FULL):
         row[gauge] = 0
 
 

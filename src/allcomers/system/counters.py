@@ -47,6 +47,8 @@ SLOTS: Final = 512
 SIZE: Final = SLOTS * 8
 
 _WORD: Final = (1 << 64) - 1
+ONE_LESS: Final = _WORD
+"""What is added to a gauge to take one off: words are unsigned, and overflow."""
 
 PLACES: Final = 1024
 """Rows for the server and its workers; the figures of a worker beyond them are not shown."""
@@ -163,6 +165,8 @@ KIND: Final = 32
 KINDS: Final = ("", "service", "web", "wsgi", "asgi", "asgi2", "joined")
 SURPLUS: Final = 33
 """Clients that it is to let go, for workers that have fewer: the supervisor writes it, and the worker clears it."""
+HTTP2_CONNECTIONS: Final = 34
+"""A gauge: of CONNECTIONS, those that use HTTP/2."""
 
 MEMORY_HELD: Final = 40
 """A gauge: bytes of memory held for peers (ledger.py)."""

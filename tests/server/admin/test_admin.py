@@ -129,12 +129,16 @@ def test_streams_of_a_connection_are_requests_of_one_user(tmp_path: Path) -> Non
     ):
         streams = [client.request(path=f"/wait?{number}") for number in range(5)]
         stats = admin.stats_when(lambda stats: stats["in_progress"] == 5, "five requests in progress")
-        assert stats["users"] == 1
+        assert (stats["users"], stats["http2_users"]) == (1, 1)
         app.open_gate()
         assert {reply.status for reply in client.all_replies(streams)} == {200}
         stats = admin.stats_when(lambda stats: stats["in_progress"] == 0, "no request in progress")
         totals = stats["totals"]
         assert (stats["users"], totals["accepted"], totals["requests"], totals["answered"]) == (1, 1, 5, 5)
+        assert b'allcomers_http2_connections{worker="1"} 1' in admin.ask("/metrics")[1]
+        client.wire.close()
+        stats = admin.stats_when(lambda stats: stats["users"] == 0, "nobody to be connected")
+        assert stats["http2_users"] == 0
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ RULES: Final[tuple[Rule, ...]] = (
     traffic.killed_in_mid_drain,
     traffic.no_drain_delay,
     traffic.hang_before_call,
+    traffic.http_version,
     exposure.root,
     exposure.user,
     exposure.plain_in_public,

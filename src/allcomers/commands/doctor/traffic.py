@@ -195,6 +195,27 @@ def hang_before_call(facts: Facts, config: Config) -> Finding | None:
     )
 
 
+def http_version(facts: Facts, config: Config) -> Finding | None:
+    """Find a version of HTTP that those who connect cannot use, or gain nothing from."""
+    if facts.kind == "service":
+        return None
+    if config.http == "2" and not config.certfile:
+        return Finding(
+            Weight.KNOW,
+            "--http 2, and no certificate",
+            "browsers speak HTTP/2 over TLS alone, and most proxies HTTP/1.1 unless they are told: only gRPC is served",
+            "--http auto, or --certfile FILE --keyfile FILE",
+        )
+    if config.http == "1.1" and config.certfile:
+        return Finding(
+            Weight.KNOW,
+            "--http 1.1, and a certificate",
+            "a browser opens six connections, each with a handshake, and waits for one response after another on each",
+            "--http auto; 1.1 is right where only a proxy connects, which gains nothing by HTTP/2 (docs/http2.md)",
+        )
+    return None
+
+
 def port_of_clients(address: Address, facts: Facts, config: Config) -> Finding | None:
     """Find a port that the kernel may assign to an outgoing connection."""
     first, last = facts.ports

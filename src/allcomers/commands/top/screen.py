@@ -96,6 +96,7 @@ def _figures(stats: dict[str, Any], width: int | None) -> Table:
             ("in", f"{size(over['bytes_in'])}/s"), ("memory", size(stats["memory"])),
             ("failed", _number(failed)), ("queued", f"{stats['queue']:,}"), ("max", _span(over["max"])),
             ("app", _span(over["app"])), ("loops busy", f"{over['busy']:.0%}"),
+            ("HTTP/2 users", f"{stats['http2_users']:,}"),
             ("held", size(stats["held"])), ("spooled", size(stats["spool"])),
             ("refused", f"{stats['totals']['held_refused']:,}"), ("cut", f"{stats['totals']['held_cut']:,}"),
         )

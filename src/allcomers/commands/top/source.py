@@ -35,7 +35,7 @@ _WORKER: Final = {
 }
 
 _SHAPE: Final = {
-    **dict.fromkeys(("wanted", "users", "in_progress", "queue", "memory", "held", "spool"), int),
+    **dict.fromkeys(("wanted", "users", "http2_users", "in_progress", "queue", "memory", "held", "spool"), int),
     "reload": {"state": str, "age": _NUMBER, "left": int},
     "totals": dict.fromkeys(("held_refused", "held_cut"), int),
     "stage": str,

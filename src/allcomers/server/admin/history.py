@@ -42,8 +42,9 @@ _SUMMARY: Final = (
 class History:
     """Samples, numbered from 1.
 
-    A sample has the server's state, its gauges (users, in_progress, queue, held, spool) and their bounds, the figures
-    over each of WINDOWS, the heat of its second, the workers, the routes and the last errors without their stacks.
+    A sample has the server's state, its gauges (users, http2_users, in_progress, queue, held, spool) and their bounds,
+    the figures over each of WINDOWS, the heat of its second, the workers, the routes and the last errors without their
+    stacks.
     """
 
     def __init__(self, board: CounterBoard, diagnostics: DiagnosticBoard) -> None:

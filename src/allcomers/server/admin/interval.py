@@ -40,10 +40,15 @@ def highest(counts: Sequence[int]) -> int:
     return next((index for index in range(len(counts) - 1, -1, -1) if counts[index]), -1)
 
 
+_KEPT: Final = (
+    *(counters.CONNECTIONS, counters.HTTP2_CONNECTIONS, counters.POOLED, counters.MEMORY_HELD, counters.SPOOL_HELD),
+)
+
+
 def differences(before: Sequence[int], after: Sequence[int]) -> list[int]:
     """Subtract cell by cell; gauges stay as they are now. None is below 0, also for a place that is new."""
     changes = [max(0, now - then) for then, now in zip(before, after, strict=True)]
-    for gauge in (counters.CONNECTIONS, counters.POOLED, counters.MEMORY_HELD, counters.SPOOL_HELD):
+    for gauge in _KEPT:
         changes[gauge] = after[gauge]
     return changes
 
@@ -84,6 +89,7 @@ def gauges(cells: Sequence[int]) -> dict[str, int]:
     answered = sum(cells[counters.ANSWERED : counters.ANSWERED + counters.CLASSES])
     return {
         "users": cells[counters.CONNECTIONS],
+        "http2_users": cells[counters.HTTP2_CONNECTIONS],
         "in_progress": max(0, cells[counters.REQUESTS] - answered - cells[counters.ABORTED]),
         "queue": max(0, cells[counters.QUEUED] - cells[counters.DEQUEUED]),
         "held": cells[counters.MEMORY_HELD],

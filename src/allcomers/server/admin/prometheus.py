@@ -44,6 +44,7 @@ _COUNTERS: Final = (
 
 _GAUGES: Final[tuple[tuple[str, str, Callable[[WorkerSnapshot], float]], ...]] = (
     ("connections", "Open connections: the concurrent users.", lambda worker: gauges(worker.cells)["users"]),
+    ("http2_connections", "Of these, those that use HTTP/2.", lambda worker: gauges(worker.cells)["http2_users"]),
     ("requests_in_progress", "Requests not answered yet.", lambda worker: gauges(worker.cells)["in_progress"]),
     ("queued_calls", "Calls that wait for a thread.", lambda worker: gauges(worker.cells)["queue"]),
     ("held_bytes", "Memory held for peers.", lambda worker: worker.cells[counters.MEMORY_HELD]),

@@ -30,7 +30,7 @@ from allcomers.protocol.http2.events import (
     WindowOpened,
 )
 from allcomers.protocol.http2.frames import ErrorCode
-from allcomers.system.counters import BYTES_OUT
+from allcomers.system.counters import BYTES_OUT, HTTP2_CONNECTIONS, ONE_LESS
 
 if TYPE_CHECKING:
     from allcomers.connection.http.async_call import AsyncCall
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 class Http2Connection(Http2Requests, Http2Responses):
     """One client that uses HTTP/2."""
 
-    __slots__ = ("_goaways", "_leave_at", "_partial", "_sends_now", "_until")
+    __slots__ = ("_goaways", "_is_counted", "_leave_at", "_partial", "_sends_now", "_until")
 
     def __init__(self, before: Any, early: bytes, now: float) -> None:
         super().__init__(before, now)
@@ -54,6 +54,8 @@ class Http2Connection(Http2Requests, Http2Responses):
         self._leave_at = math.inf  # when the next of them is due, once the server leaves
         self.since = before.since
         before.replace_with(self, now)
+        self.counters.add(HTTP2_CONNECTIONS)
+        self._is_counted = True
         ended, self._ended = self._ended, False
         self.opened(early, now)
         if ended:
@@ -189,6 +191,9 @@ class Http2Connection(Http2Requests, Http2Responses):
         self.deadline = min(self._until, self._look_at, self._leave_at)
         if not self._held and self._memory() > UNCOUNTED:
             count_held(self)
+        if self.phase is CLOSED and self._is_counted:
+            self._is_counted = False
+            self.counters.add(HTTP2_CONNECTIONS, ONE_LESS)
 
     def _send_now(self, now: float) -> None:
         """Send what answers the bytes just read, and queue more in its place.

@@ -50,7 +50,7 @@ function showFigures() {
   const failed = (over.answers["5xx"] || 0) + over.aborted;
   const share = over.tps + over.aborted ? failed / (over.tps + over.aborted) : 0;
   for (const name of ["tps", "qps"]) show(name, number(over[name]), over[name]);
-  for (const name of ["users", "in_progress", "queue"]) show(name, whole.format(sample[name]), sample[name]);
+  for (const name of ["users", "http2_users", "in_progress", "queue"]) show(name, whole.format(sample[name]), sample[name]);
   for (const name of ["p50", "p90", "p99", "p99.9", "max"]) show(name, time(over[name]), over[name]);
   for (const name of ["bytes_in", "bytes_out"]) show(name, speed(over[name]), over[name]);
   show("app", time(over.app), over.app);
