@@ -7,14 +7,16 @@ the hand-over costs. `post` sends 4 KB, `file` gets 1 KB of a folder. `stream-ws
 1 KB, and `sse` counts one event of an open stream of them, beyond the turns of asyncio's loop. `asgi-later` counts an
 app that waits for a turn of the loop before it answers, beyond that turn. `connect` and `connect-wsgi` open a
 connection for each request, the last of it. `websocket` counts a text of 70 bytes that is echoed, and `broadcast` one
-that is sent to 100 clients, for each of them. `upload-wsgi` and `upload-asgi` receive bodies: with their heads, behind
-them, in chunks. `options` counts a WSGI text behind nginx with each option that production turns on, and its ratio to
-none of them. `h2-web` and `h2-wsgi` ask over HTTP/2, one and 16 at once. `parts` counts the steps alone. Needs
-valgrind. With ALLCOMERS_PURE=1 in the environment the plain Python is counted instead of compiled parts.
+that is sent to 100 clients, for each of them; `websocket-open` a WebSocket from accept to close. `upload-wsgi` and
+`upload-asgi` receive bodies: with their heads, behind them, in chunks. `options` counts a WSGI text behind nginx with
+each option that production turns on, and its ratio to none of them. `h2-web` and `h2-wsgi` ask over HTTP/2, one and 16
+at once. `parts` counts the steps alone. Needs valgrind. With ALLCOMERS_PURE=1 in the environment the plain Python is
+counted instead of compiled parts.
 """
 
 import argparse
 import asyncio
+import math
 import os
 import re
 import shutil
@@ -68,9 +70,17 @@ def counted(kind: str) -> list[tuple[str, float]]:
         raise harness.CannotMeasureError("valgrind is not installed (Debian: apt install valgrind)")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "callgrind")
-        tool = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", f"--dump-before={MARK}"]
+        tool = [
+            *fixed_addresses(),
+            "valgrind",
+            "--tool=callgrind",
+            f"--callgrind-out-file={out}",
+            f"--dump-before={MARK}",
+        ]
         inside = [sys.executable, "-m", "bench", "instructions", "--inside", "--kinds", kind]
-        environ = os.environ | {"PYTHONHASHSEED": "0"}
+        # Nothing else of the environment: what is in it moves what stands in memory, and so what collides in tables.
+        environ = {name: os.environ[name] for name in ("PATH", "ALLCOMERS_PURE") if name in os.environ}
+        environ["PYTHONHASHSEED"] = "0"
         done = subprocess.run([*tool, *inside], env=environ, cwd=harness.ROOT, capture_output=True, text=True)
         if done.returncode:
             raise harness.CannotMeasureError(f"valgrind failed:\n{done.stderr}")
@@ -78,6 +88,14 @@ def counted(kind: str) -> list[tuple[str, float]]:
         dumps = [total(Path(f"{out}.{at}")) for at in range(1, 2 * len(names) + 1)]
     empty = dumps[1]  # the first step does nothing
     return [(name, (dumps[2 * at + 1] - empty) / COUNT) for at, name in enumerate(names) if at]
+
+
+def fixed_addresses() -> list[str]:
+    """Return the command that runs another with memory at the same addresses each time; none where that is denied."""
+    command = ["setarch", "-R"]
+    if shutil.which(command[0]) is None or subprocess.run([*command, "true"], capture_output=True).returncode:
+        return []
+    return command
 
 
 def total(dump: Path) -> int:
@@ -119,11 +137,14 @@ def answering(pools: bool, calls: Any = None, **answers: Any) -> Any:
     def report(error: BaseException, request: object) -> None:
         raise error
 
+    date = DateLine()
+    date(time.monotonic())
+    date.until = math.inf  # a new line each second is more for each request where the machine is busy
     slot = WorkerSlots().acquire()
     http = HttpEndpoint(
         **({"handler": print} | answers),
         limits=Limits(),
-        date=DateLine(),
+        date=date,
         wall=time.time,
         report=report,
         counters=slot.counters,
@@ -419,6 +440,7 @@ KINDS: dict[str, Callable[[], None]] = {
     "h2-web": partial(web, later("http2_steps", "count_streams")),
     "h2-wsgi": partial(wsgi, later("http2_steps", "count_streams")),
     "websocket": later("websocket_steps", "echo"),
+    "websocket-open": later("websocket_steps", "handshake"),
     "broadcast": later("websocket_steps", "to_all"),
     "parts": parts,
     "options": later("options", "steps"),

@@ -46,6 +46,34 @@ def echo() -> None:
     step("a text echoed", one)
 
 
+def handshake() -> None:
+    """Count a WebSocket from accept to its end, with its handshake and no message."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+
+    spun = Spun(lambda events: app)
+
+    def one() -> None:
+        with spun.connect() as peer:
+            upgraded(spun, peer)
+        spun.spin(spun.turn)
+        spun.spin()
+
+    def nothing() -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.send(HANDSHAKE)
+            theirs.recv(RECEIVE)
+        for _ in range(5):
+            spun.spin(int)
+
+    step("nothing", nothing)
+    step("a handshake", one)
+
+
 def to_all() -> None:
     """Count a message for each client: the app sends it to all as the frameworks' examples do."""
     clients: list[Any] = []
