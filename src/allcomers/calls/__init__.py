@@ -19,6 +19,7 @@ def make(
     replace: Callable[[str], object] = lambda why: None,
     counters: CounterRow | None = None,
     admission: Admission | None = None,
+    gathers: bool = True,
 ) -> Calls:
     """Return the calls called `name`: "inline", "pool" of at most `threads` threads, or "auto".
 
@@ -26,6 +27,7 @@ def make(
     replace    requests, with a reason, a process in the place of this one, whose threads hang
     counters   the row that counts the calls
     admission  refuses calls that would wait too long; by default none
+    gathers    whether pieces of a response that come without a wait go out together
     """
     counters = counters or CounterRow()
     if limit and name == "inline":
@@ -39,7 +41,7 @@ def make(
     if name == "auto":
         from allcomers.calls.auto import Auto
 
-        return Auto(threads, counters, admission)
+        return Auto(threads, counters, admission, gathers=gathers)
     if name == "inline":
         from allcomers.calls.inline import Inline
 
@@ -47,7 +49,7 @@ def make(
     from allcomers.calls.pool import ThreadPool
 
     if not limit:
-        return ThreadPool(threads, counters, admission=admission)
+        return ThreadPool(threads, counters, admission=admission, gathers=gathers)
     from allcomers.calls.time_limit import TimeLimit
 
     return ThreadPool(threads, counters, TimeLimit(limit, threads, replace), admission=admission)

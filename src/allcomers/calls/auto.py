@@ -8,7 +8,7 @@
     pool      when slow calls are the rule (leaky_bucket.py), each goes to another thread at once, until they are quick
               again.
 
-A response that is an iterable stays in the thread of its call (outflow.py). One that began in the loop's thread is
+A response that is an iterable stays in the thread of its call (giving.py). One that began in the loop's thread is
 pulled there for as long as each piece is there at once and goes out at once. When it has to wait, for its next piece or
 for its client, the loop moves on, and the thread stays with that response to its end.
 
@@ -35,11 +35,11 @@ from threading import get_native_id
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from allcomers.calls.giving import answer, is_bound
 from allcomers.calls.leaky_bucket import LeakyBucket
-from allcomers.calls.outflow import answer, is_bound
 from allcomers.calls.overload.admission import Admission
 from allcomers.calls.ownership import Ownership
-from allcomers.calls.pool import Done, PoolLimit, ThreadPool
+from allcomers.calls.pool import Done, ThreadPool
 from allcomers.calls.watchdog import DOZE, LOOK, Watchdog
 from allcomers.connection.call import FAILED
 from allcomers.connection.http.response_body import PulledBody
@@ -52,7 +52,7 @@ from allcomers.system.processes import forks
 from allcomers.system.processes.forks import new_lock
 
 if TYPE_CHECKING:
-    from allcomers.calls.protocols import MovableLoop, Parts
+    from allcomers.calls.protocols import MovableLoop, Parts, PoolLimit
     from allcomers.connection.base import Work
 
 KEEN: Final = 0.0001
@@ -87,6 +87,7 @@ class Auto:
         counters: CounterRow,
         admission: Admission | None = None,
         limit: PoolLimit | None = None,
+        gathers: bool = True,
     ) -> None:
         self._watchdog = _CallWatch(self)
         self.ownership = Ownership(self._watchdog.ring)
@@ -98,7 +99,7 @@ class Auto:
         self._streams = (
             False  # no call runs there any more, for such a response must not come between two of its pieces
         )
-        self._pool = ThreadPool(threads, counters, limit, self._observe, admission)
+        self._pool = ThreadPool(threads, counters, limit, self._observe, admission, gathers)
         self._ended: SimpleQueue[BaseException | None] = SimpleQueue()
         self._unwatched = Event()  # the watchdog looks at no thread any more
         self._lock = new_lock()  # for what follows
@@ -144,7 +145,7 @@ class Auto:
             _, started = self._left[get_ident()]
         self._counters.called(0.0, monotonic() - started)
         if is_bound(stream) and reply is not None:
-            reply = answer(stream, reply, self._call_further)
+            reply = answer(stream, reply, self._call_further, self._pool.gathering)
         self._post_late(reply)
 
     def _post_late(self, reply: Any) -> None:
@@ -158,7 +159,7 @@ class Auto:
         """Give a response that began in this thread, the loop's, and must wait. Raises LoopMoved when all is given."""
         number = self.ownership.begin()
         if self.release_loop():
-            self._post_late(answer(stream, reply, self._call_further))
+            self._post_late(answer(stream, reply, self._call_further, self._pool.gathering))
             raise LoopMoved
         self.ownership.end(number)
         with self._lock:

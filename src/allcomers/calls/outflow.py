@@ -3,7 +3,7 @@
 An iterable stays in the thread that has called the app: all its pieces, and its close(). What an app keeps for its
 thread (a connection to a database, Bottle's `request`) is there for the whole response; no other call comes between two
 pieces. The thread gives a piece, and pulls the next while that goes out: ahead of its client by some pieces, and no
-more.
+more. Pieces that come without a wait go out together (giving.py).
 
 No call waits for a thread that waits for a slow client:
 
@@ -21,21 +21,24 @@ import enum
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from allcomers.connection.base import HIGH_WATER
 from allcomers.connection.call import PartialResponse
-from allcomers.connection.http.response_body import EndOfBody, FinalPiece, PulledBody, StreamingBody
-from allcomers.connection.http.response_head import plain_response
+from allcomers.connection.http.response_body import (
+    ENDLESS,
+    EndOfBody,
+    PulledBody,
+    StreamingBody,
+)
 from allcomers.connection.http.spool import SPOOL_MOST, Spool, SpooledBody
-from allcomers.errors import AnswerError, ClientGone
-from allcomers.protocol.message import FileSlice, Response
+from allcomers.errors import ClientGone
+from allcomers.protocol.message import FileSlice, Piece, Response
 from allcomers.system.native.threads import Condition
 from allcomers.system.processes import forks
 
 if TYPE_CHECKING:
-    from allcomers.calls.protocols import Calls
-    from allcomers.connection.base import Work
+    pass
 
 EACH: Final = 256
 """Bytes that a piece counts for beside its own: a flood of short ones has a limit, too."""
@@ -43,9 +46,6 @@ EACH: Final = 256
 PROMPT: Final = 0.005
 """Seconds in which a client that is not slow makes room: the interpreter runs one thread for so long
 (sys.getswitchinterval()), so to give up the thread's place sooner would gain nothing."""
-
-Run: TypeAlias = "Callable[[Work], Any]"
-"""Runs a further call of the app as calls are run here: counted, perhaps with a time limit."""
 
 
 class Stage(enum.Enum):
@@ -60,11 +60,17 @@ class Stage(enum.Enum):
 NEW, BEGUN, OVER, HANDED_ON = Stage
 
 
+def nothing() -> None:
+    """Do nothing: nothing is held."""
+
+
 class Outflow:
     """The response of one call, on its way to the thread that has the connection.
 
     send  called with a PartialResponse, from any thread; with the lock held, so that parts keep their order
     away  a context in which the thread of the call waits for its client
+
+    on_write  called before a piece is written: others may be held that come before it
     """
 
     def __init__(
@@ -72,6 +78,7 @@ class Outflow:
         send: Callable[[PartialResponse], object],
         away: Callable[[], AbstractContextManager[object]],
     ) -> None:
+        self.on_write: Callable[[], object] = nothing
         self._send = send
         self._away = away
         self._changed = Condition()  # its lock is for all that follows
@@ -85,16 +92,28 @@ class Outflow:
     # ------------------------------------------------------------ in the thread of the call
 
     @property
-    def is_whole(self) -> bool:
-        """Whether all is given that the head promises."""
-        return self._body is not None and self._given >= self._body.most
+    def left(self) -> int:
+        """The bytes of the body that are not given yet; ENDLESS before the connection has begun it."""
+        return ENDLESS if self._body is None else self._body.most - self._given
+
+    @property
+    def has_begun(self) -> bool:
+        return self._stage is not NEW
 
     def begin(self, beginning: Response | StreamingBody, size: int) -> None:
         """Send the head, and a first piece of `size` bytes. Raises AnswerError for a head that cannot be sent, and
         ClientGone."""
+        self.begin_soon(beginning, size)
+        self.wait_begun()
+
+    def begin_soon(self, beginning: Response | StreamingBody, size: int) -> None:
+        """Begin, without a wait for what becomes of the head. Raises ClientGone. Called in any thread."""
         if forks.is_copy:
             forks.leave()
         self._post(beginning, size, self._begun)
+
+    def wait_begun(self) -> None:
+        """Wait until the head is with the connection. Raises as begin() does."""
         with self._changed:
             self._changed.wait_for(lambda: self._stage is not NEW or self._error is not None)
         self._check()
@@ -113,8 +132,13 @@ class Outflow:
         self._body, self._given = stream, stream.sent
         self._stage = BEGUN
 
+    def post(self, data: Piece | EndOfBody) -> None:
+        """Send a further part, without a wait. Raises ClientGone. Called in any thread."""
+        self._post(data, 0 if isinstance(data, EndOfBody) else len(data))
+
     def write(self, data: bytes) -> None:
         """Take a further piece over: in memory, or in the spool. Raises ClientGone; OSError where it cannot be kept."""
+        self.on_write()
         at = 0
         while at < len(data):
             if self._has_room():
@@ -131,7 +155,7 @@ class Outflow:
             return
         if self._spool is not None:
             self.wait(0)
-        self._post(piece, len(piece))
+        self.post(piece)
         self.wait(0 if isinstance(piece, FileSlice) or not piece else HIGH_WATER)
 
     def wait(self, most: int) -> None:
@@ -262,78 +286,3 @@ class Outflow:
         with self._away(), self._changed:
             self._changed.wait_for(is_over)
         self._check()
-
-
-def is_bound(reply: object) -> bool:
-    """Return whether `reply` is a response of which more is to come from the thread that has it.
-
-    PERF: where calls have no limit, look for a PulledBody first: 1,000 of the 53,000 instructions of a request in
-    a pool (bench instructions --kinds pool).
-    """
-    return isinstance(reply, PulledBody) and reply.is_bound and not isinstance(reply.first, EndOfBody)
-
-
-def runner(calls: Calls, multiplexes: bool) -> Run:
-    """Return what runs a call of a peer in this thread, which drives it, and where several of its calls are under way
-    if it `multiplexes`. It raises LoopMoved."""
-    return partial(_run_of_several, calls) if multiplexes and calls.keeps_threads else calls.here
-
-
-def _run_of_several(calls: Calls, call: Work) -> Any:
-    """Run `call`. A response that is bound to this thread is given from here to its end: the loop moves on, for other
-    calls must not come between two of its pieces."""
-    reply = calls.here(call)
-    if is_bound(reply):
-        calls.stay(reply, reply)
-    return reply
-
-
-def answer(stream: PulledBody, reply: Any, run: Run) -> EndOfBody | SpooledBody | Response:
-    """Give all of a bound response from this thread, and close it; return what ends it.
-
-    reply  the result of the thread's call: the stream itself, which then begins, or its next piece; b"" where that
-           piece is on its way already
-    run    raises what ends this at once
-    """
-    outflow: Outflow = stream.outflow
-    end = EndOfBody.ABORTED
-    try:
-        try:
-            end = _give_all(stream, outflow, reply, run)
-        except ClientGone:
-            pass
-        except OSError as error:  # there is no room for a piece
-            stream.fail(error)
-        except AnswerError as error:  # most often of its head: nothing has gone out
-            run(stream.end)
-            stream.fail(error)
-            outflow.finish(EndOfBody.ABORTED)
-            return plain_response(500, "Internal Server Error")
-        run(stream.end)
-    except BaseException:  # a call that was given up
-        outflow.finish(EndOfBody.ABORTED)
-        raise
-    return outflow.finish(end)
-
-
-def _give_all(stream: PulledBody, outflow: Outflow, reply: Any, run: Run) -> EndOfBody:
-    """Give piece after piece, to the end. Raises ClientGone, AnswerError."""
-    piece: Any = reply
-    if reply is not stream:
-        outflow.adopt(stream)
-    else:
-        piece = stream.first
-        if isinstance(piece, FinalPiece):
-            stream.first = piece.piece
-    while not isinstance(piece, EndOfBody):
-        last = isinstance(piece, FinalPiece)
-        if isinstance(piece, FinalPiece):
-            piece = piece.piece
-        if reply is stream:
-            outflow.follow(stream, piece)
-        else:
-            outflow.give(piece)
-        if last or outflow.is_whole:
-            return outflow.complete()
-        reply = piece = run(stream.next)
-    return outflow.complete() if piece is EndOfBody.COMPLETE else piece

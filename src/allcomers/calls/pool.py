@@ -1,7 +1,7 @@
 """Pool: calls run on up to N threads of their own, which the loop does not wait for.
 
 Right when calls wait (for a database, a file, another server): the loop serves others meanwhile, and N is how many
-may wait at once. A response that is an iterable has its thread to its end (outflow.py). Costs two hand-overs between
+may wait at once. A response that is an iterable has its thread to its end (giving.py). Costs two hand-overs between
 threads for each call; calls that compute gain nothing, since the interpreter runs one at a time. Under the blocking
 models it is a limit: many connections, N calls at once.
 
@@ -23,12 +23,13 @@ from contextlib import contextmanager
 from functools import partial
 from queue import Empty
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from allcomers.calls.outflow import answer, is_bound
+from allcomers.calls.giving import Gathering, answer, is_bound
 from allcomers.calls.overload.admission import Admission
 from allcomers.calls.overload.delay import CALM
 from allcomers.calls.queue import AwaitedReply, WorkQueue
+from allcomers.calls.watchdog import LOOK
 from allcomers.connection.call import DROPPED, FAILED, OVERLOADED, PartialResponse
 from allcomers.connection.http.response_body import PulledBody
 from allcomers.errors import CallAbandoned
@@ -39,7 +40,7 @@ from allcomers.system.native.threads import Event, start_thread
 from allcomers.system.processes.forks import new_lock
 
 if TYPE_CHECKING:
-    from allcomers.calls.protocols import Parts
+    from allcomers.calls.protocols import Parts, PoolLimit
     from allcomers.connection.base import Work
 
 _logger = logging.getLogger("allcomers.calls")
@@ -58,30 +59,6 @@ Done: TypeAlias = Callable[[Any], object]
 """Receives the result of a call."""
 
 
-class PoolLimit(Protocol):
-    """A time limit of calls, as their pool knows it (time_limit.TimeLimit)."""
-
-    pool: ThreadPool
-
-    def enqueue(self, work: Work, done: Done) -> Work:
-        """Return the call that a thread is to run in the place of `work`."""
-        ...
-
-    def dequeue(self, call: Work) -> None:
-        """End the wait of a call for its thread. Raises CallAbandoned where that was too long."""
-        ...
-
-    def next(self, first: Work, work: Work) -> Work:
-        """Return the same for a further call of the response that the call `first` has begun."""
-        ...
-
-    def lift(self, thread: int) -> None:
-        """Let the calls that run in this thread take any time."""
-        ...
-
-    def close(self) -> None:
-        """Watch no call any more."""
-        ...
 
 
 def _nothing() -> None:
@@ -94,6 +71,7 @@ class ThreadPool:
     limit      the time limit of each call, or None
     observe    called with the seconds that each call took, before its result is reported
     admission  refuses calls that would wait too long: their result is OVERLOADED; by default none
+    gathers    whether pieces of a response that come without a wait go out together; not where each call has a limit
     """
 
     inline = False
@@ -107,7 +85,9 @@ class ThreadPool:
         limit: PoolLimit | None = None,
         observe: Callable[[float], object] | None = None,
         admission: Admission | None = None,
+        gathers: bool = True,
     ) -> None:
+        self.gathering = Gathering() if gathers and limit is None else None
         self.is_limited = limit is not None
         self._counters = counters
         self._limit = limit
@@ -277,6 +257,8 @@ class ThreadPool:
             self._jobs.put((_nothing, None, math.inf))
         if self._limit is not None:
             self._limit.close()
+        if self.gathering is not None:
+            self.gathering.close()
 
     def resize(self, by: int) -> None:
         """Allow so many threads more; or fewer: then one ends after its call."""
@@ -360,7 +342,10 @@ class ThreadPool:
         if self._observe is not None:
             self._observe(lasted)
         if type(reply) is PulledBody and is_bound(reply):
-            return answer(reply, reply, self.call if limit is None else partial(self._call_next, limit, work))
+            gathering = self.gathering if lasted < LOOK else None  # else what was waited for goes out at once
+            return answer(
+                reply, reply, self.call if limit is None else partial(self._call_next, limit, work), gathering
+            )
         return reply
 
     def _call_next(self, limit: PoolLimit, first: Work, work: Work) -> Any:

@@ -27,7 +27,7 @@ class Parts(Protocol):
 
 
 class Calls(Protocol):
-    """Where calls run. A response that is an iterable stays in the thread of its call (outflow.py), unless that thread
+    """Where calls run. A response that is an iterable stays in the thread of its call (giving.py), unless that thread
     drives its connection: then it is pulled there, by here().
 
     counts        bool: run() adds what it runs to the live figures
@@ -65,7 +65,7 @@ class Calls(Protocol):
     def stay(self, stream: PulledBody, reply: Any) -> None:
         """Send the loop on to another thread, give the rest of `stream` from this one, then raise LoopMoved.
 
-        reply  as calls.outflow.answer() has it
+        reply  as calls.giving.answer() has it
 
         Return where the loop cannot move. Called only where `keeps_threads`.
         """
@@ -93,6 +93,32 @@ class TimedCalls(Calls, Protocol):
 
     def run_until(self, work: Work, parts: Parts, until: Callable[[], float]) -> Any:
         """Run as run() does; return TIMED_OUT at the time `until`, too, which may move while this waits."""
+        ...
+
+
+class PoolLimit(Protocol):
+    """A time limit of calls, as their pool knows it (time_limit.TimeLimit)."""
+
+    pool: Any
+
+    def enqueue(self, work: Work, done: Callable[[Any], object]) -> Work:
+        """Return the call that a thread is to run in the place of `work`."""
+        ...
+
+    def dequeue(self, call: Work) -> None:
+        """End the wait of a call for its thread. Raises CallAbandoned where that was too long."""
+        ...
+
+    def next(self, first: Work, work: Work) -> Work:
+        """Return the same for a further call of the response that the call `first` has begun."""
+        ...
+
+    def lift(self, thread: int) -> None:
+        """Let the calls that run in this thread take any time."""
+        ...
+
+    def close(self) -> None:
+        """Watch no call any more."""
         ...
 
 

@@ -26,13 +26,13 @@ from time import monotonic
 from traceback import StackSummary
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from allcomers.calls import stacks
 from allcomers.calls.auto import Auto
 from allcomers.calls.pool import ThreadPool
 from allcomers.calls.watchdog import RunningCalls, TimedCall
 from allcomers.connection.call import TIMED_OUT
 from allcomers.errors import CallAbandoned, LoopMoved
 from allcomers.system.counters import CounterRow
+from allcomers.system.native import stacks
 from allcomers.system.native.primitives import get_ident
 from allcomers.system.native.threads import Event
 from allcomers.system.processes.forks import new_lock

@@ -168,7 +168,7 @@ class RunningCalls(RunningSlots, Generic[W]):
 
     def _look(self) -> float | None:
         """Deal with the calls that are due. Return the seconds until the next may be; None while none runs."""
-        from allcomers.calls import stacks  # late: most servers limit no call
+        from allcomers.system.native import stacks  # late: most servers limit no call
 
         now = monotonic()
         for call in list(self.calls):

@@ -67,7 +67,9 @@ def _calls(
         from allcomers.models.greenlets.calls import TimedGreenlets
 
         return TimedGreenlets(limit)
-    return calls.make(endpoint.calls, config.threads, limit, request_replacement, slot.counters, admission)
+    return calls.make(
+        endpoint.calls, config.threads, limit, request_replacement, slot.counters, admission, config.gather
+    )
 
 
 def report_dropped(serving: Serving) -> None:

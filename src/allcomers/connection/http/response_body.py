@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from allcomers.errors import AnswerError
 from allcomers.protocol import encode
+from allcomers.protocol.head import BARE
 from allcomers.protocol.message import FileSlice, Piece, Request, Response, Segment, title
 
 ENDLESS: Final = 1 << 62
@@ -217,6 +219,19 @@ class PulledBody(StreamingBody):
             request.outflow = request.driver.outflow()
         return request.outflow
 
+    @property
+    def may_be_held(self) -> bool:
+        """Whether its first piece may be held until there are more: nothing that its head has says how many bytes it
+        takes."""
+        response = self.response
+        if type(self.first) is not bytes or self._request.method == "HEAD" or response.status in BARE:
+            return False
+        try:
+            _, ours = encode.encode_fields(response.headers)
+        except Exception:  # raised again when it begins
+            return False
+        return ours is None or "content-length" not in ours
+
     def begin(self) -> None:
         """Pull the first piece. Raises what the app raises, and AnswerError."""
         self.first = self.pull()
@@ -254,6 +269,26 @@ class PulledBody(StreamingBody):
     def next(self) -> Any:
         """Return the next piece, or the end, which is not closed yet: a Call."""
         return self._timed(self._next)
+
+    def next_while(self, takes: Callable[[bytes], bool]) -> Any:
+        """Return the next piece that `takes` does not take, or the end, which is not closed yet: a Call.
+
+        PERF: a call for the pieces that come without a wait, rather than five for each."""
+        return self._timed(partial(self._next_while, takes))
+
+    def _next_while(self, takes: Callable[[bytes], bool]) -> Any:
+        if self._is_stopped:
+            return self._next()
+        try:
+            for piece in self.pieces:
+                if type(piece) is not bytes:
+                    return self.checked(piece)
+                if not takes(piece):
+                    return piece
+        except BaseException as error:
+            self.fail(error)
+            return EndOfBody.ABORTED
+        return EndOfBody.COMPLETE
 
     def end(self) -> None:
         """Run close(): a Call."""

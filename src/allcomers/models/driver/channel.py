@@ -17,7 +17,8 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final
 
-from allcomers.calls.outflow import Outflow, runner
+from allcomers.calls.giving import runner
+from allcomers.calls.outflow import Outflow
 from allcomers.connection.base import CALL, IDLE, READ, RUNNING, WRITE, Connection, awaits_body, run_due
 from allcomers.connection.call import CONSUMED, OVERLOADED, Address, Driver
 from allcomers.connection.http.exchange import StepCall

@@ -58,7 +58,7 @@ cdef enum:
 PUSHED, KEPT = 1, 2  # what FastState.push() returns
 
 cdef double PROMPT = 0.005  # seconds for the same: poller.PROMPT
-cdef double QUICK = 0.0001  # seconds in which a piece is made without a wait
+cdef double QUICK = 0.001  # seconds in which a piece is made without a wait: watchdog.LOOK
 cdef object _COMPLETE = EndOfBody.COMPLETE
 cdef object _NONE_LEFT = object()
 cdef object _ENDLESS = ENDLESS

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from gevent import Greenlet
 
-from allcomers.calls import stacks
 from allcomers.calls.inline import Inline
 from allcomers.calls.time_limit import log_overdue
 from allcomers.connection.call import FAILED, TIMED_OUT
 from allcomers.errors import CallAbandoned
+from allcomers.system.native import stacks
 
 if TYPE_CHECKING:
     from allcomers.calls.protocols import Parts
