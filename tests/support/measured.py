@@ -31,6 +31,7 @@ def step(clients: int, tps: float, *, limit: float = 10.0, **fields: Any) -> Ste
     `limit`."""
     p50 = clients / tps
     met = fields.get("met", 3 * p50 < limit)
+    sign = ">" if 3 * p50 > limit else "="
     times = {"50": p50, "90": 2 * p50, "99": 3 * p50, "99.9": 4 * p50, "100": 5 * p50}
     values = {
         "answered": int(tps),
@@ -41,7 +42,7 @@ def step(clients: int, tps: float, *, limit: float = 10.0, **fields: Any) -> Ste
         "load_busy": 0.3,
         "mean": p50,
         "met": met,
-        "missed": () if met else (f"p99 {wording.seconds(3 * p50)} > {wording.seconds(limit)}",),
+        "missed": () if met else (f"p99 {wording.seconds(3 * p50)} {sign} {wording.seconds(limit)}",),
         "excess": 0.0 if met else 3 * p50 / limit,
     }
     return Step(clients=clients, tps=tps, **{"seconds": 1.0, **values, **fields})
