@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import timeit
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import copy_context
 from time import monotonic
 from typing import Any
 
+from allcomers.apps.by_route.counted import CountedAsgi, CountedHandler
 from allcomers.apps.routes import routes
 from allcomers.apps.web import Web
 from allcomers.apps.wsgi.app import Wsgi
@@ -25,6 +27,7 @@ from allcomers.protocol.encode import encode_fields
 from allcomers.protocol.message import Request, Response
 from allcomers.server.access_log import AccessLog
 from allcomers.system.counters import BYTES_IN, BYTES_OUT, REQUESTS, CounterRow, PlainCounterRow
+from allcomers.system.diagnostics.route_board import RouteBoard, RouteCounts
 
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
 COUNT = 100_000
@@ -160,8 +163,36 @@ def live_figures() -> None:
         )
 
 
+def by_route() -> None:
+    """Count the response of a handler, and of an ASGI app that does not wait, by route."""
+    counts = RouteCounts(RouteBoard(), 1)
+    request, response = Request(method="GET", target="/users/7"), Response(b"x")
+
+    def handler(request: Request) -> Response:
+        return response
+
+    counted = CountedHandler(handler, counts)
+    show("a handler's call by route", cost(lambda: counted(request)) - cost(lambda: handler(request)))
+    start, body = {"type": "http.response.start", "status": 200}, {"type": "http.response.body"}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(start)
+        await send(body)
+
+    async def send(message: Any) -> None:
+        pass
+
+    def run(app: Any) -> None:
+        with suppress(StopIteration):
+            app({"type": "http", "path": "/users/7"}, None, send).send(None)
+
+    asgi = CountedAsgi(app, counts)
+    show("an ASGI app's call by route", cost(lambda: run(asgi)) - cost(lambda: run(app)))
+
+
 if __name__ == "__main__":
     live_figures()
+    by_route()
     web()
     routed()
     wsgi()

@@ -36,8 +36,10 @@ class ErrorKeeper(logging.Handler):
 
     def attach(self) -> None:
         """Have it hear the server's log and the app's, once the app has configured its own."""
-        for logger in (logging.getLogger(), logging.getLogger("allcomers")):
-            logger.addHandler(self)
+        ours = logging.getLogger("allcomers")
+        logging.getLogger().addHandler(self)
+        if not ours.propagate:
+            ours.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(Exception):  # of a __str__ of the app's, or for want of memory
