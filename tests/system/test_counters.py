@@ -25,11 +25,13 @@ from allcomers.system.counters import (
     CALLS,
     CLASSES,
     CONNECTIONS,
+    FAILURES,
     LAG,
     LAGS,
     PLACES,
     REQUESTS,
     SIZE,
+    STATUSES,
     TIMES,
     TURNS,
     WAIT_TIME,
@@ -92,7 +94,7 @@ def test_compiled_and_plain_write_the_same(steps: list[tuple[Any, ...]]) -> None
 @pytest.mark.skipif(not leaf.COMPILED, reason="the leaf is not compiled, or ALLCOMERS_PURE is set")
 def test_the_compiled_page_takes_no_row_that_is_too_short_and_no_slot_beyond() -> None:
     counters = CounterRow()
-    with pytest.raises(ValueError, match="512 numbers"):
+    with pytest.raises(ValueError, match="1,024 numbers"):
         counters.cells = memoryview(bytearray(4088)).cast("Q")
     with pytest.raises(IndexError):
         counters.add(LAG)
@@ -122,6 +124,7 @@ def test_what_is_counted_where() -> None:
     counters.loop_turn(3e-6)
     cells = counters.cells
     assert list(cells[ANSWERED : ANSWERED + CLASSES]) == [2, 0, 1, 0, 1, 0]
+    assert [at for at, count in enumerate(cells[STATUSES : STATUSES + len(FAILURES)], 400) if count] == [404]
     assert counters.answers == sum(cells[TIMES : TIMES + BUCKETS]) == 4
     assert (cells[CALLS], cells[WAIT_TIME], cells[APP_TIME]) == (1, 250_000_000, 500_000_000)
     assert list(cells[LAG : LAG + LAGS]) == [0, 0, 1] + [0] * (LAGS - 3)  # 3 µs are 2.9 times 1,024 ns

@@ -59,8 +59,6 @@ Done: TypeAlias = Callable[[Any], object]
 """Receives the result of a call."""
 
 
-
-
 def _nothing() -> None:
     """Wake a thread, which is to end."""
 

@@ -6,7 +6,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 cdef enum:  # the slots of counters.py, where they are explained
-    PAGE = 512 * 8
+    SIZE = 1024 * 8
     ANSWERED = 9
     CALLS = 18
     APP_TIME = 19
@@ -16,7 +16,8 @@ cdef enum:  # the slots of counters.py, where they are explained
     RESPONSE_TIME = 27
     LAG = 48
     LAGS = 32
-    TIMES = 80
+    STATUSES = 80
+    TIMES = 592
     BUCKETS = 432
 
 
@@ -51,7 +52,7 @@ cdef class CounterRow:
         self.at = NULL
 
     def __init__(self, cells=None):
-        self.cells = memoryview(bytearray(PAGE)).cast("Q") if cells is None else cells
+        self.cells = memoryview(bytearray(SIZE)).cast("Q") if cells is None else cells
 
     def __dealloc__(self):
         if self.at is not NULL:
@@ -65,9 +66,9 @@ cdef class CounterRow:
     def cells(self, cells):
         cdef Py_buffer view
         PyObject_GetBuffer(cells, &view, PyBUF_WRITABLE)
-        if view.len < PAGE:
+        if view.len < SIZE:
             PyBuffer_Release(&view)
-            raise ValueError("a row has 512 numbers of 8 bytes")
+            raise ValueError("a row has 1,024 numbers of 8 bytes")
         if self.at is not NULL:
             PyBuffer_Release(&self._view)
         self._cells = cells
@@ -90,6 +91,8 @@ cdef class CounterRow:
     cpdef void answered(self, unsigned int status, double seconds) noexcept:
         cdef uint64_t time = _nanoseconds(seconds)
         self.at[ANSWERED + (status // 100 if status < 600 else 0)] += 1
+        if 400 <= status < 600:
+            self.at[STATUSES + status - 400] += 1
         self.at[RESPONSE_TIME] += time
         self.at[TIMES + _bucket(time)] += 1
 

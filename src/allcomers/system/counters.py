@@ -1,8 +1,8 @@
 """Live figures: the work of each worker, past and present, for all processes to see while it serves.
 
 A board is one piece of shared memory, mapped before any process is forked, so that each has it: the supervisor, its
-workers, and the process that shows the figures. It is made of rows, each a page of 512 numbers (unsigned, 64 bits, in
-the machine's own order), and each row has one writer, which needs no lock:
+workers, and the process that shows the figures. It is made of rows, each two pages, 1,024 numbers (unsigned, 64
+bits, in the machine's own order), and each row has one writer, which needs no lock:
 
     row 0                       the server's, written by the supervisor: the slots of HEAD below
     rows 1 to PLACES - 1        a worker's each, by its place
@@ -18,7 +18,8 @@ A row of a worker, by index (`BYTES_IN` and so on are its names here):
     6 to 47   gauges and counters; times are nanoseconds of the monotonic clock
     48 to 79  LAG: how long the loop was away from its poller, a counter for each power of two of microseconds:
               LAG + n counts those from 2 ** (n - 1) up to 2 ** n µs, LAG those below one, LAG + 31 all longer ones
-    80 to 511 TIMES: response times, 16 counters for each power of two. Of t ns, with v = t >> 6 and
+    80 to 279 STATUSES: responses of the statuses 400 to 599, a counter each
+    592 to 1023 TIMES: response times, 16 counters for each power of two. Of t ns, with v = t >> 6 and
               e = max(0, bit_length(v) - 5), the index is TIMES + min(431, 16 * e + (v >> e)): 64 ns wide up to 2 µs,
               then at most 1/16 of the time; the last counts all from 66 s on
 
@@ -43,7 +44,7 @@ from typing import TYPE_CHECKING, Final
 
 from allcomers.protocol import compiled
 
-SLOTS: Final = 512
+SLOTS: Final = 1024
 SIZE: Final = SLOTS * 8
 
 _WORD: Final = (1 << 64) - 1
@@ -93,6 +94,11 @@ SCALED_AT: Final = 12
 """When that was, in nanoseconds of the monotonic clock."""
 SCALED_BY: Final = 13
 """1 where it was one worker more, 0 where it was one less."""
+
+DIED: Final = 14
+"""Workers that ended by themselves."""
+REPLACED: Final = 15
+"""Workers that were replaced because of a signal, their age, or because they hung; not by a reload."""
 
 SCALES: Final = ("none", "signal", "busy", "waiting", "idle")
 """signal: TTIN or TTOU; busy: the workers were; waiting: calls or peers did; idle: the others carry the load."""
@@ -187,7 +193,10 @@ CLIENT: Final = 47
 CLASSES: Final = 6
 LAG: Final = 48
 LAGS: Final = 32
-TIMES: Final = 80
+STATUSES: Final = 80
+FAILURES: Final = range(400, 600)
+"""The statuses that are counted one by one: status s in slot STATUSES + s - 400."""
+TIMES: Final = 592
 BUCKETS: Final = SLOTS - TIMES
 
 
@@ -258,6 +267,9 @@ class PlainCounterRow:
         cells = self.cells
         of_class = ANSWERED + (status // 100 if status < 600 else 0)
         cells[of_class] = (cells[of_class] + 1) & _WORD
+        if status in FAILURES:
+            of_status = STATUSES + status - FAILURES[0]
+            cells[of_status] = (cells[of_status] + 1) & _WORD
         time = nanoseconds(seconds)
         cells[RESPONSE_TIME] = (cells[RESPONSE_TIME] + time) & _WORD
         of_time = TIMES + bucket(time)

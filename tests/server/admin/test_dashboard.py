@@ -1,4 +1,5 @@
-"""The dashboard in Chromium: it shows the figures that a load generator measured, in any light, on any screen."""
+"""The dashboard in Chromium: it shows the figures that a load generator measured, and the past, in any light, on any
+screen."""
 
 from __future__ import annotations
 
@@ -8,6 +9,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -34,9 +38,17 @@ def wrong() -> Iterator[list[str]]:
     assert not found
 
 
+@pytest.fixture(autouse=True)
+def closed(browser: Browser) -> Iterator[None]:
+    """Close the pages of a test at its end: each would go on drawing."""
+    yield
+    for context in browser.contexts:
+        context.close()
+
+
 def visit(browser: Browser, admin: Admin, wrong: list[str], **context: object) -> Page:
     page = browser.new_context(**context).new_page()  # type: ignore[arg-type]
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda request: None if request.url.startswith(origin(admin)) else elsewhere(request.url, wrong))
@@ -104,9 +116,9 @@ def test_it_agrees_with_the_load_generator(
 @pytest.mark.parametrize(
     "context",
     [
-        {"viewport": {"width": 1440, "height": 900}},
-        {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark"},
-        {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 3, "has_touch": True},
+        {"viewport": {"width": 1280, "height": 900}},
+        {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
+        {"viewport": {"width": 390, "height": 740}, "device_scale_factor": 3, "has_touch": True},
     ],
     ids=["light", "dark", "phone"],
 )
@@ -122,8 +134,8 @@ def test_it_can_be_read(
     too_wide = """() => [...document.querySelectorAll('.tile dd, h2, .key')]
         .filter((part) => part.scrollWidth > part.clientWidth + 1).map((part) => part.textContent)"""
     assert page.evaluate(too_wide) == []
-    ink, card = page.evaluate("[colours.ink, colours.card]")
-    assert (luminance(ink) > luminance(card)) == (context.get("color_scheme") == "dark")
+    ink, paper = page.evaluate("['--ink', '--paper'].map(charts.css)")
+    assert (luminance(ink) > luminance(paper)) == (context.get("color_scheme") == "dark")
     drawn = """() => [...document.querySelectorAll('canvas')].map((canvas) => {
         const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
         return data.some((value) => value > 0); })"""
@@ -189,7 +201,7 @@ def test_it_shows_workers_by_demand(browser: Browser, app: App, wrong: list[str]
         page = visit(browser, Admin(server), wrong)
         page.wait_for_function("() => document.querySelector('#what').textContent.includes('(1 to 3 by demand)')")
         assert page.inner_text("#scaled") == "1 wanted, 1 to 3 by demand"
-        assert page.is_visible("#range")
+        assert page.evaluate("charts.made.work.u.series[3].show")
         server.send(signal.SIGTTIN)
         page.wait_for_function("() => document.querySelector('#scaled').textContent.includes('; one more at ')")
         assert page.inner_text("#scaled").startswith("2 wanted, 1 to 3 by demand")
@@ -202,5 +214,93 @@ def test_a_fixed_number_of_workers_has_no_range(
     page = visit(browser, server[1], wrong)
     page.wait_for_function("() => document.querySelector('#what').textContent.includes('2 of 2 workers')")
     assert page.inner_text("#scaled") == ""
-    assert page.is_hidden("#range")
+    assert not page.evaluate("charts.made.work.u.series[3].show")
     assert "demand" not in page.inner_text("#what")
+
+
+def test_failures_by_status_are_those_of_the_json(
+    browser: Browser, server: tuple[Server, Admin], wrong: list[str]
+) -> None:
+    (host, port), admin = server[0].address, server[1]
+    for _ in range(3):
+        with pytest.raises(HTTPError, match="404"):
+            urlopen(f"http://{host}:{port}/status/404", timeout=10)
+    totals = admin.stats_when(lambda stats: stats["totals"]["statuses"].get("404") == 3, "the failures")["totals"]
+    assert totals["statuses"] == {"404": 3}
+    page = visit(browser, admin, wrong)
+    rows = [row.locator("td").all_inner_texts() for row in page.locator("#statuses tr").all()]
+    assert [[row[0], row[2]] for row in rows] == [["404", "3"]]
+    page.wait_for_function("charts.made.failures.columns[2].some((rate) => rate > 0)")
+
+
+def kinds(stats: dict[str, Any]) -> list[str]:
+    return [mark["kind"] for mark in stats.get("marks", ())]
+
+
+def test_the_past_outlives_reloads_and_the_process_of_the_page(browser: Browser, app: App, wrong: list[str]) -> None:
+    with serving("run", app.target, "--admin", "127.0.0.1:0", "--workers", "2", quiet=False) as server:
+        admin = Admin(server)
+        admin.stats_when(lambda stats: stats["number"] > 2, "some seconds")
+        server.send(signal.SIGHUP)
+        done = admin.stats_when(lambda stats: stats["reload"]["state"] == "done", "the reload")
+        pids = [worker["pid"] for worker in done["workers"] if worker["state"] == "ready"]
+        os.kill(pids[0], signal.SIGKILL)
+        dead = admin.stats_when(lambda stats: kinds(stats)[-1:] == ["death"], "the death to be marked")
+        (process,) = children(server, admin)
+        os.kill(process, signal.SIGKILL)
+        wait_for(lambda: admin.status("/stats.json") == 200, "another process")
+        after = admin.stats_when(lambda stats: stats["number"] > dead["number"], "the number to go on")
+        assert kinds(after) == ["reload", "death", "page"]
+        page = visit(browser, admin, wrong)
+        assert page.evaluate("state.past[0].number") == 1
+        assert page.locator("#marks li").all_inner_texts()[1].endswith("a worker died")
+        assert page.locator("#requests .event").evaluate_all("marks => marks.map((mark) => mark.dataset.kind)") == [
+            "reload", "death", "page",
+        ]  # fmt: skip
+
+
+def test_the_span_is_chosen_and_charts_have_one_crosshair_and_zoom(
+    browser: Browser, server: tuple[Server, Admin], wrong: list[str]
+) -> None:
+    page = visit(browser, server[1], wrong)
+    wide = "Object.values(charts.made).map(({u}) => Math.round(u.scales.x.max - u.scales.x.min))"
+    for span in (1800, 7200, 300):
+        page.click(f'[data-span="{span}"]')
+        assert page.evaluate(wide) == 6 * [span]
+    page.locator("#requests .u-over").scroll_into_view_if_needed()
+    box = page.locator("#requests .u-over").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 2, box["y"] + 20, steps=3)
+    page.mouse.up()
+    assert all(140 < zoomed < 155 for zoomed in page.evaluate(wide))
+    page.mouse.move(box["x"] + box["width"] - 4, box["y"] + 20)
+    times = [page.inner_text(f"#{name} .u-value >> nth=0") for name in ("requests", "users", "work")]
+    assert len(set(times)) == 1
+    assert times[0] != "–"
+    number = page.evaluate("state.sample.number")
+    page.wait_for_function("([number]) => state.sample.number > number", arg=[number])
+    assert all(140 < zoomed < 155 for zoomed in page.evaluate(wide)), "a zoom stays while samples come"
+    page.click("#users figcaption button")
+    assert page.evaluate(wide) == 6 * [300]
+
+
+def test_routes_and_errors_are_shown_where_there_are_any(
+    browser: Browser, server: tuple[Server, Admin], wrong: list[str]
+) -> None:
+    page = visit(browser, server[1], wrong)
+    assert page.is_hidden("#by-route")
+    assert page.is_hidden("#last-errors")
+    route = {"route": "/notes/<b>", "count": 1234, "failures": 2, "tps": 5.5, "mean": 0.001, "p50": 0.002, "p99": 0.25}
+    error = {"time": 1.8e9, "worker": 1, "pid": 77, "count": 3, "message": "KeyError: '<b>'", "stack": ""}
+    shown = """([route, error]) => {  // at once: the next sample has none
+        add({...state.sample, routes: [route], errors: [error]});
+        const texts = (selector) => [...document.querySelectorAll(selector)].map((part) => part.textContent);
+        const hidden = ['by-route', 'last-errors'].map((id) => byId(id).hidden);
+        return [texts('#routes td'), texts('#errors summary'), ...hidden]; }"""
+    cells = ["/notes/<b>", "1,234", "2", "5.5", "1 ms", "2 ms", "250 ms"]
+    routes, errors, *hidden = page.evaluate(shown, [route, error])
+    assert routes == cells
+    assert [text.endswith("KeyError: '<b>' (3 times), process 77") for text in errors] == [True]
+    assert hidden == [False, False]

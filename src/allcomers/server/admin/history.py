@@ -1,4 +1,4 @@
-"""A sample of the figures each second, kept for ten minutes; watchers wait for the next one.
+"""A sample of the figures each second, a summary of each ten, kept for two hours; watchers wait for the next one.
 
 One thread takes the samples: so a second has the same figures for all watchers, and one more of them costs only the
 sending.
@@ -17,6 +17,7 @@ from typing import Any, Final
 from allcomers.server.admin import interval
 from allcomers.server.admin.by_route import RouteFigures
 from allcomers.server.admin.errors import recent_errors
+from allcomers.server.admin.past import Past, happened, refused
 from allcomers.server.admin.snapshot import Snapshot, snapshot
 from allcomers.system.counters import CounterBoard
 from allcomers.system.diagnostics.board import DiagnosticBoard
@@ -26,15 +27,21 @@ _logger = logging.getLogger("allcomers.admin")
 EVERY: Final = 1.0
 """Seconds between two samples."""
 
-KEPT: Final = 600
-"""Samples that are kept."""
-
 WINDOWS: Final = (1, 10, 60)
 """Spans of the figures, in seconds."""
 
+TEN: Final = 10
+"""Samples from one summary for the longer past to the next."""
+
+_RECENT: Final = 5
+"""Marks that a sample has: a watcher may miss some samples."""
+
+_CALM: Final = 10.0
+"""Seconds without a refusal after which the next one is marked again."""
+
 _SUMMARY: Final = (
-    "qps", "tps", "answers", "aborted", "shed", "bytes_in", "bytes_out", "p50", "p90", "p99", "p99.9", "max", "busy",
-    "lag", "in_app", "wait",
+    "qps", "tps", "answers", "statuses", "aborted", "shed", "bytes_in", "bytes_out", "p50", "p90", "p99", "p99.9",
+    "max", "busy", "lag", "in_app", "wait",
 )  # fmt: skip
 """Figures that are kept of each past second."""
 
@@ -43,19 +50,24 @@ class History:
     """Samples, numbered from 1.
 
     A sample has the server's state, its gauges (users, http2_users, in_progress, queue, held, spool) and their bounds,
-    the figures over each of WINDOWS, the heat of its second, the workers, the routes and the last errors without their
-    stacks.
+    the figures over each of WINDOWS, the heat of its second, the workers, the routes, the last errors without their
+    stacks, and the last marks: what happened, and when. Each tenth has the summary of ten seconds, too.
     """
 
-    def __init__(self, board: CounterBoard, diagnostics: DiagnosticBoard) -> None:
+    def __init__(self, board: CounterBoard, past: Past, diagnostics: DiagnosticBoard) -> None:
         self._board = board
+        self._past = past
         self._diagnostics = diagnostics
         self._routes = RouteFigures(diagnostics.routes)
         self._snapshots: deque[Snapshot] = deque(maxlen=WINDOWS[-1] + 1)  # older ones without their workers
         self._cpu: deque[float] = deque(maxlen=WINDOWS[-1])
-        self._past: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self._changed = threading.Condition()
         self._last: dict[str, Any] = {}
+        self._number = max((record["number"] for record in past.records("seconds")), default=0)
+        self._marks = deque(past.records("marks")[-_RECENT:], maxlen=_RECENT)
+        self._refused_at = -_CALM
+        if self._number:
+            self._mark("page", "the process of this page was replaced")
         self._snapshots.append(snapshot(board))
 
     def start(self) -> None:
@@ -76,19 +88,39 @@ class History:
         """Take a sample now."""
         after, before = snapshot(self._board), self._snapshots[-1]
         sample = self._sample(before, after)
+        self._mark_all(before, after)
         self._snapshots[-1] = replace(before, workers=[])
         self._snapshots.append(after)
+        tens = {}
+        if not sample["number"] % TEN:
+            ten_ago = self._snapshots[max(0, len(self._snapshots) - 1 - TEN)]
+            tens = {"ten": summary(sample, str(TEN), interval.heat(ten_ago, after))}
         with self._changed:
-            self._last = sample
-            self._past.append(summary(sample))
+            self._number = sample["number"]
+            self._last = {**sample, "marks": list(self._marks), **tens}
+            self._past.put("seconds", summary(sample, "1", sample["heat"]))
+            if tens:
+                self._past.put("tens", tens["ten"])
             self._changed.notify_all()
+
+    def _mark_all(self, before: Snapshot, after: Snapshot) -> None:
+        was_refusing = after.time - self._refused_at < _CALM
+        if refused(before, after):
+            self._refused_at = after.time
+        for kind, text in happened(before, after, was_refusing):
+            self._mark(kind, text)
+
+    def _mark(self, kind: str, text: str) -> None:
+        number = self._marks[-1]["number"] + 1 if self._marks else 1
+        self._marks.append({"number": number, "time": time.time(), "kind": kind, "text": text})
+        self._past.put("marks", self._marks[-1])
 
     def _sample(self, before: Snapshot, after: Snapshot) -> dict[str, Any]:
         self._cpu.append(interval.cpu(before, after))
         earlier = {worker.place: worker for worker in before.workers}
         seconds = max(1e-3, after.time - before.time)
         return {
-            "number": self._last.get("number", 0) + 1,
+            "number": self._number + 1,
             "time": time.time(),
             "stage": after.stage,
             "scheme": after.scheme,
@@ -130,23 +162,25 @@ class History:
         """Return the last errors, with their stacks."""
         return recent_errors(self._diagnostics.errors, self._board.highest)
 
-    def past(self) -> list[dict[str, Any]]:
-        """Return summaries of the seconds that are kept, the oldest first."""
+    def past(self) -> dict[str, list[dict[str, Any]]]:
+        """Return what is kept, the oldest first: summaries of single seconds and of ten, and marks."""
         with self._changed:
-            return list(self._past)
+            rings = {"past": "seconds", "tens": "tens", "marks": "marks"}
+            return {name: self._past.records(ring) for name, ring in rings.items()}
 
     def after(self, number: int, patience: float) -> Mapping[str, Any] | None:
         """Wait for a sample after `number` and return the last one; None if none comes within `patience` seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: self._last.get("number", 0) > number, patience)
-            return self._last if self._last.get("number", 0) > number else None
+            self._changed.wait_for(lambda: self._number > number and bool(self._last), patience)
+            return self._last if self._last and self._number > number else None
 
 
-def summary(sample: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a sample that is kept."""
-    second = sample["windows"]["1"]
-    names = ("number", "time", "stage", "wanted", "users", "in_progress", "queue", "memory", "heat")
-    return {name: sample[name] for name in names} | {name: second[name] for name in (*_SUMMARY, "cpu")}
+def summary(sample: Mapping[str, Any], window: str, heat: list[list[int]]) -> dict[str, Any]:
+    """Return the part of a sample that is kept, with the figures over one of its windows."""
+    figures = sample["windows"][window]
+    names = ("number", "time", "stage", "wanted", "users", "in_progress", "queue", "memory")
+    kept = {name: sample[name] for name in names} | {name: figures[name] for name in (*_SUMMARY, "cpu")}
+    return {**kept, "heat": heat}
 
 
 def shortened(value: Any) -> Any:

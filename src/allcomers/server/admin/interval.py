@@ -64,6 +64,7 @@ def figures(cells: Sequence[int], seconds: float) -> dict[str, Any]:
         "qps": cells[counters.REQUESTS] / seconds,
         "tps": answered / seconds,
         "answers": {_CLASSES[at]: count / seconds for at, count in enumerate(answers) if count},
+        "statuses": {status: count / seconds for status, count in statuses(cells).items()},
         "aborted": cells[counters.ABORTED] / seconds,
         "shed": cells[counters.SHED] / seconds,
         "accepted": cells[counters.ACCEPTED] / seconds,
@@ -82,6 +83,12 @@ def figures(cells: Sequence[int], seconds: float) -> dict[str, Any]:
 
 
 _CLASSES: Final = ("other", "1xx", "2xx", "3xx", "4xx", "5xx")
+
+
+def statuses(cells: Sequence[int]) -> dict[str, int]:
+    """Return the count of each status from 400 on that there was."""
+    own = zip(counters.FAILURES, cells[counters.STATUSES :], strict=False)
+    return {str(status): count for status, count in own if count}
 
 
 def gauges(cells: Sequence[int]) -> dict[str, int]:
@@ -104,6 +111,7 @@ def totals(cells: Sequence[int]) -> dict[str, Any]:
         "requests": cells[counters.REQUESTS],
         "answered": sum(answers),
         "answers": {_CLASSES[at]: count for at, count in enumerate(answers) if count},
+        "statuses": statuses(cells),
         "aborted": cells[counters.ABORTED],
         "shed": cells[counters.SHED],
         "dropped": cells[counters.DROPPED_CALLS],

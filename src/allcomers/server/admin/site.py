@@ -1,8 +1,8 @@
 """The admin's site. Every request is a GET and changes nothing.
 
 /              the dashboard
-/events        server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html): `past`, the
-               seconds that are kept; then `sample`, one a second
+/events        server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html): `past`, what
+               is kept: seconds, tens of seconds, marks; then `sample`, one a second
 /stats.json    the last sample, facts about the server, figures by route, and the last errors with their stacks
 /profile       with --profile: the page of stacks and flame graphs
 /stacks.json   with --profile: the stacks of all threads, tasks and greenlets now, by worker
@@ -32,6 +32,7 @@ from allcomers.protocol.message import Handler, Request, Response
 from allcomers.server.admin import page
 from allcomers.server.admin.allowed_hosts import is_allowed
 from allcomers.server.admin.history import History
+from allcomers.server.admin.past import Past
 from allcomers.server.admin.prometheus import exposition
 from allcomers.server.admin.snapshot import snapshot
 from allcomers.system.counters import CounterBoard
@@ -58,13 +59,16 @@ _FIELDS: Final = [
 ]
 
 
-def site(board: CounterBoard, diagnostics: DiagnosticBoard, about: dict[str, Any], names: Sequence[str]) -> Handler:
+def site(
+    board: CounterBoard, past: Past, diagnostics: DiagnosticBoard, about: dict[str, Any], names: Sequence[str]
+) -> Handler:
     """Return the handler of the whole site.
 
+    past   what is kept of it
     about  facts about the server, for the page
     names  host names that requests may have, besides addresses and localhost
     """
-    history = History(board, diagnostics)
+    history = History(board, past, diagnostics)
     history.start()
     about = {**_about(), "profile": bool(diagnostics.sockets), "by_route": diagnostics.routes is not None, **about}
     table: dict[str, object] = {
@@ -134,10 +138,10 @@ class Events(Web):
         return Response(self._events(), headers=fields, close=self._streams.release)
 
     def _events(self) -> Iterator[bytes]:
-        past = self._history.past()
-        number = past[-1]["number"] if past else 0
+        kept = self._history.past()
+        number = max((record["number"] for record in kept["past"]), default=0)
         yield b"retry: 500\n\n"  # milliseconds until a browser connects again: another process may be there
-        yield _event("past", {**self._about, "past": past})
+        yield _event("past", {**self._about, **kept})
         while True:
             sample = self._history.after(number, SILENCE)
             if sample is None:

@@ -54,6 +54,7 @@ class Snapshot:
     scaled   the last change of `wanted`: (one of counters.SCALES, when on the same clock, whether it was one more)
     beat     the supervisor's last sign of life, on the same clock
     reload   (one of counters.RELOADS, when it began on the same clock, how many workers it has still to replace)
+    ended    workers that ended by themselves, and that were replaced, since the server started
     total    the cells of all places, added up
     """
 
@@ -65,6 +66,7 @@ class Snapshot:
     scaled: tuple[str, float, bool]
     beat: float
     reload: tuple[str, float, int]
+    ended: tuple[int, int]
     workers: list[WorkerSnapshot]
     total: list[int]
 
@@ -110,6 +112,7 @@ def snapshot(board: CounterBoard) -> Snapshot:
             head[counters.RELOAD_AT] / 1e9,
             head[counters.RELOAD_LEFT],
         ),
+        ended=(head[counters.DIED], head[counters.REPLACED]),
         workers=workers,
         total=_sum([worker.cells for worker in workers]),
     )

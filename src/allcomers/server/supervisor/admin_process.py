@@ -20,6 +20,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from allcomers.config.options import Config, is_private
+from allcomers.server.admin.past import Past
 from allcomers.server.control_pipe import KILL_MARGIN, WorkerEnd
 from allcomers.server.job import Job, account
 from allcomers.server.supervisor.demand.worker_count import WorkerCount
@@ -83,6 +84,7 @@ class AdminProcess:
         self._workers = Workers(self._serve, 1, PATIENCE, "the admin's process")
         self._heartbeat = Heartbeat(HANG_TIMEOUT)
         self._since = time.time()
+        self._past = Past()
         self.diagnostics = DiagnosticBoard(
             errors=ErrorBoard() if is_private(config.admin) else None,
             routes=RouteBoard() if config.by_route else None,
@@ -143,6 +145,7 @@ class AdminProcess:
         _publish_count(head, workers.count)
         head[counters.RELOAD], head[counters.RELOAD_AT] = reload[0], int(reload[1] * 1e9)
         head[counters.RELOAD_LEFT] = sum(bool(worker.replace) for worker in workers.staying)
+        head[counters.DIED], head[counters.REPLACED] = workers.died, workers.replaced
         head[counters.SCHEME] = counters.SCHEMES.index(workers.scheme)
         head[counters.BEAT] = int(now * 1e9)
         for worker in workers.all.values():
@@ -151,7 +154,8 @@ class AdminProcess:
         self.due = now + EVERY
 
     def close_here(self) -> None:
-        """Close all descriptors in a worker, which does not own them."""
+        """Close in a worker what it does not own: all descriptors, and the past."""
+        self._past.close()
         self._listeners.close()
         for worker in self._workers.all.values():
             worker.control.close()
@@ -192,7 +196,7 @@ class AdminProcess:
         from allcomers.server.admin.site import site
 
         names = names_of(self._config.admin, self._config.admin_hosts)
-        return site(self._board, self.diagnostics, self._about(), names)
+        return site(self._board, self._past, self.diagnostics, self._about(), names)
 
     def _about(self) -> dict[str, Any]:
         """Return the facts about the server that stay the same."""

@@ -90,6 +90,8 @@ class Workers:
     all_ready  bool: as many as wanted have served at once. From then on one that dies is replaced
     failure    the exit status of one that failed to start before that; else 0
     gave_up    how the new worker ended for which the last reload was given up; else ""
+    died       how many ended by themselves, once all were ready
+    replaced   how many were replaced, but for a reload
     on_hold    bool: start none
     leaving    bool: all must stop
     """
@@ -108,6 +110,8 @@ class Workers:
         self.all_ready = False
         self.failure = 0
         self.gave_up = ""
+        self.died = 0
+        self.replaced = 0
         self.on_hold = False
         self.leaving = False
         self.slots = WorkerSlots()
@@ -274,6 +278,7 @@ class Workers:
                 self.slots.release(worker.slot)
                 worker.control.close()
                 self._hooks().worker_ended(pid, worker.slot.place)
+                self.replaced += not worker.stays and worker.replace not in ("", RELOAD)
                 if worker.stays:
                     self._died(worker, os.waitstatus_to_exitcode(status))
 
@@ -286,6 +291,7 @@ class Workers:
         # The death of an old worker, of a reload before, shows nothing about the new code.
         if not worker.ready and not worker.replace and self._give_up_reload(how):
             return
+        self.died += 1
         early = monotonic() - worker.born < STEADY
         self._early_deaths = self._early_deaths + 1 if early else 0
         delay = min(BACK_OFF[1], BACK_OFF[0] * 2 ** (self._early_deaths - 2)) if self._early_deaths > 1 else 0.0

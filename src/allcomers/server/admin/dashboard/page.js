@@ -1,38 +1,26 @@
 "use strict";
-// Draws the samples of the server: `past` once, then a `sample` each second. The server computes all figures.
+// Shows the samples of the server: `past` once, then a `sample` each second. The server computes all figures.
 
-const KEPT = 300; // seconds in the charts
-const state = { about: {}, past: [], sample: null, window: "10", hover: null };
+const state = { about: {}, past: [], tens: [], marks: [], sample: null, window: "10", span: 300 };
 const byId = (id) => document.getElementById(id);
 
 // ---------------------------------------------------------------- numbers for people
 
 const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
-
-function number(value) {
-  if (value === 0) return "0";
-  return value < 10 ? value.toFixed(value < 0.095 ? 2 : 1) : whole.format(value);
-}
-
-function scaled(value, units, base) {
-  let at = 0;
-  while (value >= base * 0.9995 && at < units.length - 1) { value /= base; at += 1; }
-  return `${value >= 100 || value === 0 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)} ${units[at]}`;
-}
-
-function time(seconds) {
-  if (!seconds) return "–";
-  return seconds < 1 ? scaled(seconds * 1e6, ["µs", "ms"], 1000) : `${seconds < 10 ? seconds.toFixed(2) : seconds.toFixed(0)} s`;
-}
-
-const bytes = (value) => scaled(value, ["B", "KB", "MB", "GB"], 1000);
-const speed = (value) => `${bytes(value)}/s`;
-const percent = (share) => `${(share * 100).toFixed(share && share < 0.0995 ? 1 : 0)} %`;
+const { number, bytes, share: percent } = charts.format;
+const speed = charts.format["bytes/s"];
+const time = (seconds) => (seconds ? charts.format.seconds(seconds) : "–");
 
 function age(seconds) {
   const units = [[86400, "d"], [3600, "h"], [60, "min"]];
   const found = units.find(([size]) => seconds >= size);
   return found ? `${Math.floor(seconds / found[0])} ${found[1]}` : `${Math.floor(seconds)} s`;
+}
+
+// Return a time in seconds since 1970 as date and time of the reader's clock (ISO 8601).
+function iso(seconds) {
+  const at = new Date(seconds * 1000);
+  return `${at.getFullYear()}-${String(at.getMonth() + 1).padStart(2, "0")}-${String(at.getDate()).padStart(2, "0")} ${charts.format.clock(seconds)}`;
 }
 
 // ---------------------------------------------------------------- figures
@@ -83,12 +71,12 @@ function showServer() {
   byId("how").textContent = how.filter(Boolean).join(" · ");
   byId("about").textContent =
     `allcomers ${about.version} (${about.build}), Python ${about.python}, ${about.cores} cores, process ${about.pid}, ` +
-    `since ${new Date(about.since * 1000).toLocaleString()}`;
+    `since ${iso(about.since)}`;
 }
 
 function showReload() {
   const { reload, wanted, workers, time } = state.sample;
-  const began = new Date((time - reload.age) * 1000).toLocaleTimeString();
+  const began = charts.format.clock(time - reload.age);
   const starts = workers.some((worker) => worker.state === "starting") ? "; a new worker starts" : "";
   const text = {
     running: `Reloading for ${age(reload.age)}: ${reload.left} of ${wanted} still to be replaced${starts}.`,
@@ -105,10 +93,21 @@ function showScaled() {
   const reason = {
     signal: "a signal told so", busy: "the workers were busy", waiting: "calls waited", idle: "the others carry the load",
   }[scaled.reason];
-  const when = new Date((time - scaled.age) * 1000).toLocaleTimeString();
+  const when = charts.format.clock(time - scaled.age);
   const last = reason ? `; one ${scaled.more ? "more" : "less"} at ${when}: ${reason}` : "";
-  byId("range").hidden = !most;
+  byId("work").dataset.range = String(Boolean(most));
+  charts.made.work.u.setSeries(3, { show: Boolean(most) });
   byId("scaled").textContent = most ? `${wanted} wanted, ${least} to ${most} by demand${last}` : "";
+}
+
+function row(...cells) {
+  const made = document.createElement("tr");
+  for (const [text, kind] of cells) {
+    const cell = made.insertCell();
+    cell.textContent = text;
+    if (kind) cell.dataset.state = kind;
+  }
+  return made;
 }
 
 function showWorkers() {
@@ -117,141 +116,116 @@ function showWorkers() {
     [age(worker.age)], [whole.format(worker.users)], [whole.format(worker.in_progress)], [number(worker.tps)],
     [time(worker.p50)], [time(worker.p99)], [time(worker.lag)], [percent(worker.cpu)], [bytes(worker.memory)],
   ];
-  const rows = state.sample.workers.map((worker) => {
-    const row = document.createElement("tr");
-    for (const [text, kind] of cells(worker)) {
-      const cell = row.insertCell();
-      cell.textContent = text;
-      if (kind) cell.dataset.state = kind;
-    }
-    return row;
-  });
+  const rows = state.sample.workers.map((worker) => row(...cells(worker)));
   byId("workers").replaceChildren(...rows);
 }
 
-// ---------------------------------------------------------------- charts: one step to the left is one second earlier
-
-let colours = {};
-
-function readColours() {
-  const style = getComputedStyle(document.documentElement);
-  for (const name of ["ink", "soft", "line", "card", "serve", "wait", "birth", "pale"]) {
-    colours[name] = style.getPropertyValue(`--${name}`).trim();
-  }
+function showFailures() {
+  const { windows, totals } = state.sample;
+  const over = windows[state.window];
+  const rows = Object.entries(totals.statuses).map(([status, count]) => [status, over.statuses[status] || 0, count]);
+  if (totals.aborted) rows.push(["aborted: the client left", over.aborted, totals.aborted]);
+  if (totals.shed) rows.push(["refused: overload", over.shed, totals.shed]);
+  if (!rows.length) rows.push(["none since the start", 0, 0]);
+  byId("statuses").replaceChildren(...rows.map(([name, rate, count]) => row([name], [rate ? `${number(rate)}/s` : ""], [count ? whole.format(count) : ""])));
 }
 
-class Chart {
-  constructor(id) {
-    this.canvas = byId(id);
-    this.left = 54; this.bottom = 18; this.top = 8;
-    this.canvas.addEventListener("pointermove", (event) => hover(this, event));
-    this.canvas.addEventListener("pointerleave", () => { state.hover = null; draw(); });
-  }
-
-  clear() {
-    const ratio = window.devicePixelRatio || 1;
-    const { clientWidth: width, clientHeight: height } = this.canvas;
-    if (this.canvas.width !== Math.round(width * ratio) || this.canvas.height !== Math.round(height * ratio)) {
-      this.canvas.width = Math.round(width * ratio);
-      this.canvas.height = Math.round(height * ratio);
-    }
-    this.pen = this.canvas.getContext("2d");
-    this.pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    this.pen.clearRect(0, 0, width, height);
-    this.pen.font = `11px ${getComputedStyle(document.body).fontFamily}`;
-    this.width = width; this.height = height;
-    this.span = Math.max(60, Math.min(KEPT, Math.floor((width - this.left) / 2)));
-    this.step = (width - this.left) / (this.span - 1);
-    this.shown = state.past.slice(-this.span);
-  }
-
-  x(index) { return this.width - (this.shown.length - 1 - index) * this.step; }
-  y(share) { return this.top + (1 - share) * (this.height - this.bottom - this.top); }
-
-  grid(share, text) {
-    const y = Math.round(this.y(share)) + 0.5;
-    this.pen.strokeStyle = colours.line; this.pen.lineWidth = 1;
-    this.pen.beginPath(); this.pen.moveTo(this.left, y); this.pen.lineTo(this.width, y); this.pen.stroke();
-    this.pen.fillStyle = colours.soft; this.pen.textAlign = "right"; this.pen.textBaseline = "middle";
-    this.pen.fillText(text, this.left - 7, y);
-  }
-
-  times() {
-    this.pen.fillStyle = colours.soft; this.pen.textBaseline = "alphabetic";
-    const every = [10, 15, 30, 60, 120].find((seconds) => seconds * this.step >= 70) || 300;
-    for (let back = 0; back < this.span; back += every) {
-      const x = this.width - back * this.step;
-      this.pen.textAlign = back ? "center" : "right";
-      this.pen.fillText(back ? ago(back) : "now", x, this.height - 3);
-    }
-  }
-
-  line(share, colour, filled) {
-    const { pen } = this;
-    pen.beginPath();
-    let open = false;
-    this.shown.forEach((second, index) => {
-      const value = share(second);
-      if (value === null) { open = false; return; }
-      if (open) pen.lineTo(this.x(index), this.y(value)); else pen.moveTo(this.x(index), this.y(value));
-      open = true;
-    });
-    pen.strokeStyle = colour; pen.lineWidth = 1.75; pen.lineJoin = "round"; pen.stroke();
-    if (filled && this.shown.length > 1) {
-      pen.lineTo(this.width, this.y(0)); pen.lineTo(this.x(0), this.y(0)); pen.closePath();
-      pen.globalAlpha = 0.14; pen.fillStyle = colour; pen.fill(); pen.globalAlpha = 1;
-    }
-  }
-
-  crosshair(lines) {
-    if (state.hover === null || this.shown.length === 0) return;
-    const index = this.shown.length - 1 - state.hover;
-    if (index < 0) return;
-    const { pen } = this;
-    const x = this.x(index);
-    pen.strokeStyle = colours.soft; pen.lineWidth = 1; pen.setLineDash([2, 3]);
-    pen.beginPath(); pen.moveTo(x, this.top); pen.lineTo(x, this.height - this.bottom); pen.stroke(); pen.setLineDash([]);
-    const texts = lines(this.shown[index]);
-    const boxWidth = Math.max(...texts.map((text) => pen.measureText(text).width)) + 14;
-    const left = x + boxWidth + 8 > this.width ? x - boxWidth - 6 : x + 6;
-    pen.fillStyle = colours.ink; pen.globalAlpha = 0.92;
-    pen.beginPath(); pen.roundRect(left, this.top, boxWidth, 15 * texts.length + 6, 5); pen.fill(); pen.globalAlpha = 1;
-    pen.fillStyle = colours.card; pen.textAlign = "left"; pen.textBaseline = "middle";
-    texts.forEach((text, at) => pen.fillText(text, left + 7, this.top + 11 + 15 * at));
-  }
+function showMarks() {
+  byId("marks").replaceChildren(...state.marks.slice(-50).reverse().map(({ time, kind, text }) => {
+    const made = item("li", text, time);
+    made.dataset.kind = kind;
+    return made;
+  }));
 }
 
-function ago(seconds) {
-  return seconds < 60 ? `−${seconds} s` : `−${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+function item(tag, text, at) {
+  const made = document.createElement(tag);
+  const when = document.createElement("time");
+  when.textContent = iso(at);
+  made.append(when, text);
+  return made;
 }
 
-function hover(chart, event) {
-  const box = chart.canvas.getBoundingClientRect();
-  state.hover = Math.max(0, Math.round((chart.width - (event.clientX - box.left)) / chart.step));
-  draw();
+function showRoutes() {
+  const routes = state.sample.routes || [];
+  byId("by-route").hidden = !routes.length;
+  byId("routes").replaceChildren(...routes.map((one) => row(
+    [one.route], [whole.format(one.count)], [whole.format(one.failures)], [number(one.tps)], [time(one.mean)], [time(one.p50)], [time(one.p99)],
+  )));
 }
 
-class Lines extends Chart {
-  constructor(id, series, text, smallestTop) {
-    super(id);
-    Object.assign(this, { series, text, smallestTop });
+// The last errors, each with its stack as soon as it is opened; those that are open stay so.
+function showErrors() {
+  const errors = state.sample.errors || [];
+  const key = (one) => `${one.worker} ${one.pid} ${one.time} ${one.message}`;
+  byId("last-errors").hidden = !errors.length;
+  const shown = new Map([...byId("errors").children].map((child) => [child.dataset.key, child]));
+  byId("errors").replaceChildren(...errors.map((one) => shown.get(key(one)) || shownError(one, key)));
+}
+
+function shownError(one, key) {
+  const [made, details, stack] = ["li", "details", "pre"].map((tag) => document.createElement(tag));
+  made.dataset.key = key(one);
+  const times = one.count > 1 ? ` (${whole.format(one.count)} times)` : "";
+  details.append(item("summary", `${one.message}${times}, process ${one.pid}`, one.time), stack);
+  details.addEventListener("toggle", async () => {
+    if (!details.open) return;
+    const { errors = [] } = await (await fetch("stats.json")).json();
+    stack.textContent = errors.find((other) => key(other) === key(one))?.stack || "no stack";
+  });
+  made.append(details);
+  return made;
+}
+
+// ---------------------------------------------------------------- charts
+
+const x = { title: "time", unit: "clock" };
+const part = (name) => (second) => second.answers[name] || 0;
+
+// Each chart has its unit, the least upper end of its axis, and series: name, colour, value of a record.
+const drawn = {
+  times: [{ title: "response time", unit: "seconds", log: true, label: "response time (log)" }, [
+    ["p50", "ink", (second) => second.p50 || null], ["p99", "costs", (second) => second.p99 || null],
+  ]],
+  requests: [{ unit: "rate", least: 10 }, [["TPS", "serve", (second) => second.tps], ["QPS", "wait", (second) => second.qps]]],
+  failures: [{ unit: "rate", least: 1 }, [
+    ["5xx", "costs", part("5xx")], ["4xx", "wait", part("4xx")], ["aborted", 4, (second) => second.aborted], ["refused", 3, (second) => second.shed],
+  ]],
+  users: [{ unit: "number", least: 10 }, [
+    ["connected", "serve", (second) => second.users], ["in progress", "wait", (second) => second.in_progress],
+    ["queued", "costs", (second) => second.queue],
+  ]],
+  throughput: [{ unit: "bytes/s", least: 1000 }, [["out", "serve", (second) => second.bytes_out], ["in", "wait", (second) => second.bytes_in]]],
+  work: [{ unit: "share", least: 1 }, [
+    ["CPU", "serve", (second) => second.cpu], ["loops busy", "wait", (second) => second.busy],
+    ["a core for each worker", "costs", (second) => second.wanted],
+  ]],
+};
+
+for (const [id, [y, series]] of Object.entries(drawn)) {
+  charts.make(byId(id), {
+    x: { ...x }, y: { label: "", ...y }, gaps: true, shade: "serve",
+    series: series.map(([name, colour], at) => ({ name, colour, filled: at === 0 && id !== "times" && id !== "failures" })),
+  });
+}
+
+// Draw the records of the chosen span: single seconds, or tens of them where it is long.
+function draw() {
+  const { span, sample } = state;
+  const step = span > 300 ? 10 : 1;
+  const now = sample ? sample.time : Date.now() / 1000;
+  const records = (step > 1 ? state.tens : state.past).filter(({ time }) => time > now - span);
+  const points = records.flatMap((record, at) => { // a gap in time is one in the lines
+    const isGap = at && record.time - records[at - 1].time > 3.5 * step;
+    return isGap ? [{ time: record.time - step }, record] : [record];
+  });
+  for (const [id, [, series]] of Object.entries(drawn)) {
+    const { spec } = charts.made[id];
+    Object.assign(spec.x, { low: now - span, high: now });
+    spec.events = state.marks.map(({ time, kind, text }) => ({ at: time, kind, text: `${iso(time)} ${text}` }));
+    if (id === "times") spec.cells = cells(records, step);
+    charts.made[id].set([points.map(({ time }) => time), ...series.map(([, , of]) => points.map((one) => (one.number ? of(one) : null)))]);
   }
-
-  draw() {
-    this.clear();
-    const series = this.series.filter(({ when }) => !when || when());
-    const highest = Math.max(this.smallestTop, ...this.shown.flatMap((second) => series.map(({ of }) => of(second))));
-    const top = nice(highest);
-    for (const share of [0, 0.5, 1]) this.grid(share, this.text(share * top));
-    this.times();
-    for (const { of, colour, filled } of series) this.line((second) => of(second) / top, colours[colour], filled);
-    this.crosshair((second) => series.map(({ of, name }) => `${name} ${this.text(of(second))}`));
-  }
-}
-
-function nice(value) {
-  const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 4, 5, 10].map((factor) => factor * power).find((top) => top >= value * 0.9999);
 }
 
 // Return the seconds at which a step of the heat starts. A step is half a power of two: 8 of the server's buckets.
@@ -261,37 +235,11 @@ function stepStart(step) {
   return ((index - 16 * exponent) * 2 ** (exponent + 6)) / 1e9;
 }
 
-class Heat extends Chart {
-  draw() {
-    this.clear();
-    const steps = this.shown.flatMap((second) => second.heat.map(([step]) => step));
-    const low = Math.max(1, (steps.length ? Math.min(...steps) : 6) - 1);
-    const high = Math.max(low + 6, (steps.length ? Math.max(...steps) : 20) + 2);
-    const [bottom, top] = [Math.log2(stepStart(low)), Math.log2(stepStart(high))];
-    this.share = (seconds) => (seconds > 0 ? Math.min(1, Math.max(0, (Math.log2(seconds) - bottom) / (top - bottom))) : null);
-    for (let power = -7; power <= 2; power += 1) {
-      const seconds = 10 ** power;
-      if (seconds >= stepStart(low) && seconds <= stepStart(high)) this.grid(this.share(seconds), time(seconds).replace(/\.0+(?= )/, ""));
-    }
-    this.cells();
-    this.times();
-    this.line((second) => this.share(second.p50), colours.ink);
-    this.line((second) => this.share(second.p99), colours.birth);
-    this.crosshair((second) => ["p50", "p90", "p99", "max"].map((name) => `${name} ${time(second[name])}`));
-  }
-
-  cells() {
-    const most = Math.max(1, ...this.shown.flatMap((second) => second.heat.map(([, count]) => count)));
-    this.pen.fillStyle = colours.serve;
-    this.shown.forEach((second, index) => {
-      for (const [step, count] of second.heat) {
-        const [from, to] = [this.y(this.share(stepStart(Math.max(step, 0.5)))), this.y(this.share(stepStart(step + 1)))];
-        this.pen.globalAlpha = 0.12 + 0.78 * (Math.log1p(count) / Math.log1p(most));
-        this.pen.fillRect(this.x(index) - this.step, to, this.step + 0.4, from - to);
-      }
-    });
-    this.pen.globalAlpha = 1;
-  }
+function cells(records, step) {
+  const most = Math.max(1, ...records.flatMap(({ heat }) => heat.map(([, count]) => count)));
+  return records.flatMap(({ time, heat }) => heat.map(([at, count]) => ({
+    x: [time - step, time], y: [stepStart(Math.max(at, 0.5)), stepStart(at + 1)], share: Math.log1p(count) / Math.log1p(most),
+  })));
 }
 
 // ---------------------------------------------------------------- the model: how it waits now
@@ -397,56 +345,25 @@ function onePerUser(kind) {
   return [...parts, label(sample.users, 7)];
 }
 
-// ---------------------------------------------------------------- samples, and the next drawing
-
-const failed = (second) => (second.answers["5xx"] || 0) + second.aborted;
-const charts = [
-  new Heat("heat"),
-  new Lines("requests", [
-    { name: "QPS", of: (second) => second.qps, colour: "wait" }, { name: "TPS", of: (second) => second.tps, colour: "serve", filled: true },
-    { name: "failed", of: failed, colour: "birth" },
-  ], number, 10),
-  new Lines("users", [
-    { name: "users", of: (second) => second.users, colour: "serve", filled: true },
-    { name: "in progress", of: (second) => second.in_progress, colour: "wait" },
-    { name: "queued", of: (second) => second.queue, colour: "birth" },
-  ], number, 10),
-  new Lines("throughput", [
-    { name: "out", of: (second) => second.bytes_out, colour: "serve", filled: true }, { name: "in", of: (second) => second.bytes_in, colour: "wait" },
-  ], (value) => bytes(value).replace(/\.0+(?= )/, ""), 1000),
-  new Lines("work", [
-    { name: "CPU", of: (second) => second.cpu, colour: "serve", filled: true }, { name: "loops", of: (second) => second.busy, colour: "wait" },
-    { name: "a core for each worker", of: (second) => second.wanted, colour: "birth", when: () => state.sample && state.sample.most },
-  ], percent, 1),
-];
-
-let scheduled = false;
-
-function draw() {
-  if (scheduled) return;
-  scheduled = true;
-  requestAnimationFrame(() => {
-    scheduled = false;
-    for (const chart of charts) chart.draw();
-  });
-}
+// ---------------------------------------------------------------- samples
 
 function showAll() {
   if (!state.sample) return;
-  showFigures();
-  showServer();
-  showReload();
-  showScaled();
-  showWorkers();
-  drawModel();
-  draw();
+  for (const show of [showFigures, showServer, showReload, showScaled, showWorkers, showFailures, showMarks, showRoutes, showErrors, drawModel, draw]) show();
+}
+
+function keep(records, record, count) {
+  records.push(record);
+  records.splice(0, records.length - count);
 }
 
 function add(sample) {
   const second = { ...sample.windows["1"] };
   for (const name of ["number", "time", "wanted", "users", "in_progress", "queue", "heat"]) second[name] = sample[name];
-  state.past.push(second);
-  state.past.splice(0, state.past.length - KEPT);
+  keep(state.past, second, 300);
+  if (sample.ten) keep(state.tens, sample.ten, 720);
+  const last = state.marks.at(-1)?.number || 0;
+  for (const mark of sample.marks.filter(({ number }) => number > last)) keep(state.marks, mark, 200);
   state.sample = sample;
   showAll();
 }
@@ -454,30 +371,33 @@ function add(sample) {
 function listen() {
   const events = new EventSource("events");
   events.addEventListener("past", (event) => {
-    const { past, ...about } = JSON.parse(event.data);
-    state.about = about;
-    state.past = past.slice(-KEPT);
+    const { past, tens, marks, ...about } = JSON.parse(event.data);
+    Object.assign(state, { about, past, tens, marks });
+    byId("profile").hidden = !about.profile;
     byId("lost").hidden = true;
     draw();
   });
   events.addEventListener("sample", (event) => add(JSON.parse(event.data)));
   events.addEventListener("error", () => {
-    const last = state.sample ? ` The figures are of ${new Date(state.sample.time * 1000).toLocaleTimeString()}.` : "";
+    const last = state.sample ? ` The figures are of ${iso(state.sample.time)}.` : "";
     byId("lost").textContent = `The server does not respond; trying again.${last}`;
     byId("lost").hidden = false;
     if (events.readyState === EventSource.CLOSED) setTimeout(listen, 2000);
   });
 }
 
-for (const button of document.querySelectorAll("[data-window]")) {
-  button.addEventListener("click", () => {
-    state.window = button.dataset.window;
-    for (const other of document.querySelectorAll("[data-window]")) other.setAttribute("aria-pressed", String(other === button));
-    showAll();
-  });
+function choose(name, take) {
+  const buttons = document.querySelectorAll(`[data-${name}]`);
+  for (const button of buttons) {
+    button.addEventListener("click", () => {
+      take(button.dataset[name]);
+      for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
+      showAll();
+    });
+  }
 }
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readColours(); draw(); });
-addEventListener("resize", draw);
-readColours();
+
+choose("window", (window) => { state.window = window; });
+choose("span", (span) => { state.span = Number(span); charts.made.times.zoomed(null); });
 draw();
 listen();

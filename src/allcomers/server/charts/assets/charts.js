@@ -43,10 +43,11 @@ const charts = (() => {
   // ---------------------------------------------------------------- scales: picture.py has the same rules
 
   function ends(axis, values) {
-    const known = values.filter((value) => isKnown(value) && (value > 0 || !axis.log));
-    let [low, high] = known.length ? [Math.min(...known), Math.max(...known)] : [1, 1];
+    let [low, high] = [Infinity, -Infinity];
+    for (const value of values) if (isKnown(value) && (value > 0 || !axis.log)) [low, high] = [Math.min(low, value), Math.max(high, value)];
+    if (low > high) [low, high] = [1, 1];
     if (axis.log) [low, high] = high < low * 3 ? [low * 0.87, high * 1.15] : [low * 0.8, high * 1.25];
-    else [low, high] = [Math.min(0, low), high * 1.05 || 1];
+    else [low, high] = [Math.min(0, low), Math.max(high * 1.05 || 1, axis.least ?? 0)];
     return [axis.low ?? low, axis.high ?? high];
   }
 
@@ -130,13 +131,13 @@ const charts = (() => {
         },
         scales: {
           x: { time: false, distr: spec.x.log ? 3 : 1, range: () => this.across() },
-          y: { distr: spec.y.log ? 3 : 1, range: (_, low, high) => ends(spec.y, [low, high, ...(spec.marks || []).map((mark) => mark.at)]) },
+          y: { distr: spec.y.log ? 3 : 1, range: (_, low, high) => ends(spec.y, [low, high, ...(spec.marks || []).map((mark) => mark.at), ...(spec.cells || []).flatMap((cell) => cell.y)]) },
         },
         axes: [this.axis(spec.x, 64, { label: spec.x.label || undefined, labelSize: 16, size: 26 }), this.axis(spec.y, 40, { size: widest })],
         series: [{ label: spec.x.title || "at", value: (_, value) => format[spec.x.unit](value) }, ...lines.map((one) => this.line(one))],
         hooks: {
           drawAxes: [(u) => this.behind(u)],
-          draw: [(u) => this.marks(u)],
+          draw: [(u) => { this.marks(u); this.events(u); }],
           setSeries: [(u, at, changed) => changed.show !== undefined && showAll(u.series[at].label, changed.show)],
           setSelect: [(u) => this.selected(u)],
         },
@@ -165,8 +166,23 @@ const charts = (() => {
       };
     }
 
+    // Put an element of class "event" at each of the spec's events, over the lines; its text is a tooltip.
+    events(u) {
+      for (const old of u.over.querySelectorAll(".event")) old.remove();
+      for (const { at, kind, text } of this.spec.events || []) {
+        if (at < u.scales.x.min || at > u.scales.x.max) continue;
+        const mark = styled(part("i", "event"), { left: `${u.valToPos(at, "x")}px` });
+        mark.dataset.kind = kind;
+        mark.title = text;
+        u.over.append(mark);
+      }
+    }
+
     // The ends of the x-axis: of the zoom, or of all points.
     across() { return this.zoom || ends(this.spec.x, [this.columns[0][0], this.columns[0].at(-1)].concat((this.spec.cells || []).flatMap((cell) => cell.x))); }
+
+    // Zoom this chart and those of its group; null resets.
+    zoomed(zoom) { zoomAll(this, zoom); }
 
     show(zoom) {
       this.zoom = zoom;
