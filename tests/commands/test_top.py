@@ -21,7 +21,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from allcomers.commands.top.screen import screen
+from allcomers.commands.top.view import Tab, View
 from server.admin.test_admin import Admin, watched
 from support.crowd import exchange
 from support.harness import PATIENCE, ROOT, Server, free_port, wait_for
@@ -52,11 +56,13 @@ def address(admin: Admin) -> str:
 class Terminal:
     """`allcomers top` in a terminal of its own."""
 
-    def __init__(self, admin: Admin) -> None:
+    def __init__(self, place: str, width: int = 120, height: int = 40, **env: str) -> None:
         self.ours, self.theirs = pty.openpty()
+        fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
         self.before = termios.tcgetattr(self.theirs)
-        command = [sys.executable, "-m", "allcomers", "top", address(admin)]
-        environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+        command = [sys.executable, "-m", "allcomers", "top", place]
+        environ = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        environ |= {"TERM": "xterm-256color", **env}
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environ, stdin=self.theirs, stdout=self.theirs, stderr=self.theirs
         )
@@ -69,6 +75,19 @@ class Terminal:
 
     def until(self, text: bytes) -> None:
         wait_for(lambda: self.read() and text in self.output, f"{text!r} on the screen")
+
+    def press(self, keys: bytes, text: str) -> str:
+        """Press keys; return the first whole screen after that which has `text`."""
+        self.read()
+        self.output = b""
+        os.write(self.ours, keys)
+        wait_for(lambda: self.read() and self._drawn(text), f"{text!r} on the screen")
+        return self._drawn(text)
+
+    def _drawn(self, text: str) -> str:
+        """Return a screen that is drawn to its end (ED, ECMA-48, 8.3.39) and has `text`; "" if there is none."""
+        *screens, _ = self.output.decode(errors="replace").split("\x1b[J")
+        return next((screen.replace("\x1b[K", "") for screen in screens if text in screen), "")
 
     def end(self) -> int:
         until = time.monotonic() + PATIENCE
@@ -88,7 +107,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(server: tuple[Server, Admin]) -> Iterator[Terminal]:
-    made = Terminal(server[1])
+    made = Terminal(address(server[1]))
     yield made
     made.close()
 
@@ -168,7 +187,7 @@ def test_the_address_may_be_that_of_the_options_here(server: tuple[Server, Admin
 
 def test_it_reports_that_the_server_is_gone() -> None:
     with watched() as (server, admin):
-        terminal = Terminal(admin)
+        terminal = Terminal(address(admin))
         try:
             terminal.until(b"1 of 1 workers")
             server.send(signal.SIGTERM)
@@ -187,7 +206,7 @@ def test_it_has_the_range_of_workers_by_demand(server: tuple[Server, Admin]) -> 
 
 def test_it_tells_how_a_reload_goes(app: App) -> None:
     with watched(target=app.target, quiet=False) as (server, admin):
-        terminal = Terminal(admin)
+        terminal = Terminal(address(admin))
         try:
             terminal.until(b"1 of 1 workers")
             (app.folder / "slow-start").touch()
@@ -203,6 +222,69 @@ def test_it_tells_how_a_reload_goes(app: App) -> None:
             assert terminal.end() == 0
         finally:
             terminal.close()
+
+
+ERROR = {
+    "time": 1_700_000_000.5,
+    "worker": 0,
+    "pid": 4321,
+    "count": 3,
+    "message": "GET /shop: ValueError: no such thing",
+    "stack": 'Traceback (most recent call last):\n  File "shop.py", line 7, in buy\n    raise ValueError\x1b[2J',
+}
+
+
+def crowded(stats: dict[str, Any], workers: int = 60) -> dict[str, Any]:
+    """Return figures with so many workers, the last of which does the most, and with an error."""
+    one = stats["workers"][0]
+    many = [{**one, "pid": 10_000 + number, "tps": float(number), "cpu": 1 / (number + 1)} for number in range(workers)]
+    windows = {name: {**stats["windows"]["10"], "tps": 1000.0 * int(name)} for name in ("1", "10", "60")}
+    return {**stats, "workers": many, "windows": windows, "errors": [ERROR]}
+
+
+def test_keys_choose_window_order_place_and_page(server: tuple[Server, Admin]) -> None:
+    with impostor(answer(crowded(server[1].stats()))) as place:
+        terminal = Terminal(place, height=30, NO_COLOR="1")
+        try:
+            terminal.until(b"1 to 20 of 60")
+            terminal.press(b"1", "TPS 1,000")
+            terminal.press(b"3", "TPS 60,000")
+            assert "10059" in terminal.press(b"t", "TPS▼")
+            assert "10000" in terminal.press(b"c", "CPU▼")
+            assert "10059" in terminal.press(b"c", "CPU▲")
+            assert "10059" in terminal.press(b"nG", "41 to 60 of 60")
+            assert "10001" in terminal.press(b"g\x1b[B", "2 to 21 of 60")
+            assert "10000" in terminal.press(b"\x1b[5~", "1 to 20 of 60")
+            assert "TPS, p99, CPU, memory" in terminal.press(b"?", " keys")
+            drawn = terminal.press(b"e", "raise ValueError")
+            assert re.search(r"2023-11-1[45] \d\d:\d\d:\d\d process 4321, 3 times", drawn)
+            assert "no such thing" in drawn
+            assert "\x1b[2J" not in drawn
+            terminal.press(b"e", "1 error: e")
+            os.write(terminal.ours, b"q")
+            assert terminal.end() == 0
+        finally:
+            terminal.close()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(40, 200), st.integers(10, 60), st.text("123nautpcme?jkGgb\x00", max_size=8))
+def test_any_size_and_keys_give_whole_lines_that_fit(
+    server: tuple[Server, Admin], width: int, height: int, keys: str
+) -> None:
+    stats, view = crowded(STATS.setdefault("stats", server[1].stats())), View()
+    for key in keys:
+        view.press(key)
+    lines = ["".join(text for text, _ in spans) for spans in screen([stats] * 3, view, width, height, "")]
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= width
+    assert "q leaves" in lines[-1]
+    if view.tab is Tab.WORKERS:
+        assert sum(bool(re.match(r" 100\d\d +ready", line)) for line in lines) >= 1
+    assert not any("Traceback" in line for line in lines) or view.tab is Tab.ERRORS
+
+
+STATS: dict[str, Any] = {}
 
 
 @contextmanager

@@ -4,6 +4,7 @@ terminal."""
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from typing import Any, Final, NoReturn, TextIO
 
@@ -55,6 +56,17 @@ class Parser(argparse.ArgumentParser):
         _, _, unknown = message.partition("unrecognized arguments: ")
         flag = unknown.partition(" ")[0].partition("=")[0]
         return similar(flag, self._option_string_actions) if flag.startswith("--") else ""
+
+
+_SECONDS: Final = {"ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def duration(text: str) -> float:
+    """Parse a time as an option has it, "250ms", "90s", "5m", "1.5h" or a number of seconds; return seconds."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|s|m|h|)", text, re.ASCII)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: 250ms, 90s, 5m, 1h")
+    return float(found[1]) * _SECONDS[found[2]]
 
 
 def print_help(text: str) -> None:

@@ -11,6 +11,9 @@ from typing import Final, TextIO
 
 _BAR: Final = 32
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
+_COLUMNS: Final = " ▁▂▃▄▅▆▇█"
+_ERASED: Final = "\r\x1b[K"
+"""Back to the start of the line, which is erased (ECMA-48, 8.3.41)."""
 _GAP: Final = 2
 _READABLE: Final = 100
 """Columns of a paragraph, at most."""
@@ -89,7 +92,33 @@ def refilled(text: str, width: int | None) -> str:
     return "\n".join(found) + ("\n" if text.endswith("\n") else "")
 
 
+def sparkline(values: Sequence[float]) -> str:
+    """Return a column for each value, as high as its share of the largest; a value above 0 is always seen."""
+    most = max(values, default=0.0)
+    return "".join(
+        _COLUMNS[max(1, round(value / most * (len(_COLUMNS) - 1)))] if value > 0 else " " for value in values
+    )
+
+
 def bar(share: float, width: int = _BAR) -> str:
     """Return a bar of block characters, to an eighth of one."""
     eighths = round(max(0.0, min(share, 1.0)) * width * 8)
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+class StatusLine:
+    """A line on a terminal that is written anew each time; elsewhere nothing. No thread draws it: fork is near."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self.is_shown = out.isatty()
+        """Whether anything is shown."""
+
+    def show(self, text: str) -> None:
+        """Show `text`, cut at the edge of the terminal."""
+        if self.is_shown:
+            self._out.write(_ERASED + text[: (columns(self._out) or 80) - 1])
+            self._out.flush()
+
+    def erase(self) -> None:
+        self.show("")

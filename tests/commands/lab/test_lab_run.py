@@ -194,7 +194,7 @@ def refused(*arguments: str) -> tuple[int, str]:
     ("arguments", "status", "line"),
     [
         ((), 2, "TARGET|DIR"),
-        (("app:app", "--budget", "soon"), 2, "'soon' is no time: 90s, 5m, 1h"),
+        (("app:app", "--budget", "soon"), 2, "'soon' is no time: 250ms, 90s, 5m, 1h"),
         (("app:app", "--slo", "fast"), 2, "'fast' is no term"),
         (("app:app", "--models", "epoll,magic"), 2, "'magic' is not known"),
         (("app:app", "--server-cores", "99"), 2, "--server-cores 99: this process may use"),

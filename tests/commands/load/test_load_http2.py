@@ -113,6 +113,7 @@ def _refuse_three(listener: socket.socket) -> None:
     """Serve one connection: refuse its first three streams, answer the others."""
     connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
     connection.initiate_connection()
+    listener.accept()[0].close()  # the load looks first whether a server listens
     sock, _ = listener.accept()
     with sock:
         data = b""

@@ -97,7 +97,10 @@ def test_a_host_without_an_address() -> None:
         ),
         (["tcp://127.0.0.1:1", "--body", "\\q", "--expect", "y"], "a backslash must precede"),
         (["tcp://127.0.0.1:1", "--hostile", "slow-head"], "is for http"),
-        ([URL, "--expect", "x"], "are for tcp://"),
+        ([URL, "--expect", "x", "--expect-size", "1"], "has a size already"),
+        ([URL, "--expect", "x", "-m", "HEAD"], "no body"),
+        ([URL, "--expect-status", "ok"], "no list of statuses"),
+        (["tcp://h:1", "--body", "x", "--expect", "x", "--expect-status", "200"], "is for http://"),
         ([URL, "-c", "0"], "--clients is at least 1"),
         ([URL, "-r", "0"], "-r 0 sends nothing"),
         ([URL, "--rate", "0.0"], "-r 0 sends nothing"),
@@ -105,9 +108,12 @@ def test_a_host_without_an_address() -> None:
         ([URL, "-d", "0"], "-d 0 measures nothing"),
         ([URL, "-c", "many"], "'many' is not a whole number"),
         ([URL, "-c", "²"], "is not a whole number"),
-        ([URL, "-d", "-1"], "'-1' is not a number"),
-        ([URL, "-d", "1e3"], "'1e3' is not a number"),
-        ([URL, "-d", "nan"], "'nan' is not a number"),
+        ([URL, "-r", "nan"], "'nan' is not a number"),
+        ([URL, "-d", "-1"], "'-1' is no time"),
+        ([URL, "-d", "1e3"], "'1e3' is no time: 250ms, 90s, 5m, 1h"),
+        ([URL, "-d", "nan"], "'nan' is no time"),
+        ([URL, "--think", "5 m"], "'5 m' is no time"),
+        ([URL, "-d", "0m"], "-d 0 measures nothing"),
         ([URL, "--timeout", "0"], "--timeout is a number of seconds above 0"),
         ([URL, "--arrivals", "bursts"], "constant or poisson"),
         ([URL, "-r", "1", "--think", "1"], "give one of them"),
@@ -126,6 +132,7 @@ def test_a_host_without_an_address() -> None:
         ([URL, "-m", "GET /"], "is no method"),
         ([URL, "--body", "@/nowhere/at/all"], "No such file"),
         ([URL, "--urls", "/nowhere/at/all"], "No such file"),
+        ([URL, "--tolerance", "5%"], "is for --compare"),
         ([URL, "--frob"], "unrecognized arguments: --frob"),
         ([], "URL"),
     ],
@@ -139,6 +146,8 @@ def test_defaults() -> None:
     asked = plan()
     assert (asked.clients, asked.processes, asked.seconds, asked.requests, asked.is_open) == (10, 1, 10.0, 0, False)
     assert plan("-n", "5").seconds == 0.0
+    times = plan("-d", "5m", "--think", "250ms", "--ramp", "90s", "--timeout", "1.5h")
+    assert (times.seconds, times.think, times.ramp, times.timeout) == (300.0, 0.25, 90.0, 5400.0)
     assert plan("-t", "4", "-c", "2").processes == 2
     assert options.read(["127.0.0.1:8000"])[0].url == "http://127.0.0.1:8000"
 

@@ -11,18 +11,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allcomers.commands.load.data.histogram import Histogram
-from allcomers.commands.load.data.record import ANSWERED, OPEN, PEAK, RESPONSE, SENT, SERVICE, SIZE, Record, Recorder
+from allcomers.commands.load.data.record import (
+    ANSWERED,
+    DIFFERENT,
+    DIFFERS,
+    OPEN,
+    PEAK,
+    RESPONSE,
+    SENT,
+    SERVICE,
+    SIZE,
+    STATUS_ERRORS,
+    WRONG,
+    Record,
+    Recorder,
+)
 from allcomers.commands.load.run import response_end_compiled
 
 NANOSECONDS = st.one_of(st.integers(0, 10**7), st.integers(0, 1 << 45))
-ANSWERS = st.lists(st.tuples(NANOSECONDS, NANOSECONDS, st.integers(0, 599)), max_size=30)
+RESPONSES = st.builds(int.__or__, st.integers(0, 599), st.sampled_from([0, DIFFERS]))
+ANSWERS = st.lists(st.tuples(NANOSECONDS, NANOSECONDS, RESPONSES), max_size=30)
 
 
 def written(recorder: object, responses: list[tuple[int, int, int]]) -> Record:
     record = Record(recorder)
     now = 1 << 50
-    for waited, served, status in responses:
-        record.recorder.answered(now - waited, now - served, now, status)
+    for waited, served, response in responses:
+        record.recorder.answered(now - waited, now - served, now, response)
         record.recorder.late(waited)
     return record
 
@@ -40,7 +55,9 @@ def test_both_recorders_write_the_same(responses: list[tuple[int, int, int]]) ->
 @pytest.mark.skipif(not response_end_compiled.COMPILED, reason="nothing is compiled here")
 def test_the_compiled_recorder_writes_into_nothing_but_counters() -> None:
     with pytest.raises(ValueError, match="not the counters"):
-        response_end_compiled.Recorder(Record().counters[1:])
+        response_end_compiled.Recorder(Record().counters[1:], STATUS_ERRORS)
+    with pytest.raises(ValueError, match="not the statuses"):
+        response_end_compiled.Recorder(Record().counters, b"")
     for status in (-1, 1000):
         with pytest.raises(ValueError, match="not a status"):
             Record(response_end_compiled.Recorder).recorder.answered(0, 0, 0, status)
@@ -49,11 +66,18 @@ def test_the_compiled_recorder_writes_into_nothing_but_counters() -> None:
 @pytest.mark.skipif(not response_end_compiled.COMPILED, reason="nothing is compiled here")
 def test_the_cyclic_collector_frees_the_counters() -> None:
     counters = array("Q", bytes(8 * SIZE))
-    ring: list[object] = [response_end_compiled.Recorder(counters)]
+    ring: list[object] = [response_end_compiled.Recorder(counters, STATUS_ERRORS)]
     ring.append(ring)
     del ring
     gc.collect()
     counters.append(0)  # BufferError, if a buffer of it were left
+
+
+def test_a_wrong_response_counts_once() -> None:
+    answers = [(1, 1, 200), (1, 1, 404), (1, 1, 200 | DIFFERS), (1, 1, 404 | DIFFERS)]
+    record = written(Recorder, answers)
+    assert (record.histogram(WRONG).count, record.counters[DIFFERENT]) == (3, 1)
+    assert record.statuses == {200: 2, 404: 2}
 
 
 @settings(max_examples=10)

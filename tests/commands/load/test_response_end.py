@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from allcomers.commands.load.data.plan import Plan
+from allcomers.commands.load.data.record import DIFFERS
 from allcomers.commands.load.run import response_end_compiled
-from allcomers.commands.load.run.response_end import CLOSES, LIMITS, HttpResponseFraming, TcpResponseFraming
+from allcomers.commands.load.run.response_end import CLOSES, LIMITS, STATUS, HttpResponseFraming, TcpResponseFraming
 from allcomers.errors import Refusal
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -30,9 +33,13 @@ def build(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-def read(stream: bytes, cuts: list[int], method: str = "GET") -> list[int]:
+def framing_of(method: str = "GET", **expected: Any) -> HttpResponseFraming:
+    return HttpResponseFraming(Plan.make(url="http://127.0.0.1/", method=method, **expected))
+
+
+def read(stream: bytes, cuts: list[int], method: str = "GET", **expected: Any) -> list[int]:
     """Return all responses of `stream`, which comes in pieces."""
-    framing = HttpResponseFraming(method)
+    framing = framing_of(method, **expected)
     places = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
     found = []
     for start, end in pairwise(places):
@@ -89,7 +96,7 @@ def test_malformed_responses_are_refused(stream: bytes) -> None:
 
 @pytest.mark.usefixtures("build")
 def test_a_response_without_a_length_ends_with_its_connection() -> None:
-    framing = HttpResponseFraming("GET")
+    framing = framing_of()
     assert framing.receive(b"HTTP/1.1 200 OK\r\n\r\nsome") == []
     assert framing.receive(b"thing") == []
     assert framing.receive_eof() == [200 | CLOSES]
@@ -99,10 +106,28 @@ def test_a_response_without_a_length_ends_with_its_connection() -> None:
 @pytest.mark.usefixtures("build")
 @pytest.mark.parametrize("started", [OK[:-1], OK[:20], CHUNKED[:-3], OK + b"H"])
 def test_a_response_that_is_cut_short_is_refused(started: bytes) -> None:
-    framing = HttpResponseFraming("GET")
+    framing = framing_of()
     framing.receive(started)
     with pytest.raises(Refusal):
         framing.receive_eof()
+
+
+@pytest.mark.usefixtures("build")
+@pytest.mark.parametrize("expected", [{"expect": b"hello"}, {"expect_size": 5}])
+def test_a_body_is_compared_with_the_one_expected(expected: dict[str, Any]) -> None:
+    other = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhullo"
+    longer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n"
+    for stream, differs in (
+        (OK + OK, [0, 0]),
+        (CHUNKED, [DIFFERS]),
+        (OK + longer + OK, [0, DIFFERS, 0]),
+        (other + OK, [DIFFERS if "expect" in expected else 0, 0]),
+        (INTERIM + OK, [0]),
+        (EMPTY + OK, [DIFFERS, 0]),
+        (CLOSE, [CLOSES | DIFFERS]),
+    ):
+        for cuts in ([], list(range(len(stream))), [len(stream) // 2]):
+            assert [one & ~STATUS for one in read(stream, cuts, **expected)] == differs
 
 
 # ---------------------------------------------------------------- differential
@@ -129,19 +154,27 @@ MESSAGES = st.builds(
 )
 
 
+EXPECTED = st.sampled_from([{}, {"expect": b"hello"}, {"expect_size": 5}, {"expect": b"x"}])
+
+
 @pytest.mark.skipif(not response_end_compiled.COMPILED, reason="nothing is compiled here")
-@given(st.lists(st.one_of(st.sampled_from([OK, CHUNKED, EMPTY, CLOSE]), MESSAGES), max_size=3), st.booleans())
-@example([OK[:-1]], False)
-@example([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n"], False)
-def test_the_compiled_cut_agrees_with_plain_python(messages: list[bytes], bodiless: bool) -> None:
+@given(st.lists(st.one_of(st.sampled_from([OK, CHUNKED, EMPTY, CLOSE]), MESSAGES), max_size=3), st.booleans(), EXPECTED)
+@example([OK[:-1]], False, {})
+@example([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n"], False, {})
+def test_the_compiled_cut_agrees_with_plain_python(
+    messages: list[bytes], bodiless: bool, expected: dict[str, Any]
+) -> None:
     stream = b"".join(messages)
     method = "HEAD" if bodiless else "GET"
+    if bodiless:
+        expected = {}
     found: list[int] = []
-    size = response_end_compiled.cut(stream, bodiless, LIMITS.max_head, LIMITS.max_headers, found)
+    body, length = expected.get("expect", b""), expected.get("expect_size", 0)
+    size = response_end_compiled.cut(stream, bodiless, LIMITS.max_head, LIMITS.max_headers, found, body, length)
     assert 0 <= size <= len(stream)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(response_end_compiled, "COMPILED", False)
-        framing = HttpResponseFraming(method)
+        framing = framing_of(method, **expected)
         assert (framing.receive(stream[:size]) if size else []) == found
         assert framing.receive_eof() == []  # nothing was left after the cut
 

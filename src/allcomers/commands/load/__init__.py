@@ -3,12 +3,13 @@
 data/plan, schedule                  the load, its host, and when requests are due
 data/histogram, record, cores        times and counts of a process; the cores that server and load run on
 data/result, trust, slo              the result, reasons to distrust it, service level objectives
+data/comparison, verdict             what changed since an earlier result; the verdict of both
 run/requests, response_end           bytes of requests; where a response ends, in Python and compiled
 run/client                           one connection; request_client sends requests, http2_client many at once,
                                      hostile_client attacks
 run/client_group                     one process: all its clients on one epoll; connect_queue, precise_wait
 run/processes                        all processes: forked, polled, reaped
-report                               table, page and other files
+report                               table, page, Markdown and other files
 data/options, command                the command line
 """
 
@@ -18,7 +19,7 @@ from collections.abc import Callable
 
 from allcomers.commands.load.data.cores import CoreSampler, server_pids
 from allcomers.commands.load.data.histogram import Histogram
-from allcomers.commands.load.data.plan import Plan, is_loopback, resolve
+from allcomers.commands.load.data.plan import Plan, check_listener, is_loopback, resolve
 from allcomers.commands.load.data.record import Record
 from allcomers.commands.load.data.result import Result, summarize
 from allcomers.commands.load.data.trust import with_warnings
@@ -34,9 +35,11 @@ def run(plan: Plan, report: Callable[[Progress], None] = lambda progress: None) 
 
     `report` is called several times a second with the progress. A KeyboardInterrupt ends the run early with the result
     so far; a second one is raised. Raises ConfigError if the host cannot be resolved or may not be loaded,
-    OperatorError if no process delivered a record. The caller must have one thread only: this forks.
+    OperatorError if no server listens there, or no process delivered a record. The caller must have one thread only:
+    this forks.
     """
     destination = resolve(plan)
+    check_listener(destination)
     if plan.is_tls:
         context(plan)  # errors are raised here, once, not in each process
     servers = server_pids(destination) if is_loopback(destination) else []

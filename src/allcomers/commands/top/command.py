@@ -1,30 +1,33 @@
-"""The command: a screen in the terminal, updated once a second until q or Ctrl-C; elsewhere, the figures once."""
+"""The command: a screen in the terminal, updated once a second and by keys until q; elsewhere, the figures once."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from shutil import get_terminal_size
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TextIO
 
 from allcomers.commands.arguments import print_help
 from allcomers.commands.terminal import columns
+from allcomers.commands.top.screen import Line, page, screen
 from allcomers.commands.top.source import Source
+from allcomers.commands.top.view import View
 from allcomers.config import sources
 from allcomers.errors import ConfigError, SilentError
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from allcomers.server.logs import colours
 
 HELP: Final = """\
 usage: allcomers top [ADDR] [--once | --json]
 
-Show the live figures of a server in the terminal; q or Ctrl-C leaves.
+Show the live figures of a server in the terminal; ? shows the keys, q or Ctrl-C
+leaves.
 
 ADDR is the server's --admin, HOST:PORT or unix:PATH; by default the one that is
 set here (ALLCOMERS_ADMIN, allcomers.toml, pyproject.toml).
@@ -40,8 +43,6 @@ INTERVAL: Final = 1.0
 
 _WHOLE: Final = 10_000
 """Columns of a pipe: more than any line has."""
-
-NEEDS_RICH: Final = "allcomers top needs rich: pip install 'allcomers[admin]' (--json does not)"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,48 +70,76 @@ def _default_address() -> str:
 
 
 def _show(source: Source, once: bool) -> int:
-    try:
-        from rich.console import Console
-    except ImportError:
-        raise ConfigError(NEEDS_RICH) from None
-    from allcomers.commands.top.screen import page
-
     stats = source.stats()
+    painter = Painter(sys.stdout)
     if once:
-        width = columns(sys.stdout)
-        console = Console(highlight=False, width=width or _WHOLE)
-        console.print(page(stats, width), soft_wrap=width is None)
+        print("\n".join(map(painter.line, page(stats, columns(sys.stdout)))))
     else:
-        _watch(source, Console(highlight=False), stats)
+        _watch(source, painter, stats)
     return 0
 
 
-def _watch(source: Source, console: Console, stats: dict[str, Any]) -> None:
+def _watch(source: Source, painter: Painter, stats: dict[str, Any]) -> None:
     """Update the screen until the user leaves; then restore the terminal, in every case."""
-    from rich.live import Live
-
-    from allcomers.commands.top.screen import screen
-
     past: deque[dict[str, Any]] = deque([stats], maxlen=120)
-    trouble = ""
-    try:
-        with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
-            while True:
-                live.update(screen(list(past), console.width, trouble), refresh=True)
-                if pressed(INTERVAL) in ("q", "Q"):
+    view, trouble, next_at = View(), "", monotonic() + INTERVAL
+    with suppress(KeyboardInterrupt), _keys() as pressed, painter.whole_screen():
+        while True:
+            width, height = get_terminal_size()
+            painter.draw(screen(list(past), view, width, height, trouble), width)
+            for key in pressed(max(0.0, next_at - monotonic())):
+                if key in ("q", "Q"):
                     return
+                view.press(key)
+            if monotonic() >= next_at:
                 try:
                     past.append(source.stats())
                     trouble = ""
                 except SilentError as error:
                     trouble = f"{error}; trying again"
-    except KeyboardInterrupt:
-        pass
+                next_at = monotonic() + INTERVAL
+
+
+class Painter:
+    """Lines on a terminal, in colour if it is to have them."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._coloured = colours.wanted(out.fileno())
+
+    def line(self, spans: Line, width: int = _WHOLE) -> str:
+        """Return the spans, painted, and cut after `width` columns."""
+        found = []
+        for text, style in spans:
+            shown = text[:width]
+            width -= len(shown)
+            found.append(colours.painted(shown, style) if style and self._coloured and shown.strip() else shown)
+        return "".join(found).rstrip()
+
+    def draw(self, lines: Sequence[Line], width: int) -> None:
+        """Draw the whole screen: from its top left corner on, each line erased behind its end, and what is below."""
+        text = "\x1b[K\r\n".join(self.line(spans, width) for spans in lines)
+        self._out.write(f"\x1b[H{text}\x1b[J")
+        self._out.flush()
+
+    @contextmanager
+    def whole_screen(self) -> Iterator[None]:
+        """Use xterm's alternate screen, without a cursor, within the context."""
+        self._out.write("\x1b[?1049h\x1b[?25l")
+        try:
+            yield
+        finally:
+            self._out.write("\x1b[?25h\x1b[?1049l")
+            self._out.flush()
+
+
+_KEY: Final = re.compile(r"\x1b\[[0-9;]*.|\x1bO.|.", re.DOTALL)
+"""A key as a terminal sends it (ECMA-48, 5.4)."""
 
 
 @contextmanager
-def _keys() -> Iterator[Callable[[float], str]]:
-    """Yield a function that waits for a key for some seconds and returns it, "" for none. Keys are not echoed."""
+def _keys() -> Iterator[Callable[[float], list[str]]]:
+    """Yield a function that waits for keys for some seconds and returns them. Keys are not echoed."""
     if not sys.stdin.isatty():
         yield _wait
         return
@@ -121,19 +150,18 @@ def _keys() -> Iterator[Callable[[float], str]]:
     saved = termios.tcgetattr(fd)
     tty.setcbreak(fd)
     try:
-        yield lambda seconds: _key(fd, seconds)
+        yield lambda seconds: _pressed(fd, seconds)
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, saved)
 
 
-def _key(fd: int, seconds: float) -> str:
-    until = monotonic() + seconds
-    while (left := until - monotonic()) > 0:
-        if select.select([fd], [], [], left)[0]:
-            return os.read(fd, 1).decode("ascii", "replace") or "q"  # the terminal was closed
-    return ""
+def _pressed(fd: int, seconds: float) -> list[str]:
+    if not select.select([fd], [], [], seconds)[0]:
+        return []
+    data = os.read(fd, 1024)
+    return _KEY.findall(data.decode("ascii", "replace")) if data else ["q"]  # the terminal was closed
 
 
-def _wait(seconds: float) -> str:
+def _wait(seconds: float) -> list[str]:
     select.select([], [], [], seconds)
-    return ""
+    return []

@@ -41,7 +41,8 @@ _SHAPE: Final = {
     "stage": str,
     "ready": bool,
     "bind": [str],
-    "windows": {"1": _FIGURES, "10": _FIGURES},
+    "windows": {"1": _FIGURES, "10": _FIGURES, "60": _FIGURES},
+    "errors": [{"time": _NUMBER, "pid": int, "count": int, "message": str, "stack": str}],
     "workers": [_WORKER],
 }
 """The shape of the figures: an object has these members and may have more; all items of a list have the same shape."""
@@ -87,6 +88,8 @@ class Source:
             raise SilentError(f"no server responds at {self.text} ({_reason(error)}): {hint}") from None
         finally:
             connection.close()
+        if isinstance(found, dict):
+            found.setdefault("errors", [])  # an earlier version has none
         if not fits(found, _SHAPE):
             raise SilentError(f"the program at {self.text} is not the --admin of a server")
         return found

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from allcomers import models
-from allcomers.commands.arguments import Parser
+from allcomers.commands.arguments import Parser, duration
 from allcomers.commands.load.data import slo
 from allcomers.errors import ConfigError
 
@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add = arguments_parser.add_argument_group("options").add_argument
     add("target", metavar="TARGET|DIR", nargs="?", help="MODULE:NAME, FILE.py:NAME or a folder")
-    add("--budget", metavar="TIME", default="5m", type=_duration, help="time limit: 90s, 5m, 1h (5m)")
+    add("--budget", metavar="TIME", default="5m", type=duration, help="time limit: 90s, 5m, 1h (5m)")
     add(
         "--slo",
         metavar="'TERMS'",
@@ -93,10 +93,10 @@ def parser() -> argparse.ArgumentParser:
     add("--load", metavar="'OPTIONS'", default="", help="further options of `allcomers load`: '--browser -m POST'")
     add(
         "--think",
-        metavar="S",
+        metavar="TIME",
         default=0.0,
-        type=_seconds,
-        help="seconds from a response to the client's next request (0)",
+        type=duration,
+        help="time from a response to the client's next request (0)",
     )
     add("--models", metavar="LIST", default="", help="only these models: epoll,thread")
     add("--clients", metavar="N", dest="most", default=10_000, type=int, help="most concurrent clients (10,000)")
@@ -128,6 +128,8 @@ def read(arguments: Sequence[str]) -> Options | CompareOptions:
         lab.error("the following arguments are required: TARGET|DIR")
     _check_further(further)
     server, load = _cores(given.pop("server_cores"), given.pop("load_cores"))
+    if not given["budget"]:
+        raise ConfigError("--budget is a time above 0: 90s, 5m, 1h")
     if given["most"] < 1:
         raise ConfigError("--clients is at least 1")
     if given["slo"]:
@@ -146,19 +148,6 @@ def read(arguments: Sequence[str]) -> Options | CompareOptions:
             "load_cores": load,
         }
     )
-
-
-def _duration(text: str) -> float:
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|)", text, re.ASCII)
-    if not found or not float(found[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: 90s, 5m, 1h")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
-
-
-def _seconds(text: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]+)?", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
-    return float(text)
 
 
 _CHOSEN: Final = ("-m", "--model", "-w", "--workers", "--calls", "-t", "--threads", "-b", "--bind", "--config")

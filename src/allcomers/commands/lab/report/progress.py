@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from textwrap import shorten
 from typing import Final, Self, TextIO
 
 from allcomers.commands.lab.analysis import wording
 from allcomers.commands.lab.data.plan import Probe, Stage
-from allcomers.commands.terminal import bar, columns
+from allcomers.commands.terminal import StatusLine, bar
 
 _STAGES: Final = {
     "screen": "1 of 3, first look",
@@ -18,16 +17,15 @@ _STAGES: Final = {
 }
 
 _BAR: Final = 20
-_ERASED: Final = "\r\x1b[K"
-"""Back to the start of the line, which is erased (ECMA-48, 8.3.41)."""
 
 
 class Progress:
-    """The progress of a lab that has so many seconds. No thread draws it: fork is near."""
+    """The progress of a lab that has so many seconds."""
 
     def __init__(self, budget: float, out: TextIO = sys.stderr) -> None:
         self._budget = budget
         self._out = out
+        self._line = StatusLine(out)
         self._stage = self._trial = self._doing = ""
         self._spent, self._since = 0.0, time.monotonic()
 
@@ -37,7 +35,7 @@ class Progress:
 
     def stage(self, stage: Stage) -> None:
         self._stage = _STAGES[stage.kind]
-        if not self._out.isatty():
+        if not self._line.is_shown:
             self._print(f"{self._stage}: {wording.many(len(stage.entrants), 'candidate')}")
 
     def trial(self, number: int, spent: float) -> None:
@@ -50,28 +48,18 @@ class Progress:
         self._draw()
 
     def _print(self, *lines: str) -> None:
-        self._erase()
+        self._line.erase()
         self._out.write("".join(f"{line}\n" for line in lines))
         self._out.flush()
 
     def _draw(self) -> None:
-        if not self._out.isatty():
-            return
         spent = min(self._spent + time.monotonic() - self._since, self._budget)
         left = max(0.0, self._budget - spent)
         text = ", ".join(filter(None, (self._stage, self._trial, self._doing)))
-        line = f"{bar(spent / self._budget, _BAR):{_BAR}} {left // 60:.0f}:{left % 60:02.0f} left  "
-        room = (columns(self._out) or 80) - len(line) - 1
-        self._out.write(_ERASED + line + (shorten(text, room, placeholder=" …") if room > len(" …") else ""))
-        self._out.flush()
-
-    def _erase(self) -> None:
-        if self._out.isatty():
-            self._out.write(_ERASED)
-            self._out.flush()
+        self._line.show(f"{bar(spent / self._budget, _BAR):{_BAR}} {left // 60:.0f}:{left % 60:02.0f} left  {text}")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._erase()
+        self._line.erase()

@@ -10,27 +10,39 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from allcomers.commands.arguments import Parser
+from allcomers.commands.arguments import Parser, duration
 from allcomers.commands.load.data.plan import HOSTILE, Plan, path_of
 from allcomers.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Files to write: "" for none, "-" for standard output."""
+    """Files to write, "" for none, "-" for standard output; and what the result is judged by.
+
+    slo        terms of a service level objective
+    compare    the file of an earlier result
+    tolerance  share by which a figure may be worse
+    """
 
     json: str = ""
     csv: str = ""
     html: str = ""
     hgrm: str = ""
+    markdown: str = ""
     slo: str = ""
+    compare: str = ""
+    tolerance: float = 0.05
     quiet: bool = False
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return self.json, self.csv, self.html, self.hgrm, self.markdown
 
 
 _ABOUT: Final = """\
 Load a server with many clients, and report how it answered. Ends with 0; 1 if nothing was
-answered, 2 for a bad option, 4 if --slo is missed. Ctrl-C ends the run early and reports the
-result so far."""
+answered, 2 for a bad option, 4 if --slo is missed or --compare finds it worse. Ctrl-C ends the
+run early and reports the result so far."""
 
 _EPILOG: Final = """\
 A client of a closed loop sends its next request after a response, so a slow server gets fewer. An
@@ -55,18 +67,18 @@ def _add_loads(made: argparse.ArgumentParser) -> None:
     add("url", metavar="URL", help="http://, https://, tcp:// or tls://HOST:PORT, with a path where there is one")
     add("-c", "--clients", metavar="N", type=_whole, help="concurrent connections (10)")
     add("-t", "--threads", metavar="N", type=_whole, dest="processes", help="processes that share the clients (1)")
-    add("-d", "--duration", metavar="S", type=_number, dest="seconds", help="seconds (10, or until -n is reached)")
+    add("-d", "--duration", metavar="TIME", type=duration, dest="seconds", help="30s, 5m, 1h (10s, or what -n takes)")
     add("-n", "--requests", metavar="N", type=_whole, help="total number of requests (no limit)")
     add("-r", "--rate", metavar="N", type=_number, help="open loop: requests per second in total, sent when due")
     add("--arrivals", metavar="HOW", help="constant or poisson (constant)")
-    add("--think", metavar="S", type=_number, help="closed loop: seconds from a response to the next request (0)")
-    add("--ramp", metavar="S", type=_number, help="seconds in which clients, or the rate, grow from 0 (0)")
+    add("--think", metavar="TIME", type=duration, help="closed loop: time from a response to the next request (0)")
+    add("--ramp", metavar="TIME", type=duration, help="time in which clients, or the rate, grow from 0 (0)")
     add("--connections-per-second", metavar="N", type=_number, help="at most so many are opened (no limit)")
     add("--no-keep-alive", action="store_false", dest="keep_alive", help="a connection for each request")
     add("--pipeline", metavar="N", type=_whole, help="requests in flight on a connection (1)")
     add("--http2", action="store_true", help="HTTP/2: by ALPN for https://, with prior knowledge for http://")
     add("--streams", metavar="N", type=_whole, help="HTTP/2: requests at once on a connection (1)")
-    add("--timeout", metavar="S", type=_number, help="seconds for a connection, and for a response (10)")
+    add("--timeout", metavar="TIME", type=duration, help="limit for a connection, and for a response (10s)")
     add("--hostile", metavar="KIND", help=f"clients that attack: {', '.join(HOSTILE)}")
     add("--seed", metavar="N", type=_whole, help="seed of the random numbers (1)")
     add(
@@ -88,8 +100,9 @@ def _add_requests(made: argparse.ArgumentParser) -> None:
     )
     add("--browser", action="store_true", help="send the ten header fields of a browser")
     add("--urls", metavar="FILE", help="paths or URLs of this server, a line each: requested in turn")
-    add("--expect", metavar="TEXT", help="tcp: the exact response, written as --body")
-    add("--expect-size", metavar="N", type=_whole, help="tcp: the size of the response in bytes")
+    add("--expect", metavar="TEXT", help="the exact body of each response (tcp: the response), written as --body")
+    add("--expect-size", metavar="N", type=_whole, help="its size in bytes")
+    add("--expect-status", metavar="LIST", help="statuses that are no error: 200,3xx (all below 400)")
     add("--ca-certs", metavar="FILE", help="https, tls: trusted certificates (any certificate is accepted)")
 
 
@@ -99,7 +112,10 @@ def _add_outputs(made: argparse.ArgumentParser) -> None:
     add("--csv", metavar="FILE", help="a row for each second")
     add("--html", metavar="FILE", help="a page with plots, in one file")
     add("--hgrm", metavar="FILE", help="response times as HdrHistogram's percentile distribution")
+    add("--markdown", metavar="FILE", help="a summary for a pull request")
     add("--slo", metavar="'TERMS'", help="as 'p99<50ms,errors<0.1%%,tps>1000': exit status 4 if missed")
+    add("--compare", metavar="FILE", help="an earlier --json: exit status 4 if this result is worse")
+    add("--tolerance", metavar="P%", type=_share, help="with --compare: worse by more than this (5%%)")
     add("-q", "--quiet", action="store_true", help="show no progress and no table")
     add("-h", "--help", action="help", help="show this help")
 
@@ -116,10 +132,16 @@ def _number(text: str) -> float:
     return float(text)
 
 
+def _share(text: str) -> float:
+    return _number(text.removesuffix("%")) / 100
+
+
 def read(arguments: Sequence[str]) -> tuple[Plan, Outputs]:
     """Parse the arguments. Raises ConfigError."""
     given: dict[str, Any] = vars(parser().parse_args(arguments))
     _check_not_zero(given)
+    if "tolerance" in given and "compare" not in given:
+        raise ConfigError("--tolerance is for --compare")
     outputs = Outputs(**{name: given.pop(name) for name in Outputs.__slots__ if name in given})
     url = given["url"] = _with_scheme(given["url"])
     raw = url.startswith(("tcp:", "tls:"))

@@ -5,6 +5,8 @@ The options of a load are its own, apart from the server's.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import socket
 from dataclasses import dataclass, replace
@@ -12,7 +14,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, Final, Self
 from urllib.parse import SplitResult, urlsplit
 
-from allcomers.errors import ConfigError
+from allcomers.commands.load.data.record import STATUS_ERRORS
+from allcomers.errors import ConfigError, OperatorError
 
 HOSTILE: Final = ("slow-head", "slow-body", "slow-read", "idle", "reconnect")
 
@@ -27,6 +30,7 @@ _PRIVATE: Final = tuple(
 _TARGET: Final = re.compile(r"[\x21-\x7e]+")
 _METHOD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIELD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_STATUSES: Final = re.compile(r"[1-9]([0-9]{2}|xx)(,[1-9]([0-9]{2}|xx))*")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 DEFAULT_SECONDS: Final = 10.0
@@ -52,8 +56,9 @@ class Plan:
     http2        over HTTP/2: by ALPN for https, with prior knowledge for http
     streams      requests at once on one connection, over HTTP/2; the server may allow fewer
     timeout      for a connection to open, for a complete response, and for requests in flight at the end
-    expect       tcp, tls: the exact response; or
-    expect_size  tcp, tls: its size in bytes
+    expect       the exact body of each response, of a TCP service the exact response; or
+    expect_size  its size in bytes
+    expect_status   statuses that are no error, "200,3xx"; "": all below 400
     ca_certs     https, tls: trusted certificates; without it, any certificate is accepted
     own_host     the user owns a host that is neither this machine nor in a private network
     """
@@ -80,6 +85,7 @@ class Plan:
     hostile: str = ""
     expect: bytes = b""
     expect_size: int = 0
+    expect_status: str = ""
     timeout: float = 10.0
     ca_certs: str = ""
     own_host: bool = False
@@ -115,6 +121,14 @@ class Plan:
     @property
     def is_tls(self) -> bool:
         return self.scheme in ("https", "tls")
+
+    @property
+    def status_errors(self) -> bytes:
+        """1 for each status, 0 to 999, that is an error."""
+        if not self.expect_status:
+            return STATUS_ERRORS
+        words = self.expect_status.split(",")
+        return bytes(f"{status}" not in words and f"{status // 100}xx" not in words for status in range(1000))
 
     def share(self, process: int, of: int) -> int:
         """Return this process's part of `of` things that are dealt out in turn."""
@@ -176,11 +190,17 @@ def _check_http2(plan: Plan) -> None:
 
 def _check_request(plan: Plan) -> None:
     if plan.is_raw:
+        if plan.expect_status:
+            raise ConfigError("--expect-status is for http:// and https://")
         if not plan.hostile and (not plan.body or bool(plan.expect) == bool(plan.expect_size)):
             raise ConfigError("a tcp:// or tls:// target needs --body, and either --expect or --expect-size")
         return
-    if plan.expect or plan.expect_size:
-        raise ConfigError("--expect and --expect-size are for tcp:// and tls://; HTTP itself frames its responses")
+    if plan.expect and plan.expect_size:
+        raise ConfigError("--expect has a size already: not with --expect-size")
+    if plan.method == "HEAD" and (plan.expect or plan.expect_size):
+        raise ConfigError("a response to HEAD has no body: not with --expect or --expect-size")
+    if plan.expect_status and not _STATUSES.fullmatch(plan.expect_status):
+        raise ConfigError(f"--expect-status {plan.expect_status!r} is no list of statuses: 200,204 or 2xx,404")
     if not _METHOD.fullmatch(plan.method) or plan.method == "CONNECT":
         raise ConfigError(f"--method {plan.method!r} is no method for a load")
     for target in plan.targets:
@@ -250,7 +270,7 @@ def resolve(plan: Plan) -> Destination:
                 " unless you own it: if you do, give --i-own-this-host"
             )
     family, address = next(
-        (candidate for candidate in candidates[1:] and candidates if _is_open(*candidate)), candidates[0]
+        (candidate for candidate in candidates[1:] and candidates if not _connect(*candidate)), candidates[0]
     )
     authority = f"[{host}]" if ":" in host else host
     if parts.port and parts.port != _PORTS.get(parts.scheme):
@@ -270,7 +290,20 @@ def is_private(text: str) -> bool:
     return any(address in network for network in _PRIVATE)
 
 
-def _is_open(family: int, address: Any) -> bool:
+_NOBODY: Final = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH)
+
+
+def check_listener(destination: Destination) -> None:
+    """Raise OperatorError if no server listens at the destination. One that is slow to accept counts as listening."""
+    code = _connect(destination.family, destination.address)
+    if code in _NOBODY:
+        host, port, *_ = destination.address
+        place = f"{host}, port {port}"
+        raise OperatorError(f"no server listens at {place} ({os.strerror(code)}): start it, or mend the URL")
+
+
+def _connect(family: int, address: Any) -> int:
+    """Open a connection, and close it; return 0, or the error (errno(3)) that it met within a second."""
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
-        return probe.connect_ex(address) == 0
+        return probe.connect_ex(address)

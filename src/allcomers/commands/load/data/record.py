@@ -2,7 +2,8 @@
 
 Counters, the statuses of responses, the current interval's times at a low resolution, and four histograms: response
 time (from the moment a request was due), service time (from the moment it was sent), lateness (how much later than
-possible the generator sent it), and the response times of statuses of 400 and above. `Recorder` does what is done for
+possible the generator sent it), and the response times of wrong responses: of a status that is an error, or with
+another body than the expected one. `Recorder` does what is done for
 each response; `_response_end.pyx` has it compiled.
 
 It knows numbers, neither when requests are due nor what a response is.
@@ -25,6 +26,7 @@ BYTES_IN: Final = 4
 OPENED: Final = 5  # connections opened so far
 OPEN: Final = 6  # … open now
 PEAK: Final = 7  # … open at once, at most
+DIFFERENT: Final = 8  # responses with another body than the expected one
 _COUNTERS: Final = 16
 
 STATUSES: Final = _COUNTERS  # responses by status, 0 to 999
@@ -38,23 +40,43 @@ WRONG: Final = LATENESS + histogram.SIZE
 SIZE: Final = WRONG + histogram.SIZE
 
 
+DIFFERS: Final = 2048
+"""Added to the status of a response whose body is not the expected one."""
+
+_STATUS: Final = 1023
+
+STATUS_ERRORS: Final = bytes(status >= 400 for status in range(1000))
+"""1 for each status that is an error, unless a plan has others."""
+
+
 class Recorder:
-    """Counts responses. The plain twin of `_response_end.Recorder`."""
+    """Counts responses. The plain twin of `_response_end.Recorder`.
 
-    __slots__ = ("_counters",)
+    errors  1 for each status, 0 to 999, that is an error
+    """
 
-    def __init__(self, counters: array[int]) -> None:
+    __slots__ = ("_counters", "_errors")
+
+    def __init__(self, counters: array[int], errors: bytes = STATUS_ERRORS) -> None:
         self._counters = counters
+        self._errors = errors
 
-    def answered(self, due: int, sent: int, now: int, status: int) -> None:
-        """Count a response that was complete at `now`; `due` and `sent` are its request's times (ns of one clock)."""
+    def answered(self, due: int, sent: int, now: int, response: int) -> None:
+        """Count a response that was complete at `now`; `due` and `sent` are its request's times (ns of one clock).
+
+        response  its status, perhaps plus DIFFERS: that counts where the status is right
+        """
         counters = self._counters
+        status = response & _STATUS
         counters[ANSWERED] += 1
         counters[STATUSES + status] += 1
         bucket = histogram.index(now - due)
         counters[RESPONSE + bucket] += 1
-        if status >= 400:
+        if self._errors[status]:
             counters[WRONG + bucket] += 1
+        elif response & DIFFERS:
+            counters[WRONG + bucket] += 1
+            counters[DIFFERENT] += 1
         counters[COARSE + (bucket >> COARSE_SHIFT)] += 1
         counters[SERVICE + (bucket if sent == due else histogram.index(now - sent))] += 1
 
@@ -89,9 +111,9 @@ _EACH: Final = (SENT, ANSWERED, FAILED, BYTES_OUT, BYTES_IN)
 class Record:
     """The figures of one process; `recorder` writes them, `add` joins those of another."""
 
-    def __init__(self, recorder: Any = Recorder) -> None:
+    def __init__(self, recorder: Any = Recorder, errors: bytes = STATUS_ERRORS) -> None:
         self.counters: array[int] = array("Q", bytes(8 * SIZE))
-        self.recorder = recorder(self.counters)
+        self.recorder = recorder(self.counters, errors)
         self.errors: Counter[str] = Counter()
         """Errors by kind: of requests, and of connections that never carried one."""
         self.intervals: list[Interval] = []

@@ -5,14 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from allcomers.commands.load.data.histogram import Histogram, middle
-from allcomers.commands.load.data.result import PERCENTS, Result
+from allcomers.commands.load.data.result import COURSE_PERCENTS, PERCENTS, Result
 from allcomers.commands.load.data.slo import Term
+from allcomers.commands.terminal import sparkline
 
 BANDS: Final = 12
 """Bars of the histogram, at most."""
+
+SERVICE_LEVEL: Final = "Service level"
+UNTRUSTED: Final = "Not to be trusted"
+
+_COURSE: Final = 24
+"""Steps of a percentile's course over time, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +79,16 @@ def headline(result: Result) -> str:
 
 def sections(result: Result, slo: Sequence[Term] = ()) -> list[Section]:
     """Return all sections, in the order in which they are shown."""
-    found = [Section("Rates", list(_rates(result))), Section("Requests", list(_requests(result)))]
+    found = [Section(SERVICE_LEVEL, [_verdict(term, result) for term in slo])] if slo else []
+    found += [Section("Rates", list(_rates(result))), Section("Requests", list(_requests(result)))]
     if result.response.count:
         found += [Section("Response time", list(_times(result))), Section("Histogram", list(_bands(result.response)))]
+    if course := list(_course(result)):
+        found.append(Section("Over time", course))
     if result.errors:
         found.append(Section("Errors", list(_errors(result))))
-    if slo:
-        found.append(Section("Service level", [_verdict(term, result) for term in slo]))
     if result.warnings:
-        found.append(Section("Not to be trusted", [Row("!", line, good=False) for line in result.warnings]))
+        found.append(Section(UNTRUSTED, [Row("!", line, good=False) for line in result.warnings]))
     return found
 
 
@@ -139,6 +148,22 @@ def _bands(histogram: Histogram) -> Iterator[Row]:
         yield Row(f"≤ {span(low * ratio ** (band + 1))}", f"{count / total:.1%}", f"{count:,}", count / most)
 
 
+def _course(result: Result) -> Iterator[Row]:
+    """Yield a row for p50, p90 and p99: the lowest and the highest, and bars from 0 to that, in equal parts of the run;
+    none for a run of one part."""
+    intervals = [interval for interval in result.intervals if interval.times]
+    parts = min(_COURSE, len(intervals))
+    if parts < 2:
+        return
+    edges = [len(intervals) * part // parts for part in range(parts + 1)]
+    times = [
+        Histogram([pair for interval in intervals[begin:end] for pair in interval.times]).percentiles(*COURSE_PERCENTS)
+        for begin, end in pairwise(edges)
+    ]
+    for percent, values in zip(COURSE_PERCENTS, zip(*times, strict=True), strict=True):
+        yield Row(f"p{percent:g}", f"{span(min(values))} to {span(max(values))}", sparkline(values))
+
+
 def _errors(result: Result) -> Iterator[Row]:
     for kind, count in sorted(result.errors.items(), key=lambda item: -item[1]):
         name, _, reason = kind.partition(": ")
@@ -150,7 +175,8 @@ _MEANS: Final = {
     "reset": "the connection was reset",
     "closed": "the connection was closed before the response was complete",
     "time-out": "no connection, or no complete response, in time (--timeout)",
-    "status": "responses of 400 and above",
+    "status": "responses of 400 and above, or not of --expect-status",
+    "body": "responses with another body than --expect, or another size",
     "tls": "the handshake, or a record, was broken",
     "no HTTP/2": "the server speaks HTTP/1.1 only",
     "no port left": "this machine has no local port left: fewer connections, or keep-alive",

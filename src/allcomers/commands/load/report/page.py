@@ -8,10 +8,12 @@ from itertools import accumulate
 from typing import Final, TextIO
 
 from allcomers.commands import machine
+from allcomers.commands.load.data.comparison import Comparison
 from allcomers.commands.load.data.histogram import Histogram, highest, lowest
 from allcomers.commands.load.data.record import COARSE_SHIFT
 from allcomers.commands.load.data.result import Result
 from allcomers.commands.load.data.slo import Term
+from allcomers.commands.load.report import comparing
 from allcomers.commands.load.report.figures import Row, Section, headline, sections
 from allcomers.server.charts import page
 from allcomers.server.charts.chart import Axis, Cell, Lines, Series
@@ -31,15 +33,16 @@ th, td.value { white-space: nowrap } th { font-weight: 400 } td.value { text-ali
 _TILES: Final = ("TPS", "QPS", "p50", "p99", "max", "connections", "failed")
 
 
-def write(result: Result, slo: Sequence[Term], out: TextIO) -> None:
+def write(result: Result, slo: Sequence[Term], out: TextIO, comparison: Comparison | None = None) -> None:
     """Write the whole page. All input of the user, the URL above all, is escaped."""
     found = sections(result, slo)
+    judged = comparing.sections(comparison)
     charts = (page.figure(chart, name, "wide" if name == "times" else "") for name, chart in _charts(result).items())
     tables = (_panel(section.title, _table(section)) for section in found if section.title not in _ABOVE)
     out.write(
         page.page(
             title=headline(result),
-            verdict="".join((*_verdict(found), *_warnings(result), *_tiles(found))),
+            verdict="".join((*_verdict(found), *map(_judged, judged), *_warnings(result), *_tiles(found))),
             facts=_facts(result),
             body=f'<div class="charts">{"".join(charts)}{"".join(tables)}</div>',
             style=_STYLE,
@@ -66,6 +69,12 @@ def _verdict(found: Sequence[Section]) -> Iterator[str]:
             how = f"The goal is missed: {len(missed)} of {len(section.rows)}" if missed else "The goal is met"
             kind = "bad" if missed else "good"
             yield f'<div class="verdict {kind}">{how}{_table(section)}</div>\n'
+
+
+def _judged(section: Section) -> str:
+    """Return the comparison with an earlier result."""
+    kind = "bad" if any(row.good is False for row in section.rows) else "good"
+    return f'<div class="verdict {kind}">{escape(section.title)}{_table(section)}</div>\n'
 
 
 def _warnings(result: Result) -> Iterator[str]:

@@ -1,29 +1,19 @@
-"""A result in the terminal, and the progress of a load: with rich if it is installed, else a line."""
+"""A result in the terminal, and the progress of a load."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
 from textwrap import fill
-from typing import TYPE_CHECKING, Final, Self, TextIO
+from typing import Final, Self, TextIO
 
 from allcomers.commands.load.data.plan import Plan
 from allcomers.commands.load.report.figures import Section
 from allcomers.commands.load.run.processes import Progress
-from allcomers.commands.terminal import bar, columns, paragraph
+from allcomers.commands.terminal import StatusLine, bar, columns, paragraph
 from allcomers.server.logs import colours
 
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-    from rich.progress import TaskID
-
-try:
-    import rich
-except ImportError:
-    HAS_RICH = False
-else:
-    HAS_RICH = bool(rich)
-
+_METER: Final = 16
 _BAR: Final = 32
 _SHORTEST: Final = 8
 """Columns of a bar, at most and at least: below that there are none."""
@@ -87,42 +77,30 @@ def _painted(words: str, colour: str, coloured: bool) -> str:
 
 
 class Meter:
-    """The progress of a load on a terminal: a bar, or without rich a line that is rewritten; elsewhere nothing."""
+    """The progress of a load on a terminal, in a line; elsewhere nothing."""
 
     def __init__(self, plan: Plan, out: TextIO = sys.stderr) -> None:
         self._plan = plan
-        self._out = out
-        self._shown = out.isatty()
-        self._bar: Bar | None = None
-        self._task: TaskID | None = None
+        self._line = StatusLine(out)
         self._before = Progress(0.0, 0, 0, 0, 0)
-        self._width = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-        elif self._width:
-            self._out.write("\r" + " " * self._width + "\r")
-            self._out.flush()
+        self._line.erase()
 
     def report(self, progress: Progress) -> None:
         """Show the progress. Called a few times a second."""
         passed = progress.seconds - self._before.seconds
-        if not self._shown or progress.seconds < 0 or passed < 0.2:
+        if not self._line.is_shown or progress.seconds < 0 or passed < 0.2:
             return
         rate = (progress.answered - self._before.answered) / passed
         self._before = progress
-        text = f"{rate:,.0f} TPS, {progress.open:,} connections, {progress.failed:,} failed"
-        if HAS_RICH:
-            self._move(progress, text)
-        else:
-            line = f"{self._done(progress):4.0%}  {text}"
-            self._out.write("\r" + line.ljust(self._width))
-            self._out.flush()
-            self._width = len(line)
+        done = self._done(progress)
+        left = f"{_clock(progress.seconds / done - progress.seconds)} left" if done else ""
+        figures = f"{rate:,.0f} TPS, {progress.open:,} connections, {progress.failed:,} failed"
+        self._line.show(f"{bar(done, _METER):{_METER}} {done:4.0%}  {left}  {figures}")
 
     def _done(self, progress: Progress) -> float:
         plan = self._plan
@@ -130,27 +108,7 @@ class Meter:
         by_count = progress.sent / plan.requests if plan.requests else 0.0
         return min(1.0, max(by_time, by_count))
 
-    def _move(self, progress: Progress, text: str) -> None:
-        if self._bar is None:  # not earlier: rich must not start before the fork
-            self._bar = _bar_on(self._out)
-            self._task = self._bar.add_task("", total=1.0)
-            self._bar.start()
-        assert self._task is not None
-        self._bar.update(self._task, completed=self._done(progress), description=text)
-        self._bar.refresh()
 
-
-def _bar_on(out: TextIO) -> Bar:
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    return Bar(
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}", markup=False),
-        console=Console(file=out),
-        auto_refresh=False,  # no thread
-        transient=True,
-    )
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02}"

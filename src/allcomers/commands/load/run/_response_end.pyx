@@ -163,23 +163,41 @@ cdef Py_ssize_t _chunks(Bytes at, Py_ssize_t here, Py_ssize_t end) noexcept:
             return here
 
 
-def cut(bytes data not None, bint bodiless, Py_ssize_t max_head, int max_headers, list found not None):
-    """Append to `found` the common responses that `data` begins with; return their size in bytes."""
+cdef bint _is_expected(Bytes body, int64_t length, bytes expected, int64_t size):
+    if expected:
+        return length == PyBytes_GET_SIZE(expected) and memcmp(body, PyBytes_AS_STRING(expected), length) == 0
+    return length == size
+
+
+def cut(bytes data not None, bint bodiless, Py_ssize_t max_head, int max_headers, list found not None, bytes expected,
+        int64_t size):
+    """Append to `found` the common responses that `data` begins with; return their size in bytes.
+
+    A response is common only if its body is `expected`, unless that is empty, and has `size` bytes, unless that is 0.
+    """
     cdef Bytes at = <Bytes>PyBytes_AS_STRING(data)
     cdef Py_ssize_t end = PyBytes_GET_SIZE(data), here = 0, after
     cdef Head head
+    cdef bint any_body = not expected and not size
     while here < end:
         head.closes = head.has_connection = head.chunked = False
         head.length = -1
         after = _head(at, here, end, max_headers, &head)
         if after == 0 or after - here > max_head:
             break
-        if not (bodiless or head.status == 204 or head.status == 304):
+        if bodiless or head.status == 204 or head.status == 304:
+            if not any_body:
+                break
+        else:
             if head.chunked:
+                if not any_body:
+                    break
                 after = _chunks(at, after, end)
                 if after == 0:
                     break
             elif head.length < 0 or head.length > end - after:
+                break
+            elif not any_body and not _is_expected(at + after, head.length, expected, size):
                 break
             else:
                 after += head.length
@@ -194,6 +212,7 @@ def cut(bytes data not None, bint bodiless, Py_ssize_t max_head, int max_headers
 
 cdef enum:  # the offsets of record.py, and those of histogram.py
     ANSWERED = 1
+    DIFFERENT = 8
     STATUSES = 16
     COARSE = 1016
     COARSE_SHIFT = 5
@@ -203,6 +222,8 @@ cdef enum:  # the offsets of record.py, and those of histogram.py
     WRONG = 103448
     SIZE = 137240
     DIGITS = 11
+    DIFFERS = 2048
+    STATUS = 1023
 
 cdef extern from *:
     int __builtin_clzll(unsigned long long) noexcept
@@ -225,21 +246,29 @@ cdef class Recorder:
     """Counts responses, as record.Recorder does."""
 
     cdef unsigned long long[::1] _counters
+    cdef bytes _errors
 
-    def __init__(self, counters):
+    def __init__(self, counters, bytes errors not None):
         self._counters = counters
+        self._errors = errors
+        if len(errors) != 1000:
+            raise ValueError("these are not the statuses that are errors")
         if self._counters.shape[0] != SIZE:
             raise ValueError("these are not the counters of a record")
 
-    def answered(self, int64_t due, int64_t sent, int64_t now, int status):
+    def answered(self, int64_t due, int64_t sent, int64_t now, int response):
         cdef Py_ssize_t bucket = _index(now - due)
-        if not 0 <= status < 1000:
+        cdef int status = response & STATUS
+        if status >= 1000:
             raise ValueError("not a status")
         self._counters[ANSWERED] += 1
         self._counters[STATUSES + status] += 1
         self._counters[RESPONSE + bucket] += 1
-        if status >= 400:
+        if PyBytes_AS_STRING(self._errors)[status]:
             self._counters[WRONG + bucket] += 1
+        elif response & DIFFERS:
+            self._counters[WRONG + bucket] += 1
+            self._counters[DIFFERENT] += 1
         self._counters[COARSE + (bucket >> COARSE_SHIFT)] += 1
         self._counters[SERVICE + _index(now - sent)] += 1
 

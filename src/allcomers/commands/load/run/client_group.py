@@ -64,7 +64,8 @@ class ClientGroup:
         self.keep_alive = plan.keep_alive
         self.tls = context(plan) if plan.is_tls else None
         self.deadlines = Deadlines()
-        self.record = Record(response_end_compiled.Recorder if response_end_compiled.COMPILED else Recorder)
+        recorder = response_end_compiled.Recorder if response_end_compiled.COMPILED else Recorder
+        self.record = Record(recorder, plan.status_errors)
         self.recorder = self.record.recorder
         self.schedule: Iterator[int] | None = moments(plan, process) if plan.is_open else None
         self.next_request: Callable[[], bytes] = cycle(requests(plan, destination)).__next__

@@ -12,7 +12,7 @@ from typing import Final
 from allcomers.commands.load.data.record import SENT
 from allcomers.commands.load.run.client import NO_HTTP2, Group, Phase
 from allcomers.commands.load.run.request_client import RequestClient
-from allcomers.commands.load.run.response_end import LIMITS
+from allcomers.commands.load.run.response_end import LIMITS, ExpectedBody, expected_body
 from allcomers.config.limits import Http2Limits, Rate
 from allcomers.errors import Refusal
 from allcomers.protocol.http2.events import (
@@ -37,15 +37,17 @@ HTTP2_LIMITS: Final = Http2Limits(
 
 
 class _Request:
-    """A request whose response is not complete. Times are ns; `body_sent`: bytes of its body."""
+    """A request whose response is not complete. Times are ns; `body_sent`: bytes of its body; `expected`: the body that
+    its response is to have."""
 
-    __slots__ = ("body_sent", "due", "sent", "status")
+    __slots__ = ("body_sent", "due", "expected", "sent", "status")
 
-    def __init__(self, due: int, sent: int) -> None:
+    def __init__(self, due: int, sent: int, expected: ExpectedBody | None) -> None:
         self.due = due
         self.sent = sent
         self.status = 0
         self.body_sent = 0
+        self.expected = expected
 
 
 class Http2Client(RequestClient):
@@ -90,7 +92,7 @@ class Http2Client(RequestClient):
             self.set_deadline(now + group.timeout)
         group.record.counters[SENT] += 1
         stream = self._session.request(group.next_request(), not self._body)
-        request = self._requests[stream] = _Request(due, now)
+        request = self._requests[stream] = _Request(due, now, expected_body(group.plan))
         if self._body:
             self._send_body(stream, request)
 
@@ -142,6 +144,8 @@ class Http2Client(RequestClient):
         requests = self._requests
         for event in session.receive(data, now / 1e9):
             if isinstance(event, DataReceived):
+                if (expected := requests[event.stream].expected) is not None:
+                    expected.receive(event.data)
                 if event.complete:
                     self._complete(event.stream, now)
                 else:
@@ -169,7 +173,8 @@ class Http2Client(RequestClient):
     def _complete(self, stream: int, now: int) -> None:
         """Count a response that is complete."""
         request = self._requests.pop(stream)
-        self._group.recorder.answered(request.due, request.sent, now, request.status)
+        differs = request.expected.end() if request.expected is not None else 0
+        self._group.recorder.answered(request.due, request.sent, now, request.status | differs)
         self._session.reset(stream)  # if the server has answered before the body was sent
         self._pause = 0
         if self._group.think and not self._requests:

@@ -29,8 +29,9 @@ from allcomers.system.descriptors import MOST, set_limit
 REPORT_INTERVAL: Final = SECOND // 4
 """ns between two progress messages of a child."""
 
-STOP_TIMEOUT: Final = 5.0
-"""Seconds that a child has to send its record after it was stopped."""
+STOP_TIMEOUT: Final = 30.0
+"""Seconds that a child has to send its record after it was stopped: a busy machine may take some. Another Ctrl-C does
+not wait."""
 
 OVERDUE: Final = 30.0
 """Seconds after the end of its time from which on a running child is killed."""
@@ -97,14 +98,13 @@ class Processes:
         self._children: list[Child] = []
         self._selector = selectors.DefaultSelector()
         self.interrupted = False
-        # From here until the parent polls, interrupts are blocked: the parent must be ready to stop the children.
+        # From here on interrupts are let in only where the parent is ready to stop the children: in _turn.
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
         try:
             for number in range(plan.processes):
                 self._children.append(self._fork(plan, destination, number))
         except BaseException:
             self._end()
-            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
             raise
 
     @property
@@ -143,11 +143,7 @@ class Processes:
         until = self._until
         while self._selector.get_map() and time.monotonic() < until:
             try:
-                signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-                for key, _ in self._selector.select(REPORT_INTERVAL / SECOND):
-                    if not key.data.receive():
-                        self._selector.unregister(key.fileobj)
-                report(self._progress())
+                self._turn(report)
             except KeyboardInterrupt:
                 if self.interrupted:
                     return
@@ -155,6 +151,17 @@ class Processes:
                 until = time.monotonic() + STOP_TIMEOUT
                 for child in self._children:
                     child.stop()
+
+    def _turn(self, report: Callable[[Progress], None]) -> None:
+        """Receive messages, and report. Raises KeyboardInterrupt for one that has come since the last turn, too."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        try:
+            for key, _ in self._selector.select(REPORT_INTERVAL / SECOND):
+                if not key.data.receive():
+                    self._selector.unregister(key.fileobj)
+            report(self._progress())
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
 
     def _progress(self) -> Progress:
         sums = [sum(column) for column in zip(*(child.progress for child in self._children), strict=True)]
@@ -167,6 +174,7 @@ class Processes:
                 with suppress(ProcessLookupError):
                     os.kill(child.pid, signal.SIGKILL)
             child.reap()
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
 
 def _run_child(

@@ -12,7 +12,7 @@ from collections import deque
 
 from allcomers.commands.load.data.record import SENT
 from allcomers.commands.load.run.client import Client, Group, Phase
-from allcomers.commands.load.run.response_end import CLOSES, STATUS, ResponseFraming, response_framing
+from allcomers.commands.load.run.response_end import CLOSES, ResponseFraming, response_framing
 
 
 class RequestClient(Client):
@@ -102,7 +102,7 @@ class RequestClient(Client):
         group = self._group
         for response in found:
             due, sent = in_flight.popleft()
-            group.recorder.answered(due, sent, now, response & STATUS)
+            group.recorder.answered(due, sent, now, response & ~CLOSES)
         if found:
             self._answered(bool(found[-1] & CLOSES), now)
         if not data and self.phase is not Phase.DISCONNECTED:

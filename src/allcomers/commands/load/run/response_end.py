@@ -1,8 +1,9 @@
 """The framing of responses: what comes back on one connection, cut into complete responses.
 
-A response is a number: its status, plus CLOSES if none follows it on this connection; a TCP service's is 0. Malformed
-data is a Refusal. `_response_end.cut` does the common case, an HTTP response that is here completely; for all else, and
-where nothing is compiled, `protocol.http1.Responses` does it.
+A response is a number: its status, plus CLOSES if none follows on this connection, plus DIFFERS if its body is not the
+expected one; a TCP service's is 0. Malformed data is a Refusal, and so is what a TCP service should not have sent.
+`_response_end.cut` does the common case, an HTTP response that is here completely, with the expected body; for all
+else, and where nothing is compiled, `protocol.http1.Responses` does it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from allcomers.commands.load.data.plan import Plan
+from allcomers.commands.load.data.record import DIFFERS
 from allcomers.commands.load.run import response_end_compiled
 from allcomers.config.limits import Limits
 from allcomers.errors import Refusal
@@ -35,13 +37,43 @@ class ResponseFraming(Protocol):
         ...
 
 
+class ExpectedBody:
+    """The body that each response is to have: these bytes, or so many. Pieces are compared as they come."""
+
+    __slots__ = ("_at", "_expected", "_is_equal", "_size")
+
+    def __init__(self, expected: bytes, size: int) -> None:
+        self._expected = expected
+        self._size = len(expected) or size
+        self._at = 0
+        self._is_equal = True
+
+    def receive(self, piece: bytes) -> None:
+        if self._expected and not self._expected.startswith(piece, self._at):
+            self._is_equal = False
+        self._at += len(piece)
+
+    def end(self) -> int:
+        """Return 0 if the body that ends here is the expected one, else DIFFERS. What follows is the next."""
+        is_expected = self._is_equal and self._at == self._size
+        self._at, self._is_equal = 0, True
+        return 0 if is_expected else DIFFERS
+
+
+def expected_body(plan: Plan) -> ExpectedBody | None:
+    """Return the body that the plan expects; None if it accepts any."""
+    return ExpectedBody(plan.expect, plan.expect_size) if plan.expect or plan.expect_size else None
+
+
 class HttpResponseFraming:
-    """The responses to requests of one method."""
+    """The responses to requests of one plan."""
 
-    __slots__ = ("_bodiless", "_head", "_method", "_responses")
+    __slots__ = ("_bodiless", "_body", "_expected", "_head", "_method", "_responses", "_size")
 
-    def __init__(self, method: str) -> None:
-        self._method = method
+    def __init__(self, plan: Plan) -> None:
+        self._method = method = plan.method
+        self._expected, self._size = plan.expect, plan.expect_size
+        self._body = expected_body(plan)
         self._bodiless = method == "HEAD"
         self._responses: Responses | None = None  # made for the first response that is not common
         self._head: ResponseHead | None = None  # of the response whose body is coming
@@ -49,7 +81,9 @@ class HttpResponseFraming:
     def receive(self, data: bytes) -> list[int]:
         found: list[int] = []
         if response_end_compiled.COMPILED and self._responses is None:
-            size = response_end_compiled.cut(data, self._bodiless, LIMITS.max_head, LIMITS.max_headers, found)
+            size = response_end_compiled.cut(
+                data, self._bodiless, LIMITS.max_head, LIMITS.max_headers, found, self._expected, self._size
+            )
             if size == len(data):
                 return found
             data = data[size:]
@@ -68,7 +102,9 @@ class HttpResponseFraming:
                 self._head = responses.head(self._method)
                 if self._head is None:
                     break
-            responses.body()
+            piece = responses.body()
+            if self._body is not None and piece:
+                self._body.receive(piece)
             if not responses.complete:
                 return
             self._complete(found)
@@ -84,7 +120,8 @@ class HttpResponseFraming:
             return
         if found and found[-1] & CLOSES:
             raise Refusal(400, "data after the last response")
-        found.append(head.status if head.persists else head.status | CLOSES)
+        differs = self._body.end() if self._body is not None else 0
+        found.append(head.status | differs | (0 if head.persists else CLOSES))
 
     def receive_eof(self) -> list[int]:
         responses = self._responses
@@ -127,4 +164,4 @@ class TcpResponseFraming:
 
 def response_framing(plan: Plan) -> ResponseFraming:
     """Return the framing for a new connection."""
-    return TcpResponseFraming(plan.expect, plan.expect_size) if plan.is_raw else HttpResponseFraming(plan.method)
+    return TcpResponseFraming(plan.expect, plan.expect_size) if plan.is_raw else HttpResponseFraming(plan)
