@@ -73,14 +73,18 @@ class HeldPieces:
 
     def send(self, piece: bytes | FileSlice) -> None:
         """Send what is held, and `piece`; wait until the client is near. Raises what Outflow.begin() does."""
-        if isinstance(piece, bytes):
-            self.hold(piece)
+        if not isinstance(piece, bytes) or not piece:  # an empty one stands for what is on its way: a file, perhaps
+            self.end()
+            self.outflow.give(piece)
+            return
+        self.hold(piece)
+        self.end()
+        self.outflow.wait(HIGH_WATER)
+
+    def end(self) -> None:
+        """Send what is held, and wait until the response has begun. Raises what Outflow.begin() does."""
         self.flush()
         self.outflow.wait_begun()
-        if isinstance(piece, bytes):
-            self.outflow.wait(HIGH_WATER)
-        else:
-            self.outflow.give(piece)
 
     def flush(self) -> None:
         """Send what is held. Raises ClientGone, AnswerError."""
@@ -252,5 +256,5 @@ def _give_all(stream: PulledBody, outflow: Outflow, reply: Any, run: Run, held: 
     if held is not None:
         if piece is EndOfBody.COMPLETE and held.complete():
             return piece
-        held.send(b"")
+        held.end()
     return outflow.complete() if piece is EndOfBody.COMPLETE else piece

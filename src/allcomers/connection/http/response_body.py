@@ -224,7 +224,7 @@ class PulledBody(StreamingBody):
         """Whether its first piece may be held until there are more: nothing that its head has says how many bytes it
         takes."""
         response = self.response
-        if type(self.first) is not bytes or self._request.method == "HEAD" or response.status in BARE:
+        if type(self.first) is not bytes or not self.first or self._request.method == "HEAD" or response.status in BARE:
             return False
         try:
             _, ours = encode.encode_fields(response.headers)

@@ -10,9 +10,10 @@ from traceback import FrameSummary, StackSummary
 from types import FrameType
 from typing import Any, Final, TypeAlias
 
-_OURS: Final = str(Path(__file__).parent.parent)
-_CALLERS: Final = (str(Path(__file__).parent), str(Path(__file__).parent.parent / "models" / "driver"))
-_TASKS: Final = (str(Path(__file__).parent.parent / "apps" / "asgi" / "http.py"), "_run")
+_PACKAGE: Final = Path(__file__).parents[2]
+_OURS: Final = str(_PACKAGE)
+_CALLERS: Final = (str(_PACKAGE / "calls"), str(_PACKAGE / "models" / "driver"))
+_TASKS: Final = (str(_PACKAGE / "apps" / "asgi" / "http.py"), "_run")
 
 _Place: TypeAlias = tuple[FrameType, int]
 """A frame and the line that it is at."""
