@@ -247,19 +247,12 @@ class Http2Connection(Http2Requests, Http2Responses):
             if self._session.room(exchange.id) > 0 if progress.writing else self._partial is not None:
                 progress.pause(now, 0.0)  # it waits for others, or the socket; or a frame comes, at a rate of its own
             elif not progress.keeps(self._limits.min_rate, now, 0):
-                self._end_slow(exchange, now)
+                self._end_late(exchange, now)
                 return math.inf
         return min(until, progress.deadline)
 
-    def _end_slow(self, exchange: StreamExchange, now: float) -> None:
-        if exchange.response_body is None and exchange.record is None:
-            self.refuse(exchange, Refusal(408, "the request did not come in time"), now)
-        else:
-            self._session.reset(exchange.id, ErrorCode.CANCEL)
-            self.drop(exchange, now)
-
     def _end_late(self, exchange: StreamExchange, now: float) -> None:
-        """End a request that has taken too long (--request-timeout)."""
+        """End an exchange that has taken too long (--request-timeout), or of which too little comes or goes (--min-rate)."""
         if exchange.response_body is not None or exchange.record is not None:
             self._session.reset(exchange.id, ErrorCode.CANCEL)
             self.drop(exchange, now)
