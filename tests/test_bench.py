@@ -17,7 +17,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from bench.comparison import loads, page, peers, performance, plot, report, rounds
+from bench.comparison import loads, page, peers, performance, report, rounds
 from bench.comparison.journal import Journal
 from bench.comparison.workloads import QUICK, WORKLOADS, Workload
 from bench.request import guard, instructions
@@ -344,11 +344,6 @@ def test_a_row_says_what_limits_it() -> None:
 def test_digits() -> None:
     written = {1234.5: "1,234", 13.24: "13.2", 1.3456: "1.35", 0.0123: "0.01", 0: "0", math.nan: "-"}
     assert {value: report.digits(value) for value in written} == written
-
-
-def test_a_plot_escapes_its_text() -> None:
-    drawn = plot.svg("<&>", "x", [plot.Point("a<b", 2.0, 1.0, 3.0, "2 ×", ours=True)], line=1.0)
-    assert "".join(ElementTree.fromstring(drawn).itertext()).count("a<b") == 1
 
 
 # The command ---------------------------------------------------------------------------------------------

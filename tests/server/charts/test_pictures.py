@@ -43,8 +43,8 @@ ANY = st.floats(-1e12, 1e12) | st.sampled_from([math.nan, math.inf, 0.0])
 
 @given(st.lists(st.tuples(ANY, ANY, ANY).map(sorted), max_size=8))
 def test_rows_of_any_figures(figures: list[list[float]]) -> None:
-    items = [Row(name="a", colour=0, value=b, low=a, high=c, label="") for a, b, c in figures]
-    drawn(picture(Rows(title="Rows", axis=Axis(log=True), rows=items, mark=1.0)))
+    items = [Row(name="a<b", colour=0, value=b, low=a, high=c, label="") for a, b, c in figures]
+    drawn(picture(Rows(title="Rows & bars", axis=Axis(log=True), rows=items, mark=1.0)))
 
 
 @given(st.booleans(), st.floats(1e-6, 1e6), st.floats(1.05, 1e6), st.integers(4, 12))

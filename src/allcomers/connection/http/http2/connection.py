@@ -252,7 +252,7 @@ class Http2Connection(Http2Requests, Http2Responses):
         return min(until, progress.deadline)
 
     def _end_late(self, exchange: StreamExchange, now: float) -> None:
-        """End an exchange that takes too long (--request-timeout), or of which too little comes or goes (--min-rate)."""
+        """End an exchange that takes too long (--request-timeout), or of which too little comes or goes."""
         if exchange.response_body is not None or exchange.record is not None:
             self._session.reset(exchange.id, ErrorCode.CANCEL)
             self.drop(exchange, now)
