@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allcomers.protocol import compiled as leaf
+from allcomers.server.admin.interval import gauges
 from allcomers.system.accept_balance import WorkerSlots
 from allcomers.system.counters import (
     ABORTED,
@@ -29,6 +30,7 @@ from allcomers.system.counters import (
     LAG,
     LAGS,
     PLACES,
+    QUEUED,
     REQUESTS,
     SIZE,
     STATUSES,
@@ -181,6 +183,18 @@ def test_what_another_process_writes_is_seen_and_stays() -> None:
     assert again.place == first.place
     assert row[CONNECTIONS] == again.answered == 0  # the new worker has nobody and has answered nothing
     assert slots.board.answered(again.place) == 1  # but the place has
+
+
+def test_what_a_worker_was_to_answer_ends_with_it() -> None:
+    slots = WorkerSlots()
+    slot = slots.acquire()
+    for counted in (REQUESTS, REQUESTS, REQUESTS, QUEUED):
+        slot.counters.add(counted)
+    slot.counters.answered(200, 0.1)
+    slots.release(slot)
+    left = gauges(list(slots.board.row(slot.place)))
+    assert (left["in_progress"], left["queue"]) == (0, 0)
+    assert slots.board.row(slot.place)[ABORTED] == 2
 
 
 def test_children_write_rows_of_their_own_that_count_for_their_worker() -> None:

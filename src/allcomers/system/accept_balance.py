@@ -17,10 +17,14 @@ from typing import Final
 
 from allcomers.system.client_counts import ClientTable
 from allcomers.system.counters import (
+    ABORTED,
     ACCEPTING,
+    ANSWERED,
     CHILD_ROWS,
+    CLASSES,
     CLIENT,
     CONNECTIONS,
+    DEQUEUED,
     FREE,
     HIGHEST,
     HTTP2_CONNECTIONS,
@@ -29,6 +33,8 @@ from allcomers.system.counters import (
     MEMORY_HELD,
     NEW,
     PLACES,
+    QUEUED,
+    REQUESTS,
     SPOOL_HELD,
     STATE,
     SURPLUS,
@@ -47,7 +53,9 @@ _NOWHERE: Final = 0
 
 
 def clear(row: memoryview[int]) -> None:
-    """Clear the gauges of a process that has ended: what it held has ended with it."""
+    """Clear the gauges of a process that has ended: what it held has ended with it. So has what it was to answer."""
+    row[ABORTED] = max(row[ABORTED], row[REQUESTS] - sum(row[ANSWERED : ANSWERED + CLASSES]))
+    row[DEQUEUED] = max(row[DEQUEUED], row[QUEUED])
     for gauge in (CONNECTIONS, HTTP2_CONNECTIONS, SURPLUS, CLIENT, MEMORY_HELD, SPOOL_HELD, MEMORY_FULL):
         row[gauge] = 0
 
