@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Iterator
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ def test_a_stream(server: Server, prefix: str) -> None:
     assert get(server, f"{prefix}/stream?n=0").body == b""
     answer = get(server, f"{prefix}/stream?n=123456")
     assert answer.body == pattern(123_456)
-    assert answer.chunks == [10_000] * 12 + [3456]
+    assert {*accumulate(answer.chunks)} <= {*range(10_000, 123_456, 10_000), 123_456}  # whole pieces, perhaps together
     answer = get(server, f"{prefix}/stream?n=123456&length")
     assert (answer.body, answer["Content-Length"]) == (pattern(123_456), "123456")
     old = ask(server, request("GET", f"{prefix}/stream?n=123456", version="1.0"))

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,22 @@ def everybody(pid: int) -> list[int]:
     return [one for child in children(pid) for one in everybody(child)] + [pid]
 
 
+def tell(pids: list[int], signum: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):  # the process of a connection, under that model, has ended by itself
+            os.kill(pid, signum)
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Have a process do nothing meanwhile: however busy the machine is, signals to others come first."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 @pytest.mark.parametrize(("model", "kind"), CASES)
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_no_worker_leaves_unasked_and_none_is_started(app: App, model: str, signum: int, kind: str) -> None:
@@ -53,11 +71,11 @@ def test_no_worker_leaves_unasked_and_none_is_started(app: App, model: str, sign
     with serving("run", target, "-m", model, "-w", "2", "--graceful-timeout", "5") as server:
         assert fresh_answer(server)
         workers = server.workers()
-        for pid in everybody(server.pid)[:-1]:
-            os.kill(pid, signum)
-        assert fresh_answer(server)  # they go on until the supervisor says so
-        assert server.workers() == workers
-        os.kill(server.pid, signum)
+        with frozen(server.pid):
+            tell(everybody(server.pid)[:-1], signum)
+            assert fresh_answer(server)  # they go on until the supervisor says so
+            assert server.workers() == workers
+            os.kill(server.pid, signum)
         assert server.process.wait(PATIENCE) == 0
         assert server.reports == []
     if kind == "asgi":
@@ -68,8 +86,8 @@ def test_no_worker_leaves_unasked_and_none_is_started(app: App, model: str, sign
 def test_nor_during_the_delay_before_it_drains(app: App, model: str) -> None:
     with serving("run", app.target, "-m", model, "--drain-delay", "1.5", "--graceful-timeout", "5") as server:
         workers = server.workers()
-        for pid in everybody(server.pid):
-            os.kill(pid, signal.SIGTERM)
+        with frozen(server.pid):
+            tell(everybody(server.pid), signal.SIGTERM)
         wait_for(lambda: "leaving in 1.5 s" in server.stderr, "the delay to begin")
         assert fresh_answer(server)
         assert server.workers() == workers
@@ -112,8 +130,8 @@ def test_ctrl_c_during_an_async_call_is_one_line_at_most(app: App, model: str) -
     with serving("run", target, "-m", model) as server, server.connect() as calling:
         calling.sendall(request("/wait"))
         wait_for((app.folder / "begun-call").exists, "the call to begin")
-        for pid in everybody(server.pid):
-            os.kill(pid, signal.SIGINT)
+        with frozen(server.pid):
+            tell(everybody(server.pid), signal.SIGINT)
         assert server.process.wait(PATIENCE) == 0
         lines = server.reports
         assert len(lines) <= 1
@@ -125,11 +143,11 @@ def test_the_watcher_outlives_it_and_is_not_missed(app: App) -> None:
     with serving("run", app.target, "--reload", "--reload-dir", str(app.folder)) as server:
         below = everybody(server.pid)[:-1]
         assert len(below) == 2
-        for pid in below:
-            os.kill(pid, signal.SIGTERM)
-            os.kill(pid, signal.SIGINT)
-        assert fresh_answer(server)
-        os.kill(server.pid, signal.SIGTERM)
+        with frozen(server.pid):
+            tell(below, signal.SIGTERM)
+            tell(below, signal.SIGINT)
+            assert fresh_answer(server)
+            os.kill(server.pid, signal.SIGTERM)
         assert server.process.wait(PATIENCE) == 0
         assert "ERROR" not in server.stderr
         assert not any(is_alive(pid) for pid in below)
