@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from threading import Thread
 
+import pytest
 from playwright.sync_api import Browser
 
 from server.admin.test_admin import watched
-from server.admin.test_diagnostics import APPS, get
+from server.admin.test_diagnostics import APPS, at_work
 from support import chromium
 
 pytestmark = chromium.NEEDED
@@ -28,17 +28,15 @@ def test_it_draws_samples_and_shows_stacks(browser: Browser) -> None:
         )
         page.goto(f"{origin}/profile")
         page.evaluate("document.querySelector('#seconds').textContent = '1'")
-        thread = Thread(target=lambda: get(server, *["/busy"] * 8))
-        thread.start()
-        page.click("#take")
-        page.wait_for_selector("#flame rect")
-        thread.join()
+        with at_work(server):
+            page.click("#take")
+            page.wait_for_selector("#flame rect")
         drawn = page.eval_on_selector_all("#flame text", "texts => texts.map((text) => text.textContent)")
         assert {"all", "busy", "compute"} <= {text for text in drawn if text in ("all", "busy", "compute")}
         with page.expect_download() as saved:
             page.click("#download")
         file = json.loads(saved.value.path().read_text())
-        assert page.evaluate("state.root.weight") == sum(file["profiles"][0]["weights"])
+        assert page.evaluate("state.root.weight") == pytest.approx(sum(file["profiles"][0]["weights"]))
         page.fill("#search", "compute")
         assert page.locator("#flame rect.found").count() >= 1
         page.locator("#flame rect.found").first.click()
