@@ -76,6 +76,7 @@ ANSWERS: dict[str, Callable[[Request], Any]] = {
     "/split": lambda _: Response(b"no", headers=[("A", "b\r\nC: d")]),
     "/list": lambda _: Response(b"no", headers=[["A", "b"]]),  # type: ignore[list-item]
     "/long": lambda _: Response(b"long", headers=[("A", "b" * 17_000)]),
+    "/brim": lambda _: Response(b"m" * 16384, headers=[("A", "{" * 16_325)]),  # a frame of each type, nearly full
     "/close": lambda _: Response(b"told", close=lambda: None),
 }
 

@@ -10,8 +10,8 @@ from cpython.dict cimport PyDict_GetItemWithError
 from cpython.list cimport PyList_AsTuple
 from cpython.object cimport PyObject
 
-from allcomers.models.fastpath._serializer cimport SMALL
-from allcomers.protocol.http2._session cimport BlockSlots, copy_parts, has_room, put_response, take_known
+from allcomers.models.fastpath._serializer cimport MOST_HEAD, SMALL
+from allcomers.protocol.http2._session cimport HEAD_SIZE, BlockSlots, copy_parts, has_room, put_response, take_known
 
 from allcomers.connection.http.response_body import ENDLESS
 
@@ -60,7 +60,7 @@ cdef class StreamSerializer:
 
     cdef Py_ssize_t put(self, char* to, SessionSlots session, str method, object reply, double now) except -1:
         """Write `reply` to the request of this method whose stream was noted last, as Session.answer() queues it. Return
-        the bytes written, as many as Serializer.put() at most; 0 where it is not common."""
+        the bytes written, SMALL + MOST_HEAD at most; 0 where it is not common."""
         cdef Answer answer
         cdef bytes body, block
         cdef Py_ssize_t size
@@ -77,7 +77,7 @@ cdef class StreamSerializer:
         if size > SMALL:
             return 0
         block = self._block(answer, None if is_gathered else size, now)
-        if block is None or not has_room(session, 0, block, body):
+        if block is None or PyBytes_GET_SIZE(block) > MOST_HEAD - 2 * HEAD_SIZE or not has_room(session, 0, block, body):
             return 0
         session.send_window -= size
         session.data_frames += size > 0
