@@ -180,6 +180,29 @@ def test_term_before_the_first_trial_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+FORKING = """
+import os, signal, sys
+from pathlib import Path
+from allcomers.commands.lab.run.child_process import ChildProcess
+
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGTERM))
+try:
+    ChildProcess([sys.executable, "-c", "import time; time.sleep(60)"], cores=(), output=Path(sys.argv[1]))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_a_signal_at_a_fork_is_not_lost(tmp_path: Path) -> None:
+    mark = f"LAB_TEST={tmp_path}"
+    command = [sys.executable, "-c", FORKING, str(tmp_path / "out")]
+    done = subprocess.run(
+        command, env={**os.environ, "LAB_TEST": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (done.stdout, done.stderr, marked(mark)) == ("interrupted\n", "", set())
+
+
 # ------------------------------------------------------------ bad input
 
 

@@ -53,17 +53,32 @@ class ChildProcess:
         self, command: Sequence[str], *, cores: Collection[int], output: Path, at_death: int = signal.SIGTERM
     ) -> None:
         self.output = output
-        with output.open("wb") as file:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                preexec_fn=_preparation(cores, at_death),
-                start_new_session=True,  # Ctrl-C is for the lab, which then ends its children in order
-            )
-        self.pid = self._process.pid
-        self._spent: Spent | None = None
+        # A KeyboardInterrupt in a function that Python calls at a fork is only reported, and lost.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        try:
+            with output.open("wb") as file:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=file,
+                    preexec_fn=_preparation(cores, at_death, mask),
+                    start_new_session=True,  # Ctrl-C is for the lab, which then ends its children in order
+                )
+            self.pid = self._process.pid
+            self._spent: Spent | None = None
+        finally:
+            self._unblock(mask)
+
+    def _unblock(self, mask: Collection[int]) -> None:
+        """Let signals come again. End the child where one has come meanwhile: nobody else knows it yet."""
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        except KeyboardInterrupt:
+            if hasattr(self, "pid"):
+                self._process.kill()
+                self._process.wait()
+            raise
 
     @property
     def status(self) -> int | None:
@@ -106,11 +121,12 @@ class ChildProcess:
         return terminated
 
 
-def _preparation(cores: Collection[int], at_death: int) -> Callable[[], None]:
-    """Return the function that the child runs between fork and exec."""
+def _preparation(cores: Collection[int], at_death: int, mask: Collection[int]) -> Callable[[], None]:
+    """Return the function that the child runs between fork and exec. `mask` has the signals that it blocks."""
     lab_pid = os.getpid()
 
     def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if _LIBC is not None:
             _LIBC.prctl(_PR_SET_PDEATHSIG, at_death)
             if os.getppid() != lab_pid:  # it died before
